@@ -1,0 +1,1 @@
+"""The mathematics of denoising diffusion: torch only, no files, clock, environment or global state."""

@@ -1,0 +1,130 @@
+"""Counter-based randomness: every number is a pure function of (seed, stream, index, step).
+
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a 128-bit counter and a
+64-bit key into four 32-bit words. The key is the seed; the counter is
+
+    (block, index low 32 bits, index high 16 bits | stream << 16, step)
+
+so image `index` gets the same noise whatever process, batch or order computes it. This is Philox 4x32; numpy's
+generator of that name is 4x64 and gives other numbers.
+"""
+
+import math
+from enum import IntEnum
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_MAX_INDEX = 1 << 48
+
+
+class Stream(IntEnum):
+    """What a random number is for. The values are part of the format: never renumber them."""
+
+    X_T = 0
+    Z_T = 1
+    TRAINING_EPS = 2
+    TRAINING_T = 3
+    DROPOUT = 4
+    FLIP = 5
+    PERMUTATION = 6
+    NLL = 7
+    BOOTSTRAP = 8
+    INITIAL_WEIGHTS = 9
+
+
+def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:
+    """Apply the ten rounds of Philox4x32 to each counter.
+
+    Args:
+        counter: Four words in 0..2^32-1 each.
+        seed: The key, 0..2^64-1.
+
+    Returns:
+        Four words in 0..2^32-1 each.
+    """
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must lie in 0..2^64-1; got {seed}")
+    c0, c1, c2, c3 = counter.unbind(-1)
+    k0, k1 = seed & _MASK, seed >> 32
+    for _ in range(_ROUNDS):
+        # int64 products wrap, which leaves the low 64 bits right: low and high words are read from those.
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((product1 >> 32) & _MASK) ^ c1 ^ k0,
+            product1 & _MASK,
+            ((product0 >> 32) & _MASK) ^ c3 ^ k1,
+            product0 & _MASK,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return torch.stack((c0, c1, c2, c3), dim=-1)
+
+
+def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, step: int = 0) -> Int64[Tensor, "b n"]:
+    """Draw `count` uniform 32-bit words for each index.
+
+    Args:
+        seed: The run's seed, 0..2^64-1.
+        stream: What the words are for.
+        index: Which image, slot or parameter, 0..2^48-1.
+        count: How many words for each index.
+        step: A further coordinate, such as the timestep, 0..2^32-1.
+    """
+    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < _MAX_INDEX):
+        raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
+    blocks = torch.arange(-(-count // 4), device=index.device)
+    counter = torch.stack(
+        torch.broadcast_tensors(
+            blocks,
+            (index & _MASK)[:, None],
+            ((index >> 32) | (int(stream) << 16))[:, None],
+            torch.tensor(step, device=index.device),
+        ),
+        dim=-1,
+    )
+    return philox4x32(counter, seed).flatten(1)[:, :count]
+
+
+def uniform(
+    seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...], step: int = 0
+) -> Float32[Tensor, "b *shape"]:
+    """Draw uniform numbers from (0, 1), (word + 1/2) / 2^32 rounded to float32, for each index."""
+    drawn = words(seed, stream, index, math.prod(shape), step)
+    return ((drawn + 0.5) * 2.0**-32).to(torch.float32).reshape(-1, *shape)
+
+
+def normal(
+    seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...], step: int = 0
+) -> Float32[Tensor, "b *shape"]:
+    """Draw standard normal numbers for each index, by Box-Muller in float64 rounded to float32.
+
+    The words of a block pair up as (0, 1) and (2, 3); a pair (u, v) gives sqrt(-2 ln u) cos(2 pi v) and the same
+    with the sine.
+    """
+    count = math.prod(shape)
+    drawn = words(seed, stream, index, -(-count // 4) * 4, step)
+    u, v = ((drawn + 0.5) * 2.0**-32).double().unflatten(1, (-1, 2)).unbind(-1)
+    radius, angle = torch.sqrt(-2 * torch.log(u)), 2 * math.pi * v
+    pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
+    return pairs.flatten(1)[:, :count].to(torch.float32).reshape(-1, *shape)
+
+
+def integers(seed: int, stream: Stream, index: Int64[Tensor, " b"], high: int, step: int = 0) -> Int64[Tensor, " b"]:
+    """Draw one integer from 0..high-1 for each index, as floor(word * high / 2^32).
+
+    A value's probability is off 1/high by at most 2^-32. `high` must lie in 1..2^31.
+    """
+    if not 1 <= high <= 1 << 31:
+        raise ValueError(f"high must lie in 1..2^31; got {high}")
+    return (words(seed, stream, index, 1, step)[:, 0] * high) >> 32
+
+
+def permutation(seed: int, count: int, step: int) -> Int64[Tensor, " n"]:
+    """Order 0..count-1 at random: by 62 random bits each, ties by number. `step` tells the epochs apart."""
+    high, low = words(seed, Stream.PERMUTATION, torch.arange(count), 2, step).unbind(-1)
+    return torch.argsort(((high >> 1) << 31) | (low >> 1), stable=True)

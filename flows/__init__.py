@@ -1,0 +1,1 @@
+"""The pipeline: stages, the records they exchange, the Prefect flow and the command line."""

@@ -1,0 +1,96 @@
+"""The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
+
+from dataclasses import dataclass
+
+from infra.errors import IntegrityError
+from infra.plan import Manifest, parse_manifest
+from infra.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A sealed output.
+
+    Attributes:
+        name: The manifest's name in the store.
+        key: The stage key.
+        digest: sha256 over the digests of its units.
+        reused: Whether it had been sealed before this run.
+    """
+
+    name: str
+    key: str
+    digest: str
+    reused: bool = False
+
+    def manifest(self, store: Store) -> Manifest:
+        """Read the manifest.
+
+        Raises:
+            IntegrityError: If it is not there, or seals something else.
+        """
+        try:
+            manifest = parse_manifest(store.read(self.name), item=self.name)
+        except FileNotFoundError as error:
+            raise IntegrityError("is missing", item=self.name, remedy="run the stage before it again") from error
+        if manifest.digest != self.digest:
+            raise IntegrityError("seals something else than was handed over", item=self.name)
+        return manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Artifact):
+    """Images in splits `train` and `test`.
+
+    Attributes:
+        train_images: Number to train on.
+        test_images: Number held out.
+        image_size: Height and width.
+        channels: 1 or 3.
+        class_names: What labels stand for; empty where there are none.
+        levels: Number of different pixel values that occur.
+    """
+
+    train_images: int
+    test_images: int
+    image_size: int
+    channels: int
+    class_names: tuple[str, ...]
+    levels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Artifact):
+    """A trained network: the snapshot of its averaged weights.
+
+    Attributes:
+        images_seen: Images it was trained on.
+        num_timesteps: T.
+    """
+
+    images_seen: int
+    num_timesteps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples(Artifact):
+    """Drawn images.
+
+    Attributes:
+        count: Their number.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Artifact):
+    """The evaluation's figures.
+
+    Attributes:
+        metrics: By name, such as `eval/fd_classifier` and `eval/bits_per_dim_fixed_large`.
+        extractor: What made the features of the Fréchet distance.
+    """
+
+    metrics: dict[str, float]
+    extractor: str

@@ -1,0 +1,1 @@
+"""The command `ddpm`, one small file a command group."""

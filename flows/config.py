@@ -1,0 +1,173 @@
+"""One typed config a stage: flat, closed to unknown settings, each setting with its range.
+
+A setting is one of three: a *result* setting (part of the stage key), a *goal* (extends work, sealed by a manifest of
+its own) or an *execution* setting (how and where; results do not depend on it).
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ddpm_core.unet import UNetConfig
+
+_SEED_LIMIT = (1 << 63) - 1
+
+
+def _execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
+    return Field(default, description=description, json_schema_extra={"role": "execution"}, **bounds)
+
+
+def _goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
+    return Field(default, description=description, json_schema_extra={"role": "goal"}, **bounds)
+
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+class StageConfig(BaseModel):
+    """What every stage's config shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    workers: int = _execution(0, "Ray workers; 0 means one for each core, or one for each GPU", ge=0, le=4096)
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that the result is a function of, goals left out."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if not self._role(name)}
+
+    def goals(self) -> dict[str, int]:
+        """The settings that only extend work."""
+        return {name: getattr(self, name) for name in type(self).model_fields if self._role(name) == "goal"}
+
+    @classmethod
+    def _role(cls, name: str) -> str:
+        extra = cls.model_fields[name].json_schema_extra
+        return str(extra["role"]) if isinstance(extra, dict) else ""
+
+
+class PrepareConfig(StageConfig):
+    """Images to a sealed data set."""
+
+    kind: Literal["digits", "idx", "folder"] = Field(
+        "folder", description="digits: scikit-learn's; idx: MNIST-like files; folder: a directory of PNG, JPEG, WebP"
+    )
+    source: str = _execution("", "The directory of the images; digits needs none", max_length=4096)
+    image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    holdout_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share of images held out, by content hash, where the source gives no split"
+    )
+    unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file")
+
+    @model_validator(mode="after")
+    def _source_is_given(self) -> Self:
+        if self.kind == "digits" and self.source:
+            raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
+        return self
+
+
+class TrainConfig(StageConfig):
+    """A data set to a trained network."""
+
+    images: int = _goal(1_000_000, "Images to train on in all, rounded up to whole steps", ge=1, le=1 << 40)
+    batch_size: int = Field(128, ge=1, le=65536, description="Images a step, over all workers")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Adam's step size at its peak")
+    lr_warmup_images: int = Field(640_000, ge=0, description="Images over which the rate rises from 0")
+    lr_decay_images: int = Field(0, ge=0, description="Images after which it falls as 1/sqrt; 0 for never")
+    grad_clip: float = Field(1.0, gt=0, description="Bound on the gradient's global norm")
+    ema_halflife_images: float = Field(887_000, gt=0, description="Longest half-life of the averaged weights")
+    ema_rampup_ratio: float = Field(0.05, gt=0, le=1, description="Half-life as a share of the run so far")
+    random_flip: bool = Field(True, description="Mirror half of the images")
+    seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
+    dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
+    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="Of the betas")
+    num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
+    beta_start: float = Field(1e-4, gt=0, le=1, description="First beta of the linear schedule")
+    beta_end: float = Field(0.02, gt=0, le=1, description="Last beta of the linear schedule")
+    base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
+    channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"
+    )
+    num_res_blocks: int = Field(2, ge=1, le=16, description="Residual blocks a level")
+    attention_resolutions: list[int] = Field([16], max_length=8, description="Sizes with self-attention")
+    norm_groups: int = Field(32, ge=1, description="Groups of GroupNorm")
+    dropout: float = Field(0.1, ge=0, lt=1, description="In the residual blocks")
+    workers: int = _execution(1, "Ray Train workers; 0 means one for each GPU, else 1", ge=0, le=4096)
+    device: Device = _execution("auto", "auto takes cuda where this machine has it")
+    checkpoint_images: int = _execution(200_000, "Images between checkpoints", ge=1)
+    history_images: int = _execution(20_000, "Images between rows of the loss curve", ge=1)
+    keep_checkpoints: int = _execution(2, "Latest checkpoints to keep, beside those at sealed goals", ge=1)
+
+    def unet(self, image_size: int, channels: int) -> UNetConfig:
+        """The network for images of this shape; ValueError where they do not fit."""
+        return UNetConfig(
+            image_size=image_size,
+            in_channels=channels,
+            base_channels=self.base_channels,
+            channel_mults=tuple(self.channel_mults),
+            num_res_blocks=self.num_res_blocks,
+            attention_resolutions=tuple(self.attention_resolutions),
+            norm_groups=self.norm_groups,
+            dropout=self.dropout,
+        )
+
+    @property
+    def total_images(self) -> int:
+        """The goal, rounded up to whole steps."""
+        return -(-self.images // self.batch_size) * self.batch_size
+
+
+class SampleConfig(StageConfig):
+    """A trained network to images."""
+
+    count: int = _goal(50_000, "Images to draw", ge=2, le=1 << 40)
+    num_steps: int = Field(0, ge=0, le=100_000, description="Steps of the respaced chain; 0 for all T")
+    variance: Literal["fixed_small", "fixed_large"] = Field("fixed_large", description="Of the reverse steps")
+    clip_x_start: bool = Field(True, description="Clamp each predicted clean image to [-1, 1]")
+    batch_size: int = Field(64, ge=1, le=4096, description="Images a unit; all computed together")
+    seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of x_T and every z_t")
+    dtype: Dtype = Field("auto", description="Of the network's matrix products")
+    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    device: Device = _execution("auto", "auto takes cuda where this machine has it")
+
+
+class EvaluateConfig(StageConfig):
+    """Samples and held-out images to a Fréchet distance and bits/dim."""
+
+    extractor: Literal["auto", "fd_classifier", "fd_pixels"] = Field(
+        "auto", description="Features of the distance; auto takes fd_classifier where there are labels"
+    )
+    bpd_images: int = Field(256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer")
+    batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
+    seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of the draws of x_t")
+    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    device: Device = _execution("auto", "auto takes cuda where this machine has it")
+
+
+class PipelineConfig(BaseModel):
+    """All four stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prepare: PrepareConfig = PrepareConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        self.train.unet(self.prepare.image_size, self.prepare.channels)
+        if self.sample.num_steps > self.train.num_timesteps:
+            raise ValueError(
+                f"sample.num_steps must be at most train.num_timesteps ({self.train.num_timesteps}); "
+                f"got {self.sample.num_steps}"
+            )
+        if self.sample.num_steps == 1:
+            raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
+        if self.train.workers > self.train.batch_size:
+            raise ValueError(
+                f"train.workers must be at most train.batch_size ({self.train.batch_size}); got {self.train.workers}"
+            )
+        return self

@@ -1,0 +1,62 @@
+"""A snapshot: the averaged weights, with the config that built the network and its schedule."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ddpm_core.schedule import NoiseSchedule, cosine_schedule, linear_schedule
+from ddpm_core.unet import UNet, UNetConfig
+from flows.config import TrainConfig
+from infra.checkpoint import decode_tensors, encode_tensors
+from infra.errors import InputError, IntegrityError
+
+
+def make_schedule(kind: str, num_timesteps: int, beta_start: float, beta_end: float) -> NoiseSchedule:
+    """Build the training schedule that a config names."""
+    match kind:
+        case "linear":
+            return linear_schedule(num_timesteps, beta_start, beta_end)
+        case "cosine":
+            return cosine_schedule(num_timesteps)
+        case _:
+            raise ValueError(f"schedule must be linear or cosine; got {kind!r}")
+
+
+def schedule_settings(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of `make_schedule` that a config stands for."""
+    return {
+        "kind": config.schedule, "num_timesteps": config.num_timesteps,
+        "beta_start": config.beta_start, "beta_end": config.beta_end,
+    }
+
+
+def encode_snapshot(weights: dict[str, Tensor], unet: UNetConfig, schedule: dict[str, Any], images_seen: int) -> bytes:
+    """Write a snapshot as safetensors bytes."""
+    return encode_tensors(weights, {"unet": asdict(unet), "schedule": schedule, "images_seen": images_seen})
+
+
+def decode_snapshot(data: bytes, item: str) -> tuple[UNet, NoiseSchedule]:
+    """Build the network, in evaluation mode, and its schedule.
+
+    Raises:
+        IntegrityError: If the bytes are no snapshot.
+    """
+    weights, about = decode_tensors(data, item)
+    try:
+        sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in about["unet"].items()}
+        network = UNet(UNetConfig(**sizes))
+        network.load_state_dict(weights)
+        schedule = make_schedule(**about["schedule"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise IntegrityError(f"is not a snapshot ({error})".splitlines()[0], item=item) from error
+    return network.eval().requires_grad_(False), schedule
+
+
+def load_snapshot(uri: str) -> tuple[UNet, NoiseSchedule]:
+    """Load a snapshot file, such as train/<key>/snapshots/<images>.<digest>.safetensors below a root."""
+    try:
+        return decode_snapshot(Path(uri).read_bytes(), uri)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", item=uri) from error

@@ -1,0 +1,1 @@
+"""The four stages: plain functions from artifacts and a config to an artifact."""

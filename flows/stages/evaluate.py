@@ -1,0 +1,162 @@
+"""Evaluate: samples and held-out images to a Fréchet distance and the bound on the negative log-likelihood."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.config import EvaluateConfig
+from flows.context import Context
+from flows.evaluation import EvaluateTask, Unit, summarise
+from infra.checkpoint import decode_tensors, encode_tensors
+from infra.cluster import Workers
+from infra.dataset import DatasetReader
+from infra.device import environment, prepare_process, resolve_device
+from infra.errors import ConfigError
+from infra.features import accuracy, train_classifier
+from infra.plan import Manifest, Output, Plan, canonical_json, current
+
+STAGE = "evaluate"
+FORMAT_VERSION = 1
+FEATURES_STAGE = "features"
+FEATURES_FORMAT_VERSION = 1
+_FEATURE_CHUNK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What is evaluated."""
+
+    dataset: Dataset
+    checkpoint: Checkpoint
+    samples: Samples
+
+
+def evaluate(
+    config: EvaluateConfig, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, context: Context
+) -> Report:
+    """Compute the Fréchet distance of the samples to the training split and bits/dim on held-out images.
+
+    The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
+    `fd_pixels`; the figure carries the extractor's name. The bound is computed in float32 over all T timesteps of the
+    training chain, for both fixed variances from the same network calls.
+
+    Raises:
+        ConfigError: If labels are asked for and the data has none.
+    """
+    inputs = Inputs(dataset=dataset, checkpoint=checkpoint, samples=samples)
+    extractor = _extractor_name(config, dataset)
+    device = resolve_device(config.device)
+    resolved = config.model_copy(update={"extractor": extractor, "device": device})
+    features = _features(resolved, dataset, context) if extractor == "fd_classifier" else None
+    plan = Plan(
+        stage=STAGE, format_version=FORMAT_VERSION, settings=resolved.result_settings(),
+        inputs={
+            "dataset": dataset.digest, "snapshot": checkpoint.digest, "samples": samples.digest,
+            "features": features.digest if features else "",
+        },
+    )
+    output = current(Output(store=context.store, plan=plan), force=context.force)
+    if (sealed := output.manifest({})) is not None:
+        return _artifact(sealed, reused=True)
+    output.begin(environment(device))
+    units = _units(resolved, inputs)
+    _run(output, resolved, inputs, features, units, context)
+    return _artifact(_seal(output, resolved, inputs, units), reused=False)
+
+
+def _extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
+    if config.extractor == "fd_classifier" and len(dataset.class_names) < 2:
+        raise ConfigError(
+            "the data has no labels to train it on", item="evaluate.extractor", stage=STAGE,
+            remedy="set evaluate.extractor=fd_pixels",
+        )
+    if config.extractor != "auto":
+        return config.extractor
+    return "fd_classifier" if len(dataset.class_names) > 1 else "fd_pixels"
+
+
+def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Manifest:
+    """Train the classifier in this process, or find it sealed; its key is the data alone."""
+    plan = Plan(
+        stage=FEATURES_STAGE, format_version=FEATURES_FORMAT_VERSION,
+        settings={"extractor": "fd_classifier", "threads": config.threads}, inputs={"dataset": dataset.digest},
+    )
+    output = current(Output(store=context.store, plan=plan), force=context.force)
+    if (sealed := output.manifest({})) is not None:
+        return sealed
+    output.begin(environment("cpu"))
+    threads = torch.get_num_threads()
+    prepare_process(config.threads)
+    try:
+        reader = DatasetReader(store=context.store, manifest=dataset.manifest(context.store))
+        images, labels = (torch.from_numpy(array) for array in reader.load("train"))
+        network = train_classifier(images, labels.long(), len(dataset.class_names))
+        held_out, truth = (torch.from_numpy(array) for array in reader.load("test"))
+        facts = {"held_out_accuracy": accuracy(network, held_out, truth.long())}
+    finally:
+        torch.set_num_threads(threads)
+    about = {"channels": dataset.channels, "classes": len(dataset.class_names)}
+    record = output.commit("units/000000", "safetensors", encode_tensors(network.state_dict(), about), facts)
+    return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+
+def _units(config: EvaluateConfig, inputs: Inputs) -> list[Unit]:
+    held_out = min(config.bpd_images, inputs.dataset.test_images)
+    sizes = (
+        ("bound", held_out, config.batch_size),
+        ("reference", inputs.dataset.train_images, _FEATURE_CHUNK),
+        ("samples", inputs.samples.count, _FEATURE_CHUNK),
+    )
+    return [
+        Unit(kind=kind, start=start, stop=min(start + step, count))
+        for kind, count, step in sizes
+        for start in range(0, count, step)
+    ]
+
+
+def _run(
+    output: Output, config: EvaluateConfig, inputs: Inputs, features: Manifest | None, units: list[Unit],
+    context: Context,
+) -> None:
+    task = EvaluateTask(
+        output=output, config=config, units=units, features=features,
+        dataset=inputs.dataset.manifest(context.store), trained=inputs.checkpoint.manifest(context.store),
+        samples=inputs.samples.manifest(context.store),
+    )
+    missing = [number for number in range(len(units)) if output.record(f"units/{number:06d}") is None]
+    done = len(units) - len(missing)
+
+    def count(_: int) -> None:
+        nonlocal done
+        done += 1
+        context.on_progress(done, len(units))
+
+    gpus = 1 if config.device == "cuda" else 0
+    each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // config.threads
+    workers = Workers(count=config.workers or max(each, 1), cpus=config.threads, gpus=gpus)
+    context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
+
+
+def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Unit]) -> Manifest:
+    sealed: list[dict[str, Any]] = []
+    parts = []
+    for number, unit in enumerate(units):
+        record = output.record(f"units/{number:06d}")
+        assert record is not None, f"unit {number} was committed and has no record"
+        parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
+        sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
+    metrics = summarise(parts, config.extractor)
+    record = output.commit("metrics", "json", canonical_json(metrics), {})
+    sealed.append({"unit": len(units), "rows": 1, **record.as_json()})
+    reference = {"split": "train", "images": inputs.dataset.train_images}
+    return output.seal({}, sealed, {"metrics": metrics, "extractor": config.extractor, "reference": reference})
+
+
+def _artifact(manifest: Manifest, *, reused: bool) -> Report:
+    return Report(
+        name=manifest.name, key=manifest.key, digest=manifest.digest, reused=reused,
+        metrics=manifest.facts["metrics"], extractor=manifest.facts["extractor"],
+    )

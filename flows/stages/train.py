@@ -1,0 +1,85 @@
+"""Train: a data set to a snapshot of averaged weights, on workers of one torch.distributed group by Ray Train."""
+
+import json
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+from flows.artifacts import Checkpoint, Dataset
+from flows.config import TrainConfig
+from flows.context import Context
+from flows.training import SNAPSHOTS, history_rows, run_training
+from infra.cluster import Workers
+from infra.device import environment, resolve_device, resolve_dtype
+from infra.errors import ConfigError
+from infra.plan import Manifest, Output, Plan, current
+
+STAGE = "train"
+FORMAT_VERSION = 1
+
+
+def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
+    """Train on `config.images` images in all and seal the snapshot of that goal.
+
+    Checkpoints are shared by all goals of one key: a longer run goes on from a shorter one. The samples, timesteps and
+    noise of each step are a function of (seed, step) for every number of workers.
+
+    Raises:
+        ConfigError: If the network does not fit the images.
+        DivergedError: If gradients stay non-finite.
+    """
+    try:
+        config.unet(dataset.image_size, dataset.channels)
+    except ValueError as error:
+        raise ConfigError(str(error), item="train", stage=STAGE) from error
+    device = resolve_device(config.device)
+    resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
+    plan = Plan(
+        stage=STAGE, format_version=FORMAT_VERSION, settings=resolved.result_settings(),
+        inputs={"dataset": dataset.digest},
+    )
+    output = current(Output(store=context.store, plan=plan), force=context.force)
+    goal = resolved.goals()
+    if (sealed := output.manifest(goal)) is not None:
+        return _artifact(sealed, reused=True)
+    output.begin(environment(device))
+    _run(resolved, dataset, output, context)
+    return _artifact(_seal(output, resolved, goal), reused=False)
+
+
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+    gpus = 1 if config.device == "cuda" else 0
+    workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
+    spec = {
+        "root": context.store.uri, "plan": output.plan.as_json(), "attempt": output.attempt,
+        "config": config.model_dump(mode="json"), "dataset": asdict(dataset),
+    }
+    told: set[str] = set(output.store.list(f"{output.folder}/history"))
+
+    def poll() -> None:
+        names = [name for name in output.store.list(f"{output.folder}/history") if name not in told]
+        for name in names:
+            told.add(name)
+            rows = json.loads(output.store.read(name))
+            context.on_history(rows)
+            context.on_progress(min(rows[-1]["images_seen"], config.total_images), config.total_images)
+
+    context.cluster.run_group(
+        run_training, spec, workers=workers, stage=STAGE,
+        run_folder=str(PurePath(context.store.uri) / ".ray-train"), on_poll=poll,
+    )
+
+
+def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:
+    record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
+    assert record is not None, "training ended and there is no snapshot"
+    rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
+    facts = {"images_seen": config.total_images, "history": rows, "num_timesteps": config.num_timesteps}
+    return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+
+def _artifact(manifest: Manifest, *, reused: bool) -> Checkpoint:
+    return Checkpoint(
+        name=manifest.name, key=manifest.key, digest=manifest.digest, reused=reused,
+        images_seen=manifest.facts["images_seen"], num_timesteps=manifest.facts["num_timesteps"],
+    )

@@ -1,0 +1,50 @@
+"""What computes: device, dtype and the versions that bytes depend on."""
+
+import platform
+from importlib import metadata
+
+import torch
+
+from infra.errors import ConfigError
+
+# Everything whose version can change the bytes of an output.
+_PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
+
+
+def resolve_device(name: str) -> str:
+    """Turn `auto` into `cuda` where this machine has it, else `cpu`."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def resolve_dtype(name: str, device: str) -> str:
+    """Turn `auto` into `bfloat16` where the device multiplies it natively, else `float32`."""
+    if name != "auto":
+        return name
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch dtype of a resolved name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def environment(device: str) -> dict[str, str]:
+    """What can change the bytes of an output beside its plan: versions, and the device or the processor's class."""
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError("cuda was asked for and this machine has none", item="device", remedy="set device=cpu")
+        name = torch.cuda.get_device_name()
+    else:
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"device": name, "python": python} | {package: metadata.version(package) for package in _PACKAGES}
+
+
+def prepare_process(threads: int) -> None:
+    """Fix what would let two runs of the same code differ: thread count and the choice of kernels."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,96 @@
+"""What goes wrong and whose turn it is: one exception a kind, each with its exit code.
+
+DdpmError
+├── ConfigError     2  a setting or an option
+├── InputError      3  the user's images
+├── StorageError    4  the store is away; the same command may work later
+├── ConflictError   5  another run or another environment holds the output
+├── IntegrityError  6  bytes are not what was sealed
+├── ResourceError   7  memory, disk, processors, a worker that keeps dying
+└── DivergedError   8  numbers that are not finite
+"""
+
+import json
+
+
+class DdpmError(Exception):
+    """A failure that its one line explains.
+
+    Args:
+        cause: What is wrong, with the value.
+        item: The file, setting, unit or step it is about.
+        remedy: What to do about it.
+        stage: The stage; filled in by the pipeline where the place that raises does not know it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, *, item: str = "", remedy: str = "", stage: str = "") -> None:
+        super().__init__(cause, item, remedy, stage)
+        self.cause, self.item, self.remedy, self.stage = cause, item, remedy, stage
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.cause, self.item, self.remedy, self.stage)
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.stage, self.item, self.cause) if part]
+        line = ": ".join(parts) + (f" - {self.remedy}" if self.remedy else "")
+        return "".join(char if char.isprintable() else " " for char in line)
+
+
+def _restore(kind: type[DdpmError], cause: str, item: str, remedy: str, stage: str) -> DdpmError:
+    return kind(cause, item=item, remedy=remedy, stage=stage)
+
+
+class ConfigError(DdpmError):
+    """A setting or an option is wrong."""
+
+    exit_code = 2
+
+
+class InputError(DdpmError):
+    """The user's images cannot be read."""
+
+    exit_code = 3
+
+
+class StorageError(DdpmError):
+    """The store does not answer; the same command may work later."""
+
+    exit_code = 4
+
+
+class ConflictError(DdpmError):
+    """Another run or another environment holds the output."""
+
+    exit_code = 5
+
+
+class IntegrityError(DdpmError):
+    """Bytes are not what was sealed."""
+
+    exit_code = 6
+
+
+class ResourceError(DdpmError):
+    """Memory, disk or processors do not suffice."""
+
+    exit_code = 7
+
+
+class DivergedError(DdpmError):
+    """Training or sampling left the finite numbers."""
+
+    exit_code = 8
+
+
+def error_to_json(error: DdpmError) -> str:
+    """Write an error as text, for places that carry no exceptions."""
+    return json.dumps([type(error).__name__, error.cause, error.item, error.remedy, error.stage])
+
+
+def error_from_json(text: str) -> DdpmError:
+    """Read what `error_to_json` wrote."""
+    name, cause, item, remedy, stage = json.loads(text)
+    kind = next(kind for kind in DdpmError.__subclasses__() if kind.__name__ == name)
+    return kind(cause, item=item, remedy=remedy, stage=stage)

@@ -1,0 +1,53 @@
+"""What Ray's layers of exceptions say, in our own terms."""
+
+import contextlib
+from collections.abc import Iterator
+
+from infra.errors import DdpmError, ResourceError
+
+
+@contextlib.contextmanager
+def plain_errors(stage: str) -> Iterator[None]:
+    """Raise what a worker raised, without the layers that Ray puts around it."""
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+    from ray.train import TrainingFailedError
+
+    try:
+        yield
+    except (RayError, TrainingFailedError) as error:
+        links = list(_chain(error))
+        for link in links:
+            if isinstance(link, DdpmError):
+                # Ray hands out a class made of its own error and ours: find the plain one in it.
+                kind = next(base for base in type(link).__mro__ if base.__module__ == DdpmError.__module__)
+                raise kind(link.cause, item=link.item, remedy=link.remedy, stage=link.stage) from None
+        lost = isinstance(error, RayActorError | WorkerCrashedError | OutOfMemoryError) or lost_a_worker(error)
+        if not lost and any(isinstance(link, RayTaskError | TrainingFailedError) for link in links):
+            raise
+        raise ResourceError(f"lost its workers ({first_line(error)})", stage=stage, remedy="run again") from error
+
+
+def lost_a_worker(error: BaseException) -> bool:
+    """Tell a worker that died from a function that raised."""
+    from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+
+    return any(isinstance(link, RayActorError | WorkerCrashedError | NodeDiedError) for link in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it was made from."""
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        link = waiting.pop()
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        causes = [getattr(link, "cause", None), link.__cause__, *getattr(link, "worker_failures", {}).values()]
+        waiting += [cause for cause in causes if isinstance(cause, BaseException)]
+
+
+def first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip()[:200] if lines else type(error).__name__

@@ -1,0 +1,147 @@
+"""Bytes by name, put only where nothing is yet: the one operation that commits rest on.
+
+Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or leaves things as they
+were, and of several writers of one name exactly one wins. Local disks are served here; the interface asks for nothing
+that an object store with conditional writes cannot do.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from infra.errors import ConfigError, ResourceError, StorageError
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Store(Protocol):
+    """What every back end does."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is; `open_store` takes it."""
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none."""
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Make the object visible, whole and durable; False where the name is taken."""
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names below a folder, sorted."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal digest of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_store(uri: str) -> Store:
+    """Open the store at an absolute or relative local path.
+
+    Raises:
+        ConfigError: If the URI has a scheme, or a file stands in the place of the folder.
+    """
+    if "://" in uri:
+        raise ConfigError("only local folders are supported", item=f"root {uri}", remedy="give a local path")
+    if not uri or "\x00" in uri:
+        raise ConfigError("a folder is needed", item="root", remedy="give a local path")
+    return LocalStore(Path(uri).expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder on a local or shared disk that has hard links."""
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        """The absolute path."""
+        return str(self.root)
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none."""
+        with _translated(name, self.root):
+            return self._path(name).read_bytes()
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Write aside, sync, link to the final name (which fails where it is taken), sync the folder."""
+        final = self._path(name)
+        with _translated(name, self.root):
+            if final.exists():
+                return False
+            aside = self.root / ".tmp" / uuid.uuid4().hex
+            for folder in (aside.parent, final.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with aside.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(aside, final)
+            except FileExistsError:
+                return False
+            finally:
+                aside.unlink(missing_ok=True)
+            _sync_folder(final.parent)
+        return True
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+        return self._path(name).is_file()
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names below a folder, sorted."""
+        folder = self._path(prefix)
+        with _translated(prefix, self.root):
+            return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        with _translated(name, self.root):
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name) or ".." in name.split("/"):
+            raise ConfigError(f"not a valid object name: {name!r}", item=str(self.root))
+        return self.root / name
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _translated(name: str, root: Path) -> Iterator[None]:
+    """Turn the system's errors into ours; a missing object stays FileNotFoundError, for the caller to judge."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise ConfigError(f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root") from error
+    except PermissionError as error:
+        raise ConfigError(f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root") from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise ResourceError(f"no space left for {name}", item=str(root), remedy="free some and run again") from error
+        raise StorageError(f"{error.strerror or error}: {name}", item=str(root), remedy="run again") from error
