@@ -38,7 +38,7 @@ def _digits() -> PipelineConfig:
             checkpoint_images=19_200, history_images=3_840,
         ),
         sample=SampleConfig(count=512, num_steps=250, variance="fixed_small", batch_size=64),
-        evaluate=EvaluateConfig(bpd_images=96, batch_size=16),
+        evaluate=EvaluateConfig(bpd_images=96, batch_size=48),
     )
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 FEATURE_DIM = 64
 _PIXELS_SIDE = 16
 _BATCH = 128
-_STEPS = 600
+_STEPS = 300
 _LEARNING_RATE = 2e-3
 _SEED = 0
 

@@ -29,6 +29,9 @@ class Store(Protocol):
     def uri(self) -> str:
         """Where it is; `open_store` takes it."""
 
+    def make(self) -> None:
+        """Make the place itself, where it is not there yet."""
+
     def read(self, name: str) -> bytes:
         """Return an object's bytes; FileNotFoundError where there is none."""
 
@@ -74,6 +77,11 @@ class LocalStore:
         """The absolute path."""
         return str(self.root)
 
+    def make(self) -> None:
+        """Make the folder, where it is not there yet."""
+        with _translated(".", self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+
     def read(self, name: str) -> bytes:
         """Return an object's bytes; FileNotFoundError where there is none."""
         with _translated(name, self.root):
@@ -93,9 +101,10 @@ class LocalStore:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(aside, final)
-            except FileExistsError:
-                return False
+                try:
+                    os.link(aside, final)
+                except FileExistsError:
+                    return False
             finally:
                 aside.unlink(missing_ok=True)
             _sync_folder(final.parent)
@@ -137,7 +146,7 @@ def _translated(name: str, root: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (NotADirectoryError, IsADirectoryError) as error:
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise ConfigError(f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root") from error
     except PermissionError as error:
         raise ConfigError(f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root") from error

@@ -1,0 +1,72 @@
+"""The command `ddpm`: turns what goes wrong into one line and an exit code."""
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+
+import click
+import typer
+
+from flows.commands import inspect, run, serve
+from infra.errors import DdpmError
+
+_INTERRUPTED, _TERMINATED, _BUG, _USAGE = 130, 143, 1, 2
+
+app = typer.Typer(
+    name="ddpm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Images to a trained DDPM, samples, a Fréchet distance and bits/dim, as one resumable pipeline.",
+)
+run.register(app)
+inspect.register(app)
+serve.register(app)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; like Ctrl-C it unwinds, and Ray's waits let it through."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    # Ray imports a worker's modules by name from the driver's path; a stray file in the working folder must not win.
+    signal.signal(signal.SIGTERM, _terminate)
+    code = run_command(sys.argv[1:])
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command; return its exit code."""
+    try:
+        result = app(args=arguments, prog_name="ddpm", standalone_mode=False)
+    except DdpmError as error:
+        return _complain(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _complain(error.format_message(), _USAGE)
+    except click.ClickException as error:
+        return _complain(" ".join(error.format_message().split()), _USAGE)
+    except Terminated:
+        return _complain("terminated; the same command goes on from here", _TERMINATED)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _complain("interrupted; the same command goes on from here", _INTERRUPTED)
+    except Exception as error:  # the one place where our own bugs end
+        return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", _BUG)
+    return result if isinstance(result, int) else 0
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _complain(line: str, code: int) -> int:
+    sys.stderr.write(f"ddpm: {line}\n")
+    return code
+
+
+def _keep_traceback() -> str:
+    handle, path = tempfile.mkstemp(prefix="ddpm-traceback-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+    return path

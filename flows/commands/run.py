@@ -1,0 +1,80 @@
+"""`ddpm run`, and the stages without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.config import PipelineConfig, RunSettings
+from flows.presets import PRESETS, load_config
+
+Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="stage.setting=value; may be given often.")]
+Root = Annotated[str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")]
+Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what is there.")]
+Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]
+InProcess = Annotated[bool, typer.Option("--in-process", help="No Ray: one worker in this process.")]
+
+_STAGES = {
+    "prepare": "Images to a sealed data set.",
+    "train": "Everything up to the trained network.",
+    "sample": "Everything up to the drawn images.",
+    "evaluate": "All four stages.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run", help="Run the whole pipeline; what is sealed already is found and not run again.")(
+        _command(_run_flow)
+    )
+    for stage, text in _STAGES.items():
+        app.command(stage, help=f"{text} Without Prefect.")(_command(_StagesUpTo(stage)))
+
+
+def _command(work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - typer reads the inner signature
+    def command(
+        preset: Preset = "digits", config: ConfigFile = None, setting: Settings = None, root: Root = "",
+        force: Force = False, tracking: Tracking = True, in_process: InProcess = False,
+    ) -> None:
+        values = load_config(preset, config, setting or [])
+        mode = "in-process" if in_process else "ray"
+        work(values, RunSettings(name=preset, root=root, mode=mode, force=force, tracking=tracking))
+
+    return command
+
+
+def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
+    from flows.commands.services import prefect_api
+    from flows.session import resolve_root
+
+    with prefect_api(resolve_root(settings.root)):
+        from flows.pipeline import pipeline
+
+        pipeline(
+            prepare=config.prepare, train=config.train, sample=config.sample, evaluate=config.evaluate, run=settings
+        )
+
+
+class _StagesUpTo:
+    """Runs the stages up to one, in this process."""
+
+    def __init__(self, last: str) -> None:
+        self._last = last
+
+    def __call__(self, config: PipelineConfig, settings: RunSettings) -> None:
+        from flows.session import open_session
+
+        with open_session(config, settings, parent=False) as session:
+            dataset = session.prepare()
+            if self._last == "prepare":
+                return
+            checkpoint = session.train(dataset)
+            if self._last == "train":
+                return
+            samples = session.sample(checkpoint)
+            if self._last == "sample":
+                return
+            report = session.evaluate(dataset, checkpoint, samples)
+            session.finish(dataset, checkpoint, samples, report)

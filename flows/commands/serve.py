@@ -1,0 +1,47 @@
+"""`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from flows.config import RunSettings
+from flows.presets import PRESETS, load_config
+
+_UI_PORT = 4200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve_deployments)
+
+
+def serve_deployments(
+    root: Annotated[str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")] = _UI_PORT,
+    limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+) -> None:
+    """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
+    from flows.commands.services import prefect_api
+    from flows.session import resolve_root
+
+    where = os.path.abspath(os.path.expanduser(resolve_root(root)))
+    with prefect_api(where, port=port, quiet=False) as url:
+        from prefect import serve
+        from prefect.deployments.runner import EntrypointType
+
+        from flows.pipeline import pipeline
+
+        deployments = []
+        for name in PRESETS:
+            config = load_config(name, None, [])
+            parameters = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
+            parameters["run"] = RunSettings(name=name, root=where).model_dump(mode="json")
+            deployments.append(
+                pipeline.to_deployment(
+                    name=name, parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH,
+                    description=f"The `{name}` preset; every setting can be changed in the form.",
+                )
+            )
+        typer.echo(f"deployments {', '.join(PRESETS)} at {url.removesuffix('/api')}; stop with Ctrl-C")
+        serve(*deployments, limit=limit, print_starting_message=False)

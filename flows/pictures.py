@@ -1,0 +1,61 @@
+"""Pictures of images and curves, as PNG bytes."""
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.dataset import Images
+
+_TILE = 64
+_GAP = 4
+_INK = "#1f4e79"
+_SECOND = "#b5651d"
+
+
+def sample_grid(images: Images, columns: int = 0) -> bytes:
+    """Lay images [n, c, h, w] out in rows, enlarged by a whole factor; about as many rows as columns by default."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    scale = max(1, _TILE // images.shape[-1])
+    tiles = [_tile(image, scale) for image in images]
+    side = tiles[0].shape[0] + _GAP
+    rows = -(-len(tiles) // columns)
+    canvas = np.full((rows * side + _GAP, columns * side + _GAP, 3), 255, dtype=np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = (number // columns) * side + _GAP, (number % columns) * side + _GAP
+        canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    buffer = BytesIO()
+    Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _tile(image: Images, scale: int) -> NDArray[np.uint8]:
+    pixels = np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2)
+    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def curve(
+    x: Sequence[float], lines: dict[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
+) -> bytes:
+    """Draw lines over a common x."""
+    figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for (name, y), colour in zip(lines.items(), (_INK, _SECOND), strict=False):
+        axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
+    if log_y:
+        axes.set_yscale("log")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(lines) > 1:
+        axes.legend(frameon=False)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

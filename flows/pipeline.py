@@ -1,0 +1,91 @@
+"""The Prefect flow and its tasks: names, order and retries; no logic."""
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.states import State
+
+from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, RunSettings, SampleConfig, TrainConfig
+from flows.session import Session, open_session
+from infra.errors import StorageError
+
+# Only what another try can mend is tried again; finished units are kept.
+_RETRIES = 2
+_RETRY_DELAY_S = 5
+
+
+def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
+    return isinstance(state.data, StorageError) or isinstance(getattr(state.data, "__cause__", None), StorageError)
+
+
+_STAGE = {
+    "cache_policy": NO_CACHE, "retries": _RETRIES, "retry_delay_seconds": _RETRY_DELAY_S,
+    "retry_condition_fn": _worth_retrying, "persist_result": False,
+}
+
+
+@flow(name="ddpm", description="Images to a trained DDPM, samples, a Fréchet distance and bits/dim.")
+def pipeline(
+    prepare: PrepareConfig, train: TrainConfig, sample: SampleConfig, evaluate: EvaluateConfig, run: RunSettings
+) -> Report:
+    """Run the four stages; those that are sealed already are found and not run again.
+
+    Args:
+        prepare: The images.
+        train: The network and its training.
+        sample: How many images to draw, and how.
+        evaluate: What to measure.
+        run: Where outputs go and what follows them.
+    """
+    config = PipelineConfig(prepare=prepare, train=train, sample=sample, evaluate=evaluate)
+    with open_session(config, run, publish=_Artifacts()) as session:
+        dataset = prepare_task(session)
+        checkpoint = train_task(session, dataset)
+        samples = sample_task(session, checkpoint)
+        report = evaluate_task(session, dataset, checkpoint, samples)
+        session.finish(dataset, checkpoint, samples, report)
+        return report
+
+
+@task(name="prepare", task_run_name="prepare", **_STAGE)
+def prepare_task(session: Session) -> Dataset:
+    """Images to a sealed data set."""
+    return session.prepare()
+
+
+@task(name="train", task_run_name="train", **_STAGE)
+def train_task(session: Session, dataset: Dataset) -> Checkpoint:
+    """A data set to a trained network."""
+    return session.train(dataset)
+
+
+@task(name="sample", task_run_name="sample", **_STAGE)
+def sample_task(session: Session, checkpoint: Checkpoint) -> Samples:
+    """A trained network to images."""
+    return session.sample(checkpoint)
+
+
+@task(name="evaluate", task_run_name="evaluate", **_STAGE)
+def evaluate_task(session: Session, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
+    """Images to figures."""
+    return session.evaluate(dataset, checkpoint, samples)
+
+
+class _Artifacts:
+    """Progress artifacts of the running flow, one a stage."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __call__(self, stage: str, percent: float) -> None:
+        context = FlowRunContext.get()
+        if context is None:
+            return
+        if stage not in self._made:
+            self._made[stage] = create_progress_artifact(progress=percent, key=f"{stage}-progress", description=stage)
+        else:
+            update_progress_artifact(self._made[stage], progress=percent)

@@ -1,0 +1,144 @@
+"""One run's surroundings: root, cluster, tracker, progress; and what is said and written at its end."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
+from flows.config import PipelineConfig, RunSettings
+from flows.context import Context
+from flows.progress import StageProgress
+from flows.report import write_report
+from flows.tracked import TrackedStages, pipeline_key
+from infra.cluster import Cluster
+from infra.errors import ConfigError
+from infra.store import Store, open_store
+from infra.tracking import Tracker
+
+DEFAULT_ROOT = "ddpm-runs"
+
+
+def resolve_root(root: str) -> str:
+    """The folder of all outputs: what was given, else DDPM_ROOT, else ./ddpm-runs."""
+    return root or os.environ.get("DDPM_ROOT", "") or DEFAULT_ROOT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """The stages of one run, with what surrounds them."""
+
+    stages: TrackedStages
+    progress: StageProgress
+    console: Console
+    settings: RunSettings
+
+    @property
+    def store(self) -> Store:
+        """Where outputs go."""
+        return self.stages.context.store
+
+    def prepare(self) -> Dataset:
+        """Images to a sealed data set."""
+        dataset = self.stages.prepare()
+        what = f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images"
+        self._say("prepare", dataset, f"{what}, {dataset.levels} levels")
+        return dataset
+
+    def train(self, dataset: Dataset) -> Checkpoint:
+        """A data set to a trained network."""
+        checkpoint = self.stages.train(dataset)
+        self._say("train", checkpoint, f"{checkpoint.images_seen:,} images seen")
+        return checkpoint
+
+    def sample(self, checkpoint: Checkpoint) -> Samples:
+        """A trained network to images."""
+        samples = self.stages.sample(checkpoint)
+        self._say("sample", samples, f"{samples.count:,} images")
+        return samples
+
+    def evaluate(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
+        """Images to figures."""
+        report = self.stages.evaluate(dataset, checkpoint, samples)
+        self._say("evaluate", report, f"{report.metrics['eval/bpd_images']:.0f} held-out images")
+        return report
+
+    def finish(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report) -> None:
+        """Write the report, close the tracking and print the table."""
+        name = f"{self.settings.name}-{pipeline_key(self.stages.config)[:8]}"
+        folder = write_report(name, self.store, dataset, checkpoint, samples, report)
+        page = self.store.read(f"{folder}/report.html")
+        picture = self.store.read(f"{folder}/samples.png")
+        self.stages.tracker.close(report.metrics, {"report.html": page, "samples.png": picture})
+        self.console.print(_table(self.stages, report))
+        self.console.print(f"report    {self.store.uri}/{folder}/report.html", soft_wrap=True, highlight=False)
+        self.console.print(f"samples   {self.store.uri}/{folder}/samples.png", soft_wrap=True, highlight=False)
+        tracker = self.stages.tracker
+        self.console.print(f"tracking  {tracker.complaint or tracker.uri}", soft_wrap=True, highlight=False)
+
+    def _say(self, stage: str, artifact: Artifact, what: str) -> None:
+        took = self.stages.times[stage].seconds
+        state = "found sealed" if artifact.reused else f"sealed after {took:.0f} s"
+        self.progress.finished(stage, f"{what}; {state}; digest {artifact.digest[:12]}")
+
+
+@contextmanager
+def open_session(
+    config: PipelineConfig, settings: RunSettings, *, publish: Callable[[str, float], None] | None = None,
+    parent: bool = True,
+) -> Iterator[Session]:
+    """Connect what a run needs; Ray only when the first work does.
+
+    Args:
+        config: All stages' settings.
+        settings: The run's.
+        publish: Told (stage, percent) now and then.
+        parent: Give the stages' MLflow runs a parent.
+    """
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address and address.startswith("ray://"):
+        raise ConfigError(
+            "Ray Client connections break in long work", item=f"RAY_ADDRESS {address}",
+            remedy="run inside the cluster with its host:port, or unset it for a local Ray",
+        )
+    store = open_store(resolve_root(settings.root))
+    store.make()
+    console = Console(stderr=False)
+    tracker = _tracker(config, settings, store)
+    tracker.open(settings.name if parent else "")
+    with Cluster(mode=settings.mode, address=address) as cluster, StageProgress(console, publish) as progress:
+        context = Context(store=store, cluster=cluster, force=settings.force)
+        stages = TrackedStages(config=config, context=context, tracker=tracker, on_progress=progress)
+        yield Session(stages=stages, progress=progress, console=console, settings=settings)
+
+
+def _tracker(config: PipelineConfig, settings: RunSettings, store: Store) -> Tracker:
+    uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI", ""), None
+    if not settings.tracking:
+        uri = ""
+    elif not uri:
+        folder = Path(store.uri)
+        uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts"
+    return Tracker(uri, settings.experiment, artifacts, pipeline_key(config))
+
+
+def _table(stages: TrackedStages, report: Report) -> Table:
+    metrics = report.metrics
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row(
+        f"{report.extractor}", f"{metrics[f'eval/{report.extractor}']:.3f}",
+        f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
+    )
+    for variance in ("fixed_small", "fixed_large"):
+        figure = metrics[f"eval/bits_per_dim_{variance}"]
+        error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
+        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"upper bound, {variance}, 256 levels")
+    for stage, spent in stages.times.items():
+        speed = "sealed before" if spent.reused else f"{spent.images / spent.seconds:,.1f}"
+        table.add_row(f"{stage}", speed, "" if spent.reused else "images/s, start-up counted in")
+    return table
+
