@@ -88,9 +88,7 @@ def predict_eps(
     )
 
 
-def score(
-    schedule: NoiseSchedule, t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b c h w"]:
+def score(schedule: NoiseSchedule, t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The score, the gradient of log q(x_t) that eps stands for: -eps / sqrt(1 - alpha-bar_t)."""
     return -eps * at((1 - schedule.alphas_cumprod).rsqrt(), t, like=eps)
 

@@ -20,8 +20,10 @@ class NormalCdf(Enum):
 
 
 def normal_kl(
-    mean_1: Float[Tensor, "*n"], log_variance_1: Float[Tensor, "*#n"],
-    mean_2: Float[Tensor, "*#n"], log_variance_2: Float[Tensor, "*#n"],
+    mean_1: Float[Tensor, "*n"],
+    log_variance_1: Float[Tensor, "*#n"],
+    mean_2: Float[Tensor, "*#n"],
+    log_variance_2: Float[Tensor, "*#n"],
 ) -> Float[Tensor, "*n"]:
     """KL(N(mean_1, variance_1) || N(mean_2, variance_2)) of each element, in nats."""
     return 0.5 * (
@@ -41,8 +43,11 @@ def normal_cdf(x: Float[Tensor, "*n"], form: NormalCdf = NormalCdf.EXACT) -> Flo
 
 
 def discretized_gaussian_log_likelihood(
-    x_start: Float[Tensor, "*n"], mean: Float[Tensor, "*n"], log_std: Float[Tensor, "*#n"],
-    *, cdf: NormalCdf = NormalCdf.EXACT,
+    x_start: Float[Tensor, "*n"],
+    mean: Float[Tensor, "*n"],
+    log_std: Float[Tensor, "*#n"],
+    *,
+    cdf: NormalCdf = NormalCdf.EXACT,
 ) -> Float[Tensor, "*n"]:
     """Log probability, in nats, of each 8-bit value under a Gaussian integrated over its bin, Ho et al. eq. (13).
 

@@ -68,4 +68,3 @@ def simple_loss(eps: Float[Tensor, "b c h w"], pred_eps: Float[Tensor, "b c h w"
     """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better."""
     wide = torch.promote_types(pred_eps.dtype, torch.float32)
     return ((eps.to(wide) - pred_eps.to(wide)) ** 2).mean(dim=(1, 2, 3))
-

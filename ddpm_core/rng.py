@@ -75,7 +75,7 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
         count: How many words for each index.
         step: A further coordinate, such as the timestep, 0..2^32-1.
     """
-    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < _MAX_INDEX):
+    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
     blocks = torch.arange(-(-count // 4), device=index.device)
     counter = torch.stack(

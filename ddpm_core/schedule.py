@@ -1,4 +1,6 @@
-"""Noise schedules: the forward process q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), eq. (2) of Ho et al. 2020.
+"""Noise schedules: the forward process of Ho et al. 2020, eq. (2).
+
+q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I).
 
 Timesteps count from 0: t = 0 is one step of noise, the paper's t = 1. Tables are float64 and cast when they are
 looked up: in float32, 1 - alphas_cumprod would be off by 1.7e-4 relative at T = 1000.
@@ -72,7 +74,9 @@ class NoiseSchedule:
         return replace(self, betas=self.betas.to(device), timesteps=self.timesteps.to(device))
 
 
-def at(table: Float64[Tensor, " T"], t: Int64[Tensor, " b"], like: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *ones"]:
+def at(
+    table: Float64[Tensor, " T"], t: Int64[Tensor, " b"], like: Float[Tensor, "b *rest"]
+) -> Float[Tensor, "b *ones"]:
     """Look up `table[t]`, cast to the dtype of `like` and shaped to broadcast with it."""
     return table[t].to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 

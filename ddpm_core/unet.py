@@ -5,7 +5,6 @@ attention over all channels at the named resolutions and in the middle; convolut
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,65 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_core.rng import Stream, uniform
+from ddpm_core.unet_config import UNetConfig
+
+__all__ = ["AttentionBlock", "Downsample", "ResBlock", "UNet", "UNetConfig", "Upsample", "timestep_embedding"]
 
 # The last layer of each residual branch starts almost at zero: variance scaling by 1e-10, standard deviation by 1e-5.
 _NEARLY_ZERO = ("conv_2", "project_out", "conv_out")
 _NORM_EPS = 1e-6
 _LONGEST_PERIOD = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class UNetConfig:
-    """Shape of the network; the defaults are Ho's for CIFAR-10 (35,746,307 parameters).
-
-    Attributes:
-        image_size: Height and width, divisible by 2^(levels - 1).
-        in_channels: Channels of the images.
-        base_channels: Channels at full size; even.
-        channel_mults: Channels of each level as multiples of `base_channels`; its length is the number of levels.
-        num_res_blocks: Residual blocks a level on the way down; one more on the way up.
-        attention_resolutions: Sizes at which each residual block is followed by attention.
-        norm_groups: Groups of GroupNorm; divides every level's channels.
-        dropout: Probability of dropout in the residual blocks, in [0, 1).
-    """
-
-    image_size: int = 32
-    in_channels: int = 3
-    base_channels: int = 128
-    channel_mults: tuple[int, ...] = (1, 2, 2, 2)
-    num_res_blocks: int = 2
-    attention_resolutions: tuple[int, ...] = (16,)
-    norm_groups: int = 32
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        levels = len(self.channel_mults)
-        if levels == 0 or min(self.channel_mults) < 1:
-            raise ValueError(f"channel_mults must hold whole numbers above 0; got {self.channel_mults}")
-        for name in ("image_size", "in_channels", "num_res_blocks", "norm_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.image_size % 2 ** (levels - 1):
-            raise ValueError(
-                f"image_size must be divisible by {2 ** (levels - 1)} for {levels} levels; got {self.image_size}: "
-                "choose fewer channel_mults or another size"
-            )
-        if self.base_channels < 4 or self.base_channels % 2:
-            raise ValueError(f"base_channels must be even and at least 4; got {self.base_channels}")
-        if self.base_channels % self.norm_groups:
-            raise ValueError(
-                f"norm_groups must divide base_channels; got {self.norm_groups} and {self.base_channels}"
-            )
-        sizes = [self.image_size >> level for level in range(levels)]
-        if missing := sorted(set(self.attention_resolutions) - set(sizes)):
-            raise ValueError(f"attention_resolutions must be among the sizes {sizes}; got {missing}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
-
-    @classmethod
-    def cifar10(cls) -> "UNetConfig":
-        """Ho's network for CIFAR-10."""
-        return cls()
 
 
 def timestep_embedding(t: Int64[Tensor, " b"], dim: int) -> Float[Tensor, "b dim"]:
@@ -96,6 +44,7 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c_in h w"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b c_out h w"]:
+        """Apply the block to features and the time embedding."""
         hidden = self.conv_1(F.silu(self.norm_1(x)))
         hidden = hidden + self.time_projection(F.silu(time))[:, :, None, None]
         hidden = self.conv_2(self.dropout(F.silu(self.norm_2(hidden))))
@@ -115,6 +64,7 @@ class AttentionBlock(nn.Module):
         self.project_out = nn.Linear(channels, channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(self.query(tokens), self.key(tokens), self.value(tokens))
         return x + self.project_out(mixed).transpose(1, 2).reshape(x.shape)
@@ -128,6 +78,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h/2 w/2"]:
+        """Halve height and width."""
         halved: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
         return halved
 
@@ -140,6 +91,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
+        """Double height and width."""
         doubled: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
         return doubled
 
@@ -147,13 +99,19 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """The blocks of one size: residual blocks, each with its attention where there is any, and the change of size."""
 
-    def __init__(self, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None, config: UNetConfig) -> None:
+    def __init__(
+        self, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None, config: UNetConfig
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(c_in, c_out, config) for c_in, c_out in channels)
         self.attentions = nn.ModuleList(
             AttentionBlock(c_out, config) if attends else nn.Identity() for _, c_out in channels
         )
         self.resize = resize
+
+    def stages(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The residual blocks with the attention that follows each."""
+        return list(zip(self.blocks, self.attentions, strict=True))
 
 
 class UNet(nn.Module):
@@ -174,27 +132,29 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, base, 3, padding=1)
 
         skips = [base]
-        self.down = nn.ModuleList()
+        down: list[Level] = []
         for level, width in enumerate(widths):
             inputs = [skips[-1], *[width] * (config.num_res_blocks - 1)]
             last = level == len(widths) - 1
             resize = None if last else Downsample(width)
-            self.down.append(Level([(c_in, width) for c_in in inputs], attends[level], resize, config))
+            down.append(Level([(c_in, width) for c_in in inputs], attends[level], resize, config))
             skips += [width] * (config.num_res_blocks + (not last))
 
+        self.down = nn.ModuleList(down)
         self.middle_1 = ResBlock(widths[-1], widths[-1], config)
         self.middle_attention = AttentionBlock(widths[-1], config)
         self.middle_2 = ResBlock(widths[-1], widths[-1], config)
 
-        self.up = nn.ModuleList()
+        up: list[Level] = []
         current = widths[-1]
         for level, width in reversed(list(enumerate(widths))):
             channels = []
             for _ in range(config.num_res_blocks + 1):
                 channels.append((current + skips.pop(), width))
                 current = width
-            self.up.append(Level(channels, attends[level], Upsample(width) if level else None, config))
+            up.append(Level(channels, attends[level], Upsample(width) if level else None, config))
 
+        self.up = nn.ModuleList(up)
         self.norm_out = nn.GroupNorm(config.norm_groups, base, eps=_NORM_EPS)
         self.conv_out = nn.Conv2d(base, config.in_channels, 3, padding=1)
         self._initialise(seed)
@@ -218,18 +178,22 @@ class UNet(nn.Module):
         time = self.time_2(F.silu(self.time_1(embedding)))
         hidden = self.conv_in(x_t)
         skips = [hidden]
-        for level in self.down:
-            for block, attention in zip(level.blocks, level.attentions, strict=True):
+        for level in _levels(self.down):
+            for block, attention in level.stages():
                 hidden = attention(block(hidden, time))
                 skips.append(hidden)
             if level.resize is not None:
                 hidden = level.resize(hidden)
                 skips.append(hidden)
         hidden = self.middle_2(self.middle_attention(self.middle_1(hidden, time)), time)
-        for level in self.up:
-            for block, attention in zip(level.blocks, level.attentions, strict=True):
+        for level in _levels(self.up):
+            for block, attention in level.stages():
                 hidden = attention(block(torch.cat((hidden, skips.pop()), dim=1), time))
             if level.resize is not None:
                 hidden = level.resize(hidden)
         pred_eps: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
         return pred_eps
+
+
+def _levels(modules: nn.ModuleList) -> list[Level]:
+    return [module for module in modules if isinstance(module, Level)]

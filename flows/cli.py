@@ -16,7 +16,11 @@ from infra.errors import DdpmError
 _INTERRUPTED, _TERMINATED, _BUG, _USAGE = 130, 143, 1, 2
 
 app = typer.Typer(
-    name="ddpm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="ddpm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Images to a trained DDPM, samples, a Fréchet distance and bits/dim, as one resumable pipeline.",
 )
 run.register(app)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ddpm_core.unet import UNetConfig
+from ddpm_core.unet_config import UNetConfig
 
 _SEED_LIMIT = (1 << 63) - 1
 
@@ -139,7 +139,9 @@ class EvaluateConfig(StageConfig):
     extractor: Literal["auto", "fd_classifier", "fd_pixels"] = Field(
         "auto", description="Features of the distance; auto takes fd_classifier where there are labels"
     )
-    bpd_images: int = Field(256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer")
+    bpd_images: int = Field(
+        256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of the draws of x_t")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")

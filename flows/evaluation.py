@@ -13,8 +13,10 @@ from ddpm_core.frechet import FeatureStats, frechet_distance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood import bits_per_dim_by_variance
 from ddpm_core.rng import Stream, normal
+from ddpm_core.schedule import NoiseSchedule
+from ddpm_core.unet import UNet
 from flows.config import EvaluateConfig
-from flows.snapshot import decode_snapshot
+from flows.snapshot import channels_last, decode_snapshot
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import prepare_process
@@ -80,11 +82,11 @@ class _Worker:
         return Extractor(self.task.config.extractor, network.eval())
 
     @cached_property
-    def model(self) -> tuple[Callable[[Tensor, Tensor], Tensor], object]:
+    def model(self) -> tuple[UNet, NoiseSchedule]:
         trained = self.task.trained
         data = read_verified(self.store, trained.folder, trained.units[0])
         network, schedule = decode_snapshot(data, trained.units[0]["file"])
-        return network.to(self.device, memory_format=torch.channels_last), schedule.to(self.device)
+        return channels_last(network.to(self.device)), schedule.to(self.device)
 
     @cached_property
     def images(self) -> dict[str, Tensor]:
@@ -109,10 +111,13 @@ class _Worker:
         # One fixed compute batch: the last one is filled up with copies, which are dropped again.
         padded = torch.cat((images, images[-1:].expand(config.batch_size - len(images), -1, -1, -1)))
         ids = torch.arange(unit.start, unit.start + config.batch_size, device=self.device)
-        shape = tuple(images.shape[1:])
+        shape = (images.shape[1], images.shape[2], images.shape[3])
         results = bits_per_dim_by_variance(
-            network, schedule, to_model_range(padded.to(self.device)),
-            noise=lambda t: normal(config.seed, Stream.NLL, ids, shape, step=t), variances=VARIANCES,
+            network,
+            schedule,
+            to_model_range(padded.to(self.device)),
+            noise=lambda t: normal(config.seed, Stream.NLL, ids, shape, step=t),
+            variances=VARIANCES,
         )
         tensors = {"prior_bpd": results[0].prior_bpd, "eps_mse": results[0].eps_mse}
         for variance, result in zip(VARIANCES, results, strict=True):
@@ -122,7 +127,9 @@ class _Worker:
         kept = {name: tensor[: len(images)].cpu() for name, tensor in tensors.items()}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in kept.values()):
             raise DivergedError(
-                "the bound is not finite", stage="evaluate", item=f"held-out images {unit.start}..{unit.stop - 1}",
+                "the bound is not finite",
+                stage="evaluate",
+                item=f"held-out images {unit.start}..{unit.stop - 1}",
                 remedy="the snapshot is unusable; train with a lower train.learning_rate",
             )
         return kept

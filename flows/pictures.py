@@ -1,7 +1,7 @@
 """Pictures of images and curves, as PNG bytes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -40,7 +40,7 @@ def _tile(image: Images, scale: int) -> NDArray[np.uint8]:
 
 
 def curve(
-    x: Sequence[float], lines: dict[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
 ) -> bytes:
     """Draw lines over a common x."""
     figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")

@@ -1,17 +1,21 @@
 """The Prefect flow and its tasks: names, order and retries; no logic."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import flow, task
+from prefect import Task, flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import State
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, RunSettings, SampleConfig, TrainConfig
 from flows.session import Session, open_session
 from infra.errors import StorageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Only what another try can mend is tried again; finished units are kept.
 _RETRIES = 2
@@ -22,10 +26,17 @@ def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
     return isinstance(state.data, StorageError) or isinstance(getattr(state.data, "__cause__", None), StorageError)
 
 
-_STAGE = {
-    "cache_policy": NO_CACHE, "retries": _RETRIES, "retry_delay_seconds": _RETRY_DELAY_S,
-    "retry_condition_fn": _worth_retrying, "persist_result": False,
-}
+def _stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a Prefect task of a stage: its manifest is the cache, so Prefect keeps none."""
+    return task(
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        retries=_RETRIES,
+        retry_delay_seconds=_RETRY_DELAY_S,
+        retry_condition_fn=_worth_retrying,
+        persist_result=False,
+    )
 
 
 @flow(name="ddpm", description="Images to a trained DDPM, samples, a Fréchet distance and bits/dim.")
@@ -43,33 +54,33 @@ def pipeline(
     """
     config = PipelineConfig(prepare=prepare, train=train, sample=sample, evaluate=evaluate)
     with open_session(config, run, publish=_Artifacts()) as session:
-        dataset = prepare_task(session)
-        checkpoint = train_task(session, dataset)
-        samples = sample_task(session, checkpoint)
-        report = evaluate_task(session, dataset, checkpoint, samples)
+        dataset: Dataset = prepare_task(session)
+        checkpoint: Checkpoint = train_task(session, dataset)
+        samples: Samples = sample_task(session, checkpoint)
+        report: Report = evaluate_task(session, dataset, checkpoint, samples)
         session.finish(dataset, checkpoint, samples, report)
         return report
 
 
-@task(name="prepare", task_run_name="prepare", **_STAGE)
+@_stage("prepare")
 def prepare_task(session: Session) -> Dataset:
     """Images to a sealed data set."""
     return session.prepare()
 
 
-@task(name="train", task_run_name="train", **_STAGE)
+@_stage("train")
 def train_task(session: Session, dataset: Dataset) -> Checkpoint:
     """A data set to a trained network."""
     return session.train(dataset)
 
 
-@task(name="sample", task_run_name="sample", **_STAGE)
+@_stage("sample")
 def sample_task(session: Session, checkpoint: Checkpoint) -> Samples:
     """A trained network to images."""
     return session.sample(checkpoint)
 
 
-@task(name="evaluate", task_run_name="evaluate", **_STAGE)
+@_stage("evaluate")
 def evaluate_task(session: Session, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
     """Images to figures."""
     return session.evaluate(dataset, checkpoint, samples)

@@ -32,10 +32,23 @@ def _digits() -> PipelineConfig:
     return PipelineConfig(
         prepare=PrepareConfig(kind="digits", image_size=8, channels=1, unit_images=512, workers=1),
         train=TrainConfig(
-            images=160_000, batch_size=128, learning_rate=2e-3, lr_warmup_images=6_400, lr_decay_images=40_000,
-            ema_halflife_images=20_000, ema_rampup_ratio=0.1, random_flip=False, threads=2, base_channels=24,
-            channel_mults=[1, 2], num_res_blocks=1, attention_resolutions=[4], norm_groups=8, dropout=0.0,
-            checkpoint_images=19_200, history_images=3_840,
+            images=115_200,
+            batch_size=128,
+            learning_rate=2e-3,
+            lr_warmup_images=6_400,
+            lr_decay_images=40_000,
+            ema_halflife_images=20_000,
+            ema_rampup_ratio=0.1,
+            random_flip=False,
+            threads=2,
+            base_channels=24,
+            channel_mults=[1, 2],
+            num_res_blocks=1,
+            attention_resolutions=[4],
+            norm_groups=8,
+            dropout=0.0,
+            checkpoint_images=19_200,
+            history_images=3_840,
         ),
         sample=SampleConfig(count=512, num_steps=250, variance="fixed_small", batch_size=64),
         evaluate=EvaluateConfig(bpd_images=96, batch_size=48),
@@ -49,9 +62,17 @@ def _fashion_mnist() -> PipelineConfig:
             kind="idx", source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
         ),
         train=TrainConfig(
-            images=6_000_000, learning_rate=1e-3, lr_warmup_images=64_000, lr_decay_images=1_000_000,
-            ema_halflife_images=200_000, base_channels=64, channel_mults=[1, 2, 2], num_res_blocks=2,
-            attention_resolutions=[14], dropout=0.0, threads=2,
+            images=6_000_000,
+            learning_rate=1e-3,
+            lr_warmup_images=64_000,
+            lr_decay_images=1_000_000,
+            ema_halflife_images=200_000,
+            base_channels=64,
+            channel_mults=[1, 2, 2],
+            num_res_blocks=2,
+            attention_resolutions=[14],
+            dropout=0.0,
+            threads=2,
         ),
         sample=SampleConfig(count=10_000, batch_size=128),
         evaluate=EvaluateConfig(bpd_images=512),
@@ -68,11 +89,7 @@ def load_config(name: str, file: Path | None, settings: Sequence[str]) -> Pipeli
         raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, PRESETS))
     values = preset(name).model_dump()
     if file is not None:
-        for stage, part in _read_file(file).items():
-            if not isinstance(part, dict):
-                raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
-            for key, value in part.items():
-                _put(values, f"{stage}.{key}", value)
+        _put_file(values, file)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
@@ -82,6 +99,14 @@ def load_config(name: str, file: Path | None, settings: Sequence[str]) -> Pipeli
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
         raise _as_config_error(error) from error
+
+
+def _put_file(values: dict[str, Any], file: Path) -> None:
+    for stage, part in _read_file(file).items():
+        if not isinstance(part, dict):
+            raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
+        for key, value in part.items():
+            _put(values, f"{stage}.{key}", value)
 
 
 def _put(values: dict[str, Any], path: str, value: object) -> None:

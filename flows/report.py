@@ -3,13 +3,14 @@
 import base64
 import html
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from ddpm_core.diffusion import Variance
+from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.evaluation import VARIANCES
 from flows.pictures import curve, sample_grid
 from infra.checkpoint import decode_tensors
@@ -34,16 +35,23 @@ code { font-size: .85em; overflow-wrap: anywhere } .headline td { font-size: 1.1
 """
 
 
-def write_report(
-    name: str, store: Store, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What the four stages of a run sealed."""
+
+    dataset: Dataset
+    checkpoint: Checkpoint
+    samples: Samples
+    report: Report
+
+
+def write_report(name: str, store: Store, finished: FinishedRun) -> str:
     """Write report.html, samples.png and run.json below reports/<name>; return that folder."""
     folder = f"{FOLDER}/{name}"
-    drawn, _ = DatasetReader(store=store, manifest=samples.manifest(store)).load(limit=_GRID_IMAGES)
+    drawn, _ = DatasetReader(store=store, manifest=finished.samples.manifest(store)).load(limit=_GRID_IMAGES)
     grid = sample_grid(drawn)
-    records = {"dataset": dataset, "checkpoint": checkpoint, "samples": samples, "report": report}
-    run = {kind: asdict(record) | {"reused": True} for kind, record in records.items()}
-    page = _page(name, store, dataset, checkpoint, samples, report, drawn, grid)
+    run = {kind: record | {"reused": True} for kind, record in asdict(finished).items()}
+    page = _page(name, store, finished, drawn, grid)
     files = {"samples.png": grid, "report.html": page.encode(), "run.json": json.dumps(run, indent=2).encode()}
     for file, data in files.items():
         store.delete(f"{folder}/{file}")
@@ -67,16 +75,17 @@ def rewrite_report(name: str, store: Store) -> str:
     except ValueError as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     run["dataset"]["class_names"] = tuple(run["dataset"]["class_names"])
-    return write_report(
-        name, store, Dataset(**run["dataset"]), Checkpoint(**run["checkpoint"]), Samples(**run["samples"]),
-        Report(**run["report"]),
+    finished = FinishedRun(
+        dataset=Dataset(**run["dataset"]),
+        checkpoint=Checkpoint(**run["checkpoint"]),
+        samples=Samples(**run["samples"]),
+        report=Report(**run["report"]),
     )
+    return write_report(name, store, finished)
 
 
-def _page(
-    name: str, store: Store, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report,
-    drawn: Images, grid: bytes,
-) -> str:
+def _page(name: str, store: Store, finished: FinishedRun, drawn: Images, grid: bytes) -> str:
+    dataset, checkpoint, samples, report = finished.dataset, finished.checkpoint, finished.samples, finished.report
     evaluated = report.manifest(store)
     trained = checkpoint.manifest(store)
     training, _ = DatasetReader(store=store, manifest=dataset.manifest(store)).load("train")
@@ -90,8 +99,8 @@ def _page(
         "distance of their pixels. Copies of the training data would show here.</p>"
         + _image(_nearest(drawn[:_NEAREST_OF], training), "nearest training images", pixels=True),
         _loss(trained.facts["history"]),
-        _bound_by_timestep(store, evaluated, dataset.levels),
-        _provenance(store, dataset, checkpoint, samples, report),
+        _bound_by_timestep(store, evaluated),
+        _provenance(store, finished),
     ]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title>'
@@ -102,21 +111,28 @@ def _page(
 
 def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
     metrics = report.metrics
-    rows = [(
-        report.extractor, f"{metrics[f'eval/{report.extractor}']:.3f}",
-        f"Fréchet distance, {samples.count:,} samples to the {dataset.train_images:,} training images; features: "
-        f"{report.extractor}. Not an FID: that name stands for Inception features.",
-    )]
+    rows = [
+        (
+            report.extractor,
+            f"{metrics[f'eval/{report.extractor}']:.3f}",
+            f"Fréchet distance, {samples.count:,} samples to the {dataset.train_images:,} training images; features: "
+            f"{report.extractor}. Not an FID: that name stands for Inception features.",
+        )
+    ]
     for variance in VARIANCES:
         figure = metrics[f"eval/bits_per_dim_{variance.value}"]
         error = metrics[f"eval/bits_per_dim_{variance.value}_stderr"]
-        rows.append((
-            f"bits/dim, {variance.value.replace('_', ' ')}", f"{figure:.3f} ± {error:.3f}",
-            f"Upper bound on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on 256 "
-            f"levels, of which the data uses {dataset.levels}; ± one standard error over images.",
-        ))
+        rows.append(
+            (
+                f"bits/dim, {_words(variance)}",
+                f"{figure:.3f} ± {error:.3f}",
+                f"Upper bound on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on 256 "
+                f"levels, of which the data uses {dataset.levels}; ± one standard error over images.",
+            )
+        )
     cells = "".join(
-        f'<tr><td>{html.escape(label)}</td><td class="figure">{figure}</td><td class="quiet">{html.escape(note)}</td></tr>'
+        f'<tr><td>{html.escape(label)}</td><td class="figure">{figure}</td>'
+        f'<td class="quiet">{html.escape(note)}</td></tr>'
         for label, figure, note in rows
     )
     return f'<h2>Figures</h2><table class="headline">{cells}</table>'
@@ -127,28 +143,35 @@ def _loss(history: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     picture = curve(
-        [row["images_seen"] for row in rows], {"L_simple": [row["loss"] for row in rows]},
-        x_label="images seen", y_label="L_simple (mean squared error of ε)", log_y=True,
+        [row["images_seen"] for row in rows],
+        {"L_simple": [row["loss"] for row in rows]},
+        x_label="images seen",
+        y_label="L_simple (mean squared error of ε)",
+        log_y=True,
     )
     return f"<h2>Training</h2><p>L_simple, averaged between rows.</p>{_image(picture, 'loss curve')}"
 
 
-def _bound_by_timestep(store: Store, evaluated: Manifest, levels: int) -> str:
+def _bound_by_timestep(store: Store, evaluated: Manifest) -> str:
     bound = [
         decode_tensors(read_verified(store, evaluated.folder, unit), unit["file"])[0]
-        for unit in evaluated.units if unit["facts"].get("kind") == "bound"
+        for unit in evaluated.units
+        if unit["facts"].get("kind") == "bound"
     ]
     lines = {
-        variance.value.replace("_", " "): torch.cat([unit[f"step_bpd_{variance.value}"] for unit in bound]).mean(0).tolist()
+        _words(variance): torch.cat([unit[f"step_bpd_{variance.value}"] for unit in bound]).mean(0).tolist()
         for variance in VARIANCES
     }
     picture = curve(
-        list(range(1, len(next(iter(lines.values()))) + 1)), lines,
-        x_label="t", y_label="bits/dim of the step", log_y=True,
+        list(range(1, len(next(iter(lines.values()))) + 1)),
+        lines,
+        x_label="t",
+        y_label="bits/dim of the step",
+        log_y=True,
     )
     metrics = evaluated.facts["metrics"]
     rows = "".join(
-        f'<tr><td>{variance.value.replace("_", " ")}</td>'
+        f"<tr><td>{_words(variance)}</td>"
         f'<td class="figure">{metrics["eval/prior_bpd"]:.6f}</td>'
         f'<td class="figure">{metrics[f"eval/step_bpd_{variance.value}"]:.3f}</td>'
         f'<td class="figure">{metrics[f"eval/decoder_bpd_{variance.value}"]:.3f}</td></tr>'
@@ -160,15 +183,20 @@ def _bound_by_timestep(store: Store, evaluated: Manifest, levels: int) -> str:
     )
     return (
         "<h2>Where the bits go</h2><p>Terms of the bound in bits/dim, means over the held-out images.</p>"
-        + table + _image(picture, "bits/dim by timestep")
+        + table
+        + _image(picture, "bits/dim by timestep")
     )
 
 
-def _provenance(
-    store: Store, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report
-) -> str:
+def _provenance(store: Store, finished: FinishedRun) -> str:
     rows = ""
-    for label, artifact in (("data set", dataset), ("snapshot", checkpoint), ("samples", samples), ("figures", report)):
+    labelled: list[tuple[str, Artifact]] = [
+        ("data set", finished.dataset),
+        ("snapshot", finished.checkpoint),
+        ("samples", finished.samples),
+        ("figures", finished.report),
+    ]
+    for label, artifact in labelled:
         manifest = artifact.manifest(store)
         environment = ", ".join(f"{name} {value}" for name, value in sorted(manifest.environment.items()))
         rows += (
@@ -178,8 +206,8 @@ def _provenance(
             "</details></td></tr>"
         )
     return (
-        "<h2>Where every number comes from</h2><p>Each output with its digest, its folder below the root, what computed "
-        f"it and the settings it is a function of.</p><table>{rows}</table>"
+        "<h2>Where every number comes from</h2><p>Each output with its digest, its folder below the root, what "
+        f"computed it and the settings it is a function of.</p><table>{rows}</table>"
     )
 
 
@@ -195,3 +223,7 @@ def _nearest(drawn: Images, training: Images) -> bytes:
 def _image(data: bytes, alt: str, *, pixels: bool = False) -> str:
     kind = ' class="pixels"' if pixels else ""
     return f'<p><img{kind} alt="{alt}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></p>'
+
+
+def _words(variance: Variance) -> str:
+    return variance.value.replace("_", " ")

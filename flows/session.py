@@ -13,7 +13,7 @@ from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig, RunSettings
 from flows.context import Context
 from flows.progress import StageProgress
-from flows.report import write_report
+from flows.report import FinishedRun, write_report
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
 from infra.errors import ConfigError
@@ -70,7 +70,8 @@ class Session:
     def finish(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report) -> None:
         """Write the report, close the tracking and print the table."""
         name = f"{self.settings.name}-{pipeline_key(self.stages.config)[:8]}"
-        folder = write_report(name, self.store, dataset, checkpoint, samples, report)
+        finished = FinishedRun(dataset=dataset, checkpoint=checkpoint, samples=samples, report=report)
+        folder = write_report(name, self.store, finished)
         page = self.store.read(f"{folder}/report.html")
         picture = self.store.read(f"{folder}/samples.png")
         self.stages.tracker.close(report.metrics, {"report.html": page, "samples.png": picture})
@@ -88,7 +89,10 @@ class Session:
 
 @contextmanager
 def open_session(
-    config: PipelineConfig, settings: RunSettings, *, publish: Callable[[str, float], None] | None = None,
+    config: PipelineConfig,
+    settings: RunSettings,
+    *,
+    publish: Callable[[str, float], None] | None = None,
     parent: bool = True,
 ) -> Iterator[Session]:
     """Connect what a run needs; Ray only when the first work does.
@@ -102,7 +106,8 @@ def open_session(
     address = os.environ.get("RAY_ADDRESS") or None
     if address and address.startswith("ray://"):
         raise ConfigError(
-            "Ray Client connections break in long work", item=f"RAY_ADDRESS {address}",
+            "Ray Client connections break in long work",
+            item=f"RAY_ADDRESS {address}",
             remedy="run inside the cluster with its host:port, or unset it for a local Ray",
         )
     store = open_store(resolve_root(settings.root))
@@ -130,7 +135,8 @@ def _table(stages: TrackedStages, report: Report) -> Table:
     metrics = report.metrics
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row(
-        f"{report.extractor}", f"{metrics[f'eval/{report.extractor}']:.3f}",
+        f"{report.extractor}",
+        f"{metrics[f'eval/{report.extractor}']:.3f}",
         f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
     )
     for variance in ("fixed_small", "fixed_large"):
@@ -141,4 +147,3 @@ def _table(stages: TrackedStages, report: Report) -> Table:
         speed = "sealed before" if spent.reused else f"{spent.images / spent.seconds:,.1f}"
         table.add_row(f"{stage}", speed, "" if spent.reused else "images/s, start-up counted in")
     return table
-

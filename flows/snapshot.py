@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ddpm_core.schedule import NoiseSchedule, cosine_schedule, linear_schedule
@@ -27,9 +28,19 @@ def make_schedule(kind: str, num_timesteps: int, beta_start: float, beta_end: fl
 def schedule_settings(config: TrainConfig) -> dict[str, Any]:
     """The arguments of `make_schedule` that a config stands for."""
     return {
-        "kind": config.schedule, "num_timesteps": config.num_timesteps,
-        "beta_start": config.beta_start, "beta_end": config.beta_end,
+        "kind": config.schedule,
+        "num_timesteps": config.num_timesteps,
+        "beta_start": config.beta_start,
+        "beta_end": config.beta_end,
     }
+
+
+def channels_last(network: UNet) -> UNet:
+    """Keep the convolutions' weights with the channels last in memory: the faster layout on processors and GPUs."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def encode_snapshot(weights: dict[str, Tensor], unet: UNetConfig, schedule: dict[str, Any], images_seen: int) -> bytes:
@@ -45,8 +56,10 @@ def decode_snapshot(data: bytes, item: str) -> tuple[UNet, NoiseSchedule]:
     """
     weights, about = decode_tensors(data, item)
     try:
-        sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in about["unet"].items()}
-        network = UNet(UNetConfig(**sizes))
+        shape: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in about["unet"].items()
+        }
+        network = UNet(UNetConfig(**shape))
         network.load_state_dict(weights)
         schedule = make_schedule(**about["schedule"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -80,10 +80,15 @@ class TrackedStages:
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in manifest.facts["history"])
         files["history.jsonl"] = lines.encode()
         self._publish(
-            "train", checkpoint, history=manifest.facts["history"], files=files,
+            "train",
+            checkpoint,
+            history=manifest.facts["history"],
+            files=files,
             inputs=[self._dataset_input(dataset, "training")],
-            tags={"ddpm.snapshot": f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
-                  "ddpm.snapshot_sha256": unit["sha256"]},
+            tags={
+                "ddpm.snapshot": f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
+                "ddpm.snapshot_sha256": unit["sha256"],
+            },
         )
         return checkpoint
 
@@ -95,26 +100,31 @@ class TrackedStages:
         manifest = samples.manifest(self.context.store)
         images, _ = DatasetReader(store=self.context.store, manifest=manifest).load(limit=_GRID_IMAGES)
         self._publish(
-            "sample", samples, metrics={"sample/count": float(samples.count)}, files={"samples.png": sample_grid(images)}
+            "sample",
+            samples,
+            metrics={"sample/count": float(samples.count)},
+            files={"samples.png": sample_grid(images)},
         )
         return samples
 
     def evaluate(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
         """Compute the figures."""
         report = self._run(
-            "evaluate", self.config.evaluate,
+            "evaluate",
+            self.config.evaluate,
             lambda c: evaluate(self.config.evaluate, dataset, checkpoint, samples, c),
             lambda a: int(a.metrics["eval/bpd_images"]),
         )
         self._publish(
-            "evaluate", report, metrics=report.metrics, inputs=[self._dataset_input(dataset, "evaluation")],
+            "evaluate",
+            report,
+            metrics=report.metrics,
+            inputs=[self._dataset_input(dataset, "evaluation")],
             files={"metrics.json": json.dumps(report.metrics, indent=2, sort_keys=True).encode()},
         )
         return report
 
-    def _run(
-        self, stage: str, config: StageConfig, work: Callable[[Context], A], images: Callable[[A], int]
-    ) -> A:
+    def _run(self, stage: str, config: StageConfig, work: Callable[[Context], A], images: Callable[[A], int]) -> A:
         params = {f"{stage}.{name}": value for name, value in config.model_dump(mode="json").items()}
         self.tracker.begin(stage, params)
         context = replace(
@@ -147,14 +157,19 @@ class TrackedStages:
         self.tracker.publish(
             stage,
             StageRecord(
-                key=artifact.key, digest=artifact.digest, tags=tags | record.pop("tags", {}),
-                files=files | record.pop("files", {}), **record,
+                key=artifact.key,
+                digest=artifact.digest,
+                tags=tags | record.pop("tags", {}),
+                files=files | record.pop("files", {}),
+                **record,
             ),
         )
 
     def _dataset_input(self, dataset: Dataset, context: str) -> DatasetInput:
         return DatasetInput(
-            name=self.config.prepare.kind, uri=f"{self.context.store.uri}/{dataset.name}", digest=dataset.digest,
+            name=self.config.prepare.kind,
+            uri=f"{self.context.store.uri}/{dataset.name}",
+            digest=dataset.digest,
             context=context,
         )
 

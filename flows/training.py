@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from ddpm_core.ema import ema_decay, update_ema
 from ddpm_core.objective import TrainingOrder, training_noise
+from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
 from ddpm_core.unet import UNet
 from flows.artifacts import Dataset
 from flows.config import TrainConfig
-from flows.snapshot import encode_snapshot, make_schedule, schedule_settings
+from flows.snapshot import channels_last, encode_snapshot, make_schedule, schedule_settings
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import prepare_process, torch_dtype
@@ -85,7 +86,9 @@ class HistoryWindow:
 
 def history_rows(output: Output) -> list[dict[str, Any]]:
     """All rows of the loss curve, by images seen."""
-    rows = [row for name in output.store.list(f"{output.folder}/history") for row in json.loads(output.store.read(name))]
+    rows = [
+        row for name in output.store.list(f"{output.folder}/history") for row in json.loads(output.store.read(name))
+    ]
     return sorted(rows, key=lambda row: int(row["images_seen"]))
 
 
@@ -111,21 +114,28 @@ class TrainingWorker:
         self.config, self.output = config, output
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
-        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config.device == "cuda" \
+        self.device = (
+            torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            if config.device == "cuda"
             else torch.device("cpu")
+        )
         images, _ = DatasetReader(store=output.store, manifest=dataset.manifest(output.store)).load("train")
         self.images = torch.from_numpy(images)
+        self.image_shape = (images.shape[1], images.shape[2], images.shape[3])
         self.order = TrainingOrder(config.seed, len(images))
         self.schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         network = UNet(config.unet(dataset.image_size, dataset.channels), seed=config.seed)
-        network = network.to(self.device, memory_format=torch.channels_last)
+        network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(
             network=network, ema=copy.deepcopy(network).requires_grad_(False), optimizer=optimizer
         )
         self.step_config = StepConfig(
-            global_batch_size=config.batch_size, world_size=self.world_size, grad_clip=config.grad_clip,
-            autocast_dtype=torch_dtype(config.dtype), random_flip=config.random_flip,
+            global_batch_size=config.batch_size,
+            world_size=self.world_size,
+            grad_clip=config.grad_clip,
+            autocast_dtype=torch_dtype(config.dtype),
+            random_flip=config.random_flip,
         )
 
     def resume(self) -> None:
@@ -181,11 +191,12 @@ class TrainingWorker:
     def _step(self, model: nn.Module) -> StepResult:
         config, state = self.config, self.state
         seen = state.images_seen
-        torch.manual_seed(_dropout_seed(config.seed, seen, self.rank))
+        if config.dropout:
+            torch.manual_seed(_dropout_seed(config.seed, seen, self.rank))
         slots = torch.arange(seen + self.rank, seen + config.batch_size, self.world_size)
         images = self.images[self.order(slots)]
         slots = slots.to(self.device)
-        noise = training_noise(config.seed, slots, self.schedule.num_timesteps, tuple(images.shape[1:]))
+        noise = training_noise(config.seed, slots, self.schedule.num_timesteps, self.image_shape)
         rate = learning_rate(
             seen, peak=config.learning_rate, warmup_images=config.lr_warmup_images, decay_images=config.lr_decay_images
         )
@@ -196,15 +207,19 @@ class TrainingWorker:
         )
         if result.applied:
             decay = ema_decay(
-                seen, config.batch_size,
-                halflife_images=config.ema_halflife_images, rampup_ratio=config.ema_rampup_ratio,
+                seen,
+                config.batch_size,
+                halflife_images=config.ema_halflife_images,
+                rampup_ratio=config.ema_rampup_ratio,
             )
             update_ema(state.ema.parameters(), state.network.parameters(), decay)
         state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
         if state.skipped_in_a_row >= _SKIPS_IN_A_ROW:
             raise DivergedError(
-                f"{_SKIPS_IN_A_ROW} steps in a row had gradients that are not finite", stage="train",
-                item=f"images_seen {seen}", remedy="lower train.learning_rate; checkpoints before this are kept",
+                f"{_SKIPS_IN_A_ROW} steps in a row had gradients that are not finite",
+                stage="train",
+                item=f"images_seen {seen}",
+                remedy="lower train.learning_rate; checkpoints before this are kept",
             )
         state.images_seen = seen + config.batch_size
         return result
@@ -223,10 +238,13 @@ class TrainingWorker:
         if self.rank != 0:
             return
         row = {
-            "images_seen": self.state.images_seen, "loss": float(window.loss_sum) / window.images,
-            "grad_norm": float(result.grad_norm), "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "images_seen": self.state.images_seen,
+            "loss": float(window.loss_sum) / window.images,
+            "grad_norm": float(result.grad_norm),
+            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
             "images_per_second": window.images / (time.monotonic() - window.started),
-            "skipped_steps": window.skipped, "time_ms": int(time.time() * 1000),
+            "skipped_steps": window.skipped,
+            "time_ms": int(time.time() * 1000),
         }
         finite = {name: value if value == value and abs(value) != float("inf") else None for name, value in row.items()}
         name = f"{self.output.folder}/history/{self.state.images_seen:012d}.json"
@@ -234,8 +252,11 @@ class TrainingWorker:
 
     def _commit_checkpoint(self) -> None:
         state = self.state
-        scalars = {"images_seen": state.images_seen, "skipped_in_a_row": state.skipped_in_a_row,
-                   "world_size": self.world_size}
+        scalars = {
+            "images_seen": state.images_seen,
+            "skipped_in_a_row": state.skipped_in_a_row,
+            "world_size": self.world_size,
+        }
         data = encode_tensors(state.tensors(), scalars)
         self.output.commit(f"{CHECKPOINTS}/{state.images_seen:012d}", "safetensors", data, scalars)
         self._drop_old_checkpoints()
@@ -258,7 +279,5 @@ class TrainingWorker:
 
 def _dropout_seed(seed: int, images_seen: int, rank: int) -> int:
     """A seed of its own for each step and rank; dropout is the one draw that torch makes."""
-    from ddpm_core.rng import Stream, words
-
     drawn = words(seed, Stream.DROPOUT, torch.tensor([images_seen]), 2, step=rank)[0]
     return int(drawn[0]) << 31 | int(drawn[1]) >> 1

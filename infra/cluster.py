@@ -10,47 +10,27 @@ import secrets
 import signal
 import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from infra.errors import DdpmError, ResourceError, error_from_json, error_to_json
-from infra.ray_errors import first_line, lost_a_worker, plain_errors
+from infra.errors import ResourceError
+from infra.ray_errors import first_line, plain_errors
+from infra.ray_group import fit_group
+from infra.ray_units import UnitTask, Workers, stream_units
 
 Mode = Literal["ray", "in-process"]
 
-# A unit that has been begun so often and not finished takes its worker down each time.
-_ATTEMPTS_PER_UNIT = 3
-_RESTARTS = 20
-_POLL_S = 0.25
-_LEDGER_TIMEOUT_S = 60
 _OBJECT_STORE_BYTES = 256 << 20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOCAL_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray warns of each pool of actors that may restart
 }
-
-
-class UnitTask(Protocol):
-    """Work in units; sent to the workers, which open it once and then call the result for each unit."""
-
-    def open(self) -> Callable[[int], None]:
-        """Load what all units need; the result computes and commits one unit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """How many, and what each takes."""
-
-    count: int = 1
-    cpus: int = 1
-    gpus: int = 0
 
 
 @dataclass
@@ -112,12 +92,18 @@ class Cluster:
         self._connect(workers)
         with plain_errors(stage):
             _check_resources(workers, stage)
-            for unit in _ray_data_units(task, units, workers, stage):
+            for unit in stream_units(task, units, workers, stage):
                 on_done(unit)
 
     def run_group(
-        self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], *, workers: Workers, stage: str,
-        run_folder: str, on_poll: Callable[[], None],
+        self,
+        function: Callable[[dict[str, Any]], None],
+        config: dict[str, Any],
+        *,
+        workers: Workers,
+        stage: str,
+        run_folder: str,
+        on_poll: Callable[[], None],
     ) -> None:
         """Run `function(config)` on every worker of one torch.distributed group, by Ray Train.
 
@@ -132,7 +118,8 @@ class Cluster:
         if self.mode == "in-process":
             if workers.count != 1:
                 raise ResourceError(
-                    f"{workers.count} workers do not run in one process", stage=stage,
+                    f"{workers.count} workers do not run in one process",
+                    stage=stage,
                     remedy="set num_workers=1 or use Ray",
                 )
             function(config)
@@ -141,7 +128,7 @@ class Cluster:
         self._connect(workers)
         with plain_errors(stage):
             _check_resources(workers, stage)
-            _fit(function, config, workers, run_folder, on_poll)
+            fit_group(function, config, workers, run_folder, on_poll)
 
     def _connect(self, workers: Workers) -> None:
         if self._connected:
@@ -157,7 +144,9 @@ class Cluster:
             if self.address is None:
                 cpus = max(os.cpu_count() or 1, workers.count * workers.cpus) + 2
                 options |= {
-                    "address": "local", "num_cpus": cpus, "include_dashboard": False,
+                    "address": "local",
+                    "num_cpus": cpus,
+                    "include_dashboard": False,
                     "object_store_memory": _OBJECT_STORE_BYTES,
                 }
             else:
@@ -166,7 +155,8 @@ class Cluster:
                 ray.init(**options)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ResourceError(
-                    f"Ray did not answer ({first_line(error)})", item=self.address or "local Ray",
+                    f"Ray did not answer ({first_line(error)})",
+                    item=self.address or "local Ray",
                     remedy="check RAY_ADDRESS" if self.address else "run again",
                 ) from error
         for name in ("ray", "ray.data", "ray.train"):
@@ -190,122 +180,6 @@ class Cluster:
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
 
 
-def _ray_data_units(task: UnitTask, units: Sequence[int], workers: Workers, stage: str) -> Iterator[int]:
-    """Stream the units through a pool of actors by Ray Data; yields each as it ends."""
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    ledger = ray.remote(num_cpus=0, max_restarts=0)(_Ledger).remote()
-    rows = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
-    done = rows.map_batches(
-        _UnitActor,
-        fn_constructor_args=(task, ledger, stage),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
-        num_cpus=workers.cpus,
-        num_gpus=workers.gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
-    )
-    for row in done.iter_rows():
-        if row["error"]:
-            raise error_from_json(row["error"])
-        yield int(row["unit"])
-
-
-class _Ledger:
-    """An actor that counts how often each unit was begun, so that one that kills its worker is found out."""
-
-    def __init__(self) -> None:
-        self._begun: dict[int, int] = {}
-
-    def begin(self, unit: int) -> int:
-        self._begun[unit] = self._begun.get(unit, 0) + 1
-        return self._begun[unit]
-
-
-class _UnitActor:
-    """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of what is raised."""
-
-    def __init__(self, task: UnitTask, ledger: Any, stage: str) -> None:  # noqa: ANN401 - an actor handle
-        self._task = task
-        self._run: Callable[[int], None] | None = None
-        self._ledger = ledger
-        self._stage = stage
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        (unit,) = batch["unit"].tolist()
-        try:
-            self._count(unit)
-            if self._run is None:
-                self._run = self._task.open()
-            self._run(unit)
-        except DdpmError as error:
-            return {"unit": [unit], "error": [error_to_json(error)]}
-        return {"unit": [unit], "error": [""]}
-
-    def _count(self, unit: int) -> None:
-        import ray
-
-        if ray.get(self._ledger.begin.remote(unit), timeout=_LEDGER_TIMEOUT_S) > _ATTEMPTS_PER_UNIT:
-            raise ResourceError(
-                f"ended its worker {_ATTEMPTS_PER_UNIT} times", item=f"unit {unit}", stage=self._stage,
-                remedy="look for a shortage of memory; a smaller batch needs less",
-            )
-
-
-def _fit(
-    function: Callable[[dict[str, Any]], None], config: dict[str, Any], workers: Workers, run_folder: str,
-    on_poll: Callable[[], None],
-) -> None:
-    """Run a TorchTrainer, anew under another name when it loses workers: our own checkpoints decide where it goes on."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    for attempt in range(1, _ATTEMPTS_PER_UNIT + 1):
-        trainer = TorchTrainer(
-            function,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
-            ),
-            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
-            run_config=RunConfig(
-                name=uuid.uuid4().hex, storage_path=run_folder,
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=_ATTEMPTS_PER_UNIT),
-            ),
-        )
-        try:
-            _run_in_thread(trainer.fit, on_poll)
-        except TrainingFailedError as error:
-            if attempt == _ATTEMPTS_PER_UNIT or not lost_a_worker(error):
-                raise
-        else:
-            return
-
-
-def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], None]) -> None:
-    """Call in a thread of its own, and poll in this one, which so stays interruptible."""
-    outcome: list[BaseException | None] = []
-
-    def call() -> None:
-        try:
-            function()
-        except BaseException as error:
-            outcome.append(error)
-        else:
-            outcome.append(None)
-
-    thread = threading.Thread(target=call, name="ray-train-fit", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(timeout=_POLL_S)
-        on_poll()
-    if outcome[0] is not None:
-        raise outcome[0]
-
-
 def _check_resources(workers: Workers, stage: str) -> None:
     import ray
 
@@ -314,7 +188,8 @@ def _check_resources(workers: Workers, stage: str) -> None:
         if workers.count * each > have.get(name, 0):
             raise ResourceError(
                 f"{workers.count} workers of {each} {name} each need more than the cluster's {have.get(name, 0):g}",
-                stage=stage, remedy="set fewer workers or threads, or add nodes",
+                stage=stage,
+                remedy="set fewer workers or threads, or add nodes",
             )
 
 

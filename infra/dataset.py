@@ -86,7 +86,8 @@ class DatasetReader:
             images.append(decoded[:rows])
             labels.append(
                 np.asarray(table["label"][:rows], dtype=np.int32)
-                if "label" in table.column_names else np.full(rows, -1, dtype=np.int32)
+                if "label" in table.column_names
+                else np.full(rows, -1, dtype=np.int32)
             )
             wanted -= rows
         if not images:

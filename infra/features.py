@@ -24,11 +24,16 @@ class Classifier(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(32, FEATURE_DIM, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(FEATURE_DIM, FEATURE_DIM, 3, stride=2, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-            nn.Linear(4 * FEATURE_DIM, FEATURE_DIM), nn.ReLU(),
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, FEATURE_DIM, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(FEATURE_DIM, FEATURE_DIM, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(4 * FEATURE_DIM, FEATURE_DIM),
+            nn.ReLU(),
         )
         self.head = nn.Linear(FEATURE_DIM, classes)
 

@@ -59,7 +59,10 @@ class Plan:
     def as_json(self) -> Json:
         """Return the plan as stored."""
         return {
-            "stage": self.stage, "format_version": self.format_version, "settings": self.settings, "inputs": self.inputs,
+            "stage": self.stage,
+            "format_version": self.format_version,
+            "settings": self.settings,
+            "inputs": self.inputs,
         }
 
 
@@ -126,7 +129,9 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
         manifest = Manifest(**value)
         expected = root_digest(manifest.units)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError("not a manifest", item=item, remedy="restore it from a copy, or run with --force") from error
+        raise IntegrityError(
+            "not a manifest", item=item, remedy="restore it from a copy, or run with --force"
+        ) from error
     if expected != manifest.digest:
         raise IntegrityError("the digest does not follow from the units", item=item, remedy="run with --force")
     return manifest
@@ -183,16 +188,16 @@ class Output:
             differing = sorted(k for k in stored.keys() | value.keys() if stored.get(k) != value.get(k))
             detail = ", ".join(f"{key}: {stored.get(key)} there, {value.get(key)} here" for key in differing)
             raise ConflictError(
-                f"{complaint} ({detail})", item=f"output {self.folder}", stage=self.plan.stage,
+                f"{complaint} ({detail})",
+                item=f"output {self.folder}",
+                stage=self.plan.stage,
                 remedy="finish it there, or run with --force to start afresh beside it",
             )
 
     def commit(self, name: str, suffix: str, data: bytes, facts: Json) -> Record:
         """Commit bytes under a name, put-if-absent; the first committer's record wins and is returned."""
         digest = sha256(data)
-        record = Record(
-            file=f"{name}.{digest[:_DIGEST_IN_NAME]}.{suffix}", bytes=len(data), sha256=digest, facts=facts
-        )
+        record = Record(file=f"{name}.{digest[:_DIGEST_IN_NAME]}.{suffix}", bytes=len(data), sha256=digest, facts=facts)
         self.store.put_if_absent(f"{self.folder}/{record.file}", data)
         if self.store.put_if_absent(f"{self.folder}/{name}.json", canonical_json(record.as_json())):
             return record
@@ -232,8 +237,14 @@ class Output:
         for unit in units:
             read_verified(self.store, self.folder, unit)
         manifest = Manifest(
-            stage=self.plan.stage, key=self.plan.key, folder=self.folder, goal=goal, units=units, facts=facts,
-            digest=root_digest(units), plan=self.plan.as_json(),
+            stage=self.plan.stage,
+            key=self.plan.key,
+            folder=self.folder,
+            goal=goal,
+            units=units,
+            facts=facts,
+            digest=root_digest(units),
+            plan=self.plan.as_json(),
             environment=json.loads(self.store.read(f"{self.folder}/environment.json")),
         )
         name = manifest.name

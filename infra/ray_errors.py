@@ -49,5 +49,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its name."""
     lines = str(error).strip().splitlines()
     return lines[0].strip()[:200] if lines else type(error).__name__

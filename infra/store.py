@@ -147,10 +147,16 @@ def _translated(name: str, root: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise ConfigError(f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root") from error
+        raise ConfigError(
+            f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root"
+        ) from error
     except PermissionError as error:
-        raise ConfigError(f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root") from error
+        raise ConfigError(
+            f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root"
+        ) from error
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise ResourceError(f"no space left for {name}", item=str(root), remedy="free some and run again") from error
+            raise ResourceError(
+                f"no space left for {name}", item=str(root), remedy="free some and run again"
+            ) from error
         raise StorageError(f"{error.strerror or error}: {name}", item=str(root), remedy="run again") from error

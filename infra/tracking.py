@@ -201,7 +201,9 @@ class Tracker:
         rows = [
             MlflowInput(
                 Dataset(
-                    name=item.name, digest=item.digest[:_DATASET_DIGEST_DIGITS], source_type="local",
+                    name=item.name,
+                    digest=item.digest[:_DATASET_DIGEST_DIGITS],
+                    source_type="local",
                     source=f'{{"uri": "{item.uri}"}}',
                 ),
                 tags=[InputTag("mlflow.data.context", item.context)],

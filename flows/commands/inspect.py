@@ -24,7 +24,8 @@ def verify_outputs(
     root, below = _root_of(path.expanduser().absolute())
     store = open_store(str(root))
     names = [
-        name for name in store.list(below or ".")
+        name
+        for name in store.list(below or ".")
         if "/manifests/" in name and name.endswith(".json") and not name.startswith(".")
     ]
     if not names:
@@ -36,7 +37,9 @@ def verify_outputs(
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="A finished run's name, as `ddpm run` printed it: its folder in reports/.")],
+    run: Annotated[
+        str, typer.Argument(help="A finished run's name, as `ddpm run` printed it: its folder in reports/.")
+    ],
     root: Root = "",
 ) -> None:
     """Write a finished run's report.html again from what it sealed."""

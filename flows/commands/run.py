@@ -1,5 +1,6 @@
 """`ddpm run`, and the stages without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from flows.config import PipelineConfig, RunSettings
 from flows.presets import PRESETS, load_config
+from infra.cluster import Mode
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
@@ -33,13 +35,20 @@ def register(app: typer.Typer) -> None:
         app.command(stage, help=f"{text} Without Prefect.")(_command(_StagesUpTo(stage)))
 
 
-def _command(work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - typer reads the inner signature
+def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..., None]:
+    """Give some work the options that all these commands share."""
+
     def command(
-        preset: Preset = "digits", config: ConfigFile = None, setting: Settings = None, root: Root = "",
-        force: Force = False, tracking: Tracking = True, in_process: InProcess = False,
+        preset: Preset = "digits",
+        config: ConfigFile = None,
+        setting: Settings = None,
+        root: Root = "",
+        force: Force = False,
+        tracking: Tracking = True,
+        in_process: InProcess = False,
     ) -> None:
         values = load_config(preset, config, setting or [])
-        mode = "in-process" if in_process else "ray"
+        mode: Mode = "in-process" if in_process else "ray"
         work(values, RunSettings(name=preset, root=root, mode=mode, force=force, tracking=tracking))
 
     return command

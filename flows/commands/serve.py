@@ -1,6 +1,6 @@
 """`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
 
-import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,31 +17,38 @@ def register(app: typer.Typer) -> None:
 
 
 def serve_deployments(
-    root: Annotated[str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")] = "",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")] = _UI_PORT,
+    root: Annotated[
+        str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")
+    ] = "",
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
+    ] = _UI_PORT,
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
 ) -> None:
     """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
     from flows.commands.services import prefect_api
     from flows.session import resolve_root
 
-    where = os.path.abspath(os.path.expanduser(resolve_root(root)))
+    where = str(Path(resolve_root(root)).expanduser().absolute())
     with prefect_api(where, port=port, quiet=False) as url:
         from prefect import serve
-        from prefect.deployments.runner import EntrypointType
+        from prefect.deployments.runner import RunnerDeployment
+        from prefect.types.entrypoint import EntrypointType
 
         from flows.pipeline import pipeline
 
-        deployments = []
+        deployments: list[RunnerDeployment] = []
         for name in PRESETS:
             config = load_config(name, None, [])
             parameters = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
             parameters["run"] = RunSettings(name=name, root=where).model_dump(mode="json")
-            deployments.append(
-                pipeline.to_deployment(
-                    name=name, parameters=parameters, entrypoint_type=EntrypointType.MODULE_PATH,
-                    description=f"The `{name}` preset; every setting can be changed in the form.",
-                )
+            deployment = pipeline.to_deployment(
+                name=name,
+                parameters=parameters,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+                description=f"The `{name}` preset; every setting can be changed in the form.",
             )
+            assert isinstance(deployment, RunnerDeployment), "to_deployment is synchronous outside an event loop"
+            deployments.append(deployment)
         typer.echo(f"deployments {', '.join(PRESETS)} at {url.removesuffix('/api')}; stop with Ctrl-C")
         serve(*deployments, limit=limit, print_starting_message=False)

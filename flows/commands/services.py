@@ -54,7 +54,8 @@ def prefect_api(root: str, *, port: int = 0, quiet: bool = True) -> Iterator[str
     if given:
         if not _answers(given):
             raise StorageError(
-                f"no Prefect server answers at {given}", item="PREFECT_API_URL",
+                f"no Prefect server answers at {given}",
+                item="PREFECT_API_URL",
                 remedy="start it, or unset the variable to use one of our own",
             )
         yield given
@@ -121,7 +122,9 @@ def _await(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     while not _answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
             raise ResourceError(
-                "the Prefect server did not start", item=str(log), remedy="see the log; run again, or set PREFECT_API_URL"
+                "the Prefect server did not start",
+                item=str(log),
+                remedy="see the log; run again, or set PREFECT_API_URL",
             )
         time.sleep(_POLL_S)
 

@@ -11,12 +11,12 @@ from flows.config import EvaluateConfig
 from flows.context import Context
 from flows.evaluation import EvaluateTask, Unit, summarise
 from infra.checkpoint import decode_tensors, encode_tensors
-from infra.cluster import Workers
 from infra.dataset import DatasetReader
 from infra.device import environment, prepare_process, resolve_device
 from infra.errors import ConfigError
 from infra.features import accuracy, train_classifier
 from infra.plan import Manifest, Output, Plan, canonical_json, current
+from infra.ray_units import Workers
 
 STAGE = "evaluate"
 FORMAT_VERSION = 1
@@ -52,9 +52,13 @@ def evaluate(
     resolved = config.model_copy(update={"extractor": extractor, "device": device})
     features = _features(resolved, dataset, context) if extractor == "fd_classifier" else None
     plan = Plan(
-        stage=STAGE, format_version=FORMAT_VERSION, settings=resolved.result_settings(),
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=resolved.result_settings(),
         inputs={
-            "dataset": dataset.digest, "snapshot": checkpoint.digest, "samples": samples.digest,
+            "dataset": dataset.digest,
+            "snapshot": checkpoint.digest,
+            "samples": samples.digest,
             "features": features.digest if features else "",
         },
     )
@@ -70,7 +74,9 @@ def evaluate(
 def _extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
     if config.extractor == "fd_classifier" and len(dataset.class_names) < 2:
         raise ConfigError(
-            "the data has no labels to train it on", item="evaluate.extractor", stage=STAGE,
+            "the data has no labels to train it on",
+            item="evaluate.extractor",
+            stage=STAGE,
             remedy="set evaluate.extractor=fd_pixels",
         )
     if config.extractor != "auto":
@@ -81,8 +87,10 @@ def _extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
 def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Manifest:
     """Train the classifier in this process, or find it sealed; its key is the data alone."""
     plan = Plan(
-        stage=FEATURES_STAGE, format_version=FEATURES_FORMAT_VERSION,
-        settings={"extractor": "fd_classifier", "threads": config.threads}, inputs={"dataset": dataset.digest},
+        stage=FEATURES_STAGE,
+        format_version=FEATURES_FORMAT_VERSION,
+        settings={"extractor": "fd_classifier", "threads": config.threads},
+        inputs={"dataset": dataset.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
     if (sealed := output.manifest({})) is not None:
@@ -118,12 +126,20 @@ def _units(config: EvaluateConfig, inputs: Inputs) -> list[Unit]:
 
 
 def _run(
-    output: Output, config: EvaluateConfig, inputs: Inputs, features: Manifest | None, units: list[Unit],
+    output: Output,
+    config: EvaluateConfig,
+    inputs: Inputs,
+    features: Manifest | None,
+    units: list[Unit],
     context: Context,
 ) -> None:
     task = EvaluateTask(
-        output=output, config=config, units=units, features=features,
-        dataset=inputs.dataset.manifest(context.store), trained=inputs.checkpoint.manifest(context.store),
+        output=output,
+        config=config,
+        units=units,
+        features=features,
+        dataset=inputs.dataset.manifest(context.store),
+        trained=inputs.checkpoint.manifest(context.store),
         samples=inputs.samples.manifest(context.store),
     )
     missing = [number for number in range(len(units)) if output.record(f"units/{number:06d}") is None]
@@ -157,6 +173,10 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Report:
     return Report(
-        name=manifest.name, key=manifest.key, digest=manifest.digest, reused=reused,
-        metrics=manifest.facts["metrics"], extractor=manifest.facts["extractor"],
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        metrics=manifest.facts["metrics"],
+        extractor=manifest.facts["extractor"],
     )

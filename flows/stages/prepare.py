@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +11,11 @@ import pyarrow as pa
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
 from flows.context import Context
-from infra.cluster import Workers
 from infra.dataset import Images, encode_images
 from infra.device import environment
 from infra.errors import InputError
 from infra.plan import Manifest, Output, Plan, canonical_json, current
+from infra.ray_units import Workers
 from infra.sources.digits import DigitsSource
 from infra.sources.folder import FolderSource
 from infra.sources.idx import IdxSource
@@ -82,7 +83,9 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
     source = _source(config)
     listing = _split(source.list(), config.holdout_fraction)
     plan = Plan(
-        stage=STAGE, format_version=FORMAT_VERSION, settings=config.result_settings(),
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=config.result_settings(),
         inputs={"listing": _listing_digest(listing)},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
@@ -111,7 +114,7 @@ def _source(config: PrepareConfig) -> Source:
         return DigitsSource()
     if not config.source:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
-    folder = os.path.abspath(os.path.expanduser(config.source))
+    folder = str(Path(config.source).expanduser().absolute())
     return IdxSource(folder) if config.kind == "idx" else FolderSource(folder)
 
 
@@ -122,15 +125,14 @@ def _split(listing: Listing, holdout_fraction: float) -> Listing:
         items = [item for item in listing.items if item.split]
     else:
         limit = holdout_fraction * 2**32
-        items = [
-            replace(item, split="test" if int(item.digest[:8], 16) < limit else "train") for item in listing.items
-        ]
+        items = [replace(item, split="test" if int(item.digest[:8], 16) < limit else "train") for item in listing.items]
     for split in SPLITS:
         found = sum(item.split == split for item in items)
         if found < _MIN_IMAGES:
             raise InputError(
                 f"only {found} of {len(items)} images fall to the {split} split, and {_MIN_IMAGES} are needed",
-                item="prepare.source", remedy="add images or change prepare.holdout_fraction",
+                item="prepare.source",
+                remedy="add images or change prepare.holdout_fraction",
             )
     ordered = [item for split in SPLITS for item in items if item.split == split]
     return Listing(items=ordered, class_names=listing.class_names)
@@ -156,7 +158,9 @@ def _parts(listing: Listing, unit_images: int) -> list[Part]:
 def _facts(images: Images, part: Part) -> dict[str, object]:
     occurs = np.bincount(images.ravel(), minlength=256) > 0
     return {
-        "first_id": part.first_id, "split": part.split, "rows": len(images),
+        "first_id": part.first_id,
+        "split": part.split,
+        "rows": len(images),
         "levels": np.packbits(occurs).tobytes().hex(),
     }
 
@@ -171,7 +175,9 @@ def _seal(output: Output, parts: list[Part], listing: Listing) -> Manifest:
         occurs |= np.unpackbits(np.frombuffer(bytes.fromhex(record.facts["levels"]), dtype=np.uint8)).astype(bool)
     facts = {
         "images": {split: sum(u["rows"] for u in units if u["facts"]["split"] == split) for split in SPLITS},
-        "class_names": listing.class_names, "levels": int(occurs.sum()), "fit": FIT_RULE,
+        "class_names": listing.class_names,
+        "levels": int(occurs.sum()),
+        "fit": FIT_RULE,
     }
     return output.seal({}, units, facts)
 
@@ -179,8 +185,14 @@ def _seal(output: Output, parts: list[Part], listing: Listing) -> Manifest:
 def _artifact(manifest: Manifest, *, reused: bool) -> Dataset:
     settings, facts = manifest.plan["settings"], manifest.facts
     return Dataset(
-        name=manifest.name, key=manifest.key, digest=manifest.digest, reused=reused,
-        train_images=facts["images"]["train"], test_images=facts["images"]["test"],
-        image_size=settings["image_size"], channels=settings["channels"],
-        class_names=tuple(facts["class_names"]), levels=facts["levels"],
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        train_images=facts["images"]["train"],
+        test_images=facts["images"]["test"],
+        image_size=settings["image_size"],
+        channels=settings["channels"],
+        class_names=tuple(facts["class_names"]),
+        levels=facts["levels"],
     )

@@ -16,12 +16,12 @@ from ddpm_core.schedule import respace
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
 from flows.context import Context
-from flows.snapshot import decode_snapshot
-from infra.cluster import Workers
+from flows.snapshot import channels_last, decode_snapshot
 from infra.dataset import encode_images
 from infra.device import environment, prepare_process, resolve_device, resolve_dtype, torch_dtype
 from infra.errors import DivergedError
 from infra.plan import Manifest, Output, Plan, current, read_verified
+from infra.ray_units import Workers
 
 STAGE = "sample"
 FORMAT_VERSION = 1
@@ -48,7 +48,7 @@ class SampleTask:
         item = f"{self.snapshot_folder}/{self.snapshot['file']}"
         data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)
         network, schedule = decode_snapshot(data, item)
-        network = network.to(device, memory_format=torch.channels_last)
+        network = channels_last(network.to(device))
         chain = respace(schedule, config.num_steps or schedule.num_timesteps).to(device)
         shape = (network.config.in_channels, network.config.image_size, network.config.image_size)
         dtype = torch_dtype(config.dtype)
@@ -63,9 +63,12 @@ class SampleTask:
             first = unit * config.batch_size
             ids = torch.arange(first, first + config.batch_size, device=device)
             images = ddpm_sample(
-                model, chain, normal(config.seed, Stream.X_T, ids, shape),
+                model,
+                chain,
+                normal(config.seed, Stream.X_T, ids, shape),
                 noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
-                variance=Variance(config.variance), clip_x_start=config.clip_x_start,
+                variance=Variance(config.variance),
+                clip_x_start=config.clip_x_start,
             )
             self._commit(unit, images.cpu())
 
@@ -76,7 +79,9 @@ class SampleTask:
         broken = torch.isfinite(images).flatten(1).all(1).logical_not().nonzero()[:, 0] + first
         if len(broken):
             raise DivergedError(
-                "the chain left the finite numbers", stage=STAGE, item=f"images {broken.tolist()[:5]}",
+                "the chain left the finite numbers",
+                stage=STAGE,
+                item=f"images {broken.tolist()[:5]}",
                 remedy="the snapshot is unusable; train with a lower train.learning_rate",
             )
         data = encode_images(to_uint8(images).numpy(), first, {}, {"quantised": "round((x + 1) * 127.5)"})
@@ -92,7 +97,9 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
-        stage=STAGE, format_version=FORMAT_VERSION, settings=resolved.result_settings(),
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=resolved.result_settings(),
         inputs={"snapshot": checkpoint.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)

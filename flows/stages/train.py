@@ -3,16 +3,15 @@
 import json
 from dataclasses import asdict
 from pathlib import PurePath
-from typing import Any
 
 from flows.artifacts import Checkpoint, Dataset
 from flows.config import TrainConfig
 from flows.context import Context
 from flows.training import SNAPSHOTS, history_rows, run_training
-from infra.cluster import Workers
 from infra.device import environment, resolve_device, resolve_dtype
 from infra.errors import ConfigError
 from infra.plan import Manifest, Output, Plan, current
+from infra.ray_units import Workers
 
 STAGE = "train"
 FORMAT_VERSION = 1
@@ -35,7 +34,9 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
-        stage=STAGE, format_version=FORMAT_VERSION, settings=resolved.result_settings(),
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=resolved.result_settings(),
         inputs={"dataset": dataset.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
@@ -51,8 +52,11 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
     spec = {
-        "root": context.store.uri, "plan": output.plan.as_json(), "attempt": output.attempt,
-        "config": config.model_dump(mode="json"), "dataset": asdict(dataset),
+        "root": context.store.uri,
+        "plan": output.plan.as_json(),
+        "attempt": output.attempt,
+        "config": config.model_dump(mode="json"),
+        "dataset": asdict(dataset),
     }
     told: set[str] = set(output.store.list(f"{output.folder}/history"))
 
@@ -65,8 +69,12 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             context.on_progress(min(rows[-1]["images_seen"], config.total_images), config.total_images)
 
     context.cluster.run_group(
-        run_training, spec, workers=workers, stage=STAGE,
-        run_folder=str(PurePath(context.store.uri) / ".ray-train"), on_poll=poll,
+        run_training,
+        spec,
+        workers=workers,
+        stage=STAGE,
+        run_folder=str(PurePath(context.store.uri) / ".ray-train"),
+        on_poll=poll,
     )
 
 
@@ -80,6 +88,10 @@ def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Checkpoint:
     return Checkpoint(
-        name=manifest.name, key=manifest.key, digest=manifest.digest, reused=reused,
-        images_seen=manifest.facts["images_seen"], num_timesteps=manifest.facts["num_timesteps"],
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        images_seen=manifest.facts["images_seen"],
+        num_timesteps=manifest.facts["num_timesteps"],
     )

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from infra.sources.source import Item, Listing, check_listed
 from infra.store import sha256
@@ -39,6 +39,8 @@ class DigitsSource:
         return read
 
 
-def _load() -> tuple[np.ndarray, np.ndarray]:
+def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     return np.rint(digits.images * (255 / _LARGEST_COUNT)).astype(np.uint8), digits.target

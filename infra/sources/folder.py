@@ -26,8 +26,8 @@ _REPAIR = "remove or repair the file"
 class FolderSource:
     """Every image file below a directory, hidden ones left out.
 
-    Folders `train` and `test` (or `val`) at the top give the split. Where every image lies in a folder, the folder below
-    the split is its class.
+    Folders `train` and `test` (or `val`) at the top give the split. Where every image lies in a folder, the folder
+    below the split is its class.
 
     Attributes:
         folder: The directory.
@@ -43,7 +43,8 @@ class FolderSource:
         paths = _image_files(root)
         if not paths:
             raise InputError(
-                f"holds no {', '.join(sorted(s[1:] for s in _SUFFIXES))} files", item=self.folder,
+                f"holds no {', '.join(sorted(s[1:] for s in _SUFFIXES))} files",
+                item=self.folder,
                 remedy="set prepare.source to a directory of images",
             )
         placed = [_place(path) for path in paths]
@@ -51,7 +52,9 @@ class FolderSource:
         labelled = len(classes) > 1 and all(name for _, name in placed)
         items = [
             Item(
-                name=path.as_posix(), digest=sha256(_read(root / path)), split=split,
+                name=path.as_posix(),
+                digest=sha256(_read(root / path)),
+                split=split,
                 label=classes.index(name) if labelled else NO_LABEL,
             )
             for path, (split, name) in zip(paths, placed, strict=True)

@@ -1,0 +1,66 @@
+"""A function on every worker of one torch.distributed group, by Ray Train."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from infra.ray_errors import lost_a_worker
+from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
+
+_POLL_S = 0.25
+
+
+def fit_group(
+    function: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    workers: Workers,
+    run_folder: str,
+    on_poll: Callable[[], None],
+) -> None:
+    """Run a TorchTrainer; when it loses workers, another under a new name: our own checkpoints say where it goes on."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    for attempt in range(1, ATTEMPTS_PER_UNIT + 1):
+        trainer = TorchTrainer(
+            function,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(
+                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
+            ),
+            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex,
+                storage_path=run_folder,
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=ATTEMPTS_PER_UNIT),
+            ),
+        )
+        try:
+            _run_in_thread(trainer.fit, on_poll)
+        except TrainingFailedError as error:
+            if attempt == ATTEMPTS_PER_UNIT or not lost_a_worker(error):
+                raise
+        else:
+            return
+
+
+def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], None]) -> None:
+    """Call in a thread of its own, and poll in this one, which so stays interruptible."""
+    outcome: list[BaseException | None] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            outcome.append(error)
+        else:
+            outcome.append(None)
+
+    thread = threading.Thread(target=call, name="ray-train-fit", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(timeout=_POLL_S)
+        on_poll()
+    if outcome[0] is not None:
+        raise outcome[0]
