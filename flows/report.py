@@ -126,8 +126,8 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             (
                 f"bits/dim, {_words(variance)}",
                 f"{figure:.3f} ± {error:.3f}",
-                f"Upper bound on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on 256 "
-                f"levels, of which the data uses {dataset.levels}; ± one standard error over images.",
+                f"Upper bound on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on "
+                f"256 levels, of which the data uses {dataset.levels}; ± one standard error over images.",
             )
         )
     cells = "".join(
