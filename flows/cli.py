@@ -7,8 +7,8 @@ import tempfile
 import traceback
 from types import FrameType
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from flows.commands import inspect, run, serve
 from infra.errors import DdpmError
@@ -17,7 +17,6 @@ _INTERRUPTED, _TERMINATED, _BUG, _USAGE = 130, 143, 1, 2
 
 app = typer.Typer(
     name="ddpm",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,9 +33,8 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> None:
     """Run the command line and exit."""
-    # Ray imports a worker's modules by name from the driver's path; a stray file in the working folder must not win.
     signal.signal(signal.SIGTERM, _terminate)
-    code = run_command(sys.argv[1:])
+    code = run_command(sys.argv[1:] or ["--help"])
     sys.stdout.flush()
     sys.exit(code)
 
@@ -47,13 +45,11 @@ def run_command(arguments: list[str]) -> int:
         result = app(args=arguments, prog_name="ddpm", standalone_mode=False)
     except DdpmError as error:
         return _complain(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        return _complain(error.format_message(), _USAGE)
-    except click.ClickException as error:
-        return _complain(" ".join(error.format_message().split()), _USAGE)
+    except TyperException as error:
+        return _complain(" ".join(str(error).split()), _USAGE)
     except Terminated:
         return _complain("terminated; the same command goes on from here", _TERMINATED)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, Abort):
         return _complain("interrupted; the same command goes on from here", _INTERRUPTED)
     except Exception as error:  # the one place where our own bugs end
         return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", _BUG)

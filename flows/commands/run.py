@@ -12,7 +12,7 @@ from infra.cluster import Mode
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="stage.setting=value; may be given often.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="May be given often.")]
 Root = Annotated[str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")]
 Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what is there.")]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]

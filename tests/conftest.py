@@ -1,0 +1,73 @@
+"""What all tests share: a clean environment, and a tiny config that runs in a second."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.config import PipelineConfig
+from flows.context import Context
+from flows.presets import load_config
+from infra.cluster import Cluster
+from infra.store import open_store
+
+# The digits, a chain of 20 steps and a network of a few thousand weights: every part, nothing slow.
+TINY = (
+    "train.images=1280",
+    "train.history_images=320",
+    "train.checkpoint_images=320",
+    "train.batch_size=64",
+    "train.num_timesteps=20",
+    "train.beta_end=0.3",
+    "train.base_channels=8",
+    "train.norm_groups=4",
+    "train.threads=1",
+    "train.dtype=float32",
+    "sample.count=24",
+    "sample.batch_size=8",
+    "sample.num_steps=5",
+    "sample.dtype=float32",
+    "evaluate.bpd_images=16",
+    "evaluate.batch_size=8",
+    "evaluate.extractor=fd_pixels",
+)
+_SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
+
+
+@pytest.fixture(autouse=True)
+def _no_servers_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _SERVERS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home of its own: no test reads or writes the user's."""
+    before = {name: os.environ.get(name) for name in ("HOME", "XDG_CACHE_HOME")}
+    home = tmp_path_factory.mktemp("home")
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def tiny() -> PipelineConfig:
+    """The tiny config."""
+    return load_config("digits", None, TINY)
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> Callable[..., Context]:
+    """Make a context that works in this process, by default below the test's own folder."""
+
+    def make(root: Path | None = None, **more: object) -> Context:
+        store = open_store(str(root or tmp_path / "root"))
+        store.make()
+        return Context(store=store, cluster=Cluster(mode="in-process"), **more)
+
+    return make

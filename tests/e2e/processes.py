@@ -1,0 +1,85 @@
+"""Real processes of the command `ddpm`, and what they leave behind."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+MARK = "DDPM_TEST_MARK"
+# They take a minute to notice that their raylet is gone, and are Ray's own.
+RAYS_AGENTS = ("dashboard/agent.py", "runtime_env/agent", "log_monitor.py", "dashboard.py")
+
+
+def settings(*values: str) -> list[str]:
+    """`a.b=value` as command-line options."""
+    return [part for value in values for part in ("--set", value)]
+
+
+class Command:
+    """One running `ddpm`, whose descendants are found by a mark in their environment."""
+
+    def __init__(self, arguments: Iterable[str], log: Path, **environment: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+                env=os.environ | environment | {MARK: self.mark, "COLUMNS": "200"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self, limit_s: float = 180) -> int:
+        """Return the exit code."""
+        return self.process.wait(limit_s)
+
+    def send_when(self, ready: Callable[[], bool], signal: int, limit_s: float = 120) -> int:
+        """Send a signal as soon as something is so, and return the exit code."""
+        deadline = time.monotonic() + limit_s
+        while not ready():
+            assert self.process.poll() is None, f"ended before it was to be stopped:\n{self.text()}"
+            assert time.monotonic() < deadline, f"never got so far:\n{self.text()}"
+            time.sleep(0.005)
+        self.process.send_signal(signal)
+        return self.wait(60)
+
+    def text(self) -> str:
+        """What it has said."""
+        return self.log.read_text(errors="replace")
+
+    def left(self) -> list[str]:
+        """Command lines of its living descendants, Ray's agents left out."""
+        return [line for line in _marked(self.mark) if not any(agent in line for agent in RAYS_AGENTS)]
+
+    def assert_nothing_left(self, limit_s: float = 30) -> None:
+        """Wait until nothing of it lives."""
+        deadline = time.monotonic() + limit_s
+        while left := self.left():
+            assert time.monotonic() < deadline, f"still there after {limit_s} s: {left}"
+            time.sleep(0.2)
+
+
+def _marked(mark: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in found if line.strip()]
+
+
+def digests(root: Path) -> dict[str, str]:
+    """The digest of every sealed output, by manifest."""
+    import json
+
+    return {
+        path.relative_to(root).as_posix(): json.loads(path.read_text())["digest"]
+        for path in sorted(root.glob("*/*/manifests/*.json"))
+    }

@@ -1,0 +1,61 @@
+"""A driver killed at any stage goes on from what was committed and ends with an undisturbed run's digests."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import TINY
+from tests.e2e.processes import Command, digests, settings
+
+# Enough units in every stage that there is a middle to be killed in.
+LONGER = (
+    *TINY,
+    "prepare.unit_images=40",
+    "prepare.workers=1",
+    "train.images=19200",
+    "train.checkpoint_images=640",
+    "sample.count=640",
+    "evaluate.bpd_images=96",
+    "evaluate.batch_size=2",
+)
+ARGUMENTS = ["digits", *settings(*LONGER)]
+
+
+def some(root: Path, pattern: str, count: int = 2) -> Callable[[], bool]:
+    return lambda: len(list(root.glob(pattern))) >= count
+
+
+def test_killed_in_every_stage(tmp_path: Path) -> None:
+    undisturbed, root = tmp_path / "undisturbed", tmp_path / "killed"
+    straight = Command(
+        ["evaluate", *ARGUMENTS, "--root", str(undisturbed), "--in-process", "--no-tracking"], tmp_path / "u"
+    )
+    assert straight.wait() == 0, straight.text()
+
+    stages = {
+        "prepare": ("evaluate", "prepare/*/units/*.json", signal.SIGKILL, -9),
+        "train": ("run", "train/*/checkpoints/*.json", signal.SIGKILL, -9),
+        "sample": ("evaluate", "sample/*/units/*.json", signal.SIGINT, 130),
+        "evaluate": ("evaluate", "evaluate/*/units/*.json", signal.SIGTERM, 143),
+    }
+    for stage, (command, committed, number, code) in stages.items():
+        running = Command([command, *ARGUMENTS, "--root", str(root)], tmp_path / stage)
+        assert running.send_when(some(root, committed), number) == code, running.text()
+        assert not list(root.glob(f"{stage}/*/manifests/*.json")), f"{stage} was sealed before it was killed"
+        running.assert_nothing_left()
+        if number != signal.SIGKILL:
+            assert "the same command goes on from here" in running.text()
+            assert "Traceback" not in running.text()
+
+    for stage in ("sample", "evaluate"):
+        running = Command(["evaluate", *ARGUMENTS, "--root", str(root)], tmp_path / f"{stage}-killed")
+        before = len(list(root.glob(f"{stage}/*/units/*.json")))
+        code = running.send_when(some(root, f"{stage}/*/units/*.json", before + 2), signal.SIGKILL)
+        assert code == -9, running.text()
+        running.assert_nothing_left()
+
+    last = Command(["run", *ARGUMENTS, "--root", str(root)], tmp_path / "last")
+    assert last.wait() == 0, last.text()
+    assert digests(root) == digests(undisturbed)
+    assert len(digests(root)) == 4
+    last.assert_nothing_left()

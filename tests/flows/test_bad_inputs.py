@@ -1,0 +1,301 @@
+"""Every bad input gives one line that names the thing, the right exit code, and leaves nothing half-made."""
+
+import json
+import os
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from flows.cli import run_command
+
+CONFIG, INPUT, CONFLICT, INTEGRITY = 2, 3, 5, 6
+
+
+def png(size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
+    buffer = BytesIO()
+    Image.new(mode, size).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def jpeg() -> bytes:
+    buffer = BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def run(root: Path, *arguments: str) -> int:
+    return run_command([*arguments, "--root", str(root), "--in-process", "--no-tracking"])
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], says: str) -> None:
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, f"more than one line: {err}"
+    assert err.startswith("ddpm: ")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def assert_nothing_half_made(root: Path) -> None:
+    left = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else []
+    assert not [path for path in left if ".tmp" in path.parts], "an unfinished write was left"
+    assert not [path for path in left if "manifests" in path.parts], "something was sealed"
+
+
+SETTINGS = {
+    "unknown preset": (["cifar11"], "no such preset: cifar11"),
+    "misspelt preset": (["digit"], "did you mean digits?"),
+    "unknown stage": (["digits", "--set", "trian.images=5"], "did you mean train?"),
+    "unknown setting": (["digits", "--set", "train.imags=5"], "did you mean images?"),
+    "setting without a value": (["digits", "--set", "train.images"], "not of the form stage.setting=value"),
+    "setting without a stage": (["digits", "--set", "images=5"], "no such stage"),
+    "whole stage as a setting": (["digits", "--set", "train=5"], "no such setting"),
+    "deeper path": (["digits", "--set", "train.images.count=5"], "no such setting"),
+    "text for a number": (["digits", "--set", "train.images=many"], "train.images"),
+    "fraction for a count": (["digits", "--set", "train.images=1.5"], "train.images"),
+    "null": (["digits", "--set", "train.images=null"], "train.images"),
+    "zero images": (["digits", "--set", "train.images=0"], "greater than or equal to 1; got 0"),
+    "negative rate": (["digits", "--set", "train.learning_rate=-1"], "train.learning_rate"),
+    "rate NaN": (["digits", "--set", "train.learning_rate=NaN"], "train.learning_rate"),
+    "rate infinite": (["digits", "--set", "train.learning_rate=Infinity"], "train.learning_rate"),
+    "batch of none": (["digits", "--set", "train.batch_size=0"], "train.batch_size"),
+    "unknown schedule": (["digits", "--set", "train.schedule=sigmoidal"], "train.schedule"),
+    "unknown variance": (["digits", "--set", "sample.variance=learned"], "sample.variance"),
+    "unknown extractor": (["digits", "--set", "evaluate.extractor=inception"], "evaluate.extractor"),
+    "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),
+    "unknown device": (["digits", "--set", "train.device=tpu"], "train.device"),
+    "unknown kind": (["digits", "--set", "prepare.kind=tar"], "prepare.kind"),
+    "beta above 1": (["digits", "--set", "train.beta_end=1.5"], "train.beta_end"),
+    "chain of one": (["digits", "--set", "train.num_timesteps=1"], "train.num_timesteps"),
+    "more steps than T": (["digits", "--set", "sample.num_steps=1001"], "at most train.num_timesteps (1000); got 1001"),
+    "respaced to one step": (["digits", "--set", "sample.num_steps=1"], "sample.num_steps"),
+    "two channels": (["digits", "--set", "prepare.channels=2"], "prepare.channels"),
+    "size not divisible": (["digits", "--set", "prepare.image_size=9"], "image_size must be divisible by 2"),
+    "attention at no level": (["digits", "--set", "train.attention_resolutions=[5]"], "among the sizes [8, 4]"),
+    "groups do not divide": (["digits", "--set", "train.norm_groups=7"], "norm_groups must divide base_channels"),
+    "odd channels": (["digits", "--set", "train.base_channels=25"], "base_channels must be even"),
+    "no levels": (["digits", "--set", "train.channel_mults=[]"], "train.channel_mults"),
+    "mults not a list": (["digits", "--set", "train.channel_mults=2"], "train.channel_mults"),
+    "dropout of 1": (["digits", "--set", "train.dropout=1"], "train.dropout"),
+    "negative seed": (["digits", "--set", "sample.seed=-1"], "sample.seed"),
+    "seed too large": (["digits", "--set", "sample.seed=99999999999999999999"], "sample.seed"),
+    "negative workers": (["digits", "--set", "sample.workers=-1"], "sample.workers"),
+    "more workers than batch": (
+        ["digits", "--set", "train.workers=200", "--set", "train.batch_size=128"],
+        "at most train.batch_size (128); got 200",
+    ),
+    "holdout of everything": (["digits", "--set", "prepare.holdout_fraction=1"], "prepare.holdout_fraction"),
+    "source for the digits": (["digits", "--set", "prepare.source=/tmp"], "must be empty for the digits"),
+    "a sample of one": (["digits", "--set", "sample.count=1"], "sample.count"),
+    "nested brackets": (["digits", "--set", "train.images=" + "[" * 100_000], "train.images"),
+    "an option that is not": (["digits", "--iamges", "5"], "No such option"),
+    "two presets": (["digits", "folder"], "unexpected extra argument"),
+    "config missing": (["digits", "--config", "/nonexistent/x.toml"], "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), SETTINGS.values(), ids=SETTINGS.keys())
+def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+    root = tmp_path / "root"
+    assert run(root, "evaluate", *arguments) == CONFIG
+    assert_one_line(capsys, says)
+    assert not root.exists()
+
+
+CONFIG_FILES = {
+    "broken TOML": ("x.toml", "train = [", "cannot be parsed"),
+    "broken JSON": ("x.json", "{", "cannot be parsed"),
+    "a JSON list": ("x.json", "[1]", "must hold tables"),
+    "a stage that is a number": ("x.toml", "train = 1", "must be a table"),
+    "unknown stage": ("x.toml", "[tarin]\nimages = 1", "no such stage"),
+    "unknown setting": ("x.toml", "[train]\nimage = 1", "no such setting"),
+    "another ending": ("x.yaml", "train: {}", "must end in .toml or .json"),
+    "deeply nested JSON": ("x.json", "[" * 100_000, "cannot be parsed"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "says"), CONFIG_FILES.values(), ids=CONFIG_FILES.keys())
+def test_bad_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, says: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    root = tmp_path / "root"
+    assert run(root, "evaluate", "digits", "--config", str(file)) == CONFIG
+    assert_one_line(capsys, says)
+    assert not root.exists()
+
+
+def test_config_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    assert run(tmp_path / "root", "evaluate", "digits", "--config", str(file)) == CONFIG
+    assert_one_line(capsys, "cannot be parsed")
+
+
+BAD_FILES = {
+    "empty": ("a.png", b"", "a.png"),
+    "text": ("a.png", b"not an image at all", "is not a PNG, JPEG or WebP image"),
+    "truncated PNG": ("a.png", png((64, 64))[:60], "a.png"),
+    "truncated JPEG": ("a.jpg", jpeg()[:-200], "cannot be decoded"),
+    "a GIF in disguise": ("a.png", b"GIF89a" + bytes(30), "is not a PNG, JPEG or WebP image"),
+    "a PNG that claims to be huge": (
+        "a.png",
+        png()[:16] + (100_000).to_bytes(4, "big") * 2 + png()[24:],
+        "a.png",
+    ),
+    "an executable": ("a.webp", b"\x7fELF" + bytes(60), "is not a PNG, JPEG or WebP image"),
+    "a name with a line break": ("a\nb.png", b"junk", "a b.png"),
+}
+
+
+@pytest.mark.parametrize(("name", "data", "says"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_bad_images(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes, says: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"good-{number}.png").write_bytes(png((8 + number, 9)))
+    (folder / name).write_bytes(data)
+    root = tmp_path / "root"
+    assert run(root, "prepare", "folder", "--set", f"prepare.source={folder}") == INPUT
+    assert_one_line(capsys, says)
+    assert_nothing_half_made(root)
+
+
+SOURCES = {
+    "not set": ("", "prepare.source"),
+    "missing": ("nowhere", "is not a directory"),
+    "a file": ("file.png", "is not a directory"),
+    "empty": ("empty", "holds no"),
+    "no image files": ("texts", "holds no"),
+    "one image": ("one", "split"),
+    "a class folder link to nowhere": ("dangling", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("name", "says"), SOURCES.values(), ids=SOURCES.keys())
+def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, says: str) -> None:
+    (tmp_path / "file.png").write_bytes(png())
+    for folder in ("empty", "texts", "one", "dangling"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("hello")
+    (tmp_path / "one" / "a.png").write_bytes(png())
+    (tmp_path / "dangling" / "a.png").symlink_to(tmp_path / "gone.png")
+    root = tmp_path / "root"
+    source = str(tmp_path / name) if name else ""
+    assert run(root, "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
+    assert_one_line(capsys, says)
+    assert_nothing_half_made(root)
+
+
+def test_idx_files_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "root", "prepare", "fashion-mnist", "--set", f"prepare.source={tmp_path}") == INPUT
+    assert_one_line(capsys, "is missing")
+
+
+def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(60):
+        Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+    settings = {
+        "prepare.source": str(folder),
+        "prepare.image_size": 8,
+        "prepare.holdout_fraction": 0.3,
+        "prepare.channels": 1,
+        "train.images": 64,
+        "train.batch_size": 64,
+        "train.num_timesteps": 20,
+        "train.beta_end": 0.3,
+        "train.base_channels": 8,
+        "train.norm_groups": 4,
+        "train.channel_mults": [1],
+        "train.attention_resolutions": [],
+        "sample.count": 8,
+        "sample.batch_size": 8,
+        "evaluate.extractor": "fd_classifier",
+    }
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={_text(value)}")]
+    assert run(tmp_path / "root", "evaluate", "folder", *given) == CONFIG
+    assert_one_line(capsys, "no labels")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+ROOTS = {
+    "an unknown scheme": ("gs://bucket/x", CONFIG, "only local folders"),
+    "a bucket": ("s3://bucket/x", CONFIG, "only local folders"),
+    "a URI with a password": ("s3://key:secret@bucket/x", CONFIG, "only local folders"),
+    "a file": ("/dev/null", CONFIG, "choose another --root"),
+    "below a file": ("/dev/null/x", CONFIG, "choose another --root"),
+}
+
+
+@pytest.mark.parametrize(("root", "code", "says"), ROOTS.values(), ids=ROOTS.keys())
+def test_bad_roots(capsys: pytest.CaptureFixture[str], root: str, code: int, says: str) -> None:
+    assert run_command(["prepare", "digits", "--root", root, "--in-process", "--no-tracking"]) == code
+    assert_one_line(capsys, says)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_root_that_may_not_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert run(tmp_path / "root", "prepare", "digits") == CONFIG
+    assert_one_line(capsys, "not allowed")
+
+
+def test_ray_client_addresses_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    assert run_command(["prepare", "digits", "--root", str(tmp_path)]) == CONFIG
+    assert_one_line(capsys, "Ray Client")
+
+
+def test_a_prefect_server_that_is_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert run_command(["run", "digits", "--root", str(tmp_path)]) == 4
+    assert_one_line(capsys, "no Prefect server answers")
+
+
+def test_verify_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["verify", str(tmp_path / "gone")]) == INPUT
+    assert_one_line(capsys, "is not a folder")
+    assert run_command(["verify", str(tmp_path)]) == INPUT
+    assert_one_line(capsys, "holds no sealed output")
+
+
+def test_report_of_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["report", "nothing", "--root", str(tmp_path)]) == INPUT
+    assert_one_line(capsys, "no finished run")
+
+
+def test_a_damaged_unit_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    assert run(root, "prepare", "digits") == 0
+    unit = next((root / "prepare").rglob("*.parquet"))
+    data = bytearray(unit.read_bytes())
+    data[len(data) // 2] ^= 1
+    unit.write_bytes(data)
+    capsys.readouterr()
+    assert run_command(["verify", str(root)]) == INTEGRITY
+    assert_one_line(capsys, unit.name)
+
+
+def test_an_output_begun_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    assert run(root, "prepare", "digits") == 0
+    (manifest,) = (root / "prepare").rglob("manifests/all.json")
+    manifest.unlink()
+    environment = manifest.parents[1] / "environment.json"
+    other = json.loads(environment.read_text()) | {"torch": "1.0"}
+    environment.write_text(json.dumps(other))
+    capsys.readouterr()
+    assert run(root, "prepare", "digits") == CONFLICT
+    assert_one_line(capsys, "--force")
+    assert run(root, "prepare", "digits", "--force") == 0
+    assert run(root, "prepare", "digits") == 0
+    assert "found sealed" in capsys.readouterr().out
