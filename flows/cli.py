@@ -8,12 +8,13 @@ import traceback
 from types import FrameType
 
 import typer
-from typer.exceptions import Abort, TyperException
+from typer.exceptions import TyperException
 
 from flows.commands import inspect, run, serve
 from infra.errors import DdpmError
 
-_INTERRUPTED, _TERMINATED, _BUG, _USAGE = 130, 143, 1, 2
+_BUG, _USAGE = 1, 2
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 app = typer.Typer(
     name="ddpm",
@@ -27,13 +28,14 @@ inspect.register(app)
 serve.register(app)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM; like Ctrl-C it unwinds, and Ray's waits let it through."""
+class Interrupted(SystemExit):
+    """Ctrl-C or SIGTERM: unwinds everything, and Ray's waits let it through."""
 
 
 def main() -> None:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _EXIT_CODES:
+        signal.signal(number, _interrupt)
     code = run_command(sys.argv[1:] or ["--help"])
     sys.stdout.flush()
     sys.exit(code)
@@ -47,17 +49,15 @@ def run_command(arguments: list[str]) -> int:
         return _complain(str(error), error.exit_code)
     except TyperException as error:
         return _complain(" ".join(str(error).split()), _USAGE)
-    except Terminated:
-        return _complain("terminated; the same command goes on from here", _TERMINATED)
-    except (KeyboardInterrupt, Abort):
-        return _complain("interrupted; the same command goes on from here", _INTERRUPTED)
+    except Interrupted as interrupt:
+        return _complain("interrupted; the same command goes on from here", int(interrupt.code or _BUG))
     except Exception as error:  # the one place where our own bugs end
         return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", _BUG)
     return result if isinstance(result, int) else 0
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(_EXIT_CODES[number])
 
 
 def _complain(line: str, code: int) -> int:

@@ -74,13 +74,16 @@ def rewrite_report(name: str, store: Store) -> str:
         raise InputError(f"no finished run of that name below {store.uri}", item=name, remedy=remedy) from error
     except ValueError as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
-    run["dataset"]["class_names"] = tuple(run["dataset"]["class_names"])
-    finished = FinishedRun(
-        dataset=Dataset(**run["dataset"]),
-        checkpoint=Checkpoint(**run["checkpoint"]),
-        samples=Samples(**run["samples"]),
-        report=Report(**run["report"]),
-    )
+    try:
+        run["dataset"]["class_names"] = tuple(run["dataset"]["class_names"])
+        finished = FinishedRun(
+            dataset=Dataset(**run["dataset"]),
+            checkpoint=Checkpoint(**run["checkpoint"]),
+            samples=Samples(**run["samples"]),
+            report=Report(**run["report"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     return write_report(name, store, finished)
 
 

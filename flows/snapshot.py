@@ -62,7 +62,7 @@ def decode_snapshot(data: bytes, item: str) -> tuple[UNet, NoiseSchedule]:
         network = UNet(UNetConfig(**shape))
         network.load_state_dict(weights)
         schedule = make_schedule(**about["schedule"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise IntegrityError(f"is not a snapshot ({error})".splitlines()[0], item=item) from error
     return network.eval().requires_grad_(False), schedule
 

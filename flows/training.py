@@ -54,9 +54,13 @@ class TrainingState:
         """Take over what a checkpoint holds."""
         self.network.load_state_dict(_below("network.", tensors))
         self.ema.load_state_dict(_below("ema.", tensors))
+        weights = list(self.network.parameters())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _below("optimizer.", tensors).items():
             number, _, kind = name.partition(".")
+            if kind != "step":
+                # The fused kernel walks through memory: moments must lie in it as their weights do, channels last.
+                value = torch.empty_like(weights[int(number)]).copy_(value)
             moments.setdefault(int(number), {})[kind] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

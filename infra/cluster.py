@@ -8,8 +8,8 @@ import logging
 import os
 import secrets
 import signal
-import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,15 +169,19 @@ class Cluster:
             os.environ[name] = value
 
     def _set_token(self) -> None:
-        """Give the local cluster a token in a file that only this user reads."""
-        if "RAY_AUTH_MODE" in os.environ:
+        """Have the local cluster's token in a file that only this user reads; Ray's own is readable by all."""
+        if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             return
-        folder = Path(tempfile.mkdtemp(prefix="ddpm-ray-"))
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
-        self._set_environment("RAY_AUTH_MODE", "token")
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
+        folder.mkdir(parents=True, exist_ok=True)
+        token = folder / "ray-token"
+        if not token.exists():
+            aside = folder / f"ray-token-{uuid.uuid4().hex}"
+            aside.touch(mode=0o600)
+            aside.write_text(secrets.token_hex(32))
+            aside.rename(token)
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
+        self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
 
 
 def _check_resources(workers: Workers, stage: str) -> None:

@@ -1,6 +1,8 @@
 """What computes: device, dtype and the versions that bytes depend on."""
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from importlib import metadata
 
 import torch
@@ -42,6 +44,17 @@ def environment(device: str) -> dict[str, str]:
         name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     python = ".".join(platform.python_version_tuple()[:2])
     return {"device": name, "python": python} | {package: metadata.version(package) for package in _PACKAGES}
+
+
+@contextlib.contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Compute with this many threads, since sums depend on their number, and give the caller its own back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prepare_process(threads: int) -> None:

@@ -183,7 +183,10 @@ class Output:
         path = f"{self.folder}/{name}"
         if self.store.put_if_absent(path, canonical_json(value)):
             return
-        stored = json.loads(self.store.read(path))
+        try:
+            stored: Json = dict(json.loads(self.store.read(path)))
+        except (ValueError, TypeError) as error:
+            raise IntegrityError("is damaged", item=path, remedy="run with --force") from error
         if stored != value:
             differing = sorted(k for k in stored.keys() | value.keys() if stored.get(k) != value.get(k))
             detail = ", ".join(f"{key}: {stored.get(key)} there, {value.get(key)} here" for key in differing)

@@ -17,10 +17,9 @@ def plain_errors(stage: str) -> Iterator[None]:
     except (RayError, TrainingFailedError) as error:
         links = list(_chain(error))
         for link in links:
-            if isinstance(link, DdpmError):
-                # Ray hands out a class made of its own error and ours: find the plain one in it.
-                kind = next(base for base in type(link).__mro__ if base.__module__ == DdpmError.__module__)
-                raise kind(link.cause, item=link.item, remedy=link.remedy, stage=link.stage) from None
+            # Ray also hands out a class made of its own error and ours; its cause is the plain one.
+            if type(link).__module__ == DdpmError.__module__:
+                raise link from None
         lost = isinstance(error, RayActorError | WorkerCrashedError | OutOfMemoryError) or lost_a_worker(error)
         if not lost and any(isinstance(link, RayTaskError | TrainingFailedError) for link in links):
             raise
@@ -44,7 +43,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(link))
         yield link
-        causes = [getattr(link, "cause", None), link.__cause__, *getattr(link, "worker_failures", {}).values()]
+        causes = [
+            getattr(link, "cause", None),
+            getattr(link, "controller_failure", None),
+            link.__cause__,
+            *getattr(link, "worker_failures", {}).values(),
+        ]
         waiting += [cause for cause in causes if isinstance(cause, BaseException)]
 
 

@@ -57,13 +57,16 @@ def open_store(uri: str) -> Store:
     """Open the store at an absolute or relative local path.
 
     Raises:
-        ConfigError: If the URI has a scheme, or a file stands in the place of the folder.
+        ConfigError: If the URI has a scheme, or names the home of a user who is not there.
     """
     if "://" in uri:
         raise ConfigError("only local folders are supported", item=f"root {uri}", remedy="give a local path")
     if not uri or "\x00" in uri:
         raise ConfigError("a folder is needed", item="root", remedy="give a local path")
-    return LocalStore(Path(uri).expanduser().absolute())
+    try:
+        return LocalStore(Path(uri).expanduser().absolute())
+    except RuntimeError as error:
+        raise ConfigError("there is no such home folder", item=f"root {uri}", remedy="give a local path") from error
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Tracking never hurts the work: the sealed outputs are the truth, a server that i
 command later delivers what is missing.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -83,8 +84,9 @@ class Tracker:
     @property
     def uri(self) -> str:
         """The tracking URI, without what may be a password in it."""
-        scheme, _, rest = self._uri.partition("://")
-        return f"{scheme}://{rest.split('@')[-1]}"
+        scheme, separator, rest = self._uri.partition("://")
+        place, slash, path = rest.partition("/")
+        return f"{scheme}{separator}{place.rsplit('@', 1)[-1]}{slash}{path}"
 
     def open(self, parent: str) -> None:
         """Connect; find or create the experiment and, where it gets a name, the parent run."""
@@ -116,7 +118,9 @@ class Tracker:
         try:
             call()
         except Exception as error:  # whatever a tracking server does wrong, the work goes on
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            # MLflow's own errors quote the address with the password in it.
+            said = str(error).replace(self._uri.rstrip("/"), self.uri.rstrip("/")).strip()
+            reason = said.splitlines()[0][:200] if said else type(error).__name__
             self.complaint = f"MLflow at {self.uri} did not answer ({reason})"
             logger.warning("%s; the work goes on, and the same command later delivers what is missing", self.complaint)
 
@@ -204,7 +208,7 @@ class Tracker:
                     name=item.name,
                     digest=item.digest[:_DATASET_DIGEST_DIGITS],
                     source_type="local",
-                    source=f'{{"uri": "{item.uri}"}}',
+                    source=json.dumps({"uri": item.uri}),
                 ),
                 tags=[InputTag("mlflow.data.context", item.context)],
             )

@@ -12,7 +12,7 @@ from flows.context import Context
 from flows.evaluation import EvaluateTask, Unit, summarise
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
-from infra.device import environment, prepare_process, resolve_device
+from infra.device import environment, fixed_threads, resolve_device
 from infra.errors import ConfigError
 from infra.features import accuracy, train_classifier
 from infra.plan import Manifest, Output, Plan, canonical_json, current
@@ -96,16 +96,12 @@ def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Man
     if (sealed := output.manifest({})) is not None:
         return sealed
     output.begin(environment("cpu"))
-    threads = torch.get_num_threads()
-    prepare_process(config.threads)
-    try:
+    with fixed_threads(config.threads):
         reader = DatasetReader(store=context.store, manifest=dataset.manifest(context.store))
         images, labels = (torch.from_numpy(array) for array in reader.load("train"))
         network = train_classifier(images, labels.long(), len(dataset.class_names))
         held_out, truth = (torch.from_numpy(array) for array in reader.load("test"))
         facts = {"held_out_accuracy": accuracy(network, held_out, truth.long())}
-    finally:
-        torch.set_num_threads(threads)
     about = {"channels": dataset.channels, "classes": len(dataset.class_names)}
     record = output.commit("units/000000", "safetensors", encode_tensors(network.state_dict(), about), facts)
     return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
@@ -164,7 +160,8 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
         assert record is not None, f"unit {number} was committed and has no record"
         parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
         sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
-    metrics = summarise(parts, config.extractor)
+    with fixed_threads(1):
+        metrics = summarise(parts, config.extractor)
     record = output.commit("metrics", "json", canonical_json(metrics), {})
     sealed.append({"unit": len(units), "rows": 1, **record.as_json()})
     reference = {"split": "train", "images": inputs.dataset.train_images}

@@ -114,7 +114,10 @@ def _source(config: PrepareConfig) -> Source:
         return DigitsSource()
     if not config.source:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
-    folder = str(Path(config.source).expanduser().absolute())
+    try:
+        folder = str(Path(config.source).expanduser().absolute())
+    except RuntimeError as error:
+        raise InputError("there is no such home folder", item=f"prepare.source {config.source}") from error
     return IdxSource(folder) if config.kind == "idx" else FolderSource(folder)
 
 

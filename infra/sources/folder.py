@@ -1,6 +1,7 @@
 """A directory of PNG, JPEG and WebP files, in classes or not, split or not."""
 
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,14 +92,21 @@ def _decode(data: bytes, path: Path) -> Image.Image:
 
 def _image_files(root: Path) -> list[Path]:
     found = []
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         found += [
             (Path(folder) / name).relative_to(root)
             for name in files
             if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
         ]
+    for path in found:
+        if any("\ud800" <= char <= "\udfff" for char in path.as_posix()):
+            raise InputError("has a name that is not UTF-8", item=repr(path.as_posix()), remedy="rename the file")
     return sorted(found, key=lambda path: path.as_posix())
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"cannot be listed ({error.strerror})", item=str(error.filename)) from error
 
 
 def _place(path: Path) -> tuple[str, str]:
@@ -110,6 +118,8 @@ def _place(path: Path) -> tuple[str, str]:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError("is not a file", item=str(path), remedy="remove it")
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"is larger than {_MAX_BYTES >> 20} MiB", item=str(path))
         return path.read_bytes()

@@ -76,4 +76,6 @@ def _parse(path: Path, dims: int) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{dims}I", data[4:header])
     if len(data) - header != int(np.prod(shape, dtype=object)):
         raise InputError(f"says it holds {shape} bytes and holds {len(data) - header}", item=str(path))
+    if 0 in shape:
+        raise InputError(f"holds nothing: its dimensions are {shape}", item=str(path))
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)

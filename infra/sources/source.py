@@ -73,7 +73,9 @@ def fit(image: Image.Image, *, channels: int, size: int, name: str) -> NDArray[n
         square = flat.crop((left, top, left + side, top + side))
         if side != size:
             square = square.resize((size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of broken EXIF data Pillow raises whatever it stumbles over
         raise InputError(f"cannot be converted ({error})", item=name, remedy="remove or repair the file") from error
     return np.asarray(square, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
 

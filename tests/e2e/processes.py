@@ -10,7 +10,7 @@ from pathlib import Path
 
 MARK = "DDPM_TEST_MARK"
 # They take a minute to notice that their raylet is gone, and are Ray's own.
-RAYS_AGENTS = ("dashboard/agent.py", "runtime_env/agent", "log_monitor.py", "dashboard.py")
+RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent")
 
 
 def settings(*values: str) -> list[str]:

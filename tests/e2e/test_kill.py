@@ -12,7 +12,7 @@ LONGER = (
     *TINY,
     "prepare.unit_images=40",
     "prepare.workers=1",
-    "train.images=19200",
+    "train.images=9600",
     "train.checkpoint_images=640",
     "sample.count=640",
     "evaluate.bpd_images=96",

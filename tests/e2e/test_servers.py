@@ -1,0 +1,227 @@
+"""The real servers: a Ray cluster of two nodes, a Prefect server that runs a scheduled deployment, MLflow over HTTP."""
+
+import datetime
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.commands.services import prefect_api
+from flows.config import PipelineConfig, RunSettings
+from flows.presets import load_config
+from tests.conftest import TINY
+from tests.e2e.processes import Command, digests, settings
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where everything is."""
+
+    environment: dict[str, str]
+    root: Path
+    folder: Path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def await_reply(url: str, limit_s: float = 90) -> None:
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline, f"no answer from {url}"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """All three, for all tests here."""
+    from ray.cluster_utils import Cluster
+
+    folder = tmp_path_factory.mktemp("servers")
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "PREFECT_LOGGING_LEVEL")}
+    # A cluster that others may join shares its token; this one is on loopback and has none.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    with (folder / "mlflow.log").open("wb") as log:
+        mlflow = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        with prefect_api(str(folder)) as prefect:
+            await_reply(f"http://127.0.0.1:{port}/health")
+            environment = {
+                "RAY_ADDRESS": cluster.address,
+                "RAY_AUTH_MODE": "disabled",
+                "PREFECT_API_URL": prefect,
+                "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
+            }
+            yield Servers(environment=environment, root=folder / "root", folder=folder)
+    finally:
+        cluster.shutdown()
+        os.killpg(mlflow.pid, signal.SIGTERM)
+        mlflow.wait(30)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="module")
+def scheduled(servers: Servers) -> dict[str, Any]:
+    """A flow run that `ddpm serve` ran at the time it was scheduled for; two sampling workers need both nodes."""
+    serving = Command(["serve", "--root", str(servers.root)], servers.folder / "serve.log", **servers.environment)
+    try:
+        api = servers.environment["PREFECT_API_URL"]
+        config = load_config("digits", None, [*TINY, "sample.workers=2"])
+        deployment = _await_deployment(api, serving)
+        parameters = _parameters(config, servers.root)
+        when = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)).isoformat()
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": when}}
+        run = _post(f"{api}/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters, "state": state})
+        deadline = time.monotonic() + 240
+        while run["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            assert time.monotonic() < deadline, f"{run['state_type']}\n{serving.text()}"
+            time.sleep(0.5)
+            run = _get(f"{api}/flow_runs/{run['id']}")
+        assert run["state_type"] == "COMPLETED", serving.text()
+        return {"run": run, "deployment": deployment, "log": serving.text()}
+    finally:
+        serving.process.send_signal(signal.SIGINT)
+        serving.wait(60)
+
+
+def _parameters(config: PipelineConfig, root: Path) -> dict[str, Any]:
+    stages = {name: getattr(config, name).model_dump(mode="json") for name in type(config).model_fields}
+    return stages | {"run": RunSettings(name="digits", root=str(root)).model_dump(mode="json")}
+
+
+def _await_deployment(api: str, serving: Command) -> dict[str, Any]:
+    deadline = time.monotonic() + 90
+    while True:
+        assert serving.process.poll() is None, serving.text()
+        assert time.monotonic() < deadline, serving.text()
+        found = _post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": ["digits"]}}})
+        if found and "deployments digits" in serving.text():
+            return found[0]
+        time.sleep(0.3)
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        return json.load(reply)
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+def test_prefect_ran_one_task_a_stage(servers: Servers, scheduled: dict[str, Any]) -> None:
+    api = servers.environment["PREFECT_API_URL"]
+    tasks = _post(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [scheduled["run"]["id"]]}}})
+    assert {task["name"]: task["state_type"] for task in tasks} == dict.fromkeys(
+        ("prepare", "train", "sample", "evaluate"), "COMPLETED"
+    )
+    progress = _post(f"{api}/artifacts/filter", {"artifacts": {"type": {"any_": ["progress"]}}})
+    assert {artifact["key"] for artifact in progress} >= {"train-progress", "sample-progress"}
+
+
+def test_the_form_is_typed(scheduled: dict[str, Any]) -> None:
+    schema = scheduled["deployment"]["parameter_openapi_schema"]
+    train = schema["definitions"]["TrainConfig"]
+    assert train["additionalProperties"] is False
+    assert train["properties"]["images"]["minimum"] == 1
+    assert train["properties"]["schedule"]["enum"] == ["linear", "cosine"]
+    assert all(setting.get("description") for setting in train["properties"].values())
+    assert scheduled["deployment"]["parameters"]["train"]["base_channels"] == 24
+
+
+def test_the_cluster_gives_the_digests_of_one_process(
+    servers: Servers, scheduled: dict[str, Any], tmp_path: Path
+) -> None:
+    arguments = [
+        "evaluate",
+        "digits",
+        *settings(*TINY),
+        "--root",
+        str(tmp_path / "one"),
+        "--in-process",
+        "--no-tracking",
+    ]
+    alone = Command(arguments, tmp_path / "log")
+    assert alone.wait() == 0, alone.text()
+    assert digests(servers.root) == digests(tmp_path / "one")
+
+
+def test_two_runs_compare_in_mlflow(servers: Servers, scheduled: dict[str, Any], tmp_path: Path) -> None:
+    again = Command(
+        ["run", "digits", *settings(*TINY, "train.seed=1"), "--root", str(servers.root)],
+        tmp_path / "log",
+        **servers.environment,
+    )
+    assert again.wait() == 0, again.text()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(servers.environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("ddpm")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if run.data.tags["ddpm.stage"] == "pipeline"]
+    assert len(parents) == 2
+    assert len(runs) == 2 * 5
+    figures = []
+    for parent in parents:
+        children = {
+            run.data.tags["ddpm.stage"]: run
+            for run in runs
+            if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+        }
+        assert set(children) == {"prepare", "train", "sample", "evaluate"}
+        assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
+        figures.append(_figures(client, parent, children))
+    first, second = figures
+    assert {first["seed"], second["seed"]} == {"0", "1"}
+    assert first["steps"] == second["steps"] == [320, 640, 960, 1280]
+    assert first["losses"] != second["losses"]
+    assert first["dataset"] == second["dataset"]
+    assert first["bits"] != second["bits"]
+
+
+def _figures(client: Any, parent: Any, children: dict[str, Any]) -> dict[str, Any]:
+    def files(run: Any) -> set[str]:
+        return {file.path for file in client.list_artifacts(run.info.run_id)}
+
+    assert files(parent) == {"report.html", "samples.png"}
+    common = {"manifest.json", "config.json"}
+    assert files(children["prepare"]) == common
+    assert files(children["train"]) == common | {"snapshot.safetensors", "history.jsonl"}
+    assert files(children["sample"]) == common | {"samples.png"}
+    assert files(children["evaluate"]) == common | {"metrics.json"}
+    train = children["train"]
+    history = client.get_metric_history(train.info.run_id, "train/loss")
+    (dataset,) = train.inputs.dataset_inputs
+    return {
+        "seed": train.data.params["train.seed"],
+        "steps": [metric.step for metric in history],
+        "losses": [metric.value for metric in history],
+        "dataset": dataset.dataset.digest,
+        "bits": parent.data.metrics["eval/bits_per_dim_fixed_large"],
+    }

@@ -1,0 +1,49 @@
+"""The connection: nothing is started without work, handlers and environment are put back."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from infra.cluster import Cluster
+from infra.errors import ResourceError
+from infra.ray_units import Workers
+
+
+def test_no_work_no_ray() -> None:
+    with Cluster(mode="ray", address="127.0.0.1:1") as cluster:
+        cluster.run_units(_Never(), [], workers=Workers(), stage="prepare", on_done=lambda _: None)
+
+
+class _Never:
+    def open(self) -> object:
+        raise AssertionError("opened without units")
+
+
+def test_one_process_has_one_worker(tmp_path: Path) -> None:
+    with Cluster(mode="in-process") as cluster, pytest.raises(ResourceError, match="set num_workers=1 or use Ray"):
+        cluster.run_group(
+            print, {}, workers=Workers(count=2), stage="train", run_folder=str(tmp_path), on_poll=lambda: None
+        )
+
+
+def test_handlers_and_environment_are_put_back(ray_cluster: Cluster) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    done: list[int] = []
+    ray_cluster.run_units(_Nothing(), [0], workers=Workers(), stage="prepare", on_done=done.append)
+    assert done == [0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_the_token_is_for_this_user_alone(ray_cluster: Cluster) -> None:
+    ray_cluster.run_units(_Nothing(), [0], workers=Workers(), stage="prepare", on_done=lambda _: None)
+    assert os.environ["RAY_AUTH_MODE"] == "token", "anyone on the network could run code"
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert not (Path.home() / ".ray" / "auth_token").exists()
+
+
+class _Nothing:
+    def open(self) -> object:
+        return lambda unit: None

@@ -1,0 +1,47 @@
+"""Ray's layers of exceptions, taken off."""
+
+import pytest
+from ray.exceptions import RayActorError, RayTaskError
+from ray.train import TrainingFailedError
+
+from infra.errors import DivergedError, InputError, ResourceError
+from infra.ray_errors import first_line, lost_a_worker, plain_errors
+
+
+def task_error(cause: Exception) -> RayTaskError:
+    return RayTaskError(function_name="f", traceback_str="traceback", cause=cause)
+
+
+def test_ours_comes_out_whole() -> None:
+    ours = InputError("is bad", item="x.png", remedy="mend it")
+    with pytest.raises(InputError, match=r"x\.png: is bad - mend it") as caught, plain_errors("prepare"):
+        raise task_error(ours).as_instanceof_cause()
+    assert type(caught.value) is InputError
+
+
+def test_ours_comes_out_of_a_failed_group() -> None:
+    failed = TrainingFailedError("failed")
+    failed.worker_failures = {0: DivergedError("nan", item="step 3")}
+    with pytest.raises(DivergedError, match="step 3: nan"), plain_errors("train"):
+        raise failed
+
+
+def test_a_bug_stays_what_it_is() -> None:
+    with pytest.raises(ZeroDivisionError), plain_errors("train"):
+        raise task_error(ZeroDivisionError("division by zero")).as_instanceof_cause()
+
+
+def test_a_dead_worker_is_a_shortage() -> None:
+    assert lost_a_worker(RayActorError())
+    with pytest.raises(ResourceError, match="train: lost its workers"), plain_errors("train"):
+        raise RayActorError()
+
+
+def test_what_is_not_rays_passes() -> None:
+    with pytest.raises(KeyError), plain_errors("train"):
+        raise KeyError("x")
+
+
+def test_first_line() -> None:
+    assert first_line(ValueError("a\nb")) == "a"
+    assert first_line(ValueError()) == "ValueError"

@@ -1,0 +1,66 @@
+"""Functions on groups of workers: two train on what one would, errors arrive whole, a lost worker is replaced."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.config import PipelineConfig
+from flows.context import Context
+from flows.stages.prepare import prepare
+from flows.stages.train import train
+from infra.cluster import Cluster
+from infra.errors import DivergedError
+from infra.ray_units import Workers
+
+
+def diverge(config: dict[str, Any]) -> None:
+    Path(config["folder"], str(os.getpid())).touch()
+    raise DivergedError("went wrong", stage="train", item="step 3")
+
+
+def die_once(config: dict[str, Any]) -> None:
+    first = not list(Path(config["folder"]).iterdir())
+    Path(config["folder"], str(os.getpid())).touch()
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(cluster: Cluster, function: Callable[[dict[str, Any]], None], folder: Path, runs: Path) -> None:
+    cluster.run_group(
+        function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=lambda: None
+    )
+
+
+def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    with pytest.raises(DivergedError) as caught:
+        run(ray_cluster, diverge, tmp_path / "seen", tmp_path / "runs")
+    assert str(caught.value) == "train: step 3: went wrong"
+    assert len(list((tmp_path / "seen").iterdir())) == 1
+
+
+def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")
+    assert len(list((tmp_path / "seen").iterdir())) == 2
+
+
+def test_two_workers_consume_what_one_does(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+) -> None:
+    """Losses of the same samples, timesteps and noise differ by the order of summation alone."""
+    alone = make_context()
+    dataset = prepare(tiny.prepare, alone)
+    one = train(tiny.train, dataset, alone).manifest(alone.store).facts["history"]
+    together = replace(alone, cluster=ray_cluster, force=True)
+    two = train(tiny.train.model_copy(update={"workers": 2}), dataset, together).manifest(alone.store)
+    assert two.folder.endswith(".1")
+    assert [row["images_seen"] for row in two.facts["history"]] == [row["images_seen"] for row in one]
+    assert [row["loss"] for row in two.facts["history"]] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+    other = train(tiny.train.model_copy(update={"seed": 1}), dataset, alone).manifest(alone.store).facts["history"]
+    assert [row["loss"] for row in other] != pytest.approx([row["loss"] for row in one], rel=1e-3)

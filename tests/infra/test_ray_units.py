@@ -1,0 +1,90 @@
+"""Units on actors: every one is run, errors arrive as they are, a unit that kills its worker is found out."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from flows.artifacts import Checkpoint
+from flows.config import PipelineConfig
+from flows.context import Context
+from flows.stages.prepare import prepare
+from flows.stages.sample import sample
+from flows.stages.train import train
+from infra.cluster import Cluster
+from infra.errors import InputError, ResourceError
+from infra.ray_units import Workers
+from infra.store import open_store
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Leaves a file for each time a unit is begun."""
+
+    folder: str
+    fails: int = -1
+    kills: int = -1
+    kills_once: int = -1
+
+    def open(self) -> Callable[[int], None]:
+        def run(unit: int) -> None:
+            begun = len(list(Path(self.folder).glob(f"{unit}-*")))
+            (Path(self.folder) / f"{unit}-{begun}").touch()
+            if unit == self.fails:
+                raise InputError("is bad", item="x.png", stage="prepare", remedy="mend it")
+            if unit == self.kills or (unit == self.kills_once and begun == 0):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return run
+
+
+def run(cluster: Cluster, task: Marks, units: list[int], workers: int = 2) -> list[int]:
+    done: list[int] = []
+    cluster.run_units(task, units, workers=Workers(count=workers), stage="prepare", on_done=done.append)
+    return sorted(done)
+
+
+def test_every_unit_is_run_and_told(ray_cluster: Cluster, tmp_path: Path) -> None:
+    assert run(ray_cluster, Marks(str(tmp_path)), [3, 1, 4, 5, 9]) == [1, 3, 4, 5, 9]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0", "3-0", "4-0", "5-0", "9-0"]
+
+
+def test_our_errors_arrive_whole(ray_cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        run(ray_cluster, Marks(str(tmp_path), fails=2), [1, 2, 3])
+    assert str(caught.value) == "prepare: x.png: is bad - mend it"
+    assert caught.value.exit_code == 3
+    assert len(list(tmp_path.glob("2-*"))) == 1, "a bad image was tried again"
+
+
+def test_a_lost_worker_costs_its_unit_another_try(ray_cluster: Cluster, tmp_path: Path) -> None:
+    assert run(ray_cluster, Marks(str(tmp_path), kills_once=2), [1, 2, 3]) == [1, 2, 3]
+
+
+def test_a_unit_that_kills_its_worker_is_named(ray_cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="unit 2: ended its worker 3 times"):
+        run(ray_cluster, Marks(str(tmp_path), kills=2), [1, 2, 3], workers=1)
+    assert len(list(tmp_path.glob("2-*"))) == 3
+
+
+def test_more_workers_than_the_cluster_has(ray_cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="set fewer workers"):
+        run(ray_cluster, Marks(str(tmp_path)), list(range(200)), workers=200)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_samples_do_not_depend_on_the_workers(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], workers: int
+) -> None:
+    alone = make_context()
+    dataset = prepare(tiny.prepare, alone)
+    checkpoint: Checkpoint = train(tiny.train.model_copy(update={"images": 64}), dataset, alone)
+    expected = sample(tiny.sample, checkpoint, alone)
+    again = replace(alone, cluster=ray_cluster, store=open_store(alone.store.uri), force=True)
+    found = sample(tiny.sample.model_copy(update={"workers": workers}), checkpoint, again)
+    assert not found.reused
+    assert found.name != expected.name
+    assert found.digest == expected.digest
