@@ -13,7 +13,7 @@ import math
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
@@ -90,12 +90,17 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
     return philox4x32(counter, seed).flatten(1)[:, :count]
 
 
+def _to_unit_interval(drawn: Int64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
+    # double() first: an integer tensor plus 0.5 is float32, which would drop 8 of the 32 bits.
+    return (drawn.double() + 0.5) * 2.0**-32
+
+
 def uniform(
     seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...], step: int = 0
 ) -> Float32[Tensor, "b *shape"]:
-    """Draw uniform numbers from (0, 1), (word + 1/2) / 2^32 rounded to float32, for each index."""
+    """Draw uniform numbers from (0, 1), (word + 1/2) / 2^32 rounded to float32 (which may give 1), for each index."""
     drawn = words(seed, stream, index, math.prod(shape), step)
-    return ((drawn + 0.5) * 2.0**-32).to(torch.float32).reshape(-1, *shape)
+    return _to_unit_interval(drawn).to(torch.float32).reshape(-1, *shape)
 
 
 def normal(
@@ -108,7 +113,7 @@ def normal(
     """
     count = math.prod(shape)
     drawn = words(seed, stream, index, -(-count // 4) * 4, step)
-    u, v = ((drawn + 0.5) * 2.0**-32).double().unflatten(1, (-1, 2)).unbind(-1)
+    u, v = _to_unit_interval(drawn).unflatten(1, (-1, 2)).unbind(-1)
     radius, angle = torch.sqrt(-2 * torch.log(u)), 2 * math.pi * v
     pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
     return pairs.flatten(1)[:, :count].to(torch.float32).reshape(-1, *shape)

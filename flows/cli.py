@@ -48,7 +48,7 @@ def run_command(arguments: list[str]) -> int:
     except DdpmError as error:
         return _complain(str(error), error.exit_code)
     except TyperException as error:
-        return _complain(" ".join(str(error).split()), _USAGE)
+        return _complain(" ".join(error.format_message().split()), _USAGE)
     except Interrupted as interrupt:
         return _complain("interrupted; the same command goes on from here", int(interrupt.code or _BUG))
     except Exception as error:  # the one place where our own bugs end

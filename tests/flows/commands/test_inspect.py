@@ -1,0 +1,40 @@
+"""`ddpm verify` and `ddpm report` on a finished run."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run_command
+from tests.conftest import TINY
+from tests.e2e.processes import settings
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The root of a finished run."""
+    place = tmp_path / "root"
+    code = run_command(["evaluate", "digits", *settings(*TINY), "--root", str(place), "--in-process", "--no-tracking"])
+    assert code == 0
+    return place
+
+
+def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run_command(["verify", str(root)]) == 0
+    assert capsys.readouterr().out.count("whole  ") == 4
+    assert run_command(["verify", str(root / "sample")]) == 0
+    (output,) = (root / "train").iterdir()
+    assert run_command(["verify", str(output)]) == 0
+    assert capsys.readouterr().out.count("whole  ") == 2
+
+    (page,) = root.glob("reports/*/report.html")
+    before = page.read_bytes()
+    page.unlink()
+    assert run_command(["report", page.parent.name, "--root", str(root)]) == 0
+    assert page.read_bytes() == before
+    assert capsys.readouterr().out.strip() == str(page)
+
+    (manifest,) = output.glob("manifests/*.json")
+    manifest.write_bytes(manifest.read_bytes().replace(b'"rows":1', b'"rows":2'))
+    assert run_command(["verify", str(root)]) == 6
+    assert "the digest does not follow from the units" in capsys.readouterr().err

@@ -1,0 +1,31 @@
+"""The stage commands stop where their name says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run_command
+from tests.conftest import TINY
+from tests.e2e.processes import settings
+
+STAGES = ["prepare", "train", "sample", "evaluate"]
+
+
+@pytest.mark.parametrize("last", STAGES)
+def test_up_to(tmp_path: Path, capsys: pytest.CaptureFixture[str], last: str) -> None:
+    code = run_command([last, "digits", *settings(*TINY), "--root", str(tmp_path), "--in-process", "--no-tracking"])
+    assert code == 0
+    ran = re.findall(r"^ +(\w+) .*; (?:sealed|found)", capsys.readouterr().out.replace("\n", "\n "), re.MULTILINE)
+    assert [stage for stage in STAGES if list(tmp_path.glob(f"{stage}/*/manifests/*"))] == STAGES[
+        : STAGES.index(last) + 1
+    ]
+    assert ran
+
+
+def test_a_config_file_and_settings(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("[prepare]\nunit_images = 100\nholdout_fraction = 0.5\n")
+    arguments = ["prepare", "digits", "--config", str(file), "--set", "prepare.unit_images=1800"]
+    assert run_command([*arguments, "--root", str(tmp_path / "root"), "--in-process", "--no-tracking"]) == 0
+    assert len(list(tmp_path.glob("root/prepare/*/units/*.parquet"))) == 2

@@ -1,0 +1,63 @@
+"""Exit codes of the command line; settings and inputs are in test_bad_inputs.py."""
+
+from pathlib import Path
+
+import pytest
+
+import flows.commands.run
+from flows.cli import Interrupted, run_command
+from infra.errors import DdpmError, DivergedError
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in ("run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve"):
+        assert f"  {command} " in out
+
+
+@pytest.mark.parametrize("command", ["run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve"])
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run_command([command, "--help"]) == 0
+    assert f"ddpm {command}" in capsys.readouterr().out
+
+
+def raising(error: BaseException) -> object:
+    def load(*_: object) -> None:
+        raise error
+
+    return load
+
+
+def test_a_bug_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(flows.commands.run, "load_config", raising(ZeroDivisionError("x")))
+    assert run_command(["prepare", "digits"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "ZeroDivisionError" in err
+    trace = Path(err.split()[-1])
+    assert "Traceback" in trace.read_text()
+    trace.unlink()
+
+
+@pytest.mark.parametrize("kind", DdpmError.__subclasses__())
+def test_each_kind_of_error_has_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[DdpmError]
+) -> None:
+    monkeypatch.setattr(
+        flows.commands.run, "load_config", raising(kind("is so", item="x", remedy="do y", stage="train"))
+    )
+    assert run_command(["prepare", "digits"]) == kind.exit_code
+    assert capsys.readouterr().err == "ddpm: train: x: is so - do y\n"
+
+
+def test_codes_are_those_of_the_design() -> None:
+    assert sorted(kind.exit_code for kind in DdpmError.__subclasses__()) == [2, 3, 4, 5, 6, 7, 8]
+    assert DivergedError.exit_code == 8
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int) -> None:
+    monkeypatch.setattr(flows.commands.run, "load_config", raising(Interrupted(code)))
+    assert run_command(["prepare", "digits"]) == code
+    assert capsys.readouterr().err == "ddpm: interrupted; the same command goes on from here\n"
