@@ -64,7 +64,7 @@ def bits_per_dim_by_variance(
         model: eps_theta, as a callable `(x_t, t) -> pred_eps` in float32 or better.
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
-        noise: The standard normal draw that makes x_t, asked once for each t = T-1..0.
+        noise: The standard normal draw that makes x_t, asked once for each t = 0..T-1.
         variances: One result for each, in this order.
         clip_x_start: Clamp predicted x_0 to [-1, 1] (on in published figures).
         cdf: The decoder's form of Phi.

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import nn
+
+from ddpm_core.ema import ema_decay, update_ema
+
+
+def test_the_average_starts_as_a_copy():
+    assert ema_decay(0, 128, halflife_images=1000.0, rampup_ratio=0.05) == 0
+
+
+def test_a_long_run_has_the_given_halflife():
+    """After as many images as the half-life, an old weight counts for one half."""
+    decay = ema_decay(10**9, 10, halflife_images=1000.0, rampup_ratio=0.05)
+    assert decay ** (1000 / 10) == pytest.approx(0.5)
+
+
+def test_an_early_halflife_is_a_share_of_the_run():
+    decay = ema_decay(2000, 10, halflife_images=1e9, rampup_ratio=0.05)
+    assert decay ** (0.05 * 2000 / 10) == pytest.approx(0.5)
+
+
+def test_hos_0_9999_at_batch_128_is_a_halflife_of_887_000_images():
+    assert ema_decay(10**9, 128, halflife_images=887_000.0, rampup_ratio=1.0) == pytest.approx(0.9999, abs=1e-7)
+
+
+def test_the_ramp_ends_where_the_shares_meet():
+    before, at, after = (ema_decay(n, 8, halflife_images=1000.0, rampup_ratio=0.1) for n in (9000, 10_000, 11_000))
+    assert before < at == after
+
+
+@pytest.mark.parametrize("batch", [64, 128])
+def test_two_small_steps_decay_like_a_big_one(batch):
+    once = ema_decay(10**9, 2 * batch, halflife_images=5000.0, rampup_ratio=0.1)
+    assert ema_decay(10**9, batch, halflife_images=5000.0, rampup_ratio=0.1) ** 2 == pytest.approx(once)
+
+
+def test_an_update_moves_every_average_in_place():
+    average, weights = nn.Linear(3, 2), nn.Linear(3, 2)
+    expected = [
+        0.7 * a.detach() + 0.3 * w.detach() for a, w in zip(average.parameters(), weights.parameters(), strict=True)
+    ]
+    before = [w.detach().clone() for w in weights.parameters()]
+    places = [a.data_ptr() for a in average.parameters()]
+    update_ema(average.parameters(), weights.parameters(), 0.7)
+    for a, e in zip(average.parameters(), expected, strict=True):
+        torch.testing.assert_close(a.detach(), e)
+    assert [a.data_ptr() for a in average.parameters()] == places
+    assert all(torch.equal(w, b) for w, b in zip(weights.parameters(), before, strict=True))
+    assert all(a.grad_fn is None for a in average.parameters())
+
+
+def test_many_updates_are_the_exponentially_weighted_sum():
+    weights = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    average = torch.zeros(4, dtype=torch.float64)
+    for row in weights:
+        update_ema([average], [row], 0.9)
+    shares = 0.1 * 0.9 ** torch.arange(29, -1, -1, dtype=torch.float64)
+    torch.testing.assert_close(average, shares @ weights)
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.0, 3.3), (1.0, -1.7)])
+def test_the_ends_are_exact(decay, expected):
+    average, weight = torch.tensor([-1.7]), torch.tensor([3.3])
+    update_ema([average], [weight], decay)
+    assert torch.equal(average, torch.tensor([expected]))

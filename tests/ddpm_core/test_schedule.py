@@ -1,0 +1,167 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_core.likelihood import prior_bits_per_dim
+from ddpm_core.schedule import NoiseSchedule, at, cosine_schedule, linear_schedule, respace
+
+LINEAR = linear_schedule()
+
+
+def schedule_of(*betas: float) -> NoiseSchedule:
+    return NoiseSchedule(betas=torch.tensor(betas, dtype=torch.float64), timesteps=torch.arange(len(betas)))
+
+
+@pytest.mark.parametrize(
+    ("t", "beta", "cumprod", "posterior_variance"),
+    [  # recipe.md 1.6: run in float64 numpy from Ho's np.linspace(1e-4, 0.02, 1000)
+        (0, 1e-4, 0.9999, 0),
+        (1, 1.1991991992e-4, 0.999780092072, 5.4531876613e-05),
+        (499, 0.01004004004, 0.0785872428818, 0.0100313554146),
+        (500, 0.01005995996, 0.077796658365, 0.0100513357789),
+        (999, 0.02, 4.03582976538e-05, 0.0199999835266),
+    ],
+)
+def test_linear_schedule_has_the_original_numbers(t, beta, cumprod, posterior_variance):
+    row = [float(x[t]) for x in (LINEAR.betas, LINEAR.alphas_cumprod, LINEAR.posterior_variance)]
+    assert row == pytest.approx([beta, cumprod, posterior_variance], rel=1e-10, abs=0)
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, cosine_schedule(50), linear_schedule(7, 0.1, 0.9)])
+def test_tables_equal_a_loop_over_the_definitions(schedule):
+    cumprod = 1.0
+    for t, beta in enumerate(schedule.betas.tolist()):
+        before, cumprod = cumprod, cumprod * (1 - beta)
+        expected = {
+            "alphas": 1 - beta,
+            "alphas_cumprod": cumprod,
+            "alphas_cumprod_prev": before,
+            "posterior_variance": (1 - before) / (1 - cumprod) * beta,
+            "posterior_mean_coef_x_start": math.sqrt(before) * beta / (1 - cumprod),
+            "posterior_mean_coef_x_t": math.sqrt(1 - beta) * (1 - before) / (1 - cumprod),
+        }
+        for name, value in expected.items():
+            assert float(getattr(schedule, name)[t]) == pytest.approx(value, rel=1e-9, abs=0), name
+
+
+def test_linear_betas_are_numpys_linspace():
+    np.testing.assert_allclose(LINEAR.betas.numpy(), np.linspace(1e-4, 0.02, 1000), rtol=1e-13)
+    assert LINEAR.timesteps.tolist() == list(range(1000))
+    assert LINEAR.num_timesteps == 1000
+
+
+def test_the_clipped_log_variance_repeats_t_1_in_the_place_of_log_0():
+    logs, variances = LINEAR.posterior_log_variance_clipped, LINEAR.posterior_variance
+    assert float(variances[0]) == 0
+    assert float(logs[0]) == float(logs[1]) == pytest.approx(math.log(5.4531876613e-05), rel=1e-10)
+    np.testing.assert_allclose(logs[1:].numpy(), np.log(variances[1:].numpy()), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("x_start", "bits"),
+    [(0.0, 5.874784e-10), (1.0, 2.911294542e-05), (-1.0, 2.911294542e-05)],  # recipe.md 1.6, float64
+)
+def test_the_linear_chain_ends_in_noise(x_start, bits):
+    prior = prior_bits_per_dim(LINEAR, torch.full((1, 1, 2, 2), x_start))
+    assert float(prior[0]) == pytest.approx(bits, rel=1e-6, abs=0)
+
+
+def test_cosine_schedule_has_the_published_numbers():
+    """recipe.md 1.6: run in float64 from Nichol and Dhariwal's formula."""
+    schedule = cosine_schedule(1000)
+    assert float(schedule.betas[0]) == pytest.approx(4.128422482e-05, rel=1e-9)
+    assert float(schedule.betas[-1]) == 0.999
+    assert float(schedule.alphas_cumprod[499]) == pytest.approx(0.49384359, rel=1e-7)
+
+
+@pytest.mark.parametrize("num_timesteps", [4, 100, 1000])
+def test_cosine_cumprod_follows_the_squared_cosine_up_to_the_cap(num_timesteps):
+    def curve(t: float) -> float:
+        return math.cos((t / num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    expected = [curve(t + 1) / curve(0) for t in range(num_timesteps - 1)]
+    np.testing.assert_allclose(cosine_schedule(num_timesteps).alphas_cumprod[:-1].numpy(), expected, rtol=1e-9)
+
+
+def test_cosine_betas_are_capped():
+    assert float(cosine_schedule(100, max_beta=0.5).betas.max()) == 0.5
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, cosine_schedule(1000)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("num_steps", [2, 3, 50, 100, 999])
+def test_a_respaced_chain_keeps_the_marginals_and_both_ends(schedule, num_steps):
+    short = respace(schedule, num_steps)
+    kept = short.timesteps
+    assert short.num_timesteps == num_steps
+    assert kept[0] == 0
+    assert kept[-1] == 999
+    assert bool((kept.diff() > 0).all())
+    np.testing.assert_allclose(kept.numpy(), np.linspace(0, 999, num_steps), rtol=0, atol=0.5 + 1e-9)
+    np.testing.assert_allclose(
+        short.alphas_cumprod.numpy(), schedule.alphas_cumprod[kept].numpy(), rtol=1e-11, atol=1e-15
+    )
+
+
+def test_a_respaced_step_is_the_composition_of_the_steps_it_skips():
+    short = respace(LINEAR, 50)
+    for step in range(1, 50):
+        first, last = int(short.timesteps[step - 1]), int(short.timesteps[step])
+        variance = 0.0
+        for t in range(first + 1, last + 1):
+            variance = (1 - float(LINEAR.betas[t])) * variance + float(LINEAR.betas[t])
+        assert float(short.betas[step]) == pytest.approx(variance, rel=1e-9)
+
+
+def test_respacing_twice_still_tells_the_original_timesteps():
+    twice = respace(respace(LINEAR, 100), 10)
+    torch.testing.assert_close(twice.alphas_cumprod, LINEAR.alphas_cumprod[twice.timesteps], rtol=1e-11, atol=0)
+    assert int(twice.timesteps[-1]) == 999
+
+
+def test_respacing_to_the_full_length_changes_nothing():
+    assert respace(LINEAR, 1000) is LINEAR
+
+
+@pytest.mark.parametrize("num_steps", [-1, 0, 1, 1001])
+def test_respacing_to_an_impossible_length_is_refused(num_steps):
+    with pytest.raises(ValueError, match=rf"num_steps must lie in 2\.\.1000; got {num_steps}"):
+        respace(LINEAR, num_steps)
+
+
+@pytest.mark.parametrize("beta", [0.0, -0.1, 1.0001, math.nan, math.inf])
+def test_betas_outside_0_to_1_are_refused(beta):
+    with pytest.raises(ValueError, match=r"betas must lie in \(0, 1\]; got values from .* to "):
+        schedule_of(0.5, beta)
+
+
+def test_the_refusal_names_the_extreme_betas():
+    with pytest.raises(ValueError, match=r"got values from -0\.25 to 1\.5"):
+        schedule_of(-0.25, 0.5, 1.5)
+
+
+def test_a_beta_of_1_is_allowed():
+    assert float(schedule_of(0.5, 1.0).alphas_cumprod[-1]) == 0
+
+
+@pytest.mark.parametrize("betas", [[], [0.1]])
+def test_a_chain_of_fewer_than_two_steps_is_refused(betas):
+    with pytest.raises(ValueError, match=f"a schedule needs at least 2 timesteps; got {len(betas)}"):
+        schedule_of(*betas)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_lookup_has_the_images_dtype_and_broadcasts_with_them(dtype):
+    images = torch.zeros(3, 1, 2, 2, dtype=dtype)
+    found = at(LINEAR.betas, torch.tensor([999, 0, 499]), like=images)
+    assert found.shape == (3, 1, 1, 1)
+    assert found.dtype == dtype
+    assert found.flatten().tolist() == LINEAR.betas[[999, 0, 499]].to(dtype).tolist()
+
+
+def test_a_move_keeps_betas_and_timesteps():
+    short = respace(LINEAR, 10)
+    moved = short.to(torch.device("cpu"))
+    assert torch.equal(moved.betas, short.betas)
+    assert torch.equal(moved.timesteps, short.timesteps)

@@ -1,0 +1,95 @@
+"""One tiny pipeline, run once in this process; each test that needs it gets a copy of its root."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.config import PipelineConfig
+from flows.context import Context
+from flows.report import FinishedRun
+from flows.stages.evaluate import evaluate
+from flows.stages.prepare import prepare
+from flows.stages.sample import sample
+from flows.stages.train import train
+from infra.cluster import Cluster
+from infra.store import Store, open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyRun:
+    """A finished run of the tiny config and a context at its root."""
+
+    config: PipelineConfig
+    context: Context
+    dataset: Dataset
+    checkpoint: Checkpoint
+    samples: Samples
+    report: Report
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    @property
+    def root(self) -> Path:
+        return Path(self.context.store.uri)
+
+    @property
+    def finished(self) -> FinishedRun:
+        return FinishedRun(dataset=self.dataset, checkpoint=self.checkpoint, samples=self.samples, report=self.report)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small work is fastest on one thread; and what a test sets, it gives back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def _sealed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PipelineConfig], TinyRun]:
+    made: list[TinyRun] = []
+
+    def once(config: PipelineConfig) -> TinyRun:
+        if not made:
+            store = open_store(str(tmp_path_factory.mktemp("tiny")))
+            context = Context(store=store, cluster=Cluster(mode="in-process"))
+            dataset = prepare(config.prepare, context)
+            checkpoint = train(config.train, dataset, context)
+            samples = sample(config.sample, checkpoint, context)
+            report = evaluate(config.evaluate, dataset, checkpoint, samples, context)
+            made.append(
+                TinyRun(
+                    config=config,
+                    context=context,
+                    dataset=dataset,
+                    checkpoint=checkpoint,
+                    samples=samples,
+                    report=report,
+                )
+            )
+        assert made[0].config == config, "the fixture keeps one run of one config"
+        return made[0]
+
+    return once
+
+
+@pytest.fixture
+def tiny_run(
+    _sealed: Callable[[PipelineConfig], TinyRun],
+    tiny: PipelineConfig,
+    tmp_path: Path,
+    make_context: Callable[..., Context],
+) -> TinyRun:
+    """The run, at a root that belongs to the test."""
+    run = _sealed(tiny)
+    root = tmp_path / "tiny-run"
+    shutil.copytree(run.root, root)
+    return TinyRun(**(vars(run) | {"context": make_context(root)}))

@@ -1,0 +1,62 @@
+"""The records between stages lead to what was sealed, or to an error that says it is not that any more."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+
+from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
+from infra.errors import IntegrityError
+from infra.plan import Manifest, Output, Plan
+from infra.store import LocalStore, open_store
+
+
+@pytest.fixture
+def sealed(tmp_path: object) -> tuple[LocalStore, Manifest, Artifact]:
+    store = open_store(str(tmp_path))
+    output = Output(store=store, plan=Plan(stage="s", format_version=1, settings={}, inputs={}))
+    output.begin({})
+    record = output.commit("units/000000", "bin", b"x", {})
+    manifest = output.seal({"count": 3}, [{"unit": 0, "rows": 3, **record.as_json()}], {})
+    return store, manifest, Artifact(name=manifest.name, key=manifest.key, digest=manifest.digest)
+
+
+def test_it_leads_to_its_manifest(sealed: tuple[LocalStore, Manifest, Artifact]) -> None:
+    store, manifest, artifact = sealed
+    assert artifact.manifest(store) == manifest
+
+
+def test_a_manifest_that_is_gone(sealed: tuple[LocalStore, Manifest, Artifact]) -> None:
+    store, manifest, artifact = sealed
+    store.delete(manifest.name)
+    with pytest.raises(IntegrityError, match="is missing") as caught:
+        artifact.manifest(store)
+    assert caught.value.item == manifest.name
+    assert caught.value.remedy
+
+
+def test_a_manifest_of_something_else(sealed: tuple[LocalStore, Manifest, Artifact]) -> None:
+    store, _, artifact = sealed
+    with pytest.raises(IntegrityError, match="something else"):
+        replace(artifact, digest="0" * 64).manifest(store)
+
+
+COMMON = {"name": "n", "key": "k", "digest": "d"}
+RECORDS = [
+    Dataset(**COMMON, train_images=3, test_images=2, image_size=8, channels=1, class_names=("a", "b"), levels=17),
+    Checkpoint(**COMMON, images_seen=640, num_timesteps=20),
+    Samples(**COMMON, count=5),
+    Report(**COMMON, metrics={"eval/fd_pixels": 1.5}, extractor="fd_pixels"),
+]
+
+
+@pytest.mark.parametrize("artifact", RECORDS, ids=lambda a: type(a).__name__)
+def test_records_are_small_frozen_and_travel_as_json(artifact: Artifact) -> None:
+    with pytest.raises(FrozenInstanceError):
+        artifact.digest = "other"
+    back = json.loads(json.dumps(asdict(artifact)))
+    if "class_names" in back:
+        back["class_names"] = tuple(back["class_names"])
+    assert type(artifact)(**back) == artifact
+    assert {field.name for field in fields(artifact)} > {"name", "key", "digest", "reused"}
+    assert artifact.reused is False

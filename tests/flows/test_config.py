@@ -1,0 +1,185 @@
+"""Every setting has a role, and the stage key changes with the result settings and with nothing else."""
+
+import itertools
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from flows.config import (
+    EvaluateConfig,
+    PipelineConfig,
+    PrepareConfig,
+    RunSettings,
+    SampleConfig,
+    StageConfig,
+    TrainConfig,
+)
+from infra.plan import Plan, canonical_json
+
+STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
+# What design.md section 3.4 says: how and where, and what only extends work.
+EXECUTION = {"workers", "source", "device", "checkpoint_images", "history_images", "keep_checkpoints"}
+GOALS = {"images", "count"}
+FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]
+
+
+def key(config: StageConfig) -> str:
+    return Plan(stage="s", format_version=1, settings=config.result_settings(), inputs={}).key
+
+
+def others(value: object) -> list[object]:
+    """Values to try in the place of one."""
+    match value:
+        case bool():
+            return [not value]
+        case int():
+            return [value + 1, value - 1, 3 if value == 1 else 1]
+        case float():
+            return [value / 2, value * 2]
+        case str():
+            words = "digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier fd_pixels"
+            return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
+        case list():
+            return [value[:-1] or [8], [*value, 1]]
+        case _:
+            raise AssertionError(f"teach this test about {type(value)}")
+
+
+def toggled(config: StageConfig, name: str) -> StageConfig:
+    for value in others(getattr(config, name)):
+        try:
+            return type(config).model_validate(config.model_dump() | {name: value})
+        except ValidationError:
+            continue
+    raise AssertionError(f"no other value of {name} is valid")
+
+
+@pytest.mark.parametrize(("stage", "name"), FIELDS, ids=lambda v: v if isinstance(v, str) else v.__name__)
+def test_the_key_changes_with_result_settings_alone(stage: type[StageConfig], name: str) -> None:
+    config = stage()
+    other = toggled(config, name)
+    assert getattr(other, name) != getattr(config, name)
+    if name in EXECUTION | GOALS:
+        assert key(other) == key(config)
+    else:
+        assert key(other) != key(config)
+
+
+def test_every_toggle_gives_a_key_of_its_own() -> None:
+    for stage in STAGES:
+        config = stage()
+        changed = [toggled(config, name) for name in stage.model_fields if name not in EXECUTION | GOALS]
+        assert len({key(c) for c in [config, *changed]}) == 1 + len(changed)
+
+
+def test_goals() -> None:
+    assert TrainConfig(images=7).goals() == {"images": 7}
+    assert SampleConfig(count=9).goals() == {"count": 9}
+    assert PrepareConfig().goals() == EvaluateConfig().goals() == {}
+
+
+def test_result_settings_are_json() -> None:
+    for stage in STAGES:
+        settings = stage().result_settings()
+        assert settings.keys() == stage.model_fields.keys() - EXECUTION - GOALS
+        canonical_json(settings)
+
+
+@pytest.mark.parametrize(("stage", "name"), FIELDS, ids=lambda v: v if isinstance(v, str) else v.__name__)
+def test_every_setting_is_described(stage: type[StageConfig], name: str) -> None:
+    assert stage.model_fields[name].description
+
+
+def test_configs_are_closed_and_frozen() -> None:
+    for stage in (*STAGES, PipelineConfig, RunSettings):
+        with pytest.raises(ValidationError, match="Extra inputs"):
+            stage.model_validate({"unheard_of": 1})
+        config = stage()
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(config, next(iter(stage.model_fields)), getattr(config, next(iter(stage.model_fields))))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    floats = [(stage, name) for stage, name in FIELDS if stage.model_fields[name].annotation is float]
+    assert len(floats) >= 8
+    for stage, name in floats:
+        with pytest.raises(ValidationError):
+            stage.model_validate({name: value})
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "good", "bad"),
+    [
+        (PrepareConfig, "image_size", (4, 1024), (3, 1025, 8.5, "8x8")),
+        (PrepareConfig, "channels", (1, 3), (0, 2, 4)),
+        (PrepareConfig, "holdout_fraction", (0.01, 0.99), (0, 1, -0.1, 1.1)),
+        (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
+        (PrepareConfig, "kind", ("idx", "folder"), ("zip", "")),
+        (TrainConfig, "images", (1, 1 << 40), (0, -5, (1 << 40) + 1)),
+        (TrainConfig, "learning_rate", (1e-9, 1), (0, -1e-3, 1.01)),
+        (TrainConfig, "seed", (0, (1 << 63) - 1), (-1, 1 << 63)),
+        (TrainConfig, "dropout", (0, 0.99), (1, -0.1)),
+        (TrainConfig, "channel_mults", ([1], [1] * 8), ([], [0], [1] * 9, [1.5])),
+        (TrainConfig, "num_timesteps", (2, 1000), (1, 0)),
+        (TrainConfig, "dtype", ("auto", "float32", "bfloat16"), ("float16", "int8")),
+        (SampleConfig, "count", (2, 50_000), (1, 0)),
+        (SampleConfig, "batch_size", (1, 4096), (0, 4097)),
+        (SampleConfig, "variance", ("fixed_small", "fixed_large"), ("learned",)),
+        (EvaluateConfig, "bpd_images", (2, 1 << 20), (1,)),
+        (EvaluateConfig, "extractor", ("auto", "fd_classifier", "fd_pixels"), ("fid", "inception")),
+        (RunSettings, "name", ("a", "A-1_b.c", "x" * 64), ("", "a b", "a/b", "x" * 65, "<b>", "a\n")),
+        (RunSettings, "mode", ("ray", "in-process"), ("local",)),
+        (StageConfig, "workers", (0, 4096), (-1, 4097)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_ranges(stage: type[StageConfig], name: str, good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
+    for value in good:
+        assert getattr(stage.model_validate({name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ValidationError):
+            stage.model_validate({name: value})
+
+
+def test_the_digits_take_no_source() -> None:
+    with pytest.raises(ValidationError, match="must be empty for the digits"):
+        PrepareConfig(kind="digits", source="/x")
+
+
+@pytest.mark.parametrize(("images", "batch", "total"), [(1, 128, 128), (128, 128, 128), (129, 128, 256), (10, 1, 10)])
+def test_the_goal_is_rounded_up_to_whole_steps(images: int, batch: int, total: int) -> None:
+    assert TrainConfig(images=images, batch_size=batch).total_images == total
+
+
+class TestPartsFit:
+    def refused(self, match: str, **stages: dict[str, object]) -> None:
+        with pytest.raises(ValidationError, match=match):
+            PipelineConfig.model_validate(stages)
+
+    def test_the_network_must_fit_the_images(self) -> None:
+        self.refused("image_size must be divisible by 8", prepare={"image_size": 20})
+        self.refused("attention_resolutions", train={"attention_resolutions": [5]})
+        self.refused("norm_groups must divide", train={"norm_groups": 48})
+
+    def test_the_chain_is_not_longer_than_trained(self) -> None:
+        self.refused("at most train.num_timesteps", sample={"num_steps": 1001})
+        self.refused("or at least 2", sample={"num_steps": 1})
+
+    def test_no_more_workers_than_images_a_step(self) -> None:
+        self.refused("at most train.batch_size", train={"workers": 5, "batch_size": 4})
+
+    def test_the_network_is_made_of_the_settings(self) -> None:
+        config = TrainConfig(base_channels=8, channel_mults=[1, 2], norm_groups=4, attention_resolutions=[4], dropout=0)
+        network = config.unet(8, 1)
+        assert (network.image_size, network.in_channels, network.base_channels) == (8, 1, 8)
+        assert (network.channel_mults, network.attention_resolutions) == ((1, 2), (4,))
+        assert (network.num_res_blocks, network.norm_groups, network.dropout) == (2, 4, 0)
+
+
+def test_roles_do_not_overlap_by_name() -> None:
+    """A name means the same in every stage, so that the lists above can be by name."""
+    for name in set(itertools.chain.from_iterable(stage.model_fields for stage in STAGES)):
+        roles = {stage._role(name) for stage in STAGES if name in stage.model_fields}
+        assert len(roles) == 1, name

@@ -1,0 +1,84 @@
+"""Grids show every pixel at its place; curves are pictures of the stated size."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.pictures import curve, sample_grid
+
+GAP = 4
+
+
+def opened(data: bytes) -> np.ndarray:
+    image = Image.open(BytesIO(data))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB"))
+
+
+def noise(count: int, channels: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, channels, size, size), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "channels", "size", "columns", "rows_and_columns", "scale"),
+    [
+        (1, 1, 8, 0, (1, 1), 8),
+        (4, 3, 8, 0, (2, 2), 8),
+        (5, 1, 8, 0, (2, 3), 8),
+        (10, 3, 28, 0, (3, 4), 2),
+        (7, 1, 64, 3, (3, 3), 1),
+        (3, 3, 100, 3, (1, 3), 1),
+        (16, 1, 8, 8, (2, 8), 8),
+    ],
+)
+def test_every_pixel_is_at_its_place(
+    count: int, channels: int, size: int, columns: int, rows_and_columns: tuple[int, int], scale: int
+) -> None:
+    images = noise(count, channels, size)
+    got = opened(sample_grid(images, columns))
+    rows, across = rows_and_columns
+    side = size * scale
+    assert got.shape == (rows * (side + GAP) + GAP, across * (side + GAP) + GAP, 3)
+    covered = np.zeros(got.shape[:2], dtype=bool)
+    for number in range(count):
+        top, left = (number // across) * (side + GAP) + GAP, (number % across) * (side + GAP) + GAP
+        tile = got[top : top + side, left : left + side]
+        covered[top : top + side, left : left + side] = True
+        expected = np.broadcast_to(images[number].transpose(1, 2, 0), (size, size, 3))
+        for y in range(scale):
+            for x in range(scale):
+                assert np.array_equal(tile[y::scale, x::scale], expected)
+    assert (got[~covered] == 255).all(), "white between and where no image is"
+
+
+def test_equal_images_give_equal_bytes() -> None:
+    assert sample_grid(noise(5, 3, 8)) == sample_grid(noise(5, 3, 8).copy())
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+def test_a_curve(log_y: bool) -> None:
+    x = list(range(1, 50))
+    rising = curve(x, {"a": [float(v) for v in x]}, x_label="x", y_label="y", log_y=log_y)
+    falling = curve(x, {"a": [50.0 - v for v in x]}, x_label="x", y_label="y", log_y=log_y)
+    picture = opened(rising)
+    # 6.4 x 3.2 inches at 120 dots each.
+    assert picture.shape == (384, 768, 3)
+    ink = (picture == (0x1F, 0x4E, 0x79)).all(2)
+    columns = np.nonzero(ink.any(0))[0]
+    heights = [np.nonzero(ink[:, column])[0].mean() for column in (columns[2], columns[-3])]
+    assert heights[1] < heights[0], "a rising line goes up to the right"
+    assert rising != falling
+
+
+def test_two_lines_have_colours_and_names() -> None:
+    x = [1.0, 2.0, 3.0]
+    picture = opened(curve(x, {"a": [1.0, 2, 3], "b": [3.0, 2, 1]}, x_label="x", y_label="y"))
+    for colour in ((0x1F, 0x4E, 0x79), (0xB5, 0x65, 0x1D)):
+        assert (picture == colour).all(2).sum() > 100
+
+
+def test_a_single_point_is_seen() -> None:
+    picture = opened(curve([1.0], {"a": [2.0]}, x_label="x", y_label="y", log_y=True))
+    assert (picture == (0x1F, 0x4E, 0x79)).all(2).any()

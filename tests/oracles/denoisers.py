@@ -1,0 +1,47 @@
+"""Denoisers in closed form: the best eps_theta for data whose distribution is known.
+
+Each is told original timesteps, as a network is, so it indexes the tables of the schedule that was not respaced.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+def gaussian(alphas_cumprod: Tensor, mean: float, variance: float) -> Denoiser:
+    """E[eps | x_t] for independent pixels from N(mean, variance), by the conditioning of one normal on another."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        cumprod = alphas_cumprod[t].to(x_t.dtype).reshape(-1, 1, 1, 1)
+        marginal_variance = cumprod * variance + 1 - cumprod
+        return (1 - cumprod).sqrt() * (x_t - cumprod.sqrt() * mean) / marginal_variance
+
+    return denoise
+
+
+def point_mass(alphas_cumprod: Tensor, x_start: Tensor) -> Denoiser:
+    """The eps that leads from `x_start`, the only image there is, to x_t."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        cumprod = alphas_cumprod[t].to(x_t.dtype).reshape(-1, 1, 1, 1)
+        return (x_t - cumprod.sqrt() * x_start) / (1 - cumprod).sqrt()
+
+    return denoise
+
+
+def optimal_eps_mse(alphas_cumprod: Tensor, variance: float) -> Tensor:
+    """E[(eps - E[eps | x_t])^2] for pixels of this variance: the conditional variance of eps, for every t."""
+    return alphas_cumprod * variance / (alphas_cumprod * variance + 1 - alphas_cumprod)
+
+
+def fixed_large_floor(betas: Tensor) -> Tensor:
+    """KL(N(m, posterior variance) || N(m, beta)) for t >= 1: what fixed large pays though the mean is perfect, in nats.
+
+    The ratio of the two variances is (1 - alpha-bar_{t-1}) / (1 - alpha-bar_t), whose alpha-bar are taken anew here.
+    """
+    cumprod = torch.exp(torch.cumsum(torch.log1p(-betas), 0))
+    ratio = (1 - cumprod[:-1]) / (1 - cumprod[1:])
+    return 0.5 * (ratio - 1 - ratio.log())
