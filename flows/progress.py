@@ -43,4 +43,4 @@ class StageProgress:
 
     def finished(self, stage: str, line: str) -> None:
         """Say in a line that a stage has ended."""
-        self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False)
+        self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False, soft_wrap=True)

@@ -21,6 +21,8 @@ from infra.store import Store, open_store
 from infra.tracking import Tracker
 
 DEFAULT_ROOT = "ddpm-runs"
+# Of lines that go to a file and not to a terminal.
+_WIDTH = 120
 
 
 def resolve_root(root: str) -> str:
@@ -112,7 +114,7 @@ def open_session(
         )
     store = open_store(resolve_root(settings.root))
     store.make()
-    console = Console(stderr=False)
+    console = Console() if Console().is_terminal else Console(width=_WIDTH)
     tracker = _tracker(config, settings, store)
     tracker.open(settings.name if parent else "")
     with Cluster(mode=settings.mode, address=address) as cluster, StageProgress(console, publish) as progress:

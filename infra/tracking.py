@@ -127,10 +127,10 @@ class Tracker:
     def _open(self, parent: str) -> None:
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
+        for name in ("alembic", "mlflow"):  # after the import, which sets their levels
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=self._uri)
         found = self._client.get_experiment_by_name(self._experiment)
         location = self._folder.as_uri() if self._folder else None
