@@ -77,6 +77,8 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
     """
     if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
+    if not 0 <= step <= _MASK:
+        raise ValueError(f"step must lie in 0..2^32-1; got {step}")
     blocks = torch.arange(-(-count // 4), device=index.device)
     counter = torch.stack(
         torch.broadcast_tensors(

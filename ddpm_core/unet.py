@@ -118,10 +118,11 @@ class UNet(nn.Module):
     """eps_theta(x_t, t).
 
     Initial weights are Ho's: Glorot uniform (fan average) for every convolution and dense layer, biases 0, the last
-    layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone.
+    layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone; None
+    leaves that work out, for a network whose weights are loaded next.
     """
 
-    def __init__(self, config: UNetConfig, seed: int = 0) -> None:
+    def __init__(self, config: UNetConfig, seed: int | None = 0) -> None:
         super().__init__()
         self.config = config
         base = config.base_channels
@@ -157,7 +158,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(up)
         self.norm_out = nn.GroupNorm(config.norm_groups, base, eps=_NORM_EPS)
         self.conv_out = nn.Conv2d(base, config.in_channels, 3, padding=1)
-        self._initialise(seed)
+        if seed is not None:
+            self._initialise(seed)
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:

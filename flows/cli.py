@@ -57,7 +57,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted(_EXIT_CODES[number])
+    raise Interrupted(_EXIT_CODES[signal.Signals(number)])
 
 
 def _complain(line: str, code: int) -> int:

@@ -84,8 +84,8 @@ class TrainConfig(StageConfig):
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
     schedule: Literal["linear", "cosine"] = Field("linear", description="Of the betas")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    beta_start: float = Field(1e-4, gt=0, le=1, description="First beta of the linear schedule")
-    beta_end: float = Field(0.02, gt=0, le=1, description="Last beta of the linear schedule")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta of the linear schedule")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta of the linear schedule")
     base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
     channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
         [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"

@@ -14,20 +14,15 @@ from flows.config import PipelineConfig, RunSettings
 from flows.context import Context
 from flows.progress import StageProgress
 from flows.report import FinishedRun, write_report
+from flows.root import resolve_root
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
 from infra.errors import ConfigError
 from infra.store import Store, open_store
 from infra.tracking import Tracker
 
-DEFAULT_ROOT = "ddpm-runs"
 # Of lines that go to a file and not to a terminal.
 _WIDTH = 120
-
-
-def resolve_root(root: str) -> str:
-    """The folder of all outputs: what was given, else DDPM_ROOT, else ./ddpm-runs."""
-    return root or os.environ.get("DDPM_ROOT", "") or DEFAULT_ROOT
 
 
 @dataclass(frozen=True, kw_only=True)

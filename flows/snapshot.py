@@ -59,7 +59,7 @@ def decode_snapshot(data: bytes, item: str) -> tuple[UNet, NoiseSchedule]:
         shape: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in about["unet"].items()
         }
-        network = UNet(UNetConfig(**shape))
+        network = UNet(UNetConfig(**shape), seed=None)
         network.load_state_dict(weights)
         schedule = make_schedule(**about["schedule"])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

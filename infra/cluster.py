@@ -120,7 +120,7 @@ class Cluster:
                 raise ResourceError(
                     f"{workers.count} workers do not run in one process",
                     stage=stage,
-                    remedy="set num_workers=1 or use Ray",
+                    remedy="set train.workers=1 or use Ray",
                 )
             function(config)
             on_poll()

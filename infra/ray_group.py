@@ -1,8 +1,10 @@
 """A function on every worker of one torch.distributed group, by Ray Train."""
 
+import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from infra.ray_errors import lost_a_worker
@@ -23,6 +25,7 @@ def fit_group(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     for attempt in range(1, ATTEMPTS_PER_UNIT + 1):
+        name = uuid.uuid4().hex
         trainer = TorchTrainer(
             function,
             train_loop_config=config,
@@ -31,7 +34,7 @@ def fit_group(
             ),
             torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
             run_config=RunConfig(
-                name=uuid.uuid4().hex,
+                name=name,
                 storage_path=run_folder,
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=ATTEMPTS_PER_UNIT),
             ),
@@ -43,6 +46,8 @@ def fit_group(
                 raise
         else:
             return
+        finally:
+            shutil.rmtree(Path(run_folder) / name, ignore_errors=True)
 
 
 def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], None]) -> None:

@@ -44,7 +44,7 @@ def report(
 ) -> None:
     """Write a finished run's report.html again from what it sealed."""
     from flows.report import rewrite_report
-    from flows.session import resolve_root
+    from flows.root import resolve_root
 
     store = open_store(resolve_root(root))
     typer.echo(f"{store.uri}/{rewrite_report(run, store)}/report.html")

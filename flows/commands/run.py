@@ -1,5 +1,6 @@
 """`ddpm run`, and the stages without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -56,9 +57,9 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
     from flows.commands.services import prefect_api
-    from flows.session import resolve_root
+    from flows.root import resolve_root
 
-    with prefect_api(resolve_root(settings.root)):
+    with prefect_api(resolve_root(settings.root), meanwhile=lambda: importlib.import_module("flows.pipeline")):
         from flows.pipeline import pipeline
 
         pipeline(

@@ -27,7 +27,7 @@ def serve_deployments(
 ) -> None:
     """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
     from flows.commands.services import prefect_api
-    from flows.session import resolve_root
+    from flows.root import resolve_root
 
     where = str(Path(resolve_root(root)).expanduser().absolute())
     with prefect_api(where, port=port, quiet=False) as url:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.errors import ResourceError, StorageError
@@ -20,6 +20,7 @@ _START_LIMIT_S = 120.0
 _POLL_S = 0.1
 _STOP_LIMIT_S = 10.0
 _HOST = "127.0.0.1"
+_LOG = "server.log"
 # Prefect reads them when it is first imported, which the commands do only after this.
 _CLIENT_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -30,13 +31,16 @@ _CLIENT_ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def prefect_api(root: str, *, port: int = 0, quiet: bool = True) -> Iterator[str]:
+def prefect_api(
+    root: str, *, port: int = 0, quiet: bool = True, meanwhile: Callable[[], object] | None = None
+) -> Iterator[str]:
     """Provide a Prefect API: PREFECT_API_URL's, else a server started here, which ends with this process.
 
     Args:
         root: The root of all outputs; each has a server database of its own.
         port: Where to listen; 0 for any free port.
         quiet: Keep Prefect's log lines off the terminal.
+        meanwhile: Called while our own server starts, which takes seconds; PREFECT_API_URL is set by then.
 
     Yields:
         The API's URL.
@@ -60,12 +64,16 @@ def prefect_api(root: str, *, port: int = 0, quiet: bool = True) -> Iterator[str
             )
         yield given
         return
-    with _state_folder(root) as folder, _server(folder, port or _free_port()) as url:
-        os.environ["PREFECT_API_URL"] = url
-        try:
+    port = port or _free_port()
+    url = os.environ["PREFECT_API_URL"] = f"http://{_HOST}:{port}/api"
+    try:
+        with _state_folder(root) as folder, _server(folder, port, url) as process:
+            if meanwhile is not None:
+                meanwhile()
+            _await(process, url, folder / _LOG)
             yield url
-        finally:
-            del os.environ["PREFECT_API_URL"]
+    finally:
+        del os.environ["PREFECT_API_URL"]
 
 
 @contextlib.contextmanager
@@ -89,9 +97,7 @@ def _state_folder(root: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _server(folder: Path, port: int) -> Iterator[str]:
-    url = f"http://{_HOST}:{port}/api"
-    log = folder / "server.log"
+def _server(folder: Path, port: int, url: str) -> Iterator["subprocess.Popen[bytes]"]:
     environment = os.environ | {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
@@ -101,13 +107,12 @@ def _server(folder: Path, port: int) -> Iterator[str]:
     }
     command = [sys.executable, "-m", "flows.commands.prefect_server", str(port), str(os.getpid())]
     # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
-    with log.open("wb") as output:
+    with (folder / _LOG).open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _await(process, url, log)
-        yield url
+        yield process
     finally:
         process.terminate()
         try:

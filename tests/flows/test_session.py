@@ -5,15 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.config import PipelineConfig, RunSettings
-from flows.session import open_session, resolve_root
+from flows.session import open_session
 from infra.errors import ConfigError
-
-
-def test_root_is_given_or_from_the_environment_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_root("") == "ddpm-runs"
-    monkeypatch.setenv("DDPM_ROOT", "/elsewhere")
-    assert resolve_root("") == "/elsewhere"
-    assert resolve_root("here") == "here"
 
 
 def test_the_stages_run_and_the_table_is_printed(
