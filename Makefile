@@ -31,7 +31,7 @@ check: $(INSTALLED) ## Format, lint, types and import contracts
 test: check ## Every check and every test but the long ones
 	$(VENV)/bin/python -m pytest -m 'not slow and not gpu'
 
-test-all: check ## The long ones too
+test-all: check ## The long ones too: drivers killed in each stage, real servers, lost workers
 	$(VENV)/bin/python -m pytest -m 'not gpu'
 
 clean: ## Remove what make made; runs are kept

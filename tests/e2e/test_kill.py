@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
 
+pytestmark = pytest.mark.slow
+
 # Enough units in every stage that there is a middle to be killed in.
 LONGER = (
     *TINY,

@@ -22,6 +22,8 @@ from flows.presets import load_config
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Servers:

@@ -44,6 +44,7 @@ def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, t
     assert len(list((tmp_path / "seen").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "seen").mkdir()
     run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")

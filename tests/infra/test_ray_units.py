@@ -60,6 +60,7 @@ def test_our_errors_arrive_whole(ray_cluster: Cluster, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("2-*"))) == 1, "a bad image was tried again"
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_its_unit_another_try(ray_cluster: Cluster, tmp_path: Path) -> None:
     assert run(ray_cluster, Marks(str(tmp_path), kills_once=2), [1, 2, 3]) == [1, 2, 3]
 
