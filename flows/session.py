@@ -13,7 +13,7 @@ from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig, RunSettings
 from flows.context import Context
 from flows.progress import StageProgress
-from flows.report import FinishedRun, write_report
+from flows.report import FOLDER, FinishedRun, write_report
 from flows.root import resolve_root
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
@@ -66,7 +66,7 @@ class Session:
 
     def finish(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report) -> None:
         """Write the report, close the tracking and print the table."""
-        name = f"{self.settings.name}-{pipeline_key(self.stages.config)[:8]}"
+        name = _report_name(self.stages.config, self.settings)
         finished = FinishedRun(dataset=dataset, checkpoint=checkpoint, samples=samples, report=report)
         folder = write_report(name, self.store, finished)
         page = self.store.read(f"{folder}/report.html")
@@ -100,6 +100,23 @@ def open_session(
         publish: Told (stage, percent) now and then.
         parent: Give the stages' MLflow runs a parent.
     """
+    store = open_store(resolve_root(settings.root))
+    store.make()
+    console = Console() if Console().is_terminal else Console(width=_WIDTH)
+    tracker = _tracker(config, settings, store)
+    tracker.open(settings.name if parent else "")
+    with open_cluster(config, settings) as cluster, StageProgress(console, publish) as progress:
+        context = Context(store=store, cluster=cluster, force=settings.force)
+        stages = TrackedStages(config=config, context=context, tracker=tracker, on_progress=progress)
+        yield Session(stages=stages, progress=progress, console=console, settings=settings)
+
+
+def open_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
+    """Return the cluster of a run, not connected yet: RAY_ADDRESS's, or a local one with room for every stage.
+
+    Raises:
+        ConfigError: If RAY_ADDRESS is of a kind that cannot carry the work.
+    """
     address = os.environ.get("RAY_ADDRESS") or None
     if address and address.startswith("ray://"):
         raise ConfigError(
@@ -107,15 +124,22 @@ def open_session(
             item=f"RAY_ADDRESS {address}",
             remedy="run inside the cluster with its host:port, or unset it for a local Ray",
         )
+    computing = (config.train, config.sample, config.evaluate)
+    cpus = max(config.prepare.workers, *((stage.workers or 1) * stage.threads for stage in computing))
+    return Cluster(mode=settings.mode, address=address, cpus=cpus)
+
+
+def warm_up(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:
+    """Do early what takes seconds: open the tracking store and, unless this run has its report already, Ray."""
     store = open_store(resolve_root(settings.root))
     store.make()
-    console = Console() if Console().is_terminal else Console(width=_WIDTH)
-    tracker = _tracker(config, settings, store)
-    tracker.open(settings.name if parent else "")
-    with Cluster(mode=settings.mode, address=address) as cluster, StageProgress(console, publish) as progress:
-        context = Context(store=store, cluster=cluster, force=settings.force)
-        stages = TrackedStages(config=config, context=context, tracker=tracker, on_progress=progress)
-        yield Session(stages=stages, progress=progress, console=console, settings=settings)
+    if settings.force or not store.exists(f"{FOLDER}/{_report_name(config, settings)}/report.html"):
+        cluster.connect()
+    _tracker(config, settings, store).open(settings.name)
+
+
+def _report_name(config: PipelineConfig, settings: RunSettings) -> str:
+    return f"{settings.name}-{pipeline_key(config)[:8]}"
 
 
 def _tracker(config: PipelineConfig, settings: RunSettings, store: Store) -> Tracker:

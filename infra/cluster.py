@@ -18,11 +18,12 @@ from typing import Any, Literal
 from infra.errors import ResourceError
 from infra.ray_errors import first_line, plain_errors
 from infra.ray_group import fit_group
-from infra.ray_units import UnitTask, Workers, stream_units
+from infra.ray_units import UnitTask, Workers, start_ledger, stream_units
 
 Mode = Literal["ray", "in-process"]
 
 _OBJECT_STORE_BYTES = 256 << 20
+_SPARE_CPUS = 2  # for what Ray itself runs beside the work
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
@@ -37,20 +38,26 @@ _LOCAL_ENVIRONMENT = {
 class Cluster:
     """A connection to Ray, made when the first work needs it and closed at the end of the `with` block.
 
+    A connection that this process has already is used, and left open.
+
     Attributes:
         mode: `ray`, or `in-process` for no Ray at all.
         address: A running cluster's address; none starts a local one that dies with this process.
+        cpus: What a local one has room for, at least; never less than this machine's own count.
     """
 
     mode: Mode = "ray"
     address: str | None = None
+    cpus: int = 1
     _connected: bool = field(default=False, init=False)
+    _ledger: Any = field(default=None, init=False)
     _environment: dict[str, str | None] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> "Cluster":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ledger = None
         if self._connected:
             import ray
 
@@ -89,10 +96,12 @@ class Cluster:
                 on_done(unit)
             return
         workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
-        self._connect(workers)
+        self.connect()
         with plain_errors(stage):
             _check_resources(workers, stage)
-            for unit in stream_units(task, units, workers, stage):
+            if self._ledger is None:
+                self._ledger = start_ledger()
+            for unit in stream_units(task, units, workers, stage, self._ledger):
                 on_done(unit)
 
     def run_group(
@@ -125,13 +134,18 @@ class Cluster:
             function(config)
             on_poll()
             return
-        self._connect(workers)
+        self.connect()
         with plain_errors(stage):
             _check_resources(workers, stage)
             fit_group(function, config, workers, run_folder, on_poll)
 
-    def _connect(self, workers: Workers) -> None:
-        if self._connected:
+    def connect(self) -> None:
+        """Connect now, or do nothing where a connection exists or the mode needs none.
+
+        Raises:
+            ResourceError: If Ray does not answer.
+        """
+        if self.mode == "in-process" or self._connected:
             return
         for name, value in _LOCAL_ENVIRONMENT.items():
             self._set_environment(name, value)
@@ -139,20 +153,11 @@ class Cluster:
             self._set_token()
         import ray
 
+        if ray.is_initialized():
+            return
         with _handlers_kept(), _stderr_closed(), plain_errors("connect"):
-            options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-            if self.address is None:
-                cpus = max(os.cpu_count() or 1, workers.count * workers.cpus) + 2
-                options |= {
-                    "address": "local",
-                    "num_cpus": cpus,
-                    "include_dashboard": False,
-                    "object_store_memory": _OBJECT_STORE_BYTES,
-                }
-            else:
-                options |= {"address": self.address}
             try:
-                ray.init(**options)
+                ray.init(**self._options())
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ResourceError(
                     f"Ray did not answer ({first_line(error)})",
@@ -162,6 +167,17 @@ class Cluster:
         for name in ("ray", "ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._connected = True
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self.address is not None:
+            return options | {"address": self.address}
+        return options | {
+            "address": "local",
+            "num_cpus": max(os.cpu_count() or 1, self.cpus) + _SPARE_CPUS,
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
 
     def _set_environment(self, name: str, value: str) -> None:
         if name not in os.environ:

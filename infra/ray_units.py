@@ -1,6 +1,8 @@
 """Units of work streamed through a pool of actors by Ray Data."""
 
+import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,7 +31,20 @@ class UnitTask(Protocol):
         """Load what all units need; the result computes and commits one unit."""
 
 
-def stream_units(task: UnitTask, units: Sequence[int], workers: Workers, stage: str) -> Iterator[int]:
+def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
+    """Start the actor that counts attempts; it serves all pools of a connection and ends with it."""
+    import ray
+
+    return ray.remote(num_cpus=0, max_restarts=0)(_Ledger).remote()
+
+
+def stream_units(
+    task: UnitTask,
+    units: Sequence[int],
+    workers: Workers,
+    stage: str,
+    ledger: Any,  # noqa: ANN401 - an actor handle
+) -> Iterator[int]:
     """Stream the units through a pool of actors by Ray Data; yields each as it ends."""
     import ray
     from ray.util.annotations import RayDeprecationWarning
@@ -39,11 +54,10 @@ def stream_units(task: UnitTask, units: Sequence[int], workers: Workers, stage: 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    ledger = ray.remote(num_cpus=0, max_restarts=0)(_Ledger).remote()
     rows = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
     done = rows.map_batches(
         _UnitActor,
-        fn_constructor_args=(task, ledger, stage),
+        fn_constructor_args=(task, _Attempts(ledger=ledger, pool=uuid.uuid4().hex), stage),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
         num_cpus=workers.cpus,
@@ -60,20 +74,34 @@ class _Ledger:
     """An actor that counts how often each unit was begun, so that one that kills its worker is found out."""
 
     def __init__(self) -> None:
-        self._begun: dict[int, int] = {}
+        self._begun: Counter[tuple[str, int]] = Counter()
+
+    def begin(self, pool: str, unit: int) -> int:
+        self._begun[pool, unit] += 1
+        return self._begun[pool, unit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempts:
+    """One pool's pages of the ledger."""
+
+    ledger: Any
+    pool: str
 
     def begin(self, unit: int) -> int:
-        self._begun[unit] = self._begun.get(unit, 0) + 1
-        return self._begun[unit]
+        """Count one more attempt at a unit; return how many there are now."""
+        import ray
+
+        return int(ray.get(self.ledger.begin.remote(self.pool, unit), timeout=_LEDGER_TIMEOUT_S))
 
 
 class _UnitActor:
     """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of what is raised."""
 
-    def __init__(self, task: UnitTask, ledger: Any, stage: str) -> None:  # noqa: ANN401 - an actor handle
+    def __init__(self, task: UnitTask, attempts: _Attempts, stage: str) -> None:
         self._task = task
         self._run: Callable[[int], None] | None = None
-        self._ledger = ledger
+        self._attempts = attempts
         self._stage = stage
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -88,9 +116,7 @@ class _UnitActor:
         return {"unit": [unit], "error": [""]}
 
     def _count(self, unit: int) -> None:
-        import ray
-
-        if ray.get(self._ledger.begin.remote(unit), timeout=_LEDGER_TIMEOUT_S) > ATTEMPTS_PER_UNIT:
+        if self._attempts.begin(unit) > ATTEMPTS_PER_UNIT:
             raise ResourceError(
                 f"ended its worker {ATTEMPTS_PER_UNIT} times",
                 item=f"unit {unit}",

@@ -1,5 +1,6 @@
 """`ddpm run`, and the stages without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,15 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
     from flows.commands.services import prefect_api
     from flows.root import resolve_root
 
-    with prefect_api(resolve_root(settings.root), meanwhile=lambda: importlib.import_module("flows.pipeline")):
+    with contextlib.ExitStack() as stack:
+
+        def meanwhile() -> None:
+            from flows.session import open_cluster, warm_up
+
+            importlib.import_module("flows.pipeline")
+            warm_up(config, settings, stack.enter_context(open_cluster(config, settings)))
+
+        stack.enter_context(prefect_api(resolve_root(settings.root), meanwhile=meanwhile))
         from flows.pipeline import pipeline
 
         pipeline(

@@ -1,17 +1,15 @@
 """Prepare: a source of images to a sealed data set, by Ray Data."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
 from flows.context import Context
-from infra.dataset import Images, encode_images
+from flows.preparation import Part, PrepareTask
 from infra.device import environment
 from infra.errors import InputError
 from infra.plan import Manifest, Output, Plan, canonical_json, current
@@ -19,55 +17,13 @@ from infra.ray_units import Workers
 from infra.sources.digits import DigitsSource
 from infra.sources.folder import FolderSource
 from infra.sources.idx import IdxSource
-from infra.sources.source import FIT_RULE, Item, Listing, Source, fit
+from infra.sources.source import FIT_RULE, Listing, Source
 from infra.store import sha256
 
 STAGE = "prepare"
 FORMAT_VERSION = 1
 SPLITS = ("train", "test")
 _MIN_IMAGES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One unit: consecutive images of one split."""
-
-    split: str
-    first_id: int
-    items: list[Item]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareTask:
-    """Decodes, fits and commits one part at a time."""
-
-    output: Output
-    source: Source
-    parts: list[Part]
-    image_size: int
-    channels: int
-
-    def open(self) -> Callable[[int], None]:
-        """Return the function that commits one part."""
-        read = self.source.reader()
-
-        def run(unit: int) -> None:
-            part = self.parts[unit]
-            images = np.stack(
-                [fit(read(item), channels=self.channels, size=self.image_size, name=item.name) for item in part.items]
-            )
-            self.output.commit(f"units/{unit:06d}", "parquet", self._encode(images, part), _facts(images, part))
-
-        return run
-
-    def _encode(self, images: Images, part: Part) -> bytes:
-        columns = {
-            "label": pa.array([item.label for item in part.items], type=pa.int32()),
-            "split": pa.array([part.split] * len(part.items)),
-            "name": pa.array([item.name for item in part.items]),
-            "sha256": pa.array([item.digest for item in part.items]),
-        }
-        return encode_images(images, part.first_id, columns, {"fit": FIT_RULE})
 
 
 def prepare(config: PrepareConfig, context: Context) -> Dataset:
@@ -156,16 +112,6 @@ def _parts(listing: Listing, unit_images: int) -> list[Part]:
             parts.append(Part(split=split, first_id=first_id, items=chunk))
             first_id += len(chunk)
     return parts
-
-
-def _facts(images: Images, part: Part) -> dict[str, object]:
-    occurs = np.bincount(images.ravel(), minlength=256) > 0
-    return {
-        "first_id": part.first_id,
-        "split": part.split,
-        "rows": len(images),
-        "levels": np.packbits(occurs).tobytes().hex(),
-    }
 
 
 def _seal(output: Output, parts: list[Part], listing: Listing) -> Manifest:

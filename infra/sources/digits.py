@@ -1,12 +1,16 @@
 """The 1,797 handwritten digits, 8x8 grey, that come with scikit-learn."""
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from infra.errors import InputError
 from infra.sources.source import Item, Listing, check_listed
 from infra.store import sha256
 
@@ -40,7 +44,14 @@ class DigitsSource:
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return np.rint(digits.images * (255 / _LARGEST_COUNT)).astype(np.uint8), digits.target
+    # The file itself: importing scikit-learn takes seconds, in every worker.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise InputError("scikit-learn is not installed", item="prepare.kind digits", remedy="pip install scikit-learn")
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        rows = np.loadtxt(gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({error})", item=str(path), remedy="reinstall scikit-learn") from error
+    counts, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    return np.rint(counts * (255 / _LARGEST_COUNT)).astype(np.uint8), labels.astype(np.int64)

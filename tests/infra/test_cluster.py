@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import ray
 
 from infra.cluster import Cluster
 from infra.errors import ResourceError
@@ -42,6 +43,22 @@ def test_the_token_is_for_this_user_alone(ray_cluster: Cluster) -> None:
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert token.stat().st_mode & 0o777 == 0o600
     assert not (Path.home() / ".ray" / "auth_token").exists()
+
+
+def test_a_connection_that_is_there_is_used_and_left_open(ray_cluster: Cluster) -> None:
+    ray_cluster.connect()
+    job = ray.get_runtime_context().get_job_id()
+    done: list[int] = []
+    with Cluster(mode="ray") as cluster:
+        cluster.run_units(_Nothing(), [0], workers=Workers(), stage="prepare", on_done=done.append)
+        assert ray.get_runtime_context().get_job_id() == job
+    assert done == [0]
+    assert ray.is_initialized()
+
+
+def test_no_connection_where_the_mode_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    Cluster(mode="in-process", address="127.0.0.1:1").connect()
 
 
 class _Nothing:

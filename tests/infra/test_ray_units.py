@@ -16,7 +16,7 @@ from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.cluster import Cluster
 from infra.errors import InputError, ResourceError
-from infra.ray_units import Workers
+from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
 from infra.store import open_store
 
 
@@ -69,6 +69,11 @@ def test_a_unit_that_kills_its_worker_is_named(ray_cluster: Cluster, tmp_path: P
     with pytest.raises(ResourceError, match="unit 2: ended its worker 3 times"):
         run(ray_cluster, Marks(str(tmp_path), kills=2), [1, 2, 3], workers=1)
     assert len(list(tmp_path.glob("2-*"))) == 3
+
+
+def test_each_pool_has_its_own_count_of_attempts(ray_cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(ATTEMPTS_PER_UNIT + 1):
+        assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
 
 
 def test_more_workers_than_the_cluster_has(ray_cluster: Cluster, tmp_path: Path) -> None:

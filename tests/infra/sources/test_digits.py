@@ -1,10 +1,13 @@
 """The digits are scikit-learn's, all of them, pixel by pixel."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from infra.errors import IntegrityError
+from infra.errors import InputError, IntegrityError
 from infra.sources.digits import DigitsSource
 from infra.sources.source import Item, fit
 
@@ -37,3 +40,16 @@ def test_listing_twice_is_the_same() -> None:
 def test_another_content_than_listed() -> None:
     with pytest.raises(IntegrityError, match="digits/0003"):
         DigitsSource().reader()(Item(name="digits/0003", digest="0" * 64))
+
+
+def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.sources.digits.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="pip install scikit-learn"):
+        DigitsSource().list()
+
+
+def test_scikit_learn_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr("infra.sources.digits.find_spec", lambda _: spec)
+    with pytest.raises(InputError, match=r"digits\.csv\.gz: cannot be read.*reinstall"):
+        DigitsSource().list()
