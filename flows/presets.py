@@ -32,7 +32,7 @@ def _digits() -> PipelineConfig:
     return PipelineConfig(
         prepare=PrepareConfig(kind="digits", image_size=8, channels=1, unit_images=512, workers=1),
         train=TrainConfig(
-            images=115_200,
+            images=89_600,
             batch_size=128,
             learning_rate=2e-3,
             lr_warmup_images=6_400,
@@ -50,8 +50,8 @@ def _digits() -> PipelineConfig:
             checkpoint_images=19_200,
             history_images=3_840,
         ),
-        sample=SampleConfig(count=512, num_steps=250, variance="fixed_small", batch_size=64),
-        evaluate=EvaluateConfig(bpd_images=96, batch_size=48),
+        sample=SampleConfig(count=512, num_steps=200, variance="fixed_small", batch_size=64),
+        evaluate=EvaluateConfig(bpd_images=64, batch_size=32),
     )
 
 
