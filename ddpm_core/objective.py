@@ -1,12 +1,24 @@
 """What training minimises, and the randomness of one training batch."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.diffusion import (
+    Parameterisation,
+    Variance,
+    p_mean_variance,
+    q_sample,
+    reverse_log_variance,
+    split_output,
+    target,
+)
+from ddpm_core.likelihood import decoder_bits_per_dim, step_bits_per_dim
 from ddpm_core.rng import Stream, integers, normal, permutation, words
+from ddpm_core.schedule import NoiseSchedule, at
 
 
 class TrainingNoise(NamedTuple):
@@ -64,7 +76,163 @@ class TrainingOrder:
         return images
 
 
-def simple_loss(eps: Float[Tensor, "b c h w"], pred_eps: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better."""
-    wide = torch.promote_types(pred_eps.dtype, torch.float32)
-    return ((eps.to(wide) - pred_eps.to(wide)) ** 2).mean(dim=(1, 2, 3))
+def simple_loss(expected: Float[Tensor, "b c h w"], predicted: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better.
+
+    With another parameterisation the same of its target.
+    """
+    wide = torch.promote_types(predicted.dtype, torch.float32)
+    return ((expected.to(wide) - predicted.to(wide)) ** 2).mean(dim=(1, 2, 3))
+
+
+def bound_loss(
+    schedule: NoiseSchedule,
+    model_output: Float[Tensor, "b c_out h w"],
+    x_start: Float[Tensor, "b c h w"],
+    x_t: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    *,
+    variance: Variance,
+    parameterisation: Parameterisation = Parameterisation.EPS,
+    clip_x_start: bool = False,
+) -> Float[Tensor, " b"]:
+    """The bound's own term of each image at its t: L_{t-1}, or the decoder's L_0 at t = 0, in bits/dim.
+
+    T times its mean over t uniform on 0..T-1 is the bound without L_T. In float32 or better. Clipping is off in
+    training, since a clipped prediction has no gradient.
+    """
+    wide = torch.promote_types(model_output.dtype, torch.float32)
+    x_start, x_t = x_start.to(wide), x_t.to(wide)
+    reverse = p_mean_variance(
+        schedule,
+        model_output.to(wide),
+        x_t,
+        t,
+        variance=variance,
+        parameterisation=parameterisation,
+        clip_x_start=clip_x_start,
+    )
+    decoder = decoder_bits_per_dim(x_start, reverse)
+    return torch.where(t == 0, decoder, step_bits_per_dim(schedule, x_start, x_t, t, reverse))
+
+
+def hybrid_loss(
+    schedule: NoiseSchedule,
+    model_output: Float[Tensor, "b c_out h w"],
+    x_start: Float[Tensor, "b c h w"],
+    noise: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    *,
+    variance: Variance,
+    parameterisation: Parameterisation = Parameterisation.EPS,
+    bound_share: float = 1e-3,
+) -> Float[Tensor, " b"]:
+    """L_hybrid = L_simple + bound_share T L_t of each image (Nichol and Dhariwal 2021, eq. (16)), to learn a variance.
+
+    The bound's gradient reaches the variance alone: the prediction in it is held fixed.
+    """
+    x_t = q_sample(schedule, x_start, t, noise)
+    prediction, about_variance = split_output(model_output, x_start.shape[1], variance)
+    if about_variance is None:
+        raise ValueError(f"the hybrid loss is for learned variances; got {variance.value}")
+    held = torch.cat((prediction.detach(), about_variance), dim=1)
+    bound = bound_loss(schedule, held, x_start, x_t, t, variance=variance, parameterisation=parameterisation)
+    simple = simple_loss(target(schedule, x_start, noise, t, parameterisation), prediction)
+    return simple + bound_share * schedule.num_timesteps * bound
+
+
+def bound_weight(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor, " T"]:
+    """beta^2 / (2 sigma^2 alpha (1 - alpha-bar)) for every t: eq. (12)'s weight of ||eps - eps_theta||^2.
+
+    Times the squared error summed over c, h, w it is L_{t-1} in nats for t >= 1, up to a constant that no network can
+    change, where predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
+    """
+    squared = reverse_log_variance(schedule, variance).exp()
+    return schedule.betas**2 / (2 * squared * schedule.alphas * (1 - schedule.alphas_cumprod))
+
+
+def score_matching_loss(
+    schedule: NoiseSchedule,
+    pred_score: Float[Tensor, "b c h w"],
+    x_start: Float[Tensor, "b c h w"],
+    x_t: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+) -> Float[Tensor, " b"]:
+    """Denoising score matching (Vincent 2011): mean over c, h, w of (score - grad log q(x_t | x_0))^2 of each image.
+
+    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). Of the score that eps_theta stands for
+    (`diffusion.score`) the loss is L_simple / (1 - alpha-bar_t).
+    """
+    variance = at(1 - schedule.alphas_cumprod, t, like=x_t)
+    conditional = (at(schedule.alphas_cumprod.sqrt(), t, like=x_t) * x_start - x_t) / variance
+    return simple_loss(conditional, pred_score)
+
+
+def min_snr_weight(
+    schedule: NoiseSchedule, t: Int64[Tensor, " b"], parameterisation: Parameterisation, gamma: float = 5.0
+) -> Float32[Tensor, " b"]:
+    """Min-SNR-gamma weight of each image's squared error (Hang et al. 2023): min(SNR, gamma) in terms of x_0.
+
+    An error of eps weighs 1 / SNR of an error of x_0, an error of v 1 / (SNR + 1); SNR = alpha-bar / (1 - alpha-bar).
+
+    Raises:
+        ValueError: If gamma is not above 0, or x_{t-1} is predicted, whose scale is another one.
+    """
+    if not gamma > 0:
+        raise ValueError(f"gamma must be above 0; got {gamma}")
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    match parameterisation:
+        case Parameterisation.EPS:
+            weight = (gamma / snr).clamp(max=1)
+        case Parameterisation.X_START:
+            weight = snr.clamp(max=gamma)
+        case Parameterisation.V:
+            weight = snr.clamp(max=gamma) / (snr + 1)
+        case Parameterisation.X_PREV:
+            raise ValueError("min-SNR weights errors of eps, x_start or v; got x_prev")
+    return weight[t].to(torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class TimestepProposal:
+    """A distribution over timesteps to draw t from; `weight` keeps the mean over uniform t unbiased.
+
+    Attributes:
+        probabilities: Of t = 0..T-1; all above 0, adding up to 1.
+    """
+
+    probabilities: Float64[Tensor, " T"]
+
+    def __post_init__(self) -> None:
+        p = self.probabilities
+        if not (bool((p > 0).all()) and abs(float(p.sum()) - 1) < 1e-9):
+            raise ValueError(
+                f"probabilities must be above 0 and add up to 1; got a least one of {p.min().item():g} "
+                f"and a sum of {p.sum().item():g}"
+            )
+
+    @classmethod
+    def of_second_moments(
+        cls, second_moments: Float64[Tensor, " T"], uniform_share: float = 1e-3
+    ) -> "TimestepProposal":
+        """p_t ~ sqrt(E[L_t^2]), the least variance (Nichol and Dhariwal 2021, eq. (18)), mixed with uniform t.
+
+        Args:
+            second_moments: Mean of the squared loss at each t, 0 or above and not all 0.
+            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that none is never seen.
+        """
+        if not 0 < uniform_share <= 1:
+            raise ValueError(f"uniform_share must lie in (0, 1]; got {uniform_share}")
+        roots = second_moments.sqrt()
+        if not (bool((second_moments >= 0).all()) and float(roots.sum()) > 0):
+            raise ValueError(f"second moments must be 0 or above and not all 0; got {second_moments.min().item():g}")
+        return cls((1 - uniform_share) * roots / roots.sum() + uniform_share / len(roots))
+
+    def draw(self, u: Float64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+        """Turn uniform numbers of (0, 1) into timesteps, by the inverse distribution function."""
+        edges = self.probabilities.cumsum(0)[:-1]
+        return torch.searchsorted(edges, u, right=True)
+
+    def weight(self, t: Int64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
+        """1 / (T p_t): times L_t at a drawn t it has the mean of L_t at uniform t."""
+        return 1 / (len(self.probabilities) * self.probabilities[t])

@@ -75,7 +75,8 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
         count: How many words for each index.
         step: A further coordinate, such as the timestep, 0..2^32-1.
     """
-    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
+    # Looking at values on a GPU would wait for it, once a step of every chain.
+    if index.is_cpu and index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
     if not 0 <= step <= _MASK:
         raise ValueError(f"step must lie in 0..2^32-1; got {step}")

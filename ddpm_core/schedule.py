@@ -28,6 +28,7 @@ class NoiseSchedule:
         posterior_log_variance_clipped: Its logarithm, with the value of t = 1 in the place of log 0 at t = 0.
         posterior_mean_coef_x_start: Factor of x_0 in the posterior's mean, eq. (7).
         posterior_mean_coef_x_t: Factor of x_t in it.
+        zero_terminal_snr: Whether alpha-bar_T is 0: x_T holds nothing of x_0, and eps does not determine it.
     """
 
     betas: Float64[Tensor, " T"]
@@ -39,15 +40,18 @@ class NoiseSchedule:
     posterior_log_variance_clipped: Float64[Tensor, " T"] = field(init=False)
     posterior_mean_coef_x_start: Float64[Tensor, " T"] = field(init=False)
     posterior_mean_coef_x_t: Float64[Tensor, " T"] = field(init=False)
+    zero_terminal_snr: bool = field(init=False)
 
     def __post_init__(self) -> None:
         betas = self.betas
-        if len(betas) < 2:
-            raise ValueError(f"a schedule needs at least 2 timesteps; got {len(betas)}")
+        _check_length(len(betas))
         if not bool(((betas > 0) & (betas <= 1)).all()):
             raise ValueError(
                 f"betas must lie in (0, 1]; got values from {betas.min().item():g} to {betas.max().item():g}"
             )
+        if bool((betas[:-1] == 1).any()):
+            where = int((betas == 1).nonzero()[0])
+            raise ValueError(f"a beta of 1 leaves nothing of x_0: only the last may be 1; got it at timestep {where}")
         alphas = 1 - betas
         cumprod = alphas.cumprod(0)
         cumprod_prev = torch.cat((cumprod.new_ones(1), cumprod[:-1]))
@@ -63,6 +67,7 @@ class NoiseSchedule:
         }
         for name, table in tables.items():
             object.__setattr__(self, name, table)
+        object.__setattr__(self, "zero_terminal_snr", bool(cumprod[-1] == 0))
 
     @property
     def num_timesteps(self) -> int:
@@ -81,18 +86,111 @@ def at(
     return table[t].to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def _check_length(num_timesteps: int) -> None:
+    if num_timesteps < 2:
+        raise ValueError(f"a schedule needs at least 2 timesteps; got {num_timesteps}")
+
+
+def _spaced(start: float, end: float, num_timesteps: int) -> Float64[Tensor, " T"]:
+    _check_length(num_timesteps)
+    return torch.linspace(start, end, num_timesteps, dtype=torch.float64)
+
+
+def custom_schedule(betas: Float[Tensor, " T"]) -> NoiseSchedule:
+    """Make a schedule of any table of betas, in float64."""
+    return NoiseSchedule(betas=betas.double(), timesteps=torch.arange(len(betas)))
+
+
+def alphas_cumprod_schedule(alphas_cumprod: Float[Tensor, " T"]) -> NoiseSchedule:
+    """Make the schedule whose alphas_cumprod are these: beta_t = 1 - alpha-bar_t / alpha-bar_{t-1}.
+
+    Args:
+        alphas_cumprod: Strictly falling, in [0, 1); 0 at the last timestep alone.
+    """
+    cumprod = alphas_cumprod.double()
+    return custom_schedule(1 - cumprod / torch.cat((cumprod.new_ones(1), cumprod[:-1])))
+
+
 def linear_schedule(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
     """Betas equally spaced from `beta_start` to `beta_end`, Ho et al. section 4."""
-    betas = torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float64)
-    return NoiseSchedule(betas=betas, timesteps=torch.arange(num_timesteps))
+    return custom_schedule(_spaced(beta_start, beta_end, num_timesteps))
+
+
+def scaled_linear_schedule(
+    num_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02, reference: int = 1000
+) -> NoiseSchedule:
+    """Linear betas times `reference` / T, so that alpha-bar_T hardly depends on T (Nichol and Dhariwal's code).
+
+    Libraries that call the square of equally spaced roots "scaled linear" mean `quadratic_schedule`.
+    """
+    _check_length(num_timesteps)
+    scale = reference / num_timesteps
+    return linear_schedule(num_timesteps, scale * beta_start, scale * beta_end)
+
+
+def quadratic_schedule(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
+    """Betas whose square roots are equally spaced: `quad` of Ho's code."""
+    _check_ends(beta_start, beta_end)
+    return custom_schedule(_spaced(beta_start**0.5, beta_end**0.5, num_timesteps) ** 2)
 
 
 def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> NoiseSchedule:
     """Nichol and Dhariwal 2021, eq. (17): alpha-bar follows cos^2((u + 0.008) / 1.008 * pi / 2), betas capped."""
+    _check_length(num_timesteps)
     u = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
-    alphas_cumprod = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
-    betas = (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(max=max_beta)
-    return NoiseSchedule(betas=betas, timesteps=torch.arange(num_timesteps))
+    return _capped(torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2, max_beta)
+
+
+def sigmoid_schedule(
+    num_timesteps: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999
+) -> NoiseSchedule:
+    """Jabri et al. 2022: alpha-bar falls from 1 to 0 along a sigmoid of (start..end) / tau, betas capped."""
+    if not (start < end and tau > 0):
+        raise ValueError(f"start must lie below end and tau above 0; got start {start}, end {end}, tau {tau}")
+    _check_length(num_timesteps)
+    u = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    falling = torch.sigmoid(-(start + u * (end - start)) / tau)
+    return _capped((falling - falling[-1]) / (falling[0] - falling[-1]), max_beta)
+
+
+def constant_schedule(num_timesteps: int = 1000, beta: float = 0.02) -> NoiseSchedule:
+    """One beta at every timestep: `const` of Ho's code."""
+    return custom_schedule(_spaced(beta, beta, num_timesteps))
+
+
+def jsd_schedule(num_timesteps: int = 1000) -> NoiseSchedule:
+    """Betas 1/T, 1/(T-1), ..., 1 (Sohl-Dickstein et al. 2015): alpha-bar falls linearly, and to 0."""
+    return custom_schedule(1 / _spaced(float(num_timesteps), 1.0, num_timesteps))
+
+
+def warmup_schedule(
+    num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, fraction: float = 0.1
+) -> NoiseSchedule:
+    """Linear betas over the first `fraction` of the timesteps, then `beta_end`: `warmup10`, `warmup50` of Ho's code."""
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must lie in (0, 1]; got {fraction}")
+    betas = _spaced(beta_end, beta_end, num_timesteps)
+    warm = int(num_timesteps * fraction)
+    betas[:warm] = torch.linspace(beta_start, beta_end, warm, dtype=torch.float64)
+    return custom_schedule(betas)
+
+
+def with_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """Shift and scale sqrt(alpha-bar) so that the last is 0 and the first stays (Lin et al. 2023, algorithm 1)."""
+    roots = schedule.alphas_cumprod.sqrt()
+    rescaled = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    return replace(alphas_cumprod_schedule(rescaled**2), timesteps=schedule.timesteps)
+
+
+def _capped(alphas_cumprod: Float64[Tensor, " T_plus_1"], max_beta: float) -> NoiseSchedule:
+    if not 0 < max_beta < 1:
+        raise ValueError(f"max_beta must lie in (0, 1); got {max_beta}")
+    return custom_schedule((1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(max=max_beta))
+
+
+def _check_ends(beta_start: float, beta_end: float) -> None:
+    if not (0 < beta_start <= 1 and 0 < beta_end <= 1):
+        raise ValueError(f"beta_start and beta_end must lie in (0, 1]; got {beta_start} and {beta_end}")
 
 
 def respace(schedule: NoiseSchedule, num_steps: int) -> NoiseSchedule:

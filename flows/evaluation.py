@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.diffusion import FIXED_VARIANCES
 from ddpm_core.frechet import FeatureStats, frechet_distance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood import bits_per_dim_by_variance
@@ -24,7 +24,6 @@ from infra.errors import DivergedError
 from infra.features import Classifier, Extractor
 from infra.plan import Manifest, Output, read_verified
 
-VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 Part = tuple["Unit", dict[str, Tensor]]
 
 
@@ -117,10 +116,10 @@ class _Worker:
             schedule,
             to_model_range(padded.to(self.device)),
             noise=lambda t: normal(config.seed, Stream.NLL, ids, shape, step=t),
-            variances=VARIANCES,
+            variances=FIXED_VARIANCES,
         )
         tensors = {"prior_bpd": results[0].prior_bpd, "eps_mse": results[0].eps_mse}
-        for variance, result in zip(VARIANCES, results, strict=True):
+        for variance, result in zip(FIXED_VARIANCES, results, strict=True):
             tensors[f"step_bpd_{variance.value}"] = result.step_bpd
             tensors[f"decoder_bpd_{variance.value}"] = result.decoder_bpd
             tensors[f"total_bpd_{variance.value}"] = result.total_bpd
@@ -139,7 +138,7 @@ def summarise(parts: Sequence[Part], extractor: str) -> dict[str, float]:
     """Turn the units' results into figures; sums run in the order of the units, in float64."""
     distance = frechet_distance(_stats(parts, "samples"), _stats(parts, "reference"))
     metrics = {f"eval/{extractor}": distance}
-    for variance in VARIANCES:
+    for variance in FIXED_VARIANCES:
         totals = _column(parts, f"total_bpd_{variance.value}")
         metrics[f"eval/bits_per_dim_{variance.value}"] = float(totals.mean())
         metrics[f"eval/bits_per_dim_{variance.value}_stderr"] = float(totals.std() / len(totals) ** 0.5)

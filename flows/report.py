@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.diffusion import FIXED_VARIANCES, Variance
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
-from flows.evaluation import VARIANCES
 from flows.pictures import curve, sample_grid
 from infra.checkpoint import decode_tensors
 from infra.dataset import DatasetReader, Images
@@ -122,7 +121,7 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             f"{report.extractor}. Not an FID: that name stands for Inception features.",
         )
     ]
-    for variance in VARIANCES:
+    for variance in FIXED_VARIANCES:
         figure = metrics[f"eval/bits_per_dim_{variance.value}"]
         error = metrics[f"eval/bits_per_dim_{variance.value}_stderr"]
         rows.append(
@@ -163,7 +162,7 @@ def _bound_by_timestep(store: Store, evaluated: Manifest) -> str:
     ]
     lines = {
         _words(variance): torch.cat([unit[f"step_bpd_{variance.value}"] for unit in bound]).mean(0).tolist()
-        for variance in VARIANCES
+        for variance in FIXED_VARIANCES
     }
     picture = curve(
         list(range(1, len(next(iter(lines.values()))) + 1)),
@@ -178,7 +177,7 @@ def _bound_by_timestep(store: Store, evaluated: Manifest) -> str:
         f'<td class="figure">{metrics["eval/prior_bpd"]:.6f}</td>'
         f'<td class="figure">{metrics[f"eval/step_bpd_{variance.value}"]:.3f}</td>'
         f'<td class="figure">{metrics[f"eval/decoder_bpd_{variance.value}"]:.3f}</td></tr>'
-        for variance in VARIANCES
+        for variance in FIXED_VARIANCES
     )
     table = (
         "<table><tr><th>variance</th><th>prior L<sub>T</sub></th><th>steps, t ≥ 1</th>"

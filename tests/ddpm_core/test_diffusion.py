@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from ddpm_core.diffusion import (
+    FIXED_VARIANCES,
+    Parameterisation,
     Variance,
+    convert,
     p_mean_variance,
     predict_eps,
     predict_x_start,
@@ -12,8 +15,9 @@ from ddpm_core.diffusion import (
     q_sample,
     reverse_log_variance,
     score,
+    target,
 )
-from ddpm_core.schedule import linear_schedule
+from ddpm_core.schedule import linear_schedule, with_zero_terminal_snr
 
 SCHEDULE = linear_schedule()
 T = torch.tensor([0, 1, 2, 250, 998, 999])
@@ -103,7 +107,7 @@ def test_fixed_large_is_beta_but_the_posteriors_of_t_1_at_t_0():
 
 
 def test_the_two_variances_bound_each_other():
-    small, large = (reverse_log_variance(SCHEDULE, variance) for variance in Variance)
+    small, large = (reverse_log_variance(SCHEDULE, variance) for variance in FIXED_VARIANCES)
     assert bool((small[1:] < large[1:]).all())
     assert small[0] == large[0]
 
@@ -138,7 +142,7 @@ def test_clipping_bounds_x_0_on_both_sides_and_leaves_the_inside():
     assert torch.equal(clipped, free.clamp(-1, 1))
 
 
-@pytest.mark.parametrize("variance", Variance)
+@pytest.mark.parametrize("variance", FIXED_VARIANCES)
 def test_the_reverse_step_carries_its_fixed_variance(variance):
     found = p_mean_variance(SCHEDULE, images(0), images(1), T, variance=variance)
     assert torch.equal(found.log_variance.flatten(), reverse_log_variance(SCHEDULE, variance)[T])
@@ -157,3 +161,115 @@ def test_float32_images_stay_float32_and_near_the_float64_ones():
     wide = p_mean_variance(SCHEDULE, images(0).float().double(), images(1).float().double(), T)
     assert {tensor.dtype for tensor in narrow} == {torch.float32}
     torch.testing.assert_close(narrow.mean.double(), wide.mean, rtol=1e-5, atol=1e-5)
+
+
+PAIRS = [(source, to) for source in Parameterisation for to in Parameterisation]
+
+
+def truth(parameterisation: Parameterisation, x_start: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """What is to be predicted, from its definition and plain floats."""
+    cumprod, prev = column(SCHEDULE.alphas_cumprod[T]), column(SCHEDULE.alphas_cumprod_prev[T])
+    alpha = cumprod / prev
+    x_t = cumprod.sqrt() * x_start + (1 - cumprod).sqrt() * noise
+    posterior = (prev.sqrt() * (1 - alpha) * x_start + alpha.sqrt() * (1 - prev) * x_t) / (1 - cumprod)
+    return {
+        Parameterisation.EPS: noise,
+        Parameterisation.X_START: x_start,
+        Parameterisation.V: cumprod.sqrt() * noise - (1 - cumprod).sqrt() * x_start,
+        Parameterisation.X_PREV: posterior,
+    }[parameterisation]
+
+
+@pytest.mark.parametrize("parameterisation", Parameterisation)
+def test_targets_are_their_definitions(parameterisation):
+    x_start, noise = images(0), images(1)
+    found = target(SCHEDULE, x_start, noise, T, parameterisation)
+    torch.testing.assert_close(found, truth(parameterisation, x_start, noise), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("source", "to"), PAIRS)
+def test_a_prediction_says_the_same_in_every_parameterisation(source, to):
+    x_start, noise = images(0), images(1)
+    x_t = q_sample(SCHEDULE, x_start, T, noise)
+    found = convert(SCHEDULE, x_t, T, truth(source, x_start, noise), source=source, to=to)
+    torch.testing.assert_close(found, truth(to, x_start, noise), rtol=1e-6, atol=1e-7)
+
+
+def test_v_is_the_velocity_along_the_angle():
+    """x(phi) = cos(phi) x_0 + sin(phi) eps, cos^2 = alpha-bar: v = dx / dphi, here by a central difference."""
+    x_start, noise, step = images(0), images(1), 1e-6
+    phi = torch.arccos(column(SCHEDULE.alphas_cumprod[T].sqrt()))
+
+    def x(angle: torch.Tensor) -> torch.Tensor:
+        return torch.cos(angle) * x_start + torch.sin(angle) * noise
+
+    slope = (x(phi + step) - x(phi - step)) / (2 * step)
+    found = target(SCHEDULE, x_start, noise, T, Parameterisation.V)
+    torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("parameterisation", Parameterisation)
+def test_a_perfect_prediction_gives_the_posteriors_mean(parameterisation):
+    x_start, noise = images(0).clamp(-1, 1), images(1)
+    x_t = q_sample(SCHEDULE, x_start, T, noise)
+    output = truth(parameterisation, x_start, noise)
+    reverse = p_mean_variance(SCHEDULE, output, x_t, T, parameterisation=parameterisation)
+    torch.testing.assert_close(reverse.mean, q_posterior(SCHEDULE, x_start, x_t, T).mean, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(reverse.pred_x_start, x_start, rtol=1e-6, atol=1e-7)
+
+
+def test_eps_is_refused_where_the_chain_ends_in_noise_alone():
+    schedule = with_zero_terminal_snr(SCHEDULE)
+    with pytest.raises(ValueError, match="predict v or x_start instead"):
+        p_mean_variance(schedule, images(0), images(1), T)
+    for parameterisation in (Parameterisation.V, Parameterisation.X_START):
+        step = p_mean_variance(schedule, images(0), images(1), T, parameterisation=parameterisation)
+        assert bool(torch.isfinite(step.mean).all())
+
+
+def test_v_starts_a_chain_that_eps_cannot():
+    """At alpha-bar_T = 0, v = -x_0, so x_0 is known; at every t both lead back to it."""
+    schedule = with_zero_terminal_snr(SCHEDULE)
+    x_start, noise = images(0), images(1)
+    x_t = q_sample(schedule, x_start, T, noise)
+    v = target(schedule, x_start, noise, T, Parameterisation.V)
+    torch.testing.assert_close(v[-1], -x_start[-1])
+    torch.testing.assert_close(predict_x_start(schedule, x_t, T, v, Parameterisation.V), x_start)
+
+
+def test_a_learned_log_variance_is_taken_as_it_is():
+    x_t, output = images(0), torch.cat((images(1), images(2)), dim=1)
+    found = p_mean_variance(SCHEDULE, output, x_t, T, variance=Variance.LEARNED)
+    assert torch.equal(found.log_variance, images(2))
+    torch.testing.assert_close(found.variance, images(2).exp())
+    torch.testing.assert_close(found.mean, p_mean_variance(SCHEDULE, images(1), x_t, T).mean)
+
+
+@pytest.mark.parametrize(("v", "variance"), [(-1.0, Variance.FIXED_SMALL), (1.0, Variance.FIXED_LARGE)])
+def test_a_learned_range_ends_at_the_fixed_variances(v, variance):
+    x_t = images(0)[1:]
+    output = torch.cat((images(1)[1:], torch.full_like(x_t, v)), dim=1)
+    found = p_mean_variance(SCHEDULE, output, x_t, T[1:], variance=Variance.LEARNED_RANGE)
+    expected = column(reverse_log_variance(SCHEDULE, variance)[T[1:]]).expand_as(x_t)
+    torch.testing.assert_close(found.log_variance, expected)
+
+
+def test_a_learned_range_is_a_geometric_mean_in_between():
+    x_t = images(0)[1:]
+    output = torch.cat((images(1)[1:], torch.zeros_like(x_t)), dim=1)
+    found = p_mean_variance(SCHEDULE, output, x_t, T[1:], variance=Variance.LEARNED_RANGE)
+    product = SCHEDULE.betas[T[1:]] * SCHEDULE.posterior_variance[T[1:]]
+    torch.testing.assert_close(found.variance**2, column(product).expand_as(x_t))
+
+
+@pytest.mark.parametrize(("variance", "channels", "wanted"), [(Variance.FIXED_LARGE, 4, 2), (Variance.LEARNED, 2, 4)])
+def test_an_output_of_other_channels_is_refused(variance, channels, wanted):
+    output = torch.zeros(len(T), channels, 3, 3)
+    with pytest.raises(ValueError, match=f"asks for {wanted} output channels of 2 image channels; got {channels}"):
+        p_mean_variance(SCHEDULE, output, images(0).float(), T, variance=variance)
+
+
+@pytest.mark.parametrize("variance", [Variance.LEARNED, Variance.LEARNED_RANGE])
+def test_a_learned_variance_has_no_table(variance):
+    with pytest.raises(ValueError, match="only fixed variances have a table"):
+        reverse_log_variance(SCHEDULE, variance)

@@ -5,9 +5,40 @@ import pytest
 import torch
 
 from ddpm_core.likelihood import prior_bits_per_dim
-from ddpm_core.schedule import NoiseSchedule, at, cosine_schedule, linear_schedule, respace
+from ddpm_core.schedule import (
+    NoiseSchedule,
+    alphas_cumprod_schedule,
+    at,
+    constant_schedule,
+    cosine_schedule,
+    custom_schedule,
+    jsd_schedule,
+    linear_schedule,
+    quadratic_schedule,
+    respace,
+    scaled_linear_schedule,
+    sigmoid_schedule,
+    warmup_schedule,
+    with_zero_terminal_snr,
+)
 
 LINEAR = linear_schedule()
+
+
+def scaled_small(num_timesteps: int) -> NoiseSchedule:
+    return scaled_linear_schedule(num_timesteps, 1e-6, 2e-3)
+
+
+MAKERS = (
+    linear_schedule,
+    scaled_small,
+    quadratic_schedule,
+    cosine_schedule,
+    sigmoid_schedule,
+    constant_schedule,
+    jsd_schedule,
+    warmup_schedule,
+)
 
 
 def schedule_of(*betas: float) -> NoiseSchedule:
@@ -165,3 +196,117 @@ def test_a_move_keeps_betas_and_timesteps():
     moved = short.to(torch.device("cpu"))
     assert torch.equal(moved.betas, short.betas)
     assert torch.equal(moved.timesteps, short.timesteps)
+
+
+def test_quadratic_betas_have_equally_spaced_roots():
+    """Ho's `quad`: np.linspace(b0 ** .5, b1 ** .5, T) ** 2."""
+    np.testing.assert_allclose(
+        quadratic_schedule(1000, 1e-4, 0.02).betas.numpy(), np.linspace(1e-4**0.5, 0.02**0.5, 1000) ** 2, rtol=1e-13
+    )
+
+
+@pytest.mark.parametrize("num_timesteps", [100, 500, 1000, 4000])
+def test_scaled_linear_ends_at_about_the_same_noise_for_every_length(num_timesteps):
+    found = float(scaled_linear_schedule(num_timesteps).alphas_cumprod[-1].log())
+    # -log alpha-bar_T is about the sum of the betas, 1000 (b0 + b1) / 2, up to terms in beta^2.
+    assert found == pytest.approx(-1000 * (1e-4 + 0.02) / 2, rel=0.08 if num_timesteps < 500 else 0.02)
+    plain = linear_schedule(1000)
+    torch.testing.assert_close(scaled_linear_schedule(1000).betas, plain.betas, rtol=0, atol=0)
+
+
+def test_jsd_falls_linearly_to_nothing():
+    """Betas 1/(T - t) make alpha-bar_t = (T - t - 1) / T: a telescoping product."""
+    schedule = jsd_schedule(50)
+    expected = [(50 - t - 1) / 50 for t in range(50)]
+    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), expected, rtol=1e-12, atol=1e-15)
+    assert schedule.zero_terminal_snr
+    assert not LINEAR.zero_terminal_snr
+
+
+def test_constant_falls_geometrically():
+    schedule = constant_schedule(30, 0.1)
+    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), 0.9 ** np.arange(1, 31), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("fraction", "warm"), [(0.1, 100), (0.5, 500)])
+def test_warmup_is_linear_then_constant(fraction, warm):
+    betas = warmup_schedule(1000, fraction=fraction).betas.numpy()
+    np.testing.assert_allclose(betas[:warm], np.linspace(1e-4, 0.02, warm), rtol=1e-12)
+    assert set(betas[warm:]) == {0.02}
+
+
+def test_sigmoid_follows_its_curve_up_to_the_cap():
+    """Jabri et al.: gamma(u) = (v_end - s(u)) / (v_end - v_start), s the logistic function of (u (e - s) + s) / tau."""
+    schedule = sigmoid_schedule(200, start=-3.0, end=3.0, tau=0.7)
+
+    def curve(u: float) -> float:
+        v = [1 / (1 + math.exp(-x / 0.7)) for x in (-3, 3, -3 + 6 * u)]
+        return (v[1] - v[2]) / (v[1] - v[0])
+
+    expected = [curve((t + 1) / 200) for t in range(199)]
+    np.testing.assert_allclose(schedule.alphas_cumprod[:-1].numpy(), expected, rtol=1e-9)
+    assert float(schedule.betas[-1]) == 0.999
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, cosine_schedule(100), quadratic_schedule(64, 0.001, 0.5)])
+def test_alphas_cumprod_make_their_schedule_again(schedule):
+    again = alphas_cumprod_schedule(schedule.alphas_cumprod)
+    np.testing.assert_allclose(again.betas.numpy(), schedule.betas.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, cosine_schedule(100), quadratic_schedule(64, 0.001, 0.5)])
+def test_zero_terminal_snr_keeps_the_first_and_ends_in_noise_alone(schedule):
+    """Lin et al. 2023, algorithm 1, on the square roots, in plain floats."""
+    found = with_zero_terminal_snr(schedule)
+    roots = [math.sqrt(x) for x in schedule.alphas_cumprod.tolist()]
+    expected = [(root - roots[-1]) * roots[0] / (roots[0] - roots[-1]) for root in roots]
+    np.testing.assert_allclose(found.alphas_cumprod.sqrt().numpy(), expected, rtol=1e-9, atol=1e-12)
+    assert float(found.betas[-1]) == 1
+    assert found.zero_terminal_snr
+    assert float(found.alphas_cumprod[0]) == pytest.approx(float(schedule.alphas_cumprod[0]), rel=1e-12)
+
+
+def test_zero_terminal_snr_keeps_the_timesteps_of_a_respaced_chain():
+    short = respace(LINEAR, 20)
+    assert torch.equal(with_zero_terminal_snr(short).timesteps, short.timesteps)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_every_schedule_is_one_at_every_length(make):
+    for num_timesteps in (2, 3, 10, 1000):
+        schedule = make(num_timesteps)
+        assert schedule.num_timesteps == num_timesteps
+        assert schedule.timesteps.tolist() == list(range(num_timesteps))
+        assert bool((schedule.alphas_cumprod.diff() < 0).all())
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("num_timesteps", [-3, 0, 1])
+def test_every_schedule_needs_two_timesteps(make, num_timesteps):
+    with pytest.raises(ValueError, match=f"a schedule needs at least 2 timesteps; got {num_timesteps}"):
+        make(num_timesteps)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: linear_schedule(10, 0.0, 0.02), r"betas must lie in \(0, 1\]; got values from 0 to"),
+        (lambda: linear_schedule(10, 1e-4, 1.5), r"betas must lie in \(0, 1\].*to 1\.5"),
+        (lambda: scaled_linear_schedule(10), r"betas must lie in \(0, 1\].*to 2"),
+        (lambda: quadratic_schedule(10, -0.1, 0.02), r"beta_start and beta_end must lie in \(0, 1\]; got -0\.1 and"),
+        (lambda: quadratic_schedule(10, math.nan, 0.02), r"beta_start and beta_end"),
+        (lambda: constant_schedule(10, 0.0), r"betas must lie in \(0, 1\]"),
+        (lambda: cosine_schedule(10, max_beta=1.0), r"max_beta must lie in \(0, 1\); got 1"),
+        (lambda: cosine_schedule(10, max_beta=math.nan), r"max_beta"),
+        (lambda: sigmoid_schedule(10, start=3.0, end=-3.0), r"start must lie below end"),
+        (lambda: sigmoid_schedule(10, tau=0.0), r"tau above 0; got .*tau 0"),
+        (lambda: warmup_schedule(10, fraction=0.0), r"fraction must lie in \(0, 1\]; got 0"),
+        (lambda: warmup_schedule(10, fraction=1.5), r"fraction must lie in \(0, 1\]; got 1\.5"),
+        (lambda: schedule_of(0.5, 1.0, 0.5), r"only the last may be 1; got it at timestep 1"),
+        (lambda: alphas_cumprod_schedule(torch.tensor([0.9, 0.95])), r"betas must lie in \(0, 1\]; got values from -"),
+        (lambda: custom_schedule(torch.tensor([0.1, 0.0])), r"got values from 0 to 0\.1"),
+    ],
+)
+def test_invalid_ranges_are_refused_with_the_value(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()

@@ -5,12 +5,12 @@ import pytest
 import scipy.linalg
 import torch
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.diffusion import FIXED_VARIANCES, Variance
 from ddpm_core.frechet import FeatureStats, frechet_distance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood import bits_per_dim
 from ddpm_core.rng import Stream, normal
-from flows.evaluation import VARIANCES, Unit, summarise
+from flows.evaluation import Unit, summarise
 from flows.snapshot import decode_snapshot
 from infra.dataset import DatasetReader
 from infra.plan import read_verified
@@ -34,7 +34,7 @@ def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) ->
     assert tiny_run.report.metrics["eval/fd_samples"] == 24
 
 
-@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("variance", FIXED_VARIANCES)
 def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, variance: Variance) -> None:
     config, metrics = tiny_run.config.evaluate, tiny_run.report.metrics
     trained = tiny_run.checkpoint.manifest(tiny_run.store)
@@ -84,7 +84,7 @@ def parts_of(seed: int, cuts: tuple[int, ...]) -> list[tuple[Unit, dict[str, tor
     for start, stop in zip((0, *(c // 2 for c in cuts)), (*(c // 2 for c in cuts), 20), strict=True):
         part = rows[start:stop]
         tensors = {"prior_bpd": part[:, 0], "eps_mse": part[:, 1:5]}
-        for number, variance in enumerate(VARIANCES):
+        for number, variance in enumerate(FIXED_VARIANCES):
             tensors[f"step_bpd_{variance.value}"] = part[:, 5:8] + number
             tensors[f"decoder_bpd_{variance.value}"] = part[:, 8]
             tensors[f"total_bpd_{variance.value}"] = part[:, 9 + number]

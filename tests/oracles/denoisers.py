@@ -45,3 +45,16 @@ def fixed_large_floor(betas: Tensor) -> Tensor:
     cumprod = torch.exp(torch.cumsum(torch.log1p(-betas), 0))
     ratio = (1 - cumprod[:-1]) / (1 - cumprod[1:])
     return 0.5 * (ratio - 1 - ratio.log())
+
+
+def gaussian_mixture(alphas_cumprod: Tensor, means: tuple[float, ...], variance: float) -> Denoiser:
+    """E[eps | x_t] for independent pixels from an even mixture of normals of one variance: the score of q(x_t)."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        cumprod = alphas_cumprod[t].to(x_t.dtype).reshape(-1, 1, 1, 1)
+        spread = cumprod * variance + 1 - cumprod
+        offsets = torch.stack([x_t - cumprod.sqrt() * mean for mean in means])
+        shares = torch.softmax(-(offsets**2) / (2 * spread), dim=0)
+        return (1 - cumprod).sqrt() * (shares * offsets).sum(dim=0) / spread
+
+    return denoise
