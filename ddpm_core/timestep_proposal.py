@@ -1,0 +1,52 @@
+"""A distribution over timesteps, to look where the loss is and stay unbiased."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TimestepProposal:
+    """A distribution over timesteps to draw t from; `weight` keeps the mean over uniform t unbiased.
+
+    Attributes:
+        probabilities: Of t = 0..T-1; all above 0, adding up to 1.
+    """
+
+    probabilities: Float64[Tensor, " T"]
+
+    def __post_init__(self) -> None:
+        p = self.probabilities
+        if not (bool((p > 0).all()) and abs(float(p.sum()) - 1) < 1e-9):
+            raise ValueError(
+                f"probabilities must be above 0 and add up to 1; got a least one of {p.min().item():g} "
+                f"and a sum of {p.sum().item():g}"
+            )
+
+    @classmethod
+    def of_second_moments(
+        cls, second_moments: Float64[Tensor, " T"], uniform_share: float = 1e-3
+    ) -> "TimestepProposal":
+        """p_t ~ sqrt(E[L_t^2]), the least variance (Nichol and Dhariwal 2021, eq. (18)), mixed with uniform t.
+
+        Args:
+            second_moments: Mean of the squared loss at each t, 0 or above and not all 0.
+            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that none is never seen.
+        """
+        if not 0 < uniform_share <= 1:
+            raise ValueError(f"uniform_share must lie in (0, 1]; got {uniform_share}")
+        roots = second_moments.sqrt()
+        if not (bool((second_moments >= 0).all()) and float(roots.sum()) > 0):
+            raise ValueError(f"second moments must be 0 or above and not all 0; got {second_moments.min().item():g}")
+        return cls((1 - uniform_share) * roots / roots.sum() + uniform_share / len(roots))
+
+    def draw(self, u: Float64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+        """Turn uniform numbers of (0, 1) into timesteps, by the inverse distribution function."""
+        edges = self.probabilities.cumsum(0)[:-1]
+        return torch.searchsorted(edges, u, right=True)
+
+    def weight(self, t: Int64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
+        """1 / (T p_t): times L_t at a drawn t it has the mean of L_t at uniform t."""
+        return 1 / (len(self.probabilities) * self.probabilities[t])
