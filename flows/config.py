@@ -23,6 +23,7 @@ def _goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+ScheduleKind = Literal["linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "constant", "warmup10", "warmup50"]
 
 
 class StageConfig(BaseModel):
@@ -82,10 +83,10 @@ class TrainConfig(StageConfig):
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
     dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
-    schedule: Literal["linear", "cosine"] = Field("linear", description="Of the betas")
+    schedule: ScheduleKind = Field("linear", description="Of the betas; scaled_linear is linear times 1000 / T")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta of the linear schedule")
-    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta of the linear schedule")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid and constant have none")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine and sigmoid have none")
     base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
     channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
         [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"
@@ -99,6 +100,16 @@ class TrainConfig(StageConfig):
     checkpoint_images: int = _execution(200_000, "Images between checkpoints", ge=1)
     history_images: int = _execution(20_000, "Images between rows of the loss curve", ge=1)
     keep_checkpoints: int = _execution(2, "Latest checkpoints to keep, beside those at sealed goals", ge=1)
+
+    @model_validator(mode="after")
+    def _betas_are_variances(self) -> Self:
+        largest = max(self.beta_start, self.beta_end) * 1000 / self.num_timesteps
+        if self.schedule == "scaled_linear" and largest >= 1:
+            raise ValueError(
+                f"train.num_timesteps {self.num_timesteps} makes a scaled_linear beta of {largest:.3g}, not below 1; "
+                "take more timesteps or smaller betas"
+            )
+        return self
 
     def unet(self, image_size: int, channels: int) -> UNetConfig:
         """The network for images of this shape; ValueError where they do not fit."""
@@ -124,13 +135,23 @@ class SampleConfig(StageConfig):
 
     count: int = _goal(50_000, "Images to draw", ge=2, le=1 << 40)
     num_steps: int = Field(0, ge=0, le=100_000, description="Steps of the respaced chain; 0 for all T")
-    variance: Literal["fixed_small", "fixed_large"] = Field("fixed_large", description="Of the reverse steps")
-    clip_x_start: bool = Field(True, description="Clamp each predicted clean image to [-1, 1]")
+    sampler: Literal["ddpm", "ddim", "ode"] = Field(
+        "ddpm", description="Ancestral chain, DDIM, or Heun's method on the probability-flow ODE (two calls a step)"
+    )
+    eta: float = Field(0.0, ge=0, le=1, description="Of DDIM: 0 is deterministic, 1 the ancestral chain")
+    variance: Literal["fixed_small", "fixed_large"] = Field("fixed_large", description="Of the ancestral steps")
+    clip_x_start: bool = Field(True, description="Clamp each predicted clean image to [-1, 1]; the ODE never does")
     batch_size: int = Field(64, ge=1, le=4096, description="Images a unit; all computed together")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of x_T and every z_t")
     dtype: Dtype = Field("auto", description="Of the network's matrix products")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
     device: Device = _execution("auto", "auto takes cuda where this machine has it")
+
+    @model_validator(mode="after")
+    def _eta_has_a_use(self) -> Self:
+        if self.eta > 0 and self.sampler != "ddim":
+            raise ValueError(f"sample.eta is DDIM's: set sample.sampler=ddim or leave eta at 0; got {self.eta}")
+        return self
 
 
 class EvaluateConfig(StageConfig):

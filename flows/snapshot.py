@@ -2,14 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ddpm_core.schedule import NoiseSchedule, cosine_schedule, linear_schedule
+from ddpm_core.schedule import (
+    NoiseSchedule,
+    constant_schedule,
+    cosine_schedule,
+    linear_schedule,
+    quadratic_schedule,
+    scaled_linear_schedule,
+    sigmoid_schedule,
+    warmup_schedule,
+)
 from ddpm_core.unet import UNet, UNetConfig
-from flows.config import TrainConfig
+from flows.config import ScheduleKind, TrainConfig
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError
 
@@ -19,10 +28,20 @@ def make_schedule(kind: str, num_timesteps: int, beta_start: float, beta_end: fl
     match kind:
         case "linear":
             return linear_schedule(num_timesteps, beta_start, beta_end)
+        case "scaled_linear":
+            return scaled_linear_schedule(num_timesteps, beta_start, beta_end)
+        case "quadratic":
+            return quadratic_schedule(num_timesteps, beta_start, beta_end)
         case "cosine":
             return cosine_schedule(num_timesteps)
+        case "sigmoid":
+            return sigmoid_schedule(num_timesteps)
+        case "constant":
+            return constant_schedule(num_timesteps, beta_end)
+        case "warmup10" | "warmup50":
+            return warmup_schedule(num_timesteps, beta_start, beta_end, int(kind[-2:]) / 100)
         case _:
-            raise ValueError(f"schedule must be linear or cosine; got {kind!r}")
+            raise ValueError(f"schedule must be one of {', '.join(get_args(ScheduleKind))}; got {kind!r}")
 
 
 def schedule_settings(config: TrainConfig) -> dict[str, Any]:

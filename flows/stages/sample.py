@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.diffusion import Model, Variance
 from ddpm_core.images import to_uint8
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddpm_sample
-from ddpm_core.schedule import respace
+from ddpm_core.sampler import Noise, ddim_sample, ddpm_sample, ode_sample
+from ddpm_core.schedule import NoiseSchedule, respace
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
 from flows.context import Context
@@ -62,13 +62,12 @@ class SampleTask:
         def run(unit: int) -> None:
             first = unit * config.batch_size
             ids = torch.arange(first, first + config.batch_size, device=device)
-            images = ddpm_sample(
+            images = _draw(
+                config,
                 model,
                 chain,
-                normal(config.seed, Stream.X_T, ids, shape),
+                start=normal(config.seed, Stream.X_T, ids, shape),
                 noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
-                variance=Variance(config.variance),
-                clip_x_start=config.clip_x_start,
             )
             self._commit(unit, images.cpu())
 
@@ -86,6 +85,17 @@ class SampleTask:
             )
         data = encode_images(to_uint8(images).numpy(), first, {}, {"quantised": "round((x + 1) * 127.5)"})
         self.output.commit(f"units/{unit:06d}", "parquet", data, {"first_id": first, "split": "samples"})
+
+
+def _draw(config: SampleConfig, model: Model, chain: NoiseSchedule, *, start: Tensor, noise: Noise) -> Tensor:
+    match config.sampler:
+        case "ddpm":
+            variance = Variance(config.variance)
+            return ddpm_sample(model, chain, start, noise=noise, variance=variance, clip_x_start=config.clip_x_start)
+        case "ddim":
+            return ddim_sample(model, chain, start, eta=config.eta, noise=noise, clip_x_start=config.clip_x_start)
+        case "ode":
+            return ode_sample(model, chain, start)
 
 
 def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:

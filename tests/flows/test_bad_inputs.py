@@ -61,6 +61,13 @@ SETTINGS = {
     "rate infinite": (["digits", "--set", "train.learning_rate=Infinity"], "train.learning_rate"),
     "batch of none": (["digits", "--set", "train.batch_size=0"], "train.batch_size"),
     "unknown schedule": (["digits", "--set", "train.schedule=sigmoidal"], "train.schedule"),
+    "a chain too short for its betas": (
+        ["digits", "--set", "train.schedule=scaled_linear", "--set", "train.num_timesteps=20"],
+        "take more timesteps or smaller betas",
+    ),
+    "unknown sampler": (["digits", "--set", "sample.sampler=euler"], "sample.sampler"),
+    "eta above 1": (["digits", "--set", "sample.eta=1.5"], "sample.eta"),
+    "eta without ddim": (["digits", "--set", "sample.eta=0.5"], "set sample.sampler=ddim"),
     "unknown variance": (["digits", "--set", "sample.variance=learned"], "sample.variance"),
     "unknown extractor": (["digits", "--set", "evaluate.extractor=inception"], "evaluate.extractor"),
     "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),

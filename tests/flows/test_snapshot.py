@@ -2,13 +2,22 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from ddpm_core.schedule import cosine_schedule, linear_schedule
+from ddpm_core.schedule import (
+    constant_schedule,
+    cosine_schedule,
+    linear_schedule,
+    quadratic_schedule,
+    scaled_linear_schedule,
+    sigmoid_schedule,
+    warmup_schedule,
+)
 from ddpm_core.unet import UNet, UNetConfig
-from flows.config import TrainConfig
+from flows.config import ScheduleKind, TrainConfig
 from flows.snapshot import (
     channels_last,
     decode_snapshot,
@@ -60,11 +69,21 @@ def test_equal_weights_give_equal_bytes_in_any_layout(network: UNet, data: bytes
 
 
 def test_schedules_by_name() -> None:
-    config = TrainConfig(schedule="cosine", num_timesteps=30, beta_start=0.5, beta_end=0.6)
-    assert torch.equal(make_schedule(**schedule_settings(config)).betas, cosine_schedule(30).betas)
-    config = TrainConfig(schedule="linear", num_timesteps=30, beta_start=0.1, beta_end=0.2)
-    assert torch.equal(make_schedule(**schedule_settings(config)).betas, linear_schedule(30, 0.1, 0.2).betas)
-    with pytest.raises(ValueError, match="linear or cosine"):
+    expected = {
+        "linear": linear_schedule(30, 0.001, 0.02),
+        "scaled_linear": scaled_linear_schedule(30, 0.001, 0.02),
+        "quadratic": quadratic_schedule(30, 0.001, 0.02),
+        "cosine": cosine_schedule(30),
+        "sigmoid": sigmoid_schedule(30),
+        "constant": constant_schedule(30, 0.02),
+        "warmup10": warmup_schedule(30, 0.001, 0.02, 0.1),
+        "warmup50": warmup_schedule(30, 0.001, 0.02, 0.5),
+    }
+    assert set(expected) == set(get_args(ScheduleKind))
+    for kind, schedule in expected.items():
+        config = TrainConfig(schedule=kind, num_timesteps=30, beta_start=0.001, beta_end=0.02)
+        assert torch.equal(make_schedule(**schedule_settings(config)).betas, schedule.betas), kind
+    with pytest.raises(ValueError, match="one of linear, scaled_linear"):
         make_schedule("sqrt", 30, 0.1, 0.2)
 
 

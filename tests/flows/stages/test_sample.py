@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from ddpm_core.diffusion import Variance
 from ddpm_core.images import to_uint8
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.sampler import ddim_sample, ddpm_sample, ode_sample
 from ddpm_core.schedule import respace
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
@@ -53,10 +54,25 @@ def pixels(run: object, samples: Samples) -> np.ndarray:
     return DatasetReader(store=run.store, manifest=samples.manifest(run.store)).load()[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "sampler"),
+    [
+        ({}, partial(ddpm_sample, variance=Variance.FIXED_SMALL, clip_x_start=True)),
+        ({"sampler": "ddim"}, partial(ddim_sample, clip_x_start=True)),
+        ({"sampler": "ddim", "eta": 0.5, "clip_x_start": False}, partial(ddim_sample, eta=0.5, clip_x_start=False)),
+        ({"sampler": "ode"}, lambda *given, noise: ode_sample(*given)),
+    ],
+    ids=["ddpm", "ddim", "ddim eta=0.5", "ode"],
+)
 def test_they_are_what_the_reverse_chain_gives(
-    tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]
+    tiny_run: object,
+    config: SampleConfig,
+    draw: Callable[..., Samples],
+    change: dict[str, object],
+    sampler: Callable[..., torch.Tensor],
 ) -> None:
     """Drawn directly by ddpm_core, one unit at a time as the plan says."""
+    config = config.model_copy(update={"variance": "fixed_small", **change})
     trained = tiny_run.checkpoint.manifest(tiny_run.store)
     network, schedule = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     chain = respace(schedule, config.num_steps)
@@ -64,13 +80,11 @@ def test_they_are_what_the_reverse_chain_gives(
     with torch.inference_mode():
         for first in (0, 8, 16):
             ids = torch.arange(first, first + 8)
-            images = ddpm_sample(
+            images = sampler(
                 network,
                 chain,
                 normal(5, Stream.X_T, ids, (1, 8, 8)),
                 noise=lambda t, ids=ids: normal(5, Stream.Z_T, ids, (1, 8, 8), step=t),
-                variance=Variance(config.variance),
-                clip_x_start=True,
             )
             drawn.append(to_uint8(images).numpy())
     expected = np.concatenate(drawn)[:20].astype(int)
@@ -136,6 +150,7 @@ def test_a_smaller_count_needs_no_work(tiny_run: object, config: SampleConfig, d
         ({"num_steps": 6}, False),
         ({"variance": "fixed_large"}, False),
         ({"clip_x_start": False}, False),
+        ({"sampler": "ddim"}, False),
     ],
     ids=str,
 )
