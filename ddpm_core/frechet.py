@@ -6,6 +6,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+# Of an eigenvalue, relative to the largest; and what all of them together may cost the distance.
+_ROUNDING = 10 * torch.finfo(torch.float64).eps
+_TOLERANCE = 1e-9
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureStats:
@@ -54,9 +58,9 @@ class FeatureStats:
 def frechet_distance(a: FeatureStats, b: FeatureStats) -> float:
     """|mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in squared units of the features.
 
-    The trace of the square root is the sum of the square roots of the eigenvalues of S C_b S with S = C_a^(1/2), a
-    symmetric matrix with real eigenvalues >= 0, also where the covariances are of less than full rank; rounding below
-    0 is cut off.
+    With factors C = F F^T the trace of the square root is the sum of the square roots of the eigenvalues of
+    F_a^T C_b F_a, which is symmetric with eigenvalues >= 0; or, where many of them are near 0, as for covariances of
+    less than full rank, the sum of the singular values of F_a^T F_b, which keeps their digits.
 
     Raises:
         ValueError: If the dimensions differ, a side has fewer than 2 vectors, or a value is not finite.
@@ -68,9 +72,28 @@ def frechet_distance(a: FeatureStats, b: FeatureStats) -> float:
             raise ValueError(f"a covariance needs at least 2 feature vectors; got {side.count}")
         if not bool(torch.isfinite(side.outer).all()):
             raise ValueError("features must be finite; their sums are not")
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    product = root @ b.covariance @ root
-    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
-    distance = ((a.mean - b.mean) ** 2).sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
+    covariance_a, covariance_b = a.covariance, b.covariance
+    cross = _trace_of_root(covariance_a, covariance_b)
+    distance = ((a.mean - b.mean) ** 2).sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
     return max(float(distance), 0.0)
+
+
+def _trace_of_root(a: Float64[Tensor, "d d"], b: Float64[Tensor, "d d"]) -> Float64[Tensor, ""]:
+    """tr((a b)^(1/2)) of two covariances."""
+    lower, failed = torch.linalg.cholesky_ex(a)
+    if not int(failed):
+        product = lower.T @ b @ lower
+        values = torch.linalg.eigvalsh((product + product.T) / 2)
+        # An error of delta becomes delta / (2 root) under the root: nothing for large values, 1e-8 each for lost ones.
+        delta = _ROUNDING * values[-1]
+        total = values.clamp(min=0).sqrt().sum()
+        if float((delta / (2 * values.clamp(min=float(delta)).sqrt())).sum()) < _TOLERANCE * float(total):
+            return total
+    return torch.linalg.svdvals(_factor(a).T @ _factor(b)).sum()
+
+
+def _factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
+    """F with F F^T = covariance, from its eigenvectors; eigenvalues that are rounding alone count as 0."""
+    values, vectors = torch.linalg.eigh(covariance)
+    floor = len(values) * torch.finfo(values.dtype).eps * values[-1]
+    return vectors * torch.where(values > floor, values, 0).sqrt()

@@ -19,7 +19,7 @@ from infra.plan import Manifest, Output, Plan, canonical_json, current
 from infra.ray_units import Workers
 
 STAGE = "evaluate"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FEATURES_STAGE = "features"
 FEATURES_FORMAT_VERSION = 1
 _FEATURE_CHUNK = 1024

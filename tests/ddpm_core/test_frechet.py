@@ -106,7 +106,19 @@ def test_fewer_vectors_than_dimensions_have_a_distance():
     cross = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum() / math.sqrt(4 * 5)
     shift = ((a.mean(0) - b.mean(0)) ** 2).sum()
     expected = float(shift) + (centred_a**2).sum() / 4 + (centred_b**2).sum() / 5 - 2 * cross
-    assert frechet_distance(stats_of(a), stats_of(b)) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(stats_of(a), stats_of(b)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("count_a", "count_b"), [(40, 60), (40, 900), (900, 40), (900, 800)])
+def test_many_dimensions_of_any_rank_keep_their_digits(count_a, count_b):
+    """300 dimensions, ranks below and at that: against the singular values of the centred tables."""
+    a, b = features(0, count_a, 300), features(1, count_b, 300, scale=1.1)
+    centred_a, centred_b = (a - a.mean(0)).numpy(), (b - b.mean(0)).numpy()
+    cross = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum()
+    cross /= math.sqrt((count_a - 1) * (count_b - 1))
+    spread = (centred_a**2).sum() / (count_a - 1) + (centred_b**2).sum() / (count_b - 1)
+    expected = float(((a.mean(0) - b.mean(0)) ** 2).sum()) + spread - 2 * cross
+    assert frechet_distance(stats_of(a), stats_of(b)) == pytest.approx(expected, rel=1e-7)
 
 
 def test_the_distance_is_symmetric():
