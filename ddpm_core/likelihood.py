@@ -6,6 +6,7 @@ averaged over c, h, w and divided by ln 2.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -252,20 +253,11 @@ def estimate_bits_per_dim(
             f"got {len(proposal.probabilities)}"
         )
     count = uniforms.shape[1]
+    how = partial(p_mean_variance, variance=variance, parameterisation=parameterisation, clip_x_start=clip_x_start)
 
     def reverse_step(t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> tuple[ReverseStep, Tensor]:
         x_t = q_sample(schedule, x_start, t, eps)
-        output = model(x_t, schedule.timesteps[t]).double()
-        reverse = p_mean_variance(
-            schedule,
-            output,
-            x_t.double(),
-            t,
-            variance=variance,
-            parameterisation=parameterisation,
-            clip_x_start=clip_x_start,
-        )
-        return reverse, x_t.double()
+        return how(schedule, model(x_t, schedule.timesteps[t]).double(), x_t.double(), t), x_t.double()
 
     clean = x_start.double()
     decoder = decoder_bits_per_dim(clean, reverse_step(timestep_batch(0, x_start), noise(0))[0])
