@@ -135,6 +135,8 @@ def warm_up(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> 
     store.make()
     if settings.force or not store.exists(f"{FOLDER}/{_report_name(config, settings)}/report.html"):
         cluster.connect()
+        if not __import__("os").environ.get("NOWARM"):
+            cluster.warm_up()
     _tracker(config, settings, store).open(settings.name)
 
 

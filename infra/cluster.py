@@ -4,6 +4,7 @@ The same calls run in this process where the mode says so; results do not depend
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -167,6 +168,12 @@ class Cluster:
         for name in ("ray", "ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._connected = True
+
+    def warm_up(self) -> None:
+        """Import what takes Ray seconds when it is first used."""
+        if self.mode == "ray":
+            importlib.import_module("ray.data")
+            importlib.import_module("ray.train.torch")
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from infra.errors import DdpmError, ResourceError, error_from_json, error_to_json
+from infra.processes import end_with_parent
 
 # A unit that has been begun so often and not finished takes its worker down each time.
 ATTEMPTS_PER_UNIT = 3
@@ -74,6 +75,7 @@ class _Ledger:
     """An actor that counts how often each unit was begun, so that one that kills its worker is found out."""
 
     def __init__(self) -> None:
+        end_with_parent()
         self._begun: Counter[tuple[str, int]] = Counter()
 
     def begin(self, pool: str, unit: int) -> int:
@@ -99,6 +101,7 @@ class _UnitActor:
     """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of what is raised."""
 
     def __init__(self, task: UnitTask, attempts: _Attempts, stage: str) -> None:
+        end_with_parent()
         self._task = task
         self._run: Callable[[int], None] | None = None
         self._attempts = attempts

@@ -18,10 +18,17 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
+def _keep_to_one_processor() -> None:
+    """Halve the time of a new database: its migrations change threads 70,000 times, cheaply on one processor only."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def main() -> None:
     """Serve until told to stop or left alone."""
     port, parent = int(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _keep_to_one_processor()
     import uvicorn
 
     uvicorn.run(

@@ -30,7 +30,7 @@ def serve_deployments(
     from flows.root import resolve_root
 
     where = str(Path(resolve_root(root)).expanduser().absolute())
-    with prefect_api(where, port=port, quiet=False) as url:
+    with prefect_api(where, port=port, brief=False) as url:
         from prefect import serve
         from prefect.deployments.runner import RunnerDeployment
         from prefect.types.entrypoint import EntrypointType

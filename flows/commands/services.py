@@ -32,14 +32,14 @@ _CLIENT_ENVIRONMENT = {
 
 @contextlib.contextmanager
 def prefect_api(
-    root: str, *, port: int = 0, quiet: bool = True, meanwhile: Callable[[], object] | None = None
+    root: str, *, port: int = 0, brief: bool = True, meanwhile: Callable[[], object] | None = None
 ) -> Iterator[str]:
     """Provide a Prefect API: PREFECT_API_URL's, else a server started here, which ends with this process.
 
     Args:
         root: The root of all outputs; each has a server database of its own.
         port: Where to listen; 0 for any free port.
-        quiet: Keep Prefect's log lines off the terminal.
+        brief: Nobody works in this server's UI: no log lines on the terminal, no block types in its database.
         meanwhile: Called while our own server starts, which takes seconds; PREFECT_API_URL is set by then.
 
     Yields:
@@ -51,7 +51,8 @@ def prefect_api(
     """
     for name, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if quiet:
+    if brief:
+        os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         logging.getLogger("prefect").setLevel(logging.CRITICAL)
     given = os.environ.get("PREFECT_API_URL")
