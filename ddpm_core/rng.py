@@ -36,6 +36,8 @@ class Stream(IntEnum):
     NLL = 7
     BOOTSTRAP = 8
     INITIAL_WEIGHTS = 9
+    CLASS_EMBEDDING = 10
+    LABEL_DROPOUT = 11
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:

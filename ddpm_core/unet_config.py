@@ -16,6 +16,11 @@ class UNetConfig:
         attention_resolutions: Sizes at which each residual block is followed by attention.
         norm_groups: Groups of GroupNorm; divides every level's channels.
         dropout: Probability of dropout in the residual blocks, in [0, 1).
+        num_heads: Heads of each attention; divides every level's channels.
+        scale_shift_norm: Let the time embedding scale and shift the second normalisation of a residual block, instead
+            of being added before it (Dhariwal and Nichol 2021, "adaptive group normalisation").
+        num_classes: Labels 0..num_classes-1 that the network is told, by an embedding added to the time's; 0 for none.
+        learned_variance: Put out a second half of channels for the variance of the reverse step.
     """
 
     image_size: int = 32
@@ -26,13 +31,19 @@ class UNetConfig:
     attention_resolutions: tuple[int, ...] = (16,)
     norm_groups: int = 32
     dropout: float = 0.1
+    num_heads: int = 1
+    scale_shift_norm: bool = False
+    num_classes: int = 0
+    learned_variance: bool = False
 
     def __post_init__(self) -> None:
         if not self.channel_mults or min(self.channel_mults) < 1:
             raise ValueError(f"channel_mults must hold whole numbers above 0; got {self.channel_mults}")
-        for name in ("image_size", "in_channels", "num_res_blocks", "norm_groups"):
+        for name in ("image_size", "in_channels", "num_res_blocks", "norm_groups", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes must be 0 or above; got {self.num_classes}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
         self._check_sizes()
@@ -54,6 +65,13 @@ class UNetConfig:
             raise ValueError(f"base_channels must be even and at least 4; got {self.base_channels}")
         if self.base_channels % self.norm_groups:
             raise ValueError(f"norm_groups must divide base_channels; got {self.norm_groups} and {self.base_channels}")
+        if self.base_channels % self.num_heads:
+            raise ValueError(f"num_heads must divide base_channels; got {self.num_heads} and {self.base_channels}")
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output: twice the images' where the variance is learned."""
+        return self.in_channels * (2 if self.learned_variance else 1)
 
     @classmethod
     def cifar10(cls) -> "UNetConfig":

@@ -4,14 +4,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ddpm_core.unet import AttentionBlock, Downsample, ResBlock, UNet, UNetConfig, Upsample, timestep_embedding
+from tests.oracles.unet import SMALL, attend, randn, reference_unet, residual, with_random_weights
 
-SMALL = UNetConfig(
-    image_size=8, base_channels=8, channel_mults=(1, 2, 2), attention_resolutions=(4,), norm_groups=4, dropout=0.0
-)
 CHURCH = UNetConfig(image_size=256, channel_mults=(1, 1, 2, 2, 4, 4), dropout=0.0)
 
 
@@ -25,19 +22,6 @@ class Outline(UNet):
 def outline(config: UNetConfig) -> UNet:
     with torch.device("meta"):
         return Outline(config)
-
-
-@torch.no_grad()
-def with_random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Every weight drawn anew, biases and norms too: what starts at 0 or 1 would hide a mistake."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(parameter[0].numel() + 1))
-    return module.eval()
-
-
-def randn(*shape: int, seed: int = 7) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(
@@ -147,75 +131,6 @@ def test_upsampling_repeats_pixels_before_its_convolution():
     layer.conv.bias.zero_()
     image = randn(1, 1, 3, 2)
     assert torch.equal(layer(image)[0, 0], torch.from_numpy(np.kron(image[0, 0].numpy(), np.ones((2, 2), np.float32))))
-
-
-# A second network, from recipe.md 1.1 and the weights' names, by elementary operations only.
-
-
-def group_norm(weights: dict[str, Tensor], name: str, x: Tensor, groups: int = 4) -> Tensor:
-    parts = x.reshape(len(x), groups, -1)
-    mean, variance = parts.mean(-1, keepdim=True), parts.var(-1, unbiased=False, keepdim=True)
-    normed = ((parts - mean) / (variance + 1e-6).sqrt()).reshape(x.shape)
-    return normed * weights[f"{name}.weight"][:, None, None] + weights[f"{name}.bias"][:, None, None]
-
-
-def dense(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-
-def conv(weights: dict[str, Tensor], name: str, x: Tensor, **more: int) -> Tensor:
-    return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **more)
-
-
-def swish(x: Tensor) -> Tensor:
-    return x / (1 + torch.exp(-x))
-
-
-def attend(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    batch, channels, height, width = x.shape
-    tokens = group_norm(weights, f"{name}.norm", x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-    query, key, value = (dense(weights, f"{name}.{part}", tokens) for part in ("query", "key", "value"))
-    scores = torch.exp(query @ key.transpose(1, 2) / math.sqrt(channels))
-    mixed = (scores / scores.sum(-1, keepdim=True)) @ value
-    out = dense(weights, f"{name}.project_out", mixed)
-    return x + out.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def residual(weights: dict[str, Tensor], name: str, x: Tensor, time: Tensor) -> Tensor:
-    hidden = conv(weights, f"{name}.conv_1", swish(group_norm(weights, f"{name}.norm_1", x)), padding=1)
-    hidden = hidden + dense(weights, f"{name}.time_projection", swish(time))[:, :, None, None]
-    hidden = conv(weights, f"{name}.conv_2", swish(group_norm(weights, f"{name}.norm_2", hidden)), padding=1)
-    if f"{name}.shortcut.weight" in weights:
-        x = conv(weights, f"{name}.shortcut", x)
-    return x + hidden
-
-
-def reference_unet(weights: dict[str, Tensor], x: Tensor, t: Tensor) -> Tensor:
-    """SMALL: sizes 8, 4, 2, two residual blocks on the way down, three up, attention at 4."""
-    frequencies = 10_000 ** (-torch.arange(4, dtype=torch.float64) / 3)
-    angles = t[:, None] * frequencies
-    time = dense(weights, "time_1", torch.cat([torch.sin(angles), torch.cos(angles)], 1))
-    time = dense(weights, "time_2", swish(time))
-    stack = [conv(weights, "conv_in", x, padding=1)]
-    for level in range(3):
-        for block in range(2):
-            hidden = residual(weights, f"down.{level}.blocks.{block}", stack[-1], time)
-            stack.append(attend(weights, f"down.{level}.attentions.{block}", hidden) if level == 1 else hidden)
-        if level < 2:
-            padded = F.pad(stack[-1], (0, 1, 0, 1))
-            stack.append(conv(weights, f"down.{level}.resize.conv", padded, stride=2))
-    hidden = residual(weights, "middle_1", stack[-1], time)
-    hidden = residual(weights, "middle_2", attend(weights, "middle_attention", hidden), time)
-    for level in range(3):
-        for block in range(3):
-            hidden = residual(weights, f"up.{level}.blocks.{block}", torch.cat([hidden, stack.pop()], 1), time)
-            if level == 1:
-                hidden = attend(weights, f"up.{level}.attentions.{block}", hidden)
-        if level < 2:
-            doubled = hidden.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-            hidden = conv(weights, f"up.{level}.resize.conv", doubled, padding=1)
-    assert not stack
-    return conv(weights, "conv_out", swish(group_norm(weights, "norm_out", hidden)), padding=1)
 
 
 @torch.no_grad()

@@ -1,0 +1,57 @@
+"""A class-conditional network as the unconditional callable that samplers and the bound take, guided or not."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ddpm_core.diffusion import Model
+
+ConditionalModel = Callable[
+    [Float[Tensor, "b c h w"], Int64[Tensor, " b"], Int64[Tensor, " b"]], Float[Tensor, "b c_out h w"]
+]
+
+
+def with_labels(model: ConditionalModel, labels: Int64[Tensor, " b"]) -> Model:
+    """The network told these labels: (x_t, t) -> model(x_t, t, labels)."""
+    return partial(_call_with, model, labels)
+
+
+def _call_with(
+    model: ConditionalModel, labels: Int64[Tensor, " b"], x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]
+) -> Float[Tensor, "b c_out h w"]:
+    return model(x_t, t, labels)
+
+
+def with_guidance(
+    model: ConditionalModel, labels: Int64[Tensor, " b"], no_label: int, scale: float, channels: int
+) -> Model:
+    """Classifier-free guidance: f(none) + scale (f(label) - f(none)), from one call of twice the batch.
+
+    Ho and Salimans 2022, eq. (6), with scale = 1 + w. Linear in the prediction, it is the same for eps, x_0 and v. A
+    learned variance is the one that the label gives.
+
+    Args:
+        model: The network, trained with some labels replaced by `no_label`.
+        labels: One class for each image.
+        no_label: The class that stands for none.
+        scale: 1 is the conditional network, 0 the unconditional, above 1 away from the unconditional.
+        channels: Of the images; further channels of the output are the variance's.
+
+    Raises:
+        ValueError: If the scale is negative.
+    """
+    if not scale >= 0:
+        raise ValueError(f"guidance scale must be 0 or above; got {scale}")
+    if scale == 1:
+        return with_labels(model, labels)
+    both = torch.cat((labels, torch.full_like(labels, no_label)))
+
+    def guided(x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]) -> Float[Tensor, "b c_out h w"]:
+        conditional, unconditional = model(torch.cat((x_t, x_t)), torch.cat((t, t)), both).chunk(2)
+        told, not_told = conditional[:, :channels], unconditional[:, :channels]
+        return torch.cat((not_told + scale * (told - not_told), conditional[:, channels:]), dim=1)
+
+    return guided
