@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import PipelineConfig
+from flows.config import PipelineConfig, TrainConfig
 from flows.context import Context
-from flows.report import FinishedRun
+from flows.report_page import FinishedRun
 from flows.stages.evaluate import evaluate
 from flows.stages.prepare import prepare
 from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.cluster import Cluster
 from infra.store import Store, open_store
+from tests.oracles.training import STEP, Bench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +94,26 @@ def tiny_run(
     root = tmp_path / "tiny-run"
     shutil.copytree(run.root, root)
     return TinyRun(**(vars(run) | {"context": make_context(root)}))
+
+
+@pytest.fixture
+def config(tiny: PipelineConfig) -> TrainConfig:
+    """A training of a few steps; tests of another stage have a config of their own."""
+    return tiny.train.model_copy(
+        update={
+            "device": "cpu",
+            "batch_size": STEP,
+            "checkpoint_images": 5 * STEP,
+            "history_images": 5 * STEP,
+            "lr_warmup_images": 10 * STEP,
+            "num_res_blocks": 1,
+            "channel_mults": [1],
+            "attention_resolutions": [8],
+        }
+    )
+
+
+@pytest.fixture
+def bench(tiny_run: TinyRun) -> Bench:
+    """Workers beside the finished run."""
+    return Bench(tiny_run)

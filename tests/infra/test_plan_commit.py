@@ -1,0 +1,220 @@
+"""Commits and seals: a unit's first record wins, and no changed byte goes unseen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.errors import IntegrityError
+from infra.plan import Output, Plan, canonical_json, parse_manifest, read_verified, root_digest, verify
+from infra.store import LocalStore, open_store, sha256
+from tests.oracles.outputs import HERE, path, seal
+
+
+class TestCommit:
+    def test_the_record_says_what_the_bytes_are(self, output: Output, store: LocalStore) -> None:
+        record = output.commit("units/000000", "bin", b"data", {"n": 1})
+        assert (record.bytes, record.sha256, record.facts) == (4, sha256(b"data"), {"n": 1})
+        assert store.read(f"{output.folder}/{record.file}") == b"data"
+        assert output.record("units/000000") == record
+        assert output.read(record) == b"data"
+
+    def test_is_idempotent(self, output: Output, store: LocalStore) -> None:
+        first = output.commit("units/000000", "bin", b"data", {"n": 1})
+        before = store.list(output.folder)
+        assert output.commit("units/000000", "bin", b"data", {"n": 1}) == first
+        assert store.list(output.folder) == before
+
+    def test_a_divergent_duplicate_loses_and_leaves_nothing(self, output: Output, store: LocalStore) -> None:
+        first = output.commit("units/000000", "bin", b"data", {})
+        before = store.list(output.folder)
+        assert output.commit("units/000000", "bin", b"other", {}) == first
+        assert store.list(output.folder) == before
+        assert output.read(first) == b"data"
+
+    def test_bytes_without_their_record_are_no_commit(self, output: Output, store: LocalStore) -> None:
+        record = output.commit("units/000000", "bin", b"data", {})
+        store.delete(f"{output.folder}/units/000000.json")
+        assert output.record("units/000000") is None
+        assert output.records("units") == []
+        assert output.commit("units/000000", "bin", b"data", {}) == record
+
+    def test_lost_bytes_come_back_with_the_next_commit(self, output: Output, store: LocalStore) -> None:
+        record = output.commit("units/000000", "bin", b"data", {})
+        store.delete(f"{output.folder}/{record.file}")
+        output.commit("units/000000", "bin", b"data", {})
+        assert output.read(record) == b"data"
+
+    def test_records_are_listed_in_order(self, output: Output) -> None:
+        for number in (2, 0, 1):
+            output.commit(f"units/{number:06d}", "bin", b"%d" % number, {})
+        assert output.records("units") == ["units/000000", "units/000001", "units/000002"]
+        assert output.records("other") == []
+
+    @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"{}", b'{"file": "x"}', b"\xff", b"null"])
+    def test_a_damaged_record_is_named(self, output: Output, garbage: bytes) -> None:
+        output.commit("units/000000", "bin", b"data", {})
+        path(output, "units/000000.json").write_bytes(garbage)
+        with pytest.raises(IntegrityError, match=r"units/000000\.json"):
+            output.record("units/000000")
+
+
+class TestSeal:
+    def test_the_manifest_comes_back(self, output: Output) -> None:
+        sealed = seal(output)
+        assert output.manifest({}) == sealed
+        assert sealed.key == output.plan.key
+        assert sealed.plan == output.plan.as_json()
+        assert sealed.environment == HERE
+        assert sealed.facts == {"total": 3}
+        assert [unit["rows"] for unit in sealed.units] == [1, 2, 3]
+
+    def test_nothing_is_sealed_before(self, output: Output) -> None:
+        output.begin(HERE)
+        assert output.manifest({}) is None
+
+    def test_each_goal_has_a_manifest(self, output: Output) -> None:
+        two, three = seal(output, 2, {"count": 2}), seal(output, 3, {"count": 3})
+        assert output.manifest({"count": 2}) == two
+        assert output.manifest({"count": 3}) == three
+        assert output.manifest({"count": 4}) is None
+        assert two.digest != three.digest
+        assert two.units == three.units[:2], "units are shared"
+
+    def test_sealing_again_gives_what_is_there(self, output: Output) -> None:
+        first = seal(output)
+        before = path(output, "manifests/all.json").read_bytes()
+        again = output.seal({}, first.units, {"total": "other facts"})
+        assert again == first
+        assert path(output, "manifests/all.json").read_bytes() == before
+
+    def test_sealing_other_bytes_is_refused(self, output: Output) -> None:
+        sealed = seal(output)
+        with pytest.raises(IntegrityError, match="other bytes"):
+            output.seal({}, sealed.units[:2], {})
+
+    def test_the_digest_is_of_units_and_rows_in_order(self, output: Output) -> None:
+        sealed = seal(output)
+        data = [b"unit 0", b"unit 1", b"unit 2"]
+        rows = [[sha256(part), number + 1] for number, part in enumerate(data)]
+        assert sealed.digest == sha256(canonical_json(rows))
+        assert root_digest(sealed.units[::-1]) != sealed.digest
+        more = [unit | {"rows": unit["rows"] + 1} for unit in sealed.units]
+        assert root_digest(more) != sealed.digest
+
+    def test_the_digest_holds_no_place_and_no_environment(self, plan: Plan, tmp_path: Path) -> None:
+        digests = set()
+        for number in range(2):
+            store = open_store(str(tmp_path / str(number)))
+            store.make()
+            output = Output(store=store, plan=plan, attempt=number)
+            output.begin({"torch": str(number)})
+            record = output.commit("units/000000", "bin", b"x", {"when": number})
+            digests.add(output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {"n": number}).digest)
+        assert len(digests) == 1
+
+    def test_a_changed_unit_is_not_sealed(self, output: Output, store: LocalStore) -> None:
+        output.begin(HERE)
+        record = output.commit("units/000000", "bin", b"data", {})
+        path(output, record.file).write_bytes(b"dafa")
+        with pytest.raises(IntegrityError, match="differs from its digest"):
+            output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {})
+        assert output.manifest({}) is None
+        assert store.list(f"{output.folder}/manifests") == []
+
+
+class TestVerify:
+    def test_a_whole_output_passes(self, output: Output, store: LocalStore) -> None:
+        verify(store, seal(output))
+
+    def test_every_changed_byte_is_seen(self, output: Output, store: LocalStore) -> None:
+        sealed = seal(output)
+        for unit in sealed.units:
+            file = path(output, unit["file"])
+            whole = file.read_bytes()
+            for place in range(len(whole)):
+                for bit in (0x01, 0x80):
+                    changed = bytearray(whole)
+                    changed[place] ^= bit
+                    file.write_bytes(changed)
+                    with pytest.raises(IntegrityError, match="differs from its digest") as caught:
+                        verify(store, sealed)
+                    assert unit["file"] in caught.value.item
+            file.write_bytes(whole)
+        verify(store, sealed)
+
+    @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda _: b""])
+    def test_other_lengths_are_seen(self, output: Output, store: LocalStore, change: object) -> None:
+        sealed = seal(output)
+        file = path(output, sealed.units[1]["file"])
+        file.write_bytes(change(file.read_bytes()))
+        with pytest.raises(IntegrityError):
+            verify(store, sealed)
+
+    def test_a_missing_unit_is_named(self, output: Output, store: LocalStore) -> None:
+        sealed = seal(output)
+        store.delete(f"{output.folder}/{sealed.units[2]['file']}")
+        with pytest.raises(IntegrityError, match="is missing") as caught:
+            verify(store, sealed)
+        assert caught.value.item == f"{output.folder}/{sealed.units[2]['file']}"
+        assert caught.value.exit_code == 6
+        assert caught.value.remedy
+
+    def test_swapped_units_are_seen(self, output: Output, store: LocalStore) -> None:
+        sealed = seal(output)
+        one, other = (path(output, sealed.units[number]["file"]) for number in (0, 1))
+        first, second = one.read_bytes(), other.read_bytes()
+        one.write_bytes(second)
+        other.write_bytes(first)
+        with pytest.raises(IntegrityError):
+            read_verified(store, output.folder, sealed.units[0])
+
+
+class TestTamperedManifest:
+    @pytest.fixture
+    def stored(self, output: Output) -> dict[str, object]:
+        seal(output)
+        return json.loads(path(output, "manifests/all.json").read_bytes())
+
+    def parse(self, output: Output, value: object) -> None:
+        path(output, "manifests/all.json").write_bytes(json.dumps(value).encode())
+        output.manifest({})
+
+    def test_untouched_it_parses(self, output: Output, stored: dict[str, object]) -> None:
+        self.parse(output, stored)
+
+    @pytest.mark.parametrize(("key", "value"), [("digest", "0" * 64), ("format", "other"), ("version", 2)])
+    def test_digest_format_version(self, output: Output, stored: dict[str, object], key: str, value: object) -> None:
+        with pytest.raises(IntegrityError) as caught:
+            self.parse(output, stored | {key: value})
+        assert caught.value.exit_code == 6
+        assert "manifests/all.json" in caught.value.item
+
+    @pytest.mark.parametrize(("key", "value"), [("sha256", "0" * 64), ("rows", 9)])
+    def test_a_units_digest_or_rows(self, output: Output, stored: dict[str, list], key: str, value: object) -> None:
+        stored["units"][1][key] = value
+        with pytest.raises(IntegrityError, match="does not follow"):
+            self.parse(output, stored)
+
+    def test_a_unit_dropped_or_doubled_or_moved(self, output: Output, stored: dict[str, list]) -> None:
+        units = stored["units"]
+        for changed in (units[:-1], [*units, units[0]], units[::-1], []):
+            with pytest.raises(IntegrityError, match="does not follow"):
+                self.parse(output, stored | {"units": changed})
+
+    @pytest.mark.parametrize("key", ["stage", "units", "digest", "plan", "facts", "format", "version", "goal"])
+    def test_a_missing_field(self, output: Output, stored: dict[str, object], key: str) -> None:
+        del stored[key]
+        with pytest.raises(IntegrityError, match="not a manifest"):
+            self.parse(output, stored)
+
+    def test_a_field_too_many(self, output: Output, stored: dict[str, object]) -> None:
+        with pytest.raises(IntegrityError, match="not a manifest"):
+            self.parse(output, stored | {"more": 1})
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"{}", b"PAR1" * 10, b"[" * 100]
+    )
+    def test_what_is_no_manifest(self, data: bytes) -> None:
+        with pytest.raises(IntegrityError, match="not a manifest"):
+            parse_manifest(data, "m.json")
