@@ -12,10 +12,10 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.nn import functional
 
-from ddpm_core.objective import training_noise
 from ddpm_core.rng import Stream, normal
 from ddpm_core.schedule import linear_schedule
 from ddpm_core.train_step import StepConfig, train_step
+from ddpm_core.training_order import training_noise
 from ddpm_core.unet import UNet
 from ddpm_core.unet_config import UNetConfig
 

@@ -1,6 +1,6 @@
 """The forward process q and the learned reverse process p_theta, as functions of a schedule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -246,7 +246,25 @@ def p_mean_variance(
     Raises:
         ValueError: If the output has the wrong number of channels, or eps is predicted where alpha-bar_T is 0.
     """
-    prediction, about_variance = split_output(model_output, x_t.shape[1], variance)
+    split_output(model_output, x_t.shape[1], variance)
+    return p_mean_variances(schedule, model_output, x_t, t, [variance], parameterisation, clip_x_start)[0]
+
+
+def p_mean_variances(
+    schedule: NoiseSchedule,
+    model_output: Float[Tensor, "b c_out h w"],
+    x_t: Float[Tensor, "b c h w"],
+    t: Int64[Tensor, " b"],
+    variances: Sequence[Variance],
+    parameterisation: Parameterisation = Parameterisation.EPS,
+    clip_x_start: bool = True,
+) -> list[ReverseStep]:
+    """The same reverse step under several variances, as `p_mean_variance` gives each.
+
+    A fixed variance takes the prediction and leaves a learned one beside it unused.
+    """
+    channels = x_t.shape[1]
+    prediction = model_output[:, :channels]
     pred_x_start = predict_x_start(schedule, x_t, t, prediction, parameterisation)
     if clip_x_start:
         pred_x_start = pred_x_start.clamp(-1, 1)
@@ -254,8 +272,12 @@ def p_mean_variance(
         mean = prediction
     else:
         mean = q_posterior(schedule, pred_x_start, x_t, t).mean
-    log_variance, squared = _reverse_variance(schedule, about_variance, t, variance, like=x_t)
-    return ReverseStep(mean=mean, variance=squared, log_variance=log_variance, pred_x_start=pred_x_start)
+    steps = []
+    for variance in variances:
+        about_variance = split_output(model_output, channels, variance)[1] if variance.is_learned else None
+        log_variance, squared = _reverse_variance(schedule, about_variance, t, variance, like=x_t)
+        steps.append(ReverseStep(mean=mean, variance=squared, log_variance=log_variance, pred_x_start=pred_x_start))
+    return steps
 
 
 def _reverse_variance(

@@ -20,7 +20,7 @@ from ddpm_core.diffusion import (
     Variance,
     convert,
     p_mean_variance,
-    predict_x_start,
+    p_mean_variances,
     q_posterior,
     q_sample,
     timestep_batch,
@@ -28,6 +28,8 @@ from ddpm_core.diffusion import (
 from ddpm_core.gaussian import NormalCdf, discretized_gaussian_log_likelihood, normal_kl
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.timestep_proposal import TimestepProposal
+
+EPS = Parameterisation.EPS
 
 
 class BitsPerDim(NamedTuple):
@@ -63,7 +65,7 @@ class RateDistortion(NamedTuple):
     rmse: Float64[Tensor, " T"]
 
 
-def to_bits_per_dim(nats: Float64[Tensor, "b c h w"]) -> Float64[Tensor, " b"]:
+def to_bits_per_dim(nats: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
     """Mean over c, h, w, in bits instead of nats."""
     return nats.mean(dim=(1, 2, 3)) / math.log(2)
 
@@ -114,7 +116,7 @@ def bits_per_dim_by_variance(
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
         noise: The standard normal draw that makes x_t, asked once for each t = 0..T-1.
-        variances: One result for each, in this order.
+        variances: One result for each, in this order; at least one.
         parameterisation: What the network predicts.
         clip_x_start: Clamp predicted x_0 to [-1, 1] (on in published figures).
         cdf: The decoder's form of Phi.
@@ -128,23 +130,11 @@ def bits_per_dim_by_variance(
         x_t = q_sample(schedule, x_start, steps, eps)
         # In float64: the difference of two means is squared and divided by a variance that is as small as 5e-5.
         output, clean, noisy = model(x_t, schedule.timesteps[steps]).double(), x_start.double(), x_t.double()
-        prediction = output[:, :channels]
-        pred_x_start = predict_x_start(schedule, noisy, steps, prediction, parameterisation)
-        pred_eps = convert(schedule, noisy, steps, prediction, source=parameterisation, to=Parameterisation.EPS)
+        reverses = p_mean_variances(schedule, output, noisy, steps, variances, parameterisation, clip_x_start)
+        pred_eps = convert(schedule, noisy, steps, output[:, :channels], source=parameterisation, to=EPS)
         eps_mse.append(((eps.double() - pred_eps) ** 2).mean(dim=(1, 2, 3)))
-        clipped = pred_x_start.clamp(-1, 1) if clip_x_start else pred_x_start
-        x_start_mse.append(((clean - clipped) ** 2).mean(dim=(1, 2, 3)))
-        for column, variance in zip(columns, variances, strict=True):
-            given = output if variance.is_learned else prediction
-            reverse = p_mean_variance(
-                schedule,
-                given,
-                noisy,
-                steps,
-                variance=variance,
-                parameterisation=parameterisation,
-                clip_x_start=clip_x_start,
-            )
+        x_start_mse.append(((clean - reverses[0].pred_x_start) ** 2).mean(dim=(1, 2, 3)))
+        for column, reverse in zip(columns, reverses, strict=True):
             if t == 0:
                 column.append(decoder_bits_per_dim(clean, reverse, cdf=cdf))
             else:

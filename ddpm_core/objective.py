@@ -1,6 +1,7 @@
-"""What training minimises, and the randomness of one training batch."""
+"""What training minimises: L_simple, the bound, and weights between them."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
@@ -16,63 +17,7 @@ from ddpm_core.diffusion import (
     target,
 )
 from ddpm_core.likelihood import decoder_bits_per_dim, step_bits_per_dim
-from ddpm_core.rng import Stream, integers, normal, permutation, words
 from ddpm_core.schedule import NoiseSchedule, at
-
-
-class TrainingNoise(NamedTuple):
-    """The random numbers of some slots of the training order; slot k is the k-th image seen."""
-
-    t: Int64[Tensor, " b"]
-    eps: Float32[Tensor, "b c h w"]
-    flip: Int64[Tensor, " b"]
-
-
-def training_noise(
-    seed: int, slots: Int64[Tensor, " b"], num_timesteps: int, image_shape: tuple[int, int, int]
-) -> TrainingNoise:
-    """Draw t uniform on 0..T-1, eps standard normal and a coin flip (0 or 1) for each slot.
-
-    Args:
-        seed: The run's seed.
-        slots: Positions in the training order, 0..2^48-1: images seen before each.
-        num_timesteps: T.
-        image_shape: (channels, height, width).
-    """
-    return TrainingNoise(
-        t=integers(seed, Stream.TRAINING_T, slots, num_timesteps),
-        eps=normal(seed, Stream.TRAINING_EPS, slots, image_shape),
-        flip=words(seed, Stream.FLIP, slots, 1)[:, 0] & 1,
-    )
-
-
-class TrainingOrder:
-    """The image of each slot: epoch e = slot // size visits every image once, in an order of its own.
-
-    A pure function of (seed, slot), so that any worker can start anywhere; the permutations of the last epochs asked
-    for are kept.
-    """
-
-    def __init__(self, seed: int, dataset_size: int) -> None:
-        if dataset_size < 1:
-            raise ValueError(f"dataset_size must be at least 1; got {dataset_size}")
-        self._seed = seed
-        self._size = dataset_size
-        self._orders: dict[int, Int64[Tensor, " n"]] = {}
-
-    def __call__(self, slots: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """Return the image number, 0..size-1, of each slot."""
-        epochs, places = slots // self._size, slots % self._size
-        needed = epochs.unique().tolist()
-        self._orders = {
-            epoch: self._orders[epoch] if epoch in self._orders else permutation(self._seed, self._size, epoch)
-            for epoch in needed
-        }
-        images = torch.empty_like(slots)
-        for epoch in needed:
-            here = epochs == epoch
-            images[here] = self._orders[epoch][places[here]]
-        return images
 
 
 def simple_loss(expected: Float[Tensor, "b c h w"], predicted: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -190,3 +135,65 @@ def min_snr_weight(
         case Parameterisation.X_PREV:
             raise ValueError("min-SNR weights errors of eps, x_start or v; got x_prev")
     return weight[t].to(torch.float32)
+
+
+class Loss(Enum):
+    """What training minimises for each image.
+
+    SIMPLE: L_simple. MIN_SNR: L_simple weighted by `min_snr_weight`. BOUND: T times the bound's own term, an unbiased
+    estimate of the bound without L_T in bits/dim. HYBRID: `hybrid_loss`.
+    """
+
+    SIMPLE = "simple"
+    MIN_SNR = "min_snr"
+    BOUND = "bound"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What the network predicts and what is minimised.
+
+    Attributes:
+        loss: Which loss.
+        parameterisation: What is predicted.
+        variance: A learned one asks for the bound or the hybrid loss; of a fixed one the bound takes account.
+        min_snr_gamma: Of MIN_SNR; above 0.
+    """
+
+    loss: Loss = Loss.SIMPLE
+    parameterisation: Parameterisation = Parameterisation.EPS
+    variance: Variance = Variance.FIXED_LARGE
+    min_snr_gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.variance.is_learned and self.loss in (Loss.SIMPLE, Loss.MIN_SNR):
+            raise ValueError(f"the {self.loss.value} loss leaves a {self.variance.value} variance without a gradient")
+        if self.loss is Loss.HYBRID and not self.variance.is_learned:
+            raise ValueError(f"the hybrid loss is for learned variances; got {self.variance.value}")
+
+    def __call__(
+        self,
+        schedule: NoiseSchedule,
+        model_output: Float[Tensor, "b c_out h w"],
+        x_start: Float[Tensor, "b c h w"],
+        noise: Float[Tensor, "b c h w"],
+        t: Int64[Tensor, " b"],
+    ) -> Float[Tensor, " b"]:
+        """The loss of each image, whose x_t is q_sample(x_start, noise), in float32 or better."""
+        what = self.parameterisation
+        match self.loss:
+            case Loss.BOUND:
+                x_t = q_sample(schedule, x_start, t, noise)
+                term = bound_loss(
+                    schedule, model_output, x_start, x_t, t, variance=self.variance, parameterisation=what
+                )
+                return schedule.num_timesteps * term
+            case Loss.HYBRID:
+                return hybrid_loss(
+                    schedule, model_output, x_start, noise, t, variance=self.variance, parameterisation=what
+                )
+            case _:
+                loss = simple_loss(target(schedule, x_start, noise, t, what), model_output)
+                weighs = self.loss is Loss.MIN_SNR
+                return loss * min_snr_weight(schedule, t, what, self.min_snr_gamma) if weighs else loss

@@ -1,17 +1,18 @@
-"""One optimiser step on L_simple, the same result for every number of workers up to the order of summation."""
+"""One optimiser step, the same result for every number of workers up to the order of summation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from ddpm_core.diffusion import q_sample
 from ddpm_core.images import flip_where, to_model_range
-from ddpm_core.objective import TrainingNoise, simple_loss
+from ddpm_core.objective import Objective
 from ddpm_core.schedule import NoiseSchedule
+from ddpm_core.training_order import TrainingNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class StepConfig:
         grad_clip: Bound on the global norm of the averaged gradient; infinite for none.
         autocast_dtype: dtype of the network's matrix products; float32 turns autocast off.
         random_flip: Mirror the images whose coin says so.
+        objective: What is predicted and minimised.
     """
 
     global_batch_size: int
@@ -31,6 +33,7 @@ class StepConfig:
     grad_clip: float = 1.0
     autocast_dtype: torch.dtype = torch.float32
     random_flip: bool = False
+    objective: Objective = field(default_factory=Objective)
 
 
 class StepResult(NamedTuple):
@@ -60,8 +63,9 @@ def train_step(
     images: UInt8[Tensor, "b c h w"],
     noise: TrainingNoise,
     config: StepConfig,
+    labels: Int64[Tensor, " b"] | None = None,
 ) -> StepResult:
-    """Take one step on this worker's share of the global batch.
+    """Take one step on this worker's share of the global batch; `labels` for a network that has classes.
 
     The loss is world_size * sum over the share / global_batch_size, so that the mean over workers that
     DistributedDataParallel takes of the gradients is the gradient of the mean over the global batch, whatever the
@@ -72,8 +76,9 @@ def train_step(
     x_t = q_sample(schedule, x_start, noise.t, noise.eps)
     autocast = config.autocast_dtype != torch.float32
     with torch.autocast(x_t.device.type, dtype=config.autocast_dtype if autocast else None, enabled=autocast):
-        pred_eps = model(x_t, schedule.timesteps[noise.t])
-    loss_sum = simple_loss(noise.eps, pred_eps).sum()
+        told = (schedule.timesteps[noise.t],) if labels is None else (schedule.timesteps[noise.t], labels)
+        output = model(x_t, *told)
+    loss_sum = config.objective(schedule, output, x_start, noise.eps, noise.t).sum()
     optimizer.zero_grad(set_to_none=True)
     (loss_sum * (config.world_size / config.global_batch_size)).backward()
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)

@@ -6,6 +6,8 @@ from infra.errors import IntegrityError
 from infra.plan import Manifest, parse_manifest
 from infra.store import Store
 
+_BOUND = "eval/bits_per_dim_"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -94,3 +96,9 @@ class Report(Artifact):
 
     metrics: dict[str, float]
     extractor: str
+
+    @property
+    def variances(self) -> list[str]:
+        """The variances of the reverse step under which the bound was taken."""
+        found = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
+        return sorted(name for name in found if not name.endswith("_stderr"))

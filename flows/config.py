@@ -23,7 +23,9 @@ def _goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-ScheduleKind = Literal["linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "constant", "warmup10", "warmup50"]
+ScheduleKind = Literal[
+    "linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "constant", "jsd", "warmup10", "warmup50"
+]
 
 
 class StageConfig(BaseModel):
@@ -83,7 +85,18 @@ class TrainConfig(StageConfig):
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
     dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    parameterisation: Literal["eps", "x_start", "v"] = Field("eps", description="What the network predicts")
+    loss: Literal["simple", "min_snr", "bound", "hybrid"] = Field(
+        "simple", description="L_simple, the same weighted by min-SNR-gamma, T L_t in bits/dim, or L_hybrid"
+    )
+    min_snr_gamma: float = Field(5.0, gt=0, description="Of the min_snr loss")
+    variance: Literal["fixed", "learned", "learned_range"] = Field(
+        "fixed", description="Of the reverse steps; a learned one needs the hybrid loss or the bound"
+    )
+    class_conditional: bool = Field(False, description="Tell the network each image's label")
+    label_dropout: float = Field(0.1, ge=0, le=1, description="Share of labels left out in training, for guidance")
     schedule: ScheduleKind = Field("linear", description="Of the betas; scaled_linear is linear times 1000 / T")
+    zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T holds nothing of the image")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
     beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid and constant have none")
     beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine and sigmoid have none")
@@ -95,6 +108,8 @@ class TrainConfig(StageConfig):
     attention_resolutions: list[int] = Field([16], max_length=8, description="Sizes with self-attention")
     norm_groups: int = Field(32, ge=1, description="Groups of GroupNorm")
     dropout: float = Field(0.1, ge=0, lt=1, description="In the residual blocks")
+    num_heads: int = Field(1, ge=1, le=64, description="Heads of each attention")
+    scale_shift_norm: bool = Field(False, description="Let the timestep scale and shift the second normalisation")
     workers: int = _execution(1, "Ray Train workers; 0 means one for each GPU, else 1", ge=0, le=4096)
     device: Device = _execution("auto", "auto takes cuda where this machine has it")
     checkpoint_images: int = _execution(200_000, "Images between checkpoints", ge=1)
@@ -111,8 +126,29 @@ class TrainConfig(StageConfig):
             )
         return self
 
-    def unet(self, image_size: int, channels: int) -> UNetConfig:
-        """The network for images of this shape; ValueError where they do not fit."""
+    @model_validator(mode="after")
+    def _network_can_learn_it(self) -> Self:
+        if self.empty_at_the_end and self.parameterisation == "eps":
+            raise ValueError(
+                "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
+                f"({'train.zero_terminal_snr' if self.zero_terminal_snr else 'schedule jsd'}); set it to v"
+            )
+        if self.variance == "fixed" and self.loss == "hybrid":
+            raise ValueError("train.loss hybrid is for a learned train.variance; set it to learned_range")
+        if self.variance != "fixed" and self.loss not in ("bound", "hybrid"):
+            raise ValueError(f"train.variance {self.variance} is not learned by the {self.loss} loss; set hybrid")
+        return self
+
+    @property
+    def empty_at_the_end(self) -> bool:
+        """Whether alpha-bar_T is 0, so that x_T holds nothing of the image."""
+        return self.zero_terminal_snr or self.schedule == "jsd"
+
+    def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:
+        """The network for images of this shape; ValueError where they do not fit.
+
+        A class-conditional one has one class more, the last, which stands for no label.
+        """
         return UNetConfig(
             image_size=image_size,
             in_channels=channels,
@@ -122,6 +158,10 @@ class TrainConfig(StageConfig):
             attention_resolutions=tuple(self.attention_resolutions),
             norm_groups=self.norm_groups,
             dropout=self.dropout,
+            num_heads=self.num_heads,
+            scale_shift_norm=self.scale_shift_norm,
+            num_classes=classes + 1 if self.class_conditional else 0,
+            learned_variance=self.variance != "fixed",
         )
 
     @property
@@ -139,7 +179,11 @@ class SampleConfig(StageConfig):
         "ddpm", description="Ancestral chain, DDIM, or Heun's method on the probability-flow ODE (two calls a step)"
     )
     eta: float = Field(0.0, ge=0, le=1, description="Of DDIM: 0 is deterministic, 1 the ancestral chain")
-    variance: Literal["fixed_small", "fixed_large"] = Field("fixed_large", description="Of the ancestral steps")
+    variance: Literal["fixed_small", "fixed_large", "learned"] = Field(
+        "fixed_large", description="Of the ancestral steps; learned is the network's, where it has one"
+    )
+    guidance_scale: float = Field(1.0, ge=0, le=100, description="Of classifier-free guidance; 1 is none")
+    label: int = Field(-1, ge=-1, le=1 << 20, description="Class to draw; -1 for each in turn")
     clip_x_start: bool = Field(True, description="Clamp each predicted clean image to [-1, 1]; the ODE never does")
     batch_size: int = Field(64, ge=1, le=4096, description="Images a unit; all computed together")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of x_T and every z_t")
@@ -182,6 +226,14 @@ class PipelineConfig(BaseModel):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         self.train.unet(self.prepare.image_size, self.prepare.channels)
+        if self.train.workers > self.train.batch_size:
+            raise ValueError(
+                f"train.workers must be at most train.batch_size ({self.train.batch_size}); got {self.train.workers}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _chain_fits(self) -> Self:
         if self.sample.num_steps > self.train.num_timesteps:
             raise ValueError(
                 f"sample.num_steps must be at most train.num_timesteps ({self.train.num_timesteps}); "
@@ -189,10 +241,16 @@ class PipelineConfig(BaseModel):
             )
         if self.sample.num_steps == 1:
             raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
-        if self.train.workers > self.train.batch_size:
+        if self.sample.sampler == "ode" and self.train.empty_at_the_end:
+            raise ValueError("sample.sampler ode starts at infinite noise where alpha-bar_T is 0; set it to ddim")
+        if self.sample.variance == "learned" and self.train.variance == "fixed":
+            raise ValueError("sample.variance learned needs a network with one; set train.variance=learned_range")
+        if not self.train.class_conditional and (self.sample.guidance_scale != 1 or self.sample.label >= 0):
             raise ValueError(
-                f"train.workers must be at most train.batch_size ({self.train.batch_size}); got {self.train.workers}"
+                "sample.guidance_scale and sample.label are for a network with classes; set train.class_conditional"
             )
+        if self.sample.guidance_scale != 1 and self.train.label_dropout == 0:
+            raise ValueError("sample.guidance_scale needs a network that also saw no label; set train.label_dropout")
         return self
 
 

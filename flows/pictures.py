@@ -14,8 +14,7 @@ from infra.dataset import Images
 
 _TILE = 64
 _GAP = 4
-_INK = "#1f4e79"
-_SECOND = "#b5651d"
+_COLOURS = ("#1f4e79", "#b5651d", "#3b7d3b")
 
 
 def sample_grid(images: Images, columns: int = 0) -> bytes:
@@ -43,10 +42,21 @@ def curve(
     x: Sequence[float], lines: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
 ) -> bytes:
     """Draw lines over a common x."""
+    return _plot({name: (x, y) for name, y in lines.items()}, x_label=x_label, y_label=y_label, log_y=log_y)
+
+
+def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bytes:
+    """Draw distortion over rate, one line for each (rate, rmse)."""
+    return _plot(lines, x_label="rate (bits/dim)", y_label="RMSE of the predicted image", log_y=False)
+
+
+def _plot(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, log_y: bool
+) -> bytes:
     figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for (name, y), colour in zip(lines.items(), (_INK, _SECOND), strict=False):
+    for (name, (x, y)), colour in zip(lines.items(), _COLOURS, strict=False):
         axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
     if log_y:
         axes.set_yscale("log")

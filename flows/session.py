@@ -13,7 +13,8 @@ from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig, RunSettings
 from flows.context import Context
 from flows.progress import StageProgress
-from flows.report import FOLDER, FinishedRun, write_report
+from flows.report import FOLDER, write_report
+from flows.report_page import FinishedRun
 from flows.root import resolve_root
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
@@ -162,7 +163,7 @@ def _table(stages: TrackedStages, report: Report) -> Table:
         f"{metrics[f'eval/{report.extractor}']:.3f}",
         f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
     )
-    for variance in ("fixed_small", "fixed_large"):
+    for variance in report.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
         table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"upper bound, {variance}, 256 levels")

@@ -98,7 +98,7 @@ class TrackedStages:
             "sample", self.config.sample, lambda c: sample(self.config.sample, checkpoint, c), lambda a: a.count
         )
         manifest = samples.manifest(self.context.store)
-        images, _ = DatasetReader(store=self.context.store, manifest=manifest).load(limit=_GRID_IMAGES)
+        images, _ = DatasetReader(store=self.context.store, manifest=manifest).load("samples", limit=_GRID_IMAGES)
         self._publish(
             "sample",
             samples,

@@ -12,14 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddpm_core.ema import ema_decay, update_ema
-from ddpm_core.objective import TrainingOrder, training_noise
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
+from ddpm_core.training_order import TrainingOrder, drop_labels, training_noise
 from ddpm_core.unet import UNet
 from flows.artifacts import Dataset
 from flows.config import TrainConfig
-from flows.snapshot import channels_last, encode_snapshot, make_schedule, schedule_settings
+from flows.snapshot import channels_last, encode_snapshot, make_objective, make_schedule, schedule_settings
+from flows.training_state import TrainingState
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import prepare_process, torch_dtype
@@ -30,46 +31,6 @@ from infra.store import open_store
 SNAPSHOTS = "snapshots"
 CHECKPOINTS = "checkpoints"
 _SKIPS_IN_A_ROW = 10
-
-
-@dataclass
-class TrainingState:
-    """All that a checkpoint saves; order, noise and timesteps are computed from `images_seen`."""
-
-    network: UNet
-    ema: UNet
-    optimizer: torch.optim.Adam
-    images_seen: int = 0
-    skipped_in_a_row: int = 0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name."""
-        named = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        named |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            named |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-        return named
-
-    def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
-        self.network.load_state_dict(_below("network.", tensors))
-        self.ema.load_state_dict(_below("ema.", tensors))
-        weights = list(self.network.parameters())
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("optimizer.", tensors).items():
-            number, _, kind = name.partition(".")
-            if kind != "step":
-                # The fused kernel walks through memory: moments must lie in it as their weights do, channels last.
-                value = torch.empty_like(weights[int(number)]).copy_(value)
-            moments.setdefault(int(number), {})[kind] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.images_seen = scalars["images_seen"]
-        self.skipped_in_a_row = scalars["skipped_in_a_row"]
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass
@@ -123,12 +84,13 @@ class TrainingWorker:
             if config.device == "cuda"
             else torch.device("cpu")
         )
-        images, _ = DatasetReader(store=output.store, manifest=dataset.manifest(output.store)).load("train")
-        self.images = torch.from_numpy(images)
+        images, labels = DatasetReader(store=output.store, manifest=dataset.manifest(output.store)).load("train")
+        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels).long()
         self.image_shape = (images.shape[1], images.shape[2], images.shape[3])
         self.order = TrainingOrder(config.seed, len(images))
         self.schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
-        network = UNet(config.unet(dataset.image_size, dataset.channels), seed=config.seed)
+        shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
+        network = UNet(shape, seed=config.seed)
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(
@@ -140,6 +102,7 @@ class TrainingWorker:
             grad_clip=config.grad_clip,
             autocast_dtype=torch_dtype(config.dtype),
             random_flip=config.random_flip,
+            objective=make_objective(config),
         )
 
     def resume(self) -> None:
@@ -198,7 +161,8 @@ class TrainingWorker:
         if config.dropout:
             torch.manual_seed(_dropout_seed(config.seed, seen, self.rank))
         slots = torch.arange(seen + self.rank, seen + config.batch_size, self.world_size)
-        images = self.images[self.order(slots)]
+        chosen = self.order(slots)
+        images, labels = self.images[chosen], self._labels(slots, chosen)
         slots = slots.to(self.device)
         noise = training_noise(config.seed, slots, self.schedule.num_timesteps, self.image_shape)
         rate = learning_rate(
@@ -206,9 +170,8 @@ class TrainingWorker:
         )
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        result = train_step(
-            model, state.optimizer, self.schedule, images.to(self.device, non_blocking=True), noise, self.step_config
-        )
+        images = images.to(self.device, non_blocking=True)
+        result = train_step(model, state.optimizer, self.schedule, images, noise, self.step_config, labels)
         if result.applied:
             decay = ema_decay(
                 seen,
@@ -227,6 +190,14 @@ class TrainingWorker:
             )
         state.images_seen = seen + config.batch_size
         return result
+
+    def _labels(self, slots: Tensor, chosen: Tensor) -> Tensor | None:
+        """What the network is told of these slots' images: their classes, here and there none; nothing without."""
+        config, classes = self.config, self.state.network.config.num_classes
+        if not classes:
+            return None
+        labels = drop_labels(config.seed, slots, self.labels[chosen], classes - 1, config.label_dropout)
+        return labels.to(self.device, non_blocking=True)
 
     def _crossed(self, every: int) -> bool:
         """Whether the last step crossed a multiple of `every`: the same steps wherever a run starts."""
@@ -277,7 +248,15 @@ class TrainingWorker:
 
     def _commit_snapshot(self) -> None:
         config, state = self.config, self.state
-        data = encode_snapshot(state.ema.state_dict(), state.ema.config, schedule_settings(config), state.images_seen)
+        objective = self.step_config.objective
+        data = encode_snapshot(
+            state.ema.state_dict(),
+            state.ema.config,
+            schedule_settings(config),
+            state.images_seen,
+            parameterisation=objective.parameterisation,
+            variance=objective.variance if objective.variance.is_learned else None,
+        )
         self.output.commit(f"{SNAPSHOTS}/{state.images_seen:012d}", "safetensors", data, {})
 
 

@@ -9,7 +9,7 @@ import torch
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.config import EvaluateConfig
 from flows.context import Context
-from flows.evaluation import EvaluateTask, Unit, summarise
+from flows.evaluation import CURVES, EvaluateTask, Unit, summarise, summarise_curves
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import environment, fixed_threads, resolve_device
@@ -19,7 +19,7 @@ from infra.plan import Manifest, Output, Plan, canonical_json, current
 from infra.ray_units import Workers
 
 STAGE = "evaluate"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FEATURES_STAGE = "features"
 FEATURES_FORMAT_VERSION = 1
 _FEATURE_CHUNK = 1024
@@ -41,7 +41,7 @@ def evaluate(
 
     The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
     `fd_pixels`; the figure carries the extractor's name. The bound is computed in float32 over all T timesteps of the
-    training chain, for both fixed variances from the same network calls.
+    training chain, for both fixed variances, and the learned one if there is one, from the same network calls.
 
     Raises:
         ConfigError: If labels are asked for and the data has none.
@@ -161,9 +161,10 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
         parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
         sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
     with fixed_threads(1):
-        metrics = summarise(parts, config.extractor)
-    record = output.commit("metrics", "json", canonical_json(metrics), {})
-    sealed.append({"unit": len(units), "rows": 1, **record.as_json()})
+        metrics, curves = summarise(parts, config.extractor), summarise_curves(parts)
+    for number, (name, value) in enumerate((("metrics", metrics), (CURVES, curves)), start=len(units)):
+        record = output.commit(name, "json", canonical_json(value), {"kind": name})
+        sealed.append({"unit": number, "rows": 1, **record.as_json()})
     reference = {"split": "train", "images": inputs.dataset.train_images}
     return output.seal({}, sealed, {"metrics": metrics, "extractor": config.extractor, "reference": reference})
 

@@ -1,101 +1,18 @@
 """Sample: a snapshot to images, by Ray-parallel reverse chains."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from ddpm_core.diffusion import Model, Variance
-from ddpm_core.images import to_uint8
-from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import Noise, ddim_sample, ddpm_sample, ode_sample
-from ddpm_core.schedule import NoiseSchedule, respace
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
 from flows.context import Context
-from flows.snapshot import channels_last, decode_snapshot
-from infra.dataset import encode_images
-from infra.device import environment, prepare_process, resolve_device, resolve_dtype, torch_dtype
-from infra.errors import DivergedError
-from infra.plan import Manifest, Output, Plan, current, read_verified
+from flows.sampling import PROGRESS, STAGE, SampleTask, unit_name
+from infra.device import environment, resolve_device, resolve_dtype
+from infra.plan import Manifest, Output, Plan, current
 from infra.ray_units import Workers
 
-STAGE = "sample"
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleTask:
-    """Runs the reverse chain for one unit of images at a time.
-
-    A unit is one compute batch of fixed shape: by then results depend neither on workers nor on order. Image i starts
-    from noise that is a function of (seed, i), so asking for more images keeps those that are there.
-    """
-
-    output: Output
-    config: SampleConfig
-    snapshot_folder: str
-    snapshot: dict[str, Any]
-
-    def open(self) -> Callable[[int], None]:
-        """Load the network; return the function that samples and commits one unit."""
-        config = self.config
-        prepare_process(config.threads)
-        device = torch.device(config.device)
-        item = f"{self.snapshot_folder}/{self.snapshot['file']}"
-        data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)
-        network, schedule = decode_snapshot(data, item)
-        network = channels_last(network.to(device))
-        chain = respace(schedule, config.num_steps or schedule.num_timesteps).to(device)
-        shape = (network.config.in_channels, network.config.image_size, network.config.image_size)
-        dtype = torch_dtype(config.dtype)
-
-        def model(x_t: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                pred_eps: Tensor = network(x_t, t)
-            return pred_eps.float()
-
-        @torch.inference_mode()
-        def run(unit: int) -> None:
-            first = unit * config.batch_size
-            ids = torch.arange(first, first + config.batch_size, device=device)
-            images = _draw(
-                config,
-                model,
-                chain,
-                start=normal(config.seed, Stream.X_T, ids, shape),
-                noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
-            )
-            self._commit(unit, images.cpu())
-
-        return run
-
-    def _commit(self, unit: int, images: Tensor) -> None:
-        first = unit * self.config.batch_size
-        broken = torch.isfinite(images).flatten(1).all(1).logical_not().nonzero()[:, 0] + first
-        if len(broken):
-            raise DivergedError(
-                "the chain left the finite numbers",
-                stage=STAGE,
-                item=f"images {broken.tolist()[:5]}",
-                remedy="the snapshot is unusable; train with a lower train.learning_rate",
-            )
-        data = encode_images(to_uint8(images).numpy(), first, {}, {"quantised": "round((x + 1) * 127.5)"})
-        self.output.commit(f"units/{unit:06d}", "parquet", data, {"first_id": first, "split": "samples"})
-
-
-def _draw(config: SampleConfig, model: Model, chain: NoiseSchedule, *, start: Tensor, noise: Noise) -> Tensor:
-    match config.sampler:
-        case "ddpm":
-            variance = Variance(config.variance)
-            return ddpm_sample(model, chain, start, noise=noise, variance=variance, clip_x_start=config.clip_x_start)
-        case "ddim":
-            return ddim_sample(model, chain, start, eta=config.eta, noise=noise, clip_x_start=config.clip_x_start)
-        case "ode":
-            return ode_sample(model, chain, start)
+FORMAT_VERSION = 2
 
 
 def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
@@ -125,7 +42,7 @@ def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: 
     trained = checkpoint.manifest(context.store)
     task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
     units = range(-(-config.count // config.batch_size))
-    missing = [unit for unit in units if output.record(f"units/{unit:06d}") is None]
+    missing = [unit for unit in units if output.record(unit_name(unit)) is None]
     done = len(units) - len(missing)
 
     def count(_: int) -> None:
@@ -142,10 +59,13 @@ def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: 
 def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifest:
     units = []
     for unit in range(-(-config.count // config.batch_size)):
-        record = output.record(f"units/{unit:06d}")
+        record = output.record(unit_name(unit))
         assert record is not None, f"unit {unit} was committed and has no record"
         rows = min(config.batch_size, config.count - unit * config.batch_size)
         units.append({"unit": unit, "rows": rows, **record.as_json()})
+    progress = output.record(PROGRESS)
+    assert progress is not None, "the first unit was committed without its progress"
+    units.append({"unit": len(units), "rows": progress.facts["rows"], **progress.as_json()})
     return output.seal(goal, units, {"images": config.count})
 
 

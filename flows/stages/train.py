@@ -24,13 +24,20 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     noise of each step are a function of (seed, step) for every number of workers.
 
     Raises:
-        ConfigError: If the network does not fit the images.
+        ConfigError: If the network does not fit the images, or asks for labels that they have not.
         DivergedError: If gradients stay non-finite.
     """
     try:
         config.unet(dataset.image_size, dataset.channels)
     except ValueError as error:
         raise ConfigError(str(error), item="train", stage=STAGE) from error
+    if config.class_conditional and not dataset.class_names:
+        raise ConfigError(
+            "the data has no labels to tell the network",
+            item="train.class_conditional",
+            stage=STAGE,
+            remedy="turn it off",
+        )
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddpm_core.objective import TrainingNoise, training_noise
 from ddpm_core.schedule import linear_schedule, respace
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
+from ddpm_core.training_order import TrainingNoise, training_noise
 from tests.oracles.denoisers import optimal_eps_mse
 
 SCHEDULE = linear_schedule(10, 0.02, 0.4)

@@ -39,7 +39,8 @@ def others(value: object) -> list[object]:
             return [value / 2, value * 2] if value else [0.5]
         case str():
             words = (
-                "ddpm digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier fd_pixels"
+                "ddpm digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier fd_pixels "
+                "eps v simple bound learned"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
         case list():
@@ -58,7 +59,9 @@ def toggled(config: StageConfig, name: str) -> StageConfig:
 
 
 def base(stage: type[StageConfig]) -> StageConfig:
-    """A config whose every setting can be changed alone: eta is DDIM's."""
+    """A config whose every setting can be changed alone: eta is DDIM's, only the bound learns a variance or none."""
+    if stage is TrainConfig:
+        return TrainConfig(parameterisation="v", loss="bound")
     return SampleConfig(sampler="ddim") if stage is SampleConfig else stage()
 
 
@@ -133,7 +136,10 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (TrainConfig, "dtype", ("auto", "float32", "bfloat16"), ("float16", "int8")),
         (SampleConfig, "count", (2, 50_000), (1, 0)),
         (SampleConfig, "batch_size", (1, 4096), (0, 4097)),
-        (SampleConfig, "variance", ("fixed_small", "fixed_large"), ("learned",)),
+        (SampleConfig, "variance", ("fixed_small", "fixed_large", "learned"), ("learned_range",)),
+        (SampleConfig, "guidance_scale", (0, 1, 7.5), (-0.1, 101)),
+        (TrainConfig, "parameterisation", ("eps", "x_start", "v"), ("x_prev", "epsilon")),
+        (TrainConfig, "label_dropout", (0, 1), (-0.1, 1.1)),
         (EvaluateConfig, "bpd_images", (2, 1 << 20), (1,)),
         (EvaluateConfig, "extractor", ("auto", "fd_classifier", "fd_pixels"), ("fid", "inception")),
         (RunSettings, "name", ("a", "A-1_b.c", "x" * 64), ("", "a b", "a/b", "x" * 65, "<b>", "a\n")),

@@ -23,7 +23,7 @@ def load(run: object, manifest: object, split: str | None = None) -> np.ndarray:
 def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) -> None:
     """Against numpy's covariances and scipy's matrix square root."""
     reference = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "train")
-    drawn = load(tiny_run, tiny_run.samples.manifest(tiny_run.store))
+    drawn = load(tiny_run, tiny_run.samples.manifest(tiny_run.store), "samples")
     assert len(drawn) == tiny_run.config.sample.count
     a, b = (x.reshape(len(x), -1).astype(np.float64) / 255 for x in (drawn, reference))
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
@@ -38,7 +38,7 @@ def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) ->
 def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, variance: Variance) -> None:
     config, metrics = tiny_run.config.evaluate, tiny_run.report.metrics
     trained = tiny_run.checkpoint.manifest(tiny_run.store)
-    network, schedule = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "snapshot")
+    network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "snapshot")
     held_out = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "test")[: config.bpd_images]
     ids = torch.arange(config.bpd_images)
     with torch.inference_mode():

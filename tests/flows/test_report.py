@@ -66,7 +66,7 @@ def test_the_page_needs_nothing_else(written: str) -> None:
     assert not re.search(r"https?:|url\(|@import|file:", written)
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "a", "base"} == set()
     sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 4, "samples, nearest images, loss, bound by timestep"
+    assert len(sources) == 6, "samples, nearest images, progress, loss, bound by timestep, rate and distortion"
     for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"

@@ -10,6 +10,7 @@ import torch
 from ddpm_core.schedule import (
     constant_schedule,
     cosine_schedule,
+    jsd_schedule,
     linear_schedule,
     quadratic_schedule,
     scaled_linear_schedule,
@@ -54,7 +55,7 @@ def data(network: UNet) -> bytes:
 
 def test_the_file_alone_gives_the_same_function(network: UNet, data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(data)
-    loaded, schedule = load_snapshot(str(tmp_path / "a.safetensors"))
+    loaded, schedule, *_ = load_snapshot(str(tmp_path / "a.safetensors"))
     x_t, t = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 7, 19])
     assert torch.equal(channels_last(loaded)(x_t, t), network(x_t, t))
     assert loaded.config == SHAPE
@@ -76,13 +77,16 @@ def test_schedules_by_name() -> None:
         "cosine": cosine_schedule(30),
         "sigmoid": sigmoid_schedule(30),
         "constant": constant_schedule(30, 0.02),
+        "jsd": jsd_schedule(30),
         "warmup10": warmup_schedule(30, 0.001, 0.02, 0.1),
         "warmup50": warmup_schedule(30, 0.001, 0.02, 0.5),
     }
     assert set(expected) == set(get_args(ScheduleKind))
     for kind, schedule in expected.items():
-        config = TrainConfig(schedule=kind, num_timesteps=30, beta_start=0.001, beta_end=0.02)
+        config = TrainConfig(schedule=kind, num_timesteps=30, beta_start=0.001, beta_end=0.02, parameterisation="v")
         assert torch.equal(make_schedule(**schedule_settings(config)).betas, schedule.betas), kind
+        rescaled = config.model_copy(update={"zero_terminal_snr": True})
+        assert float(make_schedule(**schedule_settings(rescaled)).alphas_cumprod[-1]) == 0, kind
     with pytest.raises(ValueError, match="one of linear, scaled_linear"):
         make_schedule("sqrt", 30, 0.1, 0.2)
 

@@ -85,7 +85,7 @@ def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
     import json
 
     manifest = tiny_run.report.manifest(tiny_run.store)
-    data = read_verified(tiny_run.store, manifest.folder, manifest.units[-1])
+    data = read_verified(tiny_run.store, manifest.folder, manifest.units[-2])
     assert json.loads(data) == tiny_run.report.metrics == manifest.facts["metrics"]
 
 
@@ -189,7 +189,7 @@ def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, ju
 
 def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
     trained = tiny_run.checkpoint.manifest(tiny_run.store)
-    network, _ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
+    network, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     weights = network.state_dict()
     weights["conv_out.bias"].fill_(float("nan"))
     schedule = {"kind": "linear", "num_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.3}

@@ -42,7 +42,7 @@ def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, r
     assert (checkpoint.images_seen, checkpoint.num_timesteps, checkpoint.reused) == (80, 20, False)
     manifest = checkpoint.manifest(tiny_run.store)
     verify(tiny_run.store, manifest)
-    network, schedule = load_snapshot(str(tiny_run.root / manifest.folder / manifest.units[0]["file"]))
+    network, schedule, *_ = load_snapshot(str(tiny_run.root / manifest.folder / manifest.units[0]["file"]))
     assert schedule.num_timesteps == 20
     assert network(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)).shape == (1, 1, 8, 8)
     assert [row["images_seen"] for row in manifest.facts["history"]] == [16, 32, 48, 64, 80]
