@@ -2,46 +2,13 @@
 
 import json
 import os
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from flows.cli import run_command
-
-CONFIG, INPUT, CONFLICT, INTEGRITY = 2, 3, 5, 6
-
-
-def png(size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
-    buffer = BytesIO()
-    Image.new(mode, size).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def jpeg() -> bytes:
-    buffer = BytesIO()
-    Image.effect_noise((64, 64), 50).save(buffer, format="JPEG")
-    return buffer.getvalue()
-
-
-def run(root: Path, *arguments: str) -> int:
-    return run_command([*arguments, "--root", str(root), "--in-process", "--no-tracking"])
-
-
-def assert_one_line(capsys: pytest.CaptureFixture[str], says: str) -> None:
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1, f"more than one line: {err}"
-    assert err.startswith("ddpm: ")
-    assert says in err
-    assert "Traceback" not in err
-
-
-def assert_nothing_half_made(root: Path) -> None:
-    left = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else []
-    assert not [path for path in left if ".tmp" in path.parts], "an unfinished write was left"
-    assert not [path for path in left if "manifests" in path.parts], "something was sealed"
-
+from tests.oracles.command import CONFIG, CONFLICT, INPUT, INTEGRITY, assert_one_line, run
 
 SETTINGS = {
     "unknown preset": (["cifar11"], "no such preset: cifar11"),
@@ -137,61 +104,6 @@ def test_config_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixt
     file.write_bytes(b"\xff\xfe\x00")
     assert run(tmp_path / "root", "evaluate", "digits", "--config", str(file)) == CONFIG
     assert_one_line(capsys, "cannot be parsed")
-
-
-BAD_FILES = {
-    "empty": ("a.png", b"", "a.png"),
-    "text": ("a.png", b"not an image at all", "is not a PNG, JPEG or WebP image"),
-    "truncated PNG": ("a.png", png((64, 64))[:60], "a.png"),
-    "truncated JPEG": ("a.jpg", jpeg()[:-200], "cannot be decoded"),
-    "a GIF in disguise": ("a.png", b"GIF89a" + bytes(30), "is not a PNG, JPEG or WebP image"),
-    "a PNG that claims to be huge": (
-        "a.png",
-        png()[:16] + (100_000).to_bytes(4, "big") * 2 + png()[24:],
-        "a.png",
-    ),
-    "an executable": ("a.webp", b"\x7fELF" + bytes(60), "is not a PNG, JPEG or WebP image"),
-    "a name with a line break": ("a\nb.png", b"junk", "a b.png"),
-}
-
-
-@pytest.mark.parametrize(("name", "data", "says"), BAD_FILES.values(), ids=BAD_FILES.keys())
-def test_bad_images(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes, says: str) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(40):
-        (folder / f"good-{number}.png").write_bytes(png((8 + number, 9)))
-    (folder / name).write_bytes(data)
-    root = tmp_path / "root"
-    assert run(root, "prepare", "folder", "--set", f"prepare.source={folder}") == INPUT
-    assert_one_line(capsys, says)
-    assert_nothing_half_made(root)
-
-
-SOURCES = {
-    "not set": ("", "prepare.source"),
-    "missing": ("nowhere", "is not a directory"),
-    "a file": ("file.png", "is not a directory"),
-    "empty": ("empty", "holds no"),
-    "no image files": ("texts", "holds no"),
-    "one image": ("one", "split"),
-    "a class folder link to nowhere": ("dangling", "cannot be read"),
-}
-
-
-@pytest.mark.parametrize(("name", "says"), SOURCES.values(), ids=SOURCES.keys())
-def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, says: str) -> None:
-    (tmp_path / "file.png").write_bytes(png())
-    for folder in ("empty", "texts", "one", "dangling"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("hello")
-    (tmp_path / "one" / "a.png").write_bytes(png())
-    (tmp_path / "dangling" / "a.png").symlink_to(tmp_path / "gone.png")
-    root = tmp_path / "root"
-    source = str(tmp_path / name) if name else ""
-    assert run(root, "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
-    assert_one_line(capsys, says)
-    assert_nothing_half_made(root)
 
 
 def test_idx_files_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,17 @@
 
 import ast
 import io
+import json
 import pickle
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from infra.checkpoint import decode_tensors, encode_tensors
+from infra.checkpoint import decode_foreign_tensors, decode_tensors, encode_tensors
 from infra.errors import IntegrityError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,6 +46,31 @@ def test_every_bit_comes_back() -> None:
         assert back[name].shape == tensor.shape
         assert bits(back[name]) == bits(tensor), name
     assert scalars == {"n": 3, "x": [1.5, None, "ä"]}
+
+
+def test_labels_for_other_programs() -> None:
+    tensors, labels = some_tensors(), {"format": "pt", "b": "ä", "a": "1"}
+    data = encode_tensors(tensors, {"n": 3}, labels)
+    assert all(encode_tensors(tensors, {"n": 3}, labels) == data for _ in range(20)), "in one order"
+    back, scalars = decode_tensors(data, "item")
+    assert scalars == {"n": 3}
+    assert {name: bits(tensor) for name, tensor in back.items()} == {name: bits(t) for name, t in tensors.items()}
+    size = int.from_bytes(data[:8], "little")
+    assert size % 8 == 0
+    assert json.loads(data[8 : 8 + size])["__metadata__"] == {**labels, "ddpm.scalars": '{"n": 3}'}
+
+
+def test_files_of_other_programs() -> None:
+    tensors = {"a": torch.arange(3.0)}
+    ours, scalars = decode_foreign_tensors(encode_tensors(tensors, {"n": 3}), "item")
+    assert torch.equal(ours["a"], tensors["a"])
+    assert scalars == {"n": 3}
+    for metadata in (None, {"format": "pt"}, {"ddpm.scalars": "{"}):
+        theirs, scalars = decode_foreign_tensors(safetensors.torch.save(tensors, metadata), "item")
+        assert torch.equal(theirs["a"], tensors["a"])
+        assert scalars is None
+    with pytest.raises(IntegrityError, match=r"^item: is not a safetensors file"):
+        decode_foreign_tensors(b"text", "item")
 
 
 def test_layout_in_memory_does_not_matter() -> None:

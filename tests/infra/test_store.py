@@ -22,13 +22,6 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    opened = open_store(str(tmp_path / "root"))
-    opened.make()
-    return opened
-
-
 def files(store: LocalStore) -> list[str]:
     return sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file())
 
@@ -278,28 +271,6 @@ def test_an_object_in_place_of_a_folder(store: LocalStore) -> None:
     with pytest.raises(ConfigError, match="not a folder"):
         store.put_if_absent("a/b", b"y")
     assert files(store) == ["a"]
-
-
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "file:///tmp/x", "http://h/x", "", "a\x00b", "~no-such-user/x"])
-def test_what_is_no_local_folder_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        open_store(uri)
-    assert caught.value.exit_code == 2
-
-
-def test_the_uri_opens_the_same_store_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    store = open_store("runs")
-    store.make()
-    store.put_if_absent("a", b"x")
-    monkeypatch.chdir("/")
-    assert Path(store.uri).is_absolute()
-    assert open_store(store.uri).read("a") == b"x"
-
-
-def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert open_store("~/runs").uri == str(tmp_path / "runs")
 
 
 def test_a_put_that_lost_returns_at_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

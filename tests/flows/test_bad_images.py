@@ -1,0 +1,76 @@
+"""Bad images and directories: one line that names the file, and nothing half-made."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.oracles.command import INPUT, assert_nothing_half_made, assert_one_line, run
+
+
+def png(size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
+    buffer = BytesIO()
+    Image.new(mode, size).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def jpeg() -> bytes:
+    buffer = BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+BAD_FILES = {
+    "empty": ("a.png", b"", "a.png"),
+    "text": ("a.png", b"not an image at all", "is not a PNG, JPEG or WebP image"),
+    "truncated PNG": ("a.png", png((64, 64))[:60], "a.png"),
+    "truncated JPEG": ("a.jpg", jpeg()[:-200], "cannot be decoded"),
+    "a GIF in disguise": ("a.png", b"GIF89a" + bytes(30), "is not a PNG, JPEG or WebP image"),
+    "a PNG that claims to be huge": (
+        "a.png",
+        png()[:16] + (100_000).to_bytes(4, "big") * 2 + png()[24:],
+        "a.png",
+    ),
+    "an executable": ("a.webp", b"\x7fELF" + bytes(60), "is not a PNG, JPEG or WebP image"),
+    "a name with a line break": ("a\nb.png", b"junk", "a b.png"),
+}
+
+
+@pytest.mark.parametrize(("name", "data", "says"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_bad_images(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes, says: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"good-{number}.png").write_bytes(png((8 + number, 9)))
+    (folder / name).write_bytes(data)
+    root = tmp_path / "root"
+    assert run(root, "prepare", "folder", "--set", f"prepare.source={folder}") == INPUT
+    assert_one_line(capsys, says)
+    assert_nothing_half_made(root)
+
+
+SOURCES = {
+    "not set": ("", "prepare.source"),
+    "missing": ("nowhere", "is not a directory"),
+    "a file": ("file.png", "is not a directory"),
+    "empty": ("empty", "holds no"),
+    "no image files": ("texts", "holds no"),
+    "one image": ("one", "split"),
+    "a class folder link to nowhere": ("dangling", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("name", "says"), SOURCES.values(), ids=SOURCES.keys())
+def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, says: str) -> None:
+    (tmp_path / "file.png").write_bytes(png())
+    for folder in ("empty", "texts", "one", "dangling"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("hello")
+    (tmp_path / "one" / "a.png").write_bytes(png())
+    (tmp_path / "dangling" / "a.png").symlink_to(tmp_path / "gone.png")
+    root = tmp_path / "root"
+    source = str(tmp_path / name) if name else ""
+    assert run(root, "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
+    assert_one_line(capsys, says)
+    assert_nothing_half_made(root)
