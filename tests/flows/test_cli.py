@@ -12,11 +12,13 @@ from infra.errors import DdpmError, DivergedError
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in ("run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve"):
+    for command in ("run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve", "export", "import"):
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", ["run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve"])
+@pytest.mark.parametrize(
+    "command", ["run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve", "export", "import"]
+)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run_command([command, "--help"]) == 0
     assert f"ddpm {command}" in capsys.readouterr().out

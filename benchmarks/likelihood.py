@@ -1,0 +1,88 @@
+"""The bound estimated from a few timesteps beside its full sum, by a trained network on the same held-out digits.
+
+`python benchmarks/likelihood.py ROOT`: ROOT holds a finished `ddpm run digits`. The proposal of timesteps is fitted on
+training images; the figures are on held-out ones. Calls are of one image each.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddpm_core.diffusion import Variance
+from ddpm_core.images import to_model_range
+from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
+from ddpm_core.rng import Stream, normal, uniform
+from ddpm_core.timestep_proposal import TimestepProposal
+from flows.snapshot import Snapshot, load_snapshot
+from infra.dataset import DatasetReader
+from infra.plan import parse_manifest
+from infra.store import Store, open_store
+
+IMAGES, FIT_IMAGES, DRAWS = 64, 64, 8
+VARIANCE = Variance.FIXED_LARGE
+
+
+def images(store: Store, split: str, count: int) -> Tensor:
+    """The first images of a split of the only data set below the root."""
+    (name,) = [name for name in store.list("prepare") if "/manifests/" in name]
+    reader = DatasetReader(store=store, manifest=parse_manifest(store.read(name), item=name))
+    return to_model_range(torch.from_numpy(reader.load(split, limit=count)[0]))
+
+
+def full_sum(snapshot: Snapshot, x_start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Bits/dim of each image by all T timesteps, and the terms t >= 1."""
+    ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
+    bound = bits_per_dim(
+        snapshot.network,
+        snapshot.schedule,
+        x_start,
+        noise=lambda t: normal(seed, Stream.NLL, ids, shape, step=t),
+        variance=VARIANCE,
+    )
+    return bound.total_bpd, bound.step_bpd
+
+
+def estimate(snapshot: Snapshot, x_start: Tensor, seed: int, count: int, proposal: TimestepProposal) -> Tensor:
+    """Bits/dim of each image by `count` + 1 network calls."""
+    ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
+    return estimate_bits_per_dim(
+        snapshot.network,
+        snapshot.schedule,
+        x_start,
+        noise=lambda k: normal(seed, Stream.NLL, ids, shape, step=k),
+        uniforms=uniform(seed, Stream.BOOTSTRAP, ids, (count,)).double().clamp(1e-9, 1 - 1e-9),
+        proposal=proposal,
+        variance=VARIANCE,
+    ).total_bpd
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print calls, bits/dim and standard errors."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    store = open_store(str(parser.parse_args().root))
+    (name,) = [name for name in store.list("train") if "/snapshots/" in name and name.endswith(".safetensors")]
+    snapshot = load_snapshot(f"{store.uri}/{name}")
+    held_out = images(store, "test", IMAGES)
+    full, _ = full_sum(snapshot, held_out, seed=1)
+    _, terms = full_sum(snapshot, images(store, "train", FIT_IMAGES), seed=2)
+    proposal = TimestepProposal.of_second_moments((terms**2).mean(0), uniform_share=0.05)
+    calls, error = snapshot.schedule.num_timesteps, float(full.std()) / IMAGES**0.5
+    print(f"full sum: {calls} calls an image, {float(full.mean()):.3f} bits/dim, standard error {error:.4f}")
+    for count in (19, 49, 99, 199):
+        drawn = torch.stack([estimate(snapshot, held_out, 100 + k, count, proposal) for k in range(DRAWS)])
+        errors = drawn.std(1) / IMAGES**0.5
+        apart = (drawn.mean(1) - full.mean()).mean()
+        spread = drawn.mean(1).std() / DRAWS**0.5
+        print(
+            f"estimate: {count + 1} calls ({calls / (count + 1):.0f} times fewer), standard error "
+            f"{float(errors.mean()):.4f} ({float(errors.mean()) / error:.2f} of the full sum's); mean of {DRAWS} "
+            f"estimates less the full sum {float(apart):+.4f} ± {float(spread):.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""`ddpm export` and `ddpm import`: snapshots to diffusers' folders and back."""
+
+from typing import Annotated, Literal
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("export")(export_snapshot)
+    app.command("import")(import_folder)
+
+
+def export_snapshot(
+    snapshot: Annotated[
+        str, typer.Argument(help="A snapshot file: train/KEY/snapshots/FILE.safetensors below the root of all outputs.")
+    ],
+    folder: Annotated[str, typer.Argument(help="The folder to make, for diffusers' DDPMPipeline.from_pretrained.")],
+    variance: Annotated[
+        Literal["fixed_small", "fixed_large"],
+        typer.Option("--variance", help="Of the steps of sampling, where the network has learned none."),
+    ] = "fixed_large",
+) -> None:
+    """Write a trained network as a diffusers folder: UNet2DModel and DDPMScheduler, in safetensors."""
+    from ddpm_core.diffusion import Variance
+    from flows import exchange
+
+    typer.echo(f"{folder}  {exchange.export_snapshot(snapshot, folder, Variance(variance))}")
+
+
+def import_folder(
+    folder: Annotated[
+        str, typer.Argument(help="A folder that diffusers saved, with a UNet2DModel and a DDPMScheduler.")
+    ],
+    snapshot: Annotated[str, typer.Argument(help="The snapshot file to make.")],
+) -> None:
+    """Write the network of a diffusers folder as a snapshot; a setting that our network cannot follow is named."""
+    from flows import exchange
+
+    typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")
