@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import exchange, inspect, run, serve
+from flows.commands import exchange, inspect, run, selftest, serve
 from infra.errors import DdpmError
 
 _BUG, _USAGE = 1, 2
@@ -27,6 +27,7 @@ app = typer.Typer(
 run.register(app)
 inspect.register(app)
 serve.register(app)
+selftest.register(app)
 exchange.register(app)
 
 

@@ -12,12 +12,25 @@ from infra.errors import DdpmError, DivergedError
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in ("run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve", "export", "import"):
+    for command in (
+        "run",
+        "prepare",
+        "train",
+        "sample",
+        "evaluate",
+        "verify",
+        "report",
+        "serve",
+        "export",
+        "import",
+        "selftest",
+    ):
         assert f"  {command} " in out
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve", "export", "import"]
+    "command",
+    ["run", "prepare", "train", "sample", "evaluate", "verify", "report", "serve", "export", "import", "selftest"],
 )
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run_command([command, "--help"]) == 0

@@ -8,28 +8,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ddpm_core.denoisers import gaussian_denoiser
+from ddpm_core.denoisers import point_mass_denoiser as point_mass
+
+__all__ = ["Denoiser", "fixed_large_floor", "gaussian", "gaussian_mixture", "optimal_eps_mse", "point_mass"]
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def gaussian(alphas_cumprod: Tensor, mean: float, variance: float) -> Denoiser:
-    """E[eps | x_t] for independent pixels from N(mean, variance), by the conditioning of one normal on another."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        cumprod = alphas_cumprod[t].to(x_t.dtype).reshape(-1, 1, 1, 1)
-        marginal_variance = cumprod * variance + 1 - cumprod
-        return (1 - cumprod).sqrt() * (x_t - cumprod.sqrt() * mean) / marginal_variance
-
-    return denoise
-
-
-def point_mass(alphas_cumprod: Tensor, x_start: Tensor) -> Denoiser:
-    """The eps that leads from `x_start`, the only image there is, to x_t."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        cumprod = alphas_cumprod[t].to(x_t.dtype).reshape(-1, 1, 1, 1)
-        return (x_t - cumprod.sqrt() * x_start) / (1 - cumprod).sqrt()
-
-    return denoise
+    """E[eps | x_t] for independent pixels from N(mean, variance); whole numbers are welcome."""
+    return gaussian_denoiser(alphas_cumprod, float(mean), float(variance))
 
 
 def optimal_eps_mse(alphas_cumprod: Tensor, variance: float) -> Tensor:

@@ -1,0 +1,63 @@
+"""Whether this installation computes right on a device, told from data whose answers are known."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from ddpm_core.check import Check
+from ddpm_core.selftest_metrics import check_decoder, check_frechet, check_gaussian_bound, check_point_mass_bound
+from ddpm_core.selftest_network import check_network, check_training
+from ddpm_core.selftest_process import (
+    check_forward,
+    check_posterior,
+    check_randomness,
+    check_reverse_step,
+    check_schedule,
+)
+from ddpm_core.selftest_samplers import check_ancestral, check_ddim, check_langevin, check_ode, check_respaced
+
+__all__ = ["FAMILIES", "Check", "Family", "run_selftest"]
+
+Family = Callable[[torch.device], list[Check]]
+
+# In the order in which one rests on another: the first that fails is the likely cause.
+FAMILIES: tuple[tuple[str, Family], ...] = (
+    ("randomness", check_randomness),
+    ("schedule", check_schedule),
+    ("forward", check_forward),
+    ("posterior", check_posterior),
+    ("reverse step", check_reverse_step),
+    ("decoder", check_decoder),
+    ("bound", check_point_mass_bound),
+    ("bound", check_gaussian_bound),
+    ("ancestral", check_ancestral),
+    ("ancestral", check_respaced),
+    ("ddim", check_ddim),
+    ("ode", check_ode),
+    ("langevin", check_langevin),
+    ("frechet", check_frechet),
+    ("network", check_network),
+    ("training", check_training),
+)
+
+
+def run_selftest(device: torch.device, families: Iterable[tuple[str, Family]] = FAMILIES) -> list[Check]:
+    """Compute every family of checks on `device`, in seconds; nothing is drawn that a seed does not fix.
+
+    A family that raises, as on a device that lacks a kernel, is one failed check that says what was raised.
+
+    Args:
+        device: Where to compute. Tables and figures are float64, networks and drawn images float32, as in a run.
+        families: Names, and functions that return the checks of one.
+    """
+    # A network's default weights draw from torch's own generator, which stays as it was.
+    with torch.random.fork_rng(devices=[]):
+        return [check for name, family in families for check in _checks_of(name, family, device)]
+
+
+def _checks_of(name: str, family: Family, device: torch.device) -> list[Check]:
+    try:
+        return family(device)
+    except (RuntimeError, ValueError, ArithmeticError) as error:
+        lines = str(error).splitlines() or [""]
+        return [Check(name, f"errors raised ({type(error).__name__}: {lines[0]})", 1.0, 0.0, 0.0)]
