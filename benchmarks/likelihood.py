@@ -47,15 +47,16 @@ def full_sum(snapshot: Snapshot, x_start: Tensor, seed: int) -> tuple[Tensor, Te
 def estimate(snapshot: Snapshot, x_start: Tensor, seed: int, count: int, proposal: TimestepProposal) -> Tensor:
     """Bits/dim of each image by `count` + 1 network calls."""
     ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
-    return estimate_bits_per_dim(
+    (found,) = estimate_bits_per_dim(
         snapshot.network,
         snapshot.schedule,
         x_start,
         noise=lambda k: normal(seed, Stream.NLL, ids, shape, step=k),
         uniforms=uniform(seed, Stream.BOOTSTRAP, ids, (count,)).double().clamp(1e-9, 1 - 1e-9),
         proposal=proposal,
-        variance=VARIANCE,
-    ).total_bpd
+        variances=[VARIANCE],
+    )
+    return found.total_bpd
 
 
 @torch.inference_mode()

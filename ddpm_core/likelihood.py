@@ -6,7 +6,6 @@ averaged over c, h, w and divided by ln 2.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,7 +18,6 @@ from ddpm_core.diffusion import (
     ReverseStep,
     Variance,
     convert,
-    p_mean_variance,
     p_mean_variances,
     q_posterior,
     q_sample,
@@ -213,11 +211,11 @@ def estimate_bits_per_dim(
     noise: Callable[[int], Float[Tensor, "b c h w"]],
     uniforms: Float64[Tensor, "b n"],
     proposal: TimestepProposal,
-    variance: Variance = Variance.FIXED_LARGE,
-    parameterisation: Parameterisation = Parameterisation.EPS,
+    variances: Sequence[Variance],
+    parameterisation: Parameterisation = EPS,
     clip_x_start: bool = True,
-) -> BitsPerDimEstimate:
-    """Estimate the bound without bias by n + 1 network calls instead of T.
+) -> list[BitsPerDimEstimate]:
+    """Estimate the bound without bias by n + 1 network calls instead of T, under several variances from the same calls.
 
     The n timesteps of an image are stratified: the j-th comes from the j-th n-th of the proposal's distribution, and
     its term counts 1 / (n p_t). L_T and L_0 are as in `bits_per_dim`.
@@ -230,7 +228,7 @@ def estimate_bits_per_dim(
         uniforms: In (0, 1); one for each image and timestep.
         proposal: Over t = 1..T-1, in this order. Fitted on other images, or the estimate is biased; `of_second_moments`
             of their `step_bpd` is the best.
-        variance: Which variance.
+        variances: One result for each, in this order; at least one.
         parameterisation: What the network predicts.
         clip_x_start: Clamp predicted x_0 to [-1, 1].
 
@@ -243,19 +241,24 @@ def estimate_bits_per_dim(
             f"got {len(proposal.probabilities)}"
         )
     count = uniforms.shape[1]
-    how = partial(p_mean_variance, variance=variance, parameterisation=parameterisation, clip_x_start=clip_x_start)
 
-    def reverse_step(t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> tuple[ReverseStep, Tensor]:
+    def reverse_steps(t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> tuple[list[ReverseStep], Tensor]:
         x_t = q_sample(schedule, x_start, t, eps)
-        return how(schedule, model(x_t, schedule.timesteps[t]).double(), x_t.double(), t), x_t.double()
+        output, noisy = model(x_t, schedule.timesteps[t]).double(), x_t.double()
+        return p_mean_variances(schedule, output, noisy, t, variances, parameterisation, clip_x_start), noisy
 
     clean = x_start.double()
-    decoder = decoder_bits_per_dim(clean, reverse_step(timestep_batch(0, x_start), noise(0))[0])
-    steps = torch.zeros_like(decoder)
+    decoders = [decoder_bits_per_dim(clean, step) for step in reverse_steps(timestep_batch(0, x_start), noise(0))[0]]
+    sums = [torch.zeros_like(decoder) for decoder in decoders]
     for k in range(count):
         drawn = proposal.draw((k + uniforms[:, k]) / count)
-        reverse, noisy = reverse_step(drawn + 1, noise(k + 1))
-        term = step_bits_per_dim(schedule, clean, noisy, drawn + 1, reverse)
-        steps = steps + term / (count * proposal.probabilities[drawn])
+        reverses, noisy = reverse_steps(drawn + 1, noise(k + 1))
+        weight = 1 / (count * proposal.probabilities[drawn])
+        for number, reverse in enumerate(reverses):
+            term = step_bits_per_dim(schedule, clean, noisy, drawn + 1, reverse)
+            sums[number] = sums[number] + weight * term
     prior = prior_bits_per_dim(schedule, x_start)
-    return BitsPerDimEstimate(prior_bpd=prior, steps_bpd=steps, decoder_bpd=decoder, total_bpd=prior + steps + decoder)
+    return [
+        BitsPerDimEstimate(prior_bpd=prior, steps_bpd=steps, decoder_bpd=decoder, total_bpd=prior + steps + decoder)
+        for steps, decoder in zip(sums, decoders, strict=True)
+    ]

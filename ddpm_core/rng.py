@@ -38,6 +38,8 @@ class Stream(IntEnum):
     INITIAL_WEIGHTS = 9
     CLASS_EMBEDDING = 10
     LABEL_DROPOUT = 11
+    NLL_T = 12
+    NLL_PROPOSAL = 13
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:

@@ -207,6 +207,9 @@ class EvaluateConfig(StageConfig):
     bpd_images: int = Field(
         256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
     )
+    bpd_timesteps: int = Field(
+        0, ge=0, le=100_000, description="Estimate the bound from so many timesteps an image; 0 sums all T"
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of the draws of x_t")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
@@ -241,6 +244,11 @@ class PipelineConfig(BaseModel):
             )
         if self.sample.num_steps == 1:
             raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
+        if self.evaluate.bpd_timesteps >= self.train.num_timesteps:
+            raise ValueError(
+                f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}), or 0 for all; "
+                f"got {self.evaluate.bpd_timesteps}"
+            )
         if self.sample.sampler == "ode" and self.train.empty_at_the_end:
             raise ValueError("sample.sampler ode starts at infinite noise where alpha-bar_T is 0; set it to ddim")
         if self.sample.variance == "learned" and self.train.variance == "fixed":

@@ -1,19 +1,20 @@
-"""The units of the evaluation and how their results become figures."""
+"""The units of the evaluation: the bound of held-out images, and sums of features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import FIXED_VARIANCES
-from ddpm_core.frechet import FeatureStats, frechet_distance
+from ddpm_core.diffusion import FIXED_VARIANCES, Model, Variance
+from ddpm_core.frechet import FeatureStats
 from ddpm_core.guidance import with_labels
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import BitsPerDim, bits_per_dim_by_variance, rate_distortion
-from ddpm_core.rng import Stream, normal
+from ddpm_core.likelihood import BitsPerDim, bits_per_dim_by_variance, estimate_bits_per_dim
+from ddpm_core.rng import Stream, normal, uniform
+from ddpm_core.timestep_proposal import TimestepProposal
 from flows.config import EvaluateConfig
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from infra.checkpoint import decode_tensors, encode_tensors
@@ -23,16 +24,20 @@ from infra.errors import DivergedError
 from infra.features import Classifier, Extractor
 from infra.plan import Manifest, Output, read_verified
 
-Part = tuple["Unit", dict[str, Tensor]]
-CURVES = "curves"
-_TOTAL = "total_bpd_"
+Kind = Literal["proposal", "bound", "reference", "samples"]
+PROPOSAL_UNIT = "units/000000"
+# Share of timesteps drawn uniformly, for terms larger on held-out images than where the proposal was fitted.
+_UNIFORM_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """Some images of one kind: held-out ones for the bound, training ones for the reference, or samples."""
+    """Some images of one kind.
 
-    kind: Literal["bound", "reference", "samples"] | str
+    Held-out ones for the bound, training ones for its proposal of timesteps or for the reference, or samples.
+    """
+
+    kind: Kind
     start: int
     stop: int
 
@@ -56,7 +61,8 @@ class EvaluateTask:
 
         def run(number: int) -> None:
             unit = self.units[number]
-            tensors = worker.bound(unit) if unit.kind == "bound" else worker.feature_sums(unit)
+            work = {"bound": worker.bound, "proposal": worker.second_moments}.get(unit.kind, worker.feature_sums)
+            tensors = work(unit)
             self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {"kind": unit.kind})
 
         return run
@@ -69,6 +75,7 @@ class _Worker:
         self.task = task
         self.store = task.output.store
         self.device = torch.device(task.config.device)
+        self._splits: dict[str, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -90,17 +97,22 @@ class _Worker:
         return loaded._replace(network=network, schedule=loaded.schedule.to(self.device))
 
     @cached_property
-    def held_out(self) -> tuple[Tensor, Tensor]:
-        images, labels = DatasetReader(store=self.store, manifest=self.task.dataset).load("test")
-        return torch.from_numpy(images), torch.from_numpy(labels).long()
+    def proposal(self) -> TimestepProposal:
+        record = self.task.output.record(PROPOSAL_UNIT)
+        assert record is not None, "the proposal's unit is run before the others"
+        moments = decode_tensors(self.task.output.read(record), record.file)[0]["second_moments"]
+        return TimestepProposal.of_second_moments(moments.to(self.device), uniform_share=_UNIFORM_SHARE)
+
+    def _split(self, split: str) -> tuple[Tensor, Tensor]:
+        if split not in self._splits:
+            images, labels = DatasetReader(store=self.store, manifest=self.task.dataset).load(split)
+            self._splits[split] = torch.from_numpy(images), torch.from_numpy(labels).long()
+        return self._splits[split]
 
     @cached_property
     def compared(self) -> dict[str, Tensor]:
-        data = DatasetReader(store=self.store, manifest=self.task.dataset)
-        drawn = DatasetReader(store=self.store, manifest=self.task.samples)
-        loaders = {"reference": lambda: data.load("train"), "samples": lambda: drawn.load("samples")}
-        needed = {unit.kind for unit in self.task.units}
-        return {kind: torch.from_numpy(load()[0]) for kind, load in loaders.items() if kind in needed}
+        drawn = DatasetReader(store=self.store, manifest=self.task.samples).load("samples")[0]
+        return {"reference": self._split("train")[0], "samples": torch.from_numpy(drawn)}
 
     def feature_sums(self, unit: Unit) -> dict[str, Tensor]:
         """Count, sum and sum of outer products of the features."""
@@ -109,38 +121,21 @@ class _Worker:
         return {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
 
     @torch.inference_mode()
+    def second_moments(self, unit: Unit) -> dict[str, Tensor]:
+        """The mean square of each term t >= 1 over some training images: where the estimate looks most often."""
+        batch = self._batch(unit, "train", Stream.NLL_PROPOSAL)
+        (bound,) = self._full_sum(batch, (self.variances[-1],))
+        return {"second_moments": (bound.step_bpd[: batch.count] ** 2).mean(0).cpu()}
+
+    @torch.inference_mode()
     def bound(self, unit: Unit) -> dict[str, Tensor]:
-        """Every term of the bound of some held-out images; image i's noise is a function of (seed, i).
+        """The bound of some held-out images, by every term or estimated; image i's noise is a function of (seed, i).
 
         A network that has classes is told each image's own: the bound is on -log p(x_0 | label).
         """
-        config = self.task.config
-        network, schedule, parameterisation, learned = self.snapshot
-        images, labels = (held_out[unit.start : unit.stop] for held_out in self.held_out)
-        # One fixed compute batch: the last one is filled up with copies, which are dropped again.
-        last = torch.full((config.batch_size,), len(images) - 1)
-        places = torch.minimum(torch.arange(config.batch_size), last)
-        ids = torch.arange(unit.start, unit.start + config.batch_size, device=self.device)
-        shape = (images.shape[1], images.shape[2], images.shape[3])
-        variances = FIXED_VARIANCES if learned is None else (*FIXED_VARIANCES, learned)
-        results = bits_per_dim_by_variance(
-            with_labels(network, labels[places].to(self.device)) if network.config.num_classes else network,
-            schedule,
-            to_model_range(images[places].to(self.device)),
-            noise=lambda t: normal(config.seed, Stream.NLL, ids, shape, step=t),
-            variances=variances,
-            parameterisation=parameterisation,
-        )
-        tensors = {
-            "prior_bpd": results[0].prior_bpd,
-            "eps_mse": results[0].eps_mse,
-            "x_start_mse": results[0].x_start_mse,
-        }
-        for variance, result in zip(variances, results, strict=True):
-            tensors[f"step_bpd_{variance.value}"] = result.step_bpd
-            tensors[f"decoder_bpd_{variance.value}"] = result.decoder_bpd
-            tensors[f"total_bpd_{variance.value}"] = result.total_bpd
-        kept = {name: tensor[: len(images)].cpu() for name, tensor in tensors.items()}
+        batch = self._batch(unit, "test", Stream.NLL)
+        tensors = self._estimated_terms(batch) if self.task.config.bpd_timesteps else self._all_terms(batch)
+        kept = {name: tensor[: batch.count].cpu() for name, tensor in tensors.items()}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in kept.values()):
             raise DivergedError(
                 "the bound is not finite",
@@ -150,59 +145,74 @@ class _Worker:
             )
         return kept
 
+    @property
+    def variances(self) -> tuple[Variance, ...]:
+        learned = self.snapshot.variance
+        return FIXED_VARIANCES if learned is None else (*FIXED_VARIANCES, learned)
 
-def summarise(parts: Sequence[Part], extractor: str) -> dict[str, float]:
-    """Turn the units' results into figures; sums run in the order of the units, in float64."""
-    distance = frechet_distance(_stats(parts, "samples"), _stats(parts, "reference"))
-    metrics = {f"eval/{extractor}": distance}
-    for name in _variances(parts):
-        totals = _column(parts, f"{_TOTAL}{name}")
-        metrics[f"eval/bits_per_dim_{name}"] = float(totals.mean())
-        metrics[f"eval/bits_per_dim_{name}_stderr"] = float(totals.std() / len(totals) ** 0.5)
-        metrics[f"eval/decoder_bpd_{name}"] = float(_column(parts, f"decoder_bpd_{name}").mean())
-        metrics[f"eval/step_bpd_{name}"] = float(_column(parts, f"step_bpd_{name}").sum(1).mean())
-    metrics["eval/prior_bpd"] = float(_column(parts, "prior_bpd").mean())
-    metrics["eval/eps_mse"] = float(_column(parts, "eps_mse").mean())
-    metrics["eval/bpd_images"] = float(len(_column(parts, "prior_bpd")))
-    metrics["eval/fd_samples"] = float(_stats(parts, "samples").count)
-    return metrics
-
-
-def summarise_curves(parts: Sequence[Part]) -> dict[str, Any]:
-    """What the figures are sums of, by timestep t = 0..T-1; means over the held-out images.
-
-    Returns:
-        `rmse` of the predicted x_0 on the scale 0..255; by variance `step_bpd`, the term of each t, the decoder's at
-        t = 0, and `rate`, the bits/dim sent once x_t is known (`ddpm_core.likelihood.rate_distortion`).
-    """
-    by_variance, rmse = {}, torch.empty(0)
-    for name in _variances(parts):
-        bound = BitsPerDim(
-            prior_bpd=_column(parts, "prior_bpd"),
-            step_bpd=_column(parts, f"step_bpd_{name}"),
-            decoder_bpd=_column(parts, f"decoder_bpd_{name}"),
-            total_bpd=_column(parts, f"{_TOTAL}{name}"),
-            eps_mse=_column(parts, "eps_mse"),
-            x_start_mse=_column(parts, "x_start_mse"),
+    def _batch(self, unit: Unit, split: str, stream: Stream) -> "_Batch":
+        config, network = self.task.config, self.snapshot.network
+        images, labels = (part[unit.start : unit.stop] for part in self._split(split))
+        # One fixed compute batch: the last one is filled up with copies, which are dropped again.
+        places = torch.arange(config.batch_size).clamp(max=len(images) - 1)
+        ids = torch.arange(unit.start, unit.start + config.batch_size, device=self.device)
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        told = with_labels(network, labels[places].to(self.device)) if network.config.num_classes else network
+        return _Batch(
+            count=len(images),
+            ids=ids,
+            x_start=to_model_range(images[places].to(self.device)),
+            model=told,
+            noise=lambda t: normal(config.seed, stream, ids, shape, step=t),
         )
-        rate, rmse = rate_distortion(bound)
-        terms = torch.cat((bound.decoder_bpd[:, None], bound.step_bpd), dim=1).mean(0)
-        by_variance[name] = {"step_bpd": terms.tolist(), "rate": rate.tolist()}
-    return {"rmse": rmse.tolist(), "variances": by_variance}
+
+    def _full_sum(self, batch: "_Batch", variances: tuple[Variance, ...]) -> list[BitsPerDim]:
+        return bits_per_dim_by_variance(
+            batch.model,
+            self.snapshot.schedule,
+            batch.x_start,
+            noise=batch.noise,
+            variances=variances,
+            parameterisation=self.snapshot.parameterisation,
+        )
+
+    def _all_terms(self, batch: "_Batch") -> dict[str, Tensor]:
+        results = self._full_sum(batch, self.variances)
+        tensors = {name: getattr(results[0], name) for name in ("prior_bpd", "eps_mse", "x_start_mse")}
+        for variance, result in zip(self.variances, results, strict=True):
+            tensors[f"terms_bpd_{variance.value}"] = result.step_bpd
+            tensors |= _sums(variance, result.step_bpd.sum(1), result.decoder_bpd, result.total_bpd)
+        return tensors
+
+    def _estimated_terms(self, batch: "_Batch") -> dict[str, Tensor]:
+        config = self.task.config
+        results = estimate_bits_per_dim(
+            batch.model,
+            self.snapshot.schedule,
+            batch.x_start,
+            noise=batch.noise,
+            uniforms=uniform(config.seed, Stream.NLL_T, batch.ids, (config.bpd_timesteps,)).double(),
+            proposal=self.proposal,
+            variances=self.variances,
+            parameterisation=self.snapshot.parameterisation,
+        )
+        tensors = {"prior_bpd": results[0].prior_bpd}
+        for variance, result in zip(self.variances, results, strict=True):
+            tensors |= _sums(variance, result.steps_bpd, result.decoder_bpd, result.total_bpd)
+        return tensors
 
 
-def _variances(parts: Sequence[Part]) -> list[str]:
-    bound = next(tensors for unit, tensors in parts if unit.kind == "bound")
-    return sorted(name.removeprefix(_TOTAL) for name in bound if name.startswith(_TOTAL))
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """One compute batch of the bound; images past `count` are copies."""
+
+    count: int
+    ids: Tensor
+    x_start: Tensor
+    model: Model
+    noise: Callable[[int], Tensor]
 
 
-def _column(parts: Sequence[Part], name: str) -> Tensor:
-    return torch.cat([tensors[name] for unit, tensors in parts if unit.kind == "bound"])
-
-
-def _stats(parts: Sequence[Part], kind: str) -> FeatureStats:
-    sums = [tensors for unit, tensors in parts if unit.kind == kind]
-    total = FeatureStats.empty(len(sums[0]["total"]))
-    for part in sums:
-        total = total.merge(FeatureStats(count=int(part["count"]), total=part["total"], outer=part["outer"]))
-    return total
+def _sums(variance: Variance, steps: Tensor, decoder: Tensor, total: Tensor) -> dict[str, Tensor]:
+    name = variance.value
+    return {f"step_bpd_{name}": steps, f"decoder_bpd_{name}": decoder, f"total_bpd_{name}": total}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
-from flows.evaluation import CURVES
 from flows.pictures import curve, rate_distortion_curve, sample_grid
+from flows.summary import CURVES
 from infra.dataset import DatasetReader, Images
 from infra.plan import Manifest, read_verified
 from infra.store import Store
@@ -51,7 +51,7 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
         grid: Their picture.
     """
     dataset, checkpoint, samples, report = finished.dataset, finished.checkpoint, finished.samples, finished.report
-    evaluated = report.manifest(store)
+    curves = _curves(store, report.manifest(store))
     trained = checkpoint.manifest(store)
     training, _ = DatasetReader(store=store, manifest=dataset.manifest(store)).load("train")
     sections = [
@@ -65,8 +65,8 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
         + _image(_nearest(drawn[:_NEAREST_OF], training), "nearest training images", pixels=True),
         _progress(store, samples),
         _loss(trained.facts["history"], trained.plan["settings"]["loss"]),
-        _bound_by_timestep(store, evaluated, report),
-        _rate_distortion(store, evaluated, report),
+        _bound_by_timestep(curves, report),
+        _rate_distortion(curves, report),
         _provenance(store, finished),
     ]
     return (
@@ -86,6 +86,7 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             f"{report.extractor}. Not an FID: that name stands for Inception features.",
         )
     ]
+    kind = "Upper bound" if "eval/eps_mse" in metrics else "Unbiased estimate of an upper bound"
     for variance in report.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
@@ -93,7 +94,7 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             (
                 f"bits/dim, {_words(variance)}",
                 f"{figure:.3f} ± {error:.3f}",
-                f"Upper bound on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on "
+                f"{kind} on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on "
                 f"256 levels, of which the data uses {dataset.levels}; ± one standard error over images.",
             )
         )
@@ -120,11 +121,13 @@ def _loss(history: list[dict[str, Any]], loss: str) -> str:
     return f"<h2>Training</h2><p>{label}, averaged between rows.</p>{_image(picture, 'loss curve')}"
 
 
-def _bound_by_timestep(store: Store, evaluated: Manifest, report: Report) -> str:
-    curves = _curves(store, evaluated)["variances"]
-    lines = {_words(name): curves[name]["step_bpd"] for name in report.variances}
-    timesteps = list(range(1, len(next(iter(lines.values()))) + 1))
-    picture = curve(timesteps, lines, x_label="t", y_label="bits/dim of the step", log_y=True)
+def _bound_by_timestep(curves: dict[str, Any] | None, report: Report) -> str:
+    picture = ""
+    if curves is not None:
+        lines = {_words(name): curves["variances"][name]["step_bpd"] for name in report.variances}
+        timesteps = list(range(1, len(curves["rmse"]) + 1))
+        drawn = curve(timesteps, lines, x_label="t", y_label="bits/dim of the step", log_y=True)
+        picture = _image(drawn, "bits/dim by timestep")
     metrics = report.metrics
     rows = "".join(
         f"<tr><td>{_words(name)}</td>"
@@ -140,12 +143,13 @@ def _bound_by_timestep(store: Store, evaluated: Manifest, report: Report) -> str
     return (
         "<h2>Where the bits go</h2><p>Terms of the bound in bits/dim, means over the held-out images.</p>"
         + table
-        + _image(picture, "bits/dim by timestep")
+        + picture
     )
 
 
-def _rate_distortion(store: Store, evaluated: Manifest, report: Report) -> str:
-    curves = _curves(store, evaluated)
+def _rate_distortion(curves: dict[str, Any] | None, report: Report) -> str:
+    if curves is None:
+        return ""
     lines = {_words(name): (curves["variances"][name]["rate"], curves["rmse"]) for name in report.variances}
     picture = rate_distortion_curve(lines)
     name = report.variances[0]
@@ -163,9 +167,12 @@ def _rate_distortion(store: Store, evaluated: Manifest, report: Report) -> str:
     )
 
 
-def _curves(store: Store, evaluated: Manifest) -> dict[str, Any]:
-    unit = next(unit for unit in evaluated.units if unit["facts"].get("kind") == CURVES)
-    curves: dict[str, Any] = json.loads(read_verified(store, evaluated.folder, unit))
+def _curves(store: Store, evaluated: Manifest) -> dict[str, Any] | None:
+    """The curves by timestep, where the bound was summed over all of them."""
+    curves: dict[str, Any] | None = None
+    for unit in evaluated.units:
+        if unit["facts"].get("kind") == CURVES:
+            curves = json.loads(read_verified(store, evaluated.folder, unit))
     return curves
 
 

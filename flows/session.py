@@ -163,10 +163,11 @@ def _table(stages: TrackedStages, report: Report) -> Table:
         f"{metrics[f'eval/{report.extractor}']:.3f}",
         f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
     )
+    kind = "upper bound" if "eval/eps_mse" in metrics else "estimated upper bound"
     for variance in report.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
-        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"upper bound, {variance}, 256 levels")
+        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}, {variance}, 256 levels")
     for stage, spent in stages.times.items():
         speed = "sealed before" if spent.reused else f"{spent.images / spent.seconds:,.1f}"
         table.add_row(f"{stage}", speed, "" if spent.reused else "images/s, start-up counted in")

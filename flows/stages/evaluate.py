@@ -9,7 +9,8 @@ import torch
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.config import EvaluateConfig
 from flows.context import Context
-from flows.evaluation import CURVES, EvaluateTask, Unit, summarise, summarise_curves
+from flows.evaluation import EvaluateTask, Kind, Unit
+from flows.summary import CURVES, has_all_terms, summarise, summarise_curves
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import environment, fixed_threads, resolve_device
@@ -41,7 +42,8 @@ def evaluate(
 
     The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
     `fd_pixels`; the figure carries the extractor's name. The bound is computed in float32 over all T timesteps of the
-    training chain, for both fixed variances, and the learned one if there is one, from the same network calls.
+    training chain, or estimated without bias from some of them, for both fixed variances, and the learned one if there
+    is one, from the same network calls.
 
     Raises:
         ConfigError: If labels are asked for and the data has none.
@@ -108,10 +110,12 @@ def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Man
 
 
 def _units(config: EvaluateConfig, inputs: Inputs) -> list[Unit]:
-    held_out = min(config.bpd_images, inputs.dataset.test_images)
-    sizes = (
+    held_out, training = min(config.bpd_images, inputs.dataset.test_images), inputs.dataset.train_images
+    fitted = min(config.batch_size, training) if config.bpd_timesteps else 0
+    sizes: tuple[tuple[Kind, int, int], ...] = (
+        ("proposal", fitted, config.batch_size),
         ("bound", held_out, config.batch_size),
-        ("reference", inputs.dataset.train_images, _FEATURE_CHUNK),
+        ("reference", training, _FEATURE_CHUNK),
         ("samples", inputs.samples.count, _FEATURE_CHUNK),
     )
     return [
@@ -149,7 +153,10 @@ def _run(
     gpus = 1 if config.device == "cuda" else 0
     each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // config.threads
     workers = Workers(count=config.workers or max(each, 1), cpus=config.threads, gpus=gpus)
-    context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
+    # The estimate's units read what the proposal's has found.
+    first = [number for number in missing if units[number].kind == "proposal"]
+    for part in (first, [number for number in missing if number not in first]):
+        context.cluster.run_units(task, part, workers=workers, stage=STAGE, on_done=count)
 
 
 def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Unit]) -> Manifest:
@@ -161,8 +168,9 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
         parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
         sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
     with fixed_threads(1):
-        metrics, curves = summarise(parts, config.extractor), summarise_curves(parts)
-    for number, (name, value) in enumerate((("metrics", metrics), (CURVES, curves)), start=len(units)):
+        metrics = summarise(parts, config.extractor)
+        made = {"metrics": metrics} | ({CURVES: summarise_curves(parts)} if has_all_terms(parts) else {})
+    for number, (name, value) in enumerate(made.items(), start=len(units)):
         record = output.commit(name, "json", canonical_json(value), {"kind": name})
         sealed.append({"unit": number, "rows": 1, **record.as_json()})
     reference = {"split": "train", "images": inputs.dataset.train_images}

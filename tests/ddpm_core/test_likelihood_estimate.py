@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ddpm_core.diffusion import FIXED_VARIANCES, Variance
 from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
 from ddpm_core.schedule import linear_schedule
 from ddpm_core.timestep_proposal import TimestepProposal
@@ -16,6 +17,7 @@ def wrong_model(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return gaussian(LONG.alphas_cumprod, 0.0, 1.0)(x_t, t)
 
 
+LARGE = (Variance.FIXED_LARGE,)
 LONG = linear_schedule(240, 4e-4, 0.08)
 
 
@@ -42,9 +44,10 @@ def test_the_estimate_is_unbiased():
     x = grey_images(3, 1)
     many = x.expand(4000, -1, -1, -1)
     uniforms = torch.rand(4000, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    found = estimate_bits_per_dim(
-        wrong_model, LONG, many, noise=draws_of(5, many), uniforms=uniforms, proposal=fitted()
-    ).steps_bpd
+    (estimate,) = estimate_bits_per_dim(
+        wrong_model, LONG, many, noise=draws_of(5, many), uniforms=uniforms, proposal=fitted(), variances=LARGE
+    )
+    found = estimate.steps_bpd
     full = bits_per_dim(wrong_model, LONG, many[:500], noise=draws_of(6, many[:500])).step_bpd.sum(1)
     error = math.sqrt(float(found.var()) / 4000 + float(full.var()) / 500)
     assert abs(float(found.mean() - full.mean())) < 4 * error
@@ -62,9 +65,10 @@ def test_a_sixth_of_the_calls_reaches_the_full_sums_standard_error():
 
     full = bits_per_dim(wrong_model, LONG, x, noise=draws_of(8, x)).total_bpd
     uniforms = torch.rand(200, 39, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    found = estimate_bits_per_dim(
-        counted, LONG, x, noise=draws_of(10, x), uniforms=uniforms, proposal=fitted()
-    ).total_bpd
+    (estimate,) = estimate_bits_per_dim(
+        counted, LONG, x, noise=draws_of(10, x), uniforms=uniforms, proposal=fitted(), variances=LARGE
+    )
+    found = estimate.total_bpd
     assert calls * 6 == LONG.num_timesteps
     assert float(found.std()) < 1.02 * float(full.std())
     paired = found - full
@@ -77,10 +81,19 @@ def test_every_timestep_drawn_once_is_the_full_sum():
     draws = torch.randn(240, *x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
     proposal = TimestepProposal(torch.full((239,), 1 / 239, dtype=torch.float64))
     uniforms = torch.full((2, 239), 0.5, dtype=torch.float64)
-    found = estimate_bits_per_dim(wrong_model, LONG, x, noise=lambda k: draws[k], uniforms=uniforms, proposal=proposal)
-    full = bits_per_dim(wrong_model, LONG, x, noise=lambda t: draws[t])
-    torch.testing.assert_close(found.total_bpd, full.total_bpd)
-    torch.testing.assert_close(found.decoder_bpd, full.decoder_bpd)
+    results = estimate_bits_per_dim(
+        wrong_model,
+        LONG,
+        x,
+        noise=lambda k: draws[k],
+        uniforms=uniforms,
+        proposal=proposal,
+        variances=FIXED_VARIANCES,
+    )
+    for variance, found in zip(FIXED_VARIANCES, results, strict=True):
+        full = bits_per_dim(wrong_model, LONG, x, noise=lambda t: draws[t], variance=variance)
+        torch.testing.assert_close(found.total_bpd, full.total_bpd)
+        torch.testing.assert_close(found.decoder_bpd, full.decoder_bpd)
 
 
 def test_a_proposal_over_other_timesteps_is_refused():
@@ -88,5 +101,11 @@ def test_a_proposal_over_other_timesteps_is_refused():
     proposal = TimestepProposal(torch.tensor([0.5, 0.5], dtype=torch.float64))
     with pytest.raises(ValueError, match="over the 239 timesteps from 1; got 2"):
         estimate_bits_per_dim(
-            wrong_model, LONG, x, noise=draws_of(0, x), uniforms=torch.rand(1, 2).double(), proposal=proposal
+            wrong_model,
+            LONG,
+            x,
+            noise=draws_of(0, x),
+            uniforms=torch.rand(1, 2).double(),
+            proposal=proposal,
+            variances=LARGE,
         )

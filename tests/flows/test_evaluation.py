@@ -10,8 +10,9 @@ from ddpm_core.frechet import FeatureStats, frechet_distance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood import bits_per_dim
 from ddpm_core.rng import Stream, normal
-from flows.evaluation import Unit, summarise
+from flows.evaluation import Unit
 from flows.snapshot import decode_snapshot
+from flows.summary import summarise
 from infra.dataset import DatasetReader
 from infra.plan import read_verified
 
