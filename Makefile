@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# Tests that start servers or Ray share one process, see tests/conftest.py; the others take the remaining cores.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo fix check test test-all clean
@@ -29,10 +31,10 @@ check: $(INSTALLED) ## Format, lint, types and import contracts
 	$(VENV)/bin/lint-imports
 
 test: check ## Every check and every test but the long ones
-	$(VENV)/bin/python -m pytest -m 'not slow and not gpu'
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow and not gpu'
 
 test-all: check ## The long ones too: drivers killed in each stage, real servers, lost workers
-	$(VENV)/bin/python -m pytest -m 'not gpu'
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not gpu'
 
 clean: ## Remove what make made; runs are kept
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -32,7 +32,25 @@ TINY = (
     "evaluate.batch_size=8",
     "evaluate.extractor=fd_pixels",
 )
+# Tests that start Ray or a server: one after the other, or they would starve each other.
+_ONE_AT_A_TIME = (
+    "tests/e2e/",
+    "tests/flows/commands/",
+    "tests/flows/test_session.py",
+    "tests/infra/test_cluster.py",
+    "tests/infra/test_ray_group.py",
+    "tests/infra/test_ray_units.py",
+    "tests/infra/test_tracking.py",
+)
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and those of all files that start servers in one."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = "servers" if file.startswith(_ONE_AT_A_TIME) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
