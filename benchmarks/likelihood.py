@@ -40,6 +40,7 @@ def full_sum(snapshot: Snapshot, x_start: Tensor, seed: int) -> tuple[Tensor, Te
         x_start,
         noise=lambda t: normal(seed, Stream.NLL, ids, shape, step=t),
         variance=VARIANCE,
+        parameterisation=snapshot.parameterisation,
     )
     return bound.total_bpd, bound.step_bpd
 
@@ -52,9 +53,10 @@ def estimate(snapshot: Snapshot, x_start: Tensor, seed: int, count: int, proposa
         snapshot.schedule,
         x_start,
         noise=lambda k: normal(seed, Stream.NLL, ids, shape, step=k),
-        uniforms=uniform(seed, Stream.BOOTSTRAP, ids, (count,)).double().clamp(1e-9, 1 - 1e-9),
+        uniforms=uniform(seed, Stream.NLL_T, ids, (count,)).double().clamp(1e-9, 1 - 1e-9),
         proposal=proposal,
         variances=[VARIANCE],
+        parameterisation=snapshot.parameterisation,
     )
     return found.total_bpd
 

@@ -90,7 +90,12 @@ def bound_weight(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor,
 
     Times the squared error summed over c, h, w it is L_{t-1} in nats for t >= 1, up to a constant that no network can
     change, where predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
+
+    Raises:
+        ValueError: Where alpha-bar_T is 0: eps does not determine the mean there.
     """
+    if schedule.zero_terminal_snr:
+        raise ValueError("the weight of an error of eps is infinite where alpha-bar_T is 0")
     squared = reverse_log_variance(schedule, variance).exp()
     return schedule.betas**2 / (2 * squared * schedule.alphas * (1 - schedule.alphas_cumprod))
 

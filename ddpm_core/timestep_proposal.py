@@ -42,6 +42,30 @@ class TimestepProposal:
             raise ValueError(f"second moments must be 0 or above and not all 0; got {second_moments.min().item():g}")
         return cls((1 - uniform_share) * roots / roots.sum() + uniform_share / len(roots))
 
+    @classmethod
+    def of_some_second_moments(
+        cls,
+        places: Int64[Tensor, " n"],
+        second_moments: Float64[Tensor, " n"],
+        num_timesteps: int,
+        uniform_share: float = 1e-3,
+    ) -> "TimestepProposal":
+        """As `of_second_moments`, from some timesteps alone; the root is linear between them.
+
+        Args:
+            places: Rising, from the first, 0, to the last, T-1.
+            second_moments: Mean of the squared loss there.
+            num_timesteps: T.
+            uniform_share: As there.
+        """
+        if num_timesteps == 1:
+            return cls.of_second_moments(second_moments, uniform_share)
+        every = torch.arange(num_timesteps, device=places.device)
+        after = torch.searchsorted(places, every).clamp(min=1)
+        before, roots = after - 1, second_moments.sqrt()
+        share = (every - places[before]) / (places[after] - places[before]).double()
+        return cls.of_second_moments(torch.lerp(roots[before], roots[after], share) ** 2, uniform_share)
+
     def draw(self, u: Float64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
         """Turn uniform numbers of (0, 1) into timesteps, by the inverse distribution function."""
         edges = self.probabilities.cumsum(0)[:-1]

@@ -98,6 +98,11 @@ class Report(Artifact):
     extractor: str
 
     @property
+    def bound_timesteps(self) -> int:
+        """From how many of its timesteps the bound was estimated; 0 where all were summed."""
+        return int(self.metrics["eval/bpd_timesteps"])
+
+    @property
     def variances(self) -> list[str]:
         """The variances of the reverse step under which the bound was taken."""
         found = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))

@@ -87,19 +87,20 @@ class TrainConfig(StageConfig):
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
     parameterisation: Literal["eps", "x_start", "v"] = Field("eps", description="What the network predicts")
     loss: Literal["simple", "min_snr", "bound", "hybrid"] = Field(
-        "simple", description="L_simple, the same weighted by min-SNR-gamma, T L_t in bits/dim, or L_hybrid"
+        "simple",
+        description="L_simple; the same weighted by min-SNR; T L_t, of a fixed variance the large; L_hybrid",
     )
     min_snr_gamma: float = Field(5.0, gt=0, description="Of the min_snr loss")
     variance: Literal["fixed", "learned", "learned_range"] = Field(
         "fixed", description="Of the reverse steps; a learned one needs the hybrid loss or the bound"
     )
     class_conditional: bool = Field(False, description="Tell the network each image's label")
-    label_dropout: float = Field(0.1, ge=0, le=1, description="Share of labels left out in training, for guidance")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="Share of labels left out in training, for guidance")
     schedule: ScheduleKind = Field("linear", description="Of the betas; scaled_linear is linear times 1000 / T")
     zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T holds nothing of the image")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid and constant have none")
-    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine and sigmoid have none")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid, constant and jsd have none")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine, sigmoid and jsd have none")
     base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
     channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
         [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"
@@ -133,6 +134,8 @@ class TrainConfig(StageConfig):
                 "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
                 f"({'train.zero_terminal_snr' if self.zero_terminal_snr else 'schedule jsd'}); set it to v"
             )
+        if self.empty_at_the_end and self.loss == "min_snr":
+            raise ValueError("train.loss min_snr has weight 0 where alpha-bar_T is 0; set it to simple")
         if self.variance == "fixed" and self.loss == "hybrid":
             raise ValueError("train.loss hybrid is for a learned train.variance; set it to learned_range")
         if self.variance != "fixed" and self.loss not in ("bound", "hybrid"):
@@ -208,7 +211,10 @@ class EvaluateConfig(StageConfig):
         256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
     )
     bpd_timesteps: int = Field(
-        0, ge=0, le=100_000, description="Estimate the bound from so many timesteps an image; 0 sums all T"
+        0,
+        ge=0,
+        le=100_000,
+        description="Estimate the bound from so many timesteps an image; 0 sums all T",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of the draws of x_t")
@@ -236,7 +242,7 @@ class PipelineConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _chain_fits(self) -> Self:
+    def _timesteps_fit(self) -> Self:
         if self.sample.num_steps > self.train.num_timesteps:
             raise ValueError(
                 f"sample.num_steps must be at most train.num_timesteps ({self.train.num_timesteps}); "
@@ -249,8 +255,14 @@ class PipelineConfig(BaseModel):
                 f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}), or 0 for all; "
                 f"got {self.evaluate.bpd_timesteps}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _network_has_what_is_sampled(self) -> Self:
         if self.sample.sampler == "ode" and self.train.empty_at_the_end:
             raise ValueError("sample.sampler ode starts at infinite noise where alpha-bar_T is 0; set it to ddim")
+        if self.sample.variance == "learned" and self.sample.sampler != "ddpm":
+            raise ValueError(f"sample.variance learned is the ancestral chain's; {self.sample.sampler} has none")
         if self.sample.variance == "learned" and self.train.variance == "fixed":
             raise ValueError("sample.variance learned needs a network with one; set train.variance=learned_range")
         if not self.train.class_conditional and (self.sample.guidance_scale != 1 or self.sample.label >= 0):

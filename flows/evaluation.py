@@ -1,5 +1,6 @@
 """The units of the evaluation: the bound of held-out images, and sums of features."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from ddpm_core.diffusion import FIXED_VARIANCES, Model, Variance
 from ddpm_core.frechet import FeatureStats
 from ddpm_core.guidance import with_labels
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import BitsPerDim, bits_per_dim_by_variance, estimate_bits_per_dim
+from ddpm_core.likelihood import bits_per_dim_by_variance, estimate_bits_per_dim, step_terms
 from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.timestep_proposal import TimestepProposal
 from flows.config import EvaluateConfig
@@ -28,6 +29,8 @@ Kind = Literal["proposal", "bound", "reference", "samples"]
 PROPOSAL_UNIT = "units/000000"
 # Share of timesteps drawn uniformly, for terms larger on held-out images than where the proposal was fitted.
 _UNIFORM_SHARE = 0.05
+_PROPOSAL_TIMESTEPS = 64
+_SPLIT_OF = {"proposal": "training", "bound": "held-out"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +103,13 @@ class _Worker:
     def proposal(self) -> TimestepProposal:
         record = self.task.output.record(PROPOSAL_UNIT)
         assert record is not None, "the proposal's unit is run before the others"
-        moments = decode_tensors(self.task.output.read(record), record.file)[0]["second_moments"]
-        return TimestepProposal.of_second_moments(moments.to(self.device), uniform_share=_UNIFORM_SHARE)
+        found = decode_tensors(self.task.output.read(record), record.file)[0]
+        return TimestepProposal.of_some_second_moments(
+            found["timesteps"].to(self.device) - 1,
+            found["second_moments"].to(self.device),
+            self.snapshot.schedule.num_timesteps - 1,
+            uniform_share=_UNIFORM_SHARE,
+        )
 
     def _split(self, split: str) -> tuple[Tensor, Tensor]:
         if split not in self._splits:
@@ -122,10 +130,19 @@ class _Worker:
 
     @torch.inference_mode()
     def second_moments(self, unit: Unit) -> dict[str, Tensor]:
-        """The mean square of each term t >= 1 over some training images: where the estimate looks most often."""
-        batch = self._batch(unit, "train", Stream.NLL_PROPOSAL)
-        (bound,) = self._full_sum(batch, (self.variances[-1],))
-        return {"second_moments": (bound.step_bpd[: batch.count] ** 2).mean(0).cpu()}
+        """The mean square of some terms t >= 1 over training images: where the estimate looks most often."""
+        batch, schedule = self._batch(unit, "train", Stream.NLL_PROPOSAL), self.snapshot.schedule
+        timesteps = proposal_timesteps(schedule.num_timesteps)
+        terms = step_terms(
+            batch.model,
+            schedule,
+            batch.x_start,
+            timesteps,
+            noise=batch.noise,
+            variance=self.variances[-1],
+            parameterisation=self.snapshot.parameterisation,
+        )
+        return _finite({"timesteps": timesteps, "second_moments": (terms[: batch.count] ** 2).mean(0).cpu()}, unit)
 
     @torch.inference_mode()
     def bound(self, unit: Unit) -> dict[str, Tensor]:
@@ -136,14 +153,7 @@ class _Worker:
         batch = self._batch(unit, "test", Stream.NLL)
         tensors = self._estimated_terms(batch) if self.task.config.bpd_timesteps else self._all_terms(batch)
         kept = {name: tensor[: batch.count].cpu() for name, tensor in tensors.items()}
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in kept.values()):
-            raise DivergedError(
-                "the bound is not finite",
-                stage="evaluate",
-                item=f"held-out images {unit.start}..{unit.stop - 1}",
-                remedy="the snapshot is unusable; train with a lower train.learning_rate",
-            )
-        return kept
+        return _finite(kept, unit)
 
     @property
     def variances(self) -> tuple[Variance, ...]:
@@ -166,18 +176,15 @@ class _Worker:
             noise=lambda t: normal(config.seed, stream, ids, shape, step=t),
         )
 
-    def _full_sum(self, batch: "_Batch", variances: tuple[Variance, ...]) -> list[BitsPerDim]:
-        return bits_per_dim_by_variance(
+    def _all_terms(self, batch: "_Batch") -> dict[str, Tensor]:
+        results = bits_per_dim_by_variance(
             batch.model,
             self.snapshot.schedule,
             batch.x_start,
             noise=batch.noise,
-            variances=variances,
+            variances=self.variances,
             parameterisation=self.snapshot.parameterisation,
         )
-
-    def _all_terms(self, batch: "_Batch") -> dict[str, Tensor]:
-        results = self._full_sum(batch, self.variances)
         tensors = {name: getattr(results[0], name) for name in ("prior_bpd", "eps_mse", "x_start_mse")}
         for variance, result in zip(self.variances, results, strict=True):
             tensors[f"terms_bpd_{variance.value}"] = result.step_bpd
@@ -211,6 +218,24 @@ class _Batch:
     x_start: Tensor
     model: Model
     noise: Callable[[int], Tensor]
+
+
+def proposal_timesteps(num_timesteps: int) -> Tensor:
+    """At most 64 of t = 1..T-1, both ends among them, denser where t is small and the terms are steep."""
+    last = num_timesteps - 1
+    steps = torch.logspace(0, math.log10(last), _PROPOSAL_TIMESTEPS, dtype=torch.float64).round().long()
+    return steps.clamp(1, last).unique()
+
+
+def _finite(tensors: dict[str, Tensor], unit: Unit) -> dict[str, Tensor]:
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise DivergedError(
+            "the bound is not finite",
+            stage="evaluate",
+            item=f"{_SPLIT_OF[unit.kind]} images {unit.start}..{unit.stop - 1}",
+            remedy="the snapshot is unusable; train with a lower train.learning_rate",
+        )
+    return tensors
 
 
 def _sums(variance: Variance, steps: Tensor, decoder: Tensor, total: Tensor) -> dict[str, Tensor]:

@@ -202,7 +202,7 @@ def _check_tensor(tensor: Tensor, name: str, shape: torch.Size, item: str) -> No
 
 
 def _describe(config: UNetConfig, scheduler: Settings) -> str:
-    classes = f", {config.num_classes} classes (the last for no label)" if config.num_classes else ""
+    classes = f", {config.num_classes} classes (guidance takes the last for no label)" if config.num_classes else ""
     return (
         f"{config.in_channels}x{config.image_size}x{config.image_size}{classes}, "
         f"T = {scheduler['num_train_timesteps']}, {scheduler['variance_type']} variance"

@@ -11,6 +11,7 @@ Settings = dict[str, Any]
 
 VERSION = "0.35.0"  # of diffusers, as which we write; later ones read it alike
 _MOST = 1 << 20
+_LARGEST = 1 << 53  # a whole number up to here is a float
 _SHOWN = 80
 
 
@@ -80,7 +81,7 @@ class ForeignSettings:
 
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number; true and false are none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return (type(value) is int and abs(value) <= _LARGEST) or (type(value) is float and math.isfinite(value))
 
 
 def _show(value: object) -> str:

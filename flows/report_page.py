@@ -58,7 +58,7 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
         f"<h1>{html.escape(name)}</h1>",
         f'<p class="quiet">{checkpoint.images_seen:,} images seen in training on {dataset.train_images:,} images of '
         f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}, {dataset.levels} different pixel values</p>",
-        _headline(dataset, samples, report),
+        _headline(dataset, samples, report, labelled=trained.plan["settings"]["class_conditional"]),
         f"<h2>Samples</h2><p>The first {len(drawn)} of {samples.count:,}.</p>{_image(grid, 'samples', pixels=True)}",
         "<h2>Nearest training images</h2><p>Left, samples; beside each, the training images nearest to it by the "
         "distance of their pixels. Copies of the training data would show here.</p>"
@@ -76,7 +76,7 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
     )
 
 
-def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
+def _headline(dataset: Dataset, samples: Samples, report: Report, *, labelled: bool) -> str:
     metrics = report.metrics
     rows = [
         (
@@ -86,7 +86,8 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             f"{report.extractor}. Not an FID: that name stands for Inception features.",
         )
     ]
-    kind = "Upper bound" if "eval/eps_mse" in metrics else "Unbiased estimate of an upper bound"
+    kind = "Unbiased estimate of an upper bound" if report.bound_timesteps else "Upper bound"
+    given = ", given their labels," if labelled else ""
     for variance in report.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
@@ -94,7 +95,7 @@ def _headline(dataset: Dataset, samples: Samples, report: Report) -> str:
             (
                 f"bits/dim, {_words(variance)}",
                 f"{figure:.3f} ± {error:.3f}",
-                f"{kind} on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images on "
+                f"{kind} on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images{given} on "
                 f"256 levels, of which the data uses {dataset.levels}; ± one standard error over images.",
             )
         )
@@ -181,6 +182,7 @@ def _progress(store: Store, samples: Samples) -> str:
     frames, _ = DatasetReader(store=store, manifest=manifest).load("progress")
     facts = next(unit["facts"] for unit in manifest.units if unit["facts"]["split"] == "progress")
     timesteps = facts["timesteps"]
+    frames = frames[: samples.count * len(timesteps)]
     told = ", ".join(str(t + 1) for t in timesteps)
     return (
         "<h2>How images come about</h2><p>What the network takes the clean image for on the way, first samples from "

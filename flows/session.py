@@ -136,8 +136,7 @@ def warm_up(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> 
     store.make()
     if settings.force or not store.exists(f"{FOLDER}/{_report_name(config, settings)}/report.html"):
         cluster.connect()
-        if not __import__("os").environ.get("NOWARM"):
-            cluster.warm_up()
+        cluster.warm_up()
     _tracker(config, settings, store).open(settings.name)
 
 
@@ -163,11 +162,12 @@ def _table(stages: TrackedStages, report: Report) -> Table:
         f"{metrics[f'eval/{report.extractor}']:.3f}",
         f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
     )
-    kind = "upper bound" if "eval/eps_mse" in metrics else "estimated upper bound"
+    kind = "estimated upper bound" if report.bound_timesteps else "upper bound"
+    given = " given the labels" if stages.config.train.class_conditional else ""
     for variance in report.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
-        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}, {variance}, 256 levels")
+        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}{given}, {variance}, 256 levels")
     for stage, spent in stages.times.items():
         speed = "sealed before" if spent.reused else f"{spent.images / spent.seconds:,.1f}"
         table.add_row(f"{stage}", speed, "" if spent.reused else "images/s, start-up counted in")

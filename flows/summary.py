@@ -15,8 +15,14 @@ CURVES = "curves"
 _TOTAL = "total_bpd_"
 
 
-def summarise(parts: Sequence[Part], extractor: str) -> dict[str, float]:
-    """Turn the units' results into figures; sums run in the order of the units, in float64."""
+def summarise(parts: Sequence[Part], extractor: str, timesteps: int = 0) -> dict[str, float]:
+    """Turn the units' results into figures; sums run in the order of the units, in float64.
+
+    Args:
+        parts: The units with their tensors.
+        extractor: What made the features.
+        timesteps: From how many of its timesteps the bound was estimated; 0 where all were summed.
+    """
     distance = frechet_distance(_stats(parts, "samples"), _stats(parts, "reference"))
     metrics = {f"eval/{extractor}": distance}
     for name in _variances(parts):
@@ -26,6 +32,7 @@ def summarise(parts: Sequence[Part], extractor: str) -> dict[str, float]:
         metrics[f"eval/decoder_bpd_{name}"] = float(_column(parts, f"decoder_bpd_{name}").mean())
         metrics[f"eval/step_bpd_{name}"] = float(_column(parts, f"step_bpd_{name}").mean())
     metrics["eval/prior_bpd"] = float(_column(parts, "prior_bpd").mean())
+    metrics["eval/bpd_timesteps"] = float(timesteps)
     if has_all_terms(parts):
         metrics["eval/eps_mse"] = float(_column(parts, "eps_mse").mean())
     metrics["eval/bpd_images"] = float(len(_column(parts, "prior_bpd")))

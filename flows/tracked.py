@@ -15,7 +15,7 @@ from flows.stages.prepare import prepare
 from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.dataset import DatasetReader
-from infra.errors import DdpmError
+from infra.errors import ConfigError, DdpmError
 from infra.plan import canonical_json
 from infra.store import sha256
 from infra.tracking import DatasetInput, StageRecord, Tracker
@@ -69,6 +69,13 @@ class TrackedStages:
 
     def train(self, dataset: Dataset) -> Checkpoint:
         """Train on it."""
+        classes = len(dataset.class_names)
+        if self.config.train.class_conditional and self.config.sample.label >= classes:
+            raise ConfigError(
+                f"must be below the data's {classes} classes; got {self.config.sample.label}",
+                stage="sample",
+                item="sample.label",
+            )
         checkpoint = self._run(
             "train", self.config.train, lambda c: train(self.config.train, dataset, c), lambda a: a.images_seen
         )

@@ -151,6 +151,7 @@ class Cluster:
         for name, value in _LOCAL_ENVIRONMENT.items():
             self._set_environment(name, value)
         if self.address is None:
+            self._set_environment("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this one node away
             self._set_token()
         import ray
 

@@ -41,9 +41,9 @@ def evaluate(
     """Compute the Fréchet distance of the samples to the training split and bits/dim on held-out images.
 
     The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
-    `fd_pixels`; the figure carries the extractor's name. The bound is computed in float32 over all T timesteps of the
-    training chain, or estimated without bias from some of them, for both fixed variances, and the learned one if there
-    is one, from the same network calls.
+    `fd_pixels`; the figure carries the extractor's name. The bound is computed, the network in float32, over all T
+    timesteps of the training chain, or estimated without bias from some of them, for both fixed variances, and the
+    learned one if there is one, from the same network calls.
 
     Raises:
         ConfigError: If labels are asked for and the data has none.
@@ -168,7 +168,7 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
         parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
         sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
     with fixed_threads(1):
-        metrics = summarise(parts, config.extractor)
+        metrics = summarise(parts, config.extractor, config.bpd_timesteps)
         made = {"metrics": metrics} | ({CURVES: summarise_curves(parts)} if has_all_terms(parts) else {})
     for number, (name, value) in enumerate(made.items(), start=len(units)):
         record = output.commit(name, "json", canonical_json(value), {"kind": name})

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from flows.artifacts import Checkpoint, Dataset
 from flows.config import TrainConfig
 from flows.context import Context
+from flows.snapshot import make_schedule, schedule_settings
 from flows.training import SNAPSHOTS, history_rows, run_training
 from infra.device import environment, resolve_device, resolve_dtype
 from infra.errors import ConfigError
@@ -15,6 +16,8 @@ from infra.ray_units import Workers
 
 STAGE = "train"
 FORMAT_VERSION = 1
+# 1 / sqrt(alpha-bar) must be a float32.
+_LEAST_ALPHA_BAR = 1e-76
 
 
 def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
@@ -24,13 +27,15 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     noise of each step are a function of (seed, step) for every number of workers.
 
     Raises:
-        ConfigError: If the network does not fit the images, or asks for labels that they have not.
+        ConfigError: If the network does not fit the images, or asks for labels that they have not, or the
+            schedule leaves nothing of an image.
         DivergedError: If gradients stay non-finite.
     """
     try:
         config.unet(dataset.image_size, dataset.channels)
     except ValueError as error:
         raise ConfigError(str(error), item="train", stage=STAGE) from error
+    _check_schedule(config)
     if config.class_conditional and not dataset.class_names:
         raise ConfigError(
             "the data has no labels to tell the network",
@@ -53,6 +58,26 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     output.begin(environment(device))
     _run(resolved, dataset, output, context)
     return _artifact(_seal(output, resolved, goal), reused=False)
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    """Refuse before training what sampling could not undo.
+
+    Raises:
+        ConfigError: If alpha-bar reaches 0 before its end, or is so small there that float32 cannot divide by its root.
+    """
+    try:
+        cumprod = make_schedule(**schedule_settings(config)).alphas_cumprod
+    except ValueError as error:
+        raise ConfigError(str(error), item="train.schedule", stage=STAGE) from error
+    least = float(cumprod[-2] if config.parameterisation != "eps" else cumprod[-1])
+    if not least > _LEAST_ALPHA_BAR:
+        raise ConfigError(
+            f"leaves so little of an image, alpha-bar {least:.1g}, that none can be found again",
+            item="train.schedule",
+            stage=STAGE,
+            remedy="take smaller betas or fewer timesteps",
+        )
 
 
 def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_core.diffusion import FIXED_VARIANCES, Variance
-from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
+from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim, step_terms
 from ddpm_core.schedule import linear_schedule
 from ddpm_core.timestep_proposal import TimestepProposal
 from tests.oracles.denoisers import gaussian
@@ -109,3 +109,12 @@ def test_a_proposal_over_other_timesteps_is_refused():
             proposal=proposal,
             variances=LARGE,
         )
+
+
+def test_some_terms_are_those_of_the_whole_bound():
+    x = grey_images(12, 3)
+    draws = torch.randn(240, *x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    timesteps = torch.tensor([1, 2, 77, 239])
+    found = step_terms(wrong_model, LONG, x, timesteps, noise=lambda t: draws[t])
+    full = bits_per_dim(wrong_model, LONG, x, noise=lambda t: draws[t]).step_bpd
+    torch.testing.assert_close(found, full[:, timesteps - 1])

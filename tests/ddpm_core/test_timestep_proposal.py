@@ -42,3 +42,21 @@ def test_drawing_by_second_moments_leaves_no_variance_where_losses_are_constant_
 def test_what_is_no_proposal(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_between_some_timesteps_the_root_is_linear():
+    places = torch.tensor([0, 2, 5])
+    found = TimestepProposal.of_some_second_moments(places, torch.tensor([9.0, 1.0, 16.0]).double(), 6, 0.01)
+    every = torch.tensor([3.0, 2.0, 1.0, 2.0, 3.0, 4.0]).double() ** 2
+    torch.testing.assert_close(found.probabilities, TimestepProposal.of_second_moments(every, 0.01).probabilities)
+
+
+def test_all_timesteps_are_some():
+    moments = torch.rand(7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = TimestepProposal.of_some_second_moments(torch.arange(7), moments, 7)
+    torch.testing.assert_close(found.probabilities, TimestepProposal.of_second_moments(moments).probabilities)
+
+
+def test_a_single_timestep_has_all_the_probability():
+    found = TimestepProposal.of_some_second_moments(torch.tensor([0]), torch.tensor([2.0]).double(), 1)
+    assert found.probabilities.tolist() == [1]

@@ -139,7 +139,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (SampleConfig, "variance", ("fixed_small", "fixed_large", "learned"), ("learned_range",)),
         (SampleConfig, "guidance_scale", (0, 1, 7.5), (-0.1, 101)),
         (TrainConfig, "parameterisation", ("eps", "x_start", "v"), ("x_prev", "epsilon")),
-        (TrainConfig, "label_dropout", (0, 1), (-0.1, 1.1)),
+        (TrainConfig, "label_dropout", (0, 0.9), (-0.1, 1)),
         (EvaluateConfig, "bpd_images", (2, 1 << 20), (1,)),
         (EvaluateConfig, "extractor", ("auto", "fd_classifier", "fd_pixels"), ("fid", "inception")),
         (RunSettings, "name", ("a", "A-1_b.c", "x" * 64), ("", "a b", "a/b", "x" * 65, "<b>", "a\n")),

@@ -35,7 +35,7 @@ def test_whole_numbers(value: object) -> None:
         read(size=value).whole("size")
 
 
-@pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("inf"), [1.0]])
+@pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("inf"), [1.0], 10**400])
 def test_numbers(value: object) -> None:
     assert not is_number(value)
     with pytest.raises(ConfigError, match=r"rate is .*; we can represent finite numbers"):

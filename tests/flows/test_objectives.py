@@ -155,6 +155,14 @@ def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Snapsho
         ),
         ({"train": {"schedule": "jsd", "parameterisation": "v"}, "sample": {"sampler": "ode"}}, "infinite noise"),
         ({"train": {"num_heads": 3}}, "num_heads must divide base_channels"),
+        (
+            {
+                "train": {"variance": "learned_range", "loss": "hybrid"},
+                "sample": {"variance": "learned", "sampler": "ddim"},
+            },
+            "ddim has none",
+        ),
+        ({"train": {"loss": "min_snr", "zero_terminal_snr": True, "parameterisation": "v"}}, "has weight 0"),
     ],
     ids=str,
 )
@@ -180,3 +188,36 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
     without = replace(tiny_run.dataset, class_names=())
     with pytest.raises(ConfigError, match="no labels to tell the network"):
         train(tiny.train.model_copy(update={"class_conditional": True}), without, tiny_run.context)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"num_timesteps": 20_000, "beta_end": 0.02, "beta_start": 1e-4},
+            "leaves so little of an image, alpha-bar 1e-88",
+        ),
+        ({"num_timesteps": 1000, "schedule": "constant", "beta_end": 0.2}, "leaves so little of an image"),
+        ({"num_timesteps": 1000, "beta_end": 0.97}, "leaves so little of an image"),
+        (
+            {"num_timesteps": 1000, "beta_end": 0.97, "parameterisation": "v", "zero_terminal_snr": True},
+            "betas must lie in",
+        ),
+    ],
+    ids=str,
+)
+def test_a_schedule_that_leaves_nothing_is_refused_before_training(
+    tiny_run: Any, change: dict[str, Any], said: str
+) -> None:
+    config = tiny_run.config.train.model_copy(update=change)
+    with pytest.raises(ConfigError, match=said):
+        train(config, tiny_run.dataset, tiny_run.context)
+
+
+def test_learned_variances_go_through_every_sampler(tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
+    """Not asked for, the variance's channels are left out."""
+    context, settings = make_context(), {"images": 64, "variance": "learned_range", "loss": "hybrid"}
+    small = tiny.train.model_copy(update=settings | {"channel_mults": [1], "attention_resolutions": []})
+    checkpoint = train(small, prepare(tiny.prepare, context), context)
+    for sampler in ("ddim", "ode"):
+        assert sample(tiny.sample.model_copy(update={"sampler": sampler}), checkpoint, context).count == 24

@@ -13,12 +13,14 @@ from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.timestep_proposal import TimestepProposal
 from flows.artifacts import Report
 from flows.config import PipelineConfig
+from flows.evaluation import Unit, _finite, proposal_timesteps
 from flows.pictures import sample_grid
 from flows.report_page import render_page
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate import evaluate
 from flows.summary import CURVES
 from infra.dataset import DatasetReader
+from infra.errors import DivergedError
 from infra.plan import read_verified
 
 
@@ -51,7 +53,9 @@ def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Report) -> None:
         noise=noise(Stream.NLL_PROPOSAL, first),
         variance=Variance.FIXED_LARGE,
     )
+    # At T = 20 the 64 timesteps of the fit are all there are.
     proposal = TimestepProposal.of_second_moments((fitted.step_bpd**2).mean(0), uniform_share=0.05)
+    assert estimated.bound_timesteps == 3
     ids = torch.arange(12)
     results = estimate_bits_per_dim(
         network,
@@ -118,3 +122,19 @@ def test_an_estimate_of_all_timesteps_is_refused(tiny: PipelineConfig) -> None:
     values["evaluate"]["bpd_timesteps"] = 20
     with pytest.raises(ValueError, match=r"below train.num_timesteps \(20\), or 0 for all; got 20"):
         PipelineConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("num_timesteps", [2, 3, 20, 65, 1000, 4000])
+def test_the_fits_timesteps_are_few_and_reach_both_ends(num_timesteps: int) -> None:
+    timesteps = proposal_timesteps(num_timesteps)
+    assert int(timesteps[0]) == 1
+    assert int(timesteps[-1]) == num_timesteps - 1
+    assert bool((timesteps.diff() > 0).all())
+    assert len(timesteps) <= 64
+    if num_timesteps <= 20:
+        assert timesteps.tolist() == list(range(1, num_timesteps))
+
+
+def test_a_fit_that_is_not_finite_is_not_kept() -> None:
+    with pytest.raises(DivergedError, match=r"training images 0\.\.7"):
+        _finite({"second_moments": torch.tensor([1.0, float("inf")])}, Unit(kind="proposal", start=0, stop=8))

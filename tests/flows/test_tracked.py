@@ -9,7 +9,7 @@ from flows.config import PipelineConfig, RunSettings
 from flows.presets import load_config
 from flows.session import open_session
 from flows.tracked import pipeline_key
-from infra.errors import InputError
+from infra.errors import ConfigError, InputError
 from tests.conftest import TINY
 
 
@@ -47,3 +47,13 @@ def test_a_tracking_server_that_is_away_costs_a_line(
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("ddpm").experiment_id], "tags.`ddpm.stage` = 'prepare'")
     assert [run.info.status for run in runs] == ["FINISHED"], "what was missed is delivered later"
+
+
+def test_a_class_that_the_data_has_not_is_refused_before_training(tmp_path: Path) -> None:
+    config = load_config("digits", None, [*TINY, "train.class_conditional=true", "sample.label=10"])
+    settings = RunSettings(name="x", root=str(tmp_path), mode="in-process", tracking=False)
+    with open_session(config, settings) as session:
+        dataset = session.prepare()
+        with pytest.raises(ConfigError, match="sample.label: must be below the data's 10 classes; got 10"):
+            session.train(dataset)
+    assert not (tmp_path / "train").exists()
