@@ -54,6 +54,6 @@ def test_a_class_that_the_data_has_not_is_refused_before_training(tmp_path: Path
     settings = RunSettings(name="x", root=str(tmp_path), mode="in-process", tracking=False)
     with open_session(config, settings) as session:
         dataset = session.prepare()
-        with pytest.raises(ConfigError, match="sample.label: must be below the data's 10 classes; got 10"):
+        with pytest.raises(ConfigError, match=r"sample.label: must be below the data's 10 classes; got 10"):
             session.train(dataset)
     assert not (tmp_path / "train").exists()
