@@ -11,7 +11,7 @@ from tests.oracles.diffusers_folders import change, settings, write_snapshot
 def test_export_and_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_snapshot(tmp_path / "a.safetensors", num_classes=4)
     snapshot, folder, back = (str(tmp_path / name) for name in ("a.safetensors", "folder", "b.safetensors"))
-    about = "3x8x8, 4 classes (the last for no label), T = 20, fixed_small variance"
+    about = "3x8x8, 4 classes (guidance takes the last for no label), T = 20, fixed_small variance"
     assert run_command(["export", snapshot, folder, "--variance", "fixed_small"]) == 0
     assert capsys.readouterr().out == f"{folder}  {about}\n"
     assert settings(tmp_path / "folder", "scheduler")["variance_type"] == "fixed_small"
