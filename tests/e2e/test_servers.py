@@ -12,12 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from flows.commands.services import prefect_api
-from flows.config import PipelineConfig, RunSettings
+from flows.config import PipelineConfig, RunSettings, ScheduleKind
 from flows.presets import load_config
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
@@ -152,7 +152,7 @@ def test_the_form_is_typed(scheduled: dict[str, Any]) -> None:
     train = schema["definitions"]["TrainConfig"]
     assert train["additionalProperties"] is False
     assert train["properties"]["images"]["minimum"] == 1
-    assert train["properties"]["schedule"]["enum"] == ["linear", "cosine"]
+    assert train["properties"]["schedule"]["enum"] == list(get_args(ScheduleKind))
     assert all(setting.get("description") for setting in train["properties"].values())
     assert scheduled["deployment"]["parameters"]["train"]["base_channels"] == 24
 
