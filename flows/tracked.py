@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -154,23 +154,33 @@ class TrackedStages:
         )
         return artifact
 
-    def _publish(self, stage: str, artifact: Artifact, **record: Any) -> None:  # noqa: ANN401 - StageRecord's fields
+    def _publish(
+        self,
+        stage: str,
+        artifact: Artifact,
+        *,
+        metrics: dict[str, float] | None = None,
+        history: Sequence[dict[str, Any]] = (),
+        files: dict[str, bytes] | None = None,
+        inputs: Sequence[DatasetInput] = (),
+        tags: dict[str, str] | None = None,
+    ) -> None:
         manifest = artifact.manifest(self.context.store)
-        tags = {"ddpm.uri": f"{self.context.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest}
-        files = {
+        where = {"ddpm.uri": f"{self.context.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest}
+        about = {
             "manifest.json": canonical_json(manifest.as_json()),
             "config.json": canonical_json(getattr(self.config, stage).model_dump(mode="json")),
         }
-        self.tracker.publish(
-            stage,
-            StageRecord(
-                key=artifact.key,
-                digest=artifact.digest,
-                tags=tags | record.pop("tags", {}),
-                files=files | record.pop("files", {}),
-                **record,
-            ),
+        record = StageRecord(
+            key=artifact.key,
+            digest=artifact.digest,
+            metrics=metrics or {},
+            history=history,
+            files=about | (files or {}),
+            inputs=inputs,
+            tags=where | (tags or {}),
         )
+        self.tracker.publish(stage, record)
 
     def _dataset_input(self, dataset: Dataset, context: str) -> DatasetInput:
         return DatasetInput(
