@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flows.commands.prefect_server import DATABASE, give_database
 from infra.errors import ResourceError, StorageError
 
 _START_LIMIT_S = 120.0
@@ -101,11 +102,12 @@ def _state_folder(root: str) -> Iterator[Path]:
 def _server(folder: Path, port: int, url: str) -> Iterator["subprocess.Popen[bytes]"]:
     environment = os.environ | {
         "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / DATABASE}",
         "PREFECT_API_URL": url,
         "PREFECT_UI_API_URL": url,
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }
+    give_database(folder)
     command = [sys.executable, "-m", "flows.commands.prefect_server", str(port), str(os.getpid())]
     # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
     with (folder / _LOG).open("wb") as output:

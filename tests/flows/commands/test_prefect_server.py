@@ -1,11 +1,19 @@
-"""The server ends with the process that started it, also when that is killed."""
+"""The server ends with the process that started it, also when that is killed; its database starts empty."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import prefect
+import pytest
+from alembic.script import ScriptDirectory
+
+from flows.commands.prefect_server import DATABASE, give_database
 
 PARENT = """
 import os, subprocess, sys, time
@@ -28,6 +36,40 @@ def test_killed_parent(tmp_path: Path) -> None:
     while _alive(child):
         assert time.monotonic() < deadline, "the server outlived its parent"
         time.sleep(0.1)
+
+
+def test_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment holds ready is what a server of this version makes by its migrations: empty, and whole."""
+    program = f"import sys; sys.prefix = {str(tmp_path)!r}; from flows.commands import prefect_server as server; "
+    subprocess.run([sys.executable, "-c", program + "server.prepare()"], check=True, timeout=120)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    give_database(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: database.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for name in tables}
+        (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        with pytest.raises(sqlite3.IntegrityError):
+            database.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+    assert {name: count for name, count in rows.items() if count} == {"alembic_version": 1}
+    assert len(tables) > 30
+    assert revision in _heads()
+
+
+def test_database_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "nothing here"))
+    give_database(tmp_path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    (tmp_path / DATABASE).write_bytes(b"in use")
+    give_database(tmp_path)
+    assert (tmp_path / DATABASE).read_bytes() == b"in use"
+
+
+def _heads() -> list[str]:
+    """The migrations that no other follows, of the installed Prefect."""
+    script = ScriptDirectory(str(Path(prefect.__file__).parent / "server/database/_migrations"))
+    script.version_locations = [str(Path(script.dir) / "versions" / "sqlite")]
+    return script.get_heads()
 
 
 def _alive(pid: int) -> bool:
