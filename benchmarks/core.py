@@ -1,6 +1,7 @@
 """Forward and train step at the CIFAR-10 setting beside diffusers' network and usual loop, in one run, float32.
 
-`python benchmarks/core.py [--batch 8] [--repeats 5] [--device cpu]`: the two take turns; medians and ratios.
+`python benchmarks/core.py [--batch 8] [--repeats 5] [--device cpu]`: the two take turns; medians of
+the times, and of the ratios of neighbours with their quartiles.
 """
 
 import argparse
@@ -121,7 +122,10 @@ def main() -> None:
         taken[name] = statistics.median(pair[0])
         if name in other:
             median = statistics.median(pair[1])
-            print(f"{name}: ours {taken[name]:.3f} s, diffusers {median:.3f} s, ratio {median / taken[name]:.2f}")
+            low, ratio, high = statistics.quantiles([b / a for a, b in zip(*pair, strict=True)], method="inclusive")
+            print(
+                f"{name}: ours {taken[name]:.3f} s, diffusers {median:.3f} s, ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
+            )
     print(
         f"noise of one step: {taken['noise'] * 1e3:.1f} ms, {taken['noise'] / taken['forward']:.1%} of a forward pass"
     )

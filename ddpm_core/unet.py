@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddpm_core.convolution import Conv3x3
 from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.unet_config import UNetConfig
 
@@ -39,12 +40,12 @@ class ResBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(config.norm_groups, in_channels, eps=_NORM_EPS)
-        self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv_1 = Conv3x3(in_channels, out_channels)
         self.scale_shift = config.scale_shift_norm
         self.time_projection = nn.Linear(4 * config.base_channels, out_channels * (2 if self.scale_shift else 1))
         self.norm_2 = nn.GroupNorm(config.norm_groups, out_channels, eps=_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
-        self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_2 = Conv3x3(out_channels, out_channels)
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c_in h w"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b c_out h w"]:
@@ -103,7 +104,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv3x3(channels, channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
         """Double height and width."""
@@ -146,7 +147,7 @@ class UNet(nn.Module):
         self.time_1 = nn.Linear(base, 4 * base)
         self.time_2 = nn.Linear(4 * base, 4 * base)
         self.class_embedding = nn.Embedding(config.num_classes, 4 * base) if config.num_classes else None
-        self.conv_in = nn.Conv2d(config.in_channels, base, 3, padding=1)
+        self.conv_in = Conv3x3(config.in_channels, base)
 
         skips = [base]
         down: list[Level] = []
@@ -173,7 +174,7 @@ class UNet(nn.Module):
 
         self.up = nn.ModuleList(up)
         self.norm_out = nn.GroupNorm(config.norm_groups, base, eps=_NORM_EPS)
-        self.conv_out = nn.Conv2d(base, config.out_channels, 3, padding=1)
+        self.conv_out = Conv3x3(base, config.out_channels)
         if seed is not None:
             self._initialise(seed)
 

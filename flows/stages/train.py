@@ -15,7 +15,7 @@ from infra.plan import Manifest, Output, Plan, current
 from infra.ray_units import Workers
 
 STAGE = "train"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # 1 / sqrt(alpha-bar) must be a float32.
 _LEAST_ALPHA_BAR = 1e-76
 
