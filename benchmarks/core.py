@@ -123,9 +123,8 @@ def main() -> None:
         if name in other:
             median = statistics.median(pair[1])
             low, ratio, high = statistics.quantiles([b / a for a, b in zip(*pair, strict=True)], method="inclusive")
-            print(
-                f"{name}: ours {taken[name]:.3f} s, diffusers {median:.3f} s, ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
-            )
+            spread = f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
+            print(f"{name}: ours {taken[name]:.3f} s, diffusers {median:.3f} s, {spread}")
     print(
         f"noise of one step: {taken['noise'] * 1e3:.1f} ms, {taken['noise'] / taken['forward']:.1%} of a forward pass"
     )

@@ -1,11 +1,9 @@
 """The network's 3x3 convolution, with a faster weight gradient where it is wide and runs in float32 on a processor."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
@@ -55,14 +53,14 @@ def weight_gradient(
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors  # type: ignore[misc]  # torch types it as a tuple of one
         wanted = ctx.needs_input_grad[0]
         grad_x = conv2d_input(x.shape, weight, grad, padding=1) if wanted else None
         return grad_x, weight_gradient(x, grad), grad.sum((0, 2, 3))
