@@ -1,6 +1,7 @@
-"""Forward and train step at the CIFAR-10 setting beside diffusers' network and usual loop, in one run, float32.
+"""Forward and train step at the CIFAR-10 setting beside diffusers' network and usual loop, in one run.
 
-`python benchmarks/core.py [--batch 8] [--repeats 5] [--device cpu]`: the two take turns; medians of
+`python benchmarks/core.py [--batch 8] [--repeats 5] [--dtype float32]
+[--device cpu]`: the two take turns; medians of
 the times, and of the ratios of neighbours with their quartiles.
 """
 
@@ -42,7 +43,7 @@ def diffusers_network() -> UNet2DModel:
     )
 
 
-def ours(device: torch.device, batch: int) -> dict[str, Callable[[], object]]:
+def ours(device: torch.device, dtype: torch.dtype, batch: int) -> dict[str, Callable[[], object]]:
     """Our forward pass, train step and noise."""
     schedule = linear_schedule().to(device)
     network = UNet(UNetConfig.cifar10(), seed=0).to(device, memory_format=torch.channels_last)
@@ -54,17 +55,19 @@ def ours(device: torch.device, batch: int) -> dict[str, Callable[[], object]]:
     def step() -> None:
         network.train()
         noise = training_noise(0, slots, 1000, SHAPE)
-        train_step(network, optimizer, schedule, images, noise, StepConfig(global_batch_size=batch))
+        train_step(
+            network, optimizer, schedule, images, noise, StepConfig(global_batch_size=batch, autocast_dtype=dtype)
+        )
 
     def forward() -> None:
         network.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), cast(device, dtype):
             network(x_t, t)
 
     return {"forward": forward, "train step": step, "noise": lambda: normal(0, Stream.Z_T, slots, SHAPE, step=1)}
 
 
-def theirs(device: torch.device, batch: int) -> dict[str, Callable[[], object]]:
+def theirs(device: torch.device, dtype: torch.dtype, batch: int) -> dict[str, Callable[[], object]]:
     """The network of diffusers in the loop of its unconditional training example."""
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     network = diffusers_network().to(device)
@@ -76,18 +79,24 @@ def theirs(device: torch.device, batch: int) -> dict[str, Callable[[], object]]:
         network.train()
         noise = torch.randn_like(images)
         steps = torch.randint(0, 1000, (batch,), device=device)
-        loss = functional.mse_loss(network(scheduler.add_noise(images, noise, steps), steps).sample, noise)
-        loss.backward()
+        with cast(device, dtype):
+            predicted = network(scheduler.add_noise(images, noise, steps), steps).sample
+        functional.mse_loss(predicted.float(), noise).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
     def forward() -> None:
         network.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), cast(device, dtype):
             network(x_t, t)
 
     return {"forward": forward, "train step": step}
+
+
+def cast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Matrix products in this dtype."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -106,10 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    mine, other = ours(device, options.batch), theirs(device, options.batch)
+    device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+    mine, other = ours(device, dtype, options.batch), theirs(device, dtype, options.batch)
     taken: dict[str, float] = {}
     for name, call in mine.items():
         pair: tuple[list[float], list[float]] = ([], [])
