@@ -40,6 +40,8 @@ class Stream(IntEnum):
     LABEL_DROPOUT = 11
     NLL_T = 12
     NLL_PROPOSAL = 13
+    BLOCK_ORDER = 14
+    WINDOW_ORDER = 15
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:
@@ -136,7 +138,12 @@ def integers(seed: int, stream: Stream, index: Int64[Tensor, " b"], high: int, s
     return (words(seed, stream, index, 1, step)[:, 0] * high) >> 32
 
 
-def permutation(seed: int, count: int, step: int) -> Int64[Tensor, " n"]:
-    """Order 0..count-1 at random: by 62 random bits each, ties by number. `step` tells the epochs apart."""
-    high, low = words(seed, Stream.PERMUTATION, torch.arange(count), 2, step).unbind(-1)
+def permutation(
+    seed: int, count: int, step: int, *, stream: Stream = Stream.PERMUTATION, start: int = 0
+) -> Int64[Tensor, " n"]:
+    """Order 0..count-1 at random: by 62 random bits each, ties by number. `step` tells the epochs apart.
+
+    The bits are those of the indices start..start+count-1 of the stream.
+    """
+    high, low = words(seed, stream, torch.arange(start, start + count), 2, step).unbind(-1)
     return torch.argsort(((high >> 1) << 31) | (low >> 1), stable=True)

@@ -1,6 +1,7 @@
 """The randomness of training: which image each slot of the run shows, with which timestep, noise and coins."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float32, Int64
@@ -35,6 +36,13 @@ def training_noise(
     )
 
 
+class Order(Protocol):
+    """Which image each slot shows."""
+
+    def __call__(self, slots: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Return the image number of each slot."""
+
+
 class TrainingOrder:
     """The image of each slot: epoch e = slot // size visits every image once, in an order of its own.
 
@@ -62,6 +70,72 @@ class TrainingOrder:
             here = epochs == epoch
             images[here] = self._orders[epoch][places[here]]
         return images
+
+
+class TwoLevelOrder:
+    """The image of each slot, for data sets beyond memory: blocks in random order, images at random within a window.
+
+    An epoch visits every image once. It orders the blocks (files) at random and cuts that order into windows, each of
+    the fewest blocks that hold at least `window` images; within a window the images are ordered at random. So a worker
+    needs one window in memory, two where a batch spans them. Like `TrainingOrder` it is a pure function of (seed,
+    slot), the same for every number of workers, and starts anywhere at the same cost.
+
+    Args:
+        seed: The run's seed.
+        block_sizes: Images in each block, at least 1; images are numbered through the blocks.
+        window: Images to mix, at least 1.
+    """
+
+    def __init__(self, seed: int, block_sizes: Sequence[int], window: int) -> None:
+        if not block_sizes or min(block_sizes) < 1:
+            raise ValueError(f"block_sizes must be at least one number, each at least 1; got {list(block_sizes)[:5]}")
+        if window < 1:
+            raise ValueError(f"window must be at least 1; got {window}")
+        self._seed, self._window = seed, window
+        self._sizes = torch.tensor(block_sizes)
+        self._firsts = torch.cumsum(self._sizes, 0) - self._sizes
+        self._size = int(self._sizes.sum())
+        self._epochs: dict[int, tuple[Tensor, list[tuple[int, int]], Tensor]] = {}
+        self._windows: dict[tuple[int, int], Int64[Tensor, " n"]] = {}
+
+    def __call__(self, slots: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Return the image number, 0..size-1, of each slot."""
+        epochs, places = slots // self._size, slots % self._size
+        self._epochs = {e: self._epochs.get(e) or self._cut(e) for e in epochs.unique().tolist()}
+        images = torch.empty_like(slots)
+        windows: dict[tuple[int, int], Int64[Tensor, " n"]] = {}
+        for epoch, (_, _, starts) in self._epochs.items():
+            here = torch.nonzero(epochs == epoch)[:, 0]
+            number = torch.searchsorted(starts, places[here], right=True) - 1
+            for which in number.unique().tolist():
+                key = (epoch, which)
+                windows[key] = self._windows[key] if key in self._windows else self._mix(epoch, which)
+                chosen = here[number == which]
+                images[chosen] = windows[key][places[chosen] - starts[which]]
+        self._windows = windows
+        return images
+
+    def _cut(self, epoch: int) -> tuple[Tensor, list[tuple[int, int]], Tensor]:
+        """An epoch's blocks in order, its windows as ranges of them, and the place where each window starts."""
+        order = permutation(self._seed, len(self._sizes), epoch, stream=Stream.BLOCK_ORDER)
+        ranges, starts = [], []
+        first = start = place = 0
+        for number, size in enumerate(self._sizes[order].tolist()):
+            place += size
+            if place - start >= self._window or number == len(order) - 1:
+                ranges.append((first, number + 1))
+                starts.append(start)
+                first, start = number + 1, place
+        return order, ranges, torch.tensor(starts)
+
+    def _mix(self, epoch: int, window: int) -> Int64[Tensor, " n"]:
+        """The image numbers of one window in their order."""
+        order, ranges, starts = self._epochs[epoch]
+        blocks = order[slice(*ranges[window])]
+        firsts, sizes = self._firsts[blocks], self._sizes[blocks]
+        images = torch.cat([torch.arange(f, f + n) for f, n in zip(firsts.tolist(), sizes.tolist(), strict=True)])
+        start = int(starts[window])
+        return images[permutation(self._seed, len(images), epoch, stream=Stream.WINDOW_ORDER, start=start)]
 
 
 def drop_labels(

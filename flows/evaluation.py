@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from ddpm_core.timestep_proposal import TimestepProposal
 from flows.config import EvaluateConfig
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from infra.checkpoint import decode_tensors, encode_tensors
-from infra.dataset import DatasetReader
+from infra.dataset import DatasetReader, RowReader
 from infra.device import prepare_process
 from infra.errors import DivergedError
 from infra.features import Classifier, Extractor
@@ -30,6 +31,8 @@ PROPOSAL_UNIT = "units/000000"
 # Share of timesteps drawn uniformly, for terms larger on held-out images than where the proposal was fitted.
 _UNIFORM_SHARE = 0.05
 _PROPOSAL_TIMESTEPS = 64
+_COMPARED = {"reference": "train", "samples": "samples"}
+_IMAGES_IN_MEMORY = 1 << 15
 _SPLIT_OF = {"proposal": "training", "bound": "held-out"}
 
 
@@ -78,7 +81,7 @@ class _Worker:
         self.task = task
         self.store = task.output.store
         self.device = torch.device(task.config.device)
-        self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+        self._rows: dict[str, RowReader] = {}
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -111,20 +114,18 @@ class _Worker:
             uniform_share=_UNIFORM_SHARE,
         )
 
-    def _split(self, split: str) -> tuple[Tensor, Tensor]:
-        if split not in self._splits:
-            images, labels = DatasetReader(store=self.store, manifest=self.task.dataset).load(split)
-            self._splits[split] = torch.from_numpy(images), torch.from_numpy(labels).long()
-        return self._splits[split]
-
-    @cached_property
-    def compared(self) -> dict[str, Tensor]:
-        drawn = DatasetReader(store=self.store, manifest=self.task.samples).load("samples")[0]
-        return {"reference": self._split("train")[0], "samples": torch.from_numpy(drawn)}
+    def _images(self, split: str, unit: Unit) -> tuple[Tensor, Tensor]:
+        """The images and labels of a unit's numbers; of each split only some files are in memory."""
+        if split not in self._rows:
+            manifest = self.task.samples if split == "samples" else self.task.dataset
+            reader = DatasetReader(store=self.store, manifest=manifest)
+            self._rows[split] = RowReader(reader, split, _IMAGES_IN_MEMORY)
+        images, labels = self._rows[split](np.arange(unit.start, unit.stop))
+        return torch.from_numpy(images), torch.from_numpy(labels).long()
 
     def feature_sums(self, unit: Unit) -> dict[str, Tensor]:
         """Count, sum and sum of outer products of the features."""
-        features = self.extractor(self.compared[unit.kind][unit.start : unit.stop])
+        features = self.extractor(self._images(_COMPARED[unit.kind], unit)[0])
         stats = FeatureStats.empty(features.shape[1]).update(features)
         return {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
 
@@ -162,7 +163,7 @@ class _Worker:
 
     def _batch(self, unit: Unit, split: str, stream: Stream) -> "_Batch":
         config, network = self.task.config, self.snapshot.network
-        images, labels = (part[unit.start : unit.stop] for part in self._split(split))
+        images, labels = self._images(split, unit)
         # One fixed compute batch: the last one is filled up with copies, which are dropped again.
         places = torch.arange(config.batch_size).clamp(max=len(images) - 1)
         ids = torch.arange(unit.start, unit.start + config.batch_size, device=self.device)

@@ -15,11 +15,12 @@ from ddpm_core.ema import ema_decay, update_ema
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
-from ddpm_core.training_order import TrainingOrder, drop_labels, training_noise
+from ddpm_core.training_order import drop_labels, training_noise
 from ddpm_core.unet import UNet
 from flows.artifacts import Dataset
 from flows.config import TrainConfig
 from flows.snapshot import channels_last, encode_snapshot, make_objective, make_schedule, schedule_settings
+from flows.training_data import training_data
 from flows.training_state import TrainingState
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
@@ -84,10 +85,9 @@ class TrainingWorker:
             if config.device == "cuda"
             else torch.device("cpu")
         )
-        images, labels = DatasetReader(store=output.store, manifest=dataset.manifest(output.store)).load("train")
-        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels).long()
-        self.image_shape = (images.shape[1], images.shape[2], images.shape[3])
-        self.order = TrainingOrder(config.seed, len(images))
+        reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
+        self.data = training_data(reader, config.seed, config.shuffle_images)
+        self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         self.schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
         network = UNet(shape, seed=config.seed)
@@ -161,8 +161,8 @@ class TrainingWorker:
         if config.dropout:
             torch.manual_seed(_dropout_seed(config.seed, seen, self.rank))
         slots = torch.arange(seen + self.rank, seen + config.batch_size, self.world_size)
-        chosen = self.order(slots)
-        images, labels = self.images[chosen], self._labels(slots, chosen)
+        images, classes = self.data(slots)
+        labels = self._labels(slots, classes)
         slots = slots.to(self.device)
         noise = training_noise(config.seed, slots, self.schedule.num_timesteps, self.image_shape)
         rate = learning_rate(
@@ -191,12 +191,12 @@ class TrainingWorker:
         state.images_seen = seen + config.batch_size
         return result
 
-    def _labels(self, slots: Tensor, chosen: Tensor) -> Tensor | None:
+    def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
         """What the network is told of these slots' images: their classes, here and there none; nothing without."""
-        config, classes = self.config, self.state.network.config.num_classes
-        if not classes:
+        config, known = self.config, self.state.network.config.num_classes
+        if not known:
             return None
-        labels = drop_labels(config.seed, slots, self.labels[chosen], classes - 1, config.label_dropout)
+        labels = drop_labels(config.seed, slots, classes, known - 1, config.label_dropout)
         return labels.to(self.device, non_blocking=True)
 
     def _crossed(self, every: int) -> bool:

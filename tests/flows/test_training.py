@@ -13,6 +13,7 @@ from flows.artifacts import Dataset
 from flows.config import TrainConfig
 from flows.training import CHECKPOINTS, SNAPSHOTS, TrainingWorker, history_rows
 from infra.checkpoint import decode_tensors
+from infra.dataset import DatasetReader
 from infra.errors import DivergedError, IntegrityError
 from infra.plan import Output
 from tests.oracles.training import STEP, Bench, kept, snapshot
@@ -186,8 +187,10 @@ class TestDivergence:
 
 def test_the_images_are_those_of_the_training_split(bench: Bench, config: TrainConfig) -> None:
     worker = bench.worker(bench.output("a"), config, 16)
-    assert len(worker.images) == bench.dataset.train_images
-    assert worker.images.dtype == torch.uint8
+    images, _ = worker.data(torch.arange(bench.dataset.train_images))
+    expected, _ = DatasetReader(store=bench.store, manifest=bench.dataset.manifest(bench.store)).load("train")
+    assert images.dtype == torch.uint8
+    assert sorted(map(bytes, images.numpy())) == sorted(map(bytes, expected))
 
 
 def test_a_data_set_that_is_gone(bench: Bench, config: TrainConfig) -> None:
