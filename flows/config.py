@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ddpm_core.unet_config import UNetConfig
 
 _SEED_LIMIT = (1 << 63) - 1
+_LONGEST_PATH = 4096
 
 
 def _execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
@@ -21,6 +22,8 @@ def _goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401
     return Field(default, description=description, json_schema_extra={"role": "goal"}, **bounds)
 
 
+SourceKind = Literal["folder", "tar", "zip", "arrays", "cifar", "parquet", "idx", "digits"]
+ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 ScheduleKind = Literal[
@@ -52,12 +55,23 @@ class StageConfig(BaseModel):
 class PrepareConfig(StageConfig):
     """Images to a sealed data set."""
 
-    kind: Literal["digits", "idx", "folder"] = Field(
-        "folder", description="digits: scikit-learn's; idx: MNIST-like files; folder: a directory of PNG, JPEG, WebP"
+    kind: SourceKind = Field(
+        "folder",
+        description="folder: PNG, JPEG, WebP files; tar (also webdataset) and zip: archives of them; arrays: npy, npz; "
+        "cifar: its archives; parquet: also Hugging Face's; idx: MNIST-like files; digits: scikit-learn's",
     )
-    source: str = _execution("", "The directory of the images; digits needs none", max_length=4096)
+    source: list[str] | str = _execution(
+        "", "Folder, file or glob, local or s3://, or a list of them; digits needs none"
+    )
     image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    resize_filter: ResizeFilter = Field("lanczos", description="How to resize")
+    min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images with a shorter side below so many pixels")
+    drop_duplicates: bool = Field(
+        False, description="Leave out images whose bytes occurred before in the source's order"
+    )
+    on_bad_image: Literal["fail", "quarantine"] = Field("fail", description="Whether one bad image ends the run")
+    max_bad_fraction: float = _execution(0.01, "Largest share of images in quarantine", ge=0, le=1)
     holdout_fraction: float = Field(
         0.1, gt=0, lt=1, description="Share of images held out, by content hash, where the source gives no split"
     )
@@ -67,7 +81,15 @@ class PrepareConfig(StageConfig):
     def _source_is_given(self) -> Self:
         if self.kind == "digits" and self.source:
             raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
+        if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
+            raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
         return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a list."""
+        given = [self.source] if isinstance(self.source, str) else self.source
+        return () if given == [""] else tuple(given)
 
 
 class TrainConfig(StageConfig):
@@ -81,6 +103,9 @@ class TrainConfig(StageConfig):
     grad_clip: float = Field(1.0, gt=0, description="Bound on the gradient's global norm")
     ema_halflife_images: float = Field(887_000, gt=0, description="Longest half-life of the averaged weights")
     ema_rampup_ratio: float = Field(0.05, gt=0, le=1, description="Half-life as a share of the run so far")
+    shuffle_images: int = Field(
+        0, ge=0, le=1 << 40, description="Images to mix and have in memory at a time; 0 for the whole training split"
+    )
     random_flip: bool = Field(True, description="Mirror half of the images")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
     dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")

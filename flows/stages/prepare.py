@@ -1,134 +1,223 @@
 """Prepare: a source of images to a sealed data set, by Ray Data."""
 
+import json
 import os
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
 from flows.context import Context
-from flows.preparation import Part, PrepareTask
+from flows.preparation import SPLITS, HashTask, PrepareTask, Rules, find_duplicates
+from flows.sources import open_source
 from infra.device import environment
 from infra.errors import InputError
-from infra.plan import Manifest, Output, Plan, canonical_json, current
-from infra.ray_units import Workers
-from infra.sources.digits import DigitsSource
-from infra.sources.folder import FolderSource
-from infra.sources.idx import IdxSource
-from infra.sources.source import FIT_RULE, Listing, Source
-from infra.store import sha256
+from infra.plan import Json, Manifest, Output, Plan, canonical_json, current
+from infra.ray_units import UnitTask, Workers
+from infra.sources.decode import FIT_RULE
+from infra.sources.listing import Listing, listed
+from infra.sources.source import Source
 
 STAGE = "prepare"
-FORMAT_VERSION = 1
-SPLITS = ("train", "test")
+FORMAT_VERSION = 2
 _MIN_IMAGES = 2
+_REASONS_SHOWN = 3
 
 
 def prepare(config: PrepareConfig, context: Context) -> Dataset:
     """Seal a data set.
 
-    Units are made of consecutive images of one split, in the source's order, so their bytes do not depend on who makes
-    them. Held-out images are those of the source's own test split, or, where it gives none, those whose content hash
-    falls below `holdout_fraction`.
+    A unit is made of consecutive entries of the source, so its bytes do not depend on who makes it; it has a Parquet
+    file for each split. Held-out images are those of the source's own test split, or, where it gives none, those whose
+    content's digest falls below `holdout_fraction`. Every entry is accounted for: read = written + filtered +
+    quarantined.
 
     Raises:
-        InputError: If the source is missing, empty or holds an image that cannot be decoded.
+        InputError: If the source is missing or empty, holds too few images, or bad ones beyond what is allowed.
+        IntegrityError: If the source changes meanwhile.
     """
-    source = _source(config)
-    listing = _split(source.list(), config.holdout_fraction)
-    plan = Plan(
-        stage=STAGE,
-        format_version=FORMAT_VERSION,
-        settings=config.result_settings(),
-        inputs={"listing": _listing_digest(listing)},
-    )
-    output = current(Output(store=context.store, plan=plan), force=context.force)
-    if (sealed := output.manifest({})) is not None:
-        return _artifact(sealed, reused=True)
-    parts = _parts(listing, config.unit_images)
-    output.begin(environment("cpu"))
-    missing = [unit for unit in range(len(parts)) if output.record(f"units/{unit:06d}") is None]
-    done = len(parts) - len(missing)
-    task = PrepareTask(
-        output=output, source=source, parts=parts, image_size=config.image_size, channels=config.channels
-    )
-
-    def count(_: int) -> None:
-        nonlocal done
-        done += 1
-        context.on_progress(done, len(parts))
-
-    workers = Workers(count=config.workers or os.cpu_count() or 1)
-    context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
-    return _artifact(_seal(output, parts, listing), reused=False)
+    source = open_source(config)
+    with listed(source) as listing:
+        plan = Plan(
+            stage=STAGE,
+            format_version=FORMAT_VERSION,
+            settings=config.result_settings(),
+            inputs={"listing": listing.digest},
+        )
+        output = current(Output(store=context.store, plan=plan), force=context.force)
+        if (sealed := output.manifest({})) is not None:
+            return _artifact(sealed, reused=True)
+        _check_splits(listing)
+        output.begin(environment("cpu"))
+        return _Work(config=config, context=context, source=source, listing=listing, output=output).run()
 
 
-def _source(config: PrepareConfig) -> Source:
-    if config.kind == "digits":
-        return DigitsSource()
-    if not config.source:
-        raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
-    try:
-        folder = str(Path(config.source).expanduser().absolute())
-    except RuntimeError as error:
-        raise InputError("there is no such home folder", item=f"prepare.source {config.source}") from error
-    return IdxSource(folder) if config.kind == "idx" else FolderSource(folder)
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is not sealed yet."""
 
+    config: PrepareConfig
+    context: Context
+    source: Source
+    listing: Listing
+    output: Output
 
-def _split(listing: Listing, holdout_fraction: float) -> Listing:
-    """Give each item its split, in the order train, test."""
-    given = {item.split for item in listing.items}
-    if given >= set(SPLITS):
-        items = [item for item in listing.items if item.split]
-    else:
-        limit = holdout_fraction * 2**32
-        items = [replace(item, split="test" if int(item.digest[:8], 16) < limit else "train") for item in listing.items]
-    for split in SPLITS:
-        found = sum(item.split == split for item in items)
-        if found < _MIN_IMAGES:
+    def run(self) -> Dataset:
+        """Do what is missing and seal it."""
+        units = -(-self.listing.count // self.config.unit_images)
+        for number, part in enumerate(self.listing.parts(self.config.unit_images)):
+            self.output.commit(f"listing/{number:06d}", "jsonl", part, {})
+        drop = self.config.drop_duplicates
+        if drop:
+            self._run_units(HashTask(output=self.output, source=self.source), "hashes", units)
+            if self.output.record("duplicates") is None:
+                self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
+        task = PrepareTask(
+            output=self.output,
+            source=self.source,
+            rules=self._rules(),
+            unit_images=self.config.unit_images,
+            duplicates=drop,
+        )
+        self._run_units(task, "units", units)
+        return _artifact(self._seal(units), reused=False)
+
+    def _rules(self) -> Rules:
+        return Rules(
+            image_size=self.config.image_size,
+            channels=self.config.channels,
+            resize_filter=self.config.resize_filter,
+            min_side=self.config.min_side,
+            holdout_fraction=self.config.holdout_fraction,
+            splits_given=_splits_given(self.listing),
+            class_names=tuple(self.listing.class_names),
+            quarantine=self.config.on_bad_image == "quarantine",
+        )
+
+    def _run_units(self, task: UnitTask, folder: str, units: int) -> None:
+        missing = [unit for unit in range(units) if self.output.record(f"{folder}/{unit:06d}") is None]
+        done = units - len(missing)
+
+        def count(_: int) -> None:
+            nonlocal done
+            done += 1
+            self.context.on_progress(done, units)
+
+        workers = Workers(count=self.config.workers or os.cpu_count() or 1)
+        self.context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
+
+    def _seal(self, units: int) -> Manifest:
+        account = _Account(self.config.channels)
+        files: dict[str, list[Json]] = {split: [] for split in SPLITS}
+        for unit in range(units):
+            record = self.output.record(f"units/{unit:06d}")
+            assert record is not None, f"unit {unit} was committed and has no record"
+            report = json.loads(self.output.read(record))
+            account.add(report)
+            for split in SPLITS:
+                if report["written"][split]:
+                    found = self.output.record(f"units/{unit:06d}-{split}")
+                    assert found is not None, f"unit {unit} was committed before its report"
+                    files[split].append({"unit": unit, "rows": found.facts["rows"], **found.as_json()})
+        self._check(account)
+        quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
+        facts = {
+            **account.facts(),
+            "quarantine": quarantine.as_json(),
+            "class_names": self.listing.class_names,
+            "others": self.listing.others,
+            "fit": FIT_RULE.format(filter=self.config.resize_filter),
+        }
+        return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
+
+    def _check(self, account: "_Account") -> None:
+        bad = len(account.quarantined)
+        if bad > self.config.max_bad_fraction * account.read:
+            shown = "; ".join(f"{one['name']}: {one['reason']}" for one in account.quarantined[:_REASONS_SHOWN])
             raise InputError(
-                f"only {found} of {len(items)} images fall to the {split} split, and {_MIN_IMAGES} are needed",
+                f"{bad} of {account.read} images are bad ({shown})",
                 item="prepare.source",
-                remedy="add images or change prepare.holdout_fraction",
+                remedy="repair them or raise prepare.max_bad_fraction",
             )
-    ordered = [item for split in SPLITS for item in items if item.split == split]
-    return Listing(items=ordered, class_names=listing.class_names)
+        for split in SPLITS:
+            _check_split(split, account.written[split], account.read)
 
 
-def _listing_digest(listing: Listing) -> str:
-    rows = [[item.name, item.digest, item.split, item.label] for item in listing.items]
-    return sha256(canonical_json([listing.class_names, rows]))
+class _Account:
+    """The sum over all units."""
+
+    def __init__(self, channels: int) -> None:
+        self.read = 0
+        self.written: Counter[str] = Counter()
+        self.filtered: Counter[str] = Counter()
+        self.classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self.quarantined: list[Json] = []
+        self._histogram = [[0] * 256 for _ in range(channels)]
+
+    def add(self, report: Json) -> None:
+        """Count one unit."""
+        out = sum(report["written"].values()) + sum(report["filtered"].values()) + len(report["quarantined"])
+        assert out == report["read"], "every entry is written, filtered or quarantined"
+        self.read += report["read"]
+        self.written.update(report["written"])
+        self.filtered.update(report["filtered"])
+        self.quarantined += report["quarantined"]
+        for split, counts in report["classes"].items():
+            self.classes[split].update(counts)
+        for mine, added in zip(self._histogram, report["histogram"], strict=True):
+            mine[:] = map(int.__add__, mine, added)
+
+    def facts(self) -> Json:
+        """What the manifest says of the whole; means and deviations by channel, of values 0..255."""
+        occurs = [any(counts) for counts in zip(*self._histogram, strict=True)]
+        moments = [_moments(counts) for counts in self._histogram]
+        return {
+            "read": self.read,
+            "images": {split: self.written[split] for split in SPLITS},
+            "filtered": dict(sorted(self.filtered.items())),
+            "quarantined": len(self.quarantined),
+            "classes": {split: _by_number(counts) for split, counts in self.classes.items()},
+            "levels": sum(occurs),
+            "histogram": self._histogram,
+            "mean": [mean for mean, _ in moments],
+            "std": [std for _, std in moments],
+        }
 
 
-def _parts(listing: Listing, unit_images: int) -> list[Part]:
-    parts: list[Part] = []
-    first_id = 0
-    for split in SPLITS:
-        items = [item for item in listing.items if item.split == split]
-        for start in range(0, len(items), unit_images):
-            chunk = items[start : start + unit_images]
-            parts.append(Part(split=split, first_id=first_id, items=chunk))
-            first_id += len(chunk)
-    return parts
+def _moments(counts: list[int]) -> tuple[float, float]:
+    """Mean and standard deviation of values 0..255 that occur so often; sums in whole numbers."""
+    n = max(sum(counts), 1)
+    first = sum(value * count for value, count in enumerate(counts))
+    second = sum(value * value * count for value, count in enumerate(counts))
+    return first / n, ((second * n - first * first) / (n * n)) ** 0.5
 
 
-def _seal(output: Output, parts: list[Part], listing: Listing) -> Manifest:
-    units = []
-    occurs = np.zeros(256, dtype=bool)
-    for number in range(len(parts)):
-        record = output.record(f"units/{number:06d}")
-        assert record is not None, f"unit {number} was committed and has no record"
-        units.append({"unit": number, "rows": record.facts["rows"], **record.as_json()})
-        occurs |= np.unpackbits(np.frombuffer(bytes.fromhex(record.facts["levels"]), dtype=np.uint8)).astype(bool)
-    facts = {
-        "images": {split: sum(u["rows"] for u in units if u["facts"]["split"] == split) for split in SPLITS},
-        "class_names": listing.class_names,
-        "levels": int(occurs.sum()),
-        "fit": FIT_RULE,
-    }
-    return output.seal({}, units, facts)
+def _by_number(counts: Iterable[str] | Counter[str]) -> dict[str, int]:
+    tally = Counter(counts)
+    return {label: tally[label] for label in sorted(tally, key=int) if int(label) >= 0}
+
+
+def _splits_given(listing: Listing) -> bool:
+    return all(listing.splits.get(split) for split in SPLITS)
+
+
+def _check_splits(listing: Listing) -> None:
+    """Refuse early what cannot come to two images a split."""
+    if _splits_given(listing):
+        for split in SPLITS:
+            _check_split(split, listing.splits[split], listing.count)
+    elif listing.count < _MIN_IMAGES * len(SPLITS):
+        _check_split(SPLITS[1], max(listing.count - _MIN_IMAGES, 0), listing.count)
+
+
+def _check_split(split: str, found: int, total: int) -> None:
+    if found < _MIN_IMAGES:
+        raise InputError(
+            f"only {found} of {total} images fall to the {split} split, and {_MIN_IMAGES} are needed",
+            item="prepare.source",
+            remedy="add images or change prepare.holdout_fraction",
+        )
 
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Dataset:

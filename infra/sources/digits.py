@@ -1,7 +1,7 @@
 """The 1,797 handwritten digits, 8x8 grey, that come with scikit-learn."""
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,37 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.errors import InputError
-from infra.sources.source import Item, Listing, check_listed
+from infra.errors import InputError, IntegrityError
+from infra.sources.decode import from_array
+from infra.sources.source import Content, Entry, Other
 from infra.store import sha256
 
 # The data's pixels are counts of 0..16: 17 grey levels, spread over the 8-bit range.
 _LARGEST_COUNT = 16
+_SIDE = 8
 
 
 @dataclass(frozen=True)
 class DigitsSource:
     """Pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
 
-    def list(self) -> Listing:
+    def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
         images, labels = _load()
-        items = [
-            Item(name=f"digits/{number:04d}", digest=sha256(image.tobytes()), label=int(label))
-            for number, (image, label) in enumerate(zip(images, labels, strict=True))
-        ]
-        return Listing(items=items, class_names=[str(digit) for digit in range(10)])
+        stamp = sha256(images.tobytes())
+        for number, label in enumerate(labels):
+            yield Entry(name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label))
 
-    def reader(self) -> Callable[[Item], Image.Image]:
-        """Return the function that decodes one image."""
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read their pixels."""
         images, _ = _load()
+        if entries and sha256(images.tobytes()) != entries[0].stamp:
+            raise IntegrityError("changed since they were listed", item="the digits", remedy="run again")
+        for entry in entries:
+            yield images[entry.at[0]].tobytes()
 
-        def read(item: Item) -> Image.Image:
-            image = images[int(item.name.rsplit("/", 1)[1])]
-            check_listed(image.tobytes(), item, item.name)
-            return Image.fromarray(image)
-
-        return read
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Return the image of these pixels."""
+        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(_SIDE, _SIDE), entry.name)
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -53,5 +54,5 @@ def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         rows = np.loadtxt(gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({error})", item=str(path), remedy="reinstall scikit-learn") from error
-    counts, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    counts, labels = rows[:, :-1].reshape(-1, _SIDE, _SIDE), rows[:, -1]
     return np.rint(counts * (255 / _LARGEST_COUNT)).astype(np.uint8), labels.astype(np.int64)

@@ -3,19 +3,20 @@
 import gzip
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError
-from infra.sources.source import Item, Listing, check_listed
-from infra.store import sha256
+from infra.files import File, FileSet
+from infra.sources.decode import from_array
+from infra.sources.source import Content, Entry, Other
 
-_PARTS = {"train": "train", "test": "t10k"}
+_PARTS = {"t10k": "test", "train": "train"}
 _UINT8 = 0x08
 _MAX_BYTES = 1 << 30
 
@@ -25,57 +26,70 @@ class IdxSource:
     """A folder with {train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz].
 
     Attributes:
-        folder: Where they are.
+        files: Where they are.
     """
 
-    folder: str
+    files: FileSet
 
-    def list(self) -> Listing:
+    def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
-        items: list[Item] = []
-        for split in _PARTS:
-            images = self._read(split, "images-idx3", dims=3)
-            labels = self._read(split, "labels-idx1", dims=1)
+        found: dict[str, File] = {}
+        for file in self.files.find():
+            found.setdefault(PurePosixPath(file.name).name.removesuffix(".gz"), file)
+        for part, split in _PARTS.items():
+            file, label_file = (self._find(found, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+            images, labels = self._load(file, dims=3), self._load(label_file, dims=1)
             if len(images) != len(labels):
-                raise InputError(f"{len(images)} {split} images but {len(labels)} labels", item=self.folder)
-            items += [
-                Item(name=f"{split}/{number:06d}", digest=sha256(image.tobytes()), split=split, label=int(label))
-                for number, (image, label) in enumerate(zip(images, labels, strict=True))
-            ]
-        return Listing(items=items, class_names=[str(label) for label in range(max(i.label for i in items) + 1)])
+                where = self.files.path(file.name)
+                raise InputError(f"holds {len(images)} images and there are {len(labels)} labels", item=where)
+            height, width = images.shape[1:]
+            for number, label in enumerate(labels):
+                yield Entry(
+                    name=f"{split}/{number:06d}",
+                    file=file.name,
+                    size=file.size,
+                    stamp=file.stamp,
+                    at=(number, height, width),
+                    split=split,
+                    label=str(label),
+                )
 
-    def reader(self) -> Callable[[Item], Image.Image]:
-        """Return the function that decodes one image; it holds both parts in memory."""
-        parts = {split: self._read(split, "images-idx3", dims=3) for split in _PARTS}
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read their pixels; one part at a time is in memory."""
+        held = ""
+        for entry in entries:
+            if entry.file != held:
+                images = self._load(File(name=entry.file, size=entry.size, stamp=entry.stamp), dims=3)
+                held = entry.file
+            yield images[entry.at[0]].tobytes()
 
-        def read(item: Item) -> Image.Image:
-            split, number = item.name.split("/")
-            image = parts[split][int(number)]
-            check_listed(image.tobytes(), item, f"{self.folder}: {item.name}")
-            return Image.fromarray(image)
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Return the image of these pixels."""
+        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:]), entry.name)
 
-        return read
+    def _find(self, found: dict[str, File], name: str) -> File:
+        if name not in found:
+            where = f"{self.files.sources[0]}/{name}[.gz]"
+            raise InputError("is missing", item=where, remedy="set prepare.source to the folder of the idx files")
+        return found[name]
 
-    def _read(self, split: str, kind: str, dims: int) -> NDArray[np.uint8]:
-        stem = Path(self.folder) / f"{_PARTS[split]}-{kind}-ubyte"
-        for path in (stem, stem.with_name(stem.name + ".gz")):
-            if path.is_file():
-                return _parse(path, dims)
-        raise InputError("is missing", item=f"{stem}[.gz]", remedy="set prepare.source to the folder of the idx files")
+    def _load(self, file: File, dims: int) -> NDArray[np.uint8]:
+        path = self.files.path(file.name)
+        try:
+            with self.files.open(file) as opened:
+                data = (gzip.GzipFile(fileobj=opened) if path.endswith(".gz") else opened).read(_MAX_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"cannot be read ({error})", item=path) from error
+        return _parse(data, dims, path)
 
 
-def _parse(path: Path, dims: int) -> NDArray[np.uint8]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot be read ({error})", item=str(path)) from error
+def _parse(data: bytes, dims: int, path: str) -> NDArray[np.uint8]:
     header = 4 + 4 * dims
     if len(data) < header or data[:2] != b"\0\0" or data[2] != _UINT8 or data[3] != dims:
-        raise InputError(f"is not an idx file of unsigned bytes with {dims} dimensions", item=str(path))
+        raise InputError(f"is not an idx file of unsigned bytes with {dims} dimensions", item=path)
     shape = struct.unpack(f">{dims}I", data[4:header])
     if len(data) - header != int(np.prod(shape, dtype=object)):
-        raise InputError(f"says it holds {shape} bytes and holds {len(data) - header}", item=str(path))
+        raise InputError(f"says it holds {shape} bytes and holds {len(data) - header}", item=path)
     if 0 in shape:
-        raise InputError(f"holds nothing: its dimensions are {shape}", item=str(path))
+        raise InputError(f"holds nothing: its dimensions are {shape}", item=path)
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)

@@ -1,12 +1,13 @@
 """Bad images and directories: one line that names the file, and nothing half-made."""
 
+import json
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.oracles.command import INPUT, assert_nothing_half_made, assert_one_line, run
+from tests.oracles.command import CONFIG, INPUT, assert_nothing_half_made, assert_one_line, run
 
 
 def png(size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
@@ -50,12 +51,27 @@ def test_bad_images(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: st
     assert_nothing_half_made(root)
 
 
+def test_what_is_quarantined_is_told_where_it_is_too_much(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"good-{number}.png").write_bytes(png((8 + number, 9)))
+    for name, data, _ in list(BAD_FILES.values())[:3]:
+        (folder / f"{len(data)}-{name}").write_bytes(data)
+    root, given = tmp_path / "root", ["--set", f"prepare.source={folder}", "--set", "prepare.on_bad_image=quarantine"]
+    assert run(root, "prepare", "folder", *given) == INPUT
+    assert_one_line(capsys, "3 of 43 images are bad (0-a.png: ")
+    assert_nothing_half_made(root)
+    assert run(root, "prepare", "folder", *given, "--set", "prepare.max_bad_fraction=0.1") == 0
+
+
 SOURCES = {
     "not set": ("", "prepare.source"),
-    "missing": ("nowhere", "is not a directory"),
-    "a file": ("file.png", "is not a directory"),
-    "empty": ("empty", "holds no"),
-    "no image files": ("texts", "holds no"),
+    "missing": ("nowhere", "is not there"),
+    "a single file": ("file.png", "only 0 of 1 images fall to the test split"),
+    "empty": ("empty", "holds no images"),
+    "no image files": ("texts", "holds no images (left out: 1 .txt)"),
+    "a glob that matches nothing": ("texts/*.png", "holds no images"),
     "one image": ("one", "split"),
     "a class folder link to nowhere": ("dangling", "cannot be read"),
 }
@@ -74,3 +90,30 @@ def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: s
     assert run(root, "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
     assert_one_line(capsys, says)
     assert_nothing_half_made(root)
+
+
+def test_two_folders_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("a/images", "b/images"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.png").write_bytes(png())
+    source = json.dumps([str(tmp_path / folder) for folder in ("a/images", "b/images")])
+    assert run(tmp_path / "root", "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
+    assert_one_line(capsys, "two sources are called images")
+    assert_nothing_half_made(tmp_path / "root")
+
+
+PLACES = {
+    "another scheme": ("gs://bucket/x", "only local folders and S3"),
+    "a password": ("s3://key:secret@bucket/x", "user name or a password"),
+    "no bucket": ("s3://", "bucket name"),
+    "no home": ("~no-such-user/x", "no such home folder"),
+    "an empty path in a list": ('["a", ""]', "must be paths of 1 to 4096 characters"),
+    "a number": ("5", "prepare.source"),
+}
+
+
+@pytest.mark.parametrize(("source", "says"), PLACES.values(), ids=PLACES.keys())
+def test_what_is_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, says: str) -> None:
+    assert run(tmp_path / "root", "prepare", "folder", "--set", f"prepare.source={source}") == CONFIG
+    assert_one_line(capsys, says)
+    assert_nothing_half_made(tmp_path / "root")

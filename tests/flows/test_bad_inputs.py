@@ -39,7 +39,7 @@ SETTINGS = {
     "unknown extractor": (["digits", "--set", "evaluate.extractor=inception"], "evaluate.extractor"),
     "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),
     "unknown device": (["digits", "--set", "train.device=tpu"], "train.device"),
-    "unknown kind": (["digits", "--set", "prepare.kind=tar"], "prepare.kind"),
+    "unknown kind": (["digits", "--set", "prepare.kind=rar"], "prepare.kind"),
     "beta above 1": (["digits", "--set", "train.beta_end=1.5"], "train.beta_end"),
     "chain of one": (["digits", "--set", "train.num_timesteps=1"], "train.num_timesteps"),
     "more steps than T": (["digits", "--set", "sample.num_steps=1001"], "at most train.num_timesteps (1000); got 1001"),
@@ -59,6 +59,11 @@ SETTINGS = {
         ["digits", "--set", "train.workers=200", "--set", "train.batch_size=128"],
         "at most train.batch_size (128); got 200",
     ),
+    "unknown filter": (["digits", "--set", "prepare.resize_filter=hamming"], "prepare.resize_filter"),
+    "unknown way with bad images": (["digits", "--set", "prepare.on_bad_image=skip"], "prepare.on_bad_image"),
+    "more bad images than all": (["digits", "--set", "prepare.max_bad_fraction=1.5"], "prepare.max_bad_fraction"),
+    "a negative side": (["digits", "--set", "prepare.min_side=-1"], "prepare.min_side"),
+    "an empty source in a list": (["folder", "--set", 'prepare.source=["/a", ""]'], "paths of 1 to 4096"),
     "holdout of everything": (["digits", "--set", "prepare.holdout_fraction=1"], "prepare.holdout_fraction"),
     "source for the digits": (["digits", "--set", "prepare.source=/tmp"], "must be empty for the digits"),
     "a sample of one": (["digits", "--set", "sample.count=1"], "sample.count"),
@@ -144,8 +149,8 @@ def _text(value: object) -> str:
 
 ROOTS = {
     "an unknown scheme": ("gs://bucket/x", CONFIG, "only local folders"),
-    "a bucket": ("s3://bucket/x", CONFIG, "only local folders"),
-    "a URI with a password": ("s3://key:secret@bucket/x", CONFIG, "only local folders"),
+    "no bucket's name": ("s3://Not_A_Bucket/x", CONFIG, "not a valid bucket name"),
+    "a URI with a password": ("s3://key:secret@bucket/x", CONFIG, "has a user name or a password"),
     "a file": ("/dev/null", CONFIG, "choose another --root"),
     "below a file": ("/dev/null/x", CONFIG, "choose another --root"),
 }

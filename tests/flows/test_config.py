@@ -19,7 +19,15 @@ from infra.plan import Plan, canonical_json
 
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 # What design.md section 3.4 says: how and where, and what only extends work.
-EXECUTION = {"workers", "source", "device", "checkpoint_images", "history_images", "keep_checkpoints"}
+EXECUTION = {
+    "workers",
+    "source",
+    "max_bad_fraction",
+    "device",
+    "checkpoint_images",
+    "history_images",
+    "keep_checkpoints",
+}
 GOALS = {"images", "count"}
 FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]
 
@@ -40,7 +48,7 @@ def others(value: object) -> list[object]:
         case str():
             words = (
                 "ddpm digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier fd_pixels "
-                "eps v simple bound learned"
+                "eps v simple bound learned lanczos box fail quarantine"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
         case list():
@@ -126,7 +134,28 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (PrepareConfig, "channels", (1, 3), (0, 2, 4)),
         (PrepareConfig, "holdout_fraction", (0.01, 0.99), (0, 1, -0.1, 1.1)),
         (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
-        (PrepareConfig, "kind", ("idx", "folder"), ("zip", "")),
+        (
+            PrepareConfig,
+            "kind",
+            ("idx", "folder", "tar", "zip", "arrays", "cifar", "parquet", "digits"),
+            ("rar", "", "Folder", None),
+        ),
+        (
+            PrepareConfig,
+            "source",
+            ("", "/a", "s3://bucket/a", "x" * 4096, [], ["/a"], ["/b", "/a"]),
+            (["/a", ""], ["", ""], "x" * 4097, ["/a", "x" * 4097], 5, None, [5], {"a": "b"}, [["/a"]]),
+        ),
+        (
+            PrepareConfig,
+            "resize_filter",
+            ("lanczos", "bicubic", "bilinear", "box", "nearest"),
+            ("hamming", "", "LANCZOS"),
+        ),
+        (PrepareConfig, "min_side", (0, 1, 1 << 16), (-1, (1 << 16) + 1, 0.5)),
+        (PrepareConfig, "drop_duplicates", (True, False), ("maybe", 2)),
+        (PrepareConfig, "on_bad_image", ("fail", "quarantine"), ("skip", "", None)),
+        (PrepareConfig, "max_bad_fraction", (0, 0.5, 1), (-0.01, 1.01, "few")),
         (TrainConfig, "images", (1, 1 << 40), (0, -5, (1 << 40) + 1)),
         (TrainConfig, "learning_rate", (1e-9, 1), (0, -1e-3, 1.01)),
         (TrainConfig, "seed", (0, (1 << 63) - 1), (-1, 1 << 63)),
@@ -157,8 +186,22 @@ def test_ranges(stage: type[StageConfig], name: str, good: tuple[Any, ...], bad:
 
 
 def test_the_digits_take_no_source() -> None:
-    with pytest.raises(ValidationError, match="must be empty for the digits"):
-        PrepareConfig(kind="digits", source="/x")
+    for source in ("/x", ["/x"], [""]):
+        with pytest.raises(ValidationError, match="must be empty for the digits"):
+            PrepareConfig(kind="digits", source=source)
+
+
+@pytest.mark.parametrize(
+    ("source", "sources"),
+    [("", ()), ([], ()), ("/a", ("/a",)), (["/a"], ("/a",)), (["/b", "/a", "/b"], ("/b", "/a", "/b"))],
+)
+def test_a_source_is_one_place_or_several(source: str | list[str], sources: tuple[str, ...]) -> None:
+    assert PrepareConfig(source=source).sources == sources
+
+
+def test_an_images_share_of_the_bound_is_no_result() -> None:
+    """What was prepared below one bound is found again below another."""
+    assert key(PrepareConfig(max_bad_fraction=0)) == key(PrepareConfig(max_bad_fraction=1, source=["/a", "/b"]))
 
 
 @pytest.mark.parametrize(("images", "batch", "total"), [(1, 128, 128), (128, 128, 128), (129, 128, 256), (10, 1, 10)])

@@ -55,11 +55,19 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
         ("train.schedule=cosine", "train", "schedule", "cosine"),
         ('train.schedule="cosine"', "train", "schedule", "cosine"),
         (" train.seed =4", "train", "seed", 4),
+        ("prepare.source=/a b", "prepare", "source", "/a b"),
+        ('prepare.source="/a"', "prepare", "source", "/a"),
+        ('prepare.source=["/a","s3://b/c"]', "prepare", "source", ["/a", "s3://b/c"]),
+        ("prepare.source=/a/*[0-9].png", "prepare", "source", "/a/*[0-9].png"),
+        ("prepare.kind=tar", "prepare", "kind", "tar"),
+        ("prepare.drop_duplicates=true", "prepare", "drop_duplicates", True),
     ],
 )
 def test_values_are_json_or_plain_words(setting: str, stage: str, name: str, value: object) -> None:
     extra = ["train.attention_resolutions=[8]"] if "channel_mults" in setting else []
-    got = getattr(getattr(load_config("digits", None, [*extra, setting]), stage), name)
+    got = getattr(
+        getattr(load_config("folder" if stage == "prepare" else "digits", None, [*extra, setting]), stage), name
+    )
     assert got == value
     assert type(got) is type(value)
 

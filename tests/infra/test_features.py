@@ -5,8 +5,8 @@ import torch
 
 import infra.features
 from infra.features import FEATURE_DIM, Classifier, Extractor, accuracy, train_classifier
+from infra.sources.decode import fit
 from infra.sources.digits import DigitsSource
-from infra.sources.source import fit
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,10 @@ def _one_thread() -> object:
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     source = DigitsSource()
-    items = source.list().items
-    read = source.reader()
-    images = [torch.from_numpy(fit(read(item), channels=1, size=8, name=item.name).copy()) for item in items]
-    return torch.stack(images), torch.tensor([item.label for item in items])
+    entries = list(source.find())
+    decoded = [source.decode(entry, content) for entry, content in zip(entries, source.read(entries), strict=True)]
+    images = [torch.from_numpy(fit(image, channels=1, size=8, name="digit").copy()) for image in decoded]
+    return torch.stack(images), torch.tensor([int(entry.label) for entry in entries])
 
 
 def test_the_classifier_learns_the_digits(digits: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -1,10 +1,13 @@
 """Prepare: every image read is written, by units whose bytes depend on nothing but the images and the settings."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +20,7 @@ from flows.stages.prepare import prepare
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader
 from infra.errors import ConflictError, InputError, IntegrityError
+from infra.files import FileSet
 from infra.plan import verify
 from infra.store import sha256
 
@@ -72,7 +76,10 @@ def test_read_is_written(config: PrepareConfig, images: Path, make_context: Call
     context = make_context()
     dataset = prepare(config, context)
     written = rows(dataset, context)
-    assert [row["id"] for row in written] == list(range(COUNT))
+    assert sorted(row["id"] for row in written) == list(range(COUNT))
+    for split in ("train", "test"):
+        names = [row["name"] for row in written if row["split"] == split]
+        assert names == sorted(names), "the source's order"
     assert sorted(row["name"] for row in written) == sorted(str(p.relative_to(images)) for p in images.rglob("*.png"))
     for row in written:
         number = int(Path(str(row["name"])).stem)
@@ -82,7 +89,29 @@ def test_read_is_written(config: PrepareConfig, images: Path, make_context: Call
     assert dataset.class_names == ("even", "odd")
     assert (dataset.train_images + dataset.test_images, dataset.image_size, dataset.channels) == (COUNT, 8, 3)
     assert dataset.levels == len(np.unique([pixels(number) for number in range(COUNT)]))
-    verify(context.store, dataset.manifest(context.store))
+    manifest = dataset.manifest(context.store)
+    verify(context.store, manifest)
+    schema = json.loads((Path(__file__).parents[3] / "infra" / "manifest.schema.json").read_text())
+    jsonschema.validate(json.loads(context.store.read(manifest.name)), schema)
+
+
+def test_a_unit_holds_the_next_entries(config: PrepareConfig, make_context: Callable[..., Context]) -> None:
+    """Each split in a file of its own, with the part's number; ids count up from the part's first entry."""
+    context = make_context()
+    manifest = prepare(config, context).manifest(context.store)
+    whole = sorted(f"{'odd' if n % 2 else 'even'}/{n:02d}.png" for n in range(COUNT))
+    found: dict[int, list[tuple[int, str]]] = {}
+    for unit in manifest.units:
+        table = pq.read_table(Path(context.store.uri) / manifest.folder / unit["file"])
+        assert (len(table), table["id"][0].as_py()) == (unit["rows"], unit["facts"]["first_id"])
+        assert set(table["split"].to_pylist()) == {unit["facts"]["split"]}
+        found.setdefault(unit["unit"], []).extend(zip(table["id"].to_pylist(), table["name"].to_pylist(), strict=True))
+    assert sorted(found) == list(range(6))
+    for unit, rows_of_it in found.items():
+        part = whole[unit * 7 : unit * 7 + 7]
+        assert sorted(name for _, name in rows_of_it) == part
+        assert [number for number, _ in rows_of_it] == list(range(unit * 7, unit * 7 + len(part)))
+    assert [unit["facts"]["split"] for unit in manifest.units] == ["train"] * 6 + ["test"] * (len(manifest.units) - 6)
 
 
 def test_the_split_is_by_content(config: PrepareConfig, images: Path, make_context: Callable[..., Context]) -> None:
@@ -95,41 +124,6 @@ def test_the_split_is_by_content(config: PrepareConfig, images: Path, make_conte
     }
     assert {row["name"]: row["split"] == "test" for row in rows(dataset, context)} == expected
     assert 0 < dataset.test_images == sum(expected.values()) < COUNT / 2
-
-
-def test_copies_never_lie_on_both_sides(
-    config: PrepareConfig, images: Path, make_context: Callable[..., Context]
-) -> None:
-    for path in list(images.rglob("*.png")):
-        shutil.copy(path, path.with_name(f"copy-{path.name}"))
-    context = make_context()
-    sides: dict[object, set[object]] = {}
-    for row in rows(prepare(config, context), context):
-        sides.setdefault(row["sha256"], set()).add(row["split"])
-    assert len(sides) == COUNT
-    assert all(len(splits) == 1 for splits in sides.values())
-
-
-def test_an_image_keeps_its_side_when_others_come(
-    config: PrepareConfig, images: Path, make_context: Callable[..., Context]
-) -> None:
-    context = make_context()
-    before = {row["name"]: row["split"] for row in rows(prepare(config, context), context)}
-    Image.fromarray(pixels(99)).save(images / "even" / "000.png")
-    after = {row["name"]: row["split"] for row in rows(prepare(config, context), context)}
-    assert before.items() < after.items()
-
-
-def test_the_sources_own_split_is_kept(tmp_path: Path, make_context: Callable[..., Context]) -> None:
-    folder = tmp_path / "split"
-    for number in range(9):
-        path = folder / ("train" if number < 6 else "test") / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels(number)).save(path)
-    context = make_context()
-    dataset = prepare(PrepareConfig(source=str(folder), image_size=8, holdout_fraction=0.9), context)
-    assert (dataset.train_images, dataset.test_images) == (6, 3)
-    assert all(str(row["name"]).startswith(str(row["split"])) for row in rows(dataset, context))
 
 
 def test_the_digest_does_not_depend_on_where_the_folder_is(
@@ -164,23 +158,37 @@ def test_every_setting_gives_another_key(
     assert one.digest != other.digest
 
 
-def test_a_changed_image_gives_another_key(
-    config: PrepareConfig, images: Path, make_context: Callable[..., Context]
+@pytest.mark.parametrize("change", ["an image", "its time", "one more", "one less"])
+def test_a_changed_source_gives_another_key_and_the_sealed_one_stays(
+    config: PrepareConfig, images: Path, make_context: Callable[..., Context], change: str
 ) -> None:
     context = make_context()
     before = prepare(config, context)
-    Image.fromarray(pixels(1000)).save(images / "even" / "00.png")
+    path = images / "even" / "00.png"
+    match change:
+        case "an image":
+            Image.fromarray(pixels(1000)).save(path)
+        case "its time":
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        case "one more":
+            shutil.copy(path, images / "even" / "copy.png")
+        case _:
+            path.unlink()
     after = prepare(config, context)
     assert before.key != after.key
+    assert (after.digest == before.digest) == (change == "its time")
+    assert after.train_images + after.test_images == COUNT + {"one more": 1, "one less": -1}.get(change, 0)
     verify(context.store, before.manifest(context.store))
 
 
-def test_a_sealed_one_is_found_and_nothing_done(config: PrepareConfig, make_context: Callable[..., Context]) -> None:
+def test_a_sealed_one_is_found_and_nothing_read(
+    config: PrepareConfig, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = make_context()
     first = prepare(config, context)
     busy = arranged(context, first=lambda: pytest.fail("there was nothing to do"))
-    again = prepare(config, busy)
-    assert again == replace(first, reused=True)
+    monkeypatch.setattr(FileSet, "read", lambda *_: pytest.fail("there was nothing to read"))
+    assert prepare(config, busy) == replace(first, reused=True)
 
 
 def test_what_was_done_is_not_done_again(config: PrepareConfig, make_context: Callable[..., Context]) -> None:
@@ -189,10 +197,26 @@ def test_what_was_done_is_not_done_again(config: PrepareConfig, make_context: Ca
         prepare(config, arranged(context, stop_after=2))
     rest = arranged(context)
     told: list[tuple[int, int]] = []
-    dataset = prepare(config, replace(rest, on_progress=lambda *what: told.append(what)))
-    units = len(dataset.manifest(context.store).units)
-    assert rest.cluster.ran == list(range(2, units))
-    assert told == [(done, units) for done in range(3, units + 1)]
+    prepare(config, replace(rest, on_progress=lambda *what: told.append(what)))
+    assert rest.cluster.ran == [2, 3, 4, 5]
+    assert told == [(done, 6) for done in range(3, 7)]
+
+
+@pytest.mark.parametrize("lost", ["*/manifests/all.json", "*/units/000003.json", "*/units/000003-t*.json"])
+def test_what_is_lost_of_it_is_made_again(
+    config: PrepareConfig, make_context: Callable[..., Context], lost: str
+) -> None:
+    """As if the run had been killed at that moment: a unit counts from its report on, which comes last."""
+    context = make_context()
+    first = prepare(config, context)
+    folder = Path(context.store.uri) / "prepare"
+    for pattern in {"*/manifests/all.json", "*/units/000003.json", lost} if "units" in lost else {lost}:
+        for path in folder.glob(pattern):
+            path.unlink()
+    rest = arranged(context)
+    assert prepare(config, rest) == first
+    assert rest.cluster.ran == ([3] if "units" in lost else [])
+    verify(context.store, first.manifest(context.store))
 
 
 def test_a_run_cut_short_gives_the_same_bytes(
@@ -228,26 +252,18 @@ def test_another_environment_that_began_is_a_conflict(
     prepare(config, replace(context, force=True))
 
 
-def test_a_bad_image_ends_it_and_seals_nothing(
-    config: PrepareConfig, images: Path, make_context: Callable[..., Context]
-) -> None:
-    bad = images / "odd" / "13.png"
-    bad.write_bytes(bad.read_bytes()[:60])
-    context = make_context()
-    with pytest.raises(InputError) as caught:
-        prepare(config, context)
-    assert str(bad) in str(caught.value)
-    assert not [name for name in context.store.list("prepare") if "manifests" in name]
-
-
+@pytest.mark.parametrize("rules", [{}, {"on_bad_image": "quarantine"}, {"drop_duplicates": True}], ids=str)
+@pytest.mark.parametrize("change", ["another image", "gone"])
 def test_an_image_changed_between_list_and_read(
-    config: PrepareConfig, images: Path, make_context: Callable[..., Context]
+    config: PrepareConfig, images: Path, make_context: Callable[..., Context], rules: dict[str, object], change: str
 ) -> None:
-    def change() -> None:
-        Image.fromarray(pixels(1000)).save(images / "even" / "04.png")
+    path = images / "even" / "04.png"
+
+    def do() -> None:
+        path.write_bytes(b"something else") if change == "another image" else path.unlink()
 
     with pytest.raises(IntegrityError, match="changed since it was listed") as caught:
-        prepare(config, arranged(make_context(), first=change))
+        prepare(config.model_copy(update=rules), arranged(make_context(), first=do))
     assert caught.value.exit_code == 6
     assert "04.png" in caught.value.item
 
@@ -259,9 +275,9 @@ def test_an_empty_side_is_refused(config: PrepareConfig, make_context: Callable[
     assert "holdout_fraction" in caught.value.remedy
 
 
-@pytest.mark.parametrize("source", ["", "/no/such/folder", "~no-such-user/x"])
+@pytest.mark.parametrize("source", ["", [], "/no/such/folder", "/no/such/*.png", ["/no", "/such"]])
 @pytest.mark.parametrize("kind", ["folder", "idx"])
-def test_no_source(make_context: Callable[..., Context], source: str, kind: str) -> None:
+def test_no_source(make_context: Callable[..., Context], source: str | list[str], kind: str) -> None:
     context = make_context()
     with pytest.raises(InputError) as caught:
         prepare(PrepareConfig(kind=kind, source=source), context)

@@ -7,11 +7,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from infra.errors import InputError
-from infra.sources import folder as module
+from infra.files import FileSet
+from infra.sources import decode as module
+from infra.sources.decode import fit
 from infra.sources.folder import FolderSource
-from infra.sources.source import fit
+from infra.sources.source import Entry
 from tests.oracles.pictures import encoded, picture
 
 
@@ -47,13 +50,23 @@ BAD = {
 }
 
 
+def opened(folder: Path) -> tuple[FolderSource, list[Entry]]:
+    source = FolderSource(FileSet((str(folder),)))
+    return source, [entry for entry in source.find() if isinstance(entry, Entry)]
+
+
+def decoded(source: FolderSource, entry: Entry) -> Image.Image:
+    (content,) = source.read([entry])
+    assert isinstance(content, bytes)
+    return source.decode(entry, content)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_file_is_named(tmp_path: Path, kind: str) -> None:
     (tmp_path / "bad.png").write_bytes(BAD[kind])
-    source = FolderSource(str(tmp_path))
-    (item,) = source.list().items
+    source, (entry,) = opened(tmp_path)
     with pytest.raises(InputError) as caught:
-        source.reader()(item)
+        decoded(source, entry)
     assert caught.value.exit_code == 3
     assert caught.value.item == str(tmp_path / "bad.png")
     assert str(caught.value).isprintable()
@@ -63,24 +76,43 @@ def test_the_pixel_limit_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "_MAX_PIXELS", 64)
     (tmp_path / "a.png").write_bytes(encoded(picture(0, (8, 8))))
     (tmp_path / "b.png").write_bytes(encoded(picture(0, (13, 5))))
-    source = FolderSource(str(tmp_path))
-    items, read = source.list().items, source.reader()
-    read(items[0])
+    source, (small, large) = opened(tmp_path)
+    assert decoded(source, small).size == (8, 8)
     with pytest.raises(InputError, match="13x5 pixels"):
-        read(items[1])
+        decoded(source, large)
 
 
 def test_the_byte_limit_holds_before_anything_is_read(tmp_path: Path) -> None:
+    """It is one bad file among others: those behind it are read."""
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate((256 << 20) + 1)
-    with pytest.raises(InputError, match="larger than 256 MiB"):
-        FolderSource(str(tmp_path)).list()
+    (tmp_path / "small.png").write_bytes(NOISY["PNG"])
+    source, entries = opened(tmp_path)
+    huge, small = source.read(entries)
+    assert isinstance(huge, InputError)
+    assert "larger than 256 MiB" in str(huge)
+    assert huge.item == str(tmp_path / "huge.png")
+    assert small == NOISY["PNG"]
+
+
+def test_the_reason_is_the_same_each_time(tmp_path: Path) -> None:
+    """It is stored with what a run set aside, so no address of memory and no folder may be in it."""
+    for kind, data in BAD.items():
+        reasons = set()
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "bad.png").write_bytes(data)
+            source, (entry,) = opened(tmp_path / folder)
+            with pytest.raises(InputError) as caught:
+                decoded(source, entry)
+            reasons.add(caught.value.cause)
+        assert len(reasons) == 1, kind
+        assert "0x" not in reasons.pop()
 
 
 def test_whatever_the_bytes_only_our_error_comes_out(tmp_path: Path) -> None:
     draw = random.Random(0)
     path = tmp_path / "a.png"
-    source = FolderSource(str(tmp_path))
     outcomes = {"fine": 0, "refused": 0}
     for kind, options in (("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})):
         whole = encoded(picture(0, (20, 16)), kind, **options)
@@ -89,11 +121,11 @@ def test_whatever_the_bytes_only_our_error_comes_out(tmp_path: Path) -> None:
             for _ in range(draw.randint(1, 5)):
                 data[draw.randrange(min(len(data), draw.choice([40, len(data)])))] = draw.randrange(256)
             path.write_bytes(data)
-            (item,) = source.list().items
+            source, (entry,) = opened(tmp_path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    fit(source.reader()(item), channels=3, size=8, name=item.name)
+                    fit(decoded(source, entry), channels=3, size=8, name=entry.name)
                     outcomes["fine"] += 1
                 except InputError:
                     outcomes["refused"] += 1

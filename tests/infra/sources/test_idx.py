@@ -1,7 +1,9 @@
 """MNIST's format: read exactly, refused with the file's name where anything does not add up."""
 
 import gzip
+import os
 import struct
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from infra.errors import InputError, IntegrityError
+from infra.files import FileSet
+from infra.sources.decode import fit
 from infra.sources.idx import IdxSource
-from infra.sources.source import fit
+from infra.sources.source import Entry
 
 COUNTS = {"train": 12, "t10k": 5}
 
@@ -33,24 +37,57 @@ def write(folder: Path, *, gzipped: bool = False) -> IdxSource:
         for kind, array in (("images-idx3", images(part)), ("labels-idx1", labels(part))):
             name, data = f"{part}-{kind}-ubyte", idx(array)
             (folder / f"{name}.gz" if gzipped else folder / name).write_bytes(gzip.compress(data) if gzipped else data)
-    return IdxSource(str(folder))
+    return IdxSource(FileSet((str(folder),)))
+
+
+def found(source: IdxSource) -> list[Entry]:
+    entries = list(source.find())
+    assert all(isinstance(entry, Entry) for entry in entries)
+    return entries
+
+
+def pixels(source: IdxSource, entries: list[Entry]) -> NDArray[np.uint8]:
+    read = zip(entries, source.read(entries), strict=True)
+    return np.stack([fit(source.decode(entry, content), channels=1, size=6, name="x")[0] for entry, content in read])
 
 
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_every_image_label_and_split(tmp_path: Path, gzipped: bool) -> None:
     source = write(tmp_path, gzipped=gzipped)
-    listing, read = source.list(), source.reader()
-    assert [item.split for item in listing.items] == ["train"] * 12 + ["test"] * 5
-    assert [item.label for item in listing.items] == [*labels("train"), *labels("t10k")]
-    assert listing.class_names == ["0", "1", "2", "3"]
-    pixels = np.stack([fit(read(item), channels=1, size=6, name=item.name)[0] for item in listing.items])
-    assert np.array_equal(pixels, np.concatenate((images("train"), images("t10k"))))
+    entries = found(source)
+    assert Counter(entry.split for entry in entries) == {"train": 12, "test": 5}
+    assert len({entry.name for entry in entries}) == 17
+    in_order = [entry for split in ("train", "test") for entry in entries if entry.split == split]
+    assert [entry.label for entry in in_order] == [str(label) for label in (*labels("train"), *labels("t10k"))]
+    assert np.array_equal(pixels(source, in_order), np.concatenate((images("train"), images("t10k"))))
 
 
-def test_gzipped_or_not_is_the_same_listing(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    assert write(tmp_path / "a").list() == write(tmp_path / "b", gzipped=True).list()
+def test_files_follow_each_other_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """So that a listing is one pass, and each part of it reads few files."""
+    entries = found(write(tmp_path))
+    assert [entry.file for entry in entries] == sorted(entry.file for entry in entries)
+
+
+def test_some_of_them_in_any_order(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    entries = {entry.name: entry for entry in found(source)}
+    some = [entries[name] for name in ("train/000007", "test/000001", "train/000000")]
+    assert np.array_equal(pixels(source, some), np.stack((images("train")[7], images("t10k")[1], images("train")[0])))
+
+
+def test_gzipped_or_not_are_the_same_images(tmp_path: Path) -> None:
+    sources = []
+    for name, gzipped in (("a", False), ("b", True)):
+        (tmp_path / name).mkdir()
+        sources.append(write(tmp_path / name, gzipped=gzipped))
+    plain, zipped = map(found, sources)
+    assert [(e.name, e.at, e.split, e.label) for e in plain] == [(e.name, e.at, e.split, e.label) for e in zipped]
+    assert list(sources[0].read(plain)) == list(sources[1].read(zipped))
+
+
+def test_where_there_are_both_the_plain_ones_count(tmp_path: Path) -> None:
+    write(tmp_path, gzipped=True)
+    assert not any(entry.file.endswith(".gz") for entry in found(write(tmp_path)))
 
 
 TRAIN = idx(images("train"))
@@ -78,7 +115,7 @@ def test_a_broken_file_is_named(tmp_path: Path, kind: str, gzipped: bool) -> Non
     name = "train-images-idx3-ubyte" + (".gz" if gzipped else "")
     (tmp_path / name).write_bytes(gzip.compress(BROKEN[kind]) if gzipped else BROKEN[kind])
     with pytest.raises(InputError) as caught:
-        source.list()
+        found(source)
     assert caught.value.exit_code == 3
     assert caught.value.item == str(tmp_path / name)
 
@@ -102,14 +139,14 @@ def test_a_broken_gzip_is_named(tmp_path: Path, data: bytes) -> None:
     source = write(tmp_path, gzipped=True)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(data)
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz"):
-        source.list()
+        found(source)
 
 
 def test_counts_that_do_not_agree(tmp_path: Path) -> None:
     source = write(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels("t10k")[:-1]))
-    with pytest.raises(InputError, match="5 test images but 4 labels"):
-        source.list()
+    with pytest.raises(InputError, match="holds 5 images and there are 4 labels"):
+        found(source)
 
 
 @pytest.mark.parametrize("part", COUNTS)
@@ -118,24 +155,25 @@ def test_a_missing_file_is_named(tmp_path: Path, part: str, kind: str) -> None:
     source = write(tmp_path)
     (tmp_path / f"{part}-{kind}-ubyte").unlink()
     with pytest.raises(InputError, match="is missing") as caught:
-        source.list()
+        found(source)
     assert f"{part}-{kind}-ubyte" in caught.value.item
     assert "prepare.source" in caught.value.remedy
 
 
 def test_no_such_folder() -> None:
-    with pytest.raises(InputError, match="is missing"):
-        IdxSource("/no/such/folder").list()
+    with pytest.raises(InputError, match="is not there"):
+        found(IdxSource(FileSet(("/no/such/folder",))))
 
 
-def test_a_file_changed_after_it_was_listed(tmp_path: Path) -> None:
+def test_a_file_changed_after_it_was_found(tmp_path: Path) -> None:
     source = write(tmp_path)
-    items = source.list().items
+    entries = found(source)
+    path = tmp_path / "train-images-idx3-ubyte"
     changed = images("train")
     changed[3, 2, 2] ^= 1
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(changed))
-    read = source.reader()
-    read(items[2])
-    with pytest.raises(IntegrityError, match="train/000003") as caught:
-        read(items[3])
-    assert caught.value.exit_code == 6
+    path.write_bytes(idx(changed))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert len(list(source.read([e for e in entries if e.split == "test"]))) == 5, "the other one is as it was"
+    with pytest.raises(IntegrityError, match="changed since it was listed") as caught:
+        list(source.read(entries))
+    assert (caught.value.item, caught.value.exit_code) == (str(path), 6)

@@ -1,0 +1,47 @@
+"""The source that a config names."""
+
+from collections.abc import Callable
+
+from flows.config import PrepareConfig
+from infra.errors import InputError
+from infra.files import FileSet
+from infra.sources.arrays import ArraySource
+from infra.sources.cifar import CifarSource
+from infra.sources.digits import DigitsSource
+from infra.sources.folder import FolderSource
+from infra.sources.idx import IdxSource
+from infra.sources.parquet import ParquetSource
+from infra.sources.source import Source
+from infra.sources.tar import TarSource
+from infra.sources.zip import ZipSource
+from infra.uri import parse_place
+
+_OF_FILES: dict[str, Callable[[FileSet], Source]] = {
+    "folder": FolderSource,
+    "tar": TarSource,
+    "zip": ZipSource,
+    "arrays": ArraySource,
+    "cifar": CifarSource,
+    "parquet": ParquetSource,
+    "idx": IdxSource,
+}
+
+
+def open_source(config: PrepareConfig) -> Source:
+    """Return the source of images, nothing read yet.
+
+    Raises:
+        InputError: If it is not set.
+        ConfigError: If it is no place that is served, or below the home of a user who is not there.
+    """
+    if config.kind == "digits":
+        return DigitsSource()
+    if not config.sources:
+        raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
+    files = FileSet(tuple(_absolute(text) for text in config.sources))
+    return _OF_FILES[config.kind](files)
+
+
+def _absolute(text: str) -> str:
+    # The slash that says that it is a folder stays.
+    return parse_place(text).uri + "/" * (text.startswith("s3://") and text.endswith("/"))

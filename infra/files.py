@@ -1,0 +1,287 @@
+"""The user's files, local or on S3: found in one order, and read only as they were found."""
+
+import fnmatch
+import glob
+import io
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from infra.errors import InputError, IntegrityError
+
+_GLOB = re.compile(r"[*?\[]")
+_S3 = "s3://"
+_CONCURRENT_READS = 16
+_WINDOW = 64
+_BUFFER = 1 << 20
+# Whatever is beyond it is no training image.
+MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file as it was found.
+
+    Attributes:
+        name: Its path below where it was looked for, '/'-separated.
+        size: Bytes.
+        stamp: Changes when the file does: time of modification, or ETag.
+    """
+
+    name: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Some folders, files and globs, each local or below s3://.
+
+    Where there are several folders, names begin with the folder's own name.
+
+    Attributes:
+        sources: Absolute paths or S3 URIs.
+    """
+
+    sources: tuple[str, ...]
+
+    def find(self) -> Iterator[File]:
+        """Find every file that is not hidden, once, in the order of the names within each folder.
+
+        Raises:
+            InputError: If a source is not there, or a folder cannot be listed.
+        """
+        for source in self.sources:
+            _check_there(source)
+        for base, prefix in self._prefixes.items():
+            wanted = [pattern for other, pattern in map(_base, self.sources) if other == base]
+            for file in (_s3_files if base.startswith(_S3) else _local_files)(base, wanted):
+                yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
+
+    def read(self, file: File, start: int = 0, length: int | None = None) -> bytes:
+        """Return a file's bytes, or some of them.
+
+        Raises:
+            InputError: If it is too large or cannot be read.
+            IntegrityError: If it is not what was found.
+        """
+        path = self.path(file.name)
+        if (file.size if length is None else length) > MAX_BYTES:
+            raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=path, remedy="remove it")
+        if path.startswith(_S3):
+            return _s3_read(path, file, start, length)
+        try:
+            with self.open(file) as opened:
+                opened.seek(start)
+                data = opened.read(file.size if length is None else length)
+                if _stamp(os.fstat(opened.fileno())) != file.stamp:
+                    raise _changed(path)
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+        return data
+
+    def read_all(self, files: Iterable[File]) -> Iterator[bytes | InputError]:
+        """Return each file's bytes, in order, or what is wrong with it; from S3, several at a time."""
+        if not any(base.startswith(_S3) for base in self._prefixes):
+            yield from map(self._attempt, files)
+            return
+        remaining = iter(files)
+        with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
+            while window := list(islice(remaining, _WINDOW)):
+                yield from pool.map(self._attempt, window)
+
+    def open(self, file: File) -> BinaryIO:
+        """Open a file for reading here and there.
+
+        Raises:
+            InputError: If it cannot be read.
+            IntegrityError: If it is not what was found.
+        """
+        path = self.path(file.name)
+        if path.startswith(_S3):
+            return io.BufferedReader(_S3Reader(path, file), _BUFFER)
+        try:
+            opened = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise _changed(path) from error
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+        status = os.fstat(opened.fileno())
+        if _stamp(status) != file.stamp or status.st_size != file.size:
+            opened.close()
+            raise _changed(path)
+        return opened
+
+    def path(self, name: str) -> str:
+        """Where a file of that name is."""
+        for base, prefix in self._prefixes.items():
+            if name.startswith(prefix):
+                return f"{base}/{name.removeprefix(prefix)}"
+        raise InputError("is not below any source", item=name)
+
+    def _attempt(self, file: File) -> bytes | InputError:
+        try:
+            return self.read(file)
+        except InputError as error:
+            return error
+
+    @cached_property
+    def _prefixes(self) -> dict[str, str]:
+        bases = list(dict.fromkeys(_base(source)[0] for source in self.sources))
+        if len(bases) == 1:
+            return {bases[0]: ""}
+        names = [base.rpartition("/")[2] for base in bases]
+        for base, name in zip(bases, names, strict=True):
+            if names.count(name) > 1:
+                raise InputError(f"two sources are called {name}", item=base, remedy="rename one of the folders")
+        return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
+
+
+class _Pattern:
+    """A glob, part by part: ** stands for any folders, the others for one name each."""
+
+    def __init__(self, text: str) -> None:
+        self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in text.split("/")]
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a file of that name is meant, or, of a folder, which ends in a slash, one below it may be."""
+        return _match(self._parts, name.split("/"))
+
+
+def _match(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> bool:
+    if names == [""]:
+        return bool(parts)
+    if not names or not parts:
+        return not names and all(part is None for part in parts)
+    if parts[0] is None:
+        return _match(parts[1:], names) or _match(parts, names[1:])
+    return parts[0].match(names[0]) is not None and _match(parts[1:], names[1:])
+
+
+def _base(source: str) -> tuple[str, _Pattern | None]:
+    """The folder that a source's names are relative to, and what they must match."""
+    scheme, rest = (_S3, source.removeprefix(_S3)) if source.startswith(_S3) else ("", source)
+    parts = rest.rstrip("/").split("/")
+    fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), None)
+    if fixed is not None and (scheme or not Path(source).exists()):
+        return scheme + "/".join(parts[:fixed]), _Pattern("/".join(parts[fixed:]))
+    # Of a bucket nothing but the name tells: a folder with a dot in its name ends in a slash.
+    in_bucket = len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
+    if in_bucket if scheme else not Path(source).is_dir():
+        return scheme + "/".join(parts[:-1]), _Pattern(glob.escape(parts[-1]))
+    return scheme + "/".join(parts), None
+
+
+def _check_there(source: str) -> None:
+    if source.startswith(_S3):
+        return
+    base, _ = _base(source)
+    is_glob = _GLOB.search(source) and not Path(source).exists()
+    if not Path(base or "/").is_dir() or not (is_glob or Path(source).exists()):
+        raise InputError("is not there", item=source, remedy="set prepare.source to a folder, a file or a glob")
+
+
+def _local_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
+    for name in _walk(base, "", wanted):
+        path = f"{base}/{name}"
+        try:
+            status = Path(path).stat()
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("is not a file", item=path, remedy="remove it")
+        yield File(name=name, size=status.st_size, stamp=_stamp(status))
+
+
+def _walk(base: str, folder: str, wanted: Sequence[_Pattern | None]) -> Iterator[str]:
+    """The names below a folder in the order of their characters, as an object store lists them."""
+    try:
+        with os.scandir(f"{base}/{folder}") as entries:
+            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_symlink()) for entry in entries)
+    except OSError as error:
+        raise InputError(f"cannot be listed ({error.strerror})", item=f"{base}/{folder}") from error
+    for name, is_link in found:
+        is_folder = name.endswith("/")
+        if name.startswith(".") or not any(p is None or p.matches(folder + name) for p in wanted):
+            continue
+        if any("\ud800" <= char <= "\udfff" for char in name):
+            raise InputError("has a name that is not UTF-8", item=repr(folder + name), remedy="rename it")
+        if is_folder and is_link:
+            raise InputError("is a link to a folder", item=f"{base}/{folder}{name}", remedy="name the folder itself")
+        if is_folder:
+            yield from _walk(base, folder + name, wanted)
+        else:
+            yield folder + name
+
+
+def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
+    from infra.s3 import list_objects
+
+    bucket, _, prefix = base.removeprefix(_S3).partition("/")
+    prefix = f"{prefix}/" if prefix else ""
+    empty = True
+    for found in list_objects(bucket, prefix):
+        name = found.key.removeprefix(prefix)
+        if any(part.startswith(".") for part in name.split("/")) or not any(
+            p is None or p.matches(name) for p in wanted
+        ):
+            continue
+        empty = False
+        yield File(name=name, size=found.size, stamp=found.etag)
+    if empty:
+        raise InputError("holds nothing", item=base, remedy="set prepare.source to a prefix that holds images")
+
+
+def _s3_read(path: str, file: File, start: int, length: int | None) -> bytes:
+    from infra.s3 import get
+
+    bucket, _, key = path.removeprefix(_S3).partition("/")
+    try:
+        return get(bucket, key, etag=file.stamp, start=start, length=length)
+    except FileNotFoundError as error:
+        raise _changed(path) from error
+
+
+class _S3Reader(io.RawIOBase):
+    """An object as a file that seeks; each read is one request for a range."""
+
+    def __init__(self, path: str, file: File) -> None:
+        self._path, self._file, self._place = path, file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._file.size}[whence]
+        self._place = max(start + offset, 0)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        length = min(len(buffer), self._file.size - self._place)
+        if length <= 0:
+            return 0
+        data = _s3_read(self._path, self._file, self._place, length)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+def _stamp(status: os.stat_result) -> str:
+    return str(status.st_mtime_ns)
+
+
+def _changed(path: str) -> IntegrityError:
+    return IntegrityError("changed since it was listed", item=path, remedy="run again")

@@ -1,0 +1,278 @@
+"""NumPy files: .npy, read row by row, and .npz, read as a stream; never a pickle, since those run code."""
+
+import re
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import groupby
+from math import prod
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from PIL import Image
+
+from infra.errors import InputError
+from infra.files import MAX_BYTES, File, FileSet
+from infra.sources.decode import REPAIR, from_array
+from infra.sources.folder import place, place_of_file
+from infra.sources.source import Content, Entry, Other
+
+# Not every word that begins so is a split: valley.npy is none.
+# Keys of images in an archive, each with the keys its labels may have; the first found counts, of each split.
+_WHOLE_KEYS = {
+    "images": ("labels", "y"),
+    "x": ("y", "labels"),
+    "data": ("labels", "y"),
+    "arr_0": ("arr_1",),
+}
+_SPLIT_KEYS = ("train", "val", "valid", "validation", "test")
+_LABEL_FILE = re.compile(r"[-_]labels\.npy$")
+_HEADER_BYTES = 1 << 14
+_MAX_MEMBERS = 10_000
+_MAX_LABEL_CHARS = 256
+# What deflate can pack at best; beyond it the sizes are a lie.
+_DEFLATE_RATIO = 1032
+_CHUNK = 1 << 20
+_AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
+_HEADER_ERRORS = (
+    ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError,
+)  # fmt: skip
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the first bytes of a .npy say, and how many they are."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    length: int
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
+
+    Labels are in `<stem>-labels.npy` or `<stem>_labels.npy` beside the images, or below a key of their own. Splits
+    are those of the folders, of a file's name that begins with train, test or val, or of the keys (x_train).
+
+    Attributes:
+        files: Where.
+    """
+
+    files: FileSet
+
+    def find(self) -> Iterator[Entry | Other]:
+        """Find every image, in the order of the files' names; of images, only the headers are read."""
+        label_files = {file.name: file for file in self.files.find() if _LABEL_FILE.search(file.name)}
+        used = {_stem(name) for name in label_files}
+        for file in self.files.find():
+            if file.name.endswith(".npz"):
+                yield from self._find_archive(file)
+            elif not file.name.endswith(".npy"):
+                yield Other(file.name)
+            elif file.name not in label_files:
+                yield from self._find_array(file, label_files if file.name.removesuffix(".npy") in used else {})
+            # A label file is no image and no stray file either; one without images beside it is.
+            elif not self._has_images(file.name):
+                yield Other(file.name)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read their pixels; one image at a time is in memory."""
+        for (name, _), group in groupby(entries, key=lambda entry: (entry.file, entry.at[-1])):
+            same = list(group)
+            file = File(name=name, size=same[0].size, stamp=same[0].stamp)
+            yield from self._read_archive(file, same) if name.endswith(".npz") else self._read_array(file, same)
+
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Return the image of these pixels."""
+        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1]), entry.name)
+
+    def _has_images(self, label_name: str) -> bool:
+        stem = _stem(label_name)
+        return any(file.name == f"{stem}.npy" for file in self.files.find())
+
+    def _find_array(self, file: File, label_files: dict[str, File]) -> Iterator[Entry]:
+        path = self.files.path(file.name)
+        header = _parse(BytesIO(self.files.read(file, 0, min(file.size, _HEADER_BYTES))), path)
+        _check_images(header, file.size, path)
+        stem, labels = file.name.removesuffix(".npy"), None
+        for name in (f"{stem}-labels.npy", f"{stem}_labels.npy"):
+            if name in label_files:
+                labels = _labels(self.files.read(label_files[name]), header.shape[0], self.files.path(name))
+                break
+        # The last of `at` is the place of the key in the archive; a file of one array has none.
+        yield from _entries(file, file.name, header, 0, place_of_file(file.name), labels)
+
+    def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
+        path = self.files.path(file.name)
+        size = prod(entries[0].at[1:-1])
+        with self.files.open(file) as opened:
+            start = _parse(opened, path).length
+            for entry in entries:
+                opened.seek(start + entry.at[0] * size)
+                yield _exactly(opened, size, path)
+        # Once more at the end: it may have changed while it was read.
+        self.files.open(file).close()
+
+    def _find_archive(self, file: File) -> Iterator[Entry]:
+        path = self.files.path(file.name)
+        try:
+            with self.files.open(file) as opened, zipfile.ZipFile(opened) as archive:
+                members = _members(archive, path)
+                for key, label_keys, split in _image_keys(members, path):
+                    item = f"{path}[{key}]"
+                    with archive.open(members[key]) as stream:
+                        header = _parse(stream, item)
+                    _check_images(header, members[key].file_size, item)
+                    found = next((name for name in label_keys if name in members), None)
+                    labels = None
+                    if found is not None:
+                        data = _whole(archive, members[found], f"{path}[{found}]")
+                        labels = _labels(data, header.shape[0], f"{path}[{found}]")
+                    where, label = place_of_file(file.name)
+                    number = list(members).index(key)
+                    yield from _entries(file, f"{file.name}/{key}", header, number, (split or where, label), labels)
+        except _ZIP_ERRORS as error:
+            raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
+
+    def _read_archive(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
+        path = self.files.path(file.name)
+        try:
+            with self.files.open(file) as opened, zipfile.ZipFile(opened) as archive:
+                info = list(_members(archive, path).values())[entries[0].at[-1]]
+                size = prod(entries[0].at[1:-1])
+                with archive.open(info) as stream:
+                    start = _parse(stream, path).length
+                    for entry in entries:
+                        # It is packed: what lies before is unpacked and dropped, whatever its size.
+                        stream.seek(start + entry.at[0] * size)
+                        yield _exactly(stream, size, path)
+                    # The checksum is that of the whole array, and is compared at its end.
+                    while stream.read(_CHUNK):
+                        pass
+        except _ZIP_ERRORS as error:
+            raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
+
+
+def _stem(label_name: str) -> str:
+    return _LABEL_FILE.sub("", label_name)
+
+
+def _parse(stream: IO[bytes], item: str) -> _Header:
+    """Read the header of a .npy and nothing of what follows."""
+    try:
+        version = npy.read_magic(stream)
+        reads = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        if version not in reads:
+            raise ValueError(f"its version is {version}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the integers of Python 2
+            shape, fortran, dtype = reads[version](stream)
+    except _HEADER_ERRORS as error:
+        raise InputError(f"is not a .npy file ({type(error).__name__}: {error})", item=item, remedy=REPAIR) from error
+    if dtype.hasobject:
+        raise InputError("holds Python objects, which are never loaded", item=item, remedy=_AS_UINT8)
+    if fortran and len(shape) > 1:
+        raise InputError("is in Fortran order", item=item, remedy="save numpy.ascontiguousarray of it")
+    return _Header(dtype, shape, stream.tell())
+
+
+def _check_images(header: _Header, size: int, item: str) -> None:
+    shape = header.shape
+    if header.dtype != np.uint8:
+        raise InputError(f"holds {header.dtype}, not uint8", item=item, remedy=_AS_UINT8)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)):
+        wanted = "not images x height x width [x 1, 3 or 4]"
+        raise InputError(f"has the shape {shape}, {wanted}", item=item, remedy="transpose or reshape it")
+    if min(shape) < 1:
+        raise InputError(f"holds nothing: its shape is {shape}", item=item)
+    if header.length + prod(shape) != size:
+        raise InputError(f"says it holds {shape} bytes and holds {size - header.length}", item=item, remedy=REPAIR)
+    if prod(shape[1:]) > MAX_BYTES:
+        raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
+
+
+def _entries(
+    file: File, prefix: str, header: _Header, key: int, where: tuple[str, str], labels: list[str] | None
+) -> Iterator[Entry]:
+    split, label = where
+    for number in range(header.shape[0]):
+        yield Entry(
+            name=f"{prefix}/{number:06d}",
+            file=file.name,
+            size=file.size,
+            stamp=file.stamp,
+            at=(number, *header.shape[1:], key),
+            split=split,
+            label=labels[number] if labels is not None else label,
+        )
+
+
+def _labels(data: bytes, count: int, item: str) -> list[str]:
+    """Labels from the bytes of a .npy of integers or of text."""
+    header = _parse(BytesIO(data), item)
+    if header.dtype.kind not in "iuSU":
+        raise InputError(f"holds {header.dtype}, not integers or text", item=item, remedy="save integers")
+    if header.shape not in ((count,), (count, 1)):
+        raise InputError(f"has the shape {header.shape}, and there are {count} images", item=item)
+    if header.length + count * header.dtype.itemsize != len(data) or not header.dtype.itemsize:
+        raise InputError(f"says it holds {count} labels and holds other bytes", item=item, remedy=REPAIR)
+    body, kind = data[header.length :], header.dtype
+    # NumPy itself would hand out characters that there are none of, and Python fails on them.
+    coding = "utf-8" if kind.kind == "S" else "utf-32-be" if kind.byteorder == ">" else "utf-32-le"
+    try:
+        if kind.kind in "iu":
+            texts = [str(value) for value in np.frombuffer(body, dtype=kind).tolist()]
+        else:
+            cells = (body[place : place + kind.itemsize] for place in range(0, len(body), kind.itemsize))
+            texts = [cell.decode(coding).rstrip("\0") for cell in cells]
+    except ValueError as error:
+        raise InputError("holds text that is not Unicode", item=item, remedy="save integers") from error
+    if max(map(len, texts)) > _MAX_LABEL_CHARS:
+        raise InputError(f"holds a label of over {_MAX_LABEL_CHARS} characters", item=item, remedy="save integers")
+    return texts
+
+
+def _members(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
+    infos = archive.infolist()
+    members = {info.filename.removesuffix(".npy"): info for info in infos}
+    if len(members) != len(infos) or len(infos) > _MAX_MEMBERS:
+        raise InputError("holds a key twice, or too many", item=path, remedy="save it again")
+    for info in infos:
+        if info.file_size > _DEFLATE_RATIO * (info.compress_size + 1):
+            cause = f"says that {info.compress_size} bytes unpack to {info.file_size}"
+            raise InputError(cause, item=f"{path}[{info.filename}]", remedy=REPAIR)
+    return members
+
+
+def _image_keys(members: dict[str, zipfile.ZipInfo], path: str) -> list[tuple[str, tuple[str, ...], str]]:
+    """The keys of images, each with the keys its labels may have and its split."""
+    found: list[tuple[str, tuple[str, ...], str]] = []
+    for split in _SPLIT_KEYS:
+        pairs = {f"{split}_images": (f"{split}_labels",), f"x_{split}": (f"y_{split}",)}
+        found += [(key, labels, place(f"{split}/x")[0]) for key, labels in pairs.items() if key in members][:1]
+    found = found or [(key, labels, "") for key, labels in _WHOLE_KEYS.items() if key in members][:1]
+    if not found:
+        keys = ", ".join(list(members)[:8]) or "none"
+        raise InputError(f"holds no images: its keys are {keys}", item=path, remedy="save them below the key images")
+    return found
+
+
+def _whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, item: str) -> bytes:
+    if info.file_size > MAX_BYTES:
+        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=item, remedy="save integers as labels")
+    with archive.open(info) as stream:
+        return stream.read(MAX_BYTES)
+
+
+def _exactly(stream: IO[bytes], size: int, item: str) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise InputError("ends inside an image", item=item, remedy=REPAIR)
+    return data

@@ -1,0 +1,95 @@
+"""Stored bytes to pixels: the formats and limits of an image, and the one rule that gives all images one shape."""
+
+import warnings
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from infra.errors import InputError
+
+FIT_RULE = (
+    "EXIF orientation applied; transparency over white; 16-bit grey divided by 257 and rounded; converted to "
+    "L or RGB; largest centred square cut out; resized with {filter} where the size differs"
+)
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
+REPAIR = "remove or repair it"
+_FORMATS = ("PNG", "JPEG", "WEBP")
+# Whatever is beyond it is a mistake or an attack, not a training image.
+_MAX_PIXELS = 64_000_000
+_COLOUR_MODES = {1: "L", 3: "RGB"}
+
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """Decode a PNG, JPEG or WebP image, whole.
+
+    Raises:
+        InputError: If it is something else, damaged, or larger than 64 million pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image = Image.open(BytesIO(content), formats=_FORMATS)
+            if image.width * image.height > _MAX_PIXELS:
+                raise InputError(f"has {image.width}x{image.height} pixels, over {_MAX_PIXELS}", item=name)
+            image.load()
+    except UnidentifiedImageError as error:
+        raise InputError("is not a PNG, JPEG or WebP image", item=name, remedy=REPAIR) from error
+    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot be decoded ({error})", item=name, remedy=REPAIR) from error
+    return image
+
+
+def from_array(pixels: NDArray[np.uint8], name: str) -> Image.Image:
+    """Return pixels [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] as an image.
+
+    Raises:
+        InputError: If they have another shape.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise InputError(f"has the shape {pixels.shape}, not height x width [x 1, 3 or 4]", item=name)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def fit(
+    image: Image.Image, *, channels: int, size: int, name: str, resize_filter: str = "lanczos"
+) -> NDArray[np.uint8]:
+    """Turn a decoded image into uint8 pixels [channels, size, size] by FIT_RULE.
+
+    Raises:
+        InputError: If it cannot be converted.
+    """
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+        square = _to_mode(image, _COLOUR_MODES[channels])
+        side = min(square.size)
+        if square.width != square.height:
+            left, top = (square.width - side) // 2, (square.height - side) // 2
+            square = square.crop((left, top, left + side, top + side))
+        if side != size:
+            square = square.resize((size, size), FILTERS[resize_filter])
+    except MemoryError:
+        raise
+    except Exception as error:  # of broken EXIF data Pillow raises whatever it stumbles over
+        raise InputError(f"cannot be converted ({error})", item=name, remedy=REPAIR) from error
+    return np.asarray(square, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        deep = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert(mode)

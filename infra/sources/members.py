@@ -1,0 +1,175 @@
+"""What is in an archive: its members' names, which of them are images, their splits, classes and labels."""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+from infra.errors import InputError
+from infra.files import File
+from infra.sources.decode import REPAIR, SUFFIXES
+from infra.sources.folder import place, place_of_file
+from infra.sources.source import Entry, Other
+
+MAX_MEMBERS = 10_000_000
+MAX_LABEL_BYTES = 64 << 10
+REPACK = "pack it anew"
+_MAX_NAME_BYTES = 4096
+# Of members that share a name up to its first dot; they wait for their label in memory.
+_MAX_SAMPLE = 64
+_MAX_LABEL_CHARS = 256
+
+
+class Member(NamedTuple):
+    """Something in an archive.
+
+    Attributes:
+        name: As stored, whatever its bytes are.
+        at: Where it is; the first number differs from that of any other member.
+        is_file: False for links, devices, pipes and the like.
+        text: Its content if it may be a label (`may_label`) and is small enough.
+    """
+
+    name: bytes
+    at: tuple[int, ...]
+    is_file: bool = True
+    text: bytes | None = None
+
+
+def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[Entry | Other]:
+    """Tell the images of an archive, with class and split, from all else; hidden members are left out.
+
+    Raises:
+        InputError: If there are too many, a name is too long, or a label is none.
+    """
+    seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
+    file_split = place_of_file(file.name)[0]
+    sample = _Sample("", file, file_split)
+    for number, member in enumerate(members):
+        if number >= MAX_MEMBERS:
+            raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
+        if len(member.name) > _MAX_NAME_BYTES:
+            raise InputError(f"has a member whose name is {len(member.name)} bytes long", item=path, remedy=REPACK)
+        stored = printable(member.name.decode("utf-8", "surrogateescape"))
+        parts = [part for part in stored.split("/") if part not in ("", ".", "..")]
+        if _is_hidden(parts):
+            continue
+        name = seen.unique(f"{archive}!{stored}", member.at[0])
+        key = "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
+        if key != sample.key:
+            yield from sample.flush()
+            sample = _Sample(key, file, file_split)
+        elif sample.is_full:
+            yield from sample.flush()
+        if not sample.takes(name, member, parts):
+            yield Other(name)
+    yield from sample.flush()
+
+
+def may_label(name: bytes) -> bool:
+    """Whether a member of that name may hold the label of an image."""
+    return name.lower().endswith((b".cls", b".cls.txt", b".json"))
+
+
+def printable(text: str) -> str:
+    """Text on one line without control characters; different texts stay different."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    kept = (char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in text)
+    return "".join(kept)
+
+
+def _is_hidden(parts: list[str]) -> bool:
+    return any(part[0] == "." or part == "__MACOSX" for part in parts)
+
+
+class _Seen:
+    """Makes names of one archive differ.
+
+    A set of ten million names would not fit. These bits never miss a name that was there; of those that were not,
+    they take a few in a million for known ones, which then get a number that they did not need, the same each time.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._bits = 1 << min(max(size.bit_length(), 24), 27)
+        self._table = bytearray(self._bits // 8)
+
+    def unique(self, name: str, number: int) -> str:
+        while self._add(name):
+            name = f"{name}#{number}"
+        return name
+
+    def _add(self, name: str) -> bool:
+        known = True
+        for value in struct.unpack("<4L", blake2b(name.encode(), digest_size=16).digest()):
+            place, bit = divmod(value % self._bits, 8)
+            if not self._table[place] >> bit & 1:
+                known = False
+                self._table[place] |= 1 << bit
+        return known
+
+
+class _Sample:
+    """Neighbours in an archive that share a name up to its first dot."""
+
+    def __init__(self, key: str, file: File, split: str) -> None:
+        self.key, self._file, self._split = key, file, split
+        self.images: list[tuple[str, tuple[int, ...], str, str]] = []
+        self.sidecars: list[tuple[str, bytes | None]] = []
+        self._label, self._listed = "", False
+
+    def takes(self, name: str, member: Member, parts: list[str]) -> bool:
+        """Whether the member is an image or may label one."""
+        _, dot, suffix = (parts[-1] if parts else "").rpartition(".")
+        is_image = member.is_file and dot + suffix.lower() in SUFFIXES
+        if is_image:
+            split, label = place("/".join(parts))
+            self.images.append((name, member.at, split or self._split, label))
+        elif member.is_file and may_label(member.name):
+            self.sidecars.append((name, member.text))
+            return True
+        return is_image
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.images) + len(self.sidecars) >= _MAX_SAMPLE
+
+    def flush(self) -> Iterator[Entry | Other]:
+        """List what came so far; a label that was found stays for the rest of the sample."""
+        file = self._file
+        # .cls is there for nothing else and comes before .json.
+        for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
+            label = "" if self._label or not (self.images or self._listed) else _label(name, text)
+            if not label:
+                yield Other(name)
+            elif self._listed:
+                raise InputError(f"labels a sample of more than {_MAX_SAMPLE} members", item=name, remedy=REPACK)
+            self._label = self._label or label
+        for name, at, split, label in self.images:
+            label = self._label or label
+            yield Entry(name=name, file=file.name, size=file.size, stamp=file.stamp, at=at, split=split, label=label)
+        self._listed = self._listed or bool(self.images)
+        self.images, self.sidecars = [], []
+
+
+def _label(name: str, text: bytes | None) -> str:
+    """What a .cls says, or the `label` of a .json; empty if that has none."""
+    if text is None:
+        raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
+    try:
+        value = text.decode("utf-8")
+        if name.lower().endswith(".json"):
+            found = json.loads(value)
+            found = found.get("label") if isinstance(found, dict) else None
+            if found is None:
+                return ""
+            if not isinstance(found, int | str) or isinstance(found, bool):
+                raise ValueError("neither a number nor a word")
+            value = str(found)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is no label ({error})", item=name, remedy=REPAIR) from error
+    value = value.strip()
+    if not value or not value.isprintable() or len(value) > _MAX_LABEL_CHARS:
+        raise InputError(f"is no label: {value[:20]!r}", item=name, remedy=REPAIR)
+    return value
