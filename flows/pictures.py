@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from infra.dataset import Images
 _TILE = 64
 _GAP = 4
 _COLOURS = ("#1f4e79", "#b5651d", "#3b7d3b")
+_CHANNEL_COLOURS = {"red": "#b3261e", "green": "#3b7d3b", "blue": "#1f4e79", "grey": "#57606a"}
 
 
 def sample_grid(images: Images, columns: int = 0) -> bytes:
@@ -50,22 +52,51 @@ def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[fl
     return _plot(lines, x_label="rate (bits/dim)", y_label="RMSE of the predicted image", log_y=False)
 
 
+def histogram(counts: Mapping[str, Sequence[int]]) -> bytes:
+    """Draw how often each value 0..255 occurs, one outline a channel, each as a share of its pixels."""
+    figure, axes = _axes("pixel value", "share of pixels")
+    for name, of_channel in counts.items():
+        total = max(sum(of_channel), 1)
+        colour = _CHANNEL_COLOURS.get(name, _COLOURS[0])
+        axes.stairs([count / total for count in of_channel], np.arange(257) - 0.5, label=name, color=colour)
+    return _png(figure, axes, legend=len(counts) > 1)
+
+
+def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
+    """Draw one group of bars a name, one bar a split."""
+    figure, axes = _axes("", "images")
+    width = 0.8 / len(counts)
+    for number, (split, of_split) in enumerate(counts.items()):
+        axes.bar(np.arange(len(names)) + number * width, of_split, width, label=split, color=_COLOURS[number])
+    axes.set_xticks(np.arange(len(names)) + width * (len(counts) - 1) / 2, names, rotation=45, ha="right")
+    return _png(figure, axes, legend=len(counts) > 1)
+
+
 def _plot(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, log_y: bool
 ) -> bytes:
-    figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _axes(x_label, y_label)
     for (name, (x, y)), colour in zip(lines.items(), _COLOURS, strict=False):
         axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
     if log_y:
         axes.set_yscale("log")
+    return _png(figure, axes, legend=len(lines) > 1)
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(lines) > 1:
-        axes.legend(frameon=False)
+    return figure, axes
+
+
+def _png(figure: Figure, axes: Axes, *, legend: bool) -> bytes:
+    if legend:
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

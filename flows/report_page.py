@@ -1,6 +1,5 @@
 """The page of a finished run: figures, pictures and where each number comes from."""
 
-import base64
 import html
 import json
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
+from flows.page import image, page
 from flows.pictures import curve, rate_distortion_curve, sample_grid
 from flows.summary import CURVES
 from infra.dataset import DatasetReader, Images
@@ -18,16 +18,6 @@ from infra.store import Store
 _NEAREST_OF = 8
 _NEAREST_COLUMNS = 8
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
-_CSS = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 880px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
-p { margin: .3rem 0 .8rem } .quiet { color: #57606a; font-size: .9rem }
-img { max-width: 100%; height: auto } .pixels { image-rendering: pixelated; width: 420px }
-table { border-collapse: collapse; font-size: .95rem } th { text-align: left; font-weight: 600 }
-td, th { padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid #e4e8ec; vertical-align: top }
-td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-code { font-size: .85em; overflow-wrap: anywhere } .headline td { font-size: 1.15rem }
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,27 +43,23 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
     dataset, checkpoint, samples, report = finished.dataset, finished.checkpoint, finished.samples, finished.report
     curves = _curves(store, report.manifest(store))
     trained = checkpoint.manifest(store)
-    training, _ = DatasetReader(store=store, manifest=dataset.manifest(store)).load("train")
+    training = DatasetReader(store=store, manifest=dataset.manifest(store))
     sections = [
         f"<h1>{html.escape(name)}</h1>",
         f'<p class="quiet">{checkpoint.images_seen:,} images seen in training on {dataset.train_images:,} images of '
         f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}, {dataset.levels} different pixel values</p>",
         _headline(dataset, samples, report, labelled=trained.plan["settings"]["class_conditional"]),
-        f"<h2>Samples</h2><p>The first {len(drawn)} of {samples.count:,}.</p>{_image(grid, 'samples', pixels=True)}",
+        f"<h2>Samples</h2><p>The first {len(drawn)} of {samples.count:,}.</p>{image(grid, 'samples', pixels=True)}",
         "<h2>Nearest training images</h2><p>Left, samples; beside each, the training images nearest to it by the "
         "distance of their pixels. Copies of the training data would show here.</p>"
-        + _image(_nearest(drawn[:_NEAREST_OF], training), "nearest training images", pixels=True),
+        + image(_nearest(drawn[:_NEAREST_OF], training), "nearest training images", pixels=True),
         _progress(store, samples),
         _loss(trained.facts["history"], trained.plan["settings"]["loss"]),
         _bound_by_timestep(curves, report),
         _rate_distortion(curves, report),
         _provenance(store, finished),
     ]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_CSS}</style></head>'
-        f"<body>{''.join(sections)}</body></html>"
-    )
+    return page(name, sections)
 
 
 def _headline(dataset: Dataset, samples: Samples, report: Report, *, labelled: bool) -> str:
@@ -119,7 +105,7 @@ def _loss(history: list[dict[str, Any]], loss: str) -> str:
         y_label=label,
         log_y=True,
     )
-    return f"<h2>Training</h2><p>{label}, averaged between rows.</p>{_image(picture, 'loss curve')}"
+    return f"<h2>Training</h2><p>{label}, averaged between rows.</p>{image(picture, 'loss curve')}"
 
 
 def _bound_by_timestep(curves: dict[str, Any] | None, report: Report) -> str:
@@ -128,7 +114,7 @@ def _bound_by_timestep(curves: dict[str, Any] | None, report: Report) -> str:
         lines = {_words(name): curves["variances"][name]["step_bpd"] for name in report.variances}
         timesteps = list(range(1, len(curves["rmse"]) + 1))
         drawn = curve(timesteps, lines, x_label="t", y_label="bits/dim of the step", log_y=True)
-        picture = _image(drawn, "bits/dim by timestep")
+        picture = image(drawn, "bits/dim by timestep")
     metrics = report.metrics
     rows = "".join(
         f"<tr><td>{_words(name)}</td>"
@@ -163,7 +149,7 @@ def _rate_distortion(curves: dict[str, Any] | None, report: Report) -> str:
     return (
         "<h2>Rate and distortion</h2><p>Bits/dim that tell a receiver x<sub>t</sub>, and the root mean squared error "
         "of the image that the network predicts from it, on the scale 0–255 (Ho et al. 2020, section 4.3).</p>"
-        + _image(picture, "rate and distortion")
+        + image(picture, "rate and distortion")
         + f"<table><tr><th>t</th><th>rate, {_words(name)}</th><th>RMSE</th></tr>{rows}</table>"
     )
 
@@ -187,7 +173,7 @@ def _progress(store: Store, samples: Samples) -> str:
     return (
         "<h2>How images come about</h2><p>What the network takes the clean image for on the way, first samples from "
         f"top to bottom; of the chain's {timesteps[0] + 1} steps those at t = {told}.</p>"
-        + _image(sample_grid(frames, columns=len(timesteps)), "predictions of the clean image", pixels=True)
+        + image(sample_grid(frames, columns=len(timesteps)), "predictions of the clean image", pixels=True)
     )
 
 
@@ -214,18 +200,24 @@ def _provenance(store: Store, finished: FinishedRun) -> str:
     )
 
 
-def _nearest(drawn: Images, training: Images) -> bytes:
+def _nearest(drawn: Images, training: DatasetReader) -> bytes:
+    """Each image beside those nearest to it; the data set passes by file by file."""
     queries = drawn.reshape(len(drawn), -1).astype(np.float32)
-    known = training.reshape(len(training), -1).astype(np.float32)
-    squared = (queries**2).sum(1)[:, None] - 2 * queries @ known.T + (known**2).sum(1)
-    order = np.argsort(squared, axis=1, kind="stable")[:, : _NEAREST_COLUMNS - 1]
-    rows = [np.concatenate((drawn[i : i + 1], training[order[i]])) for i in range(len(drawn))]
-    return sample_grid(np.concatenate(rows), columns=rows[0].shape[0])
-
-
-def _image(data: bytes, alt: str, *, pixels: bool = False) -> str:
-    kind = ' class="pixels"' if pixels else ""
-    return f'<p><img{kind} alt="{alt}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></p>'
+    columns = _NEAREST_COLUMNS - 1
+    distances = np.empty((len(drawn), 0), dtype=np.float32)
+    images = np.empty((len(drawn), 0, *drawn.shape[1:]), dtype=np.uint8)
+    for unit in training.units("train"):
+        found, _ = training.load_unit(unit)
+        known = found.reshape(len(found), -1).astype(np.float32)
+        squared = (queries**2).sum(1)[:, None] - 2 * queries @ known.T + (known**2).sum(1)
+        together = np.concatenate((distances, squared), axis=1)
+        order = np.argsort(together, axis=1, kind="stable")[:, :columns]
+        rows = np.broadcast_to(np.arange(len(drawn))[:, None], order.shape)
+        chosen, new = np.empty((*order.shape, *drawn.shape[1:]), dtype=np.uint8), order >= distances.shape[1]
+        chosen[new] = found[order[new] - distances.shape[1]]
+        chosen[~new] = images[rows[~new], order[~new]]
+        distances, images = together[rows, order], chosen
+    return sample_grid(np.concatenate((drawn[:, None], images), axis=1).reshape(-1, *drawn.shape[1:]), _NEAREST_COLUMNS)
 
 
 def _words(variance: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig, StageConfig
 from flows.context import Context
+from flows.dataset_card import render_card
 from flows.pictures import sample_grid
 from flows.stages.evaluate import evaluate
 from flows.stages.prepare import prepare
@@ -63,8 +64,19 @@ class TrackedStages:
     def prepare(self) -> Dataset:
         """Seal the data set."""
         dataset = self._run("prepare", self.config.prepare, lambda c: prepare(self.config.prepare, c), _dataset_images)
-        facts = {"prepare/train_images": dataset.train_images, "prepare/test_images": dataset.test_images}
-        self._publish("prepare", dataset, metrics={name: float(value) for name, value in facts.items()})
+        manifest = dataset.manifest(self.context.store)
+        card = f"{manifest.folder}/card.html"
+        if not self.context.store.exists(card):
+            self.context.store.put_if_absent(card, render_card(self.context.store, manifest).encode())
+        counts = {"train_images": dataset.train_images, "test_images": dataset.test_images}
+        counts |= {"quarantined_images": manifest.facts["quarantined"], "found_images": manifest.facts["read"]}
+        self._publish(
+            "prepare",
+            dataset,
+            metrics={f"prepare/{name}": float(value) for name, value in counts.items()},
+            files={"card.html": self.context.store.read(card)},
+            inputs=[self._dataset_input(dataset, "prepared")],
+        )
         return dataset
 
     def train(self, dataset: Dataset) -> Checkpoint:
