@@ -12,7 +12,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +80,7 @@ class Cluster:
         Args:
             task: Opened once a worker.
             units: Their numbers.
-            workers: At most so many, fewer where there are fewer units.
+            workers: At most so many, fewer where there are fewer units; what does not fit yet joins when nodes do.
             stage: For error lines.
             on_done: Called here, in this process, with each unit's number.
 
@@ -99,10 +99,12 @@ class Cluster:
         workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
         self.connect()
         with plain_errors(stage):
-            _check_resources(workers, stage)
+            fitting = min(workers.count, _fitting(workers))
+            if not fitting:
+                _refuse(replace(workers, count=1), stage)
             if self._ledger is None:
                 self._ledger = start_ledger()
-            for unit in stream_units(task, units, workers, stage, self._ledger):
+            for unit in stream_units(task, units, workers, stage, self._ledger, first=fitting):
                 on_done(unit)
 
     def run_group(
@@ -137,7 +139,8 @@ class Cluster:
             return
         self.connect()
         with plain_errors(stage):
-            _check_resources(workers, stage)
+            if _fitting(workers) < workers.count:
+                _refuse(workers, stage)
             fit_group(function, config, workers, run_folder, on_poll)
 
     def connect(self) -> None:
@@ -208,17 +211,25 @@ class Cluster:
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
 
 
-def _check_resources(workers: Workers, stage: str) -> None:
+def _fitting(workers: Workers) -> int:
+    """How many such workers the cluster has room for, as it is now."""
+    import ray
+
+    have, each = ray.cluster_resources(), {"CPU": workers.cpus, "GPU": workers.gpus}
+    return int(min(have.get(name, 0) // amount for name, amount in each.items() if amount))
+
+
+def _refuse(workers: Workers, stage: str) -> None:
     import ray
 
     have = ray.cluster_resources()
-    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
-        if workers.count * each > have.get(name, 0):
-            raise ResourceError(
-                f"{workers.count} workers of {each} {name} each need more than the cluster's {have.get(name, 0):g}",
-                stage=stage,
-                remedy="set fewer workers or threads, or add nodes",
-            )
+    wanted = " and ".join(f"{n} {name}" for name, n in (("CPU", workers.cpus), ("GPU", workers.gpus)) if n)
+    there = " and ".join(f"{have.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+    raise ResourceError(
+        f"{workers.count} workers of {wanted} each need more than the cluster's {there}",
+        stage=stage,
+        remedy="set fewer workers or threads, or add nodes",
+    )
 
 
 @contextlib.contextmanager

@@ -45,8 +45,12 @@ def stream_units(
     workers: Workers,
     stage: str,
     ledger: Any,  # noqa: ANN401 - an actor handle
+    first: int,
 ) -> Iterator[int]:
-    """Stream the units through a pool of actors by Ray Data; yields each as it ends."""
+    """Stream the units through a pool of actors by Ray Data; yields each as it ends.
+
+    The pool begins with `first` actors and grows to `workers.count` as the cluster does.
+    """
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
@@ -60,7 +64,7 @@ def stream_units(
         _UnitActor,
         fn_constructor_args=(task, _Attempts(ledger=ledger, pool=uuid.uuid4().hex), stage),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
+        compute=ray.data.ActorPoolStrategy(min_size=first, max_size=workers.count, max_tasks_in_flight_per_actor=2),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus,
         ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},

@@ -76,9 +76,15 @@ def test_each_pool_has_its_own_count_of_attempts(ray_cluster: Cluster, tmp_path:
         assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
 
 
-def test_more_workers_than_the_cluster_has(ray_cluster: Cluster, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="set fewer workers"):
-        run(ray_cluster, Marks(str(tmp_path)), list(range(200)), workers=200)
+def test_more_workers_than_the_cluster_has_are_as_many_as_fit(ray_cluster: Cluster, tmp_path: Path) -> None:
+    assert sorted(run(ray_cluster, Marks(str(tmp_path)), list(range(30)), workers=30)) == list(range(30))
+
+
+def test_a_worker_larger_than_the_cluster(ray_cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"1 workers of 500 CPU each need more .* set fewer workers"):
+        ray_cluster.run_units(
+            Marks(str(tmp_path)), [1], workers=Workers(cpus=500), stage="test", on_done=lambda _: None
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
