@@ -297,16 +297,3 @@ class PipelineConfig(BaseModel):
         if self.sample.guidance_scale != 1 and self.train.label_dropout == 0:
             raise ValueError("sample.guidance_scale needs a network that also saw no label; set train.label_dropout")
         return self
-
-
-class RunSettings(BaseModel):
-    """Where a run works and who is told; no result depends on any of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field("ddpm", description="What to call the run", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    root: str = Field("", description="Folder of all outputs; empty for DDPM_ROOT, else ./ddpm-runs", max_length=4096)
-    mode: Literal["ray", "in-process"] = Field("ray", description="in-process starts no Ray: one worker, for tests")
-    experiment: str = Field("ddpm", description="MLflow's experiment", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
-    tracking: bool = Field(True, description="Tell MLflow")
-    force: bool = Field(False, description="Start afresh beside what is there")

@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, RunSettings, SampleConfig, TrainConfig
+from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, SampleConfig, TrainConfig
+from flows.run_settings import RunSettings
 from flows.session import Session, open_session
 from infra.errors import StorageError
 

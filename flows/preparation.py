@@ -59,7 +59,7 @@ class HashTask:
 
     output: Output
     source: Source
-    splits_given: bool = False
+    splits_given: bool
 
     def open(self) -> Callable[[int], None]:
         """Return the function that commits one part's digests."""

@@ -13,6 +13,7 @@ from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, SampleCo
 from infra.errors import ConfigError
 
 PresetName = Literal["digits", "fashion-mnist", "folder"]
+_PATH_LENGTH = 2
 PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 
@@ -151,7 +152,9 @@ def _suggest(word: str, known: Sequence[str]) -> str:
 
 def _as_config_error(error: ValidationError) -> ConfigError:
     first = error.errors(include_url=False, include_context=False)[0]
-    item = ".".join(str(part) for part in first["loc"])
+    # After stage and setting pydantic also names the type that it tried; only a place in a list is the user's.
+    path = [part for number, part in enumerate(first["loc"]) if number < _PATH_LENGTH or isinstance(part, int)]
+    item = ".".join(map(str, path))
     message = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first["input"], dict) or not item else f"; got {first['input']!r}"
     return ConfigError(message[:1].lower() + message[1:] + given, item=item)

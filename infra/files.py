@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.errors import InputError, IntegrityError
+from infra.errors import DdpmError, InputError, IntegrityError, StorageError
 
 _GLOB = re.compile(r"[*?\[]")
 _S3 = "s3://"
@@ -84,7 +84,7 @@ class FileSet:
                 if _stamp(os.fstat(opened.fileno())) != file.stamp:
                     raise _changed(path)
         except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+            raise _unreadable(error, path) from error
         return data
 
     def read_all(self, files: Iterable[File]) -> Iterator[bytes | InputError]:
@@ -112,7 +112,7 @@ class FileSet:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise _changed(path) from error
         except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+            raise _unreadable(error, path) from error
         status = os.fstat(opened.fileno())
         if _stamp(status) != file.stamp or status.st_size != file.size:
             opened.close()
@@ -281,6 +281,14 @@ class _S3Reader(io.RawIOBase):
 
 def _stamp(status: os.stat_result) -> str:
     return str(status.st_mtime_ns)
+
+
+def _unreadable(error: OSError, path: str) -> DdpmError:
+    """Of a disk that fails the file is not to blame: it must not end in quarantine."""
+    cause = f"cannot be read ({error.strerror})"
+    if isinstance(error, PermissionError):
+        return InputError(cause, item=path, remedy="let this user read it")
+    return StorageError(cause, item=path, remedy="run again")
 
 
 def _changed(path: str) -> IntegrityError:

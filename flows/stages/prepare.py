@@ -70,7 +70,8 @@ class _Work:
             self.output.commit(f"listing/{number:06d}", "jsonl", part, {})
         drop = self.config.drop_duplicates
         if drop:
-            self._run_units(HashTask(output=self.output, source=self.source), "hashes", units)
+            hashes = HashTask(output=self.output, source=self.source, splits_given=_splits_given(self.listing))
+            self._run_units(hashes, "hashes", units)
             if self.output.record("duplicates") is None:
                 self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
         task = PrepareTask(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import PipelineConfig, RunSettings
+from flows.config import PipelineConfig
+from flows.run_settings import RunSettings
 from flows.session import open_cluster, open_session, warm_up
 from infra.errors import ConfigError
 

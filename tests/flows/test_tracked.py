@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.config import PipelineConfig, RunSettings
+from flows.config import PipelineConfig
 from flows.presets import load_config
+from flows.run_settings import RunSettings
 from flows.session import open_session
 from flows.tracked import pipeline_key
 from infra.errors import ConfigError, InputError

@@ -1,0 +1,18 @@
+"""Where a run works and who is told."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunSettings(BaseModel):
+    """Where a run works and who is told; no result depends on any of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("ddpm", description="What to call the run", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    root: str = Field("", description="Folder of all outputs; empty for DDPM_ROOT, else ./ddpm-runs", max_length=4096)
+    mode: Literal["ray", "in-process"] = Field("ray", description="in-process starts no Ray: one worker, for tests")
+    experiment: str = Field("ddpm", description="MLflow's experiment", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
+    tracking: bool = Field(True, description="Tell MLflow")
+    force: bool = Field(False, description="Start afresh beside what is there")

@@ -1,0 +1,33 @@
+"""A disk that fails while the user's files are read."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.errors import StorageError
+from infra.files import FileSet
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_disk_that_fails_is_no_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"image")
+    files = FileSet((str(tmp_path),))
+    (file,) = files.find()
+
+    class Failing(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def open_failing(*_: object) -> io.BytesIO:
+        if call == "read":
+            return Failing()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", open_failing)
+    monkeypatch.setattr(os, "fstat", lambda _: (tmp_path / "a.png").stat())
+    monkeypatch.setattr(Failing, "fileno", lambda _: 0)
+    with pytest.raises(StorageError, match=r"a\.png: cannot be read \(Input/output error\) - run again"):
+        list(files.read_all([file]))
