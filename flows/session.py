@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
-from flows.config import PipelineConfig, RunSettings
+from flows.config import PipelineConfig
 from flows.context import Context
 from flows.progress import StageProgress
 from flows.report import FOLDER, write_report
 from flows.report_page import FinishedRun
-from flows.root import resolve_root
+from flows.root import local_folder, resolve_root
+from flows.run_settings import RunSettings
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
 from infra.errors import ConfigError
@@ -77,7 +77,9 @@ class Session:
         self.console.print(f"report    {self.store.uri}/{folder}/report.html", soft_wrap=True, highlight=False)
         self.console.print(f"samples   {self.store.uri}/{folder}/samples.png", soft_wrap=True, highlight=False)
         tracker = self.stages.tracker
-        self.console.print(f"tracking  {tracker.complaint or tracker.uri}", soft_wrap=True, highlight=False)
+        beside = self.store.uri.startswith("s3://") and tracker.uri.startswith("sqlite:")
+        note = " on this machine; MLFLOW_TRACKING_URI names a server that others see" if beside else ""
+        self.console.print(f"tracking  {tracker.complaint or tracker.uri + note}", soft_wrap=True, highlight=False)
 
     def _say(self, stage: str, artifact: Artifact, what: str) -> None:
         took = self.stages.times[stage].seconds
@@ -149,7 +151,10 @@ def _tracker(config: PipelineConfig, settings: RunSettings, store: Store) -> Tra
     if not settings.tracking:
         uri = ""
     elif not uri:
-        folder = Path(store.uri)
+        folder = local_folder(store.uri)
+        # Where it cannot be made, MLflow complains, and the work goes on.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
         uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts"
     return Tracker(uri, settings.experiment, artifacts, pipeline_key(config))
 

@@ -222,12 +222,15 @@ def _walk(base: str, folder: str, wanted: Sequence[_Pattern | None]) -> Iterator
 
 
 def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
-    from infra.s3 import list_objects
+    from infra.s3 import S3Object, list_objects
 
     bucket, _, prefix = base.removeprefix(_S3).partition("/")
     prefix = f"{prefix}/" if prefix else ""
     empty = True
-    for found in list_objects(bucket, prefix):
+    objects: Iterable[S3Object] = list_objects(bucket, prefix)
+    if {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & os.environ.keys():
+        objects = sorted(objects, key=lambda found: found.key)  # unlike S3, other servers may list folder by folder
+    for found in objects:
         name = found.key.removeprefix(prefix)
         if any(part.startswith(".") for part in name.split("/")) or not any(
             p is None or p.matches(name) for p in wanted

@@ -1,14 +1,16 @@
 """A function on every worker of one torch.distributed group, by Ray Train."""
 
+import contextlib
 import shutil
 import threading
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from infra.errors import DdpmError
 from infra.ray_errors import lost_a_worker
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
+from infra.uri import parse_place
 
 _POLL_S = 0.25
 
@@ -47,7 +49,20 @@ def fit_group(
         else:
             return
         finally:
-            shutil.rmtree(Path(run_folder) / name, ignore_errors=True)
+            _remove(f"{run_folder}/{name}")
+
+
+def _remove(folder: str) -> None:
+    """Remove what Ray Train left, as far as it can be done now: nothing rests on it."""
+    place = parse_place(folder)
+    if place.scheme == "file":
+        shutil.rmtree(place.path, ignore_errors=True)
+        return
+    from infra import s3
+
+    with contextlib.suppress(DdpmError):
+        for found in list(s3.list_objects(place.bucket, f"{place.path}/", markers=True)):
+            s3.delete(place.bucket, found.key)
 
 
 def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], None]) -> None:

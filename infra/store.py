@@ -1,8 +1,7 @@
 """Bytes by name, put only where nothing is yet: the one operation that commits rest on.
 
 Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or leaves things as they
-were, and of several writers of one name exactly one wins. Local disks are served here; the interface asks for nothing
-that an object store with conditional writes cannot do.
+were, and of several writers of one name exactly one wins. Local disks are served here, S3 by `infra.s3_store`.
 """
 
 import contextlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.errors import ConfigError, ResourceError, StorageError
+from infra.uri import parse_place
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,19 +54,28 @@ def sha256(data: bytes) -> str:
 
 
 def open_store(uri: str) -> Store:
-    """Open the store at an absolute or relative local path.
+    """Open the store at a local path or an s3://bucket/prefix.
 
     Raises:
-        ConfigError: If the URI has a scheme, or names the home of a user who is not there.
+        ConfigError: If it is neither.
     """
-    if "://" in uri:
-        raise ConfigError("only local folders are supported", item=f"root {uri}", remedy="give a local path")
-    if not uri or "\x00" in uri:
-        raise ConfigError("a folder is needed", item="root", remedy="give a local path")
-    try:
-        return LocalStore(Path(uri).expanduser().absolute())
-    except RuntimeError as error:
-        raise ConfigError("there is no such home folder", item=f"root {uri}", remedy="give a local path") from error
+    place = parse_place(uri)
+    if place.scheme == "s3":
+        # Not before it is needed: its client takes a part of a second to load.
+        from infra.s3_store import S3Store
+
+        return S3Store(place.bucket, place.path)
+    return LocalStore(Path(place.path))
+
+
+def check_name(name: str, root: str) -> None:
+    """Refuse what is not a relative name that every back end can hold.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not _NAME.fullmatch(name) or ".." in name.split("/"):
+        raise ConfigError(f"not a valid object name: {name!r}", item=root)
 
 
 @dataclass(frozen=True)
@@ -129,8 +138,7 @@ class LocalStore:
             self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name) or ".." in name.split("/"):
-            raise ConfigError(f"not a valid object name: {name!r}", item=str(self.root))
+        check_name(name, str(self.root))
         return self.root / name
 
 

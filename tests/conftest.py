@@ -11,6 +11,7 @@ from flows.context import Context
 from flows.presets import load_config
 from infra.cluster import Cluster
 from infra.store import open_store
+from tests.servers import Server, moto_server, seaweed_server
 
 # The digits, a chain of 20 steps and a network of a few thousand weights: every part, nothing slow.
 TINY = (
@@ -37,9 +38,12 @@ _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
     "tests/flows/test_session.py",
+    "tests/flows/test_s3_pipeline.py",
     "tests/infra/test_cluster.py",
     "tests/infra/test_ray_group.py",
     "tests/infra/test_ray_units.py",
+    "tests/infra/test_s3",
+    "tests/infra/test_store.py",
     "tests/infra/test_tracking.py",
 )
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
@@ -55,22 +59,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_servers_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in _SERVERS:
+    for name in (*_SERVERS, *(name for name in os.environ if name.startswith("AWS_"))):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A home of its own: no test reads or writes the user's."""
-    before = {name: os.environ.get(name) for name in ("HOME", "XDG_CACHE_HOME")}
+    before = {name: os.environ.get(name) for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")}
     home = tmp_path_factory.mktemp("home")
-    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "XDG_STATE_HOME": str(home / ".state")}
     yield
     for name, value in before.items():
         if value is None:
             os.environ.pop(name)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    """An S3 server that starts in a second."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 store."""
+    with seaweed_server(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
 
 
 @pytest.fixture

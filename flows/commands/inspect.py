@@ -1,5 +1,6 @@
 """`ddpm verify` and `ddpm report`: what is sealed, looked at again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from flows.commands.run import Root
 from infra.errors import InputError
 from infra.plan import parse_manifest, verify
 from infra.store import open_store
+from infra.uri import Place, parse_place
 
 
 def register(app: typer.Typer) -> None:
@@ -18,18 +20,20 @@ def register(app: typer.Typer) -> None:
 
 
 def verify_outputs(
-    path: Annotated[Path, typer.Argument(help="A root, or a stage's folder or one output below it.")],
+    path: Annotated[
+        str, typer.Argument(help="A root, local or s3://bucket/prefix, or a stage's folder or one output below it.")
+    ],
 ) -> None:
     """Read every sealed output again and compare each unit with its digest; exit 6 where one differs."""
-    root, below = _root_of(path.expanduser().absolute())
-    store = open_store(str(root))
+    root, below = _root_of(parse_place(path))
+    store = open_store(root)
     names = [
         name
         for name in store.list(below or ".")
         if "/manifests/" in name and name.endswith(".json") and not name.startswith(".")
     ]
     if not names:
-        raise InputError("holds no sealed output", item=str(path), remedy="give a root, a stage's folder or an output")
+        raise InputError("holds no sealed output", item=path, remedy="give a root, a stage's folder or an output")
     for name in names:
         manifest = parse_manifest(store.read(name), item=name)
         verify(store, manifest)
@@ -50,13 +54,13 @@ def report(
     typer.echo(f"{store.uri}/{rewrite_report(run, store)}/report.html")
 
 
-def _root_of(path: Path) -> tuple[Path, str]:
-    """Split a path into the root of all outputs and the rest: names in manifests count from the root."""
-    if not path.is_dir():
-        raise InputError("is not a folder", item=str(path))
+def _root_of(place: Place) -> tuple[str, str]:
+    """Split a place into the root of all outputs and the rest: names in manifests count from the root."""
+    if place.scheme == "file" and not Path(place.path).is_dir():
+        raise InputError("is not a folder", item=place.path)
     stages = {"prepare", "train", "sample", "features", "evaluate"}
-    if path.name in stages:
-        return path.parent, path.name
-    if path.parent.name in stages:
-        return path.parent.parent, f"{path.parent.name}/{path.name}"
-    return path, ""
+    parts = place.path.split("/")
+    for depth in (1, 2):
+        if parts[-depth:][0] in stages:
+            return replace(place, path="/".join(parts[:-depth])).uri or "/", "/".join(parts[-depth:])
+    return place.uri, ""

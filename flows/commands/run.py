@@ -8,14 +8,18 @@ from typing import Annotated
 
 import typer
 
-from flows.config import PipelineConfig, RunSettings
+from flows.config import PipelineConfig
 from flows.presets import PRESETS, load_config
+from flows.run_settings import RunSettings
 from infra.cluster import Mode
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="May be given often.")]
-Root = Annotated[str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")]
+Root = Annotated[
+    str,
+    typer.Option("--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what is there.")]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="No Ray: one worker in this process.")]

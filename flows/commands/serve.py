@@ -1,12 +1,12 @@
 """`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.config import RunSettings
 from flows.presets import PRESETS, load_config
+from flows.run_settings import RunSettings
+from infra.uri import parse_place
 
 _UI_PORT = 4200
 
@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def serve_deployments(
     root: Annotated[
-        str, typer.Option("--root", help="Folder of all outputs. Default: DDPM_ROOT, else ./ddpm-runs.")
+        str,
+        typer.Option(
+            "--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."
+        ),
     ] = "",
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
@@ -29,7 +32,7 @@ def serve_deployments(
     from flows.commands.services import prefect_api
     from flows.root import resolve_root
 
-    where = str(Path(resolve_root(root)).expanduser().absolute())
+    where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, brief=False) as url:
         from prefect import serve
         from prefect.deployments.runner import RunnerDeployment

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flows.commands.prefect_server import DATABASE, give_database
 from infra.errors import ResourceError, StorageError
+from infra.uri import parse_place
 
 _START_LIMIT_S = 120.0
 _POLL_S = 0.1
@@ -81,7 +82,7 @@ def prefect_api(
 @contextlib.contextmanager
 def _state_folder(root: str) -> Iterator[Path]:
     """The folder of this root's server database; a temporary one where another run holds it."""
-    name = hashlib.sha256(str(Path(root).expanduser().absolute()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(parse_place(root).uri.encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows" / f"prefect-{name}"
     try:
         base.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
 """Train: a data set to a snapshot of averaged weights, on workers of one torch.distributed group by Ray Train."""
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import PurePath
 
 from flows.artifacts import Checkpoint, Dataset
 from flows.config import TrainConfig
@@ -100,14 +102,18 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             context.on_history(rows)
             context.on_progress(min(rows[-1]["images_seen"], config.total_images), config.total_images)
 
-    context.cluster.run_group(
-        run_training,
-        spec,
-        workers=workers,
-        stage=STAGE,
-        run_folder=str(PurePath(context.store.uri) / ".ray-train"),
-        on_poll=poll,
-    )
+    with _run_folder(context) as folder:
+        context.cluster.run_group(run_training, spec, workers=workers, stage=STAGE, run_folder=folder, on_poll=poll)
+
+
+@contextmanager
+def _run_folder(context: Context) -> Iterator[str]:
+    """Where Ray Train keeps its own files: beside the outputs, or on this machine where that is all of the cluster."""
+    if context.store.uri.startswith("s3://") and context.cluster.address is None:
+        with tempfile.TemporaryDirectory(prefix="ddpm-train-", ignore_cleanup_errors=True) as folder:
+            yield folder
+    else:
+        yield f"{context.store.uri}/.ray-train"
 
 
 def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:

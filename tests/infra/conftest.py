@@ -1,5 +1,6 @@
-"""One local Ray for all tests of the cluster, and an output of a made-up stage for those of plans."""
+"""One local Ray for all tests of the cluster, empty roots, and an output of a made-up stage for tests of plans."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,12 @@ import pytest
 
 from infra.cluster import Cluster
 from infra.plan import Output, Plan
+from infra.s3_client import Limits
+from infra.s3_store import S3Store
 from infra.store import LocalStore, open_store
+from tests.servers import BUCKET, Server
+
+QUICK = Limits(total_s=10, connect_s=1, read_s=5, first_wait_s=0.01, longest_wait_s=0.1)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +29,31 @@ def store(tmp_path: Path) -> LocalStore:
     opened = open_store(str(tmp_path / "root"))
     opened.make()
     return opened
+
+
+@pytest.fixture
+def moto_store(moto: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """An empty root on moto."""
+    return _empty(moto, monkeypatch)
+
+
+@pytest.fixture
+def seaweed_store(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """An empty root on SeaweedFS."""
+    return _empty(seaweed, monkeypatch)
+
+
+@pytest.fixture(params=["moto_store", "seaweed_store"], ids=["moto", "seaweed"])
+def s3_store(request: pytest.FixtureRequest) -> S3Store:
+    """An empty root of each kind of server."""
+    opened: S3Store = request.getfixturevalue(request.param)
+    return opened
+
+
+def _empty(server: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return S3Store(BUCKET, f"tests/{uuid.uuid4().hex}", QUICK)
 
 
 @pytest.fixture

@@ -13,9 +13,12 @@ from flows.config import PipelineConfig
 from flows.context import Context
 from flows.stages.prepare import prepare
 from flows.stages.train import train
+from infra import s3
 from infra.cluster import Cluster
 from infra.errors import DivergedError
+from infra.ray_group import _remove
 from infra.ray_units import Workers
+from infra.s3_store import S3Store
 
 
 def diverge(config: dict[str, Any]) -> None:
@@ -34,6 +37,21 @@ def run(cluster: Cluster, function: Callable[[dict[str, Any]], None], folder: Pa
     cluster.run_group(
         function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=lambda: None
     )
+
+
+def test_what_ray_train_left_is_removed_and_nothing_else(tmp_path: Path, moto_store: S3Store) -> None:
+    for name in ("runs/ab/x/y", "runs/ab/.marker", "runs/abc/x"):
+        moto_store.put_if_absent(name, b"")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    s3.put_if_absent(moto_store.bucket, f"{moto_store.prefix}/runs/ab/", b"")
+    for root in (moto_store.uri, str(tmp_path)):
+        _remove(f"{root}/runs/ab")
+        _remove(f"{root}/runs/none")
+    _remove("s3://no-such-bucket/runs")
+    below = f"{moto_store.prefix}/"
+    assert [found.key for found in s3.list_objects(moto_store.bucket, below, markers=True)] == [f"{below}runs/abc/x"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
 
 
 def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, tmp_path: Path) -> None:

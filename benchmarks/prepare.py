@@ -1,0 +1,214 @@
+"""Preparing and reading data sets: against a plain loop, at growing size, and through S3.
+
+`python benchmarks/prepare.py speed FOLDER`: a folder by a loop in one process and by two Ray workers, in turn.
+`python benchmarks/prepare.py scale [--images 100000 1000000]`: synthetic images; time, and peak memory by process.
+`python benchmarks/prepare.py read ROOT`: images a second in training order from a sealed data set, local or s3://.
+"""
+
+import argparse
+import hashlib
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from ddpm_core.training_order import TwoLevelOrder
+from flows.config import PrepareConfig
+from flows.context import Context
+from flows.stages.prepare import prepare
+from infra.cluster import Cluster
+from infra.dataset import DatasetReader, RowReader
+from infra.plan import parse_manifest
+from infra.store import open_store
+
+SIZE = 32
+UNIT = 1024
+# Of the units, those between which the rate is taken: start and end of the pool are left out.
+STEADY = (0.15, 0.9)
+POLL_S = 0.2
+BATCH = 128
+
+
+def plain_loop(folder: Path, out: Path) -> float:
+    """Read, hash, decode, resize and write by a loop; return images a second."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    started = time.perf_counter()
+    for start in range(0, len(paths), UNIT):
+        rows: dict[str, list[object]] = {"image": [], "sha256": [], "name": []}
+        for path in paths[start : start + UNIT]:
+            data = path.read_bytes()
+            with path.open("rb") as file:
+                image = Image.open(file).convert("RGB")
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            square = image.crop((left, top, left + side, top + side))
+            if side != SIZE:
+                square = square.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+            rows["image"].append(np.asarray(square).transpose(2, 0, 1).tobytes())
+            rows["sha256"].append(hashlib.sha256(data).hexdigest())
+            rows["name"].append(path.relative_to(folder).as_posix())
+        pq.write_table(pa.table(rows), out / f"{start:09d}.parquet", compression="zstd", write_page_checksum=True)
+    return len(paths) / (time.perf_counter() - started)
+
+
+def ours(config: PrepareConfig, root: str, cluster: Cluster) -> tuple[float, float, int]:
+    """Prepare with Ray up; return images a second in the steady state and over all, and their number."""
+    ticks: list[tuple[float, int]] = []
+    store = open_store(root)
+    store.make()
+
+    def tick(done: int, total: int) -> None:
+        ticks.append((time.perf_counter(), done))
+        lengths.append(total)
+
+    lengths: list[int] = []
+    started = time.perf_counter()
+    dataset = prepare(config, Context(store=store, cluster=cluster, force=False, on_progress=tick))
+    whole = time.perf_counter() - started
+    count = dataset.train_images + dataset.test_images
+    first, last = (ticks[round(share * (len(ticks) - 1))] for share in STEADY)
+    steady = (last[1] - first[1]) / lengths[0] * count / (last[0] - first[0])
+    return steady, count / whole, count
+
+
+def speed(folder: Path, repeats: int) -> None:
+    """Print both rates and their ratio."""
+    config = PrepareConfig(kind="folder", source=str(folder), image_size=SIZE, unit_images=UNIT, workers=2)
+    pairs = []
+    with Cluster(mode="ray", cpus=2) as cluster:
+        cluster.connect()
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as out:
+                loop = plain_loop(folder, Path(out))
+            with tempfile.TemporaryDirectory() as root:
+                steady, whole, count = ours(config, root, cluster)
+            pairs.append((loop, steady, whole))
+            print(f"loop {loop:,.0f}/s, steady {steady:,.0f}/s, whole {whole:,.0f}/s, ratio {steady / loop:.2f}")
+    loop, steady, whole = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(
+        f"{count:,} images: loop {loop:,.0f}/s; two workers {steady:,.0f}/s steady, {whole:,.0f}/s with list and seal"
+    )
+    print(f"ratio {statistics.median(b / a for a, b, _ in pairs):.2f}")
+
+
+def scale(sizes: list[int]) -> None:
+    """Print time and the largest resident set of the driver and of a worker, for each number of images."""
+    with Cluster(mode="ray", cpus=2) as cluster, tempfile.TemporaryDirectory() as folder:
+        cluster.connect()
+        for size in sizes:
+            source = Path(folder) / f"{size}.npy"
+            synthetic(source, size)
+            config = PrepareConfig(kind="arrays", source=str(source), image_size=16, unit_images=UNIT, workers=2)
+            with peaks() as largest:
+                steady, whole, _ = ours(config, f"{folder}/root-{size}", cluster)
+            source.unlink()
+            told = ", ".join(f"{name} {size >> 20} MiB" for name, size in sorted(largest.items()))
+            print(f"{size:,} images: {steady:,.0f}/s steady, {whole:,.0f}/s in all; peak {told}", flush=True)
+
+
+def synthetic(path: Path, size: int) -> None:
+    """Write so many random images [16, 16, 3], a piece at a time."""
+    header = np.lib.format.header_data_from_array_1_0(np.empty((0, 16, 16, 3), dtype=np.uint8))
+    header["shape"] = (size, 16, 16, 3)
+    generator = np.random.default_rng(0)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, size, 10_000):
+            file.write(generator.bytes(min(10_000, size - start) * 768))
+
+
+@contextmanager
+def peaks() -> Iterator[dict[str, int]]:
+    """Collect the largest resident set of this process and of any worker below it, shared memory left out."""
+    largest: dict[str, int] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(POLL_S):
+            for pid, name in (("self", "driver"), *((pid, "worker") for pid in workers())):
+                largest[name] = max(largest.get(name, 0), resident(pid))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield largest
+    ended.set()
+    thread.join()
+
+
+def workers() -> list[str]:
+    """The actors of this machine that run units."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if "_UnitActor" in (folder / "cmdline").read_text() or "MapWorker" in (folder / "cmdline").read_text():
+                    found.append(folder.name)
+            except OSError:
+                continue
+    return found
+
+
+def resident(pid: str) -> int:
+    """Anonymous memory of a process in bytes."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")), 0)
+
+
+def read(root: str, name: str) -> None:
+    """Print images a second of batches in the order of two-level shuffling, from its start and from its middle."""
+    store = open_store(root)
+    names = [found for found in store.list("prepare") if found.endswith("manifests/all.json")]
+    manifest = parse_manifest(store.read(name or names[0]), names[0])
+    reader = DatasetReader(store=store, manifest=manifest)
+    sizes = [unit["rows"] for unit in reader.units("train")]
+    for start in (0, sum(sizes) // 2):
+        rows = RowReader(reader, "train", 4 * 16_384)
+        order = TwoLevelOrder(0, sizes, 16_384)
+        begun = time.perf_counter()
+        rows(order(torch.arange(start, start + BATCH)).numpy())
+        first = time.perf_counter() - begun
+        count = min(sum(sizes), 50_000)
+        for slot in range(start + BATCH, start + count, BATCH):
+            rows(order(torch.arange(slot, slot + BATCH)).numpy())
+        spent = time.perf_counter() - begun
+        print(f"from slot {start:,}: first batch after {first:.2f} s, {count / spent:,.0f} images/s over {count:,}")
+
+
+def main() -> None:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    of_speed = kinds.add_parser("speed")
+    of_speed.add_argument("folder", type=Path)
+    of_speed.add_argument("--repeats", type=int, default=3)
+    of_scale = kinds.add_parser("scale")
+    of_scale.add_argument("--images", type=int, nargs="+", default=[100_000, 1_000_000])
+    of_read = kinds.add_parser("read")
+    of_read.add_argument("root")
+    of_read.add_argument("--manifest", default="")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    match options.kind:
+        case "speed":
+            speed(options.folder, options.repeats)
+        case "scale":
+            scale(options.images)
+        case "read":
+            read(options.root, options.manifest)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""botocore's client with no repeating of its own, and what its errors mean."""
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from infra.errors import ConfigError
+
+_CONNECTIONS = 32
+_NOT_FOUND = 404
+# Answers that pass with time although their status says the request is to blame.
+_PASSING = ("RequestTimeout", "BadDigest", "SlowDown", "Throttling", 408, 409, 429)
+_CREDENTIALS = ("the store refuses the credentials", "correct or renew them")
+_RIGHTS = ("not allowed", "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there")
+_REGION = ("the bucket is in another region", "set AWS_REGION to it")
+_CAUSES = {
+    "NoSuchBucket": ("there is no such bucket", "create it, or correct its name"),
+    "ExpiredToken": _CREDENTIALS,
+    "InvalidToken": _CREDENTIALS,
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "RequestTimeTooSkewed": ("the store's clock and ours differ", "set this machine's clock"),
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    401: _RIGHTS,
+    403: _RIGHTS,
+    301: _REGION,
+    307: _REGION,
+    501: ("the store cannot do this", "use one with conditional writes"),
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to wait for a store.
+
+    Attributes:
+        total_s: No attempt starts later than this after the first.
+        connect_s: For a connection.
+        read_s: For the next bytes of an answer.
+        first_wait_s: Before the second attempt; doubled before each further one.
+        longest_wait_s: The longest of these waits.
+    """
+
+    total_s: float = 60.0
+    connect_s: float = 5.0
+    read_s: float = 15.0
+    first_wait_s: float = 0.1
+    longest_wait_s: float = 5.0
+
+
+def client(limits: Limits) -> Any:  # noqa: ANN401  # botocore makes its clients' classes at run time
+    """Return this process's client, safe to use from several threads, for the AWS_* variables as they are now.
+
+    Raises:
+        ConfigError: If they do not make one.
+    """
+    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return _client(os.getpid(), variables, limits.connect_s, limits.read_s)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: float, read_s: float) -> Any:  # noqa: ANN401
+    # A client made before a fork shares its sockets with the parent: `process` tells the two apart.
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    endpoint = _endpoint(dict(variables))
+    config = Config(
+        connect_timeout=connect_s,
+        read_timeout=read_s,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=_CONNECTIONS,
+        ignore_configured_endpoint_urls=True,
+        request_checksum_calculation="when_required",
+        s3={"addressing_style": "path" if endpoint else "auto"},
+    )
+    try:
+        return Session().create_client("s3", endpoint_url=endpoint or None, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(
+            f"no S3 client can be made of them: {type(error).__name__}",
+            item="AWS_* variables",
+            remedy="see AWS_PROFILE and AWS_REGION",
+        ) from error
+
+
+def _endpoint(variables: dict[str, str]) -> str:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if text := variables.get(name, ""):
+            try:
+                url = urlsplit(text)
+                whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+            except ValueError:
+                whole = False
+            if not whole or "@" in text or url.query or url.fragment:
+                raise ConfigError("is not of the form https://host:port", item=name, remedy="correct or unset it")
+            return text
+    return ""
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status that an error reports; 0 where there was no answer."""
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def code_of(error: Exception) -> str:
+    """A short name of what went wrong; never the message, which others write."""
+    return str(_response(error).get("Error", {}).get("Code", "")) or type(error).__name__
+
+
+def refused(error: Exception, item: str) -> Exception | None:
+    """Return what an answer that no repeating changes means; None for all others.
+
+    A missing object is FileNotFoundError, all else a ConfigError.
+    """
+    from botocore.exceptions import NoCredentialsError, PartialCredentialsError, TokenRetrievalError
+
+    status, code = status_of(error), code_of(error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | TokenRetrievalError):
+        return ConfigError(
+            "there are no credentials", item=item, remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+        )
+    if found := _CAUSES.get(code) or _CAUSES.get(status):
+        return ConfigError(f"{found[0]}: {code}", item=item, remedy=found[1])
+    if status == _NOT_FOUND:
+        return FileNotFoundError(item)
+    if 400 <= status < 500 and not {code, status} & set(_PASSING):
+        return ConfigError(f"the store refuses: {code} ({status})", item=item, remedy="correct bucket and prefix")
+    return None
+
+
+def worth_repeating(error: Exception) -> bool:
+    """Tell errors of the store and the way there from mistakes of ours."""
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+
+    passing = (
+        exceptions.HTTPClientError,
+        exceptions.ConnectionError,
+        exceptions.IncompleteReadError,
+        exceptions.FlexibleChecksumError,
+        exceptions.CredentialRetrievalError,
+        exceptions.MetadataRetrievalError,
+        ResponseParserError,
+        OSError,
+    )
+    return status_of(error) > 0 or isinstance(error, passing)
+
+
+def may_have_happened(error: Exception) -> bool:
+    """Tell whether a request that failed so may have been carried out."""
+    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+    if status := status_of(error):
+        return status >= 500
+    return not isinstance(error, EndpointConnectionError | ConnectTimeoutError)
+
+
+def _response(error: Exception) -> dict[str, Any]:
+    return getattr(error, "response", None) or {}

@@ -1,0 +1,74 @@
+"""A store below a prefix of an S3 bucket: a put there is one conditional request, so nothing is ever half visible."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from infra import s3
+from infra.errors import ConfigError
+from infra.s3_client import Limits
+from infra.store import check_name
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A prefix of a bucket.
+
+    Attributes:
+        bucket: The bucket, which must be there.
+        prefix: Without slashes at its ends; empty for the whole bucket.
+        limits: How long to wait.
+    """
+
+    bucket: str
+    prefix: str
+    limits: Limits = field(default=Limits(), compare=False)
+
+    @property
+    def uri(self) -> str:
+        """The s3:// URI."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def make(self) -> None:
+        """See whether the bucket is there and keeps the promise of `put_if_absent`.
+
+        Raises:
+            ConfigError: If it lets a second writer overwrite the first.
+        """
+        key = self._key(f".probe/{uuid.uuid4().hex}")
+        try:
+            first = s3.put_if_absent(self.bucket, key, b"first", limits=self.limits)
+            second = s3.put_if_absent(self.bucket, key, b"second", limits=self.limits)
+        finally:
+            s3.delete(self.bucket, key, limits=self.limits)
+        if not first or second:
+            raise ConfigError(
+                "the store does not keep to If-None-Match, so two writers could overwrite each other",
+                item=f"root {self.uri}",
+                remedy="use a store with conditional writes",
+            )
+
+    def read(self, name: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none."""
+        return s3.get(self.bucket, self._key(name), limits=self.limits)
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Make the object visible, whole and durable; False where the name is taken."""
+        return s3.put_if_absent(self.bucket, self._key(name), data, limits=self.limits)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+        return s3.head(self.bucket, self._key(name), limits=self.limits) is not None
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names below a folder, sorted; "." is the store itself."""
+        top = f"{self.prefix}/" if self.prefix else ""
+        below = top if prefix == "." else f"{self._key(prefix)}/"
+        return sorted(found.key.removeprefix(top) for found in s3.list_objects(self.bucket, below, limits=self.limits))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        s3.delete(self.bucket, self._key(name), limits=self.limits)
+
+    def _key(self, name: str) -> str:
+        check_name(name, self.uri)
+        return f"{self.prefix}/{name}" if self.prefix else name

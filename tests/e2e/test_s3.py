@@ -1,0 +1,40 @@
+"""`ddpm run` with Ray and Prefect on an S3 root: the digests of a local one, and a secret that stays secret."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.store import open_store
+from tests.conftest import TINY
+from tests.e2e.processes import Command, settings
+from tests.servers import BUCKET, SECRET_KEY, Server
+
+ROOT = f"s3://{BUCKET}/whole/pipeline"
+ARGUMENTS = ["run", "digits", *settings(*TINY, "evaluate.bpd_images=2", "train.images=640")]
+DIGEST = re.compile(r"digest (\w+)$", re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_run_on_s3_seals_what_a_local_one_does(
+    seaweed: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = seaweed.environment() | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    digests = []
+    for root in (ROOT, str(tmp_path / "local"), ROOT):
+        command = Command([*ARGUMENTS, "--root", root], tmp_path / f"log{len(digests)}", **there)
+        assert command.wait(400) == 0, command.text()
+        digests.append(DIGEST.findall(command.text()))
+        assert SECRET_KEY not in command.text()
+        command.assert_nothing_left()
+    assert len(digests[0]) == 4
+    assert digests[0] == digests[1] == digests[2]
+    assert command.text().count("found sealed") == 4
+    verify = Command(["verify", ROOT], tmp_path / "verified", **there)
+    assert verify.wait() == 0, verify.text()
+    assert verify.text().count("whole  ") == 4
+    for name, value in there.items():
+        monkeypatch.setenv(name, value)
+    assert not [name for name in open_store(ROOT).list(".") if name.startswith(".")], "Ray Train's and our own traces"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if SECRET_KEY.encode() in path.read_bytes()]
