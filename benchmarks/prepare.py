@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,7 @@ def plain_loop(folder: Path, out: Path) -> float:
         rows: dict[str, list[object]] = {"image": [], "sha256": [], "name": []}
         for path in paths[start : start + UNIT]:
             data = path.read_bytes()
-            with path.open("rb") as file:
-                image = Image.open(file).convert("RGB")
+            image = Image.open(BytesIO(data)).convert("RGB")
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
             square = image.crop((left, top, left + side, top + side))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,8 +20,6 @@ from infra.errors import DdpmError, InputError, IntegrityError, StorageError
 _GLOB = re.compile(r"[*?\[]")
 _S3 = "s3://"
 _CONCURRENT_READS = 16
-_WINDOW = 64
-_BUFFER = 1 << 20
 # Whatever is beyond it is no training image.
 MAX_BYTES = 256 << 20
 
@@ -78,7 +77,7 @@ class FileSet:
         if path.startswith(_S3):
             return _s3_read(path, file, start, length)
         try:
-            with self.open(file) as opened:
+            with _open_as_found(path, file) as opened:
                 opened.seek(start)
                 data = opened.read(file.size if length is None else length)
                 if _stamp(os.fstat(opened.fileno())) != file.stamp:
@@ -94,7 +93,7 @@ class FileSet:
             return
         remaining = iter(files)
         with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
-            while window := list(islice(remaining, _WINDOW)):
+            while window := list(islice(remaining, 4 * _CONCURRENT_READS)):
                 yield from pool.map(self._attempt, window)
 
     def open(self, file: File) -> BinaryIO:
@@ -106,18 +105,8 @@ class FileSet:
         """
         path = self.path(file.name)
         if path.startswith(_S3):
-            return io.BufferedReader(_S3Reader(path, file), _BUFFER)
-        try:
-            opened = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise _changed(path) from error
-        except OSError as error:
-            raise _unreadable(error, path) from error
-        status = os.fstat(opened.fileno())
-        if _stamp(status) != file.stamp or status.st_size != file.size:
-            opened.close()
-            raise _changed(path)
-        return opened
+            return io.BufferedReader(_S3Reader(path, file), 1 << 20)
+        return io.BufferedReader(_open_as_found(path, file))
 
     def path(self, name: str) -> str:
         """Where a file of that name is."""
@@ -188,37 +177,51 @@ def _check_there(source: str) -> None:
         raise InputError("is not there", item=source, remedy="set prepare.source to a folder, a file or a glob")
 
 
+def _open_as_found(path: str, file: File) -> io.FileIO:
+    try:
+        opened = io.FileIO(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise _changed(path) from error
+    except OSError as error:
+        raise _unreadable(error, path) from error
+    status = os.fstat(opened.fileno())
+    if _stamp(status) != file.stamp or status.st_size != file.size:
+        opened.close()
+        raise _changed(path)
+    return opened
+
+
 def _local_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
-    for name in _walk(base, "", wanted):
-        path = f"{base}/{name}"
+    for name, entry in _walk(base, "", wanted):
         try:
-            status = Path(path).stat()
+            status = entry.stat()
         except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", item=path) from error
+            raise InputError(f"cannot be read ({error.strerror})", item=f"{base}/{name}") from error
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("is not a file", item=path, remedy="remove it")
+            raise InputError("is not a file", item=f"{base}/{name}", remedy="remove it")
         yield File(name=name, size=status.st_size, stamp=_stamp(status))
 
 
-def _walk(base: str, folder: str, wanted: Sequence[_Pattern | None]) -> Iterator[str]:
-    """The names below a folder in the order of their characters, as an object store lists them."""
+def _walk(base: str, folder: str, wanted: Sequence[_Pattern | None]) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """The files below a folder in the order of their names' characters, as an object store lists them."""
     try:
         with os.scandir(f"{base}/{folder}") as entries:
-            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_symlink()) for entry in entries)
+            found = sorted(((entry.name + "/" * entry.is_dir(), entry) for entry in entries), key=itemgetter(0))
     except OSError as error:
         raise InputError(f"cannot be listed ({error.strerror})", item=f"{base}/{folder}") from error
-    for name, is_link in found:
-        is_folder = name.endswith("/")
+    for name, entry in found:
         if name.startswith(".") or not any(p is None or p.matches(folder + name) for p in wanted):
             continue
-        if any("\ud800" <= char <= "\udfff" for char in name):
-            raise InputError("has a name that is not UTF-8", item=repr(folder + name), remedy="rename it")
-        if is_folder and is_link:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError("has a name that is not UTF-8", item=repr(folder + name), remedy="rename it") from error
+        if not name.endswith("/"):
+            yield folder + name, entry
+        elif entry.is_symlink():
             raise InputError("is a link to a folder", item=f"{base}/{folder}{name}", remedy="name the folder itself")
-        if is_folder:
-            yield from _walk(base, folder + name, wanted)
         else:
-            yield folder + name
+            yield from _walk(base, folder + name, wanted)
 
 
 def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
@@ -232,14 +235,13 @@ def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
         objects = sorted(objects, key=lambda found: found.key)  # unlike S3, other servers may list folder by folder
     for found in objects:
         name = found.key.removeprefix(prefix)
-        if any(part.startswith(".") for part in name.split("/")) or not any(
-            p is None or p.matches(name) for p in wanted
-        ):
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if hidden or not any(p is None or p.matches(name) for p in wanted):
             continue
         empty = False
         yield File(name=name, size=found.size, stamp=found.etag)
     if empty:
-        raise InputError("holds nothing", item=base, remedy="set prepare.source to a prefix that holds images")
+        raise InputError("holds nothing", item=base, remedy="check prepare.source")
 
 
 def _s3_read(path: str, file: File, start: int, length: int | None) -> bytes:

@@ -1,15 +1,15 @@
 """Prepare: a source of images to a sealed data set, by Ray Data."""
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
 from flows.context import Context
 from flows.preparation import SPLITS, HashTask, PrepareTask, Rules, find_duplicates
+from flows.prepared import is_committed, put_listing, unit_account
 from flows.sources import open_source
 from infra.device import environment
 from infra.errors import InputError
@@ -67,11 +67,11 @@ class _Work:
         """Do what is missing and seal it."""
         units = -(-self.listing.count // self.config.unit_images)
         for number, part in enumerate(self.listing.parts(self.config.unit_images)):
-            self.output.commit(f"listing/{number:06d}", "jsonl", part, {})
+            put_listing(self.output, number, part)
         drop = self.config.drop_duplicates
         if drop:
             hashes = HashTask(output=self.output, source=self.source, splits_given=_splits_given(self.listing))
-            self._run_units(hashes, "hashes", units)
+            self._run_units(hashes, units, lambda unit: self.output.record(f"hashes/{unit:06d}") is not None)
             if self.output.record("duplicates") is None:
                 self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
         task = PrepareTask(
@@ -81,7 +81,7 @@ class _Work:
             unit_images=self.config.unit_images,
             duplicates=drop,
         )
-        self._run_units(task, "units", units)
+        self._run_units(task, units, lambda unit: is_committed(self.output, unit))
         return _artifact(self._seal(units), reused=False)
 
     def _rules(self) -> Rules:
@@ -96,8 +96,8 @@ class _Work:
             quarantine=self.config.on_bad_image == "quarantine",
         )
 
-    def _run_units(self, task: UnitTask, folder: str, units: int) -> None:
-        missing = [unit for unit in range(units) if self.output.record(f"{folder}/{unit:06d}") is None]
+    def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool]) -> None:
+        missing = [unit for unit in range(units) if not is_done(unit)]
         done = units - len(missing)
 
         def count(_: int) -> None:
@@ -112,15 +112,10 @@ class _Work:
         account = _Account(self.config.channels)
         files: dict[str, list[Json]] = {split: [] for split in SPLITS}
         for unit in range(units):
-            record = self.output.record(f"units/{unit:06d}")
-            assert record is not None, f"unit {unit} was committed and has no record"
-            report = json.loads(self.output.read(record))
+            report = unit_account(self.output, unit)
             account.add(report)
-            for split in SPLITS:
-                if report["written"][split]:
-                    found = self.output.record(f"units/{unit:06d}-{split}")
-                    assert found is not None, f"unit {unit} was committed before its report"
-                    files[split].append({"unit": unit, "rows": found.facts["rows"], **found.as_json()})
+            for split, record in report["files"].items():
+                files[split].append({"unit": unit, "rows": record["facts"]["rows"], **record})
         self._check(account)
         quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
         facts = {
@@ -158,8 +153,6 @@ class _Account:
 
     def add(self, report: Json) -> None:
         """Count one unit."""
-        out = sum(report["written"].values()) + sum(report["filtered"].values()) + len(report["quarantined"])
-        assert out == report["read"], "every entry is written, filtered or quarantined"
         self.read += report["read"]
         self.written.update(report["written"])
         self.filtered.update(report["filtered"])

@@ -1,6 +1,8 @@
 """Stored bytes to pixels: the formats and limits of an image, and the one rule that gives all images one shape."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -28,6 +30,14 @@ _MAX_PIXELS = 64_000_000
 _COLOUR_MODES = {1: "L", 3: "RGB"}
 
 
+@contextmanager
+def strictly() -> Iterator[None]:
+    """Have what Pillow warns of count as damage; around many images, since it costs as much as decoding a small one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
 def decode(content: bytes, name: str) -> Image.Image:
     """Decode a PNG, JPEG or WebP image, whole.
 
@@ -35,12 +45,10 @@ def decode(content: bytes, name: str) -> Image.Image:
         InputError: If it is something else, damaged, or larger than 64 million pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            image = Image.open(BytesIO(content), formats=_FORMATS)
-            if image.width * image.height > _MAX_PIXELS:
-                raise InputError(f"has {image.width}x{image.height} pixels, over {_MAX_PIXELS}", item=name)
-            image.load()
+        image = Image.open(BytesIO(content), formats=_FORMATS)
+        if image.width * image.height > _MAX_PIXELS:
+            raise InputError(f"has {image.width}x{image.height} pixels, over {_MAX_PIXELS}", item=name)
+        image.load()
     except UnidentifiedImageError as error:
         raise InputError("is not a PNG, JPEG or WebP image", item=name, remedy=REPAIR) from error
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
@@ -92,4 +100,4 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

@@ -66,12 +66,13 @@ def listed(source: Source) -> Iterator[Listing]:
     splits: Counter[str] = Counter()
     others: Counter[str] = Counter()
     labels: set[str] = set()
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     with tempfile.TemporaryFile() as spool:
         for found in source.find():
             if isinstance(found, Other):
                 others[PurePosixPath(found.name).suffix.lower()] += 1
                 continue
-            line = json.dumps(found.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            line = encode(found.as_json()).encode() + b"\n"
             digest.update(line)
             spool.write(line)
             splits[found.split] += 1

@@ -1,6 +1,5 @@
 """The units of the preparation: one part of the listing, its rows and the account of every entry."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -11,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from flows import prepared
 from flows.preparation import HashTask, PrepareTask, Rules, find_duplicates, read_duplicates
 from infra.errors import InputError, IntegrityError
-from infra.plan import Json, Output, Plan, canonical_json
+from infra.plan import Json, Output, Plan, Record, canonical_json
 from infra.sources.decode import decode
 from infra.sources.listing import listed
 from infra.sources.source import Content, Entry, Source
-from infra.store import open_store, sha256
+from infra.store import LocalStore, open_store, sha256
 from tests.oracles.pictures import encoded, picture
 
 UNIT = 4
@@ -75,7 +75,7 @@ def put_listing(output: Output, source: Source) -> int:
     with listed(source) as listing:
         parts = list(listing.parts(UNIT))
     for number, part in enumerate(parts):
-        output.commit(f"listing/{number:06d}", "jsonl", part, {})
+        prepared.put_listing(output, number, part)
     return len(parts)
 
 
@@ -86,20 +86,18 @@ def task(output: Output, source: Source, **rules: object) -> PrepareTask:
 
 
 def report(output: Output, unit: int) -> Json:
-    record = output.record(f"units/{unit:06d}")
-    assert record is not None
-    return json.loads(output.read(record))
+    return prepared.unit_account(output, unit)
 
 
 def rows(output: Output, unit: int, split: str) -> list[dict[str, object]]:
-    record = output.record(f"units/{unit:06d}-{split}")
-    return [] if record is None else pq.read_table(BytesIO(output.read(record))).to_pylist()
+    record = prepared.unit_account(output, unit)["files"].get(split)
+    return [] if record is None else pq.read_table(BytesIO(output.read(Record(**record)))).to_pylist()
 
 
 def test_a_unit_is_its_part_and_no_other(output: Output) -> None:
     source = shelf(*good(8), label=["cat", "dog", "cat", "cat", "dog", "other", "", "Cat"])
     task(output, source).open()(1)
-    assert output.record("units/000000") is None
+    assert not prepared.is_committed(output, 0)
     made = {split: rows(output, 1, split) for split in ("train", "test")}
     assert sorted(row["name"] for split in made for row in made[split]) == ["04", "05", "06", "07"]
     assert made["train"], "this test needs both"
@@ -131,22 +129,21 @@ def test_the_report_counts_what_was_written(output: Output) -> None:
 def test_a_unit_made_twice_is_there_once(output: Output) -> None:
     run = task(output, shelf(*good(4))).open()
     run(0)
-    first = output.records("units")
-    kept = {name: output.record(name) for name in ("units/000000", "units/000000-train")}
+    kept = {name: output.store.read(name) for name in output.store.list(f"{output.folder}/units")}
     run(0)
-    assert output.records("units") == first
-    assert {name: output.record(name) for name in kept} == kept
+    assert {name: output.store.read(name) for name in output.store.list(f"{output.folder}/units")} == kept
 
 
-def test_the_report_comes_last(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_account_comes_last(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is what says that the unit is done."""
     order: list[str] = []
-    commit = Output.commit
+    put = LocalStore.put_if_absent
     made = task(output, shelf(*good(4)))
-    monkeypatch.setattr(Output, "commit", lambda self, name, *rest: (order.append(name), commit(self, name, *rest))[1])
+    monkeypatch.setattr(
+        LocalStore, "put_if_absent", lambda self, name, data: (order.append(name), put(self, name, data))[1]
+    )
     made.open()(0)
-    assert sorted(order[:2]) == ["units/000000-test", "units/000000-train"]
-    assert order[2:] == ["units/000000"]
+    assert [name.rsplit("/", 1)[1].split(".")[0] for name in order] == ["000000-train", "000000-test", "000000"]
 
 
 def test_a_source_that_changed(output: Output) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,15 @@ def test_a_disk_that_fails_is_no_bad_image(tmp_path: Path, monkeypatch: pytest.M
     files = FileSet((str(tmp_path),))
     (file,) = files.find()
 
-    class Failing(io.BytesIO):
+    class Failing(io.FileIO):
+        def __init__(self, path: str) -> None:
+            if call == "open":
+                raise OSError(errno.EIO, "Input/output error")
+            super().__init__(path)
+
         def read(self, *_: object) -> bytes:
             raise OSError(errno.EIO, "Input/output error")
 
-    def open_failing(*_: object) -> io.BytesIO:
-        if call == "read":
-            return Failing()
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(Path, "open", open_failing)
-    monkeypatch.setattr(os, "fstat", lambda _: (tmp_path / "a.png").stat())
-    monkeypatch.setattr(Failing, "fileno", lambda _: 0)
+    monkeypatch.setattr(io, "FileIO", Failing)
     with pytest.raises(StorageError, match=r"a\.png: cannot be read \(Input/output error\) - run again"):
         list(files.read_all([file]))
