@@ -2,7 +2,7 @@
 
 `python benchmarks/prepare.py speed FOLDER`: a folder by a loop in one process and by two Ray workers, in turn.
 `python benchmarks/prepare.py scale [--images 100000 1000000]`: synthetic images; time, and peak memory by process.
-`python benchmarks/prepare.py read ROOT`: images a second in training order from a sealed data set, local or s3://.
+`python benchmarks/prepare.py s3 FOLDER s3://BUCKET/PREFIX`: source and output each local or on S3; and reading both.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +31,9 @@ from flows.stages.prepare import prepare
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader, RowReader
 from infra.plan import parse_manifest
+from infra.s3 import put_if_absent
 from infra.store import open_store
+from infra.uri import parse_place
 
 SIZE = 32
 UNIT = 1024
@@ -38,6 +41,7 @@ UNIT = 1024
 STEADY = (0.15, 0.9)
 POLL_S = 0.2
 BATCH = 128
+WINDOW = 4096
 
 
 def plain_loop(folder: Path, out: Path) -> float:
@@ -167,24 +171,43 @@ def resident(pid: str) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")), 0)
 
 
-def read(root: str, name: str) -> None:
+def through_s3(folder: Path, uri: str) -> None:
+    """Print rates with source and output local and on S3, then of reading in training order from either."""
+    place = parse_place(uri)
+    started = time.perf_counter()
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(16) as pool:
+        keys = [f"{place.path}/source/{path.relative_to(folder).as_posix()}" for path in paths]
+        list(pool.map(lambda key, path: put_if_absent(place.bucket, key, path.read_bytes()), keys, paths))
+    print(f"upload: {len(paths) / (time.perf_counter() - started):,.0f} files/s")
+    with Cluster(mode="ray", cpus=2) as cluster, tempfile.TemporaryDirectory() as local:
+        cluster.connect()
+        for source, root in ((str(folder), local), (str(folder), f"{uri}/a"), (f"{uri}/source/", f"{uri}/b")):
+            config = PrepareConfig(kind="folder", source=source, image_size=SIZE, unit_images=UNIT, workers=2)
+            steady, whole, count = ours(config, root, cluster)
+            names = ["S3" if where.startswith("s3://") else "local" for where in (source, root)]
+            print(f"{' to '.join(names)}: {count:,} images, {steady:,.0f}/s steady, {whole:,.0f}/s in all", flush=True)
+        for root in (local, f"{uri}/a"):
+            read(root)
+
+
+def read(root: str) -> None:
     """Print images a second of batches in the order of two-level shuffling, from its start and from its middle."""
     store = open_store(root)
-    names = [found for found in store.list("prepare") if found.endswith("manifests/all.json")]
-    manifest = parse_manifest(store.read(name or names[0]), names[0])
-    reader = DatasetReader(store=store, manifest=manifest)
+    (name,) = (found for found in store.list("prepare") if found.endswith("manifests/all.json"))
+    reader = DatasetReader(store=store, manifest=parse_manifest(store.read(name), name))
     sizes = [unit["rows"] for unit in reader.units("train")]
     for start in (0, sum(sizes) // 2):
-        rows = RowReader(reader, "train", 4 * 16_384)
-        order = TwoLevelOrder(0, sizes, 16_384)
+        rows = RowReader(reader, "train", 2 * (WINDOW + max(sizes)))
+        order = TwoLevelOrder(0, sizes, WINDOW)
         begun = time.perf_counter()
         rows(order(torch.arange(start, start + BATCH)).numpy())
         first = time.perf_counter() - begun
-        count = min(sum(sizes), 50_000)
-        for slot in range(start + BATCH, start + count, BATCH):
+        for slot in range(start + BATCH, start + sum(sizes), BATCH):
             rows(order(torch.arange(slot, slot + BATCH)).numpy())
-        spent = time.perf_counter() - begun
-        print(f"from slot {start:,}: first batch after {first:.2f} s, {count / spent:,.0f} images/s over {count:,}")
+        speed = sum(sizes) / (time.perf_counter() - begun)
+        kind = "S3" if root.startswith("s3://") else "local"
+        print(f"read, {kind}, from slot {start:,}: first batch after {first:.2f} s, {speed:,.0f} images/s")
 
 
 def main() -> None:
@@ -196,9 +219,9 @@ def main() -> None:
     of_speed.add_argument("--repeats", type=int, default=3)
     of_scale = kinds.add_parser("scale")
     of_scale.add_argument("--images", type=int, nargs="+", default=[100_000, 1_000_000])
-    of_read = kinds.add_parser("read")
-    of_read.add_argument("root")
-    of_read.add_argument("--manifest", default="")
+    of_s3 = kinds.add_parser("s3")
+    of_s3.add_argument("folder", type=Path)
+    of_s3.add_argument("uri")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     match options.kind:
@@ -206,8 +229,8 @@ def main() -> None:
             speed(options.folder, options.repeats)
         case "scale":
             scale(options.images)
-        case "read":
-            read(options.root, options.manifest)
+        case "s3":
+            through_s3(options.folder, options.uri)
 
 
 if __name__ == "__main__":
