@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from infra.errors import InputError
+from infra.errors import DdpmError, InputError
 from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, decode, from_array
 from infra.sources.folder import place_of_file
@@ -124,7 +124,9 @@ def _parquet(opened: BinaryIO, path: str) -> Iterator[pq.ParquetFile]:
         labels = [name for name in _LABEL_COLUMNS if name in paths]
         with pq.ParquetFile(opened, metadata=metadata, read_dictionary=labels, **options, **limits) as parquet:
             yield parquet
-    except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError) as error:
+    except DdpmError:
+        raise
+    except Exception as error:  # types that Ray added to Arrow raise whatever a hostile schema leads to
         raise InputError(f"cannot be read as Parquet ({str(error)[:200]})", item=path, remedy=REPAIR) from error
 
 

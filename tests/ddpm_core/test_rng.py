@@ -85,8 +85,10 @@ def test_stream_numbers_never_change():
         "LABEL_DROPOUT",
         "NLL_T",
         "NLL_PROPOSAL",
+        "BLOCK_ORDER",
+        "WINDOW_ORDER",
     ]
-    assert sorted(Stream) == list(range(14))
+    assert sorted(Stream) == list(range(16))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 12])

@@ -125,31 +125,35 @@ def test_two_hundred_puts_under_faults_of_six_kinds_all_settle(bad_store: S3Stor
         assert bad_store.read(name) == winners[0] + name.encode() * 100
 
 
+# Far above what these limits allow, on however slow a machine.
+_HANGS_S = 20
+
+
 class TestNoStore:
-    def attempt(self, store: S3Store, total_s: float) -> None:
+    def attempt(self, store: S3Store) -> None:
         for call in (store.make, lambda: store.read("a"), lambda: store.list("a"), lambda: store.exists("a")):
             started = time.monotonic()
             with pytest.raises(StorageError, match="does not serve") as caught:
                 call()
-            assert time.monotonic() - started < total_s
+            assert time.monotonic() - started < _HANGS_S
             assert caught.value.exit_code == 4
             assert SECRET_KEY not in "".join(traceback.format_exception(caught.value))
 
     def test_a_dead_port(self, moto_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
-        self.attempt(S3Store(BUCKET, "x", Limits(total_s=0.3, connect_s=0.2, read_s=0.2)), 2)
+        self.attempt(S3Store(BUCKET, "x", Limits(total_s=0.3, connect_s=0.2, read_s=0.2)))
 
     def test_a_black_hole(self, moto_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket() as hole:
             hole.bind(("127.0.0.1", 0))
             hole.listen(64)
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
-            self.attempt(S3Store(BUCKET, "x", Limits(total_s=0.5, connect_s=0.2, read_s=0.2)), 4)
+            self.attempt(S3Store(BUCKET, "x", Limits(total_s=0.5, connect_s=0.2, read_s=0.2)))
 
     @pytest.mark.parametrize("name", ["500", "503", "429", "reset before", "409"])
     def test_one_that_stays_broken(self, bad_store: S3Store, proxy: Proxy, name: str) -> None:
         proxy.set(lambda _, seen: FAULTS[name])
-        self.attempt(S3Store(BUCKET, bad_store.prefix, Limits(total_s=0.3)), 3)
+        self.attempt(S3Store(BUCKET, bad_store.prefix, Limits(total_s=0.3)))
         assert len(proxy.seen) < 30, "the waits grow"
 
 

@@ -1,5 +1,6 @@
 """Any directory of images: every one of them read or named, none left out in silence."""
 
+import io
 import os
 import shutil
 from io import BytesIO
@@ -223,15 +224,15 @@ class TestReading:
         put(tmp_path, "a.png", "b.png", "c.png")
         source = opened(tmp_path)
         found = entries(source)
-        unguarded = Path.open
 
-        def guarded(path: Path, mode: str) -> object:
-            if path.name == "b.png":
-                raise PermissionError(13, "Permission denied", str(path))
-            return unguarded(path, mode)
+        class Guarded(io.FileIO):
+            def __init__(self, path: str) -> None:
+                if path.endswith("b.png"):
+                    raise PermissionError(13, "Permission denied", path)
+                super().__init__(path)
 
-        monkeypatch.setattr(Path, "open", guarded)
+        monkeypatch.setattr(io, "FileIO", Guarded)
         a, b, c = source.read(found)
         assert (a, c) == (encoded(picture(0)), encoded(picture(2)))
         assert isinstance(b, InputError)
-        assert str(b) == f"{tmp_path / 'b.png'}: cannot be read (Permission denied)"
+        assert str(b) == f"{tmp_path / 'b.png'}: cannot be read (Permission denied) - let this user read it"
