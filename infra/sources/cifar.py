@@ -214,7 +214,7 @@ def _parse_pickle(data: bytes, key: str, item: str) -> tuple[NDArray[np.uint8], 
 
 def _class_names(name: str, data: bytes, item: str) -> tuple[str, ...]:
     if name in _TEXT_NAMES:
-        names = data.split()
+        names = [line.strip() for line in data.splitlines() if line.strip()]
     else:
         found = load(data, item).get(_PICKLED_NAMES[name][1])
         names = found if isinstance(found, list) else []
