@@ -68,7 +68,9 @@ def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
     width = 0.8 / len(counts)
     for number, (split, of_split) in enumerate(counts.items()):
         axes.bar(np.arange(len(names)) + number * width, of_split, width, label=split, color=_COLOURS[number])
-    axes.set_xticks(np.arange(len(names)) + width * (len(counts) - 1) / 2, names, rotation=45, ha="right")
+    axes.set_xticks(
+        np.arange(len(names)) + width * (len(counts) - 1) / 2, names, rotation=45, ha="right", parse_math=False
+    )
     return _png(figure, axes, legend=len(counts) > 1)
 
 

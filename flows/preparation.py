@@ -15,10 +15,10 @@ from infra.dataset import Images, encode_images
 from infra.errors import InputError
 from infra.plan import Json, Output
 from infra.sources.decode import FIT_RULE, fit, strictly
+from infra.sources.listing import SPLITS
 from infra.sources.source import Content, Entry, Source
 from infra.store import sha256
 
-SPLITS = ("train", "test")
 NO_LABEL = -1
 _DIGEST_BYTES = 32
 
@@ -128,7 +128,7 @@ class PrepareTask:
             "sha256": pa.array([row.digest for row in rows]),
         }
         rule = FIT_RULE.format(filter=self.rules.resize_filter)
-        return encode_images(images, first_id, columns, {"fit": rule})
+        return encode_images(images, first_id, columns, {"fit": rule, "class_names": list(self.rules.class_names)})
 
 
 @dataclass(frozen=True, kw_only=True)

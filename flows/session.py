@@ -43,7 +43,11 @@ class Session:
     def prepare(self) -> Dataset:
         """Images to a sealed data set."""
         dataset = self.stages.prepare()
+        facts = dataset.manifest(self.store).facts
         what = f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images"
+        what += "".join(f", {count:,} left out ({why})" for why, count in facts["filtered"].items())
+        what += f", {facts['quarantined']:,} in quarantine" if facts["quarantined"] else ""
+        what += f", no classes since {facts['unlabelled']:,} have none" if facts["unlabelled"] else ""
         self._say("prepare", dataset, f"{what}, {dataset.levels} levels")
         return dataset
 

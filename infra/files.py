@@ -128,8 +128,8 @@ class FileSet:
             return {bases[0]: ""}
         names = [base.rpartition("/")[2] for base in bases]
         for base, name in zip(bases, names, strict=True):
-            if names.count(name) > 1:
-                raise InputError(f"two sources are called {name}", item=base, remedy="rename one of the folders")
+            if names.count(name) > 1 or any(base.startswith(f"{other}/") for other in bases):
+                raise InputError("lies in, or is called like, another source", item=base, remedy="name other folders")
         return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
 
 

@@ -46,6 +46,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         causes = [
             getattr(link, "cause", None),
             getattr(link, "controller_failure", None),
+            getattr(link, "health_check_failure", None),
             link.__cause__,
             *getattr(link, "worker_failures", {}).values(),
         ]

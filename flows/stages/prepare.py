@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
 from flows.context import Context
-from flows.preparation import SPLITS, HashTask, PrepareTask, Rules, find_duplicates
+from flows.preparation import HashTask, PrepareTask, Rules, find_duplicates
 from flows.prepared import is_committed, put_listing, unit_account
 from flows.sources import open_source
 from infra.device import environment
@@ -16,7 +16,7 @@ from infra.errors import InputError
 from infra.plan import Json, Manifest, Output, Plan, canonical_json, current
 from infra.ray_units import UnitTask, Workers
 from infra.sources.decode import FIT_RULE
-from infra.sources.listing import Listing, listed
+from infra.sources.listing import SPLITS, Listing, listed
 from infra.sources.source import Source
 
 STAGE = "prepare"
@@ -47,6 +47,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
         )
         output = current(Output(store=context.store, plan=plan), force=context.force)
         if (sealed := output.manifest({})) is not None:
+            _check_bad(config, sealed.facts["quarantined"], sealed.facts["read"], "see its card.html")
             return _artifact(sealed, reused=True)
         _check_splits(listing)
         output.begin(environment("cpu"))
@@ -70,7 +71,7 @@ class _Work:
             put_listing(self.output, number, part)
         drop = self.config.drop_duplicates
         if drop:
-            hashes = HashTask(output=self.output, source=self.source, splits_given=_splits_given(self.listing))
+            hashes = HashTask(output=self.output, source=self.source, splits_given=self.listing.splits_given)
             self._run_units(hashes, units, lambda unit: self.output.record(f"hashes/{unit:06d}") is not None)
             if self.output.record("duplicates") is None:
                 self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
@@ -91,7 +92,7 @@ class _Work:
             resize_filter=self.config.resize_filter,
             min_side=self.config.min_side,
             holdout_fraction=self.config.holdout_fraction,
-            splits_given=_splits_given(self.listing),
+            splits_given=self.listing.splits_given,
             class_names=tuple(self.listing.class_names),
             quarantine=self.config.on_bad_image == "quarantine",
         )
@@ -122,20 +123,15 @@ class _Work:
             **account.facts(),
             "quarantine": quarantine.as_json(),
             "class_names": self.listing.class_names,
+            "unlabelled": self.listing.unlabelled,
             "others": self.listing.others,
             "fit": FIT_RULE.format(filter=self.config.resize_filter),
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 
     def _check(self, account: "_Account") -> None:
-        bad = len(account.quarantined)
-        if bad > self.config.max_bad_fraction * account.read:
-            shown = "; ".join(f"{one['name']}: {one['reason']}" for one in account.quarantined[:_REASONS_SHOWN])
-            raise InputError(
-                f"{bad} of {account.read} images are bad ({shown})",
-                item="prepare.source",
-                remedy="repair them or raise prepare.max_bad_fraction",
-            )
+        shown = "; ".join(f"{one['name']}: {one['reason']}" for one in account.quarantined[:_REASONS_SHOWN])
+        _check_bad(self.config, len(account.quarantined), account.read, shown)
         for split in SPLITS:
             _check_split(split, account.written[split], account.read)
 
@@ -192,13 +188,18 @@ def _by_number(counts: Iterable[str] | Counter[str]) -> dict[str, int]:
     return {label: tally[label] for label in sorted(tally, key=int) if int(label) >= 0}
 
 
-def _splits_given(listing: Listing) -> bool:
-    return all(listing.splits.get(split) for split in SPLITS)
+def _check_bad(config: PrepareConfig, bad: int, total: int, which: str) -> None:
+    if bad > config.max_bad_fraction * total:
+        raise InputError(
+            f"{bad} of {total} images are bad ({which})",
+            item="prepare.source",
+            remedy="repair them or raise prepare.max_bad_fraction",
+        )
 
 
 def _check_splits(listing: Listing) -> None:
     """Refuse early what cannot come to two images a split."""
-    if _splits_given(listing):
+    if listing.splits_given:
         for split in SPLITS:
             _check_split(split, listing.splits[split], listing.count)
     elif listing.count < _MIN_IMAGES * len(SPLITS):
@@ -210,7 +211,7 @@ def _check_split(split: str, found: int, total: int) -> None:
         raise InputError(
             f"only {found} of {total} images fall to the {split} split, and {_MIN_IMAGES} are needed",
             item="prepare.source",
-            remedy="add images or change prepare.holdout_fraction",
+            remedy="add images, or change prepare.holdout_fraction where the source gives no splits",
         )
 
 

@@ -35,7 +35,12 @@ class IdxSource:
         """Find every image."""
         found: dict[str, File] = {}
         for file in self.files.find():
-            found.setdefault(PurePosixPath(file.name).name.removesuffix(".gz"), file)
+            path = PurePosixPath(file.name)
+            name = path.name.removesuffix(".gz")
+            if name in found and PurePosixPath(found[name].name).parent != path.parent:
+                where = self.files.path(file.name)
+                raise InputError(f"is a second {name}", item=where, remedy="set prepare.source to one set's folder")
+            found.setdefault(name, file)
         for part, split in _PARTS.items():
             file, label_file = (self._find(found, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
             images, labels = self._load(file, dims=3), self._load(label_file, dims=1)

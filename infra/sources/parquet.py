@@ -81,7 +81,7 @@ class ParquetSource:
         with self.files.open(file) as opened, _parquet(opened, path) as parquet:
             columns = _columns(parquet, path)
             rows = parquet.metadata.num_rows
-            if not 0 < rows <= file.size:
+            if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
             number = 0
             for group in range(parquet.metadata.num_row_groups):

@@ -214,7 +214,7 @@ def _figures(client: Any, parent: Any, children: dict[str, Any]) -> dict[str, An
 
     assert files(parent) == {"report.html", "samples.png"}
     common = {"manifest.json", "config.json"}
-    assert files(children["prepare"]) == common
+    assert files(children["prepare"]) == common | {"card.html"}
     assert files(children["train"]) == common | {"snapshot.safetensors", "history.jsonl"}
     assert files(children["sample"]) == common | {"samples.png"}
     assert files(children["evaluate"]) == common | {"metrics.json"}

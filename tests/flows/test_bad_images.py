@@ -98,7 +98,7 @@ def test_two_folders_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (tmp_path / folder / "x.png").write_bytes(png())
     source = json.dumps([str(tmp_path / folder) for folder in ("a/images", "b/images")])
     assert run(tmp_path / "root", "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
-    assert_one_line(capsys, "two sources are called images")
+    assert_one_line(capsys, "is called like, another source")
     assert_nothing_half_made(tmp_path / "root")
 
 

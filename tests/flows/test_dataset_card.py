@@ -17,16 +17,16 @@ from infra.store import open_store
 
 @pytest.fixture(params=[1, 3])
 def card(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of twelve images in two classes, one of them bad, with a hostile name, and one text file."""
+    """Of twelve images in two classes of hostile names, one more that is bad, and one text file."""
     generator = np.random.default_rng(0)
     source = tmp_path / "source"
     for split, count in (("train", 4), ("test", 2)):
-        for name in ("cat", "<b>dog"):
+        for name in ("$a_{$", "<b>dog"):
             folder = source / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    (source / "train" / "cat" / "<script>.png").write_bytes(b"nothing")
+    (source / "train" / "$a_{$" / "<script>.png").write_bytes(b"nothing")
     (source / "notes.txt").write_text("x")
     store = open_store(str(tmp_path / "root"))
     store.make()

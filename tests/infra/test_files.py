@@ -152,7 +152,7 @@ class TestSeveral:
 
     def test_folders_of_one_name_are_refused(self, tmp_path: Path) -> None:
         put(tmp_path, "x/same/a", "y/same/a")
-        with pytest.raises(InputError, match="two sources are called same"):
+        with pytest.raises(InputError, match="is called like, another source"):
             names(tmp_path / "x" / "same", tmp_path / "y" / "same")
 
     def test_one_that_is_missing_is_named_before_any_file(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train import TrainingFailedError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from infra.errors import DivergedError, InputError, ResourceError
 from infra.ray_errors import first_line, lost_a_worker, plain_errors
@@ -35,6 +36,13 @@ def test_a_dead_worker_is_a_shortage() -> None:
     assert lost_a_worker(RayActorError())
     with pytest.raises(ResourceError, match="train: lost its workers"), plain_errors("train"):
         raise RayActorError()
+
+
+def test_a_worker_found_dead_by_its_health_check() -> None:
+    """Ray Train may notice first that the worker does not answer; the actor's own error is inside that one."""
+    failed = TrainingFailedError("failed")
+    failed.worker_failures = {0: WorkerHealthCheckFailedError("no answer", failure=RayActorError())}
+    assert lost_a_worker(failed)
 
 
 def test_what_is_not_rays_passes() -> None:

@@ -152,7 +152,8 @@ class TestClasses:
             (("10", "2", "x"), ["10", "2", "x"]),
             (("01", "00", "10"), ["00", "01", "10"]),
             (("01", "1"), ["01", "1"]),
-            (("-1", "1"), ["-1", "1"]),
+            (("-1", "1"), []),
+            (("-7", "-1"), []),
             (("٣", "1"), ["1", "٣"]),
             (("1", "100000"), ["1", "100000"]),
             (("1", "9" * 5000), ["1", "9" * 5000]),
@@ -201,3 +202,22 @@ def test_entries_are_not_kept_in_memory() -> None:
     with listed(Given(AWKWARD)) as listing:
         kept = {name: value for name, value in vars(listing).items() if name != "_spool"}
     assert "日本" not in json.dumps(kept, ensure_ascii=False)
+
+
+def test_one_without_a_class_outside_the_splits_does_not_count() -> None:
+    found = [Entry(name=f"{split}{label}", split=split, label=label) for split in ("train", "test") for label in "ab"]
+    with listed(Given([*found, Entry(name="preview")])) as listing:
+        assert (listing.class_names, listing.unlabelled) == (["a", "b"], 0)
+    with listed(Given([*found, Entry(name="more", split="train")])) as listing:
+        assert (listing.class_names, listing.unlabelled) == ([], 1)
+
+
+def test_splits_below_another_folder_are_not_taken_for_classes() -> None:
+    labels = ("data/train/cat", "data/test/cat")
+    with (
+        pytest.raises(InputError, match="folders train and test below others"),
+        listed(Given([Entry(name=label, label=label) for label in labels])),
+    ):
+        pass
+    with listed(Given([Entry(name=label, label=label) for label in ("vehicles/train", "vehicles/bus")])) as listing:
+        assert listing.class_names == ["vehicles/bus", "vehicles/train"]

@@ -69,7 +69,6 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "footer of 4 GB": (lambda: GOOD[:-8] + b"\xff\xff\xff\xffPAR1", "cannot be read as Parquet"),
     "footer of nothing": (lambda: GOOD[:-8] + bytes(4) + b"PAR1", "cannot be read as Parquet"),
     "footer of noise": (lambda: b"PAR1" + b"\xa5" * 100 + b"\x64\0\0\0PAR1", "cannot be read as Parquet"),
-    "no rows": (lambda: table(image=pa.array([], pa.binary())), "says it holds 0 images"),
     "no columns": (lambda: written(pa.table({})), "no column of images"),
     "no images": (lambda: table(text=["a"], n=[1]), "no column of images: text, n"),
     "two candidates": (lambda: table(a=IMAGES, b=IMAGES), "several columns of bytes: a, b"),
