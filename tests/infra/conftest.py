@@ -11,6 +11,7 @@ from infra.plan import Output, Plan
 from infra.s3_client import Limits
 from infra.s3_store import S3Store
 from infra.store import LocalStore, open_store
+from tests.faults.proxy import Proxy, fault_proxy
 from tests.servers import BUCKET, Server
 
 QUICK = Limits(total_s=10, connect_s=1, read_s=5, first_wait_s=0.01, longest_wait_s=0.1)
@@ -48,6 +49,16 @@ def s3_store(request: pytest.FixtureRequest) -> S3Store:
     """An empty root of each kind of server."""
     opened: S3Store = request.getfixturevalue(request.param)
     return opened
+
+
+@pytest.fixture
+def proxy(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A network in front of SeaweedFS that fails when told to."""
+    with fault_proxy(seaweed.url) as running:
+        for name, value in seaweed.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        yield running
 
 
 def _empty(server: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:

@@ -1,7 +1,6 @@
 """A writer that dies at any request of a commit or a seal: whoever comes next ends with the same bytes."""
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,11 +9,11 @@ from infra import s3
 from infra.plan import Output, Plan, verify
 from infra.s3_client import Limits, client
 from infra.s3_store import S3Store
-from tests.faults.proxy import Fault, Proxy, fault_proxy
+from tests.faults.proxy import Fault, Proxy
 from tests.infra.conftest import QUICK
 from tests.oracles.outputs import seal
 from tests.oracles.scripts import python
-from tests.servers import BUCKET, Server
+from tests.servers import BUCKET
 
 
 class _KilledError(BaseException):
@@ -38,16 +37,6 @@ class _Mortal:
             return reply
 
         return call
-
-
-@pytest.fixture
-def proxy(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Nothing wrong yet."""
-    with fault_proxy(seaweed.url) as running:
-        for name, value in seaweed.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
-        yield running
 
 
 def fresh(plan: Plan) -> Output:

@@ -5,7 +5,7 @@ import socket
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,9 +14,9 @@ from infra import s3
 from infra.errors import StorageError
 from infra.s3_client import Limits
 from infra.s3_store import S3Store
-from tests.faults.proxy import Fault, Proxy, Seen, fault_proxy
+from tests.faults.proxy import Fault, Proxy, Seen
 from tests.infra.conftest import QUICK
-from tests.servers import BUCKET, SECRET_KEY, Server, free_ports
+from tests.servers import BUCKET, SECRET_KEY, free_ports
 
 FAULTS = {
     "500": Fault("status", 500),
@@ -33,16 +33,6 @@ FAULTS = {
 # Those after which the store has the object and the client does not know.
 LOST = ("timeout", "reset after", "500 after")
 HASTY = Limits(total_s=20, connect_s=1, read_s=0.5, first_wait_s=0.01, longest_wait_s=0.1)
-
-
-@pytest.fixture
-def proxy(seaweed: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A bad network in front of a store."""
-    with fault_proxy(seaweed.url) as running:
-        for name, value in seaweed.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
-        yield running
 
 
 @pytest.fixture
