@@ -18,7 +18,7 @@ from ddpm_core.timestep_proposal import TimestepProposal
 from flows.evaluation import proposal_timesteps
 from flows.snapshot import Snapshot, load_snapshot
 from infra.dataset import DatasetReader
-from infra.plan import parse_manifest
+from infra.manifest import parse_manifest
 from infra.store import Store, open_store
 
 IMAGES, FIT_IMAGES, DRAWS, FULL_SUMS = 64, 32, 16, 6

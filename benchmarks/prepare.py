@@ -29,8 +29,9 @@ from flows.config import PrepareConfig
 from flows.context import Context
 from flows.stages.prepare import prepare
 from infra.cluster import Cluster
-from infra.dataset import DatasetReader, RowReader
-from infra.plan import parse_manifest
+from infra.dataset import DatasetReader
+from infra.manifest import parse_manifest
+from infra.row_reader import RowReader
 from infra.s3 import put_if_absent
 from infra.store import open_store
 from infra.uri import parse_place

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from infra.errors import IntegrityError
-from infra.plan import Manifest, parse_manifest
+from infra.manifest import Manifest, parse_manifest
 from infra.store import Store
 
 _BOUND = "eval/bits_per_dim_"

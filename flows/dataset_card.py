@@ -7,8 +7,9 @@ import numpy as np
 
 from flows.page import image, page
 from flows.pictures import bars, histogram, sample_grid
-from infra.dataset import DatasetReader, RowReader
-from infra.plan import Json, Manifest, read_verified
+from infra.dataset import DatasetReader
+from infra.manifest import Json, Manifest, read_verified
+from infra.row_reader import RowReader
 from infra.store import Store
 
 _GRID = 64

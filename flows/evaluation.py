@@ -20,11 +20,13 @@ from ddpm_core.timestep_proposal import TimestepProposal
 from flows.config import EvaluateConfig
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from infra.checkpoint import decode_tensors, encode_tensors
-from infra.dataset import DatasetReader, RowReader
+from infra.dataset import DatasetReader
 from infra.device import prepare_process
 from infra.errors import DivergedError
 from infra.features import Classifier, Extractor
-from infra.plan import Manifest, Output, read_verified
+from infra.manifest import Manifest, read_verified
+from infra.plan import Output
+from infra.row_reader import RowReader
 
 Kind = Literal["proposal", "bound", "reference", "samples"]
 PROPOSAL_UNIT = "units/000000"

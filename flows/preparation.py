@@ -13,7 +13,8 @@ from PIL import Image
 from flows.prepared import commit_unit, listing_entries
 from infra.dataset import Images, encode_images
 from infra.errors import InputError
-from infra.plan import Json, Output
+from infra.manifest import Json
+from infra.plan import Output
 from infra.sources.decode import FIT_RULE, fit, strictly
 from infra.sources.listing import SPLITS
 from infra.sources.source import Content, Entry, Source

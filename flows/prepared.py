@@ -10,7 +10,8 @@ As few objects as can be: each is synced to the disk, which costs as much as dec
 import json
 
 from infra.errors import IntegrityError
-from infra.plan import Json, Output, Record, canonical_json
+from infra.manifest import Json, canonical_json
+from infra.plan import Output, Record
 from infra.sources.listing import part_entries
 from infra.sources.source import Entry
 from infra.store import sha256

@@ -12,7 +12,7 @@ from flows.page import image, page
 from flows.pictures import curve, rate_distortion_curve, sample_grid
 from flows.summary import CURVES
 from infra.dataset import DatasetReader, Images
-from infra.plan import Manifest, read_verified
+from infra.manifest import Manifest, read_verified
 from infra.store import Store
 
 _NEAREST_OF = 8

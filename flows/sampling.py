@@ -20,7 +20,8 @@ from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from infra.dataset import encode_images
 from infra.device import prepare_process, torch_dtype
 from infra.errors import ConfigError, DivergedError
-from infra.plan import Output, read_verified
+from infra.manifest import read_verified
+from infra.plan import Output
 
 STAGE = "sample"
 PROGRESS = "progress/000000"

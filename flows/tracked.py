@@ -17,7 +17,7 @@ from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.dataset import DatasetReader
 from infra.errors import ConfigError, DdpmError
-from infra.plan import canonical_json
+from infra.manifest import canonical_json
 from infra.store import sha256
 from infra.tracking import DatasetInput, StageRecord, Tracker
 

@@ -26,7 +26,8 @@ from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import prepare_process, torch_dtype
 from infra.errors import DivergedError, IntegrityError
-from infra.plan import Output, Plan, canonical_json
+from infra.manifest import canonical_json
+from infra.plan import Output, Plan
 from infra.store import open_store
 
 SNAPSHOTS = "snapshots"

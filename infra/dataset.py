@@ -1,7 +1,11 @@
-"""Images in Parquet: raw uint8 bytes in a binary column, the shape in the schema's metadata, pages checksummed."""
+"""Images in Parquet: raw uint8 bytes in a binary column, the shape in the schema's metadata, pages checksummed.
 
+A file is cut into row groups of about a mebibyte of pixels, so that one image costs reading its row group.
+"""
+
+import contextlib
 import json
-from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -12,10 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from infra.errors import IntegrityError
-from infra.plan import Json, Manifest, read_verified
+from infra.manifest import Json, Manifest, read_part, read_verified
+from infra.ranges import RangeFile
 from infra.store import Store
 
 _METADATA_KEY = b"ddpm.image"
+_ROW_GROUP_BYTES = 1 << 20
 Images = NDArray[np.uint8]
 
 
@@ -38,7 +44,14 @@ def encode_images(images: Images, first_id: int, columns: dict[str, pa.Array], r
     about = {"dtype": "uint8", "layout": "CHW", "shape": list(images.shape[1:]), **rules}
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(about, sort_keys=True).encode()})
     buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=False, write_page_checksum=True)
+    pq.write_table(
+        table,
+        buffer,
+        row_group_size=max(_ROW_GROUP_BYTES // images[0].size, 1),
+        compression="zstd",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
     return buffer.getvalue()
 
 
@@ -48,13 +61,45 @@ def decode_images(data: bytes, item: str) -> tuple[Images, pa.Table]:
     Raises:
         IntegrityError: If the bytes are something else.
     """
-    try:
-        with pq.ParquetFile(BytesIO(data), page_checksum_verification=True) as file:
-            table = file.read()
-        shape = json.loads(table.schema.metadata[_METADATA_KEY])["shape"]
-        return _pixels(table["image"]).reshape(len(table), *shape), table
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"is not a Parquet file of images ({error})", item=item) from error
+    file = ImageFile(BytesIO(data), item)
+    return file.read(range(len(file.starts)))
+
+
+class ImageFile:
+    """A Parquet file that `encode_images` wrote, read by row groups.
+
+    Attributes:
+        starts: The row that each row group begins with.
+        rows: Rows in all.
+        columns: Their names.
+
+    Raises:
+        IntegrityError: If it is something else; so does `read`, where a page differs from its checksum.
+    """
+
+    def __init__(self, opened: BytesIO | RangeFile, item: str) -> None:
+        self._item = item
+        with self._judged():
+            self._file = pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=True)
+            about = self._file.metadata
+            sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+            self._shape = json.loads(self._file.schema_arrow.metadata[_METADATA_KEY])["shape"]
+            self.columns: list[str] = self._file.schema_arrow.names
+        self.starts: NDArray[np.int64] = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
+        self.rows = int(sum(sizes))
+
+    def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> tuple[Images, pa.Table]:
+        """Return the images [n, c, h, w] of some row groups, and their table, or some columns of it."""
+        with self._judged():
+            table = self._file.read_row_groups(groups, columns)
+            return _pixels(table["image"]).reshape(len(table), *self._shape), table
+
+    @contextlib.contextmanager
+    def _judged(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"is not a Parquet file of images ({error})", item=self._item) from error
 
 
 def _pixels(column: pa.ChunkedArray) -> NDArray[np.uint8]:
@@ -103,62 +148,38 @@ class DatasetReader:
 
     def load_unit(self, unit: Json) -> tuple[Images, NDArray[np.int32]]:
         """Return the images and labels of one file, verified."""
-        item = f"{self.manifest.folder}/{unit['file']}"
-        images, table = decode_images(read_verified(self.store, self.manifest.folder, unit), item)
-        rows = unit["rows"]
-        if len(images) < rows or table["id"][0].as_py() != unit["facts"]["first_id"]:
-            raise IntegrityError("holds other rows than its manifest says", item=item)
-        labelled = "label" in table.column_names
-        labels = np.asarray(table["label"][:rows], dtype=np.int32) if labelled else np.full(rows, -1, dtype=np.int32)
-        return images[:rows], labels
+        file = self.open_unit(unit, verify=True)
+        images, labels = self.read_groups(unit, file, range(len(file.starts)))
+        return images[: unit["rows"]], labels[: unit["rows"]]
 
+    def open_unit(self, unit: Json, *, verify: bool) -> ImageFile:
+        """Open one file for reading its row groups.
 
-class RowReader:
-    """Random access to the images of a split by number, a bounded number of files in memory.
-
-    Each file is verified when it is loaded; of those in memory the one unused for longest makes room.
-
-    Args:
-        reader: Of a sealed data set.
-        split: Which.
-        images_in_memory: Files are kept up to so many images, and at least one.
-    """
-
-    def __init__(self, reader: DatasetReader, split: str, images_in_memory: int) -> None:
-        self._reader, self._limit = reader, images_in_memory
-        self._units = reader.units(split)
-        self._ends = np.cumsum([unit["rows"] for unit in self._units])
-        self._held: OrderedDict[int, tuple[Images, NDArray[np.int32]]] = OrderedDict()
-
-    def __call__(self, numbers: NDArray[np.int64]) -> tuple[Images, NDArray[np.int32]]:
-        """Return the images [n, c, h, w] and labels [n] of these numbers, 0..size-1.
+        Args:
+            unit: Its record.
+            verify: Read the whole and compare it with its digest. Without, what is read later is compared with the
+                pages' own checksums only.
 
         Raises:
-            IndexError: If a number is outside.
-            IntegrityError: If a file is not what was sealed.
+            IntegrityError: If it is not what was sealed.
         """
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self._ends[-1]):
-            raise IndexError(f"image numbers must lie in 0..{self._ends[-1] - 1}; got {numbers.min()}..{numbers.max()}")
-        files = np.searchsorted(self._ends, numbers, side="right")
-        images: Images | None = None
-        labels = np.empty(len(numbers), dtype=np.int32)
-        for file in np.unique(files):
-            held, their_labels = self._load(int(file))
-            here = files == file
-            rows = numbers[here] - (self._ends[file] - self._units[file]["rows"])
-            if images is None:
-                images = np.empty((len(numbers), *held.shape[1:]), dtype=np.uint8)
-            images[here], labels[here] = held[rows], their_labels[rows]
-        if images is None:
-            raise IndexError("no image numbers were given")
-        return images, labels
+        folder, item = self.manifest.folder, self._item(unit)
+        if verify:
+            file = ImageFile(BytesIO(read_verified(self.store, folder, unit)), item)
+        else:
+            parts = RangeFile(lambda start, length: read_part(self.store, folder, unit, start, length), unit["bytes"])
+            file = ImageFile(parts, item)
+        if file.rows < unit["rows"]:
+            raise IntegrityError("holds fewer rows than its manifest says", item=item)
+        return file
 
-    def _load(self, file: int) -> tuple[Images, NDArray[np.int32]]:
-        if file in self._held:
-            self._held.move_to_end(file)
-            return self._held[file]
-        room = self._limit - self._units[file]["rows"]
-        while self._held and sum(len(labels) for _, labels in self._held.values()) > room:
-            self._held.popitem(last=False)
-        self._held[file] = self._reader.load_unit(self._units[file])
-        return self._held[file]
+    def read_groups(self, unit: Json, file: ImageFile, groups: Sequence[int]) -> tuple[Images, NDArray[np.int32]]:
+        """Return the images and labels, -1 where there are none, of consecutive row groups of a unit's file."""
+        labelled = "label" in file.columns
+        images, table = file.read(groups, ["id", "image", "label"] if labelled else ["id", "image"])
+        if table["id"][0].as_py() != unit["facts"]["first_id"] + file.starts[groups[0]]:
+            raise IntegrityError("holds other rows than its manifest says", item=self._item(unit))
+        return images, np.asarray(table["label"], dtype=np.int32) if labelled else np.full(len(table), -1, np.int32)
+
+    def _item(self, unit: Json) -> str:
+        return f"{self.manifest.folder}/{unit['file']}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.errors import DdpmError, InputError, IntegrityError, StorageError
+from infra.ranges import RangeFile
 
 _GLOB = re.compile(r"[*?\[]")
 _S3 = "s3://"
@@ -105,7 +106,8 @@ class FileSet:
         """
         path = self.path(file.name)
         if path.startswith(_S3):
-            return io.BufferedReader(_S3Reader(path, file), 1 << 20)
+            fetched = RangeFile(lambda start, length: _s3_read(path, file, start, length), file.size)
+            return io.BufferedReader(fetched, 1 << 20)
         return io.BufferedReader(_open_as_found(path, file))
 
     def path(self, name: str) -> str:
@@ -252,36 +254,6 @@ def _s3_read(path: str, file: File, start: int, length: int | None) -> bytes:
         return get(bucket, key, etag=file.stamp, start=start, length=length)
     except FileNotFoundError as error:
         raise _changed(path) from error
-
-
-class _S3Reader(io.RawIOBase):
-    """An object as a file that seeks; each read is one request for a range."""
-
-    def __init__(self, path: str, file: File) -> None:
-        self._path, self._file, self._place = path, file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._file.size}[whence]
-        self._place = max(start + offset, 0)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        length = min(len(buffer), self._file.size - self._place)
-        if length <= 0:
-            return 0
-        data = _s3_read(self._path, self._file, self._place, length)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
 
 
 def _stamp(status: os.stat_result) -> str:

@@ -7,27 +7,19 @@
                         /manifests/<goal>.json
 
 Workers run at least once; the effect is exactly once, since a unit's bytes are a function of (plan, unit) and the first
-record wins. Readers go through a manifest, never through a listing.
+record wins.
 """
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
 
 from infra.errors import ConflictError, IntegrityError
+from infra.manifest import Json, Manifest, canonical_json, manifest_name, parse_manifest, read_verified, root_digest
 from infra.store import Store, sha256
 
-MANIFEST_VERSION = 1
 _KEY_DIGITS = 20
 _DIGEST_IN_NAME = 12
 _MAX_ATTEMPTS = 1000
-
-Json = dict[str, Any]
-
-
-def canonical_json(value: object) -> bytes:
-    """JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,68 +73,6 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """A sealed output: the only thing that readers trust.
-
-    Attributes:
-        stage: The stage's name.
-        key: The stage key.
-        folder: The output's folder in the store.
-        goal: What was asked for, such as {"count": 512}.
-        units: Records by unit number, each with the rows that count.
-        facts: Figures about the whole.
-        digest: sha256 over the units' digests and rows.
-        plan: The plan.
-        environment: What computed it.
-    """
-
-    stage: str
-    key: str
-    folder: str
-    goal: dict[str, int]
-    units: list[Json]
-    facts: Json
-    digest: str
-    plan: Json
-    environment: Json
-
-    @property
-    def name(self) -> str:
-        """The manifest's own name in the store."""
-        return f"{self.folder}/manifests/{_goal_name(self.goal)}.json"
-
-    def as_json(self) -> Json:
-        """Return the manifest as stored."""
-        return {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
-
-
-def parse_manifest(data: bytes, item: str) -> Manifest:
-    """Read a stored manifest and check that its digest follows from its units.
-
-    Raises:
-        IntegrityError: If it is not one.
-    """
-    try:
-        value = json.loads(data)
-        if value.pop("format") != "ddpm-manifest" or value.pop("version") != MANIFEST_VERSION:
-            raise IntegrityError("not a manifest of this version", item=item)
-        manifest = Manifest(**value)
-        expected = root_digest(manifest.units)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(
-            "not a manifest", item=item, remedy="restore it from a copy, or run with --force"
-        ) from error
-    if expected != manifest.digest:
-        raise IntegrityError("the digest does not follow from the units", item=item, remedy="run with --force")
-    return manifest
-
-
-def root_digest(units: list[Json]) -> str:
-    """The sha256 over the ordered units' digests and rows."""
-    return sha256(canonical_json([[unit["sha256"], unit["rows"]] for unit in units]))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Output:
     """A plan's place in a store.
 
@@ -164,7 +94,7 @@ class Output:
 
     def manifest(self, goal: dict[str, int]) -> Manifest | None:
         """Return the manifest that sealed this goal, if any."""
-        name = f"{self.folder}/manifests/{_goal_name(goal)}.json"
+        name = manifest_name(self.folder, goal)
         try:
             return parse_manifest(self.store.read(name), item=name)
         except FileNotFoundError:
@@ -268,29 +198,3 @@ def current(output: Output, *, force: bool = False) -> Output:
         latest = attempt
     begun = output.store.exists(f"{replace(output, attempt=latest).folder}/plan.json")
     return replace(output, attempt=latest + 1 if force and begun else latest)
-
-
-def read_verified(store: Store, folder: str, unit: Json) -> bytes:
-    """Return a unit's bytes.
-
-    Raises:
-        IntegrityError: If they are missing or not what was committed.
-    """
-    item = f"{folder}/{unit['file']}"
-    try:
-        data = store.read(item)
-    except FileNotFoundError as error:
-        raise IntegrityError("is missing", item=item, remedy="restore it from a copy, or run with --force") from error
-    if len(data) != unit["bytes"] or sha256(data) != unit["sha256"]:
-        raise IntegrityError("differs from its digest", item=item, remedy="restore it from a copy, or run with --force")
-    return data
-
-
-def verify(store: Store, manifest: Manifest) -> None:
-    """Read every unit of a sealed output again and compare it with its digest."""
-    for unit in manifest.units:
-        read_verified(store, manifest.folder, unit)
-
-
-def _goal_name(goal: dict[str, int]) -> str:
-    return "-".join(f"{key}-{value}" for key, value in sorted(goal.items())) or "all"

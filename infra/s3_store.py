@@ -47,9 +47,9 @@ class S3Store:
                 remedy="use a store with conditional writes",
             )
 
-    def read(self, name: str) -> bytes:
-        """Return an object's bytes; FileNotFoundError where there is none."""
-        return s3.get(self.bucket, self._key(name), limits=self.limits)
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object's bytes, or a stretch of them; FileNotFoundError where there is none."""
+        return s3.get(self.bucket, self._key(name), start=start, length=length, limits=self.limits)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Make the object visible, whole and durable; False where the name is taken."""

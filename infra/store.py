@@ -32,8 +32,12 @@ class Store(Protocol):
     def make(self) -> None:
         """Make the place itself, where it is not there yet."""
 
-    def read(self, name: str) -> bytes:
-        """Return an object's bytes; FileNotFoundError where there is none."""
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object's bytes, or a stretch of them: fewer where it ends before.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Make the object visible, whole and durable; False where the name is taken."""
@@ -94,10 +98,11 @@ class LocalStore:
         with _translated(".", self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
-    def read(self, name: str) -> bytes:
-        """Return an object's bytes; FileNotFoundError where there is none."""
-        with _translated(name, self.root):
-            return self._path(name).read_bytes()
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object's bytes, or a stretch of them; FileNotFoundError where there is none."""
+        with _translated(name, self.root), self._path(name).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write aside, sync, link to the final name (which fails where it is taken), sync the folder."""

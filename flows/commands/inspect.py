@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.run import Root
 from infra.errors import InputError
-from infra.plan import parse_manifest, verify
+from infra.manifest import parse_manifest, verify
 from infra.store import open_store
 from infra.uri import Place, parse_place
 

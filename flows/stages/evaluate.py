@@ -16,7 +16,8 @@ from infra.dataset import DatasetReader
 from infra.device import environment, fixed_threads, resolve_device
 from infra.errors import ConfigError
 from infra.features import accuracy, train_classifier
-from infra.plan import Manifest, Output, Plan, canonical_json, current
+from infra.manifest import Manifest, canonical_json
+from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
 STAGE = "evaluate"

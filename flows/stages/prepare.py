@@ -13,14 +13,15 @@ from flows.prepared import is_committed, put_listing, unit_account
 from flows.sources import open_source
 from infra.device import environment
 from infra.errors import InputError
-from infra.plan import Json, Manifest, Output, Plan, canonical_json, current
+from infra.manifest import Json, Manifest, canonical_json
+from infra.plan import Output, Plan, current
 from infra.ray_units import UnitTask, Workers
 from infra.sources.decode import FIT_RULE
 from infra.sources.listing import SPLITS, Listing, listed
 from infra.sources.source import Source
 
 STAGE = "prepare"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MIN_IMAGES = 2
 _REASONS_SHOWN = 3
 

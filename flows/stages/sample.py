@@ -9,10 +9,11 @@ from flows.config import SampleConfig
 from flows.context import Context
 from flows.sampling import PROGRESS, STAGE, SampleTask, unit_name
 from infra.device import environment, resolve_device, resolve_dtype
-from infra.plan import Manifest, Output, Plan, current
+from infra.manifest import Manifest
+from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:

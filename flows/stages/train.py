@@ -13,7 +13,8 @@ from flows.snapshot import make_schedule, schedule_settings
 from flows.training import SNAPSHOTS, history_rows, run_training
 from infra.device import environment, resolve_device, resolve_dtype
 from infra.errors import ConfigError
-from infra.plan import Manifest, Output, Plan, current
+from infra.manifest import Manifest
+from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
 STAGE = "train"

@@ -7,7 +7,8 @@ import pytest
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from infra.errors import IntegrityError
-from infra.plan import Manifest, Output, Plan
+from infra.manifest import Manifest
+from infra.plan import Output, Plan
 from infra.store import LocalStore, open_store
 
 

@@ -14,7 +14,8 @@ from flows.config import (
     StageConfig,
     TrainConfig,
 )
-from infra.plan import Plan, canonical_json
+from infra.manifest import canonical_json
+from infra.plan import Plan
 
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 # What design.md section 3.4 says: how and where, and what only extends work.

@@ -14,7 +14,7 @@ from flows.evaluation import Unit
 from flows.snapshot import decode_snapshot
 from flows.summary import summarise
 from infra.dataset import DatasetReader
-from infra.plan import read_verified
+from infra.manifest import read_verified
 
 
 def load(run: object, manifest: object, split: str | None = None) -> np.ndarray:

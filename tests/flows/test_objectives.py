@@ -24,7 +24,7 @@ from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.dataset import DatasetReader
 from infra.errors import ConfigError
-from infra.plan import read_verified
+from infra.manifest import read_verified
 
 RUNS: dict[str, dict[str, dict[str, Any]]] = {
     "v, min-SNR": {"train": {"parameterisation": "v", "loss": "min_snr"}},

@@ -13,7 +13,8 @@ from PIL import Image
 from flows import prepared
 from flows.preparation import HashTask, PrepareTask, Rules, find_duplicates, read_duplicates
 from infra.errors import InputError, IntegrityError
-from infra.plan import Json, Output, Plan, Record, canonical_json
+from infra.manifest import Json, canonical_json
+from infra.plan import Output, Plan, Record
 from infra.sources.decode import decode
 from infra.sources.listing import listed
 from infra.sources.source import Content, Entry, Source

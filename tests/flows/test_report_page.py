@@ -12,7 +12,7 @@ from flows.report_page import render_page
 from flows.summary import CURVES
 from infra.checkpoint import decode_tensors
 from infra.dataset import DatasetReader
-from infra.plan import read_verified
+from infra.manifest import read_verified
 
 
 @pytest.fixture

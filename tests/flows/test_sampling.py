@@ -12,7 +12,7 @@ from ddpm_core.schedule import respace
 from flows.sampling import Progress
 from flows.snapshot import decode_snapshot
 from infra.dataset import DatasetReader
-from infra.plan import read_verified
+from infra.manifest import read_verified
 
 
 @pytest.mark.parametrize(

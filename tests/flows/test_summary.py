@@ -21,7 +21,7 @@ from flows.stages.evaluate import evaluate
 from flows.summary import CURVES
 from infra.dataset import DatasetReader
 from infra.errors import DivergedError
-from infra.plan import read_verified
+from infra.manifest import read_verified
 
 
 @pytest.fixture

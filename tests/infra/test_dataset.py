@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.dataset import DatasetReader, Images, decode_images, encode_images
+from infra.dataset import DatasetReader, ImageFile, Images, decode_images, encode_images
 from infra.errors import IntegrityError
-from infra.plan import Manifest, Output, Plan, root_digest
+from infra.manifest import Manifest, root_digest
+from infra.plan import Output, Plan
 from infra.store import LocalStore, open_store
 
 
@@ -61,6 +62,31 @@ def test_anybody_can_read_it_by_its_own_description() -> None:
     assert table.schema.field("id").type == pa.int64()
     first = np.frombuffer(table["image"][0].as_py(), dtype=about["dtype"]).reshape(about["shape"])
     assert np.array_equal(first, images[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "sizes"),
+    [
+        ((3, 32, 32), 1024, [341, 341, 341, 1]),
+        ((3, 256, 256), 12, [5, 5, 2]),
+        ((1, 8, 8), 512, [512]),
+        ((3, 1024, 1024), 2, [1, 1]),
+    ],
+)
+def test_a_row_group_holds_a_mebibyte_of_pixels_or_one_image(
+    shape: tuple[int, int, int], count: int, sizes: list[int]
+) -> None:
+    images = noise(count, shape)
+    data = encode_images(images, 7, {}, {})
+    about = pq.ParquetFile(BytesIO(data)).metadata
+    assert [about.row_group(group).num_rows for group in range(about.num_row_groups)] == sizes
+    file = ImageFile(BytesIO(data), "item")
+    assert file.rows == count
+    assert file.starts.tolist() == [sum(sizes[:group]) for group in range(len(sizes))]
+    last, table = file.read([len(sizes) - 1])
+    assert np.array_equal(last, images[count - sizes[-1] :])
+    assert table["id"].to_pylist() == list(range(7 + count - sizes[-1], 7 + count))
+    assert np.array_equal(decode_images(data, "item")[0], images)
 
 
 def test_a_bit_flipped_in_a_page_is_caught_by_its_checksum() -> None:
@@ -204,7 +230,7 @@ class TestReader:
     ) -> None:
         manifest = sealed[1]
         wrong = replace(manifest, units=[manifest.units[0] | change])
-        with pytest.raises(IntegrityError, match="other rows"):
+        with pytest.raises(IntegrityError, match=r"other rows|fewer rows"):
             DatasetReader(store=store, manifest=wrong).load()
 
     def test_a_changed_byte(self, store: LocalStore, sealed: tuple[Images, Manifest]) -> None:

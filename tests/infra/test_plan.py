@@ -6,27 +6,10 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import ConflictError, IntegrityError
-from infra.plan import Output, Plan, canonical_json, current
+from infra.manifest import canonical_json
+from infra.plan import Output, Plan, current
 from infra.store import LocalStore, sha256
 from tests.oracles.outputs import HERE, path, seal
-
-
-class TestCanonicalJson:
-    def test_order_of_keys_does_not_matter(self) -> None:
-        one = {"a": {"x": 1, "y": [1, {"p": 1, "q": 2}]}, "b": None}
-        other = {"b": None, "a": {"y": [1, {"q": 2, "p": 1}], "x": 1}}
-        assert canonical_json(one) == canonical_json(other)
-
-    def test_order_of_lists_does(self) -> None:
-        assert canonical_json([1, 2]) != canonical_json([2, 1])
-
-    def test_exact_form(self) -> None:
-        assert canonical_json({"b": [1, 2.5, True], "a": "ä"}) == '{"a":"ä","b":[1,2.5,true]}'.encode()
-
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-    def test_what_json_does_not_have_is_refused(self, value: float) -> None:
-        with pytest.raises(ValueError, match="JSON compliant"):
-            canonical_json({"x": value})
 
 
 class TestKey:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from infra import s3
-from infra.plan import Output, Plan, verify
+from infra.manifest import verify
+from infra.plan import Output, Plan
 from infra.s3_client import Limits, client
 from infra.s3_store import S3Store
 from tests.faults.proxy import Fault, Proxy

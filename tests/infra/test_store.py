@@ -26,6 +26,15 @@ def test_what_was_put_is_read(any_store: Store) -> None:
     assert any_store.list(".") == ["a/b/c.bin"], "nothing else is left behind"
 
 
+@pytest.mark.parametrize(
+    ("start", "length", "part"),
+    [(0, None, b"abcdef"), (2, None, b"cdef"), (0, 3, b"abc"), (2, 3, b"cde"), (4, 9, b"ef"), (6, 1, b""), (9, 1, b"")],
+)
+def test_a_stretch_is_read(any_store: Store, start: int, length: int | None, part: bytes) -> None:
+    any_store.put_if_absent("a", b"abcdef")
+    assert any_store.read("a", start, length) == part
+
+
 def test_a_taken_name_keeps_its_bytes(any_store: Store) -> None:
     assert any_store.put_if_absent("a", b"first") is True
     assert any_store.put_if_absent("a", b"second") is False

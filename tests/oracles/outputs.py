@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from infra.plan import Manifest, Output
+from infra.manifest import Manifest
+from infra.plan import Output
 
 HERE = {"device": "x86_64 AVX2", "torch": "1"}
 

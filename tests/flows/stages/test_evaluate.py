@@ -13,7 +13,8 @@ from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stages.evaluate import evaluate
 from infra.cluster import Cluster
 from infra.errors import ConfigError, DivergedError
-from infra.plan import Output, Plan, read_verified, verify
+from infra.manifest import read_verified, verify
+from infra.plan import Output, Plan
 
 
 @dataclass

@@ -21,7 +21,7 @@ from infra.cluster import Cluster
 from infra.dataset import DatasetReader
 from infra.errors import ConflictError, InputError, IntegrityError
 from infra.files import FileSet
-from infra.plan import verify
+from infra.manifest import verify
 from infra.store import sha256
 
 COUNT = 40

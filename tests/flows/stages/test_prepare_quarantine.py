@@ -14,7 +14,7 @@ from flows.config import PrepareConfig
 from flows.context import Context
 from flows.stages.prepare import prepare
 from infra.errors import InputError
-from infra.plan import Json, Manifest, read_verified
+from infra.manifest import Json, Manifest, read_verified
 from infra.store import sha256
 from tests.oracles.pictures import encoded, picture
 

@@ -21,7 +21,8 @@ from flows.stages.sample import sample
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader
 from infra.errors import DivergedError, IntegrityError
-from infra.plan import Output, Plan, read_verified, verify
+from infra.manifest import read_verified, verify
+from infra.plan import Output, Plan
 
 
 @dataclass

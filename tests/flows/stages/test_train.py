@@ -11,7 +11,7 @@ from flows.config import TrainConfig
 from flows.snapshot import load_snapshot
 from flows.stages.train import train
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
-from infra.plan import verify
+from infra.manifest import verify
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""A sealed output as its readers see it: a manifest that names every file by digest, and the files it names.
+
+Readers go through a manifest, never through a listing.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from infra.errors import IntegrityError
+from infra.store import Store, sha256
+
+MANIFEST_VERSION = 1
+_RESTORE = "restore it from a copy, or run with --force"
+
+Json = dict[str, Any]
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A sealed output: the only thing that readers trust.
+
+    Attributes:
+        stage: The stage's name.
+        key: The stage key.
+        folder: The output's folder in the store.
+        goal: What was asked for, such as {"count": 512}.
+        units: Records by unit number, each with the rows that count.
+        facts: Figures about the whole.
+        digest: sha256 over the units' digests and rows.
+        plan: The plan.
+        environment: What computed it.
+    """
+
+    stage: str
+    key: str
+    folder: str
+    goal: dict[str, int]
+    units: list[Json]
+    facts: Json
+    digest: str
+    plan: Json
+    environment: Json
+
+    @property
+    def name(self) -> str:
+        """The manifest's own name in the store."""
+        return manifest_name(self.folder, self.goal)
+
+    def as_json(self) -> Json:
+        """Return the manifest as stored."""
+        return {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
+
+
+def manifest_name(folder: str, goal: dict[str, int]) -> str:
+    """The name in the store of the manifest that seals a goal."""
+    described = "-".join(f"{key}-{value}" for key, value in sorted(goal.items())) or "all"
+    return f"{folder}/manifests/{described}.json"
+
+
+def parse_manifest(data: bytes, item: str) -> Manifest:
+    """Read a stored manifest and check that its digest follows from its units.
+
+    Raises:
+        IntegrityError: If it is not one.
+    """
+    try:
+        value = json.loads(data)
+        if value.pop("format") != "ddpm-manifest" or value.pop("version") != MANIFEST_VERSION:
+            raise IntegrityError("not a manifest of this version", item=item)
+        manifest = Manifest(**value)
+        expected = root_digest(manifest.units)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError("not a manifest", item=item, remedy=_RESTORE) from error
+    if expected != manifest.digest:
+        raise IntegrityError("the digest does not follow from the units", item=item, remedy="run with --force")
+    return manifest
+
+
+def root_digest(units: list[Json]) -> str:
+    """The sha256 over the ordered units' digests and rows."""
+    return sha256(canonical_json([[unit["sha256"], unit["rows"]] for unit in units]))
+
+
+def read_verified(store: Store, folder: str, unit: Json) -> bytes:
+    """Return a unit's bytes.
+
+    Raises:
+        IntegrityError: If they are missing or not what was committed.
+    """
+    data = read_part(store, folder, unit)
+    if len(data) != unit["bytes"] or sha256(data) != unit["sha256"]:
+        raise IntegrityError("differs from its digest", item=f"{folder}/{unit['file']}", remedy=_RESTORE)
+    return data
+
+
+def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int | None = None) -> bytes:
+    """Return some of a unit's bytes, which only the whole's digest would verify.
+
+    Raises:
+        IntegrityError: If they are missing.
+    """
+    item = f"{folder}/{unit['file']}"
+    try:
+        return store.read(item, start, length)
+    except FileNotFoundError as error:
+        raise IntegrityError("is missing", item=item, remedy=_RESTORE) from error
+
+
+def verify(store: Store, manifest: Manifest) -> None:
+    """Read every unit of a sealed output again and compare it with its digest."""
+    for unit in manifest.units:
+        read_verified(store, manifest.folder, unit)
