@@ -43,6 +43,7 @@ STEADY = (0.15, 0.9)
 POLL_S = 0.2
 BATCH = 128
 WINDOW = 4096
+SINGLE_ROWS = 200
 
 
 def plain_loop(folder: Path, out: Path) -> float:
@@ -193,7 +194,7 @@ def through_s3(folder: Path, uri: str) -> None:
 
 
 def read(root: str) -> None:
-    """Print images a second of batches in the order of two-level shuffling, from its start and from its middle."""
+    """Print images a second in the order of two-level shuffling, from its start and its middle, and what one row costs."""
     store = open_store(root)
     (name,) = (found for found in store.list("prepare") if found.endswith("manifests/all.json"))
     reader = DatasetReader(store=store, manifest=parse_manifest(store.read(name), name))
@@ -209,6 +210,14 @@ def read(root: str) -> None:
         speed = sum(sizes) / (time.perf_counter() - begun)
         kind = "S3" if root.startswith("s3://") else "local"
         print(f"read, {kind}, from slot {start:,}: first batch after {first:.2f} s, {speed:,.0f} images/s")
+    rows = RowReader(reader, "train", 1)
+    numbers = np.random.default_rng(0).integers(0, sum(sizes), (2, SINGLE_ROWS, 1))
+    for number in numbers[0]:
+        rows(number)
+    begun = time.perf_counter()
+    for number in numbers[1]:
+        rows(number)
+    print(f"read, {kind}: one row at random {1e3 * (time.perf_counter() - begun) / SINGLE_ROWS:.2f} ms")
 
 
 def main() -> None:
