@@ -194,7 +194,7 @@ def through_s3(folder: Path, uri: str) -> None:
 
 
 def read(root: str) -> None:
-    """Print images a second in the order of two-level shuffling, from its start and its middle, and what one row costs."""
+    """Print images a second in the order of two-level shuffling, from start and middle, and what one row costs."""
     store = open_store(root)
     (name,) = (found for found in store.list("prepare") if found.endswith("manifests/all.json"))
     reader = DatasetReader(store=store, manifest=parse_manifest(store.read(name), name))

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from infra.errors import ResourceError
 from infra.ray_errors import first_line, plain_errors
 from infra.ray_group import fit_group
-from infra.ray_units import UnitTask, Workers, start_ledger, stream_units
+from infra.ray_units import UnitTask, Workers, fitting, start_ledger, stream_units
 
 Mode = Literal["ray", "in-process"]
 
@@ -30,7 +30,9 @@ _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # What its nodes report of their own ends, Ray writes to this process's output, fifty lines at a time, with no other
+    # switch than this: lines to leave out are all.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray warns of each pool of actors that may restart
 }
 
@@ -99,12 +101,11 @@ class Cluster:
         workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
         self.connect()
         with plain_errors(stage):
-            fitting = min(workers.count, _fitting(workers))
-            if not fitting:
+            if not fitting(workers):
                 _refuse(replace(workers, count=1), stage)
             if self._ledger is None:
                 self._ledger = start_ledger()
-            for unit in stream_units(task, units, workers, stage, self._ledger, first=fitting):
+            for unit in stream_units(task, units, workers, stage, self._ledger):
                 on_done(unit)
 
     def run_group(
@@ -139,7 +140,7 @@ class Cluster:
             return
         self.connect()
         with plain_errors(stage):
-            if _fitting(workers) < workers.count:
+            if fitting(workers) < workers.count:
                 _refuse(workers, stage)
             fit_group(function, config, workers, run_folder, on_poll)
 
@@ -209,14 +210,6 @@ class Cluster:
             aside.rename(token)
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
-
-
-def _fitting(workers: Workers) -> int:
-    """How many such workers the cluster has room for, as it is now."""
-    import ray
-
-    have, each = ray.cluster_resources(), {"CPU": workers.cpus, "GPU": workers.gpus}
-    return int(min(have.get(name, 0) // amount for name, amount in each.items() if amount))
 
 
 def _refuse(workers: Workers, stage: str) -> None:

@@ -1,5 +1,6 @@
 """Units of work streamed through a pool of actors by Ray Data."""
 
+import time
 import uuid
 import warnings
 from collections import Counter
@@ -14,6 +15,9 @@ from infra.processes import end_with_parent
 ATTEMPTS_PER_UNIT = 3
 _RESTARTS = 20
 _LEDGER_TIMEOUT_S = 60
+# As long as a cluster that grows by itself may take to bring a node.
+PATIENCE_S = 600.0
+_LOOKS_IN_PATIENCE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,23 @@ class UnitTask(Protocol):
 
 
 def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
-    """Start the actor that counts attempts; it serves all pools of a connection and ends with it."""
+    """Start the actor that counts attempts; it serves all pools of a connection and ends with it.
+
+    It runs on the driver's own node, so that no other node takes it away.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=here)(_Ledger).remote()
+
+
+def fitting(workers: Workers) -> int:
+    """How many such workers the cluster has room for, as it is now."""
     import ray
 
-    return ray.remote(num_cpus=0, max_restarts=0)(_Ledger).remote()
+    have, each = ray.cluster_resources(), {"CPU": workers.cpus, "GPU": workers.gpus}
+    return int(min(have.get(name, 0) // amount for name, amount in each.items() if amount))
 
 
 def stream_units(
@@ -45,20 +62,21 @@ def stream_units(
     workers: Workers,
     stage: str,
     ledger: Any,  # noqa: ANN401 - an actor handle
-    first: int,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[int]:
     """Stream the units through a pool of actors by Ray Data; yields each as it ends.
 
-    The pool begins with `first` actors and grows to `workers.count` as the cluster does.
+    The pool begins with the actors that fit and grows to `workers.count` as the cluster does.
+
+    Raises:
+        ResourceError: If the cluster has had no room for any of them for `patience_s`.
     """
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
     # Restarts of a pool's actors have no named parameter yet.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning, message=".ray_remote_args")
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    first = max(min(workers.count, fitting(workers)), 1)
     rows = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
     done = rows.map_batches(
         _UnitActor,
@@ -69,10 +87,47 @@ def stream_units(
         num_gpus=workers.gpus,
         ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
     )
+    done.context.enable_progress_bars = False
+    done.context.print_on_execution_start = False
+    done.context.custom_execution_callback_classes = [lambda: _RoomWatch(workers, stage, patience_s)]
     for row in done.iter_rows():
         if row["error"]:
             raise error_from_json(row["error"])
         yield int(row["unit"])
+
+
+class _RoomWatch:
+    """Ends a run that has nowhere to go on: Ray itself waits for ever for lost nodes to come back.
+
+    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution.
+    """
+
+    def __init__(self, workers: Workers, stage: str, patience_s: float) -> None:
+        self._workers, self._stage, self._patience_s = workers, stage, patience_s
+        self._last_room = self._last_look = time.monotonic()
+
+    def on_execution_step(self, _: object) -> None:
+        now = time.monotonic()
+        if now - self._last_look < self._patience_s / _LOOKS_IN_PATIENCE:
+            return
+        self._last_look = now
+        if fitting(self._workers):
+            self._last_room = now
+        elif now - self._last_room > self._patience_s:
+            raise ResourceError(
+                f"no node has had room for a worker for {self._patience_s:g} s",
+                stage=self._stage,
+                remedy="add nodes and run again: what is finished is kept",
+            )
+
+    def before_execution_starts(self, _: object) -> None:
+        pass
+
+    def after_execution_succeeds(self, _: object) -> None:
+        pass
+
+    def after_execution_fails(self, *_: object) -> None:
+        pass
 
 
 class _Ledger:

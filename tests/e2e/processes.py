@@ -38,13 +38,17 @@ class Command:
         """Return the exit code."""
         return self.process.wait(limit_s)
 
-    def send_when(self, ready: Callable[[], bool], signal: int, limit_s: float = 120) -> int:
-        """Send a signal as soon as something is so, and return the exit code."""
+    def await_that(self, ready: Callable[[], bool], limit_s: float = 120) -> None:
+        """Wait until something is so, while it runs."""
         deadline = time.monotonic() + limit_s
         while not ready():
-            assert self.process.poll() is None, f"ended before it was to be stopped:\n{self.text()}"
+            assert self.process.poll() is None, f"ended before that:\n{self.text()}"
             assert time.monotonic() < deadline, f"never got so far:\n{self.text()}"
             time.sleep(0.005)
+
+    def send_when(self, ready: Callable[[], bool], signal: int) -> int:
+        """Send a signal as soon as something is so, and return the exit code."""
+        self.await_that(ready)
         self.process.send_signal(signal)
         return self.wait(60)
 

@@ -16,7 +16,7 @@ from flows.stages.sample import sample
 from flows.stages.train import train
 from infra.cluster import Cluster
 from infra.errors import InputError, ResourceError
-from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
+from infra.ray_units import ATTEMPTS_PER_UNIT, Workers, _RoomWatch
 from infra.store import open_store
 
 
@@ -74,6 +74,44 @@ def test_a_unit_that_kills_its_worker_is_named(ray_cluster: Cluster, tmp_path: P
 def test_each_pool_has_its_own_count_of_attempts(ray_cluster: Cluster, tmp_path: Path) -> None:
     for _ in range(ATTEMPTS_PER_UNIT + 1):
         assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
+
+
+def test_the_callers_own_settings_of_ray_data_stay(ray_cluster: Cluster, tmp_path: Path) -> None:
+    from ray.data import DataContext
+
+    assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
+    context = DataContext.get_current()
+    assert context.enable_progress_bars
+    assert not context.custom_execution_callback_classes
+
+
+class TestRoomWatch:
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Its last entry is the time."""
+        times = [0.0]
+        monkeypatch.setattr("infra.ray_units.time.monotonic", lambda: times[-1])
+        return times
+
+    def turn(self, watch: _RoomWatch, clock: list[float], until: float) -> None:
+        while clock[-1] < until:
+            clock.append(clock[-1] + 0.5)
+            watch.on_execution_step(None)
+
+    def test_no_room_for_too_long(self, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+        room = [1]
+        monkeypatch.setattr("infra.ray_units.fitting", lambda _: room[0])
+        watch = _RoomWatch(Workers(), "prepare", 100)
+        self.turn(watch, clock, 300)
+        room[0] = 0
+        self.turn(watch, clock, 390)
+        with pytest.raises(ResourceError, match="prepare: no node has had room for a worker for 100 s") as caught:
+            self.turn(watch, clock, 410)
+        assert caught.value.exit_code == 7
+
+    def test_a_node_that_comes_back_in_time(self, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("infra.ray_units.fitting", lambda _: int(clock[-1] % 100 > 90))
+        self.turn(_RoomWatch(Workers(), "prepare", 100), clock, 1000)
 
 
 def test_more_workers_than_the_cluster_has_are_as_many_as_fit(ray_cluster: Cluster, tmp_path: Path) -> None:
