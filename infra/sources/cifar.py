@@ -132,10 +132,12 @@ class CifarSource:
             raise InputError("holds no batch of CIFAR", item=where, remedy=remedy)
         if len({part.classes for part in batches}) > 1:
             raise InputError("holds both CIFAR-10 and CIFAR-100", item=where, remedy="name the folder of one")
-        numbers = sorted(int(part.name[11:].removesuffix(".bin")) for part in batches if part.name.startswith("data"))
-        missing = next((n for n, number in enumerate(numbers, 1) if n != number), None)
+        there = {part.name.removesuffix(".bin") for part in batches}
+        last = max((int(stem[11:]) for stem in there if stem.startswith("data")), default=1)
+        whole = {10: [*(f"data_batch_{n}" for n in range(1, max(last, 5) + 1)), "test_batch"], 100: ["train", "test"]}
+        missing = next((stem for stem in whole[batches[0].classes] if stem not in there), None)
         if missing is not None:
-            raise InputError(f"has no data_batch_{missing}", item=where, remedy="fetch the set again")
+            raise InputError(f"has no {missing}", item=where, remedy="fetch the set again")
         if class_names and len(class_names) != batches[0].classes:
             cause = f"holds {len(class_names)} names of classes and CIFAR-{batches[0].classes}"
             raise InputError(cause, item=where, remedy="fetch the set again")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,12 +13,14 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.errors import InputError
+from infra.sources.folder import place
 from infra.sources.source import Entry, Other, Source
 
 SPLITS = ("train", "test")
 _MAX_CLASSES = 100_000
 # A negative number is the usual sign of a label that is held back.
 _NO_CLASS = re.compile(r"-[0-9]+")
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Below it, and written as a number is: 01 is a name like any other.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
 
@@ -41,6 +43,7 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     _spool: BinaryIO
+    _wrapper: "_Wrapper"
 
     @property
     def count(self) -> int:
@@ -55,9 +58,14 @@ class Listing:
     def parts(self, length: int) -> Iterator[bytes]:
         """The entries as stored, so many a part, in order."""
         self._spool.seek(0)
-        lines = iter(self._spool)
+        lines = map(self._unwrapped, self._spool) if self._wrapper.folders else iter(self._spool)
         while part := b"".join(islice(lines, length)):
             yield part
+
+    def _unwrapped(self, line: bytes) -> bytes:
+        entry = Entry.from_json(json.loads(line))
+        split, label = self._wrapper.taken_off(entry.split, entry.label)
+        return _line(replace(entry, split=split, label=label))
 
 
 def part_entries(part: bytes) -> list[Entry]:
@@ -73,11 +81,9 @@ def listed(source: Source) -> Iterator[Listing]:
         InputError: If it holds no image, or more classes than can be meant.
     """
     digest = hashlib.sha256()
-    splits: Counter[str] = Counter()
+    found_as: Counter[tuple[str, str]] = Counter()
+    labels: set[str] = set()
     others: Counter[str] = Counter()
-    labels: dict[str, set[str]] = defaultdict(set)
-    unlabelled: Counter[str] = Counter()
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     with tempfile.TemporaryFile() as spool:
         for found in source.find():
             if isinstance(found, Other):
@@ -85,28 +91,67 @@ def listed(source: Source) -> Iterator[Listing]:
                 continue
             if _NO_CLASS.fullmatch(found.label):
                 found = replace(found, label="")
-            line = encode(found.as_json()).encode() + b"\n"
+            line = _line(found)
             digest.update(line)
             spool.write(line)
-            splits[found.split] += 1
-            labels[found.split].add(found.label)
-            unlabelled[found.split] += not found.label
-            if sum(map(len, labels.values())) > len(labels) * _MAX_CLASSES:
+            found_as[found.split, found.label] += 1
+            labels.add(found.label)
+            if len(labels) > _MAX_CLASSES:
                 raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
-        if not splits:
+        if not found_as:
             left_out = f" (left out: {_counts(others)})" if others else ""
             raise InputError(f"holds no images{left_out}", item="prepare.source", remedy="check prepare.kind and it")
+        wrapper = _find_wrapper(labels, given=any(split for split, _ in found_as))
+        counts: Counter[tuple[str, str]] = Counter()
+        for split_and_label, count in found_as.items():
+            counts[wrapper.taken_off(*split_and_label)] += count
+        splits: Counter[str] = Counter()
+        for (split, _), count in counts.items():
+            splits[split] += count
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
-        classes: set[str] = set().union(*(labels[split] for split in counted))
+        classes = {label for split, label in counts if split in counted}
         _check_classes(classes if set(splits) == {""} else set())
         yield Listing(
             digest=digest.hexdigest(),
             splits=dict(splits),
             class_names=_class_names(classes),
-            unlabelled=sum(unlabelled[split] for split in counted) if classes != {""} else 0,
+            unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
             others=dict(sorted(others.items())),
             _spool=spool,
+            _wrapper=wrapper,
         )
+
+
+@dataclass(frozen=True)
+class _Wrapper:
+    """Folders around all there is, as archives have them: they name no class, and hide the splits.
+
+    Attributes:
+        folders: How many, one in the other.
+        splits: Whether both splits lie in the innermost.
+    """
+
+    folders: int
+    splits: bool
+
+    def taken_off(self, split: str, label: str) -> tuple[str, str]:
+        """The split and the class of what was found with these."""
+        if self.folders:
+            label = "/".join(label.split("/")[self.folders :])
+        return place(f"{label}/") if self.splits else (split, label)
+
+
+def _find_wrapper(labels: set[str], *, given: bool) -> _Wrapper:
+    folders = 0
+    while any("/" in label for label in labels) and len({label.split("/")[0] for label in labels}) == 1:
+        labels = {label.partition("/")[2] for label in labels}
+        folders += 1
+    inside = {place(f"{label}/")[0] for label in labels}
+    return _Wrapper(folders, splits=folders > 0 and not given and inside >= set(SPLITS))
+
+
+def _line(entry: Entry) -> bytes:
+    return _ENCODE(entry.as_json()).encode() + b"\n"
 
 
 def _check_classes(labels: set[str]) -> None:
@@ -116,7 +161,7 @@ def _check_classes(labels: set[str]) -> None:
         raise InputError(
             "has the folders train and test below others, where they give no split",
             item="prepare.source",
-            remedy="name the folder that holds them, or pack the archive from inside it",
+            remedy="put train and test into one folder and nothing beside them",
         )
 
 

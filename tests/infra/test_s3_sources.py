@@ -72,7 +72,8 @@ def idx(count: int) -> dict[str, bytes]:
 def cifar() -> dict[str, bytes]:
     batch = b"".join(bytes([n]) + bytes([n * 7 % 256]) * 3072 for n in range(3))
     names = "\n".join(f"class {n}" for n in range(10)).encode()
-    return {"data_batch_1.bin": batch, "test_batch.bin": batch[::-1][3073:] + batch[:3073], "batches.meta.txt": names}
+    batches = [*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"]
+    return dict.fromkeys(batches, batch) | {"batches.meta.txt": names}
 
 
 KINDS: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes]]] = {
@@ -82,7 +83,7 @@ KINDS: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes]]] = {
     "arrays": (ArraySource, {"train.npy": npy(), "test.npy": npy()}),
     "parquet": (ParquetSource, {"train-0.parquet": parquet()}),
     "idx": (IdxSource, {f"{part}-{name}": data for part in ("train", "t10k") for name, data in idx(3).items()}),
-    "cifar": (CifarSource, cifar() | {"test_batch.bin": cifar()["data_batch_1.bin"]}),
+    "cifar": (CifarSource, cifar()),
 }
 
 

@@ -20,7 +20,14 @@ from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other, Source
 
 NAMES = [f"class-{n}" for n in range(100)]
-COUNTS = {"data_batch_1": 4, "data_batch_2": 3, "test_batch": 2}
+COUNTS = {
+    "data_batch_1": 4,
+    "data_batch_2": 3,
+    "data_batch_3": 1,
+    "data_batch_4": 1,
+    "data_batch_5": 2,
+    "test_batch": 2,
+}
 COUNTS_100 = {"train": 5, "test": 3}
 
 
@@ -138,7 +145,15 @@ BROKEN = {
     "empty": (BINARY | {"data_batch_1.bin": b""}, "holds 0 bytes"),
     "cut": (BINARY | {"data_batch_1.bin": BINARY["data_batch_1.bin"][:-1]}, "no multiple of 3073"),
     "class 10 of 10": (BINARY | {"data_batch_1.bin": b"\x0a" + bytes(3072)}, "class 10 of 10"),
-    "a batch is missing": ({n: d for n, d in BINARY.items() if n != "data_batch_1.bin"}, "has no data_batch_1"),
+    **{
+        f"no {missing}": ({n: d for n, d in BINARY.items() if n != f"{missing}.bin"}, f"has no {missing}")
+        for missing in COUNTS
+    },
+    **{
+        f"no {missing} of 100": ({n: d for n, d in parts(100, "python").items() if n != missing}, f"has no {missing}")
+        for missing in COUNTS_100
+    },
+    "a gap in more": (BINARY | {"data_batch_7.bin": BINARY["data_batch_1.bin"]}, "has no data_batch_6"),
     "both versions": (BINARY | PYTHON, "once more"),
     "both sets": (BINARY | parts(100, "binary"), "both CIFAR-10 and CIFAR-100"),
     "too few names": (BINARY | {"batches.meta.txt": b"a\nb\n"}, "2 names of classes"),

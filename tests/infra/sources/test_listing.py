@@ -200,7 +200,7 @@ def test_no_images(others: tuple[str, ...], says: str) -> None:
 def test_entries_are_not_kept_in_memory() -> None:
     """Each is written as it is found: nothing but counts stays."""
     with listed(Given(AWKWARD)) as listing:
-        kept = {name: value for name, value in vars(listing).items() if name != "_spool"}
+        kept = {name: value for name, value in vars(listing).items() if name not in ("_spool", "_wrapper")}
     assert "日本" not in json.dumps(kept, ensure_ascii=False)
 
 
@@ -212,12 +212,46 @@ def test_one_without_a_class_outside_the_splits_does_not_count() -> None:
         assert (listing.class_names, listing.unlabelled) == ([], 1)
 
 
-def test_splits_below_another_folder_are_not_taken_for_classes() -> None:
-    labels = ("data/train/cat", "data/test/cat")
-    with (
-        pytest.raises(InputError, match="folders train and test below others"),
-        listed(Given([Entry(name=label, label=label) for label in labels])),
-    ):
-        pass
-    with listed(Given([Entry(name=label, label=label) for label in ("vehicles/train", "vehicles/bus")])) as listing:
-        assert listing.class_names == ["vehicles/bus", "vehicles/train"]
+def entries(*places: str, split: str = "") -> list[Entry]:
+    """With the folders of a path each, as a source that knows nothing of wrappers finds them."""
+    return [Entry(name=f"{n}", split=split, label=label) for n, label in enumerate(places)]
+
+
+class TestWrapper:
+    @pytest.mark.parametrize(
+        ("labels", "expected"),
+        [
+            (("data/train/cat", "data/test/cat"), (("train", "cat"), ("test", "cat"))),
+            (("a/b/Train/x", "a/b/val/x"), (("train", "x"), ("test", "x"))),
+            (("a/train", "a/test", "a/preview"), (("train", ""), ("test", ""), ("", "preview"))),
+            (("a/train/b/c", "a/test"), (("train", "b/c"), ("test", ""))),
+            (("data/cat", "data/dog"), (("", "cat"), ("", "dog"))),
+            (("data/cat", "data"), (("", "cat"), ("", ""))),
+            (("data", "data"), (("", "data"), ("", "data"))),
+            (("vehicles/train", "vehicles/bus"), (("", "train"), ("", "bus"))),
+            (("a/cat", "b/dog"), (("", "a/cat"), ("", "b/dog"))),
+            (("a/cat", ""), (("", "a/cat"), ("", ""))),
+            (("data/train/cat", "data/train/dog"), (("", "cat"), ("", "dog"))),
+        ],
+        ids=str,
+    )
+    def test_it_is_taken_off(self, labels: tuple[str, ...], expected: tuple[tuple[str, str], ...]) -> None:
+        found = entries(*labels)
+        with listed(Given(found)) as listing:
+            stored = [entry for part in listing.parts(2) for entry in part_entries(part)]
+            assert [(entry.split, entry.label) for entry in stored] == list(expected)
+            assert [replace(entry, split="", label="") for entry in stored] == [replace(e, label="") for e in found]
+            assert listing.splits == {of: [s for s, _ in expected].count(of) for of in sorted({s for s, _ in expected})}
+
+    def test_where_the_source_gives_the_splits_only_the_class_changes(self) -> None:
+        found = [*entries("data/train/x", "data/y", split="train"), *entries("data/test/x", split="test")]
+        with listed(Given(found)) as listing:
+            stored = [entry for part in listing.parts(9) for entry in part_entries(part)]
+        assert [(e.split, e.label) for e in stored] == [("train", "train/x"), ("train", "y"), ("test", "test/x")]
+
+    def test_splits_below_several_folders_are_not_taken_for_classes(self) -> None:
+        with (
+            pytest.raises(InputError, match="folders train and test below others"),
+            listed(Given(entries("a/train/cat", "b/test/cat"))),
+        ):
+            pass
