@@ -136,7 +136,7 @@ class FileSet:
 
 
 class _Pattern:
-    """A glob, part by part: ** stands for any folders, the others for one name each."""
+    """A glob, part by part: ** stands for any folders, the others for one name each; of a folder all is meant."""
 
     def __init__(self, text: str) -> None:
         self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in text.split("/")]
@@ -147,10 +147,10 @@ class _Pattern:
 
 
 def _match(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> bool:
-    if names == [""]:
-        return bool(parts)
-    if not names or not parts:
-        return not names and all(part is None for part in parts)
+    if not parts or names == [""]:
+        return True
+    if not names:
+        return all(part is None for part in parts)
     if parts[0] is None:
         return _match(parts[1:], names) or _match(parts, names[1:])
     return parts[0].match(names[0]) is not None and _match(parts[1:], names[1:])

@@ -98,10 +98,14 @@ TREE = (
         ("**/y/*", ["x/y/b.tar", "x/y/c.txt"]),
         ("x/**/*.t*", ["x/a.tar", "x/y/b.tar", "x/y/c.txt"]),
         ("[a].tar", ["[a].tar"]),
+        ("[xz]", ["x/a.tar", "x/y/b.tar", "x/y/c.txt", "z/1.tar"]),
+        ("[xz]/", ["x/a.tar", "x/y/b.tar", "x/y/c.txt", "z/1.tar"]),
+        ("*/y", ["x/y/b.tar", "x/y/c.txt"]),
+        ("**/y", ["x/y/b.tar", "x/y/c.txt"]),
     ],
 )
 def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
-    """Names are relative to the last folder before the first sign of the glob."""
+    """Names are relative to the last folder before the first sign of the glob; a folder stands for all below it."""
     put(tmp_path, *TREE)
     base = "x/" if pattern.startswith("x/") else ""
     assert names(tmp_path / pattern) == [name.removeprefix(base) for name in found]
@@ -109,8 +113,9 @@ def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
 
 def test_globs_agree_with_the_standard_librarys(tmp_path: Path) -> None:
     put(tmp_path, *TREE, ".hidden.tar", "x/.h/b.tar")
-    for pattern in ("*", "*/*", "**/*.tar", "?*/[!b]*", "*/**/b*", "**/*", "*/y/?.tar"):
-        listed = {p.relative_to(tmp_path).as_posix() for p in tmp_path.glob(pattern) if p.is_file()}
+    for pattern in ("*", "x*", "*/*", "**/*.tar", "?*/[!b]*", "*/**/b*", "**/*", "*/y/?.tar"):
+        below = {p for found in tmp_path.glob(pattern) for p in (found, *found.rglob("*")) if p.is_file()}
+        listed = {p.relative_to(tmp_path).as_posix() for p in below}
         expected = sorted(name for name in listed if not any(part.startswith(".") for part in name.split("/")))
         assert names(tmp_path / pattern) == expected, pattern
 
