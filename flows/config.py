@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ddpm_core.unet_config import UNetConfig
 
 _SEED_LIMIT = (1 << 63) - 1
+_LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
 
 
@@ -78,11 +79,14 @@ class PrepareConfig(StageConfig):
     unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file")
 
     @model_validator(mode="after")
-    def _source_is_given(self) -> Self:
+    def _source_and_files_fit(self) -> Self:
         if self.kind == "digits" and self.source:
             raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
         if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
             raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
+        most = _LARGEST_FILE // (self.image_size**2 * self.channels)
+        if self.unit_images > most:
+            raise ValueError(f"prepare.unit_images must be at most {most}, for 1 GiB a file; got {self.unit_images}")
         return self
 
     @property
@@ -236,10 +240,7 @@ class EvaluateConfig(StageConfig):
         256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
     )
     bpd_timesteps: int = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="Estimate the bound from so many timesteps an image; 0 sums all T",
+        0, ge=0, le=100_000, description="Estimate the bound from so many timesteps an image; 0 sums all T"
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
     seed: int = Field(0, ge=0, le=_SEED_LIMIT, description="Of the draws of x_t")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from flows.config import PrepareConfig
-from infra.errors import InputError
+from infra.errors import ConfigError, InputError
 from infra.files import FileSet
 from infra.sources.arrays import ArraySource
 from infra.sources.cifar import CifarSource
@@ -27,18 +27,26 @@ _OF_FILES: dict[str, Callable[[FileSet], Source]] = {
 }
 
 
-def open_source(config: PrepareConfig) -> Source:
+def open_source(config: PrepareConfig, root: str) -> Source:
     """Return the source of images, nothing read yet.
+
+    Args:
+        config: What names it.
+        root: Where the outputs go: pictures that a run draws are there, and must not become images of the next.
 
     Raises:
         InputError: If it is not set.
-        ConfigError: If it is no place that is served, or below the home of a user who is not there.
+        ConfigError: If it is no place that is served, is below the home of a user who is not there, or holds the root.
     """
     if config.kind == "digits":
         return DigitsSource()
     if not config.sources:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
     files = FileSet(tuple(_absolute(text) for text in config.sources))
+    if files.covers(root):
+        raise ConfigError(
+            f"the outputs go to {root}, inside of prepare.source", item="root", remedy="choose another --root"
+        )
     return _OF_FILES[config.kind](files)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from infra.errors import ResourceError
 from infra.ray_errors import first_line, plain_errors
 from infra.ray_group import fit_group
-from infra.ray_units import UnitTask, Workers, fitting, start_ledger, stream_units
+from infra.ray_units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
 
 Mode = Literal["ray", "in-process"]
 
@@ -47,11 +47,13 @@ class Cluster:
         mode: `ray`, or `in-process` for no Ray at all.
         address: A running cluster's address; none starts a local one that dies with this process.
         cpus: What a local one has room for, at least; never less than this machine's own count.
+        patience_s: How long to wait for room where nodes were lost.
     """
 
     mode: Mode = "ray"
     address: str | None = None
     cpus: int = 1
+    patience_s: float = PATIENCE_S
     _connected: bool = field(default=False, init=False)
     _ledger: Any = field(default=None, init=False)
     _environment: dict[str, str | None] = field(default_factory=dict, init=False)
@@ -105,7 +107,7 @@ class Cluster:
                 _refuse(replace(workers, count=1), stage)
             if self._ledger is None:
                 self._ledger = start_ledger()
-            for unit in stream_units(task, units, workers, stage, self._ledger):
+            for unit in stream_units(task, units, workers, stage, self._ledger, self.patience_s):
                 on_done(unit)
 
     def run_group(
@@ -116,7 +118,7 @@ class Cluster:
         workers: Workers,
         stage: str,
         run_folder: str,
-        on_poll: Callable[[], None],
+        on_poll: Callable[[], int],
     ) -> None:
         """Run `function(config)` on every worker of one torch.distributed group, by Ray Train.
 
@@ -126,7 +128,7 @@ class Cluster:
             workers: The group.
             stage: For error lines.
             run_folder: Where Ray Train keeps its own files for this attempt; reachable from all workers.
-            on_poll: Called here a few times a second while the group works.
+            on_poll: Called here a few times a second while the group works; says how much is committed so far.
         """
         if self.mode == "in-process":
             if workers.count != 1:
@@ -142,7 +144,7 @@ class Cluster:
         with plain_errors(stage):
             if fitting(workers) < workers.count:
                 _refuse(workers, stage)
-            fit_group(function, config, workers, run_folder, on_poll)
+            fit_group(function, config, workers, stage, run_folder, on_poll, self.patience_s)
 
     def connect(self) -> None:
         """Connect now, or do nothing where a connection exists or the mode needs none.
@@ -215,11 +217,11 @@ class Cluster:
 def _refuse(workers: Workers, stage: str) -> None:
     import ray
 
-    have = ray.cluster_resources()
+    have, nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
     wanted = " and ".join(f"{n} {name}" for name, n in (("CPU", workers.cpus), ("GPU", workers.gpus)) if n)
     there = " and ".join(f"{have.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
     raise ResourceError(
-        f"{workers.count} workers of {wanted} each need more than the cluster's {there}",
+        f"{workers.count} workers of {wanted} each do not fit the cluster's {nodes} nodes with {there} in all",
         stage=stage,
         remedy="set fewer workers or threads, or add nodes",
     )

@@ -50,6 +50,7 @@ def encode_images(images: Images, first_id: int, columns: dict[str, pa.Array], r
         row_group_size=max(_ROW_GROUP_BYTES // images[0].size, 1),
         compression="zstd",
         use_dictionary=False,
+        write_statistics=False,  # the least and the greatest image of each row group help nobody
         write_page_checksum=True,
     )
     return buffer.getvalue()
@@ -68,23 +69,32 @@ def decode_images(data: bytes, item: str) -> tuple[Images, pa.Table]:
 class ImageFile:
     """A Parquet file that `encode_images` wrote, read by row groups.
 
+    Args:
+        opened: The file.
+        item: What to call it in errors.
+        footer: Its own, where it was read before; the file's is not read then.
+
     Attributes:
+        footer: What the file's end says: schema, and where each row group is.
         starts: The row that each row group begins with.
         rows: Rows in all.
-        columns: Their names.
+        labelled: Whether there are labels.
 
     Raises:
         IntegrityError: If it is something else; so does `read`, where a page differs from its checksum.
     """
 
-    def __init__(self, opened: BytesIO | RangeFile, item: str) -> None:
+    def __init__(self, opened: BytesIO | RangeFile, item: str, footer: pq.FileMetaData | None = None) -> None:
         self._item = item
         with self._judged():
-            self._file = pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=True)
-            about = self._file.metadata
-            sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-            self._shape = json.loads(self._file.schema_arrow.metadata[_METADATA_KEY])["shape"]
-            self.columns: list[str] = self._file.schema_arrow.names
+            self._file = pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True, pre_buffer=True)
+            self.footer = footer or self._file.metadata
+            sizes = [self.footer.row_group(group).num_rows for group in range(self.footer.num_row_groups)]
+            schema = self._file.schema_arrow
+            self._shape = tuple(json.loads(schema.metadata[_METADATA_KEY])["shape"])
+            if schema.field("image").type != pa.binary():
+                raise TypeError(f"the images are of type {schema.field('image').type}")
+            self.labelled = "label" in schema.names
         self.starts: NDArray[np.int64] = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
         self.rows = int(sum(sizes))
 
@@ -92,7 +102,7 @@ class ImageFile:
         """Return the images [n, c, h, w] of some row groups, and their table, or some columns of it."""
         with self._judged():
             table = self._file.read_row_groups(groups, columns)
-            return _pixels(table["image"]).reshape(len(table), *self._shape), table
+            return _pixels(table["image"], self._shape), table
 
     @contextlib.contextmanager
     def _judged(self) -> Iterator[None]:
@@ -102,11 +112,13 @@ class ImageFile:
             raise IntegrityError(f"is not a Parquet file of images ({error})", item=self._item) from error
 
 
-def _pixels(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """The bytes of all rows one after the other, without a copy where they are in one piece already."""
-    if column.type != pa.binary():
-        raise TypeError(f"the images are of type {column.type}")
-    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+def _pixels(column: pa.ChunkedArray, shape: tuple[int, ...]) -> Images:
+    """All rows' bytes as images; without a copy where they are in one piece already."""
+    parts = [_chunk_pixels(chunk).reshape(len(chunk), *shape) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty((0, *shape), dtype=np.uint8)])
+
+
+def _chunk_pixels(array: pa.Array) -> NDArray[np.uint8]:
     _, offsets, data = array.buffers()
     if array.null_count or offsets is None or data is None:
         raise ValueError("there are rows without an image")
@@ -148,38 +160,38 @@ class DatasetReader:
 
     def load_unit(self, unit: Json) -> tuple[Images, NDArray[np.int32]]:
         """Return the images and labels of one file, verified."""
-        file = self.open_unit(unit, verify=True)
+        file = self.open_unit(unit)
         images, labels = self.read_groups(unit, file, range(len(file.starts)))
         return images[: unit["rows"]], labels[: unit["rows"]]
 
-    def open_unit(self, unit: Json, *, verify: bool) -> ImageFile:
+    def open_unit(self, unit: Json, *, footer: pq.FileMetaData | None = None) -> ImageFile:
         """Open one file for reading its row groups.
 
         Args:
             unit: Its record.
-            verify: Read the whole and compare it with its digest. Without, what is read later is compared with the
-                pages' own checksums only.
+            footer: The file's own, known from an earlier call. Without, the whole is read and compared with its digest.
+                With it, what is read later is compared with the pages' own checksums.
 
         Raises:
             IntegrityError: If it is not what was sealed.
         """
         folder, item = self.manifest.folder, self._item(unit)
-        if verify:
+        if footer is None:
             file = ImageFile(BytesIO(read_verified(self.store, folder, unit)), item)
         else:
             parts = RangeFile(lambda start, length: read_part(self.store, folder, unit, start, length), unit["bytes"])
-            file = ImageFile(parts, item)
+            file = ImageFile(parts, item, footer)
         if file.rows < unit["rows"]:
             raise IntegrityError("holds fewer rows than its manifest says", item=item)
         return file
 
     def read_groups(self, unit: Json, file: ImageFile, groups: Sequence[int]) -> tuple[Images, NDArray[np.int32]]:
         """Return the images and labels, -1 where there are none, of consecutive row groups of a unit's file."""
-        labelled = "label" in file.columns
-        images, table = file.read(groups, ["id", "image", "label"] if labelled else ["id", "image"])
+        images, table = file.read(groups, ["id", "image", "label"] if file.labelled else ["id", "image"])
         if table["id"][0].as_py() != unit["facts"]["first_id"] + file.starts[groups[0]]:
             raise IntegrityError("holds other rows than its manifest says", item=self._item(unit))
-        return images, np.asarray(table["label"], dtype=np.int32) if labelled else np.full(len(table), -1, np.int32)
+        labels = np.asarray(table["label"], np.int32) if file.labelled else np.full(len(table), -1, np.int32)
+        return images, labels
 
     def _item(self, unit: Json) -> str:
         return f"{self.manifest.folder}/{unit['file']}"

@@ -61,9 +61,16 @@ class FileSet:
         for source in self.sources:
             _check_there(source)
         for base, prefix in self._prefixes.items():
-            wanted = [pattern for other, pattern in map(_base, self.sources) if other == base]
-            for file in (_s3_files if base.startswith(_S3) else _local_files)(base, wanted):
+            wanted = {source: pattern for source in self.sources for other, pattern in [_base(source)] if other == base}
+            empty = dict(wanted)
+            for file in (_s3_files if base.startswith(_S3) else _local_files)(base, list(wanted.values())):
+                for source in [one for one, pattern in empty.items() if pattern is None or pattern.matches(file.name)]:
+                    del empty[source]
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
+            # Of a folder by itself it is said what was in it instead of images.
+            for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(_S3)]:
+                cause = "matches nothing" if wanted[source] else "holds nothing"
+                raise InputError(cause, item=source, remedy="check prepare.source")
 
     def read(self, file: File, start: int = 0, length: int | None = None) -> bytes:
         """Return a file's bytes, or some of them.
@@ -110,6 +117,16 @@ class FileSet:
             return io.BufferedReader(fetched, 1 << 20)
         return io.BufferedReader(_open_as_found(path, file))
 
+    def covers(self, place: str) -> bool:
+        """Whether what lies in a folder, an absolute path or a prefix of S3, would be found."""
+        for base, pattern in map(_base, self.sources):
+            top, below = (base, place) if base.startswith(_S3) else (os.path.realpath(base), os.path.realpath(place))
+            name = f"{below}/".removeprefix(f"{top}/")
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if name != f"{below}/" and not hidden and (not name or pattern is None or pattern.matches(name)):
+                return True
+        return False
+
     def path(self, name: str) -> str:
         """Where a file of that name is."""
         for base, prefix in self._prefixes.items():
@@ -150,7 +167,7 @@ def _match(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> boo
     if not parts or names == [""]:
         return True
     if not names:
-        return all(part is None for part in parts)
+        return False
     if parts[0] is None:
         return _match(parts[1:], names) or _match(parts, names[1:])
     return parts[0].match(names[0]) is not None and _match(parts[1:], names[1:])
@@ -231,7 +248,6 @@ def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
 
     bucket, _, prefix = base.removeprefix(_S3).partition("/")
     prefix = f"{prefix}/" if prefix else ""
-    empty = True
     objects: Iterable[S3Object] = list_objects(bucket, prefix)
     if {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & os.environ.keys():
         objects = sorted(objects, key=lambda found: found.key)  # unlike S3, other servers may list folder by folder
@@ -240,10 +256,7 @@ def _s3_files(base: str, wanted: Sequence[_Pattern | None]) -> Iterator[File]:
         hidden = any(part.startswith(".") for part in name.split("/"))
         if hidden or not any(p is None or p.matches(name) for p in wanted):
             continue
-        empty = False
         yield File(name=name, size=found.size, stamp=found.etag)
-    if empty:
-        raise InputError("holds nothing", item=base, remedy="check prepare.source")
 
 
 def _s3_read(path: str, file: File, start: int, length: int | None) -> bytes:

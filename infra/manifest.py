@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import IntegrityError
 from infra.store import Store, sha256
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 _RESTORE = "restore it from a copy, or run with --force"
 
 Json = dict[str, Any]
@@ -53,8 +53,9 @@ class Manifest:
         return manifest_name(self.folder, self.goal)
 
     def as_json(self) -> Json:
-        """Return the manifest as stored."""
-        return {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
+        """Return the manifest as stored; `sha256` is of all the rest."""
+        value = {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
+        return value | {"sha256": sha256(canonical_json(value))}
 
 
 def manifest_name(folder: str, goal: dict[str, int]) -> str:
@@ -64,16 +65,19 @@ def manifest_name(folder: str, goal: dict[str, int]) -> str:
 
 
 def parse_manifest(data: bytes, item: str) -> Manifest:
-    """Read a stored manifest and check that its digest follows from its units.
+    """Read a stored manifest and check that nothing in it was changed and that its digest follows from its units.
 
     Raises:
         IntegrityError: If it is not one.
     """
     try:
         value = json.loads(data)
-        if value.pop("format") != "ddpm-manifest" or value.pop("version") != MANIFEST_VERSION:
-            raise IntegrityError("not a manifest of this version", item=item)
-        manifest = Manifest(**value)
+        if value["format"] != "ddpm-manifest" or value["version"] != MANIFEST_VERSION:
+            raise IntegrityError("not a manifest of this version", item=item, remedy="run with --force")
+        stated = value.pop("sha256")
+        if sha256(canonical_json(value)) != stated:
+            raise IntegrityError("was changed since it was sealed", item=item, remedy=_RESTORE)
+        manifest = Manifest(**{name: value[name] for name in value.keys() - {"format", "version"}})
         expected = root_digest(manifest.units)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError("not a manifest", item=item, remedy=_RESTORE) from error
@@ -113,6 +117,7 @@ def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int
 
 
 def verify(store: Store, manifest: Manifest) -> None:
-    """Read every unit of a sealed output again and compare it with its digest."""
-    for unit in manifest.units:
-        read_verified(store, manifest.folder, unit)
+    """Read every file of a sealed output again, units and those that its facts name, and compare it with its digest."""
+    named = [fact for fact in manifest.facts.values() if isinstance(fact, dict) and {"file", "sha256"} <= fact.keys()]
+    for record in (*manifest.units, *named):
+        read_verified(store, manifest.folder, record)

@@ -29,8 +29,10 @@ def plain_errors(stage: str) -> Iterator[None]:
 def lost_a_worker(error: BaseException) -> bool:
     """Tell a worker that died from a function that raised."""
     from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+    from ray.train import PreemptionError
 
-    return any(isinstance(link, RayActorError | WorkerCrashedError | NodeDiedError) for link in _chain(error))
+    lost = RayActorError | WorkerCrashedError | NodeDiedError | PreemptionError
+    return any(isinstance(link, lost) for link in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,53 +3,93 @@
 import contextlib
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from infra.errors import DdpmError
-from infra.ray_errors import lost_a_worker
-from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
+from infra.ray_errors import first_line, lost_a_worker
+from infra.ray_units import ATTEMPTS_PER_UNIT, Workers, fitting, no_room
 from infra.uri import parse_place
 
 _POLL_S = 0.25
+_START_LIMIT_S = 60  # Ray Train's own
 
 
 def fit_group(
     function: Callable[[dict[str, Any]], None],
     config: dict[str, Any],
     workers: Workers,
+    stage: str,
     run_folder: str,
-    on_poll: Callable[[], None],
+    on_poll: Callable[[], int],
+    patience_s: float,
 ) -> None:
-    """Run a TorchTrainer; when it loses workers, another under a new name: our own checkpoints say where it goes on."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    """Run a TorchTrainer; when it loses workers, another under a new name: our own checkpoints say where it goes on.
 
-    for attempt in range(1, ATTEMPTS_PER_UNIT + 1):
-        name = uuid.uuid4().hex
-        trainer = TorchTrainer(
-            function,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
-            ),
-            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
-            run_config=RunConfig(
-                name=name,
-                storage_path=run_folder,
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=ATTEMPTS_PER_UNIT),
-            ),
-        )
+    So often in a row, without anything more committed meanwhile, as a unit may be begun.
+
+    Raises:
+        ResourceError: If the cluster has had no room for the group for `patience_s`.
+    """
+    from ray.train import ControllerError, TrainingFailedError
+
+    committed, failures = on_poll(), 0
+    while True:
         try:
-            _run_in_thread(trainer.fit, on_poll)
+            _fit_once(function, config, workers, run_folder, on_poll, patience_s)
         except TrainingFailedError as error:
-            if attempt == ATTEMPTS_PER_UNIT or not lost_a_worker(error):
+            lost, before, committed = lost_a_worker(error), committed, on_poll()
+            if isinstance(error, ControllerError) and not lost:
+                raise no_room(workers, stage, first_line(error.controller_failure)) from error
+            failures = 1 if committed > before else failures + 1
+            if failures == ATTEMPTS_PER_UNIT or not lost:
                 raise
         else:
             return
-        finally:
-            _remove(f"{run_folder}/{name}")
+        _await_room(workers, stage, patience_s, on_poll)
+
+
+def _fit_once(
+    function: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    workers: Workers,
+    run_folder: str,
+    on_poll: Callable[[], int],
+    patience_s: float,
+) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    name = uuid.uuid4().hex
+    # Those that could not start Ray tries again by itself, a minute each.
+    failures = FailureConfig(
+        max_failures=0, max_preemption_failures=0, controller_failure_limit=int(patience_s // _START_LIMIT_S)
+    )
+    trainer = TorchTrainer(
+        function,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(
+            num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
+        ),
+        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+        run_config=RunConfig(name=name, storage_path=run_folder, failure_config=failures),
+    )
+    try:
+        _run_in_thread(trainer.fit, on_poll)
+    finally:
+        _remove(f"{run_folder}/{name}")
+
+
+def _await_room(workers: Workers, stage: str, patience_s: float, on_poll: Callable[[], int]) -> None:
+    """Wait for lost nodes, or others, to come."""
+    end = time.monotonic() + patience_s
+    while fitting(workers) < workers.count:
+        if time.monotonic() > end:
+            raise no_room(workers, stage, f"for {patience_s:g} s")
+        time.sleep(_POLL_S)
+        on_poll()
 
 
 def _remove(folder: str) -> None:
@@ -65,7 +105,7 @@ def _remove(folder: str) -> None:
             s3.delete(place.bucket, found.key)
 
 
-def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], None]) -> None:
+def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], int]) -> None:
     """Call in a thread of its own, and poll in this one, which so stays interruptible."""
     outcome: list[BaseException | None] = []
 

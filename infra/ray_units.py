@@ -29,6 +29,15 @@ class Workers:
     gpus: int = 0
 
 
+def no_room(workers: Workers, stage: str, why: str) -> ResourceError:
+    """What to raise where nodes were lost and none came."""
+    return ResourceError(
+        f"the cluster has no room for {workers.count} workers ({why})",
+        stage=stage,
+        remedy="add nodes and run again: what is finished is kept",
+    )
+
+
 class UnitTask(Protocol):
     """Work in units; sent to the workers, which open it once and then call the result for each unit."""
 
@@ -49,11 +58,12 @@ def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
 
 
 def fitting(workers: Workers) -> int:
-    """How many such workers the cluster has room for, as it is now."""
+    """How many such workers the cluster's nodes would have room for, were nothing else running there."""
     import ray
 
-    have, each = ray.cluster_resources(), {"CPU": workers.cpus, "GPU": workers.gpus}
-    return int(min(have.get(name, 0) // amount for name, amount in each.items() if amount))
+    each = {"CPU": workers.cpus, "GPU": workers.gpus}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(have.get(name, 0) // amount for name, amount in each.items() if amount)) for have in nodes)
 
 
 def stream_units(
@@ -62,7 +72,7 @@ def stream_units(
     workers: Workers,
     stage: str,
     ledger: Any,  # noqa: ANN401 - an actor handle
-    patience_s: float = PATIENCE_S,
+    patience_s: float,
 ) -> Iterator[int]:
     """Stream the units through a pool of actors by Ray Data; yields each as it ends.
 
@@ -99,7 +109,8 @@ def stream_units(
 class _RoomWatch:
     """Ends a run that has nowhere to go on: Ray itself waits for ever for lost nodes to come back.
 
-    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution.
+    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution. A cluster that
+    others' work keeps busy is waited for.
     """
 
     def __init__(self, workers: Workers, stage: str, patience_s: float) -> None:
@@ -114,11 +125,7 @@ class _RoomWatch:
         if fitting(self._workers):
             self._last_room = now
         elif now - self._last_room > self._patience_s:
-            raise ResourceError(
-                f"no node has had room for a worker for {self._patience_s:g} s",
-                stage=self._stage,
-                remedy="add nodes and run again: what is finished is kept",
-            )
+            raise no_room(self._workers, self._stage, f"for {self._patience_s:g} s")
 
     def before_execution_starts(self, _: object) -> None:
         pass

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from infra.dataset import DatasetReader, ImageFile, Images
@@ -15,7 +16,7 @@ class RowReader:
     """The images of a split by number.
 
     A file is read whole and verified when it is first used. After that its row groups are read one by one, as they are
-    needed; of those in memory the one unused for longest makes room.
+    needed, by the verified footer; of those in memory the one unused for longest makes room.
 
     Args:
         reader: Of a sealed data set.
@@ -30,6 +31,7 @@ class RowReader:
         self._reader, self._limit = reader, images_in_memory
         self._units = reader.units(split)
         self._ends = np.cumsum([unit["rows"] for unit in self._units])
+        self._footers: dict[int, pq.FileMetaData] = {}
         self._starts: dict[int, NDArray[np.int64]] = {}
         self._held: OrderedDict[tuple[int, int], _Rows] = OrderedDict()
         self.images_held = 0
@@ -62,14 +64,14 @@ class RowReader:
         self, file: int, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Images, NDArray[np.int32]]]:
         """For each row group that holds some of a file's rows: their places among them, their images and labels."""
-        opened = self._verify(file) if file not in self._starts else None
+        opened = self._verify(file) if file not in self._footers else None
         starts = self._starts[file]
         groups = np.searchsorted(starts, rows, side="right") - 1
         for group in np.unique(groups).tolist():
             if (file, group) in self._held:
                 self._held.move_to_end((file, group))
             else:
-                opened = opened or self._reader.open_unit(self._units[file], verify=False)
+                opened = opened or self._reader.open_unit(self._units[file], footer=self._footers[file])
                 self._hold(file, group, opened)
             images, labels = self._held[file, group]
             places = np.flatnonzero(groups == group)
@@ -78,8 +80,8 @@ class RowReader:
 
     def _verify(self, file: int) -> ImageFile:
         """Read a file whole; what there is room for is kept, so that it need not be read again."""
-        opened = self._reader.open_unit(self._units[file], verify=True)
-        self._starts[file] = opened.starts
+        opened = self._reader.open_unit(self._units[file])
+        self._footers[file], self._starts[file] = opened.footer, opened.starts
         if opened.rows <= self._limit:
             for group in range(len(opened.starts)):
                 self._hold(file, group, opened)

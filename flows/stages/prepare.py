@@ -38,7 +38,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
         InputError: If the source is missing or empty, holds too few images, or bad ones beyond what is allowed.
         IntegrityError: If the source changes meanwhile.
     """
-    source = open_source(config)
+    source = open_source(config, context.store.uri)
     with listed(source) as listing:
         plan = Plan(
             stage=STAGE,

@@ -95,13 +95,14 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
     }
     told: set[str] = set(output.store.list(f"{output.folder}/history"))
 
-    def poll() -> None:
+    def poll() -> int:
         names = [name for name in output.store.list(f"{output.folder}/history") if name not in told]
         for name in names:
             told.add(name)
             rows = json.loads(output.store.read(name))
             context.on_history(rows)
             context.on_progress(min(rows[-1]["images_seen"], config.total_images), config.total_images)
+        return len(told)
 
     with _run_folder(context) as folder:
         context.cluster.run_group(run_training, spec, workers=workers, stage=STAGE, run_folder=folder, on_poll=poll)

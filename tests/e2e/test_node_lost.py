@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from ray.cluster_utils import Cluster
 
 import infra.cluster
 from infra.errors import ResourceError
-from infra.ray_errors import plain_errors
-from infra.ray_units import Workers, start_ledger, stream_units
+from infra.ray_units import Workers, start_ledger
+from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
 
 pytestmark = pytest.mark.slow
@@ -89,23 +90,77 @@ class Slow:
         return lambda _: time.sleep(0.1)
 
 
-def test_every_node_lost(cluster: Cluster) -> None:
-    """The work ends with one line instead of waiting for ever."""
-    import ray
+def test_a_node_lost_during_training_and_another_that_comes(cluster: Cluster, tmp_path: Path) -> None:
+    arguments = ["train", "digits", *settings(*TINY, "train.workers=2", "train.images=6400"), "--no-tracking"]
+    environment = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
+    undisturbed, root = tmp_path / "undisturbed", tmp_path / "root"
+    straight = Command([*arguments, "--root", str(undisturbed)], tmp_path / "straight", **environment)
+    assert straight.wait() == 0, straight.text()
 
-    with infra.cluster.Cluster(address=cluster.address) as connected:
-        connected.connect()
+    running = Command([*arguments, "--root", str(root)], tmp_path / "log", **environment)
+    running.await_that(lambda: len(list(root.glob("train/*/checkpoints/*.json"))) >= 2)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    time.sleep(5)
+    cluster.add_node(num_cpus=1)
+    assert running.wait(300) == 0, running.text()
+    assert digests(root) == digests(undisturbed)
+    assert running.text().splitlines()[-1].startswith("    train ")
+    running.assert_nothing_left()
+
+
+class TestEveryNodeLost:
+    """The work ends with one line instead of waiting for ever."""
+
+    @pytest.fixture
+    def connected(self, cluster: Cluster) -> Iterator[infra.cluster.Cluster]:
+        with infra.cluster.Cluster(address=cluster.address, patience_s=5) as opened:
+            opened.connect()
+            yield opened
+
+    def test_units(self, cluster: Cluster, connected: infra.cluster.Cluster) -> None:
+        def lose(_: int) -> None:
+            for node in list(cluster.worker_nodes):
+                cluster.remove_node(node, allow_graceful=False)
+
+        workers = Workers(count=2)
+        with pytest.raises(ResourceError, match="prepare: the cluster has no room for 2 workers"):
+            connected.run_units(Slow(), range(10_000), workers=workers, stage="prepare", on_done=lose)
+
+    def test_a_group(self, cluster: Cluster, connected: infra.cluster.Cluster, tmp_path: Path) -> None:
+        begun = tmp_path / "begun"
+
+        def poll() -> int:
+            if begun.exists():
+                for node in list(cluster.worker_nodes):
+                    cluster.remove_node(node, allow_graceful=False)
+            return 0
+
+        with pytest.raises(ResourceError, match="train: the cluster has no room for 2 workers"):
+            connected.run_group(
+                wait_long,
+                {"begun": str(begun)},
+                workers=Workers(count=2),
+                stage="train",
+                run_folder=str(tmp_path),
+                on_poll=poll,
+            )
+
+    def test_a_worker_larger_than_any_node(self, connected: infra.cluster.Cluster) -> None:
+        with pytest.raises(ResourceError, match="do not fit the cluster's 3 nodes with 2 CPU and 0 GPU"):
+            connected.run_units(Slow(), [1], workers=Workers(count=1, cpus=2), stage="prepare", on_done=lambda _: None)
+
+    def test_the_count_of_attempts_stays_with_the_driver(self, connected: infra.cluster.Cluster) -> None:
+        import ray
+
         here = ray.get_runtime_context().get_node_id()
         ledgers = [start_ledger() for _ in range(6)]
         places = [ledger.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for ledger in ledgers]
-        assert set(ray.get(places)) == {here}, "a lost node would take the count of attempts with it"
+        assert set(ray.get(places)) == {here}
 
-        units = stream_units(Slow(), range(10_000), Workers(count=2), "prepare", ledgers[0], patience_s=5)
-        assert next(units) in range(10_000)
-        for node in list(cluster.worker_nodes):
-            cluster.remove_node(node, allow_graceful=False)
-        with plain_errors("prepare"), pytest.raises(ResourceError, match="no node has had room for a worker for 5 s"):
-            list(units)
+
+def wait_long(config: dict[str, Any]) -> None:
+    Path(config["begun"]).touch()
+    time.sleep(600)
 
 
 def accounts(root: Path) -> dict[str, tuple[int, int]]:

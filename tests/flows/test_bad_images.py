@@ -71,7 +71,7 @@ SOURCES = {
     "a single file": ("file.png", "only 0 of 1 images fall to the test split"),
     "empty": ("empty", "holds no images"),
     "no image files": ("texts", "holds no images (left out: 1 .txt)"),
-    "a glob that matches nothing": ("texts/*.png", "holds no images"),
+    "a glob that matches nothing": ("texts/*.png", "*.png: matches nothing"),
     "one image": ("one", "split"),
     "a class folder link to nowhere": ("dangling", "cannot be read"),
 }
@@ -90,6 +90,22 @@ def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: s
     assert run(root, "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
     assert_one_line(capsys, says)
     assert_nothing_half_made(root)
+
+
+@pytest.mark.parametrize(
+    ("sources", "says"),
+    [(("train*", "tset*"), "tset*: matches nothing"), (("train", "test", "empty"), "empty: holds nothing")],
+)
+def test_a_list_of_which_one_gives_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sources: tuple[str, ...], says: str
+) -> None:
+    for name in ("train/a.png", "train/b.png", "test/a.png", "test/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png())
+    (tmp_path / "empty").mkdir()
+    source = json.dumps([str(tmp_path / source) for source in sources])
+    assert run(tmp_path / "root", "prepare", "folder", "--set", f"prepare.source={source}") == INPUT
+    assert_one_line(capsys, says)
 
 
 def test_two_folders_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

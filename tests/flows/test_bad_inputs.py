@@ -112,8 +112,16 @@ def test_config_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_idx_files_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path / "root", "prepare", "fashion-mnist", "--set", f"prepare.source={tmp_path}") == INPUT
+    (tmp_path / "idx").mkdir()
+    assert run(tmp_path / "root", "prepare", "fashion-mnist", "--set", f"prepare.source={tmp_path / 'idx'}") == INPUT
     assert_one_line(capsys, "is missing")
+
+
+@pytest.mark.parametrize("root", ["ddpm-runs", "a/b/runs", "."])
+def test_outputs_inside_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str], root: str) -> None:
+    """Pictures that a run draws would be images of the next."""
+    assert run(tmp_path / root, "prepare", "folder", "--set", f"prepare.source={tmp_path}") == CONFIG
+    assert_one_line(capsys, "inside of prepare.source - choose another --root")
 
 
 def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

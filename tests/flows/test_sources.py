@@ -16,7 +16,7 @@ KINDS = [kind for kind in get_args(SourceKind) if kind != "digits"]
 
 
 def places(source: str | list[str]) -> tuple[str, ...]:
-    opened = open_source(PrepareConfig(source=source))
+    opened = open_source(PrepareConfig(source=source), "/root")
     files = vars(opened)["files"]
     assert isinstance(files, FileSet)
     return files.sources
@@ -24,20 +24,20 @@ def places(source: str | list[str]) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_source_of_its_own(kind: str) -> None:
-    opened = open_source(PrepareConfig(kind=kind, source="/a"))
+    opened = open_source(PrepareConfig(kind=kind, source="/a"), "/root")
     assert type(opened).__module__ == f"infra.sources.{kind}"
     assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
 
 
 def test_the_digits_need_no_place() -> None:
-    assert open_source(PrepareConfig(kind="digits")) == DigitsSource()
+    assert open_source(PrepareConfig(kind="digits"), "/root") == DigitsSource()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("source", ["", []])
 def test_all_others_do(kind: str, source: str | list[str]) -> None:
     with pytest.raises(InputError, match="is not set") as caught:
-        open_source(PrepareConfig(kind=kind, source=source))
+        open_source(PrepareConfig(kind=kind, source=source), "/root")
     assert caught.value.item == "prepare.source"
     assert "--set prepare.source=" in caught.value.remedy
 
@@ -62,12 +62,12 @@ def test_uris_stay_as_they_are(uri: str) -> None:
 )
 def test_other_places_are_refused(uri: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_source(PrepareConfig(source=["/a", uri]))
+        open_source(PrepareConfig(source=["/a", uri]), "/root")
     assert caught.value.exit_code == 2
     assert uri in caught.value.item
 
 
 def test_a_password_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
-        open_source(PrepareConfig(source="s3://key:secret@bucket/x"))
+        open_source(PrepareConfig(source="s3://key:secret@bucket/x"), "/root")
     assert "secret" not in str(caught.value)

@@ -25,7 +25,7 @@ class _Never:
 def test_one_process_has_one_worker(tmp_path: Path) -> None:
     with Cluster(mode="in-process") as cluster, pytest.raises(ResourceError, match="or use Ray"):
         cluster.run_group(
-            print, {}, workers=Workers(count=2), stage="train", run_folder=str(tmp_path), on_poll=lambda: None
+            print, {}, workers=Workers(count=2), stage="train", run_folder=str(tmp_path), on_poll=lambda: 0
         )
 
 

@@ -14,17 +14,7 @@ from hypothesis import strategies as st
 
 from infra.errors import InputError, IntegrityError
 from infra.files import File, FileSet
-
-
-def put(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(os.fsencode(f"content of {name}"))
-
-
-def names(*sources: object) -> list[str]:
-    return [file.name for file in FileSet(tuple(map(str, sources))).find()]
-
+from tests.oracles.trees import names, put
 
 PARTS = st.text("aB.- ~0é日\n", min_size=1, max_size=3).filter(lambda part: not part.startswith("."))
 TREES = st.sets(st.lists(PARTS, min_size=1, max_size=3).map("/".join), max_size=12)
@@ -67,57 +57,6 @@ def test_size_and_stamp_are_the_files(tmp_path: Path) -> None:
 def test_hidden_ones_are_left_out(tmp_path: Path) -> None:
     put(tmp_path, "a", ".b", ".c/d", "e/.f", "e/.g/h", "e/i", "j.k")
     assert names(tmp_path) == ["a", "e/i", "j.k"]
-
-
-TREE = (
-    "a.tar",
-    "b.tar",
-    "b.zip",
-    "x/a.tar",
-    "x/y/b.tar",
-    "x/y/c.txt",
-    "z-1.tar",
-    "z/1.tar",
-    "[a].tar",
-    "new\nline.tar",
-)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("*.tar", ["[a].tar", "a.tar", "b.tar", "new\nline.tar", "z-1.tar"]),
-        ("?.tar", ["a.tar", "b.tar"]),
-        ("[ab].tar", ["a.tar", "b.tar"]),
-        ("[!a]*.zip", ["b.zip"]),
-        ("[b-a].tar", []),
-        ("z?1.tar", ["z-1.tar"]),
-        ("*/*.tar", ["x/a.tar", "z/1.tar"]),
-        ("x/**", ["x/a.tar", "x/y/b.tar", "x/y/c.txt"]),
-        ("**/b.tar", ["b.tar", "x/y/b.tar"]),
-        ("**/y/*", ["x/y/b.tar", "x/y/c.txt"]),
-        ("x/**/*.t*", ["x/a.tar", "x/y/b.tar", "x/y/c.txt"]),
-        ("[a].tar", ["[a].tar"]),
-        ("[xz]", ["x/a.tar", "x/y/b.tar", "x/y/c.txt", "z/1.tar"]),
-        ("[xz]/", ["x/a.tar", "x/y/b.tar", "x/y/c.txt", "z/1.tar"]),
-        ("*/y", ["x/y/b.tar", "x/y/c.txt"]),
-        ("**/y", ["x/y/b.tar", "x/y/c.txt"]),
-    ],
-)
-def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
-    """Names are relative to the last folder before the first sign of the glob; a folder stands for all below it."""
-    put(tmp_path, *TREE)
-    base = "x/" if pattern.startswith("x/") else ""
-    assert names(tmp_path / pattern) == [name.removeprefix(base) for name in found]
-
-
-def test_globs_agree_with_the_standard_librarys(tmp_path: Path) -> None:
-    put(tmp_path, *TREE, ".hidden.tar", "x/.h/b.tar")
-    for pattern in ("*", "x*", "*/*", "**/*.tar", "?*/[!b]*", "*/**/b*", "**/*", "*/y/?.tar"):
-        below = {p for found in tmp_path.glob(pattern) for p in (found, *found.rglob("*")) if p.is_file()}
-        listed = {p.relative_to(tmp_path).as_posix() for p in below}
-        expected = sorted(name for name in listed if not any(part.startswith(".") for part in name.split("/")))
-        assert names(tmp_path / pattern) == expected, pattern
 
 
 @pytest.mark.parametrize("name", ["a.tar", "[a].tar", "star*.tar", "what?.tar", "a b.tar", "x/y.tar"])

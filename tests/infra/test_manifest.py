@@ -1,13 +1,14 @@
 """Manifests: no changed byte, unit or field goes unseen."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from infra.errors import IntegrityError
 from infra.manifest import canonical_json, manifest_name, parse_manifest, read_part, read_verified, verify
 from infra.plan import Output
-from infra.store import LocalStore
+from infra.store import LocalStore, sha256
 from tests.oracles.outputs import path, seal
 
 
@@ -85,6 +86,15 @@ class TestVerify:
         assert caught.value.exit_code == 6
         assert caught.value.remedy
 
+    def test_a_file_that_a_fact_names(self, output: Output, store: LocalStore) -> None:
+        output.begin({})
+        record = output.commit("more", "json", b"[]", {})
+        sealed = output.seal({}, [], {"more": record.as_json(), "count": 3})
+        verify(store, sealed)
+        path(output, record.file).write_bytes(b"{}")
+        with pytest.raises(IntegrityError, match="differs from its digest"):
+            verify(store, sealed)
+
     def test_swapped_units_are_seen(self, output: Output, store: LocalStore) -> None:
         sealed = seal(output)
         one, other = (path(output, sealed.units[number]["file"]) for number in (0, 1))
@@ -101,14 +111,39 @@ class TestTamperedManifest:
         seal(output)
         return json.loads(path(output, "manifests/all.json").read_bytes())
 
-    def parse(self, output: Output, value: object) -> None:
+    def parse(self, output: Output, value: dict[str, object]) -> None:
+        """Read it with a checksum that fits, as whoever changes it on purpose would leave it."""
+        rest = {key: value[key] for key in value.keys() - {"sha256"}}
+        self.parse_as_is(output, rest | {"sha256": sha256(canonical_json(rest))})
+
+    def parse_as_is(self, output: Output, value: object) -> None:
         path(output, "manifests/all.json").write_bytes(json.dumps(value).encode())
         output.manifest({})
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda value: value["units"][0]["facts"].update(split="other"),
+            lambda value: value["units"].reverse(),
+            lambda value: value["facts"].update(mean=[-5.0]),
+            lambda value: value["plan"]["settings"].update(seed=3),
+            lambda value: value.update(environment={"torch": "1"}),
+            lambda value: value.update(sha256="0" * 64),
+        ],
+    )
+    def test_any_change_is_seen(
+        self, output: Output, stored: dict[str, object], change: Callable[[dict[str, object]], object]
+    ) -> None:
+        self.parse_as_is(output, stored)
+        change(stored)
+        with pytest.raises(IntegrityError, match="was changed since it was sealed") as caught:
+            self.parse_as_is(output, stored)
+        assert caught.value.exit_code == 6
 
     def test_untouched_it_parses(self, output: Output, stored: dict[str, object]) -> None:
         self.parse(output, stored)
 
-    @pytest.mark.parametrize(("key", "value"), [("digest", "0" * 64), ("format", "other"), ("version", 2)])
+    @pytest.mark.parametrize(("key", "value"), [("digest", "0" * 64), ("format", "other"), ("version", 1)])
     def test_digest_format_version(self, output: Output, stored: dict[str, object], key: str, value: object) -> None:
         with pytest.raises(IntegrityError) as caught:
             self.parse(output, stored | {key: value})

@@ -15,9 +15,9 @@ from flows.stages.prepare import prepare
 from flows.stages.train import train
 from infra import s3
 from infra.cluster import Cluster
-from infra.errors import DivergedError
+from infra.errors import DivergedError, ResourceError
 from infra.ray_group import _remove
-from infra.ray_units import Workers
+from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
 from infra.s3_store import S3Store
 
 
@@ -33,9 +33,22 @@ def die_once(config: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(cluster: Cluster, function: Callable[[dict[str, Any]], None], folder: Path, runs: Path) -> None:
+def die_four_times(config: dict[str, Any]) -> None:
+    begun = len(list(Path(config["folder"]).iterdir()))
+    Path(config["folder"], str(os.getpid())).touch()
+    if begun < 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(
+    cluster: Cluster,
+    function: Callable[[dict[str, Any]], None],
+    folder: Path,
+    runs: Path,
+    committed: Callable[[], int] = lambda: 0,
+) -> None:
     cluster.run_group(
-        function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=lambda: None
+        function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=committed
     )
 
 
@@ -67,6 +80,19 @@ def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None
     (tmp_path / "seen").mkdir()
     run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")
     assert len(list((tmp_path / "seen").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_only_losses_without_anything_committed_between_them_count(ray_cluster: Cluster, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    with pytest.raises(ResourceError, match="train: lost its workers"):
+        run(ray_cluster, die_four_times, seen, tmp_path / "runs")
+    assert len(list(seen.iterdir())) == ATTEMPTS_PER_UNIT == 3
+    for path in seen.iterdir():
+        path.unlink()
+    run(ray_cluster, die_four_times, seen, tmp_path / "runs", lambda: len(list(seen.iterdir())))
+    assert len(list(seen.iterdir())) == 5
 
 
 def test_two_workers_consume_what_one_does(

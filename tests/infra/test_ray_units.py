@@ -105,7 +105,9 @@ class TestRoomWatch:
         self.turn(watch, clock, 300)
         room[0] = 0
         self.turn(watch, clock, 390)
-        with pytest.raises(ResourceError, match="prepare: no node has had room for a worker for 100 s") as caught:
+        with pytest.raises(
+            ResourceError, match=r"prepare: the cluster has no room for 1 workers \(for 100 s\)"
+        ) as caught:
             self.turn(watch, clock, 410)
         assert caught.value.exit_code == 7
 
@@ -119,7 +121,7 @@ def test_more_workers_than_the_cluster_has_are_as_many_as_fit(ray_cluster: Clust
 
 
 def test_a_worker_larger_than_the_cluster(ray_cluster: Cluster, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"1 workers of 500 CPU each need more .* set fewer workers"):
+    with pytest.raises(ResourceError, match=r"1 workers of 500 CPU each do not fit .* set fewer workers"):
         ray_cluster.run_units(
             Marks(str(tmp_path)), [1], workers=Workers(cpus=500), stage="test", on_done=lambda _: None
         )

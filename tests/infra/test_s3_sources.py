@@ -124,5 +124,5 @@ def test_an_object_that_changed(kind: str, tmp_path: Path, moto_store: S3Store) 
 
 
 def test_an_empty_prefix(moto_store: S3Store) -> None:
-    with pytest.raises(DdpmError, match=r"s3://.*/nothing: holds nothing"):
+    with pytest.raises(DdpmError, match=r"s3://.*/nothing/: holds nothing"):
         list(FolderSource(FileSet((f"{moto_store.uri}/nothing/",))).find())

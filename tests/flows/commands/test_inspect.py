@@ -37,4 +37,4 @@ def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     (manifest,) = output.glob("manifests/*.json")
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows":1', b'"rows":2'))
     assert run_command(["verify", str(root)]) == 6
-    assert "the digest does not follow from the units" in capsys.readouterr().err
+    assert "was changed since it was sealed" in capsys.readouterr().err

@@ -28,10 +28,10 @@ def config(root: Path, **more: object) -> PrepareConfig:
 
 
 def test_a_stricter_bound_on_bad_images_holds_for_what_is_sealed(tmp_path: Path, make_context: MakeContext) -> None:
-    put(tmp_path, *PLACES)
-    (tmp_path / "train/cat/bad.png").write_bytes(b"junk")
+    put(tmp_path / "x", *PLACES)
+    (tmp_path / "x/train/cat/bad.png").write_bytes(b"junk")
     context = make_context()
-    loose = config(tmp_path, on_bad_image="quarantine", max_bad_fraction=0.5)
+    loose = config(tmp_path / "x", on_bad_image="quarantine", max_bad_fraction=0.5)
     assert not prepare(loose, context).reused
     assert prepare(loose, context).reused
     with pytest.raises(InputError, match=r"1 of 9 images are bad .* raise prepare.max_bad_fraction"):
@@ -50,9 +50,9 @@ def test_other_classes_are_another_data_set(tmp_path: Path, make_context: MakeCo
 
 
 def test_classes_outside_the_splits_do_not_count(tmp_path: Path, make_context: MakeContext) -> None:
-    put(tmp_path, *PLACES, "extra/9.png", "preview.png")
+    put(tmp_path / "x", *PLACES, "extra/9.png", "preview.png")
     context = make_context()
-    dataset = prepare(config(tmp_path), context)
+    dataset = prepare(config(tmp_path / "x"), context)
     assert dataset.class_names == ("cat", "dog")
     assert dataset.manifest(context.store).facts["filtered"] == {"outside train and test": 2}
 

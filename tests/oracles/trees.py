@@ -1,0 +1,16 @@
+"""Trees of small files, and what is found of them."""
+
+import os
+from pathlib import Path
+
+from infra.files import FileSet
+
+
+def put(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(os.fsencode(f"content of {name}"))
+
+
+def names(*sources: object) -> list[str]:
+    return [file.name for file in FileSet(tuple(map(str, sources))).find()]
