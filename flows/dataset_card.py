@@ -81,7 +81,7 @@ def _account(facts: Json) -> str:
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
     cells = "".join(f'<tr><td>{html.escape(name)}</td><td class="figure">{count:,}</td></tr>' for name, count in rows)
     kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
-    others = f"<p>Beside them, files that are no images: {html.escape(kinds)}.</p>" if kinds else ""
+    others = f"<p>Other files, not read: {html.escape(kinds)}.</p>" if kinds else ""
     return f"<h2>Every image accounted for</h2><table>{cells}</table>{others}"
 
 

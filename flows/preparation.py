@@ -16,7 +16,7 @@ from infra.errors import InputError
 from infra.manifest import Json
 from infra.plan import Output
 from infra.sources.decode import FIT_RULE, fit, strictly
-from infra.sources.listing import SPLITS
+from infra.sources.placing import SPLITS
 from infra.sources.source import Content, Entry, Source
 from infra.store import sha256
 
@@ -129,7 +129,8 @@ class PrepareTask:
             "sha256": pa.array([row.digest for row in rows]),
         }
         rule = FIT_RULE.format(filter=self.rules.resize_filter)
-        return encode_images(images, first_id, columns, {"fit": rule, "class_names": list(self.rules.class_names)})
+        about = {"fit": rule, "class_names": list(self.rules.class_names), "split": split}
+        return encode_images(images, first_id, columns, about)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,8 @@ class Session:
         what = f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images"
         what += "".join(f", {count:,} left out ({why})" for why, count in facts["filtered"].items())
         what += f", {facts['quarantined']:,} in quarantine" if facts["quarantined"] else ""
+        kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
+        what += f", other files not read ({kinds})" if kinds else ""
         what += f", no classes since {facts['unlabelled']:,} have none" if facts["unlabelled"] else ""
         self._say("prepare", dataset, f"{what}, {dataset.levels} levels")
         return dataset

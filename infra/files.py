@@ -64,8 +64,8 @@ class FileSet:
             wanted = {source: pattern for source in self.sources for other, pattern in [_base(source)] if other == base}
             empty = dict(wanted)
             for file in (_s3_files if base.startswith(_S3) else _local_files)(base, list(wanted.values())):
-                for source in [one for one, pattern in empty.items() if pattern is None or pattern.matches(file.name)]:
-                    del empty[source]
+                if empty:
+                    empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
             # Of a folder by itself it is said what was in it instead of images.
             for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(_S3)]:

@@ -17,7 +17,8 @@ from infra.manifest import Json, Manifest, canonical_json
 from infra.plan import Output, Plan, current
 from infra.ray_units import UnitTask, Workers
 from infra.sources.decode import FIT_RULE
-from infra.sources.listing import SPLITS, Listing, listed
+from infra.sources.listing import Listing, listed
+from infra.sources.placing import SPLITS
 from infra.sources.source import Source
 
 STAGE = "prepare"

@@ -19,7 +19,6 @@ from PIL import Image
 from infra.errors import InputError
 from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, from_array
-from infra.sources.folder import place, place_of_file
 from infra.sources.source import Content, Entry, Other
 
 # Not every word that begins so is a split: valley.npy is none.
@@ -30,8 +29,9 @@ _WHOLE_KEYS = {
     "data": ("labels", "y"),
     "arr_0": ("arr_1",),
 }
-_SPLIT_KEYS = ("train", "val", "valid", "validation", "test")
+_SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _LABEL_FILE = re.compile(r"[-_]labels\.npy$")
+_ROLE = re.compile(r"([-_](labels|images))?\.npy$")
 _HEADER_BYTES = 1 << 14
 _MAX_MEMBERS = 10_000
 _MAX_LABEL_CHARS = 256
@@ -58,8 +58,9 @@ class _Header:
 class ArraySource:
     """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
 
-    Labels are in `<stem>-labels.npy` or `<stem>_labels.npy` beside the images, or below a key of their own. Splits
-    are those of the folders, of a file's name that begins with train, test or val, or of the keys (x_train).
+    Labels are in `x-labels.npy` or `x_labels.npy` beside `x.npy`, `x-images.npy` or `x_images.npy`, or below a key of
+    their own. Splits are those of the folders, of a file's name that begins with train, test or val, or of the keys
+    (x_train).
 
     Attributes:
         files: Where.
@@ -69,18 +70,19 @@ class ArraySource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names; of images, only the headers are read."""
-        label_files = {file.name: file for file in self.files.find() if _LABEL_FILE.search(file.name)}
-        used = {_stem(name) for name in label_files}
+        label_files = {_stem(file.name): file for file in self.files.find() if _LABEL_FILE.search(file.name)}
+        unused = set(label_files)
         for file in self.files.find():
             if file.name.endswith(".npz"):
                 yield from self._find_archive(file)
             elif not file.name.endswith(".npy"):
                 yield Other(file.name)
-            elif file.name not in label_files:
-                yield from self._find_array(file, label_files if file.name.removesuffix(".npy") in used else {})
-            # A label file is no image and no stray file either; one without images beside it is.
-            elif not self._has_images(file.name):
-                yield Other(file.name)
+            elif not _LABEL_FILE.search(file.name):
+                unused.discard(_stem(file.name))
+                yield from self._find_array(file, label_files.get(_stem(file.name)))
+        for stem in sorted(unused):
+            path = self.files.path(label_files[stem].name)
+            raise InputError("labels no images: there is none of its name", item=path, remedy="remove or rename it")
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
@@ -93,21 +95,16 @@ class ArraySource:
         """Return the image of these pixels."""
         return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1]), entry.name)
 
-    def _has_images(self, label_name: str) -> bool:
-        stem = _stem(label_name)
-        return any(file.name == f"{stem}.npy" for file in self.files.find())
-
-    def _find_array(self, file: File, label_files: dict[str, File]) -> Iterator[Entry]:
+    def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
         path = self.files.path(file.name)
         header = _parse(BytesIO(self.files.read(file, 0, min(file.size, _HEADER_BYTES))), path)
         _check_images(header, file.size, path)
-        stem, labels = file.name.removesuffix(".npy"), None
-        for name in (f"{stem}-labels.npy", f"{stem}_labels.npy"):
-            if name in label_files:
-                labels = _labels(self.files.read(label_files[name]), header.shape[0], self.files.path(name))
-                break
+        labels = None
+        if label_file is not None:
+            data = self.files.read(label_file)
+            labels = _labels(data, header.shape[0], self.files.path(label_file.name))
         # The last of `at` is the place of the key in the archive; a file of one array has none.
-        yield from _entries(file, file.name, header, 0, place_of_file(file.name), labels)
+        yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
@@ -135,9 +132,8 @@ class ArraySource:
                     if found is not None:
                         data = _whole(archive, members[found], f"{path}[{found}]")
                         labels = _labels(data, header.shape[0], f"{path}[{found}]")
-                    where, label = place_of_file(file.name)
                     number = list(members).index(key)
-                    yield from _entries(file, f"{file.name}/{key}", header, number, (split or where, label), labels)
+                    yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
         except _ZIP_ERRORS as error:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
 
@@ -160,8 +156,9 @@ class ArraySource:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
 
 
-def _stem(label_name: str) -> str:
-    return _LABEL_FILE.sub("", label_name)
+def _stem(name: str) -> str:
+    """What files of images and of their labels have in common."""
+    return _ROLE.sub("", name)
 
 
 def _parse(stream: IO[bytes], item: str) -> _Header:
@@ -194,14 +191,16 @@ def _check_images(header: _Header, size: int, item: str) -> None:
         raise InputError(f"holds nothing: its shape is {shape}", item=item)
     if header.length + prod(shape) != size:
         raise InputError(f"says it holds {shape} bytes and holds {size - header.length}", item=item, remedy=REPAIR)
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[2] < min(shape[:2]):
+        cause = f"has the shape {shape}: one image, or {shape[0]} grey ones of {shape[1]}x{shape[2]}"
+        raise InputError(cause, item=item, remedy="save images x height x width x channels")
     if prod(shape[1:]) > MAX_BYTES:
         raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
 
 
 def _entries(
-    file: File, prefix: str, header: _Header, key: int, where: tuple[str, str], labels: list[str] | None
+    file: File, prefix: str, header: _Header, key: int, split: str, labels: list[str] | None
 ) -> Iterator[Entry]:
-    split, label = where
     for number in range(header.shape[0]):
         yield Entry(
             name=f"{prefix}/{number:06d}",
@@ -210,7 +209,8 @@ def _entries(
             stamp=file.stamp,
             at=(number, *header.shape[1:], key),
             split=split,
-            label=labels[number] if labels is not None else label,
+            label=labels[number] if labels is not None else "",
+            folder=file.name.rpartition("/")[0] if labels is None else "",
         )
 
 
@@ -254,9 +254,9 @@ def _members(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
 def _image_keys(members: dict[str, zipfile.ZipInfo], path: str) -> list[tuple[str, tuple[str, ...], str]]:
     """The keys of images, each with the keys its labels may have and its split."""
     found: list[tuple[str, tuple[str, ...], str]] = []
-    for split in _SPLIT_KEYS:
-        pairs = {f"{split}_images": (f"{split}_labels",), f"x_{split}": (f"y_{split}",)}
-        found += [(key, labels, place(f"{split}/x")[0]) for key, labels in pairs.items() if key in members][:1]
+    for name, split in _SPLIT_KEYS.items():
+        pairs = {f"{name}_images": (f"{name}_labels",), f"x_{name}": (f"y_{name}",)}
+        found += [(key, labels, split) for key, labels in pairs.items() if key in members][:1]
     found = found or [(key, labels, "") for key, labels in _WHOLE_KEYS.items() if key in members][:1]
     if not found:
         keys = ", ".join(list(members)[:8]) or "none"

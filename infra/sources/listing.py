@@ -7,22 +7,22 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.errors import InputError
-from infra.sources.folder import place
+from infra.sources.placing import SPLITS, Placing, Survey
 from infra.sources.source import Entry, Other, Source
 
-SPLITS = ("train", "test")
 _MAX_CLASSES = 100_000
 # A negative number is the usual sign of a label that is held back.
 _NO_CLASS = re.compile(r"-[0-9]+")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Below it, and written as a number is: 01 is a name like any other.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
+_FEW = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Listing:
     """All that was found in a source; the entries themselves are in a temporary file.
 
     Attributes:
-        digest: Of every entry: its name, its file's size and stamp, its place, split and label.
+        digest: Of every entry as it was found: its name, its file's size and stamp, its place, split, label and folder.
         splits: Entries by the split that the source gives; the empty one is of those to which it gives none.
         class_names: Classes by their number; empty where some entry of the splits has none, or all have the same.
         unlabelled: Entries of the splits without a class where others have one.
@@ -43,7 +43,6 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     _spool: BinaryIO
-    _wrapper: "_Wrapper"
 
     @property
     def count(self) -> int:
@@ -58,14 +57,9 @@ class Listing:
     def parts(self, length: int) -> Iterator[bytes]:
         """The entries as stored, so many a part, in order."""
         self._spool.seek(0)
-        lines = map(self._unwrapped, self._spool) if self._wrapper.folders else iter(self._spool)
+        lines = iter(self._spool)
         while part := b"".join(islice(lines, length)):
             yield part
-
-    def _unwrapped(self, line: bytes) -> bytes:
-        entry = Entry.from_json(json.loads(line))
-        split, label = self._wrapper.taken_off(entry.split, entry.label)
-        return _line(replace(entry, split=split, label=label))
 
 
 def part_entries(part: bytes) -> list[Entry]:
@@ -75,42 +69,34 @@ def part_entries(part: bytes) -> list[Entry]:
 
 @contextmanager
 def listed(source: Source) -> Iterator[Listing]:
-    """Find everything in a source.
+    """Find everything in a source, and give each image its split and its class.
 
     Raises:
-        InputError: If it holds no image, or more classes than can be meant.
+        InputError: If it holds no image, splits of which one is missing, or more classes than can be meant.
     """
     digest = hashlib.sha256()
-    found_as: Counter[tuple[str, str]] = Counter()
-    labels: set[str] = set()
-    others: Counter[str] = Counter()
-    with tempfile.TemporaryFile() as spool:
-        for found in source.find():
-            if isinstance(found, Other):
-                others[PurePosixPath(found.name).suffix.lower()] += 1
+    survey, others = Survey(), Counter[str]()
+    with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
+        for entry in source.find():
+            if isinstance(entry, Other):
+                others[PurePosixPath(entry.name).suffix.lower()] += 1
                 continue
-            if _NO_CLASS.fullmatch(found.label):
-                found = replace(found, label="")
-            line = _line(found)
+            survey.add(entry)
+            line = _line(entry)
             digest.update(line)
-            spool.write(line)
-            found_as[found.split, found.label] += 1
-            labels.add(found.label)
-            if len(labels) > _MAX_CLASSES:
-                raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
-        if not found_as:
+            found.write(line)
+        if not found.tell():
             left_out = f" (left out: {_counts(others)})" if others else ""
             raise InputError(f"holds no images{left_out}", item="prepare.source", remedy="check prepare.kind and it")
-        wrapper = _find_wrapper(labels, given=any(split for split, _ in found_as))
-        counts: Counter[tuple[str, str]] = Counter()
-        for split_and_label, count in found_as.items():
-            counts[wrapper.taken_off(*split_and_label)] += count
-        splits: Counter[str] = Counter()
+        counts = _place(found, survey.placing(), spool)
+        splits = Counter[str]()
         for (split, _), count in counts.items():
             splits[split] += count
+        _check_splits(splits)
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
-        classes = {label for split, label in counts if split in counted}
-        _check_classes(classes if set(splits) == {""} else set())
+        labels = {split: {label for of, label in counts if of == split} for split in counted}
+        _check_classes(labels)
+        classes = set[str]().union(*labels.values())
         yield Listing(
             digest=digest.hexdigest(),
             splits=dict(splits),
@@ -118,58 +104,72 @@ def listed(source: Source) -> Iterator[Listing]:
             unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
             others=dict(sorted(others.items())),
             _spool=spool,
-            _wrapper=wrapper,
         )
 
 
-@dataclass(frozen=True)
-class _Wrapper:
-    """Folders around all there is, as archives have them: they name no class, and hide the splits.
-
-    Attributes:
-        folders: How many, one in the other.
-        splits: Whether both splits lie in the innermost.
-    """
-
-    folders: int
-    splits: bool
-
-    def taken_off(self, split: str, label: str) -> tuple[str, str]:
-        """The split and the class of what was found with these."""
-        if self.folders:
-            label = "/".join(label.split("/")[self.folders :])
-        return place(f"{label}/") if self.splits else (split, label)
-
-
-def _find_wrapper(labels: set[str], *, given: bool) -> _Wrapper:
-    folders = 0
-    while any("/" in label for label in labels) and len({label.split("/")[0] for label in labels}) == 1:
-        labels = {label.partition("/")[2] for label in labels}
-        folders += 1
-    inside = {place(f"{label}/")[0] for label in labels}
-    return _Wrapper(folders, splits=folders > 0 and not given and inside >= set(SPLITS))
+def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[tuple[str, str]]:
+    """Write what was found with splits and classes; return how often each pair of them occurs."""
+    counts = Counter[tuple[str, str]]()
+    found.seek(0)
+    for line in found:
+        entry = Entry.from_json(json.loads(line))
+        split, label = placing(entry)
+        if _NO_CLASS.fullmatch(label):
+            label = ""
+        spool.write(_line(entry.placed(split, label)))
+        counts[split, label] += 1
+        if len(counts) > _MAX_CLASSES * (len(SPLITS) + 1):
+            raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
+    return counts
 
 
 def _line(entry: Entry) -> bytes:
     return _ENCODE(entry.as_json()).encode() + b"\n"
 
 
-def _check_classes(labels: set[str]) -> None:
-    """Refuse classes like data/train/cat beside data/test/cat: whoever has them meant splits, a folder further up."""
-    parts = {part.lower() for label in labels if "/" in label for part in label.split("/")}
-    if set(SPLITS) <= parts:
+def _check_splits(splits: Counter[str]) -> None:
+    """Refuse one split without the other beside images of neither: some of them would be meant as the other."""
+    given = [split for split in SPLITS if splits[split]]
+    if len(given) == 1 and splits[""]:
         raise InputError(
-            "has the folders train and test below others, where they give no split",
+            f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test",
             item="prepare.source",
-            remedy="put train and test into one folder and nothing beside them",
+            remedy="call the folders train and test; a class of that name must lie in a folder train",
+        )
+
+
+def _check_classes(labels: dict[str, set[str]]) -> None:
+    """Refuse classes that are splits further inside, and splits whose classes only differ by folders around them.
+
+    Raises:
+        InputError: If there are classes like a/train/cat beside b/test/cat, or train/x/cat beside test/cat.
+    """
+    if max(map(len, labels.values())) > _MAX_CLASSES:
+        raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
+    if set(labels) == {""}:
+        parts = {part.lower() for label in labels[""] if "/" in label for part in label.split("/")}
+        if set(SPLITS) <= parts:
+            raise InputError(
+                "has the folders train and test below others, where they give no split",
+                item="prepare.source",
+                remedy="put train and test into one folder and nothing beside them",
+            )
+    train, test = (labels.get(split, set()) for split in SPLITS)
+    innermost = {label.rpartition("/")[2]: label for label in train if label}
+    same = sorted(label for label in test if label.rpartition("/")[2] in innermost)
+    if same and not train & test:
+        raise InputError(
+            f"has no class in common in train and test: {innermost[same[0].rpartition('/')[2]]!r} and {same[0]!r}",
+            item="prepare.source",
+            remedy="call the folders of a class alike in both",
         )
 
 
 def _class_names(labels: set[str]) -> list[str]:
-    """The classes in order: whole numbers keep their number, other names stand in the order of their characters."""
+    """The classes in order: whole numbers that are dense keep their number; other names are sorted by characters."""
     if len(labels) < 2 or "" in labels:
         return []
-    if all(_NUMBER.fullmatch(label) for label in labels):
+    if all(_NUMBER.fullmatch(label) for label in labels) and max(map(int, labels)) < max(_FEW, 2 * len(labels)):
         return [str(number) for number in range(max(map(int, labels)) + 1)]
     return sorted(labels)
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from infra.errors import InputError
 from infra.files import File
 from infra.sources.decode import REPAIR, SUFFIXES
-from infra.sources.folder import place, place_of_file
 from infra.sources.source import Entry, Other
 
 MAX_MEMBERS = 10_000_000
@@ -44,8 +43,7 @@ def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[E
         InputError: If there are too many, a name is too long, or a label is none.
     """
     seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
-    file_split = place_of_file(file.name)[0]
-    sample = _Sample("", file, file_split)
+    sample = _Sample("", file)
     for number, member in enumerate(members):
         if number >= MAX_MEMBERS:
             raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
@@ -59,7 +57,7 @@ def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[E
         key = "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
         if key != sample.key:
             yield from sample.flush()
-            sample = _Sample(key, file, file_split)
+            sample = _Sample(key, file)
         elif sample.is_full:
             yield from sample.flush()
         if not sample.takes(name, member, parts):
@@ -113,9 +111,9 @@ class _Seen:
 class _Sample:
     """Neighbours in an archive that share a name up to its first dot."""
 
-    def __init__(self, key: str, file: File, split: str) -> None:
-        self.key, self._file, self._split = key, file, split
-        self.images: list[tuple[str, tuple[int, ...], str, str]] = []
+    def __init__(self, key: str, file: File) -> None:
+        self.key, self._file = key, file
+        self.images: list[tuple[str, tuple[int, ...], str]] = []
         self.sidecars: list[tuple[str, bytes | None]] = []
         self._label, self._listed = "", False
 
@@ -124,8 +122,7 @@ class _Sample:
         _, dot, suffix = (parts[-1] if parts else "").rpartition(".")
         is_image = member.is_file and dot + suffix.lower() in SUFFIXES
         if is_image:
-            split, label = place("/".join(parts))
-            self.images.append((name, member.at, split or self._split, label))
+            self.images.append((name, member.at, "/".join(parts[:-1])))
         elif member.is_file and may_label(member.name):
             self.sidecars.append((name, member.text))
             return True
@@ -140,17 +137,30 @@ class _Sample:
         file = self._file
         # .cls is there for nothing else and comes before .json.
         for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
-            label = "" if self._label or not (self.images or self._listed) else _label(name, text)
+            is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
+            if not is_used and not is_json and _is_label(name, text):
+                raise InputError("labels no image beside it", item=name, remedy=f"{REPACK}: 7.cls next to 7.png")
+            label = _label(name, text) if is_used and not (is_json and self._label) else ""
             if not label:
                 yield Other(name)
             elif self._listed:
                 raise InputError(f"labels a sample of more than {_MAX_SAMPLE} members", item=name, remedy=REPACK)
+            elif self._label and label != self._label:
+                cause = f"calls images {label!r} that another label calls {self._label!r}"
+                raise InputError(cause, item=name, remedy="names must differ before their first dot")
             self._label = self._label or label
-        for name, at, split, label in self.images:
-            label = self._label or label
-            yield Entry(name=name, file=file.name, size=file.size, stamp=file.stamp, at=at, split=split, label=label)
+        size, stamp, label = file.size, file.stamp, self._label
+        for name, at, folder in self.images:
+            yield Entry(name=name, file=file.name, size=size, stamp=stamp, at=at, label=label, folder=folder)
         self._listed = self._listed or bool(self.images)
         self.images, self.sidecars = [], []
+
+
+def _is_label(name: str, text: bytes | None) -> bool:
+    try:
+        return bool(_label(name, text))
+    except InputError:
+        return False
 
 
 def _label(name: str, text: bytes | None) -> str:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice, repeat
 from math import prod
-from os import SEEK_CUR
 from typing import BinaryIO
 
 import numpy as np
@@ -20,15 +19,15 @@ from PIL import Image
 from infra.errors import DdpmError, InputError
 from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, decode, from_array
-from infra.sources.folder import place_of_file
+from infra.sources.parquet_pages import MAX_REPEAT, check_pages
+from infra.sources.placing import SPLITS
 from infra.sources.source import Content, Entry, Other
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 _OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
-# A dictionary stores a repeated image once: rows may unpack to this many times what their column says, and no more.
-_MAX_REPEAT, _SLACK = 64, 16 << 20
-_MAX_PAGE = 64 << 20
+# What rows may unpack to beyond that, be there ever so few.
+_SLACK = 16 << 20
 _BATCH_BYTES, _MAX_BATCH, _LABEL_BATCH = 32 << 20, 64, 4096
 _MAX_LABEL_CHARS = 256
 
@@ -39,6 +38,7 @@ class _Columns:
     shape: tuple[int, ...]  # of the pixels [c, h, w]; empty if they are encoded
     label: str  # empty if there is none
     class_names: tuple[str, ...]
+    split: str  # of this pipeline's own; empty of others'
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class ParquetSource:
 
     The column is called image, img, jpg, png or bytes, or is the only one of bytes; labels are in label, labels,
     fine_label or class. Splits are those of the folders, or of a file's name that begins with train, test or val.
+    This pipeline's own files say split and classes themselves.
 
     Attributes:
         files: Where.
@@ -77,9 +78,9 @@ class ParquetSource:
 
     def _find(self, file: File) -> Iterator[Entry]:
         path = self.files.path(file.name)
-        split, folder = place_of_file(file.name)
         with self.files.open(file) as opened, _parquet(opened, path) as parquet:
             columns = _columns(parquet, path)
+            folder = "" if columns.label else file.name.rpartition("/")[0]
             rows = parquet.metadata.num_rows
             if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
@@ -93,8 +94,9 @@ class ParquetSource:
                         size=file.size,
                         stamp=file.stamp,
                         at=(group, row, *columns.shape),
-                        split=split,
-                        label=folder if label is None else label,
+                        split=columns.split,
+                        label=label or "",
+                        folder=folder,
                     )
                     number += 1
             if number != rows:
@@ -104,7 +106,7 @@ class ParquetSource:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, _parquet(opened, path) as parquet:
             columns = _columns(parquet, path)
-            declared = _check_pages(opened, parquet.metadata.row_group(group), columns.leaf, path)
+            declared = check_pages(opened, parquet.metadata.row_group(group), columns.leaf, path)
             values = enumerate(_values(parquet, group, columns.leaf, declared, path))
             for entry in entries:
                 value = next((value for row, value in values if row == entry.at[1]), None)
@@ -135,7 +137,8 @@ def _columns(parquet: pq.ParquetFile, path: str) -> _Columns:
     image = _image_column(schema, path)
     leaf = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
     metadata = schema.metadata or {}
-    match _json(metadata, _OWN_KEY, path):
+    own = _json(metadata, _OWN_KEY, path)
+    match own:
         case {"dtype": "uint8", "layout": "CHW", "shape": [int() as c, int() as h, int() as w]} if min(c, h, w) > 0:
             shape: tuple[int, ...] = (c, h, w)
         case about if about:
@@ -146,8 +149,9 @@ def _columns(parquet: pq.ParquetFile, path: str) -> _Columns:
     if label and not _is_label(schema.field(label).type):
         cause = f"has labels of the type {schema.field(label).type}, neither integers nor text"
         raise InputError(cause, item=path, remedy=f"write {label} as integers")
-    names = _class_names(metadata, label, path) if label else ()
-    return _Columns(leaf, shape, label, names)
+    names = _class_names(metadata, label, own, path) if label else ()
+    split = own.get("split")
+    return _Columns(leaf, shape, label, names, str(split) if split in SPLITS else "")
 
 
 def _image_column(schema: pa.Schema, path: str) -> str:
@@ -176,12 +180,13 @@ def _is_label(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string))
 
 
-def _class_names(metadata: dict[bytes, bytes], label: str, path: str) -> tuple[str, ...]:
+def _class_names(metadata: dict[bytes, bytes], label: str, own: dict[str, object], path: str) -> tuple[str, ...]:
     found: object = _json(metadata, _HUGGING_FACE_KEY, path)
     for key in ("info", "features", label, "names"):
         found = found.get(key, {}) if isinstance(found, dict) else {}
-    names = found if isinstance(found, list) else []
-    if not all(isinstance(name, str) and len(name) <= _MAX_LABEL_CHARS for name in names):
+    given = own.get("class_names", found)
+    names = given if isinstance(given, list) else []
+    if not all(isinstance(name, str) and len(name) <= _MAX_LABEL_CHARS and name.isprintable() for name in names):
         raise InputError(f"has names of {label} that are no text", item=path, remedy=REPAIR)
     return tuple(names)
 
@@ -202,7 +207,7 @@ def _labels(
     if not columns.label:
         yield from repeat(None, min(max(meta.num_rows, 0), parquet.metadata.num_rows))
         return
-    _check_pages(opened, meta, columns.label, path)
+    check_pages(opened, meta, columns.label, path)
     for batch in parquet.iter_batches(_LABEL_BATCH, row_groups=[group], columns=[columns.label], use_threads=False):
         for scalar in batch.column(0):
             value, names = scalar.as_py(), columns.class_names
@@ -213,15 +218,17 @@ def _labels(
                 value = "" if value < 0 else names[value] if names else str(value)
             if len(value or "") > _MAX_LABEL_CHARS:
                 raise InputError(f"has a label of over {_MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)
+            if not (value or "").isprintable():
+                raise InputError(f"has a label that cannot be printed: {value[:20]!a}", item=path, remedy=REPAIR)
             yield value or ""
 
 
 def _values(parquet: pq.ParquetFile, group: int, leaf: str, declared: int, path: str) -> Iterator[pa.Scalar]:
-    size, left = max(1, min(_MAX_BATCH, _BATCH_BYTES // max(declared, 1))), _MAX_REPEAT * declared + _SLACK
+    size, left = max(1, min(_MAX_BATCH, _BATCH_BYTES // max(declared, 1))), MAX_REPEAT * declared + _SLACK
     for batch in parquet.iter_batches(size, row_groups=[group], columns=[leaf], use_threads=False):
         left -= batch.nbytes
         if left < 0:
-            raise InputError(f"unpacks to over {_MAX_REPEAT} times what it says", item=path, remedy=REPAIR)
+            raise InputError(f"unpacks to over {MAX_REPEAT} times what it says", item=path, remedy=REPAIR)
         yield from batch.column(0)
 
 
@@ -242,58 +249,3 @@ def _content(scalar: pa.Scalar | None, shape: tuple[int, ...], name: str) -> Con
     if shape and buffer.size != prod(shape):
         return InputError(f"has {buffer.size} bytes, not those of {shape}", item=name, remedy="prepare it again")
     return bytes(buffer.to_pybytes())
-
-
-def _check_pages(opened: BinaryIO, group: pq.RowGroupMetaData, leaf: str, path: str) -> int:
-    """Walk the headers of a column's pages, before Arrow takes the memory they ask for.
-
-    Returns:
-        How many bytes they unpack to.
-    """
-    chunks = [chunk for n in range(group.num_columns) if (chunk := group.column(n)).path_in_schema == leaf]
-    if len(chunks) != 1:
-        raise InputError(f"has {len(chunks)} columns {leaf}", item=path, remedy=REPAIR)
-    offsets = (chunks[0].dictionary_page_offset if chunks[0].has_dictionary_page else 0, chunks[0].data_page_offset)
-    place = min(offset for offset in offsets if offset > 0)
-    end, total = place + chunks[0].total_compressed_size, 0
-    while place < end:
-        opened.seek(place)
-        sizes = _page_sizes(opened)
-        place = opened.tell()
-        size, packed = sizes.get(2, -1), sizes.get(3, -1)
-        if size < 0 or not 0 <= packed <= end - place:
-            raise InputError("has a damaged page", item=path, remedy=REPAIR)
-        if size > max(_MAX_PAGE, _MAX_REPEAT * packed):
-            raise InputError(f"has a page of {packed} bytes that unpacks to {size}", item=path, remedy=REPAIR)
-        place += packed
-        total += size
-    return total
-
-
-def _page_sizes(opened: BinaryIO, depth: int = 0) -> dict[int, int]:
-    """The 32-bit fields of a struct in Thrift's compact protocol, by number; all others are passed over."""
-    found, number = {}, 0
-    while head := opened.read(1)[0]:
-        number = number + (head >> 4) if head >> 4 else _varint(opened) >> 1
-        kind = head & 15
-        if kind in (4, 5, 6):
-            value = _varint(opened)
-            # Zigzag: the odd ones are negative, and no size is.
-            found[number] = -1 if value & 1 or kind != 5 else value >> 1
-        elif kind in (3, 7, 8):
-            opened.seek(_varint(opened) if kind == 8 else 1 if kind == 3 else 8, SEEK_CUR)
-        elif kind == 12 and depth < 4:
-            _page_sizes(opened, depth + 1)
-        elif kind not in (1, 2):
-            raise ValueError("a page header is damaged")
-    return found
-
-
-def _varint(opened: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = opened.read(1)[0]
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value
-    raise ValueError("a page header is damaged")

@@ -18,9 +18,10 @@ class Entry:
         file: The file that holds it, below the source; empty where the source is no file of the user's.
         size: Of that file, in bytes.
         stamp: Of that file; changes when the file does.
-        at: Where in the file it is, in the source's own terms.
-        split: `train` or `test` where the source says so, else empty.
-        label: Its class where it has one, else empty.
+        at: Where in the file it is, in the source's own terms; empty where it is all of the file.
+        split: `train`, `test` or `val` where the source itself says so, else empty.
+        label: Its class where the source itself gives one, else empty.
+        folder: The folders that it is in, '/'-separated; they may give split and class (`infra.sources.placing`).
     """
 
     name: str
@@ -30,16 +31,23 @@ class Entry:
     at: tuple[int, ...] = ()
     split: str = ""
     label: str = ""
+    folder: str = ""
+
+    def placed(self, split: str, label: str) -> "Entry":
+        """Return it with its split and its class; its folders are spent."""
+        return Entry(
+            name=self.name, file=self.file, size=self.size, stamp=self.stamp, at=self.at, split=split, label=label
+        )
 
     def as_json(self) -> list[Any]:
         """Return the entry as stored in a listing."""
-        return [self.name, self.file, self.size, self.stamp, list(self.at), self.split, self.label]
+        return [self.name, self.file, self.size, self.stamp, list(self.at), self.split, self.label, self.folder]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> "Entry":
         """Read what `as_json` returned."""
-        name, file, size, stamp, at, split, label = value
-        return cls(name=name, file=file, size=size, stamp=stamp, at=tuple(at), split=split, label=label)
+        name, file, size, stamp, at, split, label, folder = value
+        return cls(name=name, file=file, size=size, stamp=stamp, at=tuple(at), split=split, label=label, folder=folder)
 
 
 @dataclass(frozen=True)

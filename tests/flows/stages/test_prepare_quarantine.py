@@ -93,10 +93,11 @@ class TestSplits:
         assert (said["read"], said["filtered"]) == (15, {"outside train and test": 6})
 
     @pytest.mark.parametrize("folders", [("train/", "x/"), ("x/", "test/")])
-    def test_one_side_alone_is_no_split(self, tmp_path: Path, make_context: MakeContext, folders: list[str]) -> None:
+    def test_one_side_alone_is_refused(self, tmp_path: Path, make_context: MakeContext, folders: list[str]) -> None:
         contents = {name: data for folder in folders for name, data in good(8, folder).items()}
         root, context = put(tmp_path / "images", contents), make_context()
-        assert len(rows(prepare(config(root), context), context)) == 16
+        with pytest.raises(InputError, match=r"puts 8 images into (train|test) and 8 into neither"):
+            prepare(config(root), context)
 
 
 class TestFilters:

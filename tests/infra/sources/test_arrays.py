@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from infra.errors import InputError, IntegrityError
 from infra.files import FileSet
 from infra.sources.arrays import ArraySource
-from infra.sources.folder import place_of_file
 from infra.sources.source import Entry, Other
+from tests.oracles.placed import placed
 
 Pixels = NDArray[np.uint8]
 
@@ -27,7 +27,7 @@ def source(folder: Path) -> ArraySource:
 
 
 def entries(folder: Path) -> list[Entry]:
-    return [found for found in source(folder).find() if isinstance(found, Entry)]
+    return placed(source(folder))
 
 
 def pixels(folder: Path, some: list[Entry]) -> list[Pixels]:
@@ -65,68 +65,24 @@ def test_every_image_as_saved(tmp_path: Path, shape: tuple[int, ...], kind: str)
     assert np.array_equal(np.stack(pixels(tmp_path, found[2:4])).reshape(2, *shape[1:]), images[2:4])
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (np.array([3, 1, 2]), ["3", "1", "2"]),
-        (np.array([[3], [1], [2]], dtype=np.uint8), ["3", "1", "2"]),
-        (np.array([3, 1, 2], dtype=">i4"), ["3", "1", "2"]),
-        (np.array(["cat", "dög", "cat"]), ["cat", "dög", "cat"]),
-        (np.array([b"cat", b"dog", b"cat"]), ["cat", "dog", "cat"]),
-    ],
-    ids=["integers", "a column", "big endian", "text", "bytes"],
-)
-@pytest.mark.parametrize("name", ["a-labels.npy", "a_labels.npy", "arr_1", "labels"])
-def test_labels(tmp_path: Path, labels: NDArray[np.generic], expected: list[str], name: str) -> None:
-    images = noise(3, 4, 4)
-    if name.endswith(".npy"):
-        np.save(tmp_path / "a.npy", images)
-        np.save(tmp_path / name, labels)
-    else:
-        np.savez(tmp_path / "a.npz", **{"arr_0" if name == "arr_1" else "images": images, name: labels})
-    assert [entry.label for entry in source(tmp_path).find() if isinstance(entry, Entry)] == expected
-    assert not [found for found in source(tmp_path).find() if isinstance(found, Other)]
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [{"x_train": "train", "x_test": "test"}, {"train_images": "train", "val_images": "test", "test_images": "test"}],
-)
-def test_splits_by_key(tmp_path: Path, keys: dict[str, str]) -> None:
-    arrays = {key: noise(number + 1, 4, 4) for number, key in enumerate(keys)}
-    labels = {key.replace("x_", "y_").replace("images", "labels"): np.arange(len(a)) for key, a in arrays.items()}
-    np.savez_compressed(tmp_path / "set.npz", **labels, **arrays)
-    found = entries(tmp_path)
-    expected = [(split, str(n)) for key, split in keys.items() for n in range(len(arrays[key]))]
-    assert [(entry.split, entry.label) for entry in found] == expected
-    assert np.array_equal(np.stack(pixels(tmp_path, found)), np.concatenate(list(arrays.values())))
-
-
-PLACES = {
-    "train.npy": ("train", ""), "training-set.npy": ("train", ""), "TestSet.npy": ("test", ""),
-    "validation-00000-of-00002.parquet": ("test", ""), "val.npz": ("test", ""), "valley.npy": ("", ""),
-    "trains.npy": ("", ""), "testament.npy": ("", ""), "train/cats/a.npy": ("train", "cats"),
-    "train/test.npy": ("train", ""), "cats/test.npy": ("test", "cats"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PLACES)
-def test_place(name: str) -> None:
-    assert place_of_file(name) == PLACES[name]
-
-
 def test_order_and_others(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     np.save(tmp_path / "cats" / "b.npy", noise(1, 4, 4))
     np.save(tmp_path / "a.npy", noise(2, 4, 4))
-    np.save(tmp_path / "lonely-labels.npy", np.arange(3))
     (tmp_path / "notes.txt").write_text("x")
     found = list(source(tmp_path).find())
     assert [entry.name for entry in found] == [
-        "a.npy/000000", "a.npy/000001", "cats/b.npy/000000", "lonely-labels.npy", "notes.txt",
+        "a.npy/000000", "a.npy/000001", "cats/b.npy/000000", "notes.txt",
     ]  # fmt: skip
-    assert [entry.label for entry in found if isinstance(entry, Entry)] == ["", "", "cats"]
-    assert [found[3], found[4]] == [Other("lonely-labels.npy"), Other("notes.txt")]
+    assert [entry.label for entry in entries(tmp_path)] == ["", "", "cats"]
+    assert found[3] == Other("notes.txt")
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (32, 32, 1), (8, 8, 4)])
+def test_one_image_is_not_taken_for_grey_ones(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", noise(*shape))
+    with pytest.raises(InputError, match=r"one image, or .* grey ones"):
+        entries(tmp_path)
 
 
 def test_of_a_large_file_only_the_header_is_read(tmp_path: Path) -> None:

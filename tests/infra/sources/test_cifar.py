@@ -18,6 +18,7 @@ from infra.sources.arrays import ArraySource
 from infra.sources.cifar import CifarSource
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other, Source
+from tests.oracles.placed import placed
 
 NAMES = [f"class-{n}" for n in range(100)]
 COUNTS = {
@@ -77,7 +78,7 @@ def write(folder: Path, files: dict[str, bytes], *, packed: bool = False) -> Cif
 
 
 def images(source: Source) -> list[tuple[str, str, bytes]]:
-    found = [entry for entry in source.find() if isinstance(entry, Entry)]
+    found = placed(source)
     contents = source.read(found)
     return [
         (entry.split, entry.label, np.asarray(source.decode(entry, content)).tobytes())

@@ -15,6 +15,7 @@ from infra.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other
 from tests.oracles.pictures import encoded, picture
+from tests.oracles.placed import placed
 
 
 def put(root: Path, *names: str) -> None:
@@ -28,7 +29,7 @@ def opened(*roots: Path) -> FolderSource:
 
 
 def entries(source: FolderSource) -> list[Entry]:
-    return [found for found in source.find() if isinstance(found, Entry)]
+    return placed(source)
 
 
 def names(*roots: Path) -> list[str]:
@@ -159,11 +160,12 @@ class TestClassesAndSplits:
             "test/cat/c.png": ("test", "cat"),
         }
 
-    def test_a_folder_called_train_deeper_down_is_a_label(self, tmp_path: Path) -> None:
+    def test_a_folder_called_train_among_classes_has_to_be_explained(self, tmp_path: Path) -> None:
         put(tmp_path, "vehicles/train/a.png", "vehicles/bus/b.png")
-        found = self.placed(tmp_path)
-        assert found["vehicles/train/a.png"] == ("", "vehicles/train")
-        assert found["vehicles/bus/b.png"] == ("", "vehicles/bus")
+        with pytest.raises(InputError, match="puts 1 images into train and 1 into neither train nor test"):
+            self.placed(tmp_path)
+        (tmp_path / "vehicles").rename(tmp_path / "train")
+        assert list(self.placed(tmp_path).values()) == [("train", "bus"), ("train", "train")]
 
     def test_a_file_called_train_is_a_file(self, tmp_path: Path) -> None:
         put(tmp_path, "train.png", "test.png")

@@ -58,6 +58,7 @@ def class_names(*labels: str) -> list[str]:
         {"stamp": "t"},
         {"at": (2,)},
         {"at": ()},
+        {"folder": "x"},
         {"split": ""},
         {"label": "x"},
     ],
@@ -76,9 +77,9 @@ def test_order_and_number_are_in_the_digest_and_others_are_not() -> None:
 
 def test_the_digest_is_of_lines_of_json() -> None:
     """Derived a second time, so that a stored key does not change unseen."""
-    lines = ['["a","f",3,"s",[1],"train","cat"]', '["日本","",0,"s",[],"",""]']
+    lines = ['["a","f",3,"s",[1],"train","cat",""]', '["日本","",0,"s",[],"test","","x/y"]']
     expected = hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
-    assert digest(ENTRY, Entry(name="日本", stamp="s")) == expected
+    assert digest(ENTRY, Entry(name="日本", stamp="s", split="test", folder="x/y")) == expected
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 11, 100])
@@ -156,6 +157,8 @@ class TestClasses:
             (("-7", "-1"), []),
             (("٣", "1"), ["1", "٣"]),
             (("1", "100000"), ["1", "100000"]),
+            (("7", "99999"), ["7", "99999"]),
+            (("7", "999"), [str(number) for number in range(1000)]),
             (("1", "9" * 5000), ["1", "9" * 5000]),
             (("cat", "cat"), []),
             (("7", "7"), []),
@@ -200,7 +203,7 @@ def test_no_images(others: tuple[str, ...], says: str) -> None:
 def test_entries_are_not_kept_in_memory() -> None:
     """Each is written as it is found: nothing but counts stays."""
     with listed(Given(AWKWARD)) as listing:
-        kept = {name: value for name, value in vars(listing).items() if name not in ("_spool", "_wrapper")}
+        kept = {name: value for name, value in vars(listing).items() if name != "_spool"}
     assert "日本" not in json.dumps(kept, ensure_ascii=False)
 
 
@@ -212,46 +215,50 @@ def test_one_without_a_class_outside_the_splits_does_not_count() -> None:
         assert (listing.class_names, listing.unlabelled) == ([], 1)
 
 
-def entries(*places: str, split: str = "") -> list[Entry]:
-    """With the folders of a path each, as a source that knows nothing of wrappers finds them."""
-    return [Entry(name=f"{n}", split=split, label=label) for n, label in enumerate(places)]
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_split_beside_images_of_none_is_refused(split: str) -> None:
+    found = [Entry(name="a", split=split), Entry(name="b", split=split), Entry(name="c")]
+    with (
+        pytest.raises(InputError, match=f"puts 2 images into {split} and 1 into neither") as caught,
+        listed(Given(found)),
+    ):
+        pass
+    assert caught.value.exit_code == 3
 
 
-class TestWrapper:
-    @pytest.mark.parametrize(
-        ("labels", "expected"),
-        [
-            (("data/train/cat", "data/test/cat"), (("train", "cat"), ("test", "cat"))),
-            (("a/b/Train/x", "a/b/val/x"), (("train", "x"), ("test", "x"))),
-            (("a/train", "a/test", "a/preview"), (("train", ""), ("test", ""), ("", "preview"))),
-            (("a/train/b/c", "a/test"), (("train", "b/c"), ("test", ""))),
-            (("data/cat", "data/dog"), (("", "cat"), ("", "dog"))),
-            (("data/cat", "data"), (("", "cat"), ("", ""))),
-            (("data", "data"), (("", "data"), ("", "data"))),
-            (("vehicles/train", "vehicles/bus"), (("", "train"), ("", "bus"))),
-            (("a/cat", "b/dog"), (("", "a/cat"), ("", "b/dog"))),
-            (("a/cat", ""), (("", "a/cat"), ("", ""))),
-            (("data/train/cat", "data/train/dog"), (("", "cat"), ("", "dog"))),
-        ],
-        ids=str,
-    )
-    def test_it_is_taken_off(self, labels: tuple[str, ...], expected: tuple[tuple[str, str], ...]) -> None:
-        found = entries(*labels)
-        with listed(Given(found)) as listing:
-            stored = [entry for part in listing.parts(2) for entry in part_entries(part)]
-            assert [(entry.split, entry.label) for entry in stored] == list(expected)
-            assert [replace(entry, split="", label="") for entry in stored] == [replace(e, label="") for e in found]
-            assert listing.splits == {of: [s for s, _ in expected].count(of) for of in sorted({s for s, _ in expected})}
+def test_one_split_alone_is_no_split() -> None:
+    with listed(Given([Entry(name=name, split="train") for name in "abc"])) as listing:
+        assert not listing.splits_given
 
-    def test_where_the_source_gives_the_splits_only_the_class_changes(self) -> None:
-        found = [*entries("data/train/x", "data/y", split="train"), *entries("data/test/x", split="test")]
-        with listed(Given(found)) as listing:
-            stored = [entry for part in listing.parts(9) for entry in part_entries(part)]
-        assert [(e.split, e.label) for e in stored] == [("train", "train/x"), ("train", "y"), ("test", "test/x")]
 
-    def test_splits_below_several_folders_are_not_taken_for_classes(self) -> None:
-        with (
-            pytest.raises(InputError, match="folders train and test below others"),
-            listed(Given(entries("a/train/cat", "b/test/cat"))),
-        ):
-            pass
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"train": ["x/cat", "x/dog"], "test": ["y/dog", "y/eel"]}, "in common in train and test: 'x/dog' and 'y/dog'"),
+        ({"train": ["imgs/cat"], "test": ["cat"]}, "in common in train and test: 'imgs/cat' and 'cat'"),
+        ({"": ["a/train/cat", "b/test/cat"]}, "folders train and test below others"),
+    ],
+)
+def test_classes_that_are_folders_around_them(labels: dict[str, list[str]], says: str) -> None:
+    found = [
+        Entry(name=f"{split}{n}", split=split, label=label) for split in labels for n, label in enumerate(labels[split])
+    ]
+    with pytest.raises(InputError, match=says), listed(Given(found)):
+        pass
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"train": ["cat", "dog"], "test": ["eel"]},
+        {"train": ["x/cat", "x/dog"], "test": ["x/dog"]},
+        {"train": ["cat"], "test": [""]},
+        {"": ["a/cat", "b/cat"]},
+    ],
+)
+def test_classes_that_may_differ(labels: dict[str, list[str]]) -> None:
+    found = [
+        Entry(name=f"{split}{n}", split=split, label=label) for split in labels for n, label in enumerate(labels[split])
+    ]
+    with listed(Given(found)) as listing:
+        assert listing.count == len(found)

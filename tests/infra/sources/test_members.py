@@ -13,13 +13,13 @@ from tests.infra.sources.test_archive_attacks import END, header, listed, member
 
 class TestNames:
     @pytest.mark.parametrize(
-        ("stored", "shown", "label"),
+        ("stored", "shown", "folder"),
         [
             (b"../../etc/a.png", "../../etc/a.png", "etc"),
             (b"/etc/a.png", "/etc/a.png", "etc"),
             (b"//a.png", "//a.png", ""),
             (b"x/../../a.png", "x/../../a.png", "x"),
-            (b"train/../cat/a.png", "train/../cat/a.png", "cat"),
+            (b"train/../cat/a.png", "train/../cat/a.png", "train/cat"),
             (b"~/a.png", "~/a.png", "~"),
             (b"new\nline/a.png", "new\\nline/a.png", "new\\nline"),
             (b"\x1b[31mred/a.png", "\\x1b[31mred/a.png", "\\x1b[31mred"),
@@ -32,13 +32,13 @@ class TestNames:
         ],
     )
     @pytest.mark.parametrize("kind", ["tar", "zip"])
-    def test_they_are_only_names(self, tmp_path: Path, stored: bytes, shown: str, label: str, kind: str) -> None:
+    def test_they_are_only_names(self, tmp_path: Path, stored: bytes, shown: str, folder: str, kind: str) -> None:
         data = member(stored, b"x") + END
         if kind == "zip":
             data = zipped(("N" * len(stored), b"x")).replace(b"N" * len(stored), stored)
         (entry,) = listed(tmp_path / f"a.{kind}", data)
         assert isinstance(entry, Entry)
-        assert (entry.name, entry.label) == (f"a.{kind}!{shown}", label)
+        assert (entry.name, entry.folder) == (f"a.{kind}!{shown}", folder)
         source = (TarSource if kind == "tar" else ZipSource)(FileSet((str(tmp_path / f"a.{kind}"),)))
         assert list(source.read([entry])) == [b"x"]
         assert Entry.from_json(entry.as_json()) == entry

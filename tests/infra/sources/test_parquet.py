@@ -17,6 +17,7 @@ from infra.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.parquet import ParquetSource
 from infra.sources.source import Content, Entry, Other
+from tests.oracles.placed import placed
 
 N = 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 5, 6, 3), dtype=np.uint8)
@@ -47,7 +48,7 @@ def source(folder: Path) -> ParquetSource:
 
 
 def entries(folder: Path) -> list[Entry]:
-    return [found for found in source(folder).find() if isinstance(found, Entry)]
+    return placed(source(folder))
 
 
 def contents(folder: Path) -> list[Content]:
@@ -98,9 +99,7 @@ def test_the_same_as_a_folder(tmp_path: Path) -> None:
     (tmp_path / "table").mkdir()
     pq.write_table(hugging_face(), tmp_path / "table" / "a.parquet")
     folder = FolderSource(FileSet((str(tmp_path / "files"),)))
-    assert list(folder.read([entry for entry in folder.find() if isinstance(entry, Entry)])) == contents(
-        tmp_path / "table"
-    )
+    assert list(folder.read(placed(folder))) == contents(tmp_path / "table")
 
 
 def test_our_own_pixels(tmp_path: Path) -> None:
@@ -139,17 +138,27 @@ def test_many_labels(tmp_path: Path) -> None:
 
 def test_splits_classes_and_others(tmp_path: Path) -> None:
     table = pa.table({"image": ENCODED[:1]})
-    for name in ("data/train-00000-of-00002", "validation-0", "test/cat/0", "dog/0"):
+    for name in ("cat/train-00000-of-00002", "validation-0", "test/cat/0", "dog/0"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, tmp_path / f"{name}.parquet")
     (tmp_path / "README.md").write_text("x")
-    found = list(source(tmp_path).find())
-    assert found[0] == Other("README.md")
-    assert [(entry.name, entry.split, entry.label) for entry in found if isinstance(entry, Entry)] == [
-        ("data/train-00000-of-00002.parquet/000000", "train", "data"),
+    assert next(iter(source(tmp_path).find())) == Other("README.md")
+    assert [(entry.name, entry.split, entry.label) for entry in entries(tmp_path)] == [
+        ("cat/train-00000-of-00002.parquet/000000", "train", "cat"),
         ("dog/0.parquet/000000", "", "dog"),
         ("test/cat/0.parquet/000000", "test", "cat"),
-        ("validation-0.parquet/000000", "test", ""),
+        ("validation-0.parquet/000000", "", ""),
+    ]
+
+
+def test_our_own_files_say_split_and_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        about = {"split": split, "class_names": ["cat", "dog"]}
+        columns = {"label": pa.array([0, 1, -1], pa.int32())}
+        data = encode_images(PIXELS[:3].transpose(0, 3, 1, 2), 0, columns, about)
+        (tmp_path / f"000000-{split}.parquet").write_bytes(data)
+    assert [(entry.split, entry.label) for entry in entries(tmp_path)] == [
+        (split, label) for split in ("test", "train") for label in ("cat", "dog", "")
     ]
 
 

@@ -21,6 +21,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
         at=st.lists(st.integers(0, 1 << 60), max_size=3).map(tuple),
         split=st.sampled_from(["", "train", "test"]),
         label=WORDS,
+        folder=WORDS,
     )
 )
 def test_an_entry_comes_back_from_json(entry: Entry) -> None:
@@ -28,11 +29,11 @@ def test_an_entry_comes_back_from_json(entry: Entry) -> None:
 
 
 def test_all_of_it_is_stored() -> None:
-    entry = Entry(name="n", file="f", size=3, stamp="s", at=(1, 2), split="test", label="l")
-    assert entry.as_json() == ["n", "f", 3, "s", [1, 2], "test", "l"]
+    entry = Entry(name="n", file="f", size=3, stamp="s", at=(1, 2), split="test", label="l", folder="a/b")
+    assert entry.as_json() == ["n", "f", 3, "s", [1, 2], "test", "l", "a/b"]
 
 
-@pytest.mark.parametrize("value", [[], ["n", "f", 3, "s", [], ""], ["n", "f", 3, "s", [], "", "", ""]])
+@pytest.mark.parametrize("value", [[], ["n", "f", 3, "s", [], "", ""], ["n", "f", 3, "s", [], "", "", "", ""]])
 def test_what_is_no_entry(value: list[object]) -> None:
     with pytest.raises(ValueError, match="values to unpack"):
         Entry.from_json(value)

@@ -15,6 +15,7 @@ from infra.sources.source import Entry, Other
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
 from tests.oracles.pictures import encoded, picture
+from tests.oracles.placed import placed
 
 FOLDER = {
     "train/cat/a.png": encoded(picture(1)),
@@ -41,7 +42,7 @@ def source(path: Path) -> TarSource:
 
 
 def images(found: TarSource | ZipSource | FolderSource) -> list[Entry]:
-    return [entry for entry in found.find() if isinstance(entry, Entry)]
+    return placed(found)
 
 
 def others(found: TarSource | ZipSource) -> list[str]:
@@ -94,7 +95,6 @@ class TestRoundTrip:
         (tmp_path / "a.tar").write_bytes(packed([]))
         (tmp_path / "b.tar.xz").write_bytes(b"")
         (tmp_path / "c.zip").write_bytes(b"")
-        assert images(source(tmp_path)) == []
         assert others(source(tmp_path)) == ["b.tar.xz", "c.zip"]
 
     def test_one_that_is_too_large_does_not_stop_the_rest(
@@ -199,6 +199,20 @@ class TestLabels:
         members = [("paper.cls", b"\\ProvidesClass\n\\x" * 9999), ("package.json", b"{"), ("a.png", b"")]
         assert self.labels(tmp_path, *members) == {"a.png": ""}
         assert others(source(tmp_path)) == ["a.tar!paper.cls", "a.tar!package.json"]
+
+    def test_a_label_that_labels_nothing_is_refused(self, tmp_path: Path) -> None:
+        images = [(f"{n}.png", b"") for n in range(3)]
+        labels = [(f"{n}.cls", b"7") for n in range(3)]
+        with pytest.raises(InputError, match="labels no image beside it") as caught:
+            self.labels(tmp_path, *images, *labels)
+        assert caught.value.item == "a.tar!0.cls"
+
+    def test_two_labels_of_one_sample_are_refused(self, tmp_path: Path) -> None:
+        """What comes after the first dot tells no samples apart."""
+        members = [(f"img.{n}.{suffix}", data) for n in range(3) for suffix, data in (("png", b""), ("cls", b"%d" % n))]
+        with pytest.raises(InputError, match="calls images '1' that another label calls '0'") as caught:
+            self.labels(tmp_path, *members)
+        assert caught.value.item == "a.tar!img.1.cls"
 
     def test_many_images_up_to_one_dot_are_no_sample(self, tmp_path: Path) -> None:
         members = [(f"image.{n:04d}.png", b"") for n in range(300)]

@@ -14,6 +14,7 @@ from infra.files import FileSet
 from infra.sources.source import Content, Entry, Other
 from infra.sources.zip import ZipSource
 from tests.oracles.pictures import encoded, picture
+from tests.oracles.placed import placed
 
 FOLDER = {
     "train/cat/a.png": encoded(picture(1)),
@@ -39,7 +40,7 @@ def source(path: Path) -> ZipSource:
 
 
 def images(path: Path) -> list[Entry]:
-    return [entry for entry in source(path).find() if isinstance(entry, Entry)]
+    return placed(source(path))
 
 
 def read(path: Path) -> list[Content]:

@@ -1,0 +1,186 @@
+"""Splits and classes from names: one vocabulary for folders and files, whatever folders are around."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.errors import InputError
+from infra.files import FileSet
+from infra.sources.arrays import ArraySource
+from infra.sources.folder import FolderSource
+from infra.sources.parquet import ParquetSource
+from infra.sources.placing import Survey
+from infra.sources.source import Entry, Source
+from infra.sources.tar import TarSource
+from infra.sources.zip import ZipSource
+from tests.infra.sources.test_tar import packed
+from tests.infra.sources.test_zip import packed as zipped
+from tests.oracles.placed import placed
+
+
+def place(*entries: Entry) -> list[tuple[str, str]]:
+    survey = Survey()
+    for entry in entries:
+        survey.add(entry)
+    return [survey.placing()(entry) for entry in entries]
+
+
+def folders(*paths: str) -> list[Entry]:
+    return [Entry(name=f"{n}", folder=path) for n, path in enumerate(paths)]
+
+
+def files(*names: str) -> list[Entry]:
+    """Images of files of many, with no folders or labels of their own."""
+    return [Entry(name=f"{n}", file=name, at=(0,)) for n, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (("train/cat", "test/cat"), (("train", "cat"), ("test", "cat"))),
+        (("cat", "dog"), (("", "cat"), ("", "dog"))),
+        (("", "cat"), (("", ""), ("", "cat"))),
+        (("cat", "cat"), (("", "cat"), ("", "cat"))),
+        (("data/train/cat", "data/test/cat"), (("train", "cat"), ("test", "cat"))),
+        (("a/b/Train/x", "a/b/val/x"), (("train", "x"), ("test", "x"))),
+        (("a/train", "a/test", "a/preview"), (("train", ""), ("test", ""), ("", "preview"))),
+        (("a/train/b/c", "a/test"), (("train", "b/c"), ("test", ""))),
+        (("data/cat", "data/dog"), (("", "cat"), ("", "dog"))),
+        (("data/cat", "data"), (("", "cat"), ("", ""))),
+        (("a/cat", "b/dog"), (("", "a/cat"), ("", "b/dog"))),
+        (("a/train/x", "b/test/x"), (("", "a/train/x"), ("", "b/test/x"))),
+        (("data/train/cat", "data/train/dog"), (("train", "cat"), ("train", "dog"))),
+        (("train/train", "train/bus"), (("train", "train"), ("train", "bus"))),
+        (("train", "val", "test"), (("train", ""), ("", ""), ("test", ""))),
+        (("Training/Apple", "Test/Apple"), (("train", "Apple"), ("test", "Apple"))),
+        (("train2017", "val2017"), (("train", ""), ("test", ""))),
+    ],
+    ids=str,
+)
+def test_folders(paths: tuple[str, ...], expected: tuple[tuple[str, str], ...]) -> None:
+    assert place(*folders(*paths)) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *(
+            (name, "train")
+            for name in ("train", "Train", "TRAINING", "trainset", "train_set", "train-images", "train 1")
+        ),
+        *((name, "test") for name in ("test", "testing", "Test_data", "testset", "test2", "test_imgs")),
+        *((name, "test") for name in ("val", "valid", "validation", "val2017", "val-set")),
+        *((name, "") for name in ("trains", "trainer", "tests", "testament", "valley", "value", "pretrain", "x-train")),
+        *((name, "") for name in ("train-shoes", "test tube", "")),
+    ],
+)
+def test_names_of_folders(name: str, split: str) -> None:
+    path = f"{name}/x".strip("/")
+    assert place(*folders(path, "other"))[0] == ((split, "x") if split else ("", path))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *((name, "train") for name in ("train.npy", "training-set.npy", "train-00000-of-00002.parquet", "train/a.npy")),
+        *((name, "test") for name in ("TestSet.npy", "validation-00000-of-00002.parquet", "val.npz", "cats/test.npy")),
+        *((name, "") for name in ("valley.npy", "trains.npy", "testament.npy", "x-train.npy")),
+        ("train/test.npy", "train"),
+    ],
+)
+def test_names_of_files(name: str, split: str) -> None:
+    assert place(*files(name)) == [(split, "")]
+
+
+def test_of_a_file_that_is_one_image_the_name_says_nothing() -> None:
+    assert place(Entry(name="a", file="train.png"), Entry(name="b", file="test.png")) == [("", ""), ("", "")]
+
+
+def test_what_the_source_says_comes_first_then_folders_then_files() -> None:
+    entries = [
+        Entry(name="a", file="train-0.tar", at=(0,), split="test", folder="train/x"),
+        Entry(name="b", file="train-0.tar", at=(0,), folder="test/x", label="y"),
+        Entry(name="c", file="train-0.tar", at=(0,)),
+        Entry(name="d", file="test/train-0.tar", at=(0,)),
+    ]
+    assert place(*entries) == [("test", "x"), ("test", "y"), ("train", ""), ("test", "")]
+
+
+PATHS = st.lists(st.sampled_from(["train", "test", "val", "cat", "dog", "a"]), max_size=3).map("/".join)
+
+
+@given(paths=st.lists(PATHS, min_size=1, max_size=6), around=st.sampled_from(["x", "x/y", "deep/er/still"]))
+def test_folders_around_everything_count_for_nothing(paths: list[str], around: str) -> None:
+    if not any("/" in path for path in paths) or len({path.split("/")[0] for path in paths}) == 1:
+        paths = [*paths, "cat/inside", "other/inside"]
+    assert place(*folders(*(f"{around}/{path}".rstrip("/") for path in paths))) == place(*folders(*paths))
+
+
+def numpy(array: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def parquet(labels: list[int] | None) -> bytes:
+    buffer = BytesIO()
+    pq.write_table(pa.table({"image": [b"x", b"y"]} | ({"label": labels} if labels else {})), buffer)
+    return buffer.getvalue()
+
+
+PIXELS = numpy(np.zeros((2, 8, 8), np.uint8))
+SAMPLE = [(f"{n}.{suffix}", data) for n in range(2) for suffix, data in (("png", b""), ("cls", b"%d" % (n + 3)))]
+# Each is a collection below folders of its own, with the labels 3 and 4 in both splits.
+WRAPPED: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes]]] = {
+    "folder": (FolderSource, {f"set/{split}/{n}/a.png": b"" for split in ("train", "test") for n in (3, 4)}),
+    "hugging face": (
+        ParquetSource,
+        {f"plain_text/{split}/0000.parquet": parquet([3, 4]) for split in ("train", "test")},
+    ),
+    "shards": (TarSource, {f"shards/{split}/000.tar": packed(SAMPLE) for split in ("train", "test")}),
+    "one tar": (
+        TarSource,
+        {"a.tar": packed((f"set/{split}/{name}", data) for split in ("train", "test") for name, data in SAMPLE)},
+    ),
+    "one zip": (
+        ZipSource,
+        {"a.zip": zipped([(f"set/{split}/{name}", data) for split in ("train", "test") for name, data in SAMPLE])},
+    ),
+    "coco": (
+        ZipSource,
+        {f"{name}.zip": zipped([(f"{name}/{n}/a.png", b"") for n in (3, 4)]) for name in ("train2017", "val2017")},
+    ),
+    "arrays": (
+        ArraySource,
+        {
+            f"w/{split}/x{suffix}.npy": data
+            for split in ("train", "test")
+            for suffix, data in (("", PIXELS), ("-labels", numpy(np.array([3, 4]))))
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_every_kind_of_source(tmp_path: Path, kind: str) -> None:
+    make, contents = WRAPPED[kind]
+    for name, data in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    found = {(entry.split, entry.label) for entry in placed(make(FileSet((str(tmp_path),))))}
+    assert found == {(split, label) for split in ("train", "test") for label in "34"}
+
+
+def test_a_split_that_is_called_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
+    for name in ("Train/cat/a.png", "holdout/cat/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="puts 1 images into train and 1 into neither"):
+        placed(FolderSource(FileSet((str(tmp_path),))))
