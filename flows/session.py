@@ -50,6 +50,8 @@ class Session:
         kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
         what += f", other files not read ({kinds})" if kinds else ""
         what += f", no classes since {facts['unlabelled']:,} have none" if facts["unlabelled"] else ""
+        train, test = (set(facts["classes"][split]) for split in ("train", "test"))
+        what += ", no class in common" if train and test and not train & test else ""
         self._say("prepare", dataset, f"{what}, {dataset.levels} levels")
         return dataset
 

@@ -210,7 +210,7 @@ def _entries(
             at=(number, *header.shape[1:], key),
             split=split,
             label=labels[number] if labels is not None else "",
-            folder=file.name.rpartition("/")[0] if labels is None else "",
+            folder=file.name.rpartition("/")[0],
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.errors import InputError
-from infra.sources.placing import SPLITS, Placing, Survey
+from infra.sources.placing import SPLITS, Place, Placing, Survey, names_both, settled
 from infra.sources.source import Entry, Other, Source
 
 _MAX_CLASSES = 100_000
@@ -43,6 +43,7 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     _spool: BinaryIO
+    _changes: dict[Place, Place]
 
     @property
     def count(self) -> int:
@@ -57,9 +58,14 @@ class Listing:
     def parts(self, length: int) -> Iterator[bytes]:
         """The entries as stored, so many a part, in order."""
         self._spool.seek(0)
-        lines = iter(self._spool)
+        lines = map(self._settled, self._spool) if self._changes else iter(self._spool)
         while part := b"".join(islice(lines, length)):
             yield part
+
+    def _settled(self, line: bytes) -> bytes:
+        entry = Entry.from_json(json.loads(line))
+        place = entry.split, entry.label
+        return _line(entry.placed(*self._changes.get(place, place)))
 
 
 def part_entries(part: bytes) -> list[Entry]:
@@ -88,15 +94,16 @@ def listed(source: Source) -> Iterator[Listing]:
         if not found.tell():
             left_out = f" (left out: {_counts(others)})" if others else ""
             raise InputError(f"holds no images{left_out}", item="prepare.source", remedy="check prepare.kind and it")
-        counts = _place(found, survey.placing(), spool)
-        splits = Counter[str]()
-        for (split, _), count in counts.items():
-            splits[split] += count
-        _check_splits(splits)
+        given = _place(found, survey.placing(), spool)
+        changes = settled(given)
+        counts, splits = Counter[Place](), Counter[str]()
+        for place, count in given.items():
+            counts[changes[place]] += count
+            splits[changes[place][0]] += count
+        _check_splits(splits, survey.hidden_splits())
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
-        labels = {split: {label for of, label in counts if of == split} for split in counted}
-        _check_classes(labels)
-        classes = set[str]().union(*labels.values())
+        classes = {label for split, label in counts if split in counted}
+        _check_classes(classes, placed=set(splits) != {""})
         yield Listing(
             digest=digest.hexdigest(),
             splits=dict(splits),
@@ -104,12 +111,13 @@ def listed(source: Source) -> Iterator[Listing]:
             unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
             others=dict(sorted(others.items())),
             _spool=spool,
+            _changes={place: change for place, change in changes.items() if place != change},
         )
 
 
-def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[tuple[str, str]]:
+def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[Place]:
     """Write what was found with splits and classes; return how often each pair of them occurs."""
-    counts = Counter[tuple[str, str]]()
+    counts = Counter[Place]()
     found.seek(0)
     for line in found:
         entry = Entry.from_json(json.loads(line))
@@ -118,7 +126,7 @@ def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[tuple[
             label = ""
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
-        if len(counts) > _MAX_CLASSES * (len(SPLITS) + 1):
+        if len(counts) > _MAX_CLASSES * 4:
             raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
     return counts
 
@@ -127,41 +135,28 @@ def _line(entry: Entry) -> bytes:
     return _ENCODE(entry.as_json()).encode() + b"\n"
 
 
-def _check_splits(splits: Counter[str]) -> None:
-    """Refuse one split without the other beside images of neither: some of them would be meant as the other."""
+def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
+    """Refuse splits that are not told apart: one without the other, or names that only have theirs in them."""
     given = [split for split in SPLITS if splits[split]]
     if len(given) == 1 and splits[""]:
-        raise InputError(
-            f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test",
-            item="prepare.source",
-            remedy="call the folders train and test; a class of that name must lie in a folder train",
-        )
+        cause = f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test"
+    elif not given and hidden:
+        cause = f"has folders called {hidden[0]} and {hidden[1]}, which give no split"
+    else:
+        return
+    remedy = "call the folders train and test; classes of such names must lie in a folder train"
+    raise InputError(cause, item="prepare.source", remedy=remedy)
 
 
-def _check_classes(labels: dict[str, set[str]]) -> None:
-    """Refuse classes that are splits further inside, and splits whose classes only differ by folders around them.
-
-    Raises:
-        InputError: If there are classes like a/train/cat beside b/test/cat, or train/x/cat beside test/cat.
-    """
-    if max(map(len, labels.values())) > _MAX_CLASSES:
+def _check_classes(labels: set[str], *, placed: bool) -> None:
+    """Refuse too many, and classes like a/train/cat beside b/val/cat: they are meant as splits, a folder further up."""
+    if len(labels) > _MAX_CLASSES:
         raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
-    if set(labels) == {""}:
-        parts = {part.lower() for label in labels[""] if "/" in label for part in label.split("/")}
-        if set(SPLITS) <= parts:
-            raise InputError(
-                "has the folders train and test below others, where they give no split",
-                item="prepare.source",
-                remedy="put train and test into one folder and nothing beside them",
-            )
-    train, test = (labels.get(split, set()) for split in SPLITS)
-    innermost = {label.rpartition("/")[2]: label for label in train if label}
-    same = sorted(label for label in test if label.rpartition("/")[2] in innermost)
-    if same and not train & test:
+    if not placed and names_both({part for label in labels if "/" in label for part in label.split("/")}):
         raise InputError(
-            f"has no class in common in train and test: {innermost[same[0].rpartition('/')[2]]!r} and {same[0]!r}",
+            "has folders called like train and test below others, where they give no split",
             item="prepare.source",
-            remedy="call the folders of a class alike in both",
+            remedy="put train and test into one folder and nothing beside them",
         )
 
 

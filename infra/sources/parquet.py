@@ -80,7 +80,6 @@ class ParquetSource:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, _parquet(opened, path) as parquet:
             columns = _columns(parquet, path)
-            folder = "" if columns.label else file.name.rpartition("/")[0]
             rows = parquet.metadata.num_rows
             if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
@@ -96,7 +95,7 @@ class ParquetSource:
                         at=(group, row, *columns.shape),
                         split=columns.split,
                         label=label or "",
-                        folder=folder,
+                        folder=file.name.rpartition("/")[0],
                     )
                     number += 1
             if number != rows:

@@ -232,33 +232,25 @@ def test_one_split_alone_is_no_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("places", "says"),
     [
-        ({"train": ["x/cat", "x/dog"], "test": ["y/dog", "y/eel"]}, "in common in train and test: 'x/dog' and 'y/dog'"),
-        ({"train": ["imgs/cat"], "test": ["cat"]}, "in common in train and test: 'imgs/cat' and 'cat'"),
-        ({"": ["a/train/cat", "b/test/cat"]}, "folders train and test below others"),
+        (("a/train/cat", "b/test/cat"), "folders called like train and test below others"),
+        (("ds/Training/a", "ds/val/a", ""), "folders called like train and test below others"),
+        (("images/train", "masks/val2017"), "folders called like train and test below others"),
+        (("seg_train/a", "seg_test/a"), "has folders called seg_train and seg_test, which give no split"),
     ],
 )
-def test_classes_that_are_folders_around_them(labels: dict[str, list[str]], says: str) -> None:
-    found = [
-        Entry(name=f"{split}{n}", split=split, label=label) for split in labels for n, label in enumerate(labels[split])
-    ]
+def test_splits_that_are_not_told_apart_are_refused(places: tuple[str, ...], says: str) -> None:
+    found = [Entry(name=f"{n}", folder=place) for n, place in enumerate(places)]
     with pytest.raises(InputError, match=says), listed(Given(found)):
         pass
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {"train": ["cat", "dog"], "test": ["eel"]},
-        {"train": ["x/cat", "x/dog"], "test": ["x/dog"]},
-        {"train": ["cat"], "test": [""]},
-        {"": ["a/cat", "b/cat"]},
-    ],
-)
-def test_classes_that_may_differ(labels: dict[str, list[str]]) -> None:
-    found = [
-        Entry(name=f"{split}{n}", split=split, label=label) for split in labels for n, label in enumerate(labels[split])
-    ]
-    with listed(Given(found)) as listing:
-        assert listing.count == len(found)
+def test_what_settles_late_is_in_every_part() -> None:
+    """Validation images are held out, since test images lack the classes."""
+    places = ("train/a", "train/b", "val/a", "val/b", "test", "test")
+    with listed(Given([Entry(name=f"{n}", folder=place) for n, place in enumerate(places)])) as listing:
+        stored = [(e.split, e.label) for part in listing.parts(4) for e in part_entries(part)]
+        assert stored == [("train", "a"), ("train", "b"), ("test", "a"), ("test", "b"), ("", ""), ("", "")]
+        assert (listing.class_names, listing.unlabelled) == (["a", "b"], 0)
+        assert listing.splits == {"train": 2, "test": 2, "": 2}

@@ -1,5 +1,6 @@
 """Splits and classes from names: one vocabulary for folders and files, whatever folders are around."""
 
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from infra.files import FileSet
 from infra.sources.arrays import ArraySource
 from infra.sources.folder import FolderSource
 from infra.sources.parquet import ParquetSource
-from infra.sources.placing import Survey
+from infra.sources.placing import Survey, settled
 from infra.sources.source import Entry, Source
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
@@ -29,7 +30,9 @@ def place(*entries: Entry) -> list[tuple[str, str]]:
     survey = Survey()
     for entry in entries:
         survey.add(entry)
-    return [survey.placing()(entry) for entry in entries]
+    given = [survey.placing()(entry) for entry in entries]
+    changes = settled(Counter(given))
+    return [changes[place] for place in given]
 
 
 def folders(*paths: str) -> list[Entry]:
@@ -91,7 +94,9 @@ def test_names_of_folders(name: str, split: str) -> None:
     [
         *((name, "train") for name in ("train.npy", "training-set.npy", "train-00000-of-00002.parquet", "train/a.npy")),
         *((name, "test") for name in ("TestSet.npy", "validation-00000-of-00002.parquet", "val.npz", "cats/test.npy")),
-        *((name, "") for name in ("valley.npy", "trains.npy", "testament.npy", "x-train.npy")),
+        *((name, "") for name in ("valley.npy", "trains.npy", "testament.npy", "contest.npy", "pretrain.npy")),
+        *((name, "train") for name in ("imagenet1k-train-0000.tar", "x_train.npy", "kmnist-train-imgs.npz")),
+        *((name, "test") for name in ("imagenet1k-validation-00.tar", "cifar10_test.tar")),
         ("train/test.npy", "train"),
     ],
 )
@@ -106,11 +111,69 @@ def test_of_a_file_that_is_one_image_the_name_says_nothing() -> None:
 def test_what_the_source_says_comes_first_then_folders_then_files() -> None:
     entries = [
         Entry(name="a", file="train-0.tar", at=(0,), split="test", folder="train/x"),
-        Entry(name="b", file="train-0.tar", at=(0,), folder="test/x", label="y"),
+        Entry(name="b", file="train-0.tar", at=(0,), folder="test/x"),
         Entry(name="c", file="train-0.tar", at=(0,)),
         Entry(name="d", file="test/train-0.tar", at=(0,)),
     ]
-    assert place(*entries) == [("test", "x"), ("test", "y"), ("train", ""), ("test", "")]
+    assert place(*entries) == [("test", "x"), ("test", "x"), ("train", ""), ("test", "")]
+
+
+@pytest.mark.parametrize("folder", ["", "data", "data/more"])
+def test_where_the_source_gives_labels_folders_give_none(folder: str) -> None:
+    entries = [Entry(name=f"{n}", label=label, folder=folder) for n, label in enumerate(("3", "4", ""))]
+    assert place(*entries) == [("", "3"), ("", "4"), ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"train": "ab", "val": "ab", "test": "ab"}, {"train": "ab", "": "ab", "test": "ab"}),
+        ({"train": "ab", "val": "ab"}, {"train": "ab", "test": "ab"}),
+        ({"train": "ab", "val": "ab", "test": ""}, {"train": "ab", "test": "ab", "": ""}),
+        ({"train": "", "val": "", "test": ""}, {"train": "", "": "", "test": ""}),
+        ({"train": "", "val": "ab", "test": ""}, {"train": "", "": "ab", "test": ""}),
+        ({"": "ab", "test": "ab"}, {"": "ab", "test": "ab"}),
+    ],
+)
+def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, str]) -> None:
+    """Published test images often lack their labels; then validation has them."""
+    counts = {(split, label): 1 for split, labels in given.items() for label in labels or [""]}
+    assert set(settled(counts).values()) == {(of, label) for of, labels in expected.items() for label in labels or [""]}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        (["imgs/cat", "imgs/dog"], ["cat"], (["cat", "dog"], ["cat"])),
+        (["set-train/cat", "set-train/dog"], ["set-test/dog"], (["cat", "dog"], ["dog"])),
+        (["cat/a", "cat/b"], ["cat/a", "dog/x"], (["cat/a", "cat/b"], ["cat/a", "dog/x"])),
+        (["Greek/1", "Greek/2"], ["Hebrew/1"], (["Greek/1", "Greek/2"], ["Hebrew/1"])),
+        (["cat", "dog"], ["images"], (["cat", "dog"], ["images"])),
+        (["cat", "dog"], ["eel"], (["cat", "dog"], ["eel"])),
+    ],
+)
+def test_folders_around_one_split(train: list[str], test: list[str], expected: tuple[list[str], list[str]]) -> None:
+    changes = settled({("train", label): 1 for label in train} | {("test", label): 1 for label in test})
+    assert [changes["train", label][1] for label in train] == expected[0]
+    assert [changes["test", label][1] for label in test] == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (("seg_train/a", "seg_test/a"), ["seg_train", "seg_test"]),
+        (("x/DIV2K_train_HR", "x/DIV2K_valid_HR"), ["DIV2K_train_HR", "DIV2K_valid_HR"]),
+        (("train_256x256", "val_256x256"), ["train_256x256", "val_256x256"]),
+        (("bullet train", "cat"), []),
+        (("cat", "dog"), []),
+        (("pretrained", "contest"), []),
+    ],
+)
+def test_splits_that_are_only_a_part_of_the_name(paths: tuple[str, ...], named: list[str]) -> None:
+    survey = Survey()
+    for entry in folders(*paths):
+        survey.add(entry)
+    assert survey.hidden_splits() == named
 
 
 PATHS = st.lists(st.sampled_from(["train", "test", "val", "cat", "dog", "a"]), max_size=3).map("/".join)

@@ -141,7 +141,7 @@ class TestPlaces:
             ("train/test-1.tar", "train"),
             ("training.tar", "train"),
             ("values.tar", ""),
-            ("x-train.tar", ""),
+            ("x-train.tar", "train"),
         ],
     )
     def test_the_archive_gives_the_split(self, tmp_path: Path, archive: str, split: str) -> None:
@@ -191,9 +191,9 @@ class TestLabels:
         assert self.labels(tmp_path, *members) == {"1.png": "cat", "2.png": "4", "3.png": "", "4.png": ""}
         assert sorted(others(source(tmp_path))) == [f"a.tar!{name}" for name in ("1.txt", "2.json", "3.json", "4.json")]
 
-    def test_they_come_before_folders_and_serve_all_of_their_sample(self, tmp_path: Path) -> None:
+    def test_they_come_instead_of_folders_and_serve_all_of_their_sample(self, tmp_path: Path) -> None:
         members = [("cat/1.left.png", b""), ("cat/1.cls", b"9"), ("cat/1.right.png", b""), ("dog/1.png", b"")]
-        assert self.labels(tmp_path, *members) == {"cat/1.left.png": "9", "cat/1.right.png": "9", "dog/1.png": "dog"}
+        assert self.labels(tmp_path, *members) == {"cat/1.left.png": "9", "cat/1.right.png": "9", "dog/1.png": ""}
 
     def test_what_only_looks_like_a_label_is_not_read(self, tmp_path: Path) -> None:
         members = [("paper.cls", b"\\ProvidesClass\n\\x" * 9999), ("package.json", b"{"), ("a.png", b"")]
