@@ -68,26 +68,26 @@ class PrepareConfig(StageConfig):
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     resize_filter: ResizeFilter = Field("lanczos", description="How to resize")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images with a shorter side below so many pixels")
-    drop_duplicates: bool = Field(
-        False, description="Leave out images whose bytes occurred before in the source's order"
-    )
+    drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred before in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field("fail", description="Whether one bad image ends the run")
     max_bad_fraction: float = _execution(0.01, "Largest share of images in quarantine", ge=0, le=1)
     holdout_fraction: float = Field(
         0.1, gt=0, lt=1, description="Share of images held out, by content hash, where the source gives no split"
     )
-    unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file")
+    unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file, of 1 GiB at most")
 
     @model_validator(mode="after")
-    def _source_and_files_fit(self) -> Self:
+    def _source_is_given(self) -> Self:
         if self.kind == "digits" and self.source:
             raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
         if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
             raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
-        most = _LARGEST_FILE // (self.image_size**2 * self.channels)
-        if self.unit_images > most:
-            raise ValueError(f"prepare.unit_images must be at most {most}, for 1 GiB a file; got {self.unit_images}")
         return self
+
+    @property
+    def images_a_file(self) -> int:
+        """`unit_images`, or fewer where they would exceed a gibibyte."""
+        return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from flows.report import FOLDER, write_report
 from flows.report_page import FinishedRun
 from flows.root import local_folder, resolve_root
 from flows.run_settings import RunSettings
+from flows.sources import open_source
 from flows.tracked import TrackedStages, pipeline_key
 from infra.cluster import Cluster
 from infra.errors import ConfigError
@@ -111,8 +112,7 @@ def open_session(
         publish: Told (stage, percent) now and then.
         parent: Give the stages' MLflow runs a parent.
     """
-    store = open_store(resolve_root(settings.root))
-    store.make()
+    store = _open_root(config, settings)
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     tracker = _tracker(config, settings, store)
     tracker.open(settings.name if parent else "")
@@ -120,6 +120,14 @@ def open_session(
         context = Context(store=store, cluster=cluster, force=settings.force)
         stages = TrackedStages(config=config, context=context, tracker=tracker, on_progress=progress)
         yield Session(stages=stages, progress=progress, console=console, settings=settings)
+
+
+def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
+    """Make the root, where the source that is to be read allows it."""
+    store = open_store(resolve_root(settings.root))
+    open_source(config.prepare, store.uri)
+    store.make()
+    return store
 
 
 def open_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
@@ -142,8 +150,7 @@ def open_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
 
 def warm_up(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:
     """Do early what takes seconds: open the tracking store and, unless this run has its report already, Ray."""
-    store = open_store(resolve_root(settings.root))
-    store.make()
+    store = _open_root(config, settings)
     if settings.force or not store.exists(f"{FOLDER}/{_report_name(config, settings)}/report.html"):
         cluster.connect()
         cluster.warm_up()

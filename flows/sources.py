@@ -26,6 +26,9 @@ _OF_FILES: dict[str, Callable[[FileSet], Source]] = {
     "idx": IdxSource,
 }
 
+# Below the root, such as a source takes.
+_WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
+
 
 def open_source(config: PrepareConfig, root: str) -> Source:
     """Return the source of images, nothing read yet.
@@ -43,7 +46,7 @@ def open_source(config: PrepareConfig, root: str) -> Source:
     if not config.sources:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
     files = FileSet(tuple(_absolute(text) for text in config.sources))
-    if files.covers(root):
+    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(
             f"the outputs go to {root}, inside of prepare.source", item="root", remedy="choose another --root"
         )

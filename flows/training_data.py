@@ -25,7 +25,7 @@ def training_data(reader: DatasetReader, seed: int, shuffle_images: int) -> Trai
     if not 0 < shuffle_images < sum(sizes):
         return _in_memory(reader, TrainingOrder(seed, sum(sizes)))
     # A batch may span two windows, and a window exceeds its size by less than a file.
-    rows = RowReader(reader, "train", 2 * (shuffle_images + max(sizes)))
+    rows = RowReader(reader, "train", 2 * (shuffle_images + max(sizes)), by_file=True)
     return _windowed(rows, TwoLevelOrder(seed, sizes, shuffle_images))
 
 

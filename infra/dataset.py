@@ -5,6 +5,8 @@ A file is cut into row groups of about a mebibyte of pixels, so that one image c
 
 import contextlib
 import json
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +24,7 @@ from infra.store import Store
 
 _METADATA_KEY = b"ddpm.image"
 _ROW_GROUP_BYTES = 1 << 20
+_END_BYTES = 8  # of a Parquet file: the footer's length and PAR1
 Images = NDArray[np.uint8]
 
 
@@ -72,10 +75,9 @@ class ImageFile:
     Args:
         opened: The file.
         item: What to call it in errors.
-        footer: Its own, where it was read before; the file's is not read then.
+        footer: Its own, as `ImageFile.footer` was before; the file's is not read then.
 
     Attributes:
-        footer: What the file's end says: schema, and where each row group is.
         starts: The row that each row group begins with.
         rows: Rows in all.
         labelled: Whether there are labels.
@@ -84,12 +86,13 @@ class ImageFile:
         IntegrityError: If it is something else; so does `read`, where a page differs from its checksum.
     """
 
-    def __init__(self, opened: BytesIO | RangeFile, item: str, footer: pq.FileMetaData | None = None) -> None:
-        self._item = item
+    def __init__(self, opened: BytesIO | RangeFile, item: str, footer: bytes = b"") -> None:
+        self._item, self._opened = item, opened
         with self._judged():
-            self._file = pq.ParquetFile(opened, metadata=footer, page_checksum_verification=True, pre_buffer=True)
-            self.footer = footer or self._file.metadata
-            sizes = [self.footer.row_group(group).num_rows for group in range(self.footer.num_row_groups)]
+            metadata = pq.read_metadata(BytesIO(zlib.decompress(footer))) if footer else None
+            self._file = pq.ParquetFile(opened, metadata=metadata, page_checksum_verification=True, pre_buffer=True)
+            about = self._file.metadata
+            sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
             schema = self._file.schema_arrow
             self._shape = tuple(json.loads(schema.metadata[_METADATA_KEY])["shape"])
             if schema.field("image").type != pa.binary():
@@ -97,6 +100,14 @@ class ImageFile:
             self.labelled = "label" in schema.names
         self.starts: NDArray[np.int64] = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
         self.rows = int(sum(sizes))
+
+    def footer(self) -> bytes:
+        """Return what the file's end says, schema and places of row groups, packed to some ten bytes a row group."""
+        with self._judged():
+            self._opened.seek(-_END_BYTES, os.SEEK_END)
+            length = int.from_bytes(self._opened.read(4), "little")
+            self._opened.seek(-_END_BYTES - length, os.SEEK_END)
+            return zlib.compress(b"PAR1" + self._opened.read())
 
     def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> tuple[Images, pa.Table]:
         """Return the images [n, c, h, w] of some row groups, and their table, or some columns of it."""
@@ -108,7 +119,7 @@ class ImageFile:
     def _judged(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, zlib.error) as error:
             raise IntegrityError(f"is not a Parquet file of images ({error})", item=self._item) from error
 
 
@@ -164,7 +175,7 @@ class DatasetReader:
         images, labels = self.read_groups(unit, file, range(len(file.starts)))
         return images[: unit["rows"]], labels[: unit["rows"]]
 
-    def open_unit(self, unit: Json, *, footer: pq.FileMetaData | None = None) -> ImageFile:
+    def open_unit(self, unit: Json, *, footer: bytes = b"") -> ImageFile:
         """Open one file for reading its row groups.
 
         Args:
@@ -176,7 +187,7 @@ class DatasetReader:
             IntegrityError: If it is not what was sealed.
         """
         folder, item = self.manifest.folder, self._item(unit)
-        if footer is None:
+        if not footer:
             file = ImageFile(BytesIO(read_verified(self.store, folder, unit)), item)
         else:
             parts = RangeFile(lambda start, length: read_part(self.store, folder, unit, start, length), unit["bytes"])

@@ -117,13 +117,13 @@ class FileSet:
             return io.BufferedReader(fetched, 1 << 20)
         return io.BufferedReader(_open_as_found(path, file))
 
-    def covers(self, place: str) -> bool:
-        """Whether what lies in a folder, an absolute path or a prefix of S3, would be found."""
+    def covers(self, path: str) -> bool:
+        """Whether a file of that absolute path, or an object of that URI, would be found."""
         for base, pattern in map(_base, self.sources):
-            top, below = (base, place) if base.startswith(_S3) else (os.path.realpath(base), os.path.realpath(place))
-            name = f"{below}/".removeprefix(f"{top}/")
+            top, file = (base, path) if base.startswith(_S3) else (os.path.realpath(base), os.path.realpath(path))
+            name = file.removeprefix(f"{top}/")
             hidden = any(part.startswith(".") for part in name.split("/"))
-            if name != f"{below}/" and not hidden and (not name or pattern is None or pattern.matches(name)):
+            if name != file and not hidden and (pattern is None or pattern.matches(name)):
                 return True
         return False
 

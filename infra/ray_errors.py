@@ -9,7 +9,7 @@ from infra.errors import DdpmError, ResourceError
 @contextlib.contextmanager
 def plain_errors(stage: str) -> Iterator[None]:
     """Raise what a worker raised, without the layers that Ray puts around it."""
-    from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+    from ray.exceptions import RayError, RayTaskError
     from ray.train import TrainingFailedError
 
     try:
@@ -20,18 +20,19 @@ def plain_errors(stage: str) -> Iterator[None]:
             # Ray also hands out a class made of its own error and ours; its cause is the plain one.
             if type(link).__module__ == DdpmError.__module__:
                 raise link from None
-        lost = isinstance(error, RayActorError | WorkerCrashedError | OutOfMemoryError) or lost_a_worker(error)
-        if not lost and any(isinstance(link, RayTaskError | TrainingFailedError) for link in links):
+        if not lost_a_worker(error) and any(isinstance(link, RayTaskError | TrainingFailedError) for link in links):
             raise
-        raise ResourceError(f"lost its workers ({first_line(error)})", stage=stage, remedy="run again") from error
+        # Ray Train's own message begins with a line that says no more than that something failed.
+        failures = [*getattr(error, "worker_failures", {}).values(), error]
+        raise ResourceError(f"lost its workers ({first_line(failures[0])})", stage=stage, remedy="run again") from error
 
 
 def lost_a_worker(error: BaseException) -> bool:
     """Tell a worker that died from a function that raised."""
-    from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train import PreemptionError
 
-    lost = RayActorError | WorkerCrashedError | NodeDiedError | PreemptionError
+    lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError
     return any(isinstance(link, lost) for link in _chain(error))
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from infra.errors import DdpmError
+from infra.errors import DdpmError, ResourceError
 from infra.ray_errors import first_line, lost_a_worker
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers, fitting, no_room
 from infra.uri import parse_place
@@ -42,7 +42,7 @@ def fit_group(
         except TrainingFailedError as error:
             lost, before, committed = lost_a_worker(error), committed, on_poll()
             if isinstance(error, ControllerError) and not lost:
-                raise no_room(workers, stage, first_line(error.controller_failure)) from error
+                raise _not_started(error.controller_failure, workers, stage) from error
             failures = 1 if committed > before else failures + 1
             if failures == ATTEMPTS_PER_UNIT or not lost:
                 raise
@@ -80,6 +80,14 @@ def _fit_once(
         _run_in_thread(trainer.fit, on_poll)
     finally:
         _remove(f"{run_folder}/{name}")
+
+
+def _not_started(failure: Exception, workers: Workers, stage: str) -> DdpmError:
+    """What to raise where Ray Train itself failed; its two errors of a group that did not start have private types."""
+    if type(failure).__name__.startswith("WorkerGroupStartup"):
+        return no_room(workers, stage, first_line(failure))
+    cause = f"Ray Train failed ({type(failure).__name__}: {first_line(failure)})"
+    return ResourceError(cause, stage=stage, remedy="run again: what is finished is kept")
 
 
 def _await_room(workers: Workers, stage: str, patience_s: float, on_poll: Callable[[], int]) -> None:

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from infra.dataset import DatasetReader, ImageFile, Images
@@ -16,22 +15,23 @@ class RowReader:
     """The images of a split by number.
 
     A file is read whole and verified when it is first used. After that its row groups are read one by one, as they are
-    needed, by the verified footer; of those in memory the one unused for longest makes room.
+    needed, by the verified footer. Of those in memory the one unused for longest makes room.
 
     Args:
         reader: Of a sealed data set.
         split: Which.
         images_in_memory: Row groups are kept up to so many images, and at least one.
+        by_file: All of a file is wanted soon once some of it is: it is read whole, in one request, each time.
 
     Attributes:
         images_held: Images in memory now.
     """
 
-    def __init__(self, reader: DatasetReader, split: str, images_in_memory: int) -> None:
-        self._reader, self._limit = reader, images_in_memory
+    def __init__(self, reader: DatasetReader, split: str, images_in_memory: int, *, by_file: bool = False) -> None:
+        self._reader, self._limit, self._by_file = reader, images_in_memory, by_file
         self._units = reader.units(split)
         self._ends = np.cumsum([unit["rows"] for unit in self._units])
-        self._footers: dict[int, pq.FileMetaData] = {}
+        self._footers: dict[int, bytes] = {}
         self._starts: dict[int, NDArray[np.int64]] = {}
         self._held: OrderedDict[tuple[int, int], _Rows] = OrderedDict()
         self.images_held = 0
@@ -64,27 +64,34 @@ class RowReader:
         self, file: int, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Images, NDArray[np.int32]]]:
         """For each row group that holds some of a file's rows: their places among them, their images and labels."""
-        opened = self._verify(file) if file not in self._footers else None
+        opened = None if file in self._starts else self._load(file)
         starts = self._starts[file]
         groups = np.searchsorted(starts, rows, side="right") - 1
         for group in np.unique(groups).tolist():
             if (file, group) in self._held:
                 self._held.move_to_end((file, group))
             else:
-                opened = opened or self._reader.open_unit(self._units[file], footer=self._footers[file])
-                self._hold(file, group, opened)
+                opened = opened or (self._load(file) if self._by_file else self._open(file))
+                if (file, group) not in self._held:
+                    self._hold(file, group, opened)
             images, labels = self._held[file, group]
             places = np.flatnonzero(groups == group)
             chosen = rows[places] - starts[group]
             yield places, images[chosen], labels[chosen]
 
-    def _verify(self, file: int) -> ImageFile:
+    def _open(self, file: int) -> ImageFile:
+        return self._reader.open_unit(self._units[file], footer=self._footers[file])
+
+    def _load(self, file: int) -> ImageFile:
         """Read a file whole; what there is room for is kept, so that it need not be read again."""
         opened = self._reader.open_unit(self._units[file])
-        self._footers[file], self._starts[file] = opened.footer, opened.starts
+        if file not in self._starts:
+            self._starts[file] = opened.starts
+            self._footers[file] = b"" if self._by_file else opened.footer()
         if opened.rows <= self._limit:
             for group in range(len(opened.starts)):
-                self._hold(file, group, opened)
+                if (file, group) not in self._held:
+                    self._hold(file, group, opened)
         return opened
 
     def _hold(self, file: int, group: int, opened: ImageFile) -> None:

@@ -68,8 +68,8 @@ class _Work:
 
     def run(self) -> Dataset:
         """Do what is missing and seal it."""
-        units = -(-self.listing.count // self.config.unit_images)
-        for number, part in enumerate(self.listing.parts(self.config.unit_images)):
+        units = -(-self.listing.count // self.config.images_a_file)
+        for number, part in enumerate(self.listing.parts(self.config.images_a_file)):
             put_listing(self.output, number, part)
         drop = self.config.drop_duplicates
         if drop:
@@ -81,7 +81,7 @@ class _Work:
             output=self.output,
             source=self.source,
             rules=self._rules(),
-            unit_images=self.config.unit_images,
+            unit_images=self.config.images_a_file,
             duplicates=drop,
         )
         self._run_units(task, units, lambda unit: is_committed(self.output, unit))

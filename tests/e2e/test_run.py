@@ -37,7 +37,7 @@ def test_manifests_follow_their_schema(root: Path) -> None:
     assert len(manifests) == 4
     for path in manifests:
         jsonschema.validate(json.loads(path.read_text()), schema)
-    damaged = json.loads(manifests[0].read_text()) | {"version": 2}
+    damaged = json.loads(manifests[0].read_text()) | {"version": 1}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(damaged, schema)
 

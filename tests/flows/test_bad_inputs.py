@@ -122,6 +122,7 @@ def test_outputs_inside_the_source(tmp_path: Path, capsys: pytest.CaptureFixture
     """Pictures that a run draws would be images of the next."""
     assert run(tmp_path / root, "prepare", "folder", "--set", f"prepare.source={tmp_path}") == CONFIG
     assert_one_line(capsys, "inside of prepare.source - choose another --root")
+    assert not list(tmp_path.iterdir()), "the images' folder is as it was"
 
 
 def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """The report is made of what was sealed, needs no other file, and runs nobody's script."""
 
 import base64
-import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from flows.report import rewrite_report, write_report
 from infra.errors import ConfigError, InputError, IntegrityError
+from infra.manifest import canonical_json
 from infra.store import LocalStore
 
 
@@ -134,12 +135,12 @@ def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: object, hostil
 
 
 def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None:
-    """Facts beside the digest are whatever stands in the file."""
+    """Whoever wrote the manifest may have called things as he liked."""
     path = tiny_run.root / tiny_run.samples.name
-    manifest = json.loads(path.read_bytes())
-    manifest["environment"] = {"device": "<script>alert(1)</script>"}
-    manifest["plan"]["settings"]["note"] = "<script>alert(2)</script>"
-    path.write_text(json.dumps(manifest))
+    manifest = tiny_run.samples.manifest(tiny_run.store)
+    plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
+    hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
+    path.write_bytes(canonical_json(hostile.as_json()))
     write_report("my-run", tiny_run.store, tiny_run.finished)
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
     assert "script" not in {tag for tag, _ in page.tags}

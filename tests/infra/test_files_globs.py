@@ -70,43 +70,45 @@ def test_globs_agree_with_the_standard_librarys(tmp_path: Path) -> None:
 
 class TestCovers:
     @pytest.mark.parametrize(
-        ("sources", "place", "covered"),
+        ("sources", "file", "covered"),
         [
-            (["."], "ddpm-runs", True),
-            (["."], ".", True),
-            (["."], "a/b/runs", True),
-            (["."], ".hidden/runs", False),
-            (["x"], "x", True),
-            (["x"], "x/runs", True),
-            (["x"], "xy", False),
-            (["x"], ".", False),
-            (["x", "y"], "y/runs", True),
-            (["x/a.tar"], "x/runs", False),
-            (["*.tar"], "runs", False),
-            (["*"], "runs", True),
-            (["**/*.tar"], "runs", True),
-            (["x/*"], "runs", False),
+            (["."], "a.png", True),
+            (["."], "runs/x/a.png", True),
+            (["."], ".hidden/a.png", False),
+            (["x"], "x/a.png", True),
+            (["x"], "x/runs/a.png", True),
+            (["x"], "xy/a.png", False),
+            (["x"], "a.png", False),
+            (["x", "y"], "y/runs/a.png", True),
+            (["x/a.tar"], "x/runs/a.png", False),
+            (["*.png"], "runs/a.png", False),
+            (["*.png"], "a.png", True),
+            (["*"], "runs/a.png", True),
+            (["**/*.png"], "runs/a.png", True),
+            (["**/*.tar"], "runs/a.png", False),
+            (["x/*"], "runs/a.png", False),
+            (["nowhere"], "a.png", False),
         ],
     )
-    def test_places(self, tmp_path: Path, sources: list[str], place: str, covered: bool) -> None:
+    def test_files(self, tmp_path: Path, sources: list[str], file: str, covered: bool) -> None:
         put(tmp_path, *TREE, "y/a")
         found = FileSet(tuple(os.path.normpath(tmp_path / source) for source in sources))
-        assert found.covers(os.path.normpath(tmp_path / place)) is covered
+        assert found.covers(str(tmp_path / file)) is covered
 
     def test_by_another_way(self, tmp_path: Path) -> None:
         put(tmp_path, "x/a")
         (tmp_path / "link").symlink_to(tmp_path / "x")
-        assert FileSet((str(tmp_path / "x"),)).covers(str(tmp_path / "link" / "runs"))
+        assert FileSet((str(tmp_path / "x"),)).covers(str(tmp_path / "link" / "a.png"))
 
     @pytest.mark.parametrize(
-        ("source", "place", "covered"),
+        ("source", "file", "covered"),
         [
-            ("s3://b/x", "s3://b/x/runs", True),
-            ("s3://b/x", "s3://b/xy", False),
-            ("s3://b/x", "s3://c/x/runs", False),
-            ("s3://b/x", "/x/runs", False),
-            ("s3://b/x/*.tar", "s3://b/x/runs", False),
+            ("s3://b/x", "s3://b/x/runs/a", True),
+            ("s3://b/x", "s3://b/xy/a", False),
+            ("s3://b/x", "s3://c/x/runs/a", False),
+            ("s3://b/x", "/x/runs/a", False),
+            ("s3://b/x/*.tar", "s3://b/x/runs/a", False),
         ],
     )
-    def test_on_s3(self, source: str, place: str, covered: bool) -> None:
-        assert FileSet((source,)).covers(place) is covered
+    def test_on_s3(self, source: str, file: str, covered: bool) -> None:
+        assert FileSet((source,)).covers(file) is covered

@@ -1,8 +1,8 @@
 """Ray's layers of exceptions, taken off."""
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
-from ray.train import TrainingFailedError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from infra.errors import DivergedError, InputError, ResourceError
@@ -43,6 +43,14 @@ def test_a_worker_found_dead_by_its_health_check() -> None:
     failed = TrainingFailedError("failed")
     failed.worker_failures = {0: WorkerHealthCheckFailedError("no answer", failure=RayActorError())}
     assert lost_a_worker(failed)
+
+
+@pytest.mark.parametrize("failure", [OutOfMemoryError("took too much"), RayActorError(error_msg="took too much")])
+def test_a_worker_of_a_group_that_died(failure: Exception) -> None:
+    failed = WorkerGroupError("rank 0: died", {0: failure})
+    assert lost_a_worker(failed)
+    with pytest.raises(ResourceError, match=r"train: lost its workers .*took too much"), plain_errors("train"):
+        raise failed
 
 
 def test_what_is_not_rays_passes() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.train import ControllerError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from flows.config import PipelineConfig
 from flows.context import Context
@@ -16,7 +18,7 @@ from flows.stages.train import train
 from infra import s3
 from infra.cluster import Cluster
 from infra.errors import DivergedError, ResourceError
-from infra.ray_group import _remove
+from infra.ray_group import _remove, fit_group
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
 from infra.s3_store import S3Store
 
@@ -65,6 +67,23 @@ def test_what_ray_train_left_is_removed_and_nothing_else(tmp_path: Path, moto_st
     below = f"{moto_store.prefix}/"
     assert [found.key for found in s3.list_objects(moto_store.bucket, below, markers=True)] == [f"{below}runs/abc/x"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (WorkerGroupStartupTimeoutError(2), "has no room for 2 workers"),
+        (RuntimeError("NCCL error\nmore"), r"Ray Train failed \(RuntimeError: NCCL error\) - run again"),
+    ],
+)
+def test_what_ray_train_says_of_itself(monkeypatch: pytest.MonkeyPatch, failure: Exception, says: str) -> None:
+    def fail(*_: object) -> None:
+        raise ControllerError(failure)
+
+    monkeypatch.setattr("infra.ray_group._fit_once", fail)
+    with pytest.raises(ResourceError, match=says) as caught:
+        fit_group(diverge, {}, Workers(count=2), "train", "/runs", lambda: 0, 600)
+    assert caught.value.exit_code == 7
 
 
 def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, tmp_path: Path) -> None:

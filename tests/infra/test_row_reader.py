@@ -1,6 +1,7 @@
 """Random access by number: few images in memory, each file verified on first use, then read by row groups."""
 
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.dataset import DatasetReader, encode_images
+from infra.dataset import DatasetReader, ImageFile, encode_images
 from infra.errors import IntegrityError, StorageError
 from infra.plan import Output, Plan
 from infra.row_reader import RowReader
@@ -117,6 +118,27 @@ def test_after_its_first_use_a_row_costs_its_row_group(reader: DatasetReader) ->
         seen(rows, [number])
         ((_, _, length),) = watched(reader).wanted
         assert images * SIDE**2 <= (length or 0) < images * SIDE**2 + 1024
+
+
+def test_by_file_one_request_is_for_all_of_it(reader: DatasetReader) -> None:
+    rows = RowReader(reader, "train", 41, by_file=True)
+    for _ in range(2):
+        assert seen(rows, list(range(40))) == TRAIN[:40]
+        assert seen(rows, list(range(41, 76))) == TRAIN[41:]
+        assert rows.images_held <= 41
+    assert watched(reader).whole() == [0, 3, 0, 3]
+    assert len(watched(reader).wanted) == 4
+
+
+def test_what_is_kept_of_a_file_is_little(reader: DatasetReader) -> None:
+    """Of ten thousand files some megabytes: a parsed footer takes kilobytes for each row group."""
+    unit = reader.units("train")[0]
+    assert len(reader.open_unit(unit).footer()) < 1500
+    images = np.zeros((1000, 3, 32, 32), np.uint8)
+    columns = {name: pa.array(["x" * 64] * 1000) for name in ("split", "name", "sha256")}
+    many = ImageFile(BytesIO(encode_images(images, 0, columns, {})), "x")
+    more = ImageFile(BytesIO(encode_images(np.tile(images, (8, 1, 1, 1)), 0, {}, {})), "x")
+    assert len(more.footer()) - len(many.footer()) < 50 * (len(more.starts) - len(many.starts))
 
 
 def test_the_one_unused_for_longest_makes_room(reader: DatasetReader) -> None:
