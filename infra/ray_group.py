@@ -35,11 +35,12 @@ def fit_group(
     """
     from ray.train import ControllerError, TrainingFailedError
 
-    committed, failures = on_poll(), 0
+    committed, failures, others = on_poll(), 0, _placement_groups()
     while True:
         try:
             _fit_once(function, config, workers, run_folder, on_poll, patience_s)
         except TrainingFailedError as error:
+            _release(_placement_groups() - others)
             lost, before, committed = lost_a_worker(error), committed, on_poll()
             if isinstance(error, ControllerError) and not lost:
                 raise _not_started(error.controller_failure, workers, stage) from error
@@ -80,6 +81,27 @@ def _fit_once(
         _run_in_thread(trainer.fit, on_poll)
     finally:
         _remove(f"{run_folder}/{name}")
+
+
+def _placement_groups() -> set[str]:
+    """The room that this driver's work holds in the cluster, by id; an id ends with that of the job."""
+    import ray
+    from ray.util import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()
+    return {
+        name for name, about in placement_group_table().items() if name.endswith(job) and about["state"] != "REMOVED"
+    }
+
+
+def _release(groups: set[str]) -> None:
+    """Give room back: where a worker dies while its group starts, Ray Train 2.60 holds it until the driver ends."""
+    import ray
+    from ray.util import remove_placement_group
+    from ray.util.placement_group import PlacementGroup
+
+    for name in groups:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
 
 
 def _not_started(failure: Exception, workers: Workers, stage: str) -> DdpmError:

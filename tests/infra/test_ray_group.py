@@ -18,7 +18,7 @@ from flows.stages.train import train
 from infra import s3
 from infra.cluster import Cluster
 from infra.errors import DivergedError, ResourceError
-from infra.ray_group import _remove, fit_group
+from infra.ray_group import _placement_groups, _remove, fit_group
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
 from infra.s3_store import S3Store
 
@@ -81,6 +81,7 @@ def test_what_ray_train_says_of_itself(monkeypatch: pytest.MonkeyPatch, failure:
         raise ControllerError(failure)
 
     monkeypatch.setattr("infra.ray_group._fit_once", fail)
+    monkeypatch.setattr("infra.ray_group._placement_groups", set)
     with pytest.raises(ResourceError, match=says) as caught:
         fit_group(diverge, {}, Workers(count=2), "train", "/runs", lambda: 0, 600)
     assert caught.value.exit_code == 7
@@ -112,6 +113,7 @@ def test_only_losses_without_anything_committed_between_them_count(ray_cluster: 
         path.unlink()
     run(ray_cluster, die_four_times, seen, tmp_path / "runs", lambda: len(list(seen.iterdir())))
     assert len(list(seen.iterdir())) == 5
+    assert not _placement_groups(), "what a lost group held is free again"
 
 
 def test_two_workers_consume_what_one_does(
