@@ -1,9 +1,13 @@
 """What Ray's layers of exceptions say, in our own terms."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from infra.errors import DdpmError, ResourceError
+
+# What gloo and NCCL say when the other end of a connection is gone.
+_PEER_LOST = re.compile(r"Connection (reset|closed) by peer|gloo/transport/.*(timed out|error)|ncclRemoteError")
 
 
 @contextlib.contextmanager
@@ -28,12 +32,17 @@ def plain_errors(stage: str) -> Iterator[None]:
 
 
 def lost_a_worker(error: BaseException) -> bool:
-    """Tell a worker that died from a function that raised."""
+    """Tell a worker that died from a function that raised.
+
+    The others of its group may notice before Ray does, by the connection that broke in the middle of a collective.
+    """
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train import PreemptionError
 
     lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError
-    return any(isinstance(link, lost) for link in _chain(error))
+    links = list(_chain(error))
+    broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
+    return broken or any(isinstance(link, lost) for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

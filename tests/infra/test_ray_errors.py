@@ -53,6 +53,26 @@ def test_a_worker_of_a_group_that_died(failure: Exception) -> None:
         raise failed
 
 
+GLOO = (
+    "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:23441: Connection reset by peer"
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "lost"),
+    [
+        (RuntimeError(GLOO), True),
+        (task_error(RuntimeError(GLOO)).as_instanceof_cause(), True),
+        (RuntimeError("ncclRemoteError: A call failed possibly due to a network error"), True),
+        (RuntimeError("expected a tensor"), False),
+        (ValueError("Connection reset by peer"), False),
+    ],
+)
+def test_a_worker_whose_peer_is_gone(failure: Exception, lost: bool) -> None:
+    """Seen where a node was lost: the other rank's backward pass ended with gloo's message before Ray knew."""
+    assert lost_a_worker(WorkerGroupError("rank 1: failed", {1: failure})) is lost
+
+
 def test_what_is_not_rays_passes() -> None:
     with pytest.raises(KeyError), plain_errors("train"):
         raise KeyError("x")
