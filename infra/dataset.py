@@ -102,7 +102,7 @@ class ImageFile:
         self.rows = int(sum(sizes))
 
     def footer(self) -> bytes:
-        """Return what the file's end says, schema and places of row groups, packed to some ten bytes a row group."""
+        """Return what the file's end says, schema and places of row groups, packed to some sixty bytes a row group."""
         with self._judged():
             self._opened.seek(-_END_BYTES, os.SEEK_END)
             length = int.from_bytes(self._opened.read(4), "little")

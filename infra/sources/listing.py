@@ -94,8 +94,9 @@ def listed(source: Source) -> Iterator[Listing]:
         if not found.tell():
             left_out = f" (left out: {_counts(others)})" if others else ""
             raise InputError(f"holds no images{left_out}", item="prepare.source", remedy="check prepare.kind and it")
-        given = _place(found, survey.placing(), spool)
-        changes = settled(given)
+        placing = survey.placing()
+        given = _place(found, placing, spool)
+        changes = settled(given, from_folders=not placing.labelled)
         counts, splits = Counter[Place](), Counter[str]()
         for place, count in given.items():
             counts[changes[place]] += count
@@ -103,7 +104,7 @@ def listed(source: Source) -> Iterator[Listing]:
         _check_splits(splits, survey.hidden_splits())
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
         classes = {label for split, label in counts if split in counted}
-        _check_classes(classes, placed=set(splits) != {""})
+        _check_classes(classes, may_hide_splits=set(splits) == {""} and not placing.labelled)
         yield Listing(
             digest=digest.hexdigest(),
             splits=dict(splits),
@@ -126,7 +127,7 @@ def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[Place]
             label = ""
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
-        if len(counts) > _MAX_CLASSES * 4:
+        if len(counts) > _MAX_CLASSES * 4:  # train, test, val and none
             raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
     return counts
 
@@ -148,11 +149,11 @@ def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
     raise InputError(cause, item="prepare.source", remedy=remedy)
 
 
-def _check_classes(labels: set[str], *, placed: bool) -> None:
+def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
     """Refuse too many, and classes like a/train/cat beside b/val/cat: they are meant as splits, a folder further up."""
     if len(labels) > _MAX_CLASSES:
         raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
-    if not placed and names_both({part for label in labels if "/" in label for part in label.split("/")}):
+    if may_hide_splits and names_both({part for label in labels if "/" in label for part in label.split("/")}):
         raise InputError(
             "has folders called like train and test below others, where they give no split",
             item="prepare.source",

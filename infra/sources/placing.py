@@ -48,7 +48,7 @@ def _from_names(placing: Placing, split: str, folder: str, file: str) -> Place:
     folders, (*around_file, name) = _parts(folder)[placing.around :], file.split("/")
     kind = _kind_of_folder(folders[0]) if folders else ""
     outermost = around_file[placing.around_files : placing.around_files + 1]
-    split = split or kind or (_kind_of_folder(outermost[0]) if outermost else "") or kind_in(name)
+    split = split or kind or (_kind_of_folder(outermost[0]) if outermost else "") or _kind_in(name)
     return split, "/".join(folders[1:] if kind else folders)
 
 
@@ -92,9 +92,9 @@ class _Paths:
             return
         self._last, parts = path, _parts(path)
         for depth, part in enumerate(parts):
-            if kind := kind_in(part):
+            if kind := _kind_in(part):
                 self.words[depth].setdefault(kind, part)
-        self._around = parts if self._around is None else common_folders(self._around, parts)
+        self._around = parts if self._around is None else _common_folders(self._around, parts)
         self._deepest = max(self._deepest, len(parts))
 
     @property
@@ -105,7 +105,7 @@ class _Paths:
         return min(split, max(self._deepest - 1, 0))
 
 
-def settled(counts: Mapping[Place, int]) -> dict[Place, Place]:
+def settled(counts: Mapping[Place, int], *, from_folders: bool) -> dict[Place, Place]:
     """Settle what can only be said once all entries are known.
 
     Validation images are the held-out ones where there are no test images, or where those lack the classes that
@@ -114,6 +114,7 @@ def settled(counts: Mapping[Place, int]) -> dict[Place, Place]:
 
     Args:
         counts: What the entries were given.
+        from_folders: The classes are folders; labels of the source's own stay as they are.
 
     Returns:
         For what was given, what becomes of it.
@@ -125,8 +126,8 @@ def settled(counts: Mapping[Place, int]) -> dict[Place, Place]:
     around = {split: _around(classes[split]) for split in ("train", held_out)}
     stripped = [{_strip(label, len(around[split])) for label in classes[split]} for split in around]
     # imgs/cat beside cat, or set-train/cat beside set-test/cat; but Greek/alpha beside Hebrew/alpha are two classes.
-    meant = not all(around.values()) or all(kind_in(part) for parts in around.values() for part in parts)
-    if classes["train"] & classes[held_out] or not stripped[0] & stripped[1] or not meant:
+    meant = not all(around.values()) or all(_kind_in(part) for parts in around.values() for part in parts)
+    if not from_folders or classes["train"] & classes[held_out] or not stripped[0] & stripped[1] or not meant:
         around = {}
     names = {"": "", "train": "train", "test": "", _VALIDATION: "", held_out: "test"}
     return {(split, label): (names[split], _strip(label, len(around.get(split, ())))) for split, label in counts}
@@ -137,13 +138,13 @@ def names_both(parts: Iterable[str]) -> bool:
     return bool(_one_of_each({kind: part for part in parts if (kind := _kind_of_folder(part))}))
 
 
-def common_folders(one: list[str], other: list[str]) -> list[str]:
+def _common_folders(one: list[str], other: list[str]) -> list[str]:
     """What two paths have in common at their beginning."""
     same = [a == b for a, b in zip(one, other, strict=False)]
     return one[: (*same, False).index(False)]
 
 
-def kind_in(name: str) -> str:
+def _kind_in(name: str) -> str:
     """The split that a name has in it as a word: train, test, val, or none."""
     found = _WORD.search(name.lower())
     return found[1] if found else ""
@@ -158,7 +159,7 @@ def _around(labels: set[str]) -> list[str]:
     paths = [_parts(label) for label in labels]
     common = paths[0] if paths else []
     for path in paths:
-        common = common_folders(common, path)
+        common = _common_folders(common, path)
     return common[: max(map(len, paths), default=1) - 1]
 
 

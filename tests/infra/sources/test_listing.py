@@ -246,6 +246,11 @@ def test_splits_that_are_not_told_apart_are_refused(places: tuple[str, ...], say
         pass
 
 
+def test_labels_of_the_sources_own_hide_no_splits() -> None:
+    with listed(Given([Entry(name=label, label=label) for label in ("vehicles/train", "medicine/test")])) as listing:
+        assert listing.class_names == ["medicine/test", "vehicles/train"]
+
+
 def test_what_settles_late_is_in_every_part() -> None:
     """Validation images are held out, since test images lack the classes."""
     places = ("train/a", "train/b", "val/a", "val/b", "test", "test")

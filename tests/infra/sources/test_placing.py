@@ -31,7 +31,7 @@ def place(*entries: Entry) -> list[tuple[str, str]]:
     for entry in entries:
         survey.add(entry)
     given = [survey.placing()(entry) for entry in entries]
-    changes = settled(Counter(given))
+    changes = settled(Counter(given), from_folders=not survey.placing().labelled)
     return [changes[place] for place in given]
 
 
@@ -138,7 +138,9 @@ def test_where_the_source_gives_labels_folders_give_none(folder: str) -> None:
 def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, str]) -> None:
     """Published test images often lack their labels; then validation has them."""
     counts = {(split, label): 1 for split, labels in given.items() for label in labels or [""]}
-    assert set(settled(counts).values()) == {(of, label) for of, labels in expected.items() for label in labels or [""]}
+    assert set(settled(counts, from_folders=True).values()) == {
+        (of, label) for of, labels in expected.items() for label in labels or [""]
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,9 @@ def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, st
     ],
 )
 def test_folders_around_one_split(train: list[str], test: list[str], expected: tuple[list[str], list[str]]) -> None:
-    changes = settled({("train", label): 1 for label in train} | {("test", label): 1 for label in test})
+    counts = {("train", label): 1 for label in train} | {("test", label): 1 for label in test}
+    assert all(place == change for place, change in settled(counts, from_folders=False).items()), "labels are as given"
+    changes = settled(counts, from_folders=True)
     assert [changes["train", label][1] for label in train] == expected[0]
     assert [changes["test", label][1] for label in test] == expected[1]
 
