@@ -59,8 +59,8 @@ class ArraySource:
     """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
 
     Labels are in `x-labels.npy` or `x_labels.npy` beside `x.npy`, `x-images.npy` or `x_images.npy`, or below a key of
-    their own. Splits are those of the folders, of a file's name that begins with train, test or val, or of the keys
-    (x_train).
+    their own. Splits are those of the folders, of a file's name that has train, test or val in it as a word, or of the
+    keys (x_train).
 
     Attributes:
         files: Where.
@@ -70,14 +70,18 @@ class ArraySource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names; of images, only the headers are read."""
-        label_files = {_stem(file.name): file for file in self.files.find() if _LABEL_FILE.search(file.name)}
+        label_files: dict[str, File] = {}
+        for file in filter(_is_label_file, self.files.find()):
+            if label_files.setdefault(_stem(file.name), file) is not file:
+                path = self.files.path(file.name)
+                raise InputError("is a second file of the same labels", item=path, remedy="remove or rename one")
         unused = set(label_files)
         for file in self.files.find():
             if file.name.endswith(".npz"):
                 yield from self._find_archive(file)
             elif not file.name.endswith(".npy"):
                 yield Other(file.name)
-            elif not _LABEL_FILE.search(file.name):
+            elif not _is_label_file(file):
                 unused.discard(_stem(file.name))
                 yield from self._find_array(file, label_files.get(_stem(file.name)))
         for stem in sorted(unused):
@@ -154,6 +158,10 @@ class ArraySource:
                         pass
         except _ZIP_ERRORS as error:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
+
+
+def _is_label_file(file: File) -> bool:
+    return bool(_LABEL_FILE.search(file.name))
 
 
 def _stem(name: str) -> str:

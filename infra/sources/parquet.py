@@ -46,7 +46,7 @@ class ParquetSource:
     """Parquet files with a column of images, each in its row group and row.
 
     The column is called image, img, jpg, png or bytes, or is the only one of bytes; labels are in label, labels,
-    fine_label or class. Splits are those of the folders, or of a file's name that begins with train, test or val.
+    fine_label or class. Splits are those of the folders, or of a file's name that has train, test or val in it.
     This pipeline's own files say split and classes themselves.
 
     Attributes:

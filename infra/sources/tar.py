@@ -39,7 +39,7 @@ class TarSource:
     """Every image in every .tar, .tar.gz, .tgz and .tar.bz2 file, in the order of the archive.
 
     Folders inside give split and class as they do for `FolderSource`; where they give no split, the archive's own
-    folder does or its name's beginning (train-000.tar). Members that share a name up to its first dot are one
+    folder does or a word of its name (train-000.tar). Members that share a name up to its first dot are one
     sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. Links, devices,
     pipes and sparse files are named and left out.
 

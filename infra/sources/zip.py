@@ -34,7 +34,7 @@ class ZipSource:
     """Every image in every .zip file, in the order of its directory; nothing is ever unpacked to disk.
 
     Folders inside give split and class as they do for `FolderSource`; where they give no split, the archive's own
-    folder does or its name's beginning (train-000.zip). Members that share a name up to its first dot are one
+    folder does or a word of its name (train-000.zip). Members that share a name up to its first dot are one
     sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png.
 
     Attributes:

@@ -66,3 +66,12 @@ def test_images_and_labels_of_one_name(tmp_path: Path, images: str, labels: str)
     np.save(tmp_path / images, noise(2, 4, 4))
     np.save(tmp_path / labels, np.array([3, 5]))
     assert [(entry.split, entry.label) for entry in entries(tmp_path)] == [("train", "3"), ("train", "5")]
+
+
+def test_two_files_of_labels_for_one_of_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(2, 4, 4))
+    for name in ("a-labels.npy", "a_labels.npy"):
+        np.save(tmp_path / name, np.arange(2))
+    with pytest.raises(InputError, match="is a second file of the same labels") as caught:
+        entries(tmp_path)
+    assert caught.value.item == str(tmp_path / "a_labels.npy")
