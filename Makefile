@@ -15,7 +15,7 @@ help: ## Say what there is
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m flows.commands.prefect_server prepare
+	$(VENV)/bin/python -m infra.services.prefect_server prepare
 	@touch $@
 
 demo: $(INSTALLED) ## Run the digits end to end and say where to look

@@ -37,6 +37,7 @@ TINY = (
 _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
+    "tests/infra/services/",
     "tests/flows/test_session.py",
     "tests/flows/test_s3_pipeline.py",
     "tests/infra/test_cluster.py",

@@ -15,10 +15,12 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 60
 # The standard library and, beside it, what each package may use.
 ALLOWED = {
     "ddpm_core": {"torch", "jaxtyping", "ddpm_core"},
-    "infra": {"infra", "numpy", "PIL", "pyarrow", "torch", "safetensors", "ray", "mlflow", "botocore"},
+    "infra": {
+        "infra", "numpy", "PIL", "pyarrow", "torch", "safetensors", "ray", "mlflow", "botocore", "prefect", "uvicorn",
+    },
     "flows": {
         "flows", "infra", "ddpm_core", "numpy", "PIL", "pyarrow", "torch", "pydantic", "prefect", "typer", "rich",
-        "matplotlib", "uvicorn",
+        "matplotlib",
     },
 }  # fmt: skip
 

@@ -61,8 +61,8 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..
 
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
-    from flows.commands.services import prefect_api
     from flows.root import resolve_root
+    from infra.services.prefect import prefect_api
 
     with contextlib.ExitStack() as stack:
 

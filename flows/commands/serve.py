@@ -29,8 +29,8 @@ def serve_deployments(
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
 ) -> None:
     """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
-    from flows.commands.services import prefect_api
     from flows.root import resolve_root
+    from infra.services.prefect import prefect_api
 
     where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, brief=False) as url:

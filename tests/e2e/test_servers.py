@@ -16,10 +16,10 @@ from typing import Any, get_args
 
 import pytest
 
-from flows.commands.services import prefect_api
 from flows.config import PipelineConfig, ScheduleKind
 from flows.presets import load_config
 from flows.run_settings import RunSettings
+from infra.services.prefect import prefect_api
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
 

@@ -14,8 +14,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flows.commands.prefect_server import DATABASE, give_database
 from infra.errors import ResourceError, StorageError
+from infra.services.prefect_server import DATABASE, give_database
 from infra.uri import parse_place
 
 _START_LIMIT_S = 120.0
@@ -109,7 +109,7 @@ def _server(folder: Path, port: int, url: str) -> Iterator["subprocess.Popen[byt
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }
     give_database(folder)
-    command = [sys.executable, "-m", "flows.commands.prefect_server", str(port), str(os.getpid())]
+    command = [sys.executable, "-m", "infra.services.prefect_server", str(port), str(os.getpid())]
     # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
     with (folder / _LOG).open("wb") as output:
         process = subprocess.Popen(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.services import _state_folder, prefect_api
 from infra.errors import StorageError
+from infra.services.prefect import _state_folder, prefect_api
 
 
 def test_a_server_for_as_long_as_it_is_needed(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A Prefect server that ends with the process that started it, however that ends.
 
-Called as `python -m flows.commands.prefect_server PORT PARENT_PID`, and as `... prefect_server prepare` where the
+Called as `python -m infra.services.prefect_server PORT PARENT_PID`, and as `... prefect_server prepare` where the
 environment is made.
 """
 

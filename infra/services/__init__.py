@@ -1,0 +1,1 @@
+"""Servers that we start, and what we ask of those that others started."""
