@@ -1,236 +1,248 @@
-"""MLflow: one run a stage under one parent, found again by key, so that saying things twice says them once.
+"""MLflow: one run per stage under the pipeline's run, found again by key, so that repeating a record changes nothing.
 
-Tracking never hurts the work: the sealed outputs are the truth, a server that is away costs one warning, and the same
-command later delivers what is missing.
+Tracking never hurts the work. The sealed outputs are the truth; whatever a server does not take costs one warning, and
+the same command later delivers what is missing.
 """
 
-import json
-import logging
 import os
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from infra.record import StageRecord, TrackedRun
+from infra.tracking_origin import origin_tags
+from infra.tracking_outbox import Outbox
+from infra.tracking_pages import run_page, runs_page, server_command, shown
+
+if TYPE_CHECKING:
+    from infra.tracking_store import RunStore
 
 _STAGE, _KEY, _PIPELINE = "ddpm.stage", "ddpm.stage_key", "ddpm.pipeline_key"
 _PUBLISHED = "ddpm.published"
-_MAX_VALUE = 6000
-_BATCH = 1000
-_PARAM_BATCH = 100
-_DATASET_DIGEST_DIGITS = 36
+_PARENT = "mlflow.parentRunId"
+# Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
+_EXPERIMENT, _RUN = "experiment", "pipeline"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # MLflow prints a link whenever a run ends, with the server's password in it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # MLflow's own default blocks about four minutes a call.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetInput:
-    """A data set that a run read."""
-
-    name: str
-    uri: str
-    digest: str
-    context: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """Everything that a sealed stage has to say.
-
-    Attributes:
-        key: The stage key.
-        digest: The sealed output's digest.
-        metrics: Figures about the whole.
-        history: Rows with `images_seen`, `time_ms` and figures.
-        files: Small artifacts by name.
-        inputs: Data sets read.
-        tags: Further tags, such as the output's URI.
-    """
-
-    key: str
-    digest: str
-    metrics: dict[str, float] = field(default_factory=dict)
-    history: Sequence[dict[str, Any]] = ()
-    files: dict[str, bytes] = field(default_factory=dict)
-    inputs: Sequence[DatasetInput] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-
 
 class Tracker:
-    """Writes one pipeline's runs.
+    """Records one pipeline's runs.
 
     Args:
         uri: MLflow's tracking URI, or empty for no tracking.
-        experiment: Its name.
+        experiment: The experiment's name.
         artifact_folder: Where a local store keeps artifacts; a server decides for itself.
-        pipeline_key: With the stage's name, what a run is found by.
+        pause_s: How long a kind of call stays silent after a failure, in seconds.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, pipeline_key: str) -> None:
-        self._uri, self._experiment, self._folder, self._pipeline = uri, experiment, artifact_folder, pipeline_key
-        self._client: Any = None
-        self._experiment_id = ""
+    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, pause_s: float = 60.0) -> None:
+        self._uri, self._experiment, self._folder = uri, experiment, artifact_folder
+        self._outbox = Outbox(uri, pause_s)
+        self._attempt = uuid.uuid4().hex
+        self._store: RunStore | None = None
+        self._run: TrackedRun | None = None
         self._parent = ""
-        self._runs: dict[str, str] = {}
-        self.complaint = "" if uri else "tracking is off"
+        self._children: dict[str, str] = {}
+        self._begun: set[str] = set()
+        self._working: set[str] = set()
+        self._counted: set[str] = set()
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._unsealed: dict[str, str] = {}
 
     @property
     def uri(self) -> str:
         """The tracking URI, without what may be a password in it."""
-        scheme, separator, rest = self._uri.partition("://")
-        place, slash, path = rest.partition("/")
-        return f"{scheme}{separator}{place.rsplit('@', 1)[-1]}{slash}{path}"
+        return shown(self._uri)
 
-    def open(self, parent: str) -> None:
-        """Connect; find or create the experiment and, where it gets a name, the parent run."""
-        self._guarded(lambda: self._open(parent))
+    @property
+    def complaint(self) -> str:
+        """One line that names everything undelivered, or nothing."""
+        return self._outbox.complaint if self._uri else "tracking is off"
+
+    @property
+    def run_id(self) -> str:
+        """The pipeline run's ID in MLflow, or nothing."""
+        return self._parent
+
+    @property
+    def page(self) -> str:
+        """The pipeline run's page, if a server serves it already."""
+        return run_page(self._uri, self._store.experiment_id, self._parent) if self._store and self._parent else ""
+
+    @property
+    def runs_page(self) -> str:
+        """The page that lists the experiment's runs, or nothing if the experiment is unknown."""
+        return runs_page(self._uri, self._store.experiment_id) if self._store else ""
+
+    @property
+    def server_command(self) -> str:
+        """The command that serves a store on this machine, or nothing if a server does already."""
+        return server_command(self._uri)
+
+    def connect(self) -> None:
+        """Connect; find or create the experiment."""
+        if self._uri:
+            self._outbox.put("connection", _EXPERIMENT, self._connect)
+            self._outbox.send(set())
+
+    def start(self, run: TrackedRun) -> None:
+        """Find or create the pipeline's run, as running."""
+        if not self._uri:
+            return
+        self._run = run
+        self._outbox.put("connection", _RUN, self._begin_parent)
+        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags))
+        self._outbox.put("params", _RUN, lambda: self._connected().log_params(self._parent, run.params))
+        self._outbox.put("inputs", _RUN, lambda: self._connected().log_inputs(self._parent, run.inputs))
+        self._outbox.send({_RUN})
 
     def begin(self, stage: str, params: dict[str, Any]) -> None:
-        """Find or create the stage's run of this pipeline, as running."""
-        self._guarded(lambda: self._begin(stage, params))
+        """Find or create the stage's run of this pipeline run; both are running."""
+        if self._run is None:
+            return
+        self._begun.add(stage)
+        self._working.add(stage)
+        self._outbox.put("connection", stage, lambda: self._begin(stage))
+        self._outbox.put("params", stage, lambda: self._connected().log_params(self._children[stage], params))
+        self._outbox.send({stage, _RUN})
 
     def log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Log new rows of the history while the stage works."""
-        self._guarded(lambda: self._log_history(self._runs[stage], rows))
+        """Log new rows of the history while the stage works, to its run and to the pipeline's."""
+        if stage not in self._begun:
+            return
+        self._rows.setdefault(stage, []).extend(rows)
+        self._outbox.put("metrics", stage, lambda: self._deliver_rows(stage))
+        if stage in self._working:
+            self._outbox.put("status", stage, lambda: self._claim(self._children[stage], self._parent))
+        self._outbox.send({stage, _RUN})
 
     def publish(self, stage: str, record: StageRecord) -> None:
-        """Say all there is about a sealed stage, once, and end its run."""
-        self._guarded(lambda: self._publish(stage, record))
-
-    def fail(self, stage: str) -> None:
-        """End the run of a stage that failed, and its parent."""
-        self._guarded(lambda: self._end([self._runs[stage], self._parent], "FAILED"))
-
-    def close(self, metrics: dict[str, float], files: dict[str, bytes]) -> None:
-        """Give the parent the pipeline's figures and its report, and end it."""
-        self._guarded(lambda: self._close(metrics, files))
-
-    def _guarded(self, call: Callable[[], None]) -> None:
-        if self.complaint:
+        """Record everything there is of a sealed stage, once, and finish its run."""
+        if stage not in self._begun:
             return
-        try:
-            call()
-        except Exception as error:  # whatever a tracking server does wrong, the work goes on
-            # MLflow's own errors quote the address with the password in it.
-            said = str(error).replace(self._uri.rstrip("/"), self.uri.rstrip("/")).strip()
-            reason = said.splitlines()[0][:200] if said else type(error).__name__
-            self.complaint = f"MLflow at {self.uri} did not answer ({reason})"
-            logger.warning("%s; the work goes on, and the same command later delivers what is missing", self.complaint)
+        self._working.discard(stage)
+        self._outbox.put("connection", stage, lambda: self._offer(stage, record))
+        self._outbox.send({stage, _RUN}, now=True)
+        self._seal()
 
-    def _open(self, parent: str) -> None:
-        for variable, value in _ENVIRONMENT.items():
-            os.environ.setdefault(variable, value)
-        from mlflow import MlflowClient
+    def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
+        """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
+        if not self._parent:
+            return
+        self._working.discard(stage)
+        runs = [run for run in (self._children.get(stage, ""), self._parent) if run]
+        self._outbox.put("status", stage, lambda: self._abandon(runs, status))
+        # There is no later call that would try again.
+        self._outbox.send({stage, _RUN}, now=True)
 
-        for name in ("alembic", "mlflow"):  # after the import, which sets their levels
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = MlflowClient(tracking_uri=self._uri)
-        found = self._client.get_experiment_by_name(self._experiment)
-        location = self._folder.as_uri() if self._folder else None
-        self._experiment_id = (
-            found.experiment_id if found else self._client.create_experiment(self._experiment, location)
-        )
-        if parent:
-            self._parent = self._find_or_create(parent, "pipeline")
+    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
+        """Give the pipeline's run its figures, report and tags, send again what was not delivered, and finish it."""
+        run = self._run
+        if run is None:
+            return
+        # A call that costs little tells whether the server answers, before each of the kinds waits for it.
+        self._outbox.put("connection", _RUN, self._probe)
+        self._outbox.put("metrics", _RUN, lambda: self._connected().log_figures(self._parent, metrics))
+        self._outbox.put("files", _RUN, lambda: self._connected().log_files(self._parent, files))
+        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags | tags))
+        self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
+        self._outbox.send(None, now=True)
+        self._seal()
 
-    def _find_or_create(self, name: str, stage: str) -> str:
-        tags = {_PIPELINE: self._pipeline, _STAGE: stage}
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = self._client.search_runs([self._experiment_id], query, max_results=1)
-        if found:
-            run = found[0].info
-            if run.status != "FINISHED":
-                self._client.update_run(run.run_id, status="RUNNING")
-            return str(run.run_id)
-        return str(self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id)
+    def _connect(self) -> None:
+        self._connected()
 
-    def _begin(self, stage: str, params: dict[str, Any]) -> None:
-        run = self._find_or_create(stage, stage)
-        self._runs[stage] = run
-        if self._parent:
-            self._client.set_tag(run, "mlflow.parentRunId", self._parent)
-        self._log_params(run, params)
+    def _connected(self) -> "RunStore":
+        if self._store is None:
+            for variable, value in _ENVIRONMENT.items():
+                os.environ.setdefault(variable, value)
+            from infra.tracking_store import RunStore
 
-    def _log_params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
+            self._store = RunStore(self._uri, self._experiment, self._folder)
+        return self._store
 
-        known = self._client.get_run(run).data.params
-        new = [Param(name, str(value)[:_MAX_VALUE]) for name, value in params.items() if name not in known]
-        for start in range(0, len(new), _PARAM_BATCH):
-            self._client.log_batch(run, params=new[start : start + _PARAM_BATCH])
+    def _parent_run(self) -> str:
+        run = self._run
+        if not self._parent and run is not None:
+            self._parent = self._find_or_create(run, run.name, _RUN, run.tags)
+        return self._parent
 
-    def _log_history(self, run: str, rows: Sequence[dict[str, Any]]) -> None:
-        from mlflow.entities import Metric
+    def _child_run(self, stage: str) -> str:
+        run, parent = self._run, self._parent_run()
+        if stage not in self._children and run is not None:
+            # The stage alone would give every curve of a chart the same name.
+            self._children[stage] = self._find_or_create(run, f"{stage} {run.name}", stage, {_PARENT: parent})
+        return self._children[stage]
 
-        metrics = [
-            Metric(f"train/{name}", value, row["time_ms"], row["images_seen"])
-            for row in rows
-            for name, value in row.items()
-            if name not in ("images_seen", "time_ms") and value is not None
-        ]
-        for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(run, metrics=metrics[start : start + _BATCH])
+    def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
+        return self._connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
 
-    def _publish(self, stage: str, record: StageRecord) -> None:
-        run = self._runs[stage]
-        stored = self._client.get_run(run)
-        if stored.data.tags.get(_PUBLISHED) != record.digest:
-            self._log_history(run, record.history)
-            self._log_metrics(run, record.metrics)
-            self._log_inputs(run, record.inputs)
-            self._log_files(run, record.files)
-            for name, value in {_KEY: record.key, **record.tags}.items():
-                self._client.set_tag(run, name, value[:_MAX_VALUE])
-            self._client.set_tag(run, _PUBLISHED, record.digest)
-        self._end([run], "FINISHED")
+    def _begin_parent(self) -> None:
+        self._claim(self._parent_run())
 
-    def _log_metrics(self, run: str, metrics: dict[str, float]) -> None:
-        from mlflow.entities import Metric
+    def _begin(self, stage: str) -> None:
+        child = self._child_run(stage)
+        self._claim(child, self._parent)
+        if self._connected().tags(child).get(_PARENT) != self._parent:  # the former parent was deleted
+            self._connected().set_tags(child, {_PARENT: self._parent})
 
-        # The run's own start, not the clock: said again, a figure is the same one.
-        started = self._client.get_run(run).info.start_time
-        self._client.log_batch(run, metrics=[Metric(name, value, started, 0) for name, value in metrics.items()])
-
-    def _log_inputs(self, run: str, inputs: Sequence[DatasetInput]) -> None:
-        from mlflow.entities import Dataset, InputTag
-        from mlflow.entities import DatasetInput as MlflowInput
-
-        rows = [
-            MlflowInput(
-                Dataset(
-                    name=item.name,
-                    digest=item.digest[:_DATASET_DIGEST_DIGITS],
-                    source_type="local",
-                    source=json.dumps({"uri": item.uri}),
-                ),
-                tags=[InputTag("mlflow.data.context", item.context)],
-            )
-            for item in inputs
-        ]
-        if rows:
-            self._client.log_inputs(run, datasets=rows)
-
-    def _log_files(self, run: str, files: dict[str, bytes]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in files.items():
-                (Path(folder) / name).write_bytes(data)
-            if files:
-                self._client.log_artifacts(run, folder)
-
-    def _close(self, metrics: dict[str, float], files: dict[str, bytes]) -> None:
-        if self._parent:
-            self._log_metrics(self._parent, metrics)
-            self._log_files(self._parent, files)
-            self._end([self._parent], "FINISHED")
-
-    def _end(self, runs: Sequence[str], status: str) -> None:
+    def _claim(self, *runs: str) -> None:
         for run in runs:
-            if run and self._client.get_run(run).info.status != status:
-                self._client.set_terminated(run, status)
+            self._connected().claim(run, self._attempt, count=run not in self._counted)
+            self._counted.add(run)
+
+    def _abandon(self, runs: Sequence[str], status: str) -> None:
+        for run in runs:
+            self._connected().abandon(run, self._attempt, status)
+
+    def _probe(self) -> None:
+        self._connected().tags(self._parent_run())
+
+    def _deliver_rows(self, stage: str) -> None:
+        self._log_history(stage, self._rows[stage])
+        self._rows[stage] = []
+
+    def _log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
+        for run in (self._children[stage], self._parent):
+            self._connected().log_history(run, stage, rows)
+
+    def _offer(self, stage: str, record: StageRecord) -> None:
+        """Put the deliveries of a record into the outbox, unless the run has them already."""
+        store, child = self._connected(), self._child_run(stage)
+        if store.tags(child).get(_PUBLISHED) == record.digest:
+            self._outbox.drop("metrics", stage)
+        else:
+            self._unsealed[stage] = record.digest
+            self._outbox.put("metrics", stage, lambda: self._deliver_metrics(stage, record))
+            self._outbox.put("inputs", stage, lambda: store.log_inputs(child, record.inputs))
+            self._outbox.put("files", stage, lambda: store.log_files(child, record.files))
+            self._outbox.put("tags", stage, lambda: store.set_tags(child, {_KEY: record.key, **record.tags}))
+            if record.model is not None:
+                model = record.model
+                self._outbox.put("model", stage, lambda: store.log_model(child, model))
+        self._outbox.put("status", stage, lambda: store.finish(child))
+
+    def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
+        self._log_history(stage, record.history)
+        self._connected().log_figures(self._children[stage], record.metrics)
+        self._rows[stage] = []
+
+    def _seal(self) -> None:
+        """Mark the stages of which everything was delivered, so that no later run delivers it again."""
+        for stage, digest in list(self._unsealed.items()):
+            if self._outbox.is_empty(stage):
+                del self._unsealed[stage]
+                self._put_seal(self._children[stage], stage, digest)
+                self._outbox.send({stage, _RUN})
+
+    def _put_seal(self, child: str, stage: str, digest: str) -> None:
+        self._outbox.put("tags", stage, lambda: self._connected().set_tags(child, {_PUBLISHED: digest}))

@@ -1,0 +1,76 @@
+"""What the pipeline records of its runs: plain data that says nothing of the service it goes to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInput:
+    """A data set that a run read."""
+
+    name: str
+    uri: str
+    digest: str
+    context: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A file of weights that stays where it is.
+
+    Attributes:
+        name: What people call the model.
+        uri: Where the file is.
+        sha256: The digest of its bytes, by which it is found again.
+        kind: The type of the model, for those who filter by it.
+    """
+
+    name: str
+    uri: str
+    sha256: str
+    kind: str = "ddpm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """A run of the pipeline: one recipe on one data set.
+
+    Attributes:
+        key: The run's identity. The same key always leads to the same run.
+        name: What people call it.
+        params: Every stage's settings, so that runs compare by settings and figures together.
+        inputs: The data it starts from.
+        tags: Links to other places, such as the report's.
+    """
+
+    key: str
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+    inputs: Sequence[DatasetInput] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """Everything there is to record of a sealed stage.
+
+    Attributes:
+        key: The stage key.
+        digest: The sealed output's digest.
+        metrics: Figures about the whole. Settings and counts belong in params and tags.
+        history: Rows with `images_seen`, `time_ms` and figures.
+        files: Small artifacts by name.
+        inputs: Data sets read.
+        tags: Further tags, such as the output's URI.
+        model: The snapshot, if the stage made one.
+    """
+
+    key: str
+    digest: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: Sequence[dict[str, Any]] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
+    inputs: Sequence[DatasetInput] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    model: ModelFile | None = None

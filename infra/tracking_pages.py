@@ -1,0 +1,39 @@
+"""Addresses of MLflow's pages, and the address of the server itself in a form that may be shown."""
+
+import shlex
+
+# Where `mlflow ui` listens unless it is given another port.
+_OWN_SERVER = "http://127.0.0.1:5000"
+
+
+def shown(uri: str) -> str:
+    """The tracking URI without the user name and password that it may hold."""
+    scheme, separator, rest = uri.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rsplit('@', 1)[-1]}{slash}{path}"
+
+
+def run_page(uri: str, experiment_id: str, run_id: str) -> str:
+    """The page of one run, or nothing if no server listens at the URI."""
+    return f"{_base(uri)}/#/experiments/{experiment_id}/runs/{run_id}" if _is_server(uri) else ""
+
+
+def runs_page(uri: str, experiment_id: str) -> str:
+    """The page that lists an experiment's runs; for a store without a server, the page that `mlflow ui` will serve."""
+    base = _base(uri) if _is_server(uri) else _OWN_SERVER
+    # Without the parameter MLflow 3.17 opens an experiment as an application of language models and hides the runs.
+    return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def server_command(uri: str) -> str:
+    """The command that serves the pages of a store on this machine, or nothing for any other URI."""
+    is_local = uri.startswith(("sqlite:", "file:")) or (uri != "" and ":" not in uri and uri != "databricks")
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if is_local else ""
+
+
+def _is_server(uri: str) -> bool:
+    return uri.lower().startswith(("http://", "https://"))
+
+
+def _base(uri: str) -> str:
+    return shown(uri).rstrip("/")
