@@ -26,7 +26,7 @@ from PIL import Image
 
 from ddpm_core.training_order import TwoLevelOrder
 from flows.config import PrepareConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.stages.prepare import prepare
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader
@@ -70,21 +70,19 @@ def plain_loop(folder: Path, out: Path) -> float:
 
 def ours(config: PrepareConfig, root: str, cluster: Cluster) -> tuple[float, float, int]:
     """Prepare with Ray up; return images a second in the steady state and over all, and their number."""
-    ticks: list[tuple[float, int]] = []
+    ticks: list[tuple[float, Progress]] = []
     store = open_store(root)
     store.make()
 
-    def tick(done: int, total: int) -> None:
-        ticks.append((time.perf_counter(), done))
-        lengths.append(total)
+    def tick(progress: Progress) -> None:
+        ticks.append((time.perf_counter(), progress))
 
-    lengths: list[int] = []
     started = time.perf_counter()
     dataset = prepare(config, Context(store=store, cluster=cluster, force=False, on_progress=tick))
     whole = time.perf_counter() - started
     count = dataset.train_images + dataset.test_images
     first, last = (ticks[round(share * (len(ticks) - 1))] for share in STEADY)
-    steady = (last[1] - first[1]) / lengths[0] * count / (last[0] - first[0])
+    steady = (last[1].done - first[1].done) / (last[0] - first[0])
     return steady, count / whole, count
 
 

@@ -41,14 +41,15 @@ class StageConfig(BaseModel):
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that the result is a function of, goals left out."""
-        return {name: value for name, value in self.model_dump(mode="json").items() if not self._role(name)}
+        return {name: value for name, value in self.model_dump(mode="json").items() if not self.role(name)}
 
     def goals(self) -> dict[str, int]:
         """The settings that only extend work."""
-        return {name: getattr(self, name) for name in type(self).model_fields if self._role(name) == "goal"}
+        return {name: getattr(self, name) for name in type(self).model_fields if self.role(name) == "goal"}
 
     @classmethod
-    def _role(cls, name: str) -> str:
+    def role(cls, name: str) -> str:
+        """`execution`, `goal`, or nothing for a result setting."""
         extra = cls.model_fields[name].json_schema_extra
         return str(extra["role"]) if isinstance(extra, dict) else ""
 
@@ -61,9 +62,7 @@ class PrepareConfig(StageConfig):
         description="folder: PNG, JPEG, WebP files; tar (also webdataset) and zip: archives of them; arrays: npy, npz; "
         "cifar: its archives; parquet: also Hugging Face's; idx: MNIST-like files; digits: scikit-learn's",
     )
-    source: list[str] | str = _execution(
-        "", "Folder, file or glob, local or s3://, or a list of them; digits needs none"
-    )
+    source: list[str] | str = _execution("", "Folder, file or glob, local or s3://, or a list of them; not for digits")
     image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     resize_filter: ResizeFilter = Field("lanczos", description="How to resize")
@@ -143,6 +142,7 @@ class TrainConfig(StageConfig):
     workers: int = _execution(1, "Ray Train workers; 0 means one for each GPU, else 1", ge=0, le=4096)
     device: Device = _execution("auto", "auto takes cuda where this machine has it")
     checkpoint_images: int = _execution(200_000, "Images between checkpoints", ge=1)
+    checkpoint_minutes: float = _execution(5.0, "Minutes between checkpoints, beside those by images", gt=0)
     history_images: int = _execution(20_000, "Images between rows of the loss curve", ge=1)
     keep_checkpoints: int = _execution(2, "Latest checkpoints to keep, beside those at sealed goals", ge=1)
 

@@ -1,10 +1,9 @@
 """The training loop of one worker: computed order and noise, checkpoints to go on from, a snapshot at the goal."""
 
 import copy
-import json
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,65 +19,59 @@ from ddpm_core.unet import UNet
 from flows.artifacts import Dataset
 from flows.config import TrainConfig
 from flows.snapshot import channels_last, encode_snapshot, make_objective, make_schedule, schedule_settings
+from flows.training_checkpoints import SNAPSHOTS, Checkpoints
 from flows.training_data import training_data
+from flows.training_history import History
 from flows.training_state import TrainingState
-from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
 from infra.device import prepare_process, torch_dtype
-from infra.errors import DivergedError, IntegrityError
-from infra.manifest import canonical_json
+from infra.errors import DivergedError
+from infra.heartbeat import Beat, Pulse
 from infra.plan import Output, Plan
 from infra.store import open_store
 
-SNAPSHOTS = "snapshots"
-CHECKPOINTS = "checkpoints"
 _SKIPS_IN_A_ROW = 10
 
 
-@dataclass
-class HistoryWindow:
-    """What has happened since the last row of the loss curve."""
-
-    loss_sum: Tensor
-    images: int = 0
-    skipped: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def add(self, result: StepResult, images: int) -> None:
-        """Count one step."""
-        self.loss_sum += result.loss_sum
-        self.images += images
-        self.skipped += not result.applied
-
-
-def history_rows(output: Output) -> list[dict[str, Any]]:
-    """All rows of the loss curve, by images seen."""
-    rows = [
-        row for name in output.store.list(f"{output.folder}/history") for row in json.loads(output.store.read(name))
-    ]
-    return sorted(rows, key=lambda row: int(row["images_seen"]))
-
-
-def run_training(spec: dict[str, Any]) -> None:
-    """Run one worker of the group from the last checkpoint to the goal.
+def run_training(spec: dict[str, Any], beat: Beat) -> None:
+    """Run one worker of the group from the last checkpoint to the goal, or until a beat's reply asks it to stop.
 
     Args:
         spec: Root, plan, attempt, config and data set, as JSON values.
+        beat: Receives what `TrainingWorker.beat` says, from rank 0.
     """
     config = TrainConfig(**spec["config"])
     output = Output(store=open_store(spec["root"]), plan=Plan(**spec["plan"]), attempt=spec["attempt"])
     dataset = Dataset(**spec["dataset"])
-    worker = TrainingWorker(config, dataset, output)
-    worker.resume()
-    worker.run()
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    with Pulse(beat if is_first else None, lambda: {"phase": "loading the data", "starting": True}) as pulse:
+        worker = TrainingWorker(config, dataset, output, pulse)
+        worker.resume()
+        worker.run()
 
 
 class TrainingWorker:
-    """One worker's share of the run."""
+    """One worker's share of the run.
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, output: Output) -> None:
+    Args:
+        config: The stage's settings, device and dtype resolved.
+        dataset: To train on.
+        output: Where checkpoints, history and the snapshot go.
+        pulse: Reports the work and says when to stop; by default nobody listens.
+        clock: Seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        output: Output,
+        pulse: Pulse | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         prepare_process(config.threads)
         self.config, self.output = config, output
+        self.pulse, self.clock = pulse or Pulse(), clock
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -105,56 +98,73 @@ class TrainingWorker:
             random_flip=config.random_flip,
             objective=make_objective(config),
         )
+        self.checkpoints = Checkpoints(output, config.keep_checkpoints, 60 * config.checkpoint_minutes, clock)
+        self.resumed_at, self.phase = 0, ""
 
     def resume(self) -> None:
         """Go on from the latest checkpoint up to the goal whose bytes are whole."""
-        chosen, loaded = self._latest() if self.rank == 0 else (0, None)
+        goal = self.config.total_images
+        chosen, loaded = self.checkpoints.latest(goal) if self.rank == 0 else (0, None)
         if self.world_size > 1:
             # A worker of an earlier run may still commit: all ranks take what rank 0 saw.
             choice = torch.tensor(chosen, device=self.device)
             dist.broadcast(choice, src=0)
             chosen = int(choice)
         if chosen and loaded is None:
-            loaded = self._load(chosen)
+            loaded = self.checkpoints.load(chosen)
         if loaded is not None:
             self.state.restore(*loaded)
+        self.resumed_at = chosen
 
-    def _latest(self) -> tuple[int, tuple[dict[str, Tensor], dict[str, Any]] | None]:
-        found = [int(name.rsplit("/", 1)[1]) for name in self.output.records(CHECKPOINTS)]
-        for images_seen in sorted((i for i in found if i <= self.config.total_images), reverse=True):
-            try:
-                return images_seen, self._load(images_seen)
-            except IntegrityError:
-                # The one before it is as good a place to go on from; `ddpm verify` names the damaged one.
-                continue
-        return 0, None
-
-    def _load(self, images_seen: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        name = f"{CHECKPOINTS}/{images_seen:012d}"
-        record = self.output.record(name)
-        if record is None:
-            raise IntegrityError("was removed while this run started", item=name, remedy="run again")
-        return decode_tensors(self.output.read(record), name)
+    def beat(self) -> dict[str, Any]:
+        """What the driver hears about once a second, as JSON values."""
+        return {
+            "images_seen": self.state.images_seen,
+            "resumed_at": self.resumed_at,
+            "kept": self.checkpoints.kept,
+            "loss": self.history.loss(),
+            "images_per_second": self.history.images_per_second(),
+            "phase": self.phase,
+        }
 
     def run(self) -> None:
-        """Train to the goal; rank 0 commits history, checkpoints and the snapshot."""
+        """Train to the goal, or to the step after which the pulse asks to stop; rank 0 commits what is to be kept.
+
+        Where it was asked to stop, it leaves a checkpoint of the last step and no snapshot.
+        """
         model: nn.Module = self.state.network
         if self.world_size > 1:
             model = nn.parallel.DistributedDataParallel(model)
         model.train()
-        window = self._new_window()
         config, state = self.config, self.state
+        self.history = History(self.output, self.device, self.clock)
+        self.pulse.tell(self.beat)
         while state.images_seen < config.total_images:
             result = self._step(model)
-            window.add(result, config.batch_size)
+            self.history.add(result, config.batch_size)
             done = state.images_seen >= config.total_images
             if done or self._crossed(config.history_images):
-                self._commit_history(window, result)
-                window = self._new_window()
-            if self.rank == 0 and (done or self._crossed(config.checkpoint_images)):
+                self.history.commit(
+                    state.images_seen, state.optimizer.param_groups[0]["lr"], grad_norm=result.grad_norm
+                )
+            stopping = not done and self._stop_requested()
+            if self.rank == 0 and (done or stopping or self._checkpoint_is_due()):
                 self._commit_checkpoint()
+            if stopping:
+                return
         if self.rank == 0:
             self._commit_snapshot()
+
+    def _stop_requested(self) -> bool:
+        """Whether to stop here; rank 0 alone hears of it, and all ranks must leave at the same step."""
+        if self.world_size == 1:
+            return self.pulse.stop
+        flag = torch.tensor(int(self.pulse.stop), device=self.device)
+        dist.broadcast(flag, src=0)
+        return bool(flag)
+
+    def _checkpoint_is_due(self) -> bool:
+        return self._crossed(self.config.checkpoint_images) or self.checkpoints.are_due()
 
     def _step(self, model: nn.Module) -> StepResult:
         config, state = self.config, self.state
@@ -193,7 +203,7 @@ class TrainingWorker:
         return result
 
     def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
-        """What the network is told of these slots' images: their classes, here and there none; nothing without."""
+        """Labels for these slots after label dropout, or None if the network is unconditional."""
         config, known = self.config, self.state.network.config.num_classes
         if not known:
             return None
@@ -205,27 +215,6 @@ class TrainingWorker:
         seen = self.state.images_seen
         return seen // every > (seen - self.config.batch_size) // every
 
-    def _new_window(self) -> HistoryWindow:
-        return HistoryWindow(loss_sum=torch.zeros((), device=self.device))
-
-    def _commit_history(self, window: HistoryWindow, result: StepResult) -> None:
-        if self.world_size > 1:
-            dist.all_reduce(window.loss_sum)
-        if self.rank != 0:
-            return
-        row = {
-            "images_seen": self.state.images_seen,
-            "loss": float(window.loss_sum) / window.images,
-            "grad_norm": float(result.grad_norm),
-            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
-            "images_per_second": window.images / (time.monotonic() - window.started),
-            "skipped_steps": window.skipped,
-            "time_ms": int(time.time() * 1000),
-        }
-        finite = {name: value if value == value and abs(value) != float("inf") else None for name, value in row.items()}
-        name = f"{self.output.folder}/history/{self.state.images_seen:012d}.json"
-        self.output.store.put_if_absent(name, canonical_json([finite]))
-
     def _commit_checkpoint(self) -> None:
         state = self.state
         scalars = {
@@ -233,19 +222,10 @@ class TrainingWorker:
             "skipped_in_a_row": state.skipped_in_a_row,
             "world_size": self.world_size,
         }
-        data = encode_tensors(state.tensors(), scalars)
-        self.output.commit(f"{CHECKPOINTS}/{state.images_seen:012d}", "safetensors", data, scalars)
-        self._drop_old_checkpoints()
-
-    def _drop_old_checkpoints(self) -> None:
-        """Delete all but the latest and those at sealed goals, records first, and only after a newer one is whole."""
-        goals = {name.rsplit("/", 1)[1] for name in self.output.records(SNAPSHOTS)}
-        names = [name for name in self.output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals]
-        for name in names[: -self.config.keep_checkpoints]:
-            record = self.output.record(name)
-            self.output.store.delete(f"{self.output.folder}/{name}.json")
-            if record is not None:
-                self.output.store.delete(f"{self.output.folder}/{record.file}")
+        self.phase = "saving"
+        with self.history.time.paused():
+            self.checkpoints.commit(state.images_seen, state.tensors(), scalars)
+        self.phase = ""
 
     def _commit_snapshot(self) -> None:
         config, state = self.config, self.state

@@ -13,12 +13,16 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from infra.errors import ResourceError
+from infra.heartbeat import GRACE_S, LocalHeartbeat, Watch
+from infra.processes import Reaper
 from infra.ray_errors import first_line, plain_errors
-from infra.ray_group import fit_group
+from infra.ray_group import GroupFunction, fit_group
+from infra.ray_heartbeat import start_heartbeat
 from infra.ray_units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
 
 Mode = Literal["ray", "in-process"]
@@ -35,6 +39,10 @@ _LOCAL_ENVIRONMENT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray warns of each pool of actors that may restart
 }
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    pass
 
 
 @dataclass
@@ -56,6 +64,7 @@ class Cluster:
     patience_s: float = PATIENCE_S
     _connected: bool = field(default=False, init=False)
     _ledger: Any = field(default=None, init=False)
+    _reaper: Reaper | None = field(default=None, init=False)
     _environment: dict[str, str | None] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> "Cluster":
@@ -69,6 +78,9 @@ class Cluster:
             with _handlers_kept():
                 ray.shutdown()
             self._connected = False
+        if self._reaper is not None:
+            self._reaper.end()
+            self._reaper = None
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -112,23 +124,32 @@ class Cluster:
 
     def run_group(
         self,
-        function: Callable[[dict[str, Any]], None],
+        function: GroupFunction,
         config: dict[str, Any],
         *,
         workers: Workers,
         stage: str,
         run_folder: str,
         on_poll: Callable[[], int],
+        on_beat: Callable[[dict[str, Any]], None] = _ignore,
+        grace_s: float = GRACE_S,
     ) -> None:
-        """Run `function(config)` on every worker of one torch.distributed group, by Ray Train.
+        """Run `function(config, beat)` on every worker of one torch.distributed group, by Ray Train.
+
+        If anything is raised here meanwhile, as signals do, the group is asked to stop and has `grace_s` to save its
+        work; then the same is raised, however the group ended.
 
         Args:
-            function: Importable on the workers; it learns rank and world size from torch.distributed.
+            function: Importable on the workers; it learns rank and world size from torch.distributed. Rank 0 calls
+                `beat` about once a second, from a thread beside its work (see `infra.heartbeat.Pulse`).
             config: JSON values.
             workers: The group.
             stage: For error lines.
             run_folder: Where Ray Train keeps its own files for this attempt; reachable from all workers.
             on_poll: Called here a few times a second while the group works; says how much is committed so far.
+            on_beat: Called here with each new beat of rank 0. While the group saves after an interrupt it is not
+                called, but once at the end.
+            grace_s: How long an interrupted group may take to save; one without a beat yet ends at once.
         """
         if self.mode == "in-process":
             if workers.count != 1:
@@ -137,14 +158,15 @@ class Cluster:
                     stage=stage,
                     remedy="set train.workers=1 or use Ray",
                 )
-            function(config)
-            on_poll()
+            watch = Watch(heartbeat=LocalHeartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
+            watch.follow(partial(function, config, watch.heartbeat.beat))
             return
         self.connect()
         with plain_errors(stage):
             if fitting(workers) < workers.count:
                 _refuse(workers, stage)
-            fit_group(function, config, workers, stage, run_folder, on_poll, self.patience_s)
+            watch = Watch(heartbeat=start_heartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
+            fit_group(function, config, workers, stage, run_folder, watch, self.patience_s)
 
     def connect(self) -> None:
         """Connect now, or do nothing where a connection exists or the mode needs none.
@@ -163,18 +185,28 @@ class Cluster:
 
         if ray.is_initialized():
             return
-        with _handlers_kept(), _stderr_closed(), plain_errors("connect"):
+        with _handlers_kept(), self._cleaned_up_after() as reaper, _stderr_closed(), plain_errors("connect"):
             try:
-                ray.init(**self._options())
+                context = ray.init(**self._options())
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ResourceError(
                     f"Ray did not answer ({first_line(error)})",
                     item=self.address or "local Ray",
                     remedy="check RAY_ADDRESS" if self.address else "run again",
                 ) from error
+            if reaper is not None:
+                reaper.remove_later(context.address_info["session_dir"])
         for name in ("ray", "ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._connected = True
+
+    @contextlib.contextmanager
+    def _cleaned_up_after(self) -> Iterator[Reaper | None]:
+        """Have what a local Ray leaves behind ended and removed when this process ends, in whatever way."""
+        if self.address is None and self._reaper is None:
+            self._reaper = Reaper.start()
+        with self._reaper.marking() if self._reaper is not None else contextlib.nullcontext():
+            yield self._reaper
 
     def warm_up(self) -> None:
         """Import what takes Ray seconds when it is first used."""

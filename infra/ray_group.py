@@ -2,46 +2,48 @@
 
 import contextlib
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from infra.errors import DdpmError, ResourceError
+from infra.heartbeat import Beat, Heartbeat, Watch
 from infra.ray_errors import first_line, lost_a_worker
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers, fitting, no_room
 from infra.uri import parse_place
 
+GroupFunction = Callable[[dict[str, Any], Beat], None]
 _POLL_S = 0.25
 _START_LIMIT_S = 60  # Ray Train's own
 
 
 def fit_group(
-    function: Callable[[dict[str, Any]], None],
+    function: GroupFunction,
     config: dict[str, Any],
     workers: Workers,
     stage: str,
     run_folder: str,
-    on_poll: Callable[[], int],
+    watch: Watch,
     patience_s: float,
 ) -> None:
     """Run a TorchTrainer; when it loses workers, another under a new name: our own checkpoints say where it goes on.
 
-    So often in a row, without anything more committed meanwhile, as a unit may be begun.
+    It gives up after as many losses in a row, with nothing committed between them, as a unit has attempts.
 
     Raises:
         ResourceError: If the cluster has had no room for the group for `patience_s`.
     """
     from ray.train import ControllerError, TrainingFailedError
 
-    committed, failures, others = on_poll(), 0, _placement_groups()
+    committed, failures, others = watch.on_poll(), 0, _placement_groups()
     while True:
         try:
-            _fit_once(function, config, workers, run_folder, on_poll, patience_s)
+            _fit_once(function, config, workers, run_folder, watch, patience_s)
         except TrainingFailedError as error:
             _release(_placement_groups() - others)
-            lost, before, committed = lost_a_worker(error), committed, on_poll()
+            lost, before, committed = lost_a_worker(error), committed, watch.on_poll()
             if isinstance(error, ControllerError) and not lost:
                 raise _not_started(error.controller_failure, workers, stage) from error
             failures = 1 if committed > before else failures + 1
@@ -49,15 +51,15 @@ def fit_group(
                 raise
         else:
             return
-        _await_room(workers, stage, patience_s, on_poll)
+        _await_room(workers, stage, patience_s, watch.on_poll)
 
 
 def _fit_once(
-    function: Callable[[dict[str, Any]], None],
+    function: GroupFunction,
     config: dict[str, Any],
     workers: Workers,
     run_folder: str,
-    on_poll: Callable[[], int],
+    watch: Watch,
     patience_s: float,
 ) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -69,7 +71,7 @@ def _fit_once(
         max_failures=0, max_preemption_failures=0, controller_failure_limit=int(patience_s // _START_LIMIT_S)
     )
     trainer = TorchTrainer(
-        function,
+        partial(_call, function, watch.heartbeat),
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
@@ -78,9 +80,14 @@ def _fit_once(
         run_config=RunConfig(name=name, storage_path=run_folder, failure_config=failures),
     )
     try:
-        _run_in_thread(trainer.fit, on_poll)
+        watch.follow(trainer.fit)
     finally:
         _remove(f"{run_folder}/{name}")
+
+
+def _call(function: GroupFunction, heartbeat: Heartbeat, config: dict[str, Any]) -> None:
+    """Run the function on a worker; Ray Train calls with the config alone."""
+    function(config, heartbeat.beat)
 
 
 def _placement_groups() -> set[str]:
@@ -133,24 +140,3 @@ def _remove(folder: str) -> None:
     with contextlib.suppress(DdpmError):
         for found in list(s3.list_objects(place.bucket, f"{place.path}/", markers=True)):
             s3.delete(place.bucket, found.key)
-
-
-def _run_in_thread(function: Callable[[], object], on_poll: Callable[[], int]) -> None:
-    """Call in a thread of its own, and poll in this one, which so stays interruptible."""
-    outcome: list[BaseException | None] = []
-
-    def call() -> None:
-        try:
-            function()
-        except BaseException as error:
-            outcome.append(error)
-        else:
-            outcome.append(None)
-
-    thread = threading.Thread(target=call, name="ray-train-fit", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(timeout=_POLL_S)
-        on_poll()
-    if outcome[0] is not None:
-        raise outcome[0]

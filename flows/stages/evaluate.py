@@ -8,7 +8,7 @@ import torch
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.config import EvaluateConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.evaluation import EvaluateTask, Kind, Unit
 from flows.summary import CURVES, has_all_terms, summarise, summarise_curves
 from infra.checkpoint import decode_tensors, encode_tensors
@@ -53,7 +53,8 @@ def evaluate(
     extractor = _extractor_name(config, dataset)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"extractor": extractor, "device": device})
-    features = _features(resolved, dataset, context) if extractor == "fd_classifier" else None
+    units = _units(resolved, inputs)
+    features = _features(resolved, dataset, context, len(units)) if extractor == "fd_classifier" else None
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
@@ -66,12 +67,15 @@ def evaluate(
         },
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
-    if (sealed := output.manifest({})) is not None:
-        return _artifact(sealed, reused=True)
-    output.begin(environment(device))
-    units = _units(resolved, inputs)
-    _run(output, resolved, inputs, features, units, context)
-    return _artifact(_seal(output, resolved, inputs, units), reused=False)
+    sealed = output.manifest({})
+    if sealed is None:
+        with context.lease(output.folder):
+            sealed = output.manifest({})  # another run may have sealed it while this one waited
+            if sealed is None:
+                output.begin(environment(device))
+                _run(output, resolved, inputs, features, units, context)
+                return _artifact(_seal(output, resolved, inputs, units), reused=False)
+    return _artifact(sealed, reused=True)
 
 
 def _extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
@@ -87,8 +91,15 @@ def _extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
     return "fd_classifier" if len(dataset.class_names) > 1 else "fd_pixels"
 
 
-def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Manifest:
-    """Train the classifier in this process, or find it sealed; its key is the data alone."""
+def _features(config: EvaluateConfig, dataset: Dataset, context: Context, units: int) -> Manifest:
+    """Train the classifier in this process, or find it sealed; its key is the data alone.
+
+    Args:
+        config: The stage's settings.
+        dataset: To train on.
+        context: The outside world.
+        units: Units of the stage to come, for its progress.
+    """
     plan = Plan(
         stage=FEATURES_STAGE,
         format_version=FEATURES_FORMAT_VERSION,
@@ -96,11 +107,20 @@ def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> Man
         inputs={"dataset": dataset.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
-    if (sealed := output.manifest({})) is not None:
-        return sealed
+    sealed = output.manifest({})
+    if sealed is None:
+        with context.lease(output.folder):
+            sealed = output.manifest({})  # another run may have sealed it while this one waited
+            if sealed is None:
+                context.on_progress(Progress(done=0, total=units, unit="units", phase="training the classifier"))
+                sealed = _train_classifier(output, config, dataset)
+    return sealed
+
+
+def _train_classifier(output: Output, config: EvaluateConfig, dataset: Dataset) -> Manifest:
     output.begin(environment("cpu"))
     with fixed_threads(config.threads):
-        reader = DatasetReader(store=context.store, manifest=dataset.manifest(context.store))
+        reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
         images, labels = (torch.from_numpy(array) for array in reader.load("train"))
         network = train_classifier(images, labels.long(), len(dataset.class_names))
         held_out, truth = (torch.from_numpy(array) for array in reader.load("test"))
@@ -144,13 +164,17 @@ def _run(
         samples=inputs.samples.manifest(context.store),
     )
     missing = [number for number in range(len(units)) if output.record(f"units/{number:06d}") is None]
-    done = len(units) - len(missing)
+    start = done = len(units) - len(missing)
+
+    def report(phase: str = "") -> None:
+        context.on_progress(Progress(done=done, total=len(units), start=start, kept=done, unit="units", phase=phase))
 
     def count(_: int) -> None:
         nonlocal done
         done += 1
-        context.on_progress(done, len(units))
+        report()
 
+    report(context.starting)
     gpus = 1 if config.device == "cuda" else 0
     each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // config.threads
     workers = Workers(count=config.workers or max(each, 1), cpus=config.threads, gpus=gpus)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.preparation import HashTask, PrepareTask, Rules, find_duplicates
 from flows.prepared import is_committed, put_listing, unit_account
 from flows.sources import open_source
@@ -47,13 +47,19 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
             settings=config.result_settings(),
             inputs={"listing": listing.digest},
         )
+        context.on_data(plan.key)
         output = current(Output(store=context.store, plan=plan), force=context.force)
-        if (sealed := output.manifest({})) is not None:
-            _check_bad(config, sealed.facts["quarantined"], sealed.facts["read"], "see its card.html")
-            return _artifact(sealed, reused=True)
-        _check_splits(listing)
-        output.begin(environment("cpu"))
-        return _Work(config=config, context=context, source=source, listing=listing, output=output).run()
+        sealed = output.manifest({})
+        if sealed is None:
+            _check_splits(listing)
+            with context.lease(output.folder):
+                sealed = output.manifest({})  # another run may have sealed it while this one waited
+                if sealed is None:
+                    output.begin(environment("cpu"))
+                    work = _Work(config=config, context=context, source=source, listing=listing, output=output)
+                    return work.run()
+        _check_bad(config, sealed.facts["quarantined"], sealed.facts["read"], "see its card.html")
+        return _artifact(sealed, reused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +80,12 @@ class _Work:
         drop = self.config.drop_duplicates
         if drop:
             hashes = HashTask(output=self.output, source=self.source, splits_given=self.listing.splits_given)
-            self._run_units(hashes, units, lambda unit: self.output.record(f"hashes/{unit:06d}") is not None)
+            self._run_units(
+                hashes,
+                units,
+                lambda unit: self.output.record(f"hashes/{unit:06d}") is not None,
+                phase="looking for duplicates",
+            )
             if self.output.record("duplicates") is None:
                 self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
         task = PrepareTask(
@@ -99,17 +110,26 @@ class _Work:
             quarantine=self.config.on_bad_image == "quarantine",
         )
 
-    def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool]) -> None:
+    def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool], phase: str = "") -> None:
         missing = [unit for unit in range(units) if not is_done(unit)]
-        done = units - len(missing)
+        total = self.listing.count
+        start = done = total - sum(map(self._images, missing))
 
-        def count(_: int) -> None:
+        def report(phase: str) -> None:
+            self.context.on_progress(Progress(done=done, total=total, start=start, kept=done, phase=phase))
+
+        def count(unit: int) -> None:
             nonlocal done
-            done += 1
-            self.context.on_progress(done, units)
+            done += self._images(unit)
+            report(phase)
 
+        report(phase or self.context.starting)
         workers = Workers(count=self.config.workers or os.cpu_count() or 1)
         self.context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
+
+    def _images(self, unit: int) -> int:
+        size = self.config.images_a_file
+        return min(size, self.listing.count - unit * size)
 
     def _seal(self, units: int) -> Manifest:
         account = _Account(self.config.channels)

@@ -6,7 +6,7 @@ import torch
 
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.sampling import PROGRESS, STAGE, SampleTask, unit_name
 from infra.device import environment, resolve_device, resolve_dtype
 from infra.manifest import Manifest
@@ -32,11 +32,15 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
     goal = resolved.goals()
-    if (sealed := output.manifest(goal)) is not None:
-        return _artifact(sealed, reused=True)
-    output.begin(environment(device))
-    _run(resolved, checkpoint, output, context)
-    return _artifact(_seal(output, resolved, goal), reused=False)
+    sealed = output.manifest(goal)
+    if sealed is None:
+        with context.lease(output.folder):
+            sealed = output.manifest(goal)  # another run may have sealed it while this one waited
+            if sealed is None:
+                output.begin(environment(device))
+                _run(resolved, checkpoint, output, context)
+                return _artifact(_seal(output, resolved, goal), reused=False)
+    return _artifact(sealed, reused=True)
 
 
 def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: Context) -> None:
@@ -44,17 +48,26 @@ def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: 
     task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
     units = range(-(-config.count // config.batch_size))
     missing = [unit for unit in units if output.record(unit_name(unit)) is None]
-    done = len(units) - len(missing)
+    start = done = config.count - sum(_images(config, unit) for unit in missing)
 
-    def count(_: int) -> None:
+    def report(phase: str = "") -> None:
+        context.on_progress(Progress(done=done, total=config.count, start=start, kept=done, phase=phase))
+
+    def count(unit: int) -> None:
         nonlocal done
-        done += 1
-        context.on_progress(min(done * config.batch_size, config.count), config.count)
+        done += _images(config, unit)
+        report()
 
+    report(context.starting)
     gpus = 1 if config.device == "cuda" else 0
     each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // config.threads
     workers = Workers(count=config.workers or max(each, 1), cpus=config.threads, gpus=gpus)
     context.cluster.run_units(task, missing, workers=workers, stage=STAGE, on_done=count)
+
+
+def _images(config: SampleConfig, unit: int) -> int:
+    """How many of a unit's images belong to the goal."""
+    return min(config.batch_size, config.count - unit * config.batch_size)
 
 
 def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifest:
@@ -62,8 +75,7 @@ def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifes
     for unit in range(-(-config.count // config.batch_size)):
         record = output.record(unit_name(unit))
         assert record is not None, f"unit {unit} was committed and has no record"
-        rows = min(config.batch_size, config.count - unit * config.batch_size)
-        units.append({"unit": unit, "rows": rows, **record.as_json()})
+        units.append({"unit": unit, "rows": _images(config, unit), **record.as_json()})
     progress = output.record(PROGRESS)
     assert progress is not None, "the first unit was committed without its progress"
     units.append({"unit": len(units), "rows": progress.facts["rows"], **progress.as_json()})

@@ -4,13 +4,16 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from flows.artifacts import Checkpoint, Dataset
 from flows.config import TrainConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.snapshot import make_schedule, schedule_settings
-from flows.training import SNAPSHOTS, history_rows, run_training
+from flows.training import run_training
+from flows.training_checkpoints import SNAPSHOTS, latest_checkpoint
+from flows.training_history import HISTORY, history_rows
 from infra.device import environment, resolve_device, resolve_dtype
 from infra.errors import ConfigError
 from infra.manifest import Manifest
@@ -56,11 +59,15 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
     goal = resolved.goals()
-    if (sealed := output.manifest(goal)) is not None:
-        return _artifact(sealed, reused=True)
-    output.begin(environment(device))
-    _run(resolved, dataset, output, context)
-    return _artifact(_seal(output, resolved, goal), reused=False)
+    sealed = output.manifest(goal)
+    if sealed is None:
+        with context.lease(output.folder):
+            sealed = output.manifest(goal)  # another run may have sealed it while this one waited
+            if sealed is None:
+                output.begin(environment(device))
+                _run(resolved, dataset, output, context)
+                return _artifact(_seal(output, resolved, goal), reused=False)
+    return _artifact(sealed, reused=True)
 
 
 def _check_schedule(config: TrainConfig) -> None:
@@ -93,19 +100,61 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
         "config": config.model_dump(mode="json"),
         "dataset": asdict(dataset),
     }
-    told: set[str] = set(output.store.list(f"{output.folder}/history"))
-
-    def poll() -> int:
-        names = [name for name in output.store.list(f"{output.folder}/history") if name not in told]
-        for name in names:
-            told.add(name)
-            rows = json.loads(output.store.read(name))
-            context.on_history(rows)
-            context.on_progress(min(rows[-1]["images_seen"], config.total_images), config.total_images)
-        return len(told)
-
+    news = _News(output=output, context=context, goal=config.total_images)
+    news.on_beat({"phase": context.starting})
     with _run_folder(context) as folder:
-        context.cluster.run_group(run_training, spec, workers=workers, stage=STAGE, run_folder=folder, on_poll=poll)
+        context.cluster.run_group(
+            run_training,
+            spec,
+            workers=workers,
+            stage=STAGE,
+            run_folder=folder,
+            on_poll=news.on_poll,
+            on_beat=news.on_beat,
+        )
+
+
+@dataclass(kw_only=True)
+class _News:
+    """Passes on what the workers commit and what they say of themselves."""
+
+    output: Output
+    context: Context
+    goal: int
+    start: int = field(init=False)
+    kept: int = field(init=False)
+    _rows: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.kept = latest_checkpoint(self.output, self.goal)
+        self._rows = set(self._history())
+
+    def on_poll(self) -> int:
+        """Pass on new rows of the history; return a number that grows with everything that is committed."""
+        for name in self._history():
+            if name not in self._rows:
+                self._rows.add(name)
+                self.context.on_history(json.loads(self.context.store.read(name)))
+        return len(self._rows) + self.kept
+
+    def on_beat(self, beat: dict[str, Any]) -> None:
+        """Pass on a worker's beat; before it has resumed, it says its phase alone."""
+        # A worker goes on from an earlier checkpoint if the latest is damaged.
+        self.start = min(self.start, beat.get("resumed_at", self.start))
+        self.kept = beat.get("kept", self.kept)
+        progress = Progress(
+            done=beat.get("images_seen", self.start),
+            total=self.goal,
+            start=self.start,
+            kept=self.kept,
+            loss=beat.get("loss"),
+            rate=beat.get("images_per_second"),
+            phase=beat["phase"],
+        )
+        self.context.on_progress(progress)
+
+    def _history(self) -> list[str]:
+        return self.output.store.list(f"{self.output.folder}/{HISTORY}")
 
 
 @contextmanager

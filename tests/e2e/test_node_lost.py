@@ -15,6 +15,7 @@ from ray.cluster_utils import Cluster
 
 import infra.cluster
 from infra.errors import ResourceError
+from infra.heartbeat import Beat
 from infra.ray_units import Workers, start_ledger
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
@@ -158,7 +159,7 @@ class TestEveryNodeLost:
         assert set(ray.get(places)) == {here}
 
 
-def wait_long(config: dict[str, Any]) -> None:
+def wait_long(config: dict[str, Any], _beat: Beat) -> None:
     Path(config["begun"]).touch()
     time.sleep(600)
 

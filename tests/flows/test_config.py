@@ -25,6 +25,7 @@ EXECUTION = {
     "max_bad_fraction",
     "device",
     "checkpoint_images",
+    "checkpoint_minutes",
     "history_images",
     "keep_checkpoints",
 }
@@ -244,5 +245,5 @@ class TestPartsFit:
 def test_roles_do_not_overlap_by_name() -> None:
     """A name means the same in every stage, so that the lists above can be by name."""
     for name in set(itertools.chain.from_iterable(stage.model_fields for stage in STAGES)):
-        roles = {stage._role(name) for stage in STAGES if name in stage.model_fields}
+        roles = {stage.role(name) for stage in STAGES if name in stage.model_fields}
         assert len(roles) == 1, name

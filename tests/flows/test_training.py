@@ -11,7 +11,9 @@ import torch
 from ddpm_core.train_step import learning_rate
 from flows.artifacts import Dataset
 from flows.config import TrainConfig
-from flows.training import CHECKPOINTS, SNAPSHOTS, TrainingWorker, history_rows
+from flows.training import TrainingWorker
+from flows.training_checkpoints import CHECKPOINTS, SNAPSHOTS
+from flows.training_history import history_rows
 from infra.checkpoint import decode_tensors
 from infra.dataset import DatasetReader
 from infra.errors import DivergedError, IntegrityError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flows.config import TrainConfig
-from flows.training import CHECKPOINTS, SNAPSHOTS
+from flows.training_checkpoints import CHECKPOINTS, SNAPSHOTS
 from infra.errors import IntegrityError
 from tests.oracles.training import Bench, kept, snapshot
 
@@ -78,7 +78,7 @@ def test_all_checkpoints_damaged_it_starts_again(bench: Bench, config: TrainConf
 def test_a_checkpoint_that_goes_while_it_is_loaded(bench: Bench, config: TrainConfig) -> None:
     output = bench.train("a", config, 80)
     with pytest.raises(IntegrityError, match="run again"):
-        bench.worker(output, config, 80)._load(999)
+        bench.worker(output, config, 80).checkpoints.load(999)
 
 
 @pytest.mark.parametrize(("keep", "expected"), [(1, [320]), (2, [240, 320]), (9, [80, 160, 240, 320])])

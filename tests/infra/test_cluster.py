@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import ray
 from infra.cluster import Cluster
 from infra.errors import ResourceError
 from infra.ray_units import Workers
+from infra.reaper import VARIABLE
 
 
 def test_no_work_no_ray() -> None:
@@ -59,6 +61,28 @@ def test_a_connection_that_is_there_is_used_and_left_open(ray_cluster: Cluster) 
 def test_no_connection_where_the_mode_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
     Cluster(mode="in-process", address="127.0.0.1:1").connect()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the reaper reads /proc")
+@pytest.mark.parametrize("address", [None, "127.0.0.1:1"])
+def test_what_a_local_ray_starts_is_marked_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    marks: list[str | None] = []
+
+    def init(**_: object) -> None:
+        marks.append(os.environ.get(VARIABLE))
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with Cluster(address=address) as cluster:
+        for _ in range(2):
+            with pytest.raises(ResourceError):
+                cluster.connect()
+            assert VARIABLE not in os.environ
+    assert marks[0] == marks[1], "a second reaper was started"
+    assert (marks[0] is None) == (address is not None), "a cluster that others started is not ours to clean up"
 
 
 class _Nothing:

@@ -2,49 +2,68 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from flows.config import PipelineConfig
-from flows.context import Context
+from flows.artifacts import Dataset
+from flows.config import PipelineConfig, TrainConfig
+from flows.context import Context, Progress
 from flows.stages.prepare import prepare
 from flows.stages.train import train
+from flows.training import TrainingWorker
 from infra import s3
 from infra.cluster import Cluster
 from infra.errors import DivergedError, ResourceError
-from infra.ray_group import _placement_groups, _remove, fit_group
+from infra.heartbeat import Beat, LocalHeartbeat, Pulse, Watch
+from infra.plan import Output, Plan
+from infra.ray_group import GroupFunction, _placement_groups, _remove, fit_group
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers
 from infra.s3_store import S3Store
+from infra.store import open_store
+from tests.oracles.training import kept
 
 
-def diverge(config: dict[str, Any]) -> None:
+def diverge(config: dict[str, Any], _: Beat) -> None:
     Path(config["folder"], str(os.getpid())).touch()
     raise DivergedError("went wrong", stage="train", item="step 3")
 
 
-def die_once(config: dict[str, Any]) -> None:
+def die_once(config: dict[str, Any], _: Beat) -> None:
     first = not list(Path(config["folder"]).iterdir())
     Path(config["folder"], str(os.getpid())).touch()
     if first:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_four_times(config: dict[str, Any]) -> None:
+def die_four_times(config: dict[str, Any], _: Beat) -> None:
     begun = len(list(Path(config["folder"]).iterdir()))
     Path(config["folder"], str(os.getpid())).touch()
     if begun < 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def train_and_note(config: dict[str, Any], beat: Beat) -> None:
+    """Train as the stage does; leave the step that each rank left at."""
+    train_config, dataset = TrainConfig(**config["train"]), Dataset(**config["dataset"])
+    output = Output(store=open_store(config["root"]), plan=Plan(**config["plan"]))
+    rank = torch.distributed.get_rank()
+    with Pulse(beat if rank == 0 else None, every_s=0.2) as pulse:
+        worker = TrainingWorker(train_config, dataset, output, pulse)
+        worker.run()
+    Path(config["folder"], str(rank)).write_text(str(worker.state.images_seen))
+
+
 def run(
     cluster: Cluster,
-    function: Callable[[dict[str, Any]], None],
+    function: GroupFunction,
     folder: Path,
     runs: Path,
     committed: Callable[[], int] = lambda: 0,
@@ -82,8 +101,9 @@ def test_what_ray_train_says_of_itself(monkeypatch: pytest.MonkeyPatch, failure:
 
     monkeypatch.setattr("infra.ray_group._fit_once", fail)
     monkeypatch.setattr("infra.ray_group._placement_groups", set)
+    watch = Watch(heartbeat=LocalHeartbeat(), on_poll=lambda: 0)
     with pytest.raises(ResourceError, match=says) as caught:
-        fit_group(diverge, {}, Workers(count=2), "train", "/runs", lambda: 0, 600)
+        fit_group(diverge, {}, Workers(count=2), "train", "/runs", watch, 600)
     assert caught.value.exit_code == 7
 
 
@@ -130,3 +150,68 @@ def test_two_workers_consume_what_one_does(
     assert [row["loss"] for row in two.facts["history"]] == pytest.approx([row["loss"] for row in one], rel=1e-4)
     other = train(tiny.train.model_copy(update={"seed": 1}), dataset, alone).manifest(alone.store).facts["history"]
     assert [row["loss"] for row in other] != pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
+def test_an_interrupted_training_keeps_its_last_step(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+) -> None:
+    """Ctrl-C reaches the driver while it waits; the same command goes on to the bytes of an undisturbed run."""
+    heard: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        heard.append(progress)
+        if progress.done and timer.ident is None:
+            timer.start()
+
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+    alone = make_context()
+    dataset = prepare(tiny.prepare, alone)
+    endless = tiny.train.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
+    with pytest.raises(KeyboardInterrupt):
+        train(endless, dataset, replace(alone, cluster=ray_cluster, on_progress=interrupt))
+    assert [(heard[0].done, heard[0].phase), heard[1].phase] == [(0, "starting Ray"), "loading the data"]
+    (folder,) = (Path(alone.store.uri) / "train").iterdir()
+    (checkpoint,) = folder.glob("checkpoints/*.json")
+    images = int(checkpoint.stem)
+    assert images == heard[-1].done == heard[-1].kept > 0
+    assert not list(folder.glob("manifests/*"))
+    assert not list(folder.glob("snapshots/*"))
+    goal = endless.model_copy(update={"images": images + 2 * tiny.train.batch_size})
+    resumed: list[Progress] = []
+    digest = train(goal, dataset, replace(alone, on_progress=resumed.append)).digest
+    assert (resumed[0].done, resumed[0].start) == (images, images), "said before anything starts"
+    assert digest == train(goal, dataset, replace(alone, force=True)).digest
+
+
+def test_two_workers_stop_at_the_same_step(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
+) -> None:
+    def interrupt(beat: dict[str, Any]) -> None:
+        if beat.get("images_seen"):
+            raise KeyboardInterrupt
+
+    context = make_context()
+    dataset = prepare(tiny.prepare, context)
+    plan = Plan(stage="train", format_version=1, settings={}, inputs={})
+    endless = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
+    config = {
+        "train": tiny.train.model_copy(update=endless).model_dump(mode="json"),
+        "dataset": asdict(dataset),
+        "root": context.store.uri,
+        "plan": plan.as_json(),
+        "folder": str(tmp_path),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ray_cluster.run_group(
+            train_and_note,
+            config,
+            workers=Workers(count=2),
+            stage="train",
+            run_folder=str(tmp_path / "runs"),
+            on_poll=lambda: 0,
+            on_beat=interrupt,
+        )
+    left = [int((tmp_path / rank).read_text()) for rank in ("0", "1")]
+    assert left[0] == left[1] > 0
+    assert kept(Output(store=context.store, plan=plan), "checkpoints") == left[:1]

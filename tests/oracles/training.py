@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from flows.config import TrainConfig
-from flows.training import SNAPSHOTS, TrainingWorker
+from flows.training import TrainingWorker
+from flows.training_checkpoints import SNAPSHOTS
 from infra.plan import Output, Plan
 
 STEP = 16
@@ -22,8 +23,8 @@ class Bench:
         plan = Plan(stage="train", format_version=1, settings={"case": name}, inputs={})
         return Output(store=self.store, plan=plan)
 
-    def worker(self, output: Output, config: TrainConfig, images: int) -> TrainingWorker:
-        worker = TrainingWorker(config.model_copy(update={"images": images}), self.dataset, output)
+    def worker(self, output: Output, config: TrainConfig, images: int, **more: object) -> TrainingWorker:
+        worker = TrainingWorker(config.model_copy(update={"images": images}), self.dataset, output, **more)
         worker.resume()
         return worker
 

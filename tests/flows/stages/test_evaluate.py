@@ -9,6 +9,7 @@ import torch
 import infra.features
 from flows.artifacts import Checkpoint, Report
 from flows.config import EvaluateConfig
+from flows.context import Progress
 from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stages.evaluate import evaluate
 from infra.cluster import Cluster
@@ -73,11 +74,15 @@ def test_any_order_gives_the_same_digest(
 def test_cut_short_and_resumed_gives_the_same_digest(
     tiny_run: object, config: EvaluateConfig, forced: Callable[..., Report]
 ) -> None:
+    heard: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
         forced(config, stop_after=2)
-    forced.context = replace(forced.context, force=False)
+    forced.context = replace(forced.context, force=False, on_progress=heard.append)
     resumed = forced(config)
     assert min(forced.cluster.ran) == 2, "what was done is not done again"
+    total = 2 + len(forced.cluster.ran)
+    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, total, 2, n) for n in range(2, total + 1)]
+    assert {p.unit for p in heard} == {"units"}
     assert resumed.digest == tiny_run.report.digest
 
 
@@ -100,7 +105,10 @@ class TestClassifier:
     ) -> None:
         config = config.model_copy(update={"extractor": "fd_classifier"})
         threads = torch.get_num_threads()
+        heard: list[Progress] = []
+        judge.context = replace(judge.context, on_progress=heard.append)
         first = judge(config)
+        assert [p.phase for p in heard[:3]] == ["training the classifier", "starting", ""]
         assert torch.get_num_threads() == threads
         assert first.extractor == "fd_classifier"
         assert first.metrics["eval/fd_classifier"] > 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from flows.artifacts import Dataset
 from flows.config import PrepareConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.stages.prepare import prepare
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader
@@ -196,10 +196,10 @@ def test_what_was_done_is_not_done_again(config: PrepareConfig, make_context: Ca
     with pytest.raises(KeyboardInterrupt):
         prepare(config, arranged(context, stop_after=2))
     rest = arranged(context)
-    told: list[tuple[int, int]] = []
-    prepare(config, replace(rest, on_progress=lambda *what: told.append(what)))
+    heard: list[Progress] = []
+    prepare(config, replace(rest, on_progress=heard.append))
     assert rest.cluster.ran == [2, 3, 4, 5]
-    assert told == [(done, 6) for done in range(3, 7)]
+    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, 40, 14, n) for n in (14, 21, 28, 35, 40)]
 
 
 @pytest.mark.parametrize("lost", ["*/manifests/all.json", "*/units/000003.json", "*/units/000003-t*.json"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.config import PrepareConfig
-from flows.context import Context
+from flows.context import Context, Progress
 from flows.stages.prepare import prepare
 from infra.errors import InputError
 from tests.oracles.pictures import encoded, picture
@@ -67,3 +67,12 @@ def test_nested_sources_and_second_sets_are_refused(tmp_path: Path, make_context
         (tmp_path / "idx" / name / "train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(InputError, match="is a second train-images-idx3-ubyte"):
         prepare(PrepareConfig(kind="idx", source=str(tmp_path / "idx"), image_size=8), make_context())
+
+
+def test_looking_for_duplicates_has_a_phase_of_its_own(tmp_path: Path, make_context: MakeContext) -> None:
+    put(tmp_path / "x", *PLACES)
+    heard: list[Progress] = []
+    prepare(config(tmp_path / "x", drop_duplicates=True, unit_images=5), make_context(on_progress=heard.append))
+    expected = [(n, "looking for duplicates") for n in (0, 5, 8)] + [(0, "starting"), (5, ""), (8, "")]
+    assert [(p.done, p.phase) for p in heard] == expected
+    assert {p.total for p in heard} == {8}

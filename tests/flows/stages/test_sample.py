@@ -16,6 +16,7 @@ from ddpm_core.sampler import ddim_sample, ddpm_sample, ode_sample
 from ddpm_core.schedule import respace
 from flows.artifacts import Checkpoint, Samples
 from flows.config import SampleConfig
+from flows.context import Progress
 from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stages.sample import sample
 from infra.cluster import Cluster
@@ -180,9 +181,13 @@ def test_a_whole_chain_by_default(tiny_run: object, config: SampleConfig, draw: 
 
 
 def test_progress(config: SampleConfig, draw: Callable[..., Samples]) -> None:
-    told: list[tuple[int, int]] = []
-    draw(config, on_progress=lambda *what: told.append(what))
-    assert told == [(8, 20), (16, 20), (20, 20)]
+    heard: list[Progress] = []
+    draw(config, on_progress=heard.append)
+    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, 20, 0, n) for n in (0, 8, 16, 20)]
+    assert [p.phase for p in heard] == ["starting", "", "", ""]
+    heard.clear()
+    draw(config.model_copy(update={"count": 30}), on_progress=heard.append)
+    assert [(p.done, p.total, p.start) for p in heard] == [(n, 30, 24) for n in (24, 30)], "24 are in three whole units"
 
 
 def broken_checkpoint(run: object, poison: float) -> Checkpoint:

@@ -8,6 +8,7 @@ import torch
 
 from flows.artifacts import Checkpoint
 from flows.config import TrainConfig
+from flows.context import Progress
 from flows.snapshot import load_snapshot
 from flows.stages.train import train
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
@@ -126,17 +127,34 @@ def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, 
 
 def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
     heard: list[int] = []
-    progress: list[tuple[int, int]] = []
+    progress: list[Progress] = []
 
     def hear(rows: list[dict[str, int]]) -> None:
         heard.extend(row["images_seen"] for row in rows)
 
-    run(config, on_history=hear, on_progress=lambda *what: progress.append(what))
+    run(config, on_history=hear, on_progress=progress.append)
     assert heard == [16, 32, 48, 64, 80]
-    assert progress[-1] == (80, 80)
+    assert progress[0] == Progress(done=0, total=80, phase="starting")
+    assert (progress[-1].done, progress[-1].total, progress[-1].kept) == (80, 80, 80)
+    assert progress[-1].rate is not None
+    assert progress[-1].loss is not None
     heard.clear()
-    run(config.model_copy(update={"images": 112}), on_history=hear)
+    progress.clear()
+    run(config.model_copy(update={"images": 112}), on_history=hear, on_progress=progress.append)
     assert heard == [96, 112]
+    assert progress[0] == Progress(done=80, total=112, start=80, kept=80, phase="starting")
+
+
+def test_the_start_is_where_the_worker_really_goes_on(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
+    """The latest checkpoint may turn out to be damaged."""
+    folder = tiny_run.root / run(config).manifest(tiny_run.store).folder
+    (latest,) = folder.glob("checkpoints/*80.*.safetensors")
+    latest.write_bytes(b"")
+    progress: list[Progress] = []
+    run(config.model_copy(update={"images": 112}), on_progress=progress.append)
+    assert (progress[0].start, progress[-1].start, progress[-1].done) == (80, 48, 112)
 
 
 def test_a_network_that_does_not_fit(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:

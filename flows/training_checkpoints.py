@@ -1,0 +1,96 @@
+"""A training run's checkpoints: found, loaded, committed, and dropped when newer ones are whole."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from infra.checkpoint import decode_tensors, encode_tensors
+from infra.errors import IntegrityError
+from infra.plan import Output
+
+SNAPSHOTS = "snapshots"
+CHECKPOINTS = "checkpoints"
+
+# Tensors and scalars by name.
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+def latest_checkpoint(output: Output, goal: int) -> int:
+    """Images seen by the latest checkpoint that is not beyond the goal; 0 if there is none."""
+    return max(_up_to(output, goal), default=0)
+
+
+class Checkpoints:
+    """The checkpoints of one attempt.
+
+    Args:
+        output: Where they are committed.
+        keep: How many of the latest to keep, beside those at sealed goals.
+        every_s: Seconds after which the next one is due.
+        clock: Seconds from any origin.
+
+    Attributes:
+        kept: Images seen by the last one that was loaded or committed; what survives if the process is killed.
+    """
+
+    def __init__(self, output: Output, keep: int, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.kept = 0
+        self._output, self._keep, self._every_s, self._clock = output, keep, every_s, clock
+        self._last_s = clock()
+
+    def latest(self, goal: int) -> tuple[int, Saved | None]:
+        """Load the latest checkpoint up to the goal whose bytes are whole."""
+        for images_seen in sorted(_up_to(self._output, goal), reverse=True):
+            try:
+                return images_seen, self.load(images_seen)
+            except IntegrityError:
+                # The one before it is as good a place to go on from; `ddpm verify` names the damaged one.
+                continue
+        return 0, None
+
+    def load(self, images_seen: int) -> Saved:
+        """Load one checkpoint.
+
+        Raises:
+            IntegrityError: If it is damaged or gone.
+        """
+        name = _name(images_seen)
+        record = self._output.record(name)
+        if record is None:
+            raise IntegrityError("was removed while this run started", item=name, remedy="run again")
+        saved = decode_tensors(self._output.read(record), name)
+        self.kept = images_seen
+        return saved
+
+    def are_due(self) -> bool:
+        """Tell whether the last one is `every_s` old."""
+        return self._clock() - self._last_s >= self._every_s
+
+    def commit(self, images_seen: int, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+        """Commit a checkpoint, then drop old ones."""
+        self._output.commit(_name(images_seen), "safetensors", encode_tensors(tensors, scalars), scalars)
+        self.kept = images_seen
+        self._drop_old()
+        self._last_s = self._clock()
+
+    def _drop_old(self) -> None:
+        """Delete all but the latest and those at sealed goals, records first, and only after a newer one is whole."""
+        output = self._output
+        goals = {name.rsplit("/", 1)[1] for name in output.records(SNAPSHOTS)}
+        names = [name for name in output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals]
+        for name in names[: -self._keep]:
+            record = output.record(name)
+            output.store.delete(f"{output.folder}/{name}.json")
+            if record is not None:
+                output.store.delete(f"{output.folder}/{record.file}")
+
+
+def _name(images_seen: int) -> str:
+    return f"{CHECKPOINTS}/{images_seen:012d}"
+
+
+def _up_to(output: Output, goal: int) -> list[int]:
+    found = (int(name.rsplit("/", 1)[1]) for name in output.records(CHECKPOINTS))
+    return [images_seen for images_seen in found if images_seen <= goal]
