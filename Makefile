@@ -6,20 +6,36 @@ INSTALLED := $(VENV)/.installed
 # Tests that start servers or Ray share one process, see tests/conftest.py; the others take the remaining cores.
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadgroup
 
+define ABOUT_DEMO
+demo      scikit-learn ships 1,797 images of digits, 8x8 pixels. This trains a DDPM on them, draws 512 new ones and
+          measures them, all on this machine: about three minutes on two CPU cores, setup included.
+          Ctrl-C stops it at any time; the same command goes on from there.
+endef
+define AFTER_DEMO
+
+next      your own images   $(VENV)/bin/ddpm run folder --set prepare.source=PATH
+          schedule runs     $(VENV)/bin/ddpm serve, then http://127.0.0.1:4200
+          compare runs      $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///ddpm-runs/mlflow.db, then the link above
+          all settings      $(VENV)/bin/ddpm run --help, and README.md
+endef
+export ABOUT_DEMO AFTER_DEMO
+
 .DEFAULT_GOAL := help
-.PHONY: help demo fix check test test-all clean
+.PHONY: help demo fix check test test-e2e test-all clean
 
 help: ## Say what there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m infra.services.prefect_server prepare
+	@$(PYTHON) infra/install.py $(VENV) dev
+	@$(VENV)/bin/python -m infra.services.prefect_server prepare
 	@touch $@
 
-demo: $(INSTALLED) ## Run the digits end to end and say where to look
-	$(VENV)/bin/ddpm run digits
+demo: ## Run the digits end to end and say where to look
+	@echo "$$ABOUT_DEMO"
+	@$(MAKE) --no-print-directory $(INSTALLED)
+	@$(VENV)/bin/ddpm run digits
+	@echo "$$AFTER_DEMO"
 
 fix: $(INSTALLED) ## Format and mend what can be mended by machine
 	$(VENV)/bin/ruff format .
@@ -32,10 +48,13 @@ check: $(INSTALLED) ## Format, lint, types and import contracts
 	$(VENV)/bin/lint-imports
 
 test: check ## Every check and every test but the long ones
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow and not gpu'
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow and not gpu and not browser'
 
-test-all: check ## The long ones too: drivers killed in each stage, real servers, lost workers
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not gpu'
+test-e2e: $(INSTALLED) ## The pages of Prefect and MLflow in a real browser; needs Chromium
+	$(VENV)/bin/python -m pytest -n0 -m browser
+
+test-all: check test-e2e ## The long ones too: drivers killed in each stage, real servers, lost workers, the browser
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not gpu and not browser'
 
 clean: ## Remove what make made; runs are kept
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
