@@ -7,6 +7,8 @@ from infra.manifest import Manifest, parse_manifest
 from infra.store import Store
 
 _BOUND = "eval/bits_per_dim_"
+# Sealed among the metrics, although they are settings.
+_COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,16 @@ class Report(Artifact):
 
     metrics: dict[str, float]
     extractor: str
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The metrics proper: what was measured, without the counts of what it was measured on."""
+        return {name: value for name, value in self.metrics.items() if name.removeprefix("eval/") not in _COUNTS}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """On how many images and timesteps the figures rest."""
+        return {name: int(self.metrics[f"eval/{name}"]) for name in _COUNTS if f"eval/{name}" in self.metrics}
 
     @property
     def bound_timesteps(self) -> int:

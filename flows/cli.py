@@ -54,7 +54,8 @@ def run_command(arguments: list[str]) -> int:
     except TyperException as error:
         return _complain(" ".join(error.format_message().split()), _USAGE)
     except Interrupted as interrupt:
-        return _complain("interrupted; the same command goes on from here", int(interrupt.code or _BUG))
+        kept = "".join(f"{note}; " for note in getattr(interrupt, "__notes__", []))
+        return _complain(f"interrupted; {kept}the same command goes on from here", int(interrupt.code or _BUG))
     except Exception as error:  # the one place where our own bugs end
         return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", _BUG)
     return result if isinstance(result, int) else 0

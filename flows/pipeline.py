@@ -1,19 +1,21 @@
 """The Prefect flow and its tasks: names, order and retries; no logic."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
+from prefect.states import Failed
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, SampleConfig, TrainConfig
+from flows.config import PipelineConfig
+from flows.form import changed, in_form_words
 from flows.run_settings import RunSettings
 from flows.session import Session, open_session
-from infra.errors import StorageError
+from infra.errors import DdpmError, StorageError
+from infra.services.prefect_run import PrefectRun, end_with_server, plain_failures
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,6 +23,12 @@ R = TypeVar("R")
 # Only what another try can mend is tried again; finished units are kept.
 _RETRIES = 2
 _RETRY_DELAY_S = 5
+
+# How long a finished run waits to tell a server that is away.
+_API_LIMIT_S = 600.0
+_LOGGER = logging.getLogger(__name__)
+
+Settings = dict[str, Any]
 
 
 def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
@@ -40,26 +48,66 @@ def _stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     )
 
 
-@flow(name="ddpm", description="Images to a trained DDPM, samples, a Fréchet distance and bits/dim.")
-def pipeline(
-    prepare: PrepareConfig, train: TrainConfig, sample: SampleConfig, evaluate: EvaluateConfig, run: RunSettings
-) -> Report:
+@flow(
+    name="ddpm",
+    description="Images to a trained DDPM, samples, a Fréchet distance and bits/dim.",
+    validate_parameters=False,  # `changed` does it, for the form, the API and the command line alike
+    persist_result=False,
+)
+def pipeline(  # noqa: PLR0913 - one per field of the form
+    name: str | None = None,
+    root: str | None = None,
+    source: str | list[str] | None = None,
+    image_size: int | None = None,
+    images: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    base_channels: int | None = None,
+    class_conditional: bool | None = None,
+    workers: int | None = None,
+    samples: int | None = None,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
+    bound_images: int | None = None,
+    preset: str | None = None,
+    prepare: Settings | None = None,
+    train: Settings | None = None,
+    sample: Settings | None = None,
+    evaluate: Settings | None = None,
+    run: Settings | None = None,
+) -> Report | State[Report]:
     """Run the four stages; those that are sealed already are found and not run again.
 
-    Args:
-        prepare: The images.
-        train: The network and its training.
-        sample: How many images to draw, and how.
-        evaluate: What to measure.
-        run: Where outputs go and what follows them.
+    Every parameter is optional: one that is left out has the recipe's value. `flows.form` says what each stands for.
     """
-    config = PipelineConfig(prepare=prepare, train=train, sample=sample, evaluate=evaluate)
-    with open_session(config, run, publish=_Artifacts()) as session:
+    parameters = dict(locals())
+    with plain_failures(in_form_words):
+        try:
+            return _run(parameters, PrefectRun.current())
+        except DdpmError as error:
+            # A state, no exception: Prefect would log its traceback and keep it in a file.
+            return Failed(message=in_form_words(str(error)), data=error)
+
+
+def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:
+    end_with_server()
+    config, settings = changed(parameters, page.deployment_parameters() if page else {})
+    if page is None:
+        return _stages(config, settings, None)
+    page.close_lost_tasks()
+    with page.watched():
+        report = _stages(config, settings, page)
+    page.await_api(_API_LIMIT_S, _LOGGER.warning)
+    return report
+
+
+def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Report:
+    with open_session(config, settings, page=page) as session:
         dataset: Dataset = prepare_task(session)
         checkpoint: Checkpoint = train_task(session, dataset)
-        samples: Samples = sample_task(session, checkpoint)
-        report: Report = evaluate_task(session, dataset, checkpoint, samples)
-        session.finish(dataset, checkpoint, samples, report)
+        drawn: Samples = sample_task(session, checkpoint)
+        report: Report = evaluate_task(session, dataset, checkpoint, drawn)
+        session.finish(dataset, checkpoint, drawn, report)
         return report
 
 
@@ -85,19 +133,3 @@ def sample_task(session: Session, checkpoint: Checkpoint) -> Samples:
 def evaluate_task(session: Session, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
     """Images to figures."""
     return session.evaluate(dataset, checkpoint, samples)
-
-
-class _Artifacts:
-    """Progress artifacts of the running flow, one a stage."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
-    def __call__(self, stage: str, percent: float) -> None:
-        context = FlowRunContext.get()
-        if context is None:
-            return
-        if stage not in self._made:
-            self._made[stage] = create_progress_artifact(progress=percent, key=f"{stage}-progress", description=stage)
-        else:
-            update_progress_artifact(self._made[stage], progress=percent)

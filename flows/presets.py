@@ -5,13 +5,14 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flows.config import EvaluateConfig, PipelineConfig, PrepareConfig, SampleConfig, TrainConfig
 from infra.errors import ConfigError
 
+M = TypeVar("M", bound=BaseModel)
 PresetName = Literal["digits", "fashion-mnist", "folder"]
 _PATH_LENGTH = 2
 PRESETS: tuple[PresetName, ...] = get_args(PresetName)
@@ -95,9 +96,18 @@ def load_config(name: str, file: Path | None, settings: Sequence[str]) -> Pipeli
         path, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
-        _put(values, path.strip(), _parse(text))
+        put(values, path.strip(), _parse(text))
+    return validated(PipelineConfig, values)
+
+
+def validated(kind: type[M], values: dict[str, Any]) -> M:
+    """Build a config from plain values.
+
+    Raises:
+        ConfigError: If one of them is wrong, or contradicts another.
+    """
     try:
-        return PipelineConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise _as_config_error(error) from error
 
@@ -107,10 +117,15 @@ def _put_file(values: dict[str, Any], file: Path) -> None:
         if not isinstance(part, dict):
             raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
         for key, value in part.items():
-            _put(values, f"{stage}.{key}", value)
+            put(values, f"{stage}.{key}", value)
 
 
-def _put(values: dict[str, Any], path: str, value: object) -> None:
+def put(values: dict[str, Any], path: str, value: object) -> None:
+    """Put a value at `stage.setting`.
+
+    Raises:
+        ConfigError: If there is no such setting.
+    """
     stage, _, name = path.partition(".")
     if stage not in values:
         raise ConfigError("no such stage", item=path, remedy=_suggest(stage, list(values)))

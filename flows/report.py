@@ -1,6 +1,7 @@
 """report.html and its pictures, made from sealed artifacts alone; a page that needs no other file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,21 +13,38 @@ from infra.errors import InputError, IntegrityError
 from infra.store import Store
 
 FOLDER = "reports"
+_RECIPES = ".recipes"
 _GRID_IMAGES = 64
 
 
-def write_report(name: str, store: Store, finished: FinishedRun) -> str:
-    """Write report.html, samples.png and run.json below reports/<name>; return that folder."""
+def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
+    """Write report.html, samples.png and run.json below reports/<name>; return that folder.
+
+    Args:
+        name: The run's.
+        store: Where.
+        finished: What the stages sealed.
+        elsewhere: The run's pages in other programs, by the program's name.
+        recipe: Its recipe's key, under which `has_report` finds that there is one.
+    """
     folder = f"{FOLDER}/{name}"
     drawn, _ = DatasetReader(store=store, manifest=finished.samples.manifest(store)).load("samples", limit=_GRID_IMAGES)
     grid = sample_grid(drawn)
     run = {kind: record | {"reused": True} for kind, record in asdict(finished).items()}
-    page = render_page(name, store, finished, drawn, grid)
+    run["elsewhere"] = dict(elsewhere)
+    page = render_page(name, store, finished, drawn, grid, elsewhere)
     files = {"samples.png": grid, "report.html": page.encode(), "run.json": json.dumps(run, indent=2).encode()}
     for file, data in files.items():
         store.delete(f"{folder}/{file}")
         store.put_if_absent(f"{folder}/{file}", data)
+    if recipe:
+        store.put_if_absent(f"{_RECIPES}/{recipe}", name.encode())
     return folder
+
+
+def has_report(store: Store, recipe: str) -> bool:
+    """Whether a run of this recipe, on whatever data, has been finished here."""
+    return store.exists(f"{_RECIPES}/{recipe}")
 
 
 def rewrite_report(name: str, store: Store) -> str:
@@ -35,11 +53,12 @@ def rewrite_report(name: str, store: Store) -> str:
     Raises:
         InputError: If there is no finished run of that name.
     """
+    name = _full_name(name, store)
     path = f"{FOLDER}/{name}/run.json"
     try:
         run: dict[str, Any] = json.loads(store.read(path))
     except FileNotFoundError as error:
-        known = sorted({entry.split("/")[1] for entry in store.list(FOLDER)})
+        known = _names(store)
         remedy = f"known are {', '.join(known)}" if known else "`ddpm run` makes one"
         raise InputError(f"no finished run of that name below {store.uri}", item=name, remedy=remedy) from error
     except ValueError as error:
@@ -54,4 +73,14 @@ def rewrite_report(name: str, store: Store) -> str:
         )
     except (KeyError, TypeError) as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
-    return write_report(name, store, finished)
+    return write_report(name, store, finished, run.get("elsewhere", {}))
+
+
+def _full_name(name: str, store: Store) -> str:
+    """The run that a name or the last part of one means: its key's digits suffice."""
+    ending = [known for known in _names(store) if known.endswith(f"-{name}")]
+    return ending[0] if len(ending) == 1 else name
+
+
+def _names(store: Store) -> list[str]:
+    return sorted({entry.split("/")[1] for entry in store.list(FOLDER)})

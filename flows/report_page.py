@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,9 @@ class FinishedRun:
     report: Report
 
 
-def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, grid: bytes) -> str:
+def render_page(
+    name: str, store: Store, finished: FinishedRun, drawn: Images, grid: bytes, elsewhere: Mapping[str, str]
+) -> str:
     """Render the page as HTML; everything that comes from outside is escaped.
 
     Args:
@@ -39,6 +42,7 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
         finished: The outputs.
         drawn: The first samples.
         grid: Their picture.
+        elsewhere: The run's pages in other programs, by the program's name.
     """
     dataset, checkpoint, samples, report = finished.dataset, finished.checkpoint, finished.samples, finished.report
     curves = _curves(store, report.manifest(store))
@@ -47,7 +51,8 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
     sections = [
         f"<h1>{html.escape(name)}</h1>",
         f'<p class="quiet">{checkpoint.images_seen:,} images seen in training on {dataset.train_images:,} images of '
-        f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}, {dataset.levels} different pixel values</p>",
+        f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}, {dataset.levels} different pixel values"
+        f"{_links(elsewhere)}</p>",
         _headline(dataset, samples, report, labelled=trained.plan["settings"]["class_conditional"]),
         f"<h2>Samples</h2><p>The first {len(drawn)} of {samples.count:,}.</p>{image(grid, 'samples', pixels=True)}",
         "<h2>Nearest training images</h2><p>Left, samples; beside each, the training images nearest to it by the "
@@ -60,6 +65,15 @@ def render_page(name: str, store: Store, finished: FinishedRun, drawn: Images, g
         _provenance(store, finished),
     ]
     return page(name, sections)
+
+
+def _links(elsewhere: Mapping[str, str]) -> str:
+    pages = [
+        f'<a href="{html.escape(address)}">{html.escape(name)}</a>'
+        for name, address in elsewhere.items()
+        if address.startswith(("http://", "https://"))
+    ]
+    return f". This run in {' and '.join(pages)}" if pages else ""
 
 
 def _headline(dataset: Dataset, samples: Samples, report: Report, *, labelled: bool) -> str:
@@ -81,7 +95,7 @@ def _headline(dataset: Dataset, samples: Samples, report: Report, *, labelled: b
             (
                 f"bits/dim, {_words(variance)}",
                 f"{figure:.3f} ± {error:.3f}",
-                f"{kind} on the negative log-likelihood of {metrics['eval/bpd_images']:.0f} held-out images{given} on "
+                f"{kind} on the negative log-likelihood of {report.counts['bpd_images']:,} held-out images{given} on "
                 f"256 levels, of which the data uses {dataset.levels}; ± one standard error over images.",
             )
         )

@@ -10,7 +10,12 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("ddpm", description="What to call the run", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    name: str = Field(
+        "",
+        description="What to call the run; empty for its recipe and what differs from it. Its key's digits follow.",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+    )
+    preset: str = Field("folder", description="The recipe", pattern=r"^[a-z0-9-]{1,32}$")
     root: str = Field("", description="Folder of all outputs; empty for DDPM_ROOT, else ./ddpm-runs", max_length=4096)
     mode: Literal["ray", "in-process"] = Field("ray", description="in-process starts no Ray: one worker, for tests")
     experiment: str = Field("ddpm", description="MLflow's experiment", pattern=r"^[A-Za-z0-9._ -]{1,128}$")

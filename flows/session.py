@@ -1,33 +1,60 @@
-"""One run's surroundings: root, cluster, tracker, progress; and what is said and written at its end."""
+"""One run's surroundings: root, cluster, tracker, progress, page; and what is said and written at its end."""
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
 
 from rich.console import Console
-from rich.table import Table
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig
 from flows.context import Context
+from flows.identity import recipe_key, run_key, run_name, settings_of
 from flows.progress import StageProgress
-from flows.report import FOLDER, write_report
+from flows.report import has_report, write_report
 from flows.report_page import FinishedRun
 from flows.root import local_folder, resolve_root
+from flows.run_page import figure_rows, render_run_page, table
 from flows.run_settings import RunSettings
 from flows.sources import open_source
-from flows.tracked import TrackedStages, pipeline_key
+from flows.tracked import TrackedStages
 from infra.cluster import Cluster
 from infra.errors import ConfigError
+from infra.lease import held
+from infra.lease_holder import Holder
+from infra.record import DatasetInput, TrackedRun
 from infra.store import Store, open_store
 from infra.tracking import Tracker
 
 # Of lines that go to a file and not to a terminal.
 _WIDTH = 120
+_LEASES = ".leases"
 
 
-@dataclass(frozen=True, kw_only=True)
+class RunPage(Protocol):
+    """The page that a workflow service keeps of this run."""
+
+    @property
+    def page(self) -> str:
+        """Its address."""
+
+    def rename(self, name: str) -> None:
+        """Give the run its name."""
+
+    def show_progress(self, stage: str, percent: float, line: str) -> None:
+        """Show how far a stage is."""
+
+    def show_page(self, key: str, markdown: str, line: str) -> None:
+        """Put a page of Markdown beside the run."""
+
+    def log(self, line: str) -> None:
+        """Add a line to the run's log."""
+
+
+@dataclass
 class Session:
     """The stages of one run, with what surrounds them."""
 
@@ -35,11 +62,45 @@ class Session:
     progress: StageProgress
     console: Console
     settings: RunSettings
+    page: RunPage | None
+    stack: ExitStack
+    name: str = ""
+    links: dict[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:
         """Where outputs go."""
         return self.stages.context.store
+
+    def say(self, line: str) -> None:
+        """Show a line on the terminal and in the run's log."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if self.page is not None:
+            self.page.log(" ".join(line.split()))
+
+    def identify(self, data_key: str) -> None:
+        """Name the run, now that its data is known, wait for an equal one at work, and open its tracking."""
+        config, settings = self.stages.config, self.settings
+        key = run_key(config, data_key)
+        self.name = run_name(config, settings.preset, key, settings.name)
+        self.say(f"{'run':>9} {self.name}")
+        if self.page is not None:
+            self.page.rename(self.name)
+            self.links["Prefect"] = self.page.page
+        if not settings.force:
+            self.stack.enter_context(self.lease(f"{_LEASES}/{key}"))
+        params = settings_of(config) | {"prepare.source": config.prepare.source, "data.key": data_key}
+        tags = {f"ddpm.{name.lower()}": uri for name, uri in self.links.items()}
+        data = DatasetInput(
+            name=config.prepare.kind, uri=f"{self.store.uri}/prepare/{data_key}", digest=data_key, context="all stages"
+        )
+        self.stages.tracker.start(TrackedRun(key=key, name=self.name, params=params, inputs=[data], tags=tags))
+        self.links["MLflow"] = self.stages.tracker.page
+
+    def lease(self, folder: str) -> AbstractContextManager[None]:
+        """Hold a folder for this run; wait, and say for whom, while another has it."""
+        holder = Holder.here(self.name, datetime.now(UTC))
+        return held(self.store, f"{folder}/lease", holder, on_wait=self.say)
 
     def prepare(self) -> Dataset:
         """Images to a sealed data set."""
@@ -53,73 +114,104 @@ class Session:
         what += f", no classes since {facts['unlabelled']:,} have none" if facts["unlabelled"] else ""
         train, test = (set(facts["classes"][split]) for split in ("train", "test"))
         what += ", no class in common" if train and test and not train & test else ""
-        self._say("prepare", dataset, f"{what}, {dataset.levels} levels")
+        self._finished("prepare", dataset, f"{what}, {dataset.levels} levels")
         return dataset
 
     def train(self, dataset: Dataset) -> Checkpoint:
         """A data set to a trained network."""
         checkpoint = self.stages.train(dataset)
-        self._say("train", checkpoint, f"{checkpoint.images_seen:,} images seen")
+        self._finished("train", checkpoint, f"{checkpoint.images_seen:,} images seen")
         return checkpoint
 
     def sample(self, checkpoint: Checkpoint) -> Samples:
         """A trained network to images."""
         samples = self.stages.sample(checkpoint)
-        self._say("sample", samples, f"{samples.count:,} images")
+        self._finished("sample", samples, f"{samples.count:,} images")
         return samples
 
     def evaluate(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
         """Images to figures."""
         report = self.stages.evaluate(dataset, checkpoint, samples)
-        self._say("evaluate", report, f"{report.metrics['eval/bpd_images']:.0f} held-out images")
+        self._finished("evaluate", report, f"{report.counts['bpd_images']:,} held-out images")
         return report
 
     def finish(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report) -> None:
-        """Write the report, close the tracking and print the table."""
-        name = _report_name(self.stages.config, self.settings)
+        """Write the report, close the tracking, print the table and put it on the run's page."""
         finished = FinishedRun(dataset=dataset, checkpoint=checkpoint, samples=samples, report=report)
-        folder = write_report(name, self.store, finished)
+        folder = write_report(self.name, self.store, finished, self._elsewhere(), recipe_key(self.stages.config))
         page = self.store.read(f"{folder}/report.html")
         picture = self.store.read(f"{folder}/samples.png")
-        self.stages.tracker.close(report.metrics, {"report.html": page, "samples.png": picture})
-        self.console.print(_table(self.stages, report))
-        self.console.print(f"report    {self.store.uri}/{folder}/report.html", soft_wrap=True, highlight=False)
-        self.console.print(f"samples   {self.store.uri}/{folder}/samples.png", soft_wrap=True, highlight=False)
+        where = f"{self.store.uri}/{folder}"
         tracker = self.stages.tracker
-        beside = self.store.uri.startswith("s3://") and tracker.uri.startswith("sqlite:")
-        note = " on this machine; MLFLOW_TRACKING_URI names a server that others see" if beside else ""
-        self.console.print(f"tracking  {tracker.complaint or tracker.uri + note}", soft_wrap=True, highlight=False)
+        tracker.close(
+            report.figures, {"report.html": page, "samples.png": picture}, {"ddpm.report": f"{where}/report.html"}
+        )
+        rows = figure_rows(self.stages.config, report, self.stages.times)
+        self.console.print(table(rows))
+        links = {"report": f"{where}/report.html", "samples": f"{where}/samples.png"}
+        if tracked := self._tracking():
+            links["MLflow"] = tracked
+        if self.page is not None:
+            for row in rows:
+                self.page.log("  ".join(row))
+            self.page.show_page("result", render_run_page(self.name, rows, picture, links), f"Figures of {self.name}")
+        for name, line in links.items():
+            self.say(f"{name:<9} {line}")
 
-    def _say(self, stage: str, artifact: Artifact, what: str) -> None:
+    def _tracking(self) -> str:
+        """Where the tracked runs can be seen."""
+        tracker = self.stages.tracker
+        if tracker.complaint or not tracker.server_command:
+            return tracker.complaint or tracker.page
+        beside = self.store.uri.startswith("s3://")
+        note = " (on this machine; MLFLOW_TRACKING_URI names a server that others see)" if beside else ""
+        return f"{tracker.runs_page} after `{tracker.server_command}`{note}"
+
+    def _elsewhere(self) -> dict[str, str]:
+        """The pages of this run in other programs, as far as they have an address."""
+        return {name: address for name, address in self.links.items() if address}
+
+    def _finished(self, stage: str, artifact: Artifact, what: str) -> None:
         took = self.stages.times[stage].seconds
         state = "found sealed" if artifact.reused else f"sealed after {took:.0f} s"
-        self.progress.finished(stage, f"{what}; {state}; digest {artifact.digest[:12]}")
+        line = f"{what}; {state}; digest {artifact.digest[:12]}"
+        self.progress.finished(stage, line)
+        if self.page is not None:
+            self.page.log(f"{stage}: {line}")
 
 
 @contextmanager
-def open_session(
-    config: PipelineConfig,
-    settings: RunSettings,
-    *,
-    publish: Callable[[str, float], None] | None = None,
-    parent: bool = True,
-) -> Iterator[Session]:
+def open_session(config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None) -> Iterator[Session]:
     """Connect what a run needs; Ray only when the first work does.
 
     Args:
         config: All stages' settings.
         settings: The run's.
-        publish: Told (stage, percent) now and then.
-        parent: Give the stages' MLflow runs a parent.
+        page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
-    tracker = _tracker(config, settings, store)
-    tracker.open(settings.name if parent else "")
-    with open_cluster(config, settings) as cluster, StageProgress(console, publish) as progress:
-        context = Context(store=store, cluster=cluster, force=settings.force)
-        stages = TrackedStages(config=config, context=context, tracker=tracker, on_progress=progress)
-        yield Session(stages=stages, progress=progress, console=console, settings=settings)
+    tracker = _tracker(settings, store)
+    tracker.connect()
+    publish = page.show_progress if page is not None else None
+    log: Callable[[str], None] | None = page.log if page is not None else None
+    with ExitStack() as stack:
+        cluster = stack.enter_context(open_cluster(config, settings))
+        progress = stack.enter_context(StageProgress(console, publish, log))
+        holder: list[Session] = []
+        context = Context(
+            store=store, cluster=cluster, force=settings.force, lease=lambda folder: holder[0].lease(folder)
+        )
+        stages = TrackedStages(
+            config=config,
+            context=context,
+            tracker=tracker,
+            progress=progress,
+            on_data=lambda key: holder[0].identify(key),
+        )
+        session = Session(stages=stages, progress=progress, console=console, settings=settings, page=page, stack=stack)
+        holder.append(session)
+        yield session
 
 
 def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
@@ -149,19 +241,15 @@ def open_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
 
 
 def warm_up(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:
-    """Do early what takes seconds: open the tracking store and, unless this run has its report already, Ray."""
+    """Do early what takes seconds: open the tracking store and, unless this recipe has a report already, Ray."""
     store = _open_root(config, settings)
-    if settings.force or not store.exists(f"{FOLDER}/{_report_name(config, settings)}/report.html"):
+    if settings.force or not has_report(store, recipe_key(config)):
         cluster.connect()
         cluster.warm_up()
-    _tracker(config, settings, store).open(settings.name)
+    _tracker(settings, store).connect()
 
 
-def _report_name(config: PipelineConfig, settings: RunSettings) -> str:
-    return f"{settings.name}-{pipeline_key(config)[:8]}"
-
-
-def _tracker(config: PipelineConfig, settings: RunSettings, store: Store) -> Tracker:
+def _tracker(settings: RunSettings, store: Store) -> Tracker:
     uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI", ""), None
     if not settings.tracking:
         uri = ""
@@ -171,24 +259,4 @@ def _tracker(config: PipelineConfig, settings: RunSettings, store: Store) -> Tra
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts"
-    return Tracker(uri, settings.experiment, artifacts, pipeline_key(config))
-
-
-def _table(stages: TrackedStages, report: Report) -> Table:
-    metrics = report.metrics
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row(
-        f"{report.extractor}",
-        f"{metrics[f'eval/{report.extractor}']:.3f}",
-        f"Fréchet distance of {metrics['eval/fd_samples']:.0f} samples to the training split",
-    )
-    kind = "estimated upper bound" if report.bound_timesteps else "upper bound"
-    given = " given the labels" if stages.config.train.class_conditional else ""
-    for variance in report.variances:
-        figure = metrics[f"eval/bits_per_dim_{variance}"]
-        error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
-        table.add_row("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}{given}, {variance}, 256 levels")
-    for stage, spent in stages.times.items():
-        speed = "sealed before" if spent.reused else f"{spent.images / spent.seconds:,.1f}"
-        table.add_row(f"{stage}", speed, "" if spent.reused else "images/s, start-up counted in")
-    return table
+    return Tracker(uri, settings.experiment, artifacts)

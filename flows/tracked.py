@@ -1,4 +1,4 @@
-"""The four stages with their tracking: each runs, and what it sealed is told to MLflow."""
+"""The four stages with their tracking: each runs, and MLflow receives what it sealed."""
 
 import json
 import time
@@ -11,6 +11,7 @@ from flows.config import PipelineConfig, StageConfig
 from flows.context import Context
 from flows.dataset_card import render_card
 from flows.pictures import sample_grid
+from flows.progress import StageProgress
 from flows.stages.evaluate import evaluate
 from flows.stages.prepare import prepare
 from flows.stages.sample import sample
@@ -18,8 +19,8 @@ from flows.stages.train import train
 from infra.dataset import DatasetReader
 from infra.errors import ConfigError, DdpmError
 from infra.manifest import canonical_json
-from infra.store import sha256
-from infra.tracking import DatasetInput, StageRecord, Tracker
+from infra.record import DatasetInput, ModelFile, StageRecord
+from infra.tracking import Tracker
 
 # A snapshot up to this size goes to MLflow as a file, a larger one as its URI and digest.
 MAX_SNAPSHOT_BYTES = 64 << 20
@@ -30,17 +31,12 @@ A = TypeVar("A", bound=Artifact)
 
 @dataclass(frozen=True, kw_only=True)
 class StageTime:
-    """How long a stage took, and for how many of what."""
+    """How long a stage took in this attempt, and for how many of what."""
 
     seconds: float
-    images: int
+    done: int
+    unit: str
     reused: bool
-
-
-def pipeline_key(config: PipelineConfig) -> str:
-    """What makes two pipeline runs the same one: every setting but the execution ones."""
-    stages = {name: getattr(config, name) for name in type(config).model_fields}
-    return sha256(canonical_json({name: [s.result_settings(), s.goals()] for name, s in stages.items()}))[:20]
 
 
 @dataclass
@@ -51,19 +47,21 @@ class TrackedStages:
         config: All stages' settings.
         context: The outside world.
         tracker: MLflow, or nothing.
-        on_progress: Told (stage, done, total).
+        progress: Shows how far a stage is.
+        on_data: Receives the data's key as soon as the source is listed, before any work: the run is known by then.
         times: Filled as stages end.
     """
 
     config: PipelineConfig
     context: Context
     tracker: Tracker
-    on_progress: Callable[[str, int, int], None]
+    progress: StageProgress
+    on_data: Callable[[str], None]
     times: dict[str, StageTime] = field(default_factory=dict)
 
     def prepare(self) -> Dataset:
         """Seal the data set."""
-        dataset = self._run("prepare", self.config.prepare, lambda c: prepare(self.config.prepare, c), _dataset_images)
+        dataset = self._run("prepare", lambda context: prepare(self.config.prepare, context))
         manifest = dataset.manifest(self.context.store)
         card = f"{manifest.folder}/card.html"
         if not self.context.store.exists(card):
@@ -88,9 +86,7 @@ class TrackedStages:
                 stage="sample",
                 item="sample.label",
             )
-        checkpoint = self._run(
-            "train", self.config.train, lambda c: train(self.config.train, dataset, c), lambda a: a.images_seen
-        )
+        checkpoint = self._run("train", lambda context: train(self.config.train, dataset, context))
         manifest = checkpoint.manifest(self.context.store)
         unit = manifest.units[0]
         files = {}
@@ -108,14 +104,17 @@ class TrackedStages:
                 "ddpm.snapshot": f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
                 "ddpm.snapshot_sha256": unit["sha256"],
             },
+            model=ModelFile(
+                name=f"{self.config.prepare.kind}-{checkpoint.key[:8]}-{checkpoint.images_seen}",
+                uri=f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
+                sha256=unit["sha256"],
+            ),
         )
         return checkpoint
 
     def sample(self, checkpoint: Checkpoint) -> Samples:
         """Draw from the snapshot."""
-        samples = self._run(
-            "sample", self.config.sample, lambda c: sample(self.config.sample, checkpoint, c), lambda a: a.count
-        )
+        samples = self._run("sample", lambda context: sample(self.config.sample, checkpoint, context))
         manifest = samples.manifest(self.context.store)
         images, _ = DatasetReader(store=self.context.store, manifest=manifest).load("samples", limit=_GRID_IMAGES)
         self._publish(
@@ -129,42 +128,58 @@ class TrackedStages:
     def evaluate(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
         """Compute the figures."""
         report = self._run(
-            "evaluate",
-            self.config.evaluate,
-            lambda c: evaluate(self.config.evaluate, dataset, checkpoint, samples, c),
-            lambda a: int(a.metrics["eval/bpd_images"]),
+            "evaluate", lambda context: evaluate(self.config.evaluate, dataset, checkpoint, samples, context)
         )
         self._publish(
             "evaluate",
             report,
-            metrics=report.metrics,
+            metrics=report.figures,
+            tags={f"ddpm.{name}": str(count) for name, count in report.counts.items()},
             inputs=[self._dataset_input(dataset, "evaluation")],
             files={"metrics.json": json.dumps(report.metrics, indent=2, sort_keys=True).encode()},
         )
         return report
 
-    def _run(self, stage: str, config: StageConfig, work: Callable[[Context], A], images: Callable[[A], int]) -> A:
+    def _run(self, stage: str, work: Callable[[Context], A]) -> A:
+        config: StageConfig = getattr(self.config, stage)
         params = {f"{stage}.{name}": value for name, value in config.model_dump(mode="json").items()}
-        self.tracker.begin(stage, params)
+
+        def begin(data_key: str = "") -> None:
+            if data_key:
+                self.on_data(data_key)
+            self.tracker.begin(stage, params)
+
+        if stage != "prepare":
+            begin()
         context = replace(
             self.context,
-            on_progress=lambda done, total: self.on_progress(stage, done, total),
+            on_progress=lambda progress: self.progress(stage, progress),
             on_history=lambda rows: self.tracker.log_history(stage, rows),
+            on_data=begin,
         )
         started = time.monotonic()
         try:
             artifact = work(context)
-        except DdpmError as error:
-            error.stage = error.stage or stage
-            self.tracker.fail(stage)
+        except BaseException as error:
+            if isinstance(error, DdpmError):
+                error.stage = error.stage or stage
+            self._stopped(stage, error)
             raise
-        except BaseException:
-            self.tracker.fail(stage)
-            raise
+        last = self.progress.last(stage)
         self.times[stage] = StageTime(
-            seconds=time.monotonic() - started, images=images(artifact), reused=artifact.reused
+            seconds=time.monotonic() - started,
+            done=last.done - last.start if last else 0,
+            unit=last.unit if last else "images",
+            reused=artifact.reused,
         )
         return artifact
+
+    def _stopped(self, stage: str, error: BaseException) -> None:
+        """Say what is kept, and how the attempt ended: by a fault, or because somebody stopped it."""
+        self.progress.stopped(stage)
+        if last := self.progress.last(stage):
+            error.add_note(f"{stage} keeps {last.kept:,} of {last.total:,} {last.unit}")
+        self.tracker.end(stage, "FAILED" if isinstance(error, Exception) else "KILLED")
 
     def _publish(
         self,
@@ -176,6 +191,7 @@ class TrackedStages:
         files: dict[str, bytes] | None = None,
         inputs: Sequence[DatasetInput] = (),
         tags: dict[str, str] | None = None,
+        model: ModelFile | None = None,
     ) -> None:
         manifest = artifact.manifest(self.context.store)
         where = {"ddpm.uri": f"{self.context.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest}
@@ -191,6 +207,7 @@ class TrackedStages:
             files=about | (files or {}),
             inputs=inputs,
             tags=where | (tags or {}),
+            model=model,
         )
         self.tracker.publish(stage, record)
 
@@ -201,7 +218,3 @@ class TrackedStages:
             digest=dataset.digest,
             context=context,
         )
-
-
-def _dataset_images(dataset: Dataset) -> int:
-    return dataset.train_images + dataset.test_images

@@ -42,10 +42,12 @@ _ONE_AT_A_TIME = (
     "tests/flows/test_s3_pipeline.py",
     "tests/infra/test_cluster.py",
     "tests/infra/test_ray_group.py",
+    "tests/infra/test_ray_heartbeat.py",
     "tests/infra/test_ray_units.py",
+    "tests/infra/test_reaper.py",
     "tests/infra/test_s3",
     "tests/infra/test_store.py",
-    "tests/infra/test_tracking.py",
+    "tests/infra/test_tracking",
 )
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from flows.config import PipelineConfig
-from flows.presets import PRESETS, load_config
+from flows.presets import PRESETS, load_config, validated
 from flows.run_settings import RunSettings
 from infra.cluster import Mode
+from infra.errors import DdpmError
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
@@ -19,6 +20,9 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETT
 Root = Annotated[
     str,
     typer.Option("--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."),
+]
+Name = Annotated[
+    str, typer.Option("--name", help="What to call the run. Default: the preset and what differs from it.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what is there.")]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]
@@ -49,13 +53,15 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..
         config: ConfigFile = None,
         setting: Settings = None,
         root: Root = "",
+        name: Name = "",
         force: Force = False,
         tracking: Tracking = True,
         in_process: InProcess = False,
     ) -> None:
         values = load_config(preset, config, setting or [])
         mode: Mode = "in-process" if in_process else "ray"
-        work(values, RunSettings(name=preset, root=root, mode=mode, force=force, tracking=tracking))
+        run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
+        work(values, validated(RunSettings, run))
 
     return command
 
@@ -72,12 +78,20 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
             importlib.import_module("flows.pipeline")
             warm_up(config, settings, stack.enter_context(open_cluster(config, settings)))
 
-        stack.enter_context(prefect_api(resolve_root(settings.root), meanwhile=meanwhile))
+        stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
         from flows.pipeline import pipeline
 
-        pipeline(
-            prepare=config.prepare, train=config.train, sample=config.sample, evaluate=config.evaluate, run=settings
+        groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
+        named = {"name", "root", "preset"}
+        state = pipeline(
+            **settings.model_dump(include=named), **groups, run=settings.model_dump(exclude=named), return_state=True
         )
+    if isinstance(error := state.result(raise_on_failure=False), DdpmError):
+        raise error
+
+
+def _say(line: str) -> None:
+    typer.echo(f"ddpm: {line}", err=True)
 
 
 class _StagesUpTo:
@@ -89,7 +103,7 @@ class _StagesUpTo:
     def __call__(self, config: PipelineConfig, settings: RunSettings) -> None:
         from flows.session import open_session
 
-        with open_session(config, settings, parent=False) as session:
+        with open_session(config, settings) as session:
             dataset = session.prepare()
             if self._last == "prepare":
                 return

@@ -1,14 +1,24 @@
 """`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.presets import PRESETS, load_config
-from flows.run_settings import RunSettings
+from flows.presets import PRESETS, PresetName
+from infra.errors import ConfigError, ResourceError
 from infra.uri import parse_place
 
+if TYPE_CHECKING:
+    from infra.services.prefect import PrefectApi
+    from infra.services.prefect_runner import Deployment, ServedDeployment
+
 _UI_PORT = 4200
+_ABOUT = {
+    "digits": "scikit-learn's 8×8 digits: minutes on two CPU cores, to see the whole pipeline work.",
+    "fashion-mnist": "Fashion-MNIST, 28×28 grey: hours on two CPU cores, minutes on a GPU.",
+    "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: fill in where they are.",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,34 +34,62 @@ def serve_deployments(
         ),
     ] = "",
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
+        int, typer.Option("--port", min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
     ] = _UI_PORT,
-    limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Runs at a time.")] = 1,
 ) -> None:
     """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
     from flows.root import resolve_root
     from infra.services.prefect import prefect_api
 
     where = parse_place(resolve_root(root)).uri
-    with prefect_api(where, port=port, brief=False) as url:
-        from prefect import serve
-        from prefect.deployments.runner import RunnerDeployment
-        from prefect.types.entrypoint import EntrypointType
-
+    with prefect_api(where, port=port, serve=True, say=_say) as api:
         from flows.pipeline import pipeline
+        from infra.services.prefect_runner import register as register_deployment
 
-        deployments: list[RunnerDeployment] = []
-        for name in PRESETS:
-            config = load_config(name, None, [])
-            parameters = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
-            parameters["run"] = RunSettings(name=name, root=where).model_dump(mode="json")
-            deployment = pipeline.to_deployment(
-                name=name,
-                parameters=parameters,
-                entrypoint_type=EntrypointType.MODULE_PATH,
-                description=f"The `{name}` preset; every setting can be changed in the form.",
-            )
-            assert isinstance(deployment, RunnerDeployment), "to_deployment is synchronous outside an event loop"
-            deployments.append(deployment)
-        typer.echo(f"deployments {', '.join(PRESETS)} at {url.removesuffix('/api')}; stop with Ctrl-C")
-        serve(*deployments, limit=limit, print_starting_message=False)
+        served = [register_deployment(pipeline, _deployment(name, where)) for name in PRESETS]
+        typer.echo(f"deployments {', '.join(PRESETS)} at {api.ui}; stop with Ctrl-C")
+        _serve(served, limit, api)
+
+
+def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:
+    from infra.services.prefect_runner import ServingRunner, pause
+
+    runner = ServingRunner(served, limit, _say)
+    runner.start()
+    try:
+        while api.server is None or not api.server.gone.is_set():
+            runner.watch()
+        raise ResourceError(
+            "the Prefect server ended", item=str(api.server.log), remedy="see the log, then serve again"
+        )
+    finally:
+        try:
+            pause(served)
+        finally:
+            runner.stop()
+
+
+def _deployment(name: PresetName, root: str) -> "Deployment":
+    from flows.form import changed, form_schema
+    from infra.services.prefect_runner import Deployment
+
+    def accepts(parameters: dict[str, Any]) -> bool:
+        try:
+            changed(parameters)
+        except ConfigError:
+            return False
+        return True
+
+    return Deployment(
+        name=name,
+        description=f"{_ABOUT[name]} An empty field takes the recipe's value.",
+        parameters={"preset": name, "root": root},
+        schema=form_schema(name),
+        tags=["ddpm", name],
+        accepts=accepts,
+    )
+
+
+def _say(line: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')}  {line}", err=True)

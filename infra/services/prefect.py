@@ -1,152 +1,250 @@
-"""A Prefect server of our own, for as long as this process lives; or the one that PREFECT_API_URL names."""
+"""A Prefect API for as long as a command lives: the one that the user's settings name, else a server of our own."""
 
 import contextlib
 import fcntl
 import hashlib
-import logging
+import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import ResourceError, StorageError
-from infra.services.prefect_server import DATABASE, give_database
+from infra.errors import ConflictError, StorageError
+from infra.services.prefect_leftovers import mark_lost_runs
+from infra.services.prefect_supervisor import OwnServer, claim_port, identity
 from infra.uri import parse_place
 
-_START_LIMIT_S = 120.0
-_POLL_S = 0.1
-_STOP_LIMIT_S = 10.0
-_HOST = "127.0.0.1"
-_LOG = "server.log"
+_SERVING = "serving.json"
+_DELIVERY_LIMIT_S = 5.0
 # Prefect reads them when it is first imported, which the commands do only after this.
 _CLIENT_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    # The warnings of our own loggers belong to the log of the run too.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,infra",
 }
+# Lines go to the API for the run's page; the terminal has its own.
+_QUIET_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+_BRIEF_ENVIRONMENT = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectApi:
+    """An API that answers.
+
+    Attributes:
+        url: Where, ending in `/api`.
+        server: Our own server, if it is one.
+    """
+
+    url: str
+    server: OwnServer | None = None
+
+    @property
+    def ui(self) -> str:
+        """The address of its pages."""
+        return self.url.removesuffix("/").removesuffix("/api")
 
 
 @contextlib.contextmanager
 def prefect_api(
-    root: str, *, port: int = 0, brief: bool = True, meanwhile: Callable[[], object] | None = None
-) -> Iterator[str]:
-    """Provide a Prefect API: PREFECT_API_URL's, else a server started here, which ends with this process.
+    root: str,
+    *,
+    say: Callable[[str], None],
+    port: int = 0,
+    serve: bool = False,
+    meanwhile: Callable[[], object] | None = None,
+) -> Iterator[PrefectApi]:
+    """Provide a Prefect API.
+
+    Prefect's own settings come first, wherever the user made them: PREFECT_API_URL, a profile, prefect.toml, .env. Next
+    comes a `ddpm serve` of the same root, so that its pages show every run. Else a server starts here, and ends with
+    this process.
 
     Args:
         root: The root of all outputs; each has a server database of its own.
-        port: Where to listen; 0 for any free port.
-        brief: Nobody works in this server's UI: no log lines on the terminal, no block types in its database.
+        say: Called with lines for the terminal.
+        port: Where our own server listens; 0 for any free port.
+        serve: People work with its pages; else it serves one command.
         meanwhile: Called while our own server starts, which takes seconds; PREFECT_API_URL is set by then.
 
-    Yields:
-        The API's URL.
+    Raises:
+        StorageError: If the server that the settings name does not answer.
+        ConflictError: If `serve` and another process has this root's server.
+        ResourceError: If the port is taken, or our own server does not start.
+    """
+    quiet = _QUIET_ENVIRONMENT | ({} if serve else _BRIEF_ENVIRONMENT)
+    with _environment(_CLIENT_ENVIRONMENT | quiet), contextlib.ExitStack() as stack:
+        url = _named_by_settings()
+        if url:
+            _check(url)
+            stack.callback(_deliver)
+            yield PrefectApi(url=url)
+            return
+        folder, owned = stack.enter_context(_state_folder(root))
+        if not owned:
+            neighbour = _serving(folder)
+            if serve:
+                raise _held(root, neighbour)
+            if neighbour:
+                stack.enter_context(_used(neighbour))
+                stack.callback(_deliver)
+                yield PrefectApi(url=neighbour)
+                return
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="ddpm-prefect-", ignore_cleanup_errors=True))
+            )
+        server = OwnServer(folder, claim_port(port, "--port"), say)
+        stack.enter_context(_used(server.url))
+        server.start()
+        stack.callback(server.stop)
+        stack.callback(_deliver)
+        if meanwhile is not None:
+            meanwhile()
+        server.await_answer()
+        for name in mark_lost_runs(server.url):
+            say(f"run {name} ended with its server and is marked as crashed; a new run of it goes on where it stopped")
+        if serve:
+            stack.enter_context(_announced(folder, server.url))
+        yield PrefectApi(url=server.url, server=server)
+
+
+def _named_by_settings() -> str:
+    """The API that the user's Prefect settings name, or nothing."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    if not _has_settings_files():
+        return ""
+    from prefect.settings import get_current_settings
+
+    return str(get_current_settings().api.url or "")
+
+
+def _has_settings_files() -> bool:
+    """Whether Prefect could find settings in a file; asking Prefect itself takes two seconds of import."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    for file in (profiles, *map(Path, ("prefect.toml", ".env", "pyproject.toml"))):
+        with contextlib.suppress(OSError):
+            if "prefect" in str(file.absolute()).lower() or "prefect" in file.read_text(errors="replace").lower():
+                return file.is_file()
+    return False
+
+
+def _check(url: str) -> None:
+    """Ask whoever answers whether it is a Prefect server, with the credentials of the user's settings.
 
     Raises:
-        StorageError: If the server of PREFECT_API_URL does not answer.
-        ResourceError: If our own does not start.
+        StorageError: If nothing answers there, or something else.
     """
-    for name, value in _CLIENT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if brief:
-        os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-        logging.getLogger("prefect").setLevel(logging.CRITICAL)
-    given = os.environ.get("PREFECT_API_URL")
-    if given:
-        if not _answers(given):
-            raise StorageError(
-                f"no Prefect server answers at {given}",
-                item="PREFECT_API_URL",
-                remedy="start it, or unset the variable to use one of our own",
-            )
-        yield given
-        return
-    port = port or _free_port()
-    url = os.environ["PREFECT_API_URL"] = f"http://{_HOST}:{port}/api"
-    try:
-        with _state_folder(root) as folder, _server(folder, port, url) as process:
-            if meanwhile is not None:
-                meanwhile()
-            _await(process, url, folder / _LOG)
-            yield url
-    finally:
-        del os.environ["PREFECT_API_URL"]
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+        if problem is None:
+            try:
+                client.api_version()
+            except Exception as error:  # whatever another program answers
+                problem = error
+    if problem is not None:
+        raise StorageError(
+            f"no Prefect server answers at {url} ({str(problem).splitlines()[0][:200] or type(problem).__name__})",
+            item="PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "Prefect's settings",
+            remedy="start it, or unset it to use a server of our own; `prefect config view` says where it comes from",
+        )
+
+
+def _deliver() -> None:
+    """Send the lines and events that Prefect still holds back, while the server is there to take them."""
+    if "prefect.logging.handlers" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=_DELIVERY_LIMIT_S)
 
 
 @contextlib.contextmanager
-def _state_folder(root: str) -> Iterator[Path]:
-    """The folder of this root's server database; a temporary one where another run holds it."""
+def _state_folder(root: str) -> Iterator[tuple[Path, bool]]:
+    """The folder of this root's server database, and whether this process has it for itself."""
     name = hashlib.sha256(parse_place(root).uri.encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows" / f"prefect-{name}"
     try:
         base.mkdir(parents=True, exist_ok=True)
         lock = (base / "lock").open("w")
     except OSError:
-        lock = None
-    with contextlib.ExitStack() as stack:
-        if lock is not None:
-            stack.enter_context(lock)
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield base
-                return
-        yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ddpm-prefect-", ignore_cleanup_errors=True)))
+        yield base, False
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield base, False
+            return
+        yield base, True
 
 
 @contextlib.contextmanager
-def _server(folder: Path, port: int, url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = os.environ | {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / DATABASE}",
-        "PREFECT_API_URL": url,
-        "PREFECT_UI_API_URL": url,
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-    }
-    give_database(folder)
-    command = [sys.executable, "-m", "infra.services.prefect_server", str(port), str(os.getpid())]
-    # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
-    with (folder / _LOG).open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+def _announced(folder: Path, url: str) -> Iterator[None]:
+    """Tell other commands of this root where its server is."""
+    file = folder / _SERVING
+    file.write_text(json.dumps({"url": url, "identity": identity(url), "pid": os.getpid()}))
     try:
-        yield process
+        yield
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        file.unlink(missing_ok=True)
 
 
-def _await(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + _START_LIMIT_S
-    while not _answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise ResourceError(
-                "the Prefect server did not start",
-                item=str(log),
-                remedy="see the log; run again, or set PREFECT_API_URL",
-            )
-        time.sleep(_POLL_S)
-
-
-def _answers(url: str) -> bool:
+def _serving(folder: Path) -> str:
+    """The API of the `ddpm serve` that has this folder, if it is the one that answers there."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (OSError, ValueError):
-        return False
+        about = json.loads((folder / _SERVING).read_text())
+        url, mark = str(about["url"]), str(about["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return url if mark and identity(url) == mark else ""
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_HOST, 0))
-        return int(listener.getsockname()[1])
+def _held(root: str, neighbour: str) -> ConflictError:
+    at = (
+        f"another `ddpm serve` at {neighbour.removesuffix('/api')}"
+        if neighbour
+        else "a `ddpm run`, which has a server of its own"
+    )
+    return ConflictError(
+        f"its schedules are in use by {at}",
+        item=f"root {parse_place(root).uri}",
+        remedy="wait for it to end, or choose another --root"
+        if not neighbour
+        else "use that one, or choose another --root",
+    )
+
+
+@contextlib.contextmanager
+def _used(url: str) -> Iterator[None]:
+    """Make this API the one of this process and of those that it starts."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment({"PREFECT_API_URL": url}))
+        if "prefect" in sys.modules:  # it has read its settings already
+            from prefect.settings import PREFECT_API_URL, temporary_settings
+
+            stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        yield
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that the user has not set, and take them back."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -19,6 +19,9 @@ from pathlib import Path
 
 _POLL_S = 0.5
 DATABASE = "prefect.db"
+# Every answer carries the mark that the starter gave, so that no other server on the port is taken for this one.
+IDENTITY_HEADER = "x-ddpm-server"
+IDENTITY_VARIABLE = "DDPM_PREFECT_SERVER"
 
 
 def give_database(folder: Path) -> None:
@@ -83,6 +86,7 @@ def main() -> None:
         port=port,
         log_level="warning",
         timeout_graceful_shutdown=2,
+        headers=[(IDENTITY_HEADER, os.environ.get(IDENTITY_VARIABLE, ""))],
     )
 
 

@@ -1,0 +1,240 @@
+"""Deployments of a flow, and the runner that works off their runs until it is told to stop.
+
+A deployment belongs to whoever uses the pages: its schedules, whether it is paused and the parameters that were changed
+survive a restart. What is ours - entry point, form, description - is brought up to date.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
+from prefect.states import Cancelling
+from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.callables import ParameterSchema
+
+from infra.errors import StorageError
+from infra.services.prefect_run import SERVER_VARIABLE
+
+# A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
+PAUSED_TAG = "paused-while-not-served"
+_STOP_LIMIT_S = 45.0
+_POLL_S = 0.5
+_REMINDER_S = 1800.0
+# Doubling from two seconds, these bridge an outage of a quarter of an hour; the work itself goes on meanwhile.
+_RETRIES = 8
+_AT_CAPACITY = re.compile(r"\d+ scheduled runs skipped \(at capacity\)")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One entry of the list of deployments.
+
+    Attributes:
+        name: Its name.
+        description: What it does.
+        parameters: Given to every run that names no others.
+        schema: JSON schema of the form.
+        tags: For filtering.
+        accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    schema: dict[str, Any]
+    tags: Sequence[str]
+    accepts: Callable[[dict[str, Any]], bool]
+
+
+def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":
+    """Create the deployment, or bring one that exists up to date."""
+    made = flow.to_deployment(
+        name=deployment.name,
+        parameters=deployment.parameters,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        description=deployment.description,
+        tags=list(deployment.tags),
+    )
+    assert isinstance(made, RunnerDeployment), "to_deployment is synchronous outside an event loop"
+    made._parameter_openapi_schema = ParameterSchema(**deployment.schema)
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.read_deployment_by_name(f"{flow.name}/{deployment.name}")
+        except ObjectNotFound:
+            number = made.apply()
+        else:
+            number = known.id
+            _update(client, known, made, deployment)
+    return ServedDeployment(name=deployment.name, flow_name=flow.name, number=number)
+
+
+def _update(
+    client: SyncPrefectClient, known: DeploymentResponse, made: RunnerDeployment, deployment: Deployment
+) -> None:
+    """Change what is ours and no more: a schedule that is not named here stays as it is."""
+    kept = dict(known.parameters or {})
+    if not deployment.accepts(kept | deployment.parameters):
+        logger.warning("deployment %s: parameters of an older version were reset", deployment.name)
+        kept = {}
+    changes: dict[str, Any] = {
+        "description": deployment.description,
+        "entrypoint": made.entrypoint,
+        "parameter_openapi_schema": deployment.schema,
+        "parameters": kept | deployment.parameters,
+        "tags": sorted({*(tag for tag in known.tags if tag != PAUSED_TAG), *deployment.tags}),
+    }
+    changes["paused"] = known.paused and PAUSED_TAG not in known.tags
+    # Pausing deletes what was planned for the time in which nothing served; cron skips it as well.
+    client.pause_deployment(known.id)
+    client.update_deployment(known.id, DeploymentUpdate(**changes))
+
+
+class ServedDeployment(RunnerDeployment):
+    """A deployment as `register` left it: the runner, which registers what it is given, leaves it so."""
+
+    number: UUID
+
+    async def aapply(self, *_: object, **__: object) -> UUID:
+        """Return the id."""
+        return self.number
+
+
+def pause(deployments: Sequence[ServedDeployment]) -> None:
+    """Pause what is active, since nobody serves it now; its mark tells the next start to make it active again."""
+    with get_client(sync_client=True) as client:
+        for deployment in deployments:
+            known = client.read_deployment(deployment.number)
+            if not known.paused:
+                client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
+                client.pause_deployment(known.id)
+
+
+class ServingRunner:
+    """Prefect's runner in a thread of its own.
+
+    The terminal's Ctrl-C goes to every process of its group: the thread, and so its children, block SIGINT, and are
+    stopped by `stop` alone, one after the other and with time to save.
+
+    Args:
+        deployments: What is served.
+        limit: Runs at a time.
+        say: Called with lines for the terminal.
+    """
+
+    def __init__(self, deployments: Sequence[ServedDeployment], limit: int, say: Callable[[str], None]) -> None:
+        self._deployments, self._limit, self._say = deployments, limit, say
+        self._thread = threading.Thread(target=self._run, name="prefect-runner", daemon=True)
+        self._runner: Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._error: BaseException | None = None
+        self._ready, self._done = threading.Event(), threading.Event()
+
+    def start(self) -> None:
+        """Begin to look for runs."""
+        os.environ[SERVER_VARIABLE] = str(os.getpid())
+        self._thread.start()
+        self._ready.wait(_STOP_LIMIT_S)
+
+    def watch(self) -> None:
+        """Return after a while, or raise what ended the runner.
+
+        Raises:
+            StorageError: If the API was away for longer than the runner waits.
+        """
+        # An event: a signal's exception in the middle of `join` makes Python take the thread for ended (bpo-45274).
+        if self._done.wait(_POLL_S):
+            why = f" ({self._error})" if self._error else ""
+            raise StorageError(
+                f"the Prefect server is away for too long{why}",
+                item="ddpm serve",
+                remedy="start it, then `ddpm serve` again: runs go on from what is kept",
+            )
+
+    def stop(self) -> None:
+        """Cancel the runs as their pages would, each with time to save, then end the runner."""
+        if self._runner is None or self._loop is None or self._done.is_set():
+            return
+        with contextlib.suppress(Exception):  # a server that is away; the runner ends its processes all the same
+            self._cancel_runs(self._say)
+        asyncio.run_coroutine_threadsafe(self._runner.astop(), self._loop)
+        self._done.wait(_STOP_LIMIT_S)
+
+    def _cancel_runs(self, say: Callable[[str], None]) -> None:
+        end = time.monotonic() + _STOP_LIMIT_S
+        which = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.number for deployment in self._deployments]))
+        at_work = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+        query = FlowRunFilter(state=FlowRunFilterState(type=at_work))
+        asked: set[UUID] = set()
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+            while runs := client.read_flow_runs(flow_run_filter=query, deployment_filter=which):
+                for run in (run for run in runs if run.id not in asked):
+                    asked.add(run.id)
+                    say(f"stopping {run.name}: it saves what it has")
+                    client.set_flow_run_state(run.id, Cancelling(message="ddpm serve was stopped"), force=True)
+                if time.monotonic() > end:
+                    return
+                time.sleep(_POLL_S)
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES, PREFECT_RUNNER_POLL_FREQUENCY: 3}):
+                asyncio.run(self._serve())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+            self._done.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._runner = Runner(name="ddpm", limit=self._limit, pause_on_shutdown=False)
+        logging.getLogger("prefect.runner").addFilter(_Capacity(self._say, self._limit))
+        for deployment in self._deployments:
+            await self._runner.aadd_deployment(deployment)
+        self._ready.set()
+        await self._runner.start()
+
+
+class _Capacity(logging.Filter):
+    """Says once what Prefect's runner repeats every ten seconds: runs wait for the one that works."""
+
+    def __init__(self, say: Callable[[str], None], limit: int) -> None:
+        super().__init__()
+        self._say, self._limit, self._last = say, limit, 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not _AT_CAPACITY.fullmatch(record.getMessage()):
+            return True
+        now = time.monotonic()
+        if now - self._last > _REMINDER_S or not self._last:
+            self._last = now
+            self._say(f"a run waits: {self._limit} at a time (--limit)")
+        return False
