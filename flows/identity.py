@@ -11,7 +11,7 @@ from infra.uri import parse_place
 
 _KEY_DIGITS = 20
 _SHOWN_DIGITS = 8
-_LONGEST_NAME = 120
+_LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 

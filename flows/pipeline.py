@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
@@ -15,7 +16,8 @@ from flows.form import changed, in_form_words
 from flows.run_settings import RunSettings
 from flows.session import Session, open_session
 from infra.errors import DdpmError, StorageError
-from infra.services.prefect_run import PrefectRun, end_with_server, plain_failures
+from infra.services.prefect_log import plain_log
+from infra.services.prefect_run import PrefectRun, end_with_server
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,12 +83,17 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     Every parameter is optional: one that is left out has the recipe's value. `flows.form` says what each stands for.
     """
     parameters = dict(locals())
-    with plain_failures(in_form_words):
+    page = PrefectRun.current()
+    with plain_log(in_form_words):
         try:
-            return _run(parameters, PrefectRun.current())
+            return _run(parameters, page)
         except DdpmError as error:
             # A state, no exception: Prefect would log its traceback and keep it in a file.
-            return Failed(message=in_form_words(str(error)), data=error)
+            line = in_form_words(str(error))
+            get_run_logger().error(line)
+            if page is not None:
+                page.fail(line)
+            return Failed(message=line, data=error)
 
 
 def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:

@@ -148,9 +148,7 @@ class Session:
         )
         rows = figure_rows(self.stages.config, report, self.stages.times)
         self.console.print(table(rows))
-        links = {"report": f"{where}/report.html", "samples": f"{where}/samples.png"}
-        if tracked := self._tracking():
-            links["MLflow"] = tracked
+        links = {"report": f"{where}/report.html", "samples": f"{where}/samples.png"} | self._tracking()
         if self.page is not None:
             for row in rows:
                 self.page.log("  ".join(row))
@@ -158,14 +156,14 @@ class Session:
         for name, line in links.items():
             self.say(f"{name:<9} {line}")
 
-    def _tracking(self) -> str:
-        """Where the tracked runs can be seen."""
+    def _tracking(self) -> dict[str, str]:
+        """Where the tracked runs can be seen, and how to start the server of a database that has none."""
         tracker = self.stages.tracker
-        if tracker.complaint or not tracker.server_command:
-            return tracker.complaint or tracker.page
-        beside = self.store.uri.startswith("s3://")
-        note = " (on this machine; MLFLOW_TRACKING_URI names a server that others see)" if beside else ""
-        return f"{tracker.runs_page} after `{tracker.server_command}`{note}"
+        if tracker.complaint:
+            return {"tracking": tracker.complaint}
+        if not tracker.server_command:
+            return {"MLflow": tracker.page}
+        return {"MLflow": tracker.runs_page, "  after": tracker.server_command}
 
     def _elsewhere(self) -> dict[str, str]:
         """The pages of this run in other programs, as far as they have an address."""

@@ -1,8 +1,8 @@
 """Make the environment: `python infra/install.py VENV EXTRA`, with nothing installed yet.
 
 uv, which pip puts into the new environment first, does in seconds what takes pip minutes, with the same constraints.
-If uv cannot be had, or fails, pip does it. uv reads none of pip's settings, so it is handed those that say where packages
-come from.
+If uv cannot be had, or fails, pip does it. uv reads none of pip's settings, so it is handed those that say where
+packages come from.
 """
 
 import os

@@ -60,6 +60,8 @@ def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> N
     try:
         while api.server is None or not api.server.gone.is_set():
             runner.watch()
+            if api.server is not None:
+                runner.finish_cancelling()
         raise ResourceError(
             "the Prefect server ended", item=str(api.server.log), remedy="see the log, then serve again"
         )

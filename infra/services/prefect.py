@@ -26,6 +26,7 @@ _CLIENT_ENVIRONMENT = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     # The warnings of our own loggers belong to the log of the run too.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,infra",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 # Lines go to the API for the run's page; the terminal has its own.
 _QUIET_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
@@ -79,6 +80,7 @@ def prefect_api(
     """
     quiet = _QUIET_ENVIRONMENT | ({} if serve else _BRIEF_ENVIRONMENT)
     with _environment(_CLIENT_ENVIRONMENT | quiet), contextlib.ExitStack() as stack:
+        stack.enter_context(_environment({"PREFECT_LOCAL_STORAGE_PATH": stack.enter_context(_temporary())}))
         url = _named_by_settings()
         if url:
             _check(url)
@@ -95,9 +97,7 @@ def prefect_api(
                 stack.callback(_deliver)
                 yield PrefectApi(url=neighbour)
                 return
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="ddpm-prefect-", ignore_cleanup_errors=True))
-            )
+            folder = Path(stack.enter_context(_temporary()))
         server = OwnServer(folder, claim_port(port, "--port"), say)
         stack.enter_context(_used(server.url))
         server.start()
@@ -158,6 +158,11 @@ def _check(url: str) -> None:
             item="PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "Prefect's settings",
             remedy="start it, or unset it to use a server of our own; `prefect config view` says where it comes from",
         )
+
+
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    """A folder that goes with this process; Prefect would keep failures in the user's home for ever."""
+    return tempfile.TemporaryDirectory(prefix="ddpm-prefect-", ignore_cleanup_errors=True)
 
 
 def _deliver() -> None:

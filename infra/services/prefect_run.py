@@ -1,38 +1,36 @@
-"""The Prefect run that this process works for: its name, its page, and whether it is still meant to run.
+"""The Prefect run that this process works for: its page, and whether it is still meant to run.
 
-Everything here is said beside the work, by a thread of its own: an API that is away costs one warning, never the work.
+Everything here is said and asked beside the work, by a thread of its own: an API that is away costs one warning, never
+the work.
 """
 
 import contextlib
 import logging
 import os
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import Abort, MissingContextError, ObjectNotFound, Pause
-from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_UI_URL, get_current_settings, temporary_settings
-from prefect.states import Cancelled, Crashed
+from prefect.exceptions import Abort, ObjectNotFound, Pause
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Crashed, Failed, Suspended
 
-from infra.errors import DdpmError
 from infra.processes import end_with_parent
+from infra.services.prefect_log import quiet_delivery
+from infra.services.prefect_page import RunPage
 
-_LOOK_S = 3.0
-# The runner of a deployment stops its process by itself; whoever has no runner is stopped by us.
-_CANCELLING_LOOKS = 4
-_RETURN_POLL_S = 2.0
 # Holds the process id of the `ddpm serve` whose runs inherit it.
 SERVER_VARIABLE = "DDPM_SERVED_BY"
+_LOOK_S = 3.0
+# The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
+_CANCELLING_LOOKS = 4
+_RETURN_POLL_S = 2.0
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
 _STOP_SIGNAL = signal.SIGUSR1
@@ -48,7 +46,7 @@ class RunPaused(Pause, SystemExit):
     """The run was paused: this process ends, and another goes on when somebody resumes the run."""
 
 
-class PrefectRun:
+class PrefectRun(RunPage):
     """One flow run, seen from its own process.
 
     Args:
@@ -57,13 +55,12 @@ class PrefectRun:
     """
 
     def __init__(self, flow_run: FlowRun, look_s: float = _LOOK_S) -> None:
-        self.id, self._flow_run, self._look_s = flow_run.id, flow_run, look_s
-        self._jobs: queue.SimpleQueue[Callable[[SyncPrefectClient], object]] = queue.SimpleQueue()
-        self._progress: dict[str, tuple[float, str]] = {}
-        self._artifacts: dict[str, UUID] = {}
+        super().__init__(flow_run.id)
+        self._flow_run, self._look_s = flow_run, look_s
+        self._mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
         self._verdict: BaseException | None = None
         self._cancelling = 0
-        self._ended = threading.Event()
+        self._ended, self._looked = threading.Event(), threading.Event()
         self._away = self._can_stop = False
 
     @classmethod
@@ -74,13 +71,6 @@ class PrefectRun:
             return None
         return cls(context.flow_run)
 
-    @property
-    def page(self) -> str:
-        """The address of its page."""
-        settings = get_current_settings()
-        ui = PREFECT_UI_URL.value() or str(settings.api.url or "").removesuffix("/").removesuffix("/api")
-        return f"{ui}/runs/flow-run/{self.id}"
-
     def deployment_parameters(self) -> dict[str, Any]:
         """The parameters that its deployment gives every run."""
         if self._flow_run.deployment_id is None:
@@ -88,49 +78,24 @@ class PrefectRun:
         with get_client(sync_client=True) as client:
             return dict(client.read_deployment(self._flow_run.deployment_id).parameters)
 
+    def fail(self, line: str) -> None:
+        """End the run as failed for a reason that one line explains.
+
+        If a flow of a deployment returns a failed state, Prefect raises it in the end, and logs the traceback.
+
+        Raises:
+            RunAborted: If the run belongs to a deployment, since its end is told by then.
+        """
+        if self._flow_run.deployment_id is not None:
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(self.id, Failed(message=line), force=True)
+            raise RunAborted(line)
+
     def close_lost_tasks(self) -> None:
         """Mark the tasks that an earlier process of this run left as running; a resumed or repeated run has some."""
+        lost: State[Any] = Crashed(message="Its process ended.")
         if self._flow_run.run_count > 1:
-            self._attempt(self._close_lost_tasks)
-
-    def _close_lost_tasks(self) -> None:
-        with _client() as client:
-            for task in client.read_task_runs(flow_run_filter=self._mine):
-                if task.state is not None and not task.state.is_final():
-                    client.set_task_run_state(task.id, Crashed(message="Its process ended."), force=True)
-
-    def _cancel_tasks(self) -> None:
-        """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
-        with _client() as client:
-            state = client.read_flow_run(self.id).state
-            if state is None or state.type not in _STOPPED:
-                return
-            said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. What was finished is kept.")
-            for task in client.read_task_runs(flow_run_filter=self._mine):
-                if task.state is None or task.state.type in (StateType.RUNNING, StateType.PENDING, StateType.CRASHED):
-                    client.set_task_run_state(task.id, said, force=True)
-
-    @property
-    def _mine(self) -> FlowRunFilter:
-        return FlowRunFilter(id=FlowRunFilterId(any_=[self.id]))
-
-    def rename(self, name: str) -> None:
-        """Give the run its name."""
-        self._jobs.put(lambda client: client.update_flow_run(self.id, name=name))
-
-    def show_progress(self, stage: str, percent: float, line: str) -> None:
-        """Show how far a stage is; of several calls between two looks the last counts."""
-        self._progress[stage] = (percent, line)
-
-    def show_page(self, key: str, markdown: str, line: str) -> None:
-        """Put a page of Markdown beside the run."""
-        page = ArtifactCreate(key=key, type="markdown", data=markdown, description=line, flow_run_id=self.id)
-        self._jobs.put(lambda client: client.create_artifact(page))
-
-    def log(self, line: str) -> None:
-        """Add a line to the run's log, or to that of the task that is at work."""
-        with contextlib.suppress(MissingContextError):
-            get_run_logger().info(line)
+            self._attempt(lambda: self._settle(lost, lambda task: task.state is None or not task.state.is_final()))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -141,7 +106,7 @@ class PrefectRun:
             RunPaused: If it was paused.
         """
         thread = threading.Thread(target=self._look, name="prefect-run", daemon=True)
-        with self._stoppable(), _quiet_delivery():
+        with self._stoppable(), quiet_delivery():
             thread.start()
             try:
                 yield
@@ -151,7 +116,22 @@ class PrefectRun:
                 raise
             finally:
                 self._ended.set()
-                thread.join(2 * self._look_s)
+                self._looked.wait(2 * self._look_s)
+
+    def await_api(self, limit_s: float, say: Callable[[str], None]) -> bool:
+        """Wait until the API can be told how the run ended; False if it has been away for `limit_s`."""
+        end = time.monotonic() + limit_s
+        complained = False
+        while True:
+            with prompt_client() as client:
+                if client.api_healthcheck() is None:
+                    return True
+            if time.monotonic() > end:
+                return False
+            if not complained:
+                complained = True
+                say(f"the work is done; waiting at most {limit_s / 60:.0f} min for the Prefect server to take its end")
+            time.sleep(_RETURN_POLL_S)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -166,66 +146,33 @@ class PrefectRun:
         finally:
             signal.signal(_STOP_SIGNAL, before if before is not None else signal.SIG_DFL)
 
-    def await_api(self, limit_s: float, say: Callable[[str], None]) -> bool:
-        """Wait until the API can be told how the run ended; False if it has been away for `limit_s`."""
-        end = time.monotonic() + limit_s
-        complained = False
-        while True:
-            with _client() as client:
-                if client.api_healthcheck() is None:
-                    return True
-            if time.monotonic() > end:
-                return False
-            if not complained:
-                complained = True
-                say(f"the work is done; waiting at most {limit_s / 60:.0f} min for the Prefect server to take its end")
-            time.sleep(_RETURN_POLL_S)
-
     def _leave(self, *_: object) -> None:
         verdict, self._verdict = self._verdict, None
         if verdict is not None:
             raise verdict
 
     def _look(self) -> None:
-        with contextlib.ExitStack() as stack:
-            client = stack.enter_context(_client())
-            while not self._ended.wait(self._look_s):
-                self._attempt(lambda: self._say(client))
-                if self._can_stop:
-                    self._attempt(lambda: self._judge(client))
-            self._attempt(lambda: self._say(client))
+        try:
+            with prompt_client() as client:
+                while not self._ended.wait(self._look_s):
+                    self._attempt(lambda: self.deliver(client))
+                    if self._can_stop:
+                        self._attempt(lambda: self._judge(client))
+                self._attempt(lambda: self.deliver(client))
+        finally:
+            self._looked.set()
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception as error:  # whatever a server does wrong, the work goes on
             if not self._away:
-                said = str(error).splitlines()
-                logger.warning(
-                    "the Prefect server does not answer (%s); the work goes on",
-                    said[0] if said else type(error).__name__,
-                )
+                said = str(error).splitlines() or [type(error).__name__]
+                mine = {"flow_run_id": str(self.id)}  # since this may be another thread than the flow's
+                logger.warning("the Prefect server does not answer (%s); the work goes on", said[0], extra=mine)
             self._away = True
         else:
             self._away = False
-
-    def _say(self, client: SyncPrefectClient) -> None:
-        for stage, (percent, line) in list(self._progress.items()):
-            key = f"{stage}-progress"
-            if stage in self._artifacts:
-                client.update_artifact(self._artifacts[stage], ArtifactUpdate(data=percent, description=line))
-            else:
-                made = ArtifactCreate(key=key, type="progress", data=percent, description=line, flow_run_id=self.id)
-                self._artifacts[stage] = client.create_artifact(made).id
-            if self._progress.get(stage) == (percent, line):
-                del self._progress[stage]
-        while not self._jobs.empty():
-            job = self._jobs.get()
-            try:
-                job(client)
-            except BaseException:
-                self._jobs.put(job)
-                raise
 
     def _judge(self, client: SyncPrefectClient) -> None:
         """Stop the work, as a signal would, if the run is no longer to run."""
@@ -239,23 +186,33 @@ class PrefectRun:
         elif state.type == StateType.CANCELLING:
             self._cancelling += 1
             if self._cancelling == _CANCELLING_LOOKS:
-                client.set_flow_run_state(
-                    self.id, Cancelled(message="Cancelled; what was finished is kept."), force=True
-                )
+                client.set_flow_run_state(self.id, Cancelled(message="What was finished is kept."), force=True)
                 self._stop(RunAborted("the flow run was cancelled"))
+        elif state.type == StateType.PAUSED:
+            if not state.state_details.pause_reschedule:  # else nobody would go on when it is resumed
+                client.set_flow_run_state(self.id, Suspended(message="Paused. What was finished is kept."), force=True)
+            self._stop(RunPaused(f"the flow run was paused ({state.name})", state=state))
         else:
-            self._stop(_verdict(state))
+            self._stop(RunAborted(f"the flow run is {state.name}"))
 
     def _stop(self, verdict: BaseException) -> None:
         self._verdict = verdict
         self._ended.set()
         signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
 
+    def _cancel_tasks(self) -> None:
+        """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
+        with prompt_client() as client:
+            state = client.read_flow_run(self.id).state
+        if state is not None and state.type in _STOPPED:
+            said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. What was finished is kept.")
+            self._settle(said, lambda task: task.state is None or not task.state.is_completed())
 
-def _verdict(state: State[Any]) -> BaseException:
-    if state.type == StateType.PAUSED:
-        return RunPaused(f"the flow run was paused ({state.name})", state=state)
-    return RunAborted(f"the flow run is {state.name}")
+    def _settle(self, state: State[Any], applies: Callable[[TaskRun], bool]) -> None:
+        with prompt_client() as client:
+            for task in client.read_task_runs(flow_run_filter=self._mine):
+                if applies(task):
+                    client.set_task_run_state(task.id, state, force=True)
 
 
 def end_with_server() -> None:
@@ -269,43 +226,7 @@ def end_with_server() -> None:
 
 
 @contextlib.contextmanager
-def plain_failures(words: Callable[[str], str]) -> Iterator[None]:
-    """Log a failure that its one line explains as that line, without the traceback that Prefect adds."""
-    plain = _Plain(words)
-    loggers = [logging.getLogger(f"prefect.{kind}_runs") for kind in ("flow", "task")]
-    for one in loggers:
-        one.addFilter(plain)
-    try:
-        yield
-    finally:
-        for one in loggers:
-            one.removeFilter(plain)
-
-
-class _Plain(logging.Filter):
-    def __init__(self, words: Callable[[str], str]) -> None:
-        super().__init__()
-        self._words = words
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, DdpmError):
-            record.msg, record.args, record.exc_info = self._words(str(error)), (), None
-        return True
-
-
-@contextlib.contextmanager
-def _quiet_delivery() -> Iterator[None]:
-    """Keep Prefect from writing to the terminal, every two seconds, that a server which is away takes no log lines."""
-    before, logging.raiseExceptions = logging.raiseExceptions, False
-    try:
-        yield
-    finally:
-        logging.raiseExceptions = before
-
-
-@contextlib.contextmanager
-def _client() -> Iterator[SyncPrefectClient]:
+def prompt_client() -> Iterator[SyncPrefectClient]:
     """A client that answers at once: whoever asks here asks again."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
         yield client

@@ -33,17 +33,18 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema
 
 from infra.errors import StorageError
-from infra.services.prefect_run import SERVER_VARIABLE
+from infra.services.prefect_run import SERVER_VARIABLE, prompt_client
 
 # A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
 PAUSED_TAG = "paused-while-not-served"
 _STOP_LIMIT_S = 45.0
 _POLL_S = 0.5
+_WATCH_S = 5.0
 _REMINDER_S = 1800.0
 # Doubling from two seconds, these bridge an outage of a quarter of an hour; the work itself goes on meanwhile.
 _RETRIES = 8
@@ -169,7 +170,7 @@ class ServingRunner:
             StorageError: If the API was away for longer than the runner waits.
         """
         # An event: a signal's exception in the middle of `join` makes Python take the thread for ended (bpo-45274).
-        if self._done.wait(_POLL_S):
+        if self._done.wait(_WATCH_S):
             why = f" ({self._error})" if self._error else ""
             raise StorageError(
                 f"the Prefect server is away for too long{why}",
@@ -182,25 +183,38 @@ class ServingRunner:
         if self._runner is None or self._loop is None or self._done.is_set():
             return
         with contextlib.suppress(Exception):  # a server that is away; the runner ends its processes all the same
-            self._cancel_runs(self._say)
+            self._cancel_runs()
         asyncio.run_coroutine_threadsafe(self._runner.astop(), self._loop)
         self._done.wait(_STOP_LIMIT_S)
 
-    def _cancel_runs(self, say: Callable[[str], None]) -> None:
+    def _cancel_runs(self) -> None:
+        """Cancel the runs that have a process here, and wait until they are."""
         end = time.monotonic() + _STOP_LIMIT_S
-        which = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.number for deployment in self._deployments]))
-        at_work = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
-        query = FlowRunFilter(state=FlowRunFilterState(type=at_work))
         asked: set[UUID] = set()
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
-            while runs := client.read_flow_runs(flow_run_filter=query, deployment_filter=which):
-                for run in (run for run in runs if run.id not in asked):
+        with prompt_client() as client:
+            while (working := self._working()) and time.monotonic() < end:
+                for run in (client.read_flow_run(number) for number in working - asked):
                     asked.add(run.id)
-                    say(f"stopping {run.name}: it saves what it has")
+                    self._say(f"stopping {run.name}: it saves what it has")
                     client.set_flow_run_state(run.id, Cancelling(message="ddpm serve was stopped"), force=True)
-                if time.monotonic() > end:
-                    return
                 time.sleep(_POLL_S)
+
+    def finish_cancelling(self) -> None:
+        """Call cancelled what is being cancelled and has no process: one that was paused, or lost with its server.
+
+        Only for a server that nobody else serves.
+        """
+        which = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.number for deployment in self._deployments]))
+        cancelling = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+        with contextlib.suppress(Exception), prompt_client() as client:  # another look follows
+            for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=cancelling), deployment_filter=which):
+                if run.id not in self._working():
+                    client.set_flow_run_state(run.id, Cancelled(message="It had no process."), force=True)
+
+    def _working(self) -> set[UUID]:
+        """The runs that have a process here."""
+        assert self._runner is not None, "the runner was not started"
+        return self._runner._process_manager.flow_run_ids()  # Prefect has no public name for it
 
     def _run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

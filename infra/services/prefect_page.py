@@ -1,0 +1,70 @@
+"""The page of a Prefect run: its name, progress and results, put there by whoever calls `deliver` now and then."""
+
+import contextlib
+import queue
+from collections.abc import Callable
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_UI_URL, get_current_settings
+
+
+class RunPage:
+    """What is to be shown; nothing here asks the server, so nothing waits for it.
+
+    Args:
+        flow_run: The run's id.
+    """
+
+    def __init__(self, flow_run: UUID) -> None:
+        self.id = flow_run
+        self._jobs: queue.SimpleQueue[Callable[[SyncPrefectClient], object]] = queue.SimpleQueue()
+        self._progress: dict[str, tuple[float, str]] = {}
+        self._artifacts: dict[str, UUID] = {}
+
+    @property
+    def page(self) -> str:
+        """The address of the page."""
+        api = str(get_current_settings().api.url or "").removesuffix("/").removesuffix("/api")
+        return f"{PREFECT_UI_URL.value() or api}/runs/flow-run/{self.id}"
+
+    def rename(self, name: str) -> None:
+        """Give the run its name."""
+        self._jobs.put(lambda client: client.update_flow_run(self.id, name=name))
+
+    def show_progress(self, stage: str, percent: float, line: str) -> None:
+        """Show how far a stage is; of several calls between two deliveries the last counts."""
+        self._progress[stage] = (percent, line)
+
+    def show_page(self, key: str, markdown: str, line: str) -> None:
+        """Put a page of Markdown beside the run."""
+        made = ArtifactCreate(key=key, type="markdown", data=markdown, description=line, flow_run_id=self.id)
+        self._jobs.put(lambda client: client.create_artifact(made))
+
+    def log(self, line: str) -> None:
+        """Add a line to the run's log, or to that of the task that is at work."""
+        with contextlib.suppress(MissingContextError):
+            get_run_logger().info(line)
+
+    def deliver(self, client: SyncPrefectClient) -> None:
+        """Put on the page what is new; what the server refuses is tried again by the next call."""
+        for stage, (percent, line) in list(self._progress.items()):
+            if stage in self._artifacts:
+                client.update_artifact(self._artifacts[stage], ArtifactUpdate(data=percent, description=line))
+            else:
+                made = ArtifactCreate(
+                    key=f"{stage}-progress", type="progress", data=percent, description=line, flow_run_id=self.id
+                )
+                self._artifacts[stage] = client.create_artifact(made).id
+            if self._progress.get(stage) == (percent, line):
+                del self._progress[stage]
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            try:
+                job(client)
+            except BaseException:
+                self._jobs.put(job)
+                raise
