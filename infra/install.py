@@ -5,6 +5,7 @@ If uv cannot be had, or fails, pip does it. uv reads none of pip's settings, so 
 packages come from.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ _HANDED_OVER = {
     "cert": ("SSL_CERT_FILE", " "),
     "timeout": ("UV_HTTP_TIMEOUT", " "),
 }
+_SAME = {"default-timeout": "timeout"}
 _SECTIONS = (":env:", "install", "global", "user", "site")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -69,8 +71,10 @@ def uv_settings(listed: str, environment: Mapping[str, str]) -> dict[str, str]:
     for line in listed.splitlines():
         name, equals, value = line.partition("=")
         section, dot, setting = name.rpartition(".")
+        setting = _SAME.get(setting, setting)
         if equals and dot and setting in _HANDED_OVER:
-            found[section, setting] = value.strip().strip("'\"")
+            # pip writes a value as Python does, with line ends escaped.
+            found[section, setting] = str(ast.literal_eval(value.strip()))
     settings = {}
     for setting, (variable, separator) in _HANDED_OVER.items():
         values = [found[section, setting] for section in _SECTIONS if (section, setting) in found]

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,10 +129,13 @@ def _has_settings_files() -> bool:
     """Whether Prefect could find settings in a file; asking Prefect itself takes two seconds of import."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
-    for file in (profiles, *map(Path, ("prefect.toml", ".env", "pyproject.toml"))):
-        with contextlib.suppress(OSError):
-            if "prefect" in str(file.absolute()).lower() or "prefect" in file.read_text(errors="replace").lower():
-                return file.is_file()
+    if os.environ.get("PREFECT_PROFILE") or profiles.is_file() or Path("prefect.toml").is_file():
+        return True
+    with contextlib.suppress(OSError):
+        if "prefect_" in Path(".env").read_text(errors="replace").lower():
+            return True
+    with contextlib.suppress(OSError, ValueError):
+        return "prefect" in tomllib.loads(Path("pyproject.toml").read_text()).get("tool", {})
     return False
 
 
@@ -149,7 +153,8 @@ def _check(url: str) -> None:
         problem = client.api_healthcheck()
         if problem is None:
             try:
-                client.api_version()
+                if not isinstance(client.api_version(), str):
+                    problem = ValueError("another program does")
             except Exception as error:  # whatever another program answers
                 problem = error
     if problem is not None:
@@ -235,12 +240,22 @@ def _held(root: str, neighbour: str) -> ConflictError:
 def _used(url: str) -> Iterator[None]:
     """Make this API the one of this process and of those that it starts."""
     with contextlib.ExitStack() as stack:
+        stack.callback(_reread_settings)
         stack.enter_context(_environment({"PREFECT_API_URL": url}))
-        if "prefect" in sys.modules:  # it has read its settings already
+        _reread_settings()
+        if "prefect" in sys.modules:  # settings of this thread alone would hide those of the environment
             from prefect.settings import PREFECT_API_URL, temporary_settings
 
             stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
         yield
+
+
+def _reread_settings() -> None:
+    """Have Prefect, if it is imported already, read its settings again: new threads go by what it has read."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 @contextlib.contextmanager

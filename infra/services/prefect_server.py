@@ -15,13 +15,21 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 _POLL_S = 0.5
 DATABASE = "prefect.db"
 # Every answer carries the mark that the starter gave, so that no other server on the port is taken for this one.
 IDENTITY_HEADER = "x-ddpm-server"
 IDENTITY_VARIABLE = "DDPM_PREFECT_SERVER"
+_BUSY, _ANSWERS = 503, 6
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def give_database(folder: Path) -> None:
@@ -69,6 +77,64 @@ def _keep_to_one_processor() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
+class PatientApp:
+    """Prefect's server, asked again if it answers 503: two writers of its SQLite database refused each other.
+
+    Prefect's own clients ask again by themselves. Its pages do not: a schedule that is saved at such a moment is lost
+    without a word.
+
+    Args:
+        app: The server, as an ASGI application.
+        pause_s: Before the second call; twice as long before each one after that.
+    """
+
+    def __init__(self, app: ASGIApp, pause_s: float = 0.1) -> None:
+        self._app, self._pause_s = app, pause_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = await _whole_body(receive)
+        for attempt in range(_ANSWERS):
+            if not await self._refused(scope, receive, send, body, last=attempt == _ANSWERS - 1):
+                return
+            await asyncio.sleep(self._pause_s * 2**attempt)
+
+    async def _refused(self, scope: Scope, receive: Receive, send: Send, body: bytes, *, last: bool) -> bool:
+        """Ask once; whether the answer was 503, which is held back unless it is the last one."""
+        unread, refused = [body], False
+
+        async def replay() -> Message:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False} if unread else await receive()
+
+        async def relay(message: Message) -> None:
+            nonlocal refused
+            refused = refused or (message.get("status") == _BUSY and not last)
+            if not refused:
+                await send(message)
+
+        await self._app(dict(scope), replay, relay)
+        return refused
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def make_app() -> PatientApp:
+    """Build the server's application."""
+    from prefect.server.api.server import create_app
+
+    return PatientApp(create_app())
+
+
 def main() -> None:
     """Serve until told to stop or left alone."""
     _keep_to_one_processor()
@@ -80,7 +146,7 @@ def main() -> None:
     import uvicorn
 
     uvicorn.run(
-        "prefect.server.api.server:create_app",
+        "infra.services.prefect_server:make_app",
         factory=True,
         host="127.0.0.1",
         port=port,

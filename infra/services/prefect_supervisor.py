@@ -27,9 +27,13 @@ _STOP_LIMIT_S = 10.0
 _POLL_S = 0.1
 _WATCH_S = 1.0
 _RESTARTS = 3
-_ERROR_LINE = re.compile(r"\|\s*(?:ERROR|CRITICAL)\s*\|\s*(?P<said>.*)$")
-# The last line of a traceback: the exception, which the line before the traceback rarely names.
-_EXCEPTION_LINE = re.compile(r"^(?P<said>[\w.]+(?:Error|Exception|Warning)?: .+|[\w.]+(?:Error|Exception))$")
+# A record of Prefect's log, or of uvicorn's.
+_RECORD = re.compile(r"^(?:[\d:.]+ \| (?P<level>[A-Z]+) *\| |(?P<uvicorn>[A-Z]+): +)(?P<said>.*)$")
+_ERRORS = ("ERROR", "CRITICAL")
+_TRACEBACK = "Traceback (most recent call last):"
+# What differs between two reports of one error: ids, numbers and the blanks in front of them.
+_DETAIL = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|[0-9a-f]{8,}|\s*\d+")
+_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 _SHOWN = 300
 
 
@@ -121,7 +125,7 @@ class OwnServer:
         return identity(self.url) == self._identity
 
     def _why(self) -> str:
-        lines = self._errors.fresh()
+        lines = [*self._errors.fresh(), *self._errors.fresh()]  # the second ends what the first began
         return f" ({lines[-1]})" if lines else ""
 
     def _watch(self) -> None:
@@ -146,6 +150,9 @@ class OwnServer:
 class ErrorLines:
     """What a server's log reports as errors, each once.
 
+    An error is known by the exception at the end of its last traceback, else by its own line. A traceback may go on as
+    long as the log grows, so its error is reported by the next record or by the first look that finds nothing new.
+
     Args:
         log: The file; more is appended to it while it is read.
     """
@@ -153,35 +160,43 @@ class ErrorLines:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._read = 0
-        self._rest = ""
-        self._last = ""
+        self._rest = b""
+        self._error = ""
+        self._is_error, self._in_traceback = True, False
         self._known: set[str] = set()
 
     def fresh(self) -> list[str]:
         """Return errors that were not there before, one line per error."""
         with contextlib.suppress(OSError), self._log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < self._read:
-                self._read, self._rest = 0, ""
+            if file.seek(0, os.SEEK_END) < self._read:
+                self._read, self._rest = 0, b""
             file.seek(self._read)
-            text = self._rest + file.read().decode(errors="replace")
-            self._read = size
-            *lines, self._rest = text.split("\n")
-            return [said for line in lines for said in self._judge(line.rstrip())]
+            data = file.read()
+            self._read += len(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            said = [error for line in lines for error in self._judge(line.decode(errors="replace").rstrip())]
+            return said if data else [*self._settled()]
         return []
 
     def _judge(self, line: str) -> Iterator[str]:
-        """An error is known by its exception if a traceback follows, else by its own line."""
-        error, exception = _ERROR_LINE.search(line), _EXCEPTION_LINE.match(line)
-        if error:
-            self._last = error["said"]
-        if not error and not exception:
-            return
-        said = (error or exception or {"said": ""})["said"][:_SHOWN]
-        kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", said)
-        if kind not in self._known:
+        record = _RECORD.match(line)
+        if record:
+            yield from self._settled()
+            self._is_error = (record["level"] or record["uvicorn"]) in _ERRORS
+            self._in_traceback = False
+            self._error = record["said"] if self._is_error else ""
+        if line.endswith(_TRACEBACK):
+            self._in_traceback = self._is_error
+        elif self._in_traceback and line and not line.startswith(" "):
+            self._error, self._in_traceback = line, False
+
+    def _settled(self) -> Iterator[str]:
+        """The error that is complete now, if it is new."""
+        error, self._error = self._error[:_SHOWN], ""
+        kind = _DETAIL.sub("#", error)
+        if error and kind not in self._known:
             self._known.add(kind)
-            yield said
+            yield error
 
 
 def identity(url: str) -> str | None:
@@ -219,9 +234,11 @@ def _who(url: str) -> str:
     mark = identity(url)
     if mark:
         return "the Prefect server of another ddpm"
-    try:
-        with urllib.request.urlopen(f"{url}/admin/version", timeout=5) as reply:
+    version = ""
+    if mark is not None:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            urllib.request.urlopen(f"{url}/admin/version", timeout=5) as reply,
+        ):
             version = reply.read(64).decode(errors="replace").strip('" \n')
-    except (OSError, ValueError):
-        return "another program"
-    return f"a Prefect server {version}"
+    return f"a Prefect server {version}" if _VERSION.fullmatch(version) else "another program"
