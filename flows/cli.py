@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.commands import exchange, inspect, run, selftest, serve
-from infra.errors import DdpmError
+from infra.errors import DdpmError, Interrupted
 
 _BUG, _USAGE = 1, 2
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -29,10 +29,6 @@ inspect.register(app)
 serve.register(app)
 selftest.register(app)
 exchange.register(app)
-
-
-class Interrupted(SystemExit):
-    """Ctrl-C or SIGTERM: unwinds everything, and Ray's waits let it through."""
 
 
 def main() -> None:

@@ -84,6 +84,13 @@ class DivergedError(DdpmError):
     exit_code = 8
 
 
+class Interrupted(SystemExit):
+    """Ctrl-C, SIGTERM or a cancel from outside: unwinds everything, and Ray's waits let it through.
+
+    Its notes say what is kept.
+    """
+
+
 def error_to_json(error: DdpmError) -> str:
     """Write an error as text, for places that carry no exceptions."""
     return json.dumps([type(error).__name__, error.cause, error.item, error.remedy, error.stage])

@@ -80,12 +80,17 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
 
         stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
         from flows.pipeline import pipeline
+        from infra.services.prefect_run import stops_passed_on
 
         groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
         named = {"name", "root", "preset"}
-        state = pipeline(
-            **settings.model_dump(include=named), **groups, run=settings.model_dump(exclude=named), return_state=True
-        )
+        with stops_passed_on():
+            state = pipeline(
+                **settings.model_dump(include=named),
+                **groups,
+                run=settings.model_dump(exclude=named),
+                return_state=True,
+            )
     if isinstance(error := state.result(raise_on_failure=False), DdpmError):
         raise error
 

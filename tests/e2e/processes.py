@@ -56,9 +56,13 @@ class Command:
         """What it has said."""
         return self.log.read_text(errors="replace")
 
+    def processes(self) -> list[tuple[int, str]]:
+        """Itself and its living descendants: process id and command line."""
+        return _marked(self.mark)
+
     def left(self) -> list[str]:
         """Command lines of its living descendants, Ray's agents left out."""
-        return [line for line in _marked(self.mark) if not any(agent in line for agent in RAYS_AGENTS)]
+        return [line for line in everything_left(self.mark) if not any(agent in line for agent in RAYS_AGENTS)]
 
     def assert_nothing_left(self, limit_s: float = 30) -> None:
         """Wait until nothing of it lives."""
@@ -68,15 +72,21 @@ class Command:
             time.sleep(0.2)
 
 
-def _marked(mark: str) -> list[str]:
+def everything_left(mark: str) -> list[str]:
+    """Command lines of all living processes with a mark, Ray's agents among them."""
+    return [line for _, line in _marked(mark)]
+
+
+def _marked(mark: str) -> list[tuple[int, str]]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append((int(process.name), line))
         except OSError:
             continue
-    return [line for line in found if line.strip()]
+    return [(number, line) for number, line in found if line.strip()]
 
 
 def digests(root: Path) -> dict[str, str]:
