@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
+from flows.form import changed
 from flows.presets import load_config
 
 TOP = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md"]
 README = (TOP / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    block
+    for page in ("README.md", "docs/operations.md")
+    for block in re.findall(r"^```(\w*)\n(.*?)^```", (TOP / page).read_text(), re.MULTILINE | re.DOTALL)
+]
 COMMANDS = [
     line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.match(r"(ddpm|make) ", line)
 ]
@@ -99,3 +104,23 @@ def render(measured: dict[str, object]) -> str:
 def test_presets_named_in_the_readme() -> None:
     assert load_config("digits", None, []).sample.count == 512
     assert load_config("folder", None, []).prepare.image_size == 32
+
+
+def test_the_form_and_the_command_line_agree_as_documented() -> None:
+    """The table of docs/operations.md: what the form takes is what the options say."""
+    rows = re.findall(r"^\| `(\{.*\})` \| `(--set .*)` \|$", (TOP / "docs/operations.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 2
+    for parameters, options in rows:
+        settings = options.replace("--set ", "").split()
+        assert changed({"preset": "digits"} | json.loads(parameters))[0] == load_config("digits", None, settings)
+
+
+def test_what_the_demo_says_can_be_done() -> None:
+    """The commands that `make demo` ends with."""
+    makefile = (TOP / "Makefile").read_text()
+    (after,) = re.findall(r"define AFTER_DEMO\n(.*?)\nendef", makefile, re.DOTALL)
+    commands = re.findall(r"\$\(VENV\)/bin/(ddpm|mlflow) (\w+)", after)
+    assert ("ddpm", "run") in commands
+    for program, command in commands:
+        if program == "ddpm":
+            assert run_command([command, "--help"]) == 0
