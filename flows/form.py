@@ -134,6 +134,8 @@ def changed(
     run: dict[str, Any] = {"preset": name}
     for layer in (below, own):
         _put_layer(values, run, layer)
+    if values["prepare"]["kind"] == "digits" and not any(map(_names_a_source, (below, own))):
+        values["prepare"]["source"] = ""  # because an empty field cannot take away the recipe's
     try:
         return validated(PipelineConfig, values), validated(RunSettings, run)
     except ConfigError as error:
@@ -167,10 +169,16 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
             raise ConfigError("no such parameter", item=name)
 
 
+def _names_a_source(layer: Mapping[str, Any]) -> bool:
+    return "source" in layer or "source" in layer.get("prepare", {})
+
+
 def _put_group(values: dict[str, Any], run: dict[str, Any], name: str, group: object) -> None:
     if not isinstance(group, Mapping):
         raise ConfigError("must be a group of settings", item=name)
     if name == "run":
+        if twice := group.keys() & {"preset", *_RUN_LEAD}:
+            raise ConfigError("no such setting", item=f"run.{min(twice)}", remedy="it is a parameter by itself")
         run.update(group)
         return
     for setting, value in group.items():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -33,10 +34,9 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
     run = {kind: record | {"reused": True} for kind, record in asdict(finished).items()}
     run["elsewhere"] = dict(elsewhere)
     page = render_page(name, store, finished, drawn, grid, elsewhere)
-    files = {"samples.png": grid, "report.html": page.encode(), "run.json": json.dumps(run, indent=2).encode()}
+    files = {"samples.png": grid, "report.html": page.encode(), "run.json": _as_json(run)}
     for file, data in files.items():
-        store.delete(f"{folder}/{file}")
-        store.put_if_absent(f"{folder}/{file}", data)
+        _put(store, f"{folder}/{file}", data)
     if recipe:
         store.put_if_absent(f"{_RECIPES}/{recipe}", name.encode())
     return folder
@@ -74,6 +74,21 @@ def rewrite_report(name: str, store: Store) -> str:
     except (KeyError, TypeError) as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     return write_report(name, store, finished, run.get("elsewhere", {}))
+
+
+def _as_json(run: dict[str, Any]) -> bytes:
+    # Figures of a run that is found sealed come in another order than those of its first attempt.
+    figures = dict(sorted(run["report"]["metrics"].items()))
+    return json.dumps(run | {"report": run["report"] | {"metrics": figures}}, indent=2).encode()
+
+
+def _put(store: Store, name: str, data: bytes) -> None:
+    """Put a file in place of another one; the same bytes stay, so that their readers always find them."""
+    with suppress(FileNotFoundError):
+        if store.read(name) == data:
+            return
+    store.delete(name)
+    store.put_if_absent(name, data)
 
 
 def _full_name(name: str, store: Store) -> str:

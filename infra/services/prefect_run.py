@@ -21,6 +21,7 @@ from prefect.exceptions import Abort, ObjectNotFound, Pause
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed, Failed, Suspended
 
+from infra.errors import Interrupted
 from infra.processes import end_with_parent
 from infra.services.prefect_log import quiet_delivery
 from infra.services.prefect_page import RunPage
@@ -33,6 +34,7 @@ _CANCELLING_LOOKS = 4
 _RETURN_POLL_S = 2.0
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
+_INTERRUPTED = 130
 _STOP_SIGNAL = signal.SIGUSR1
 
 logger = logging.getLogger(__name__)
@@ -111,8 +113,12 @@ class PrefectRun(RunPage):
             try:
                 yield
             except BaseException as error:
+                if isinstance(error, Interrupted):
+                    self._attempt(self._cancel)
                 if not isinstance(error, Exception):
                     self._attempt(self._cancel_tasks)
+                if isinstance(error, Interrupted):
+                    raise RunAborted("interrupted") from error  # else Prefect calls the run crashed
                 raise
             finally:
                 self._ended.set()
@@ -155,14 +161,21 @@ class PrefectRun(RunPage):
         try:
             with prompt_client() as client:
                 while not self._ended.wait(self._look_s):
-                    self._attempt(lambda: self.deliver(client))
-                    if self._can_stop:
-                        self._attempt(lambda: self._judge(client))
+                    if self._attempt(lambda: self._visit(client)):
+                        self._away = False
                 self._attempt(lambda: self.deliver(client))
         finally:
             self._looked.set()
 
-    def _attempt(self, call: Callable[[], object]) -> None:
+    def _visit(self, client: SyncPrefectClient) -> None:
+        """Look once; what the server does not take from us says nothing of what it has to say."""
+        try:
+            self.deliver(client)
+        finally:
+            if self._can_stop:
+                self._judge(client)
+
+    def _attempt(self, call: Callable[[], object]) -> bool:
         try:
             call()
         except Exception as error:  # whatever a server does wrong, the work goes on
@@ -171,8 +184,8 @@ class PrefectRun(RunPage):
                 mine = {"flow_run_id": str(self.id)}  # since this may be another thread than the flow's
                 logger.warning("the Prefect server does not answer (%s); the work goes on", said[0], extra=mine)
             self._away = True
-        else:
-            self._away = False
+            return False
+        return True
 
     def _judge(self, client: SyncPrefectClient) -> None:
         """Stop the work, as a signal would, if the run is no longer to run."""
@@ -200,6 +213,11 @@ class PrefectRun(RunPage):
         self._ended.set()
         signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
 
+    def _cancel(self) -> None:
+        with prompt_client() as client:
+            said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
+            client.set_flow_run_state(self.id, said, force=True)
+
     def _cancel_tasks(self) -> None:
         """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
         with prompt_client() as client:
@@ -213,6 +231,24 @@ class PrefectRun(RunPage):
             for task in client.read_task_runs(flow_run_filter=self._mine):
                 if applies(task):
                     client.set_task_run_state(task.id, state, force=True)
+
+
+@contextlib.contextmanager
+def stops_passed_on() -> Iterator[None]:
+    """Raise what stopped a flow in this process as the interrupt that it was, or now is.
+
+    Raises:
+        Interrupted: If the flow was interrupted here, or cancelled, paused or deleted from outside.
+    """
+    try:
+        yield
+    except (RunAborted, RunPaused) as stop:
+        if isinstance(stop.__cause__, Interrupted):
+            raise stop.__cause__ from None
+        interrupt = Interrupted(_INTERRUPTED)
+        for note in (str(stop.args[0]), *getattr(stop, "__notes__", [])):
+            interrupt.add_note(note)
+        raise interrupt from None
 
 
 def end_with_server() -> None:

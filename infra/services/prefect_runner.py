@@ -112,8 +112,9 @@ def _update(
         "tags": sorted({*(tag for tag in known.tags if tag != PAUSED_TAG), *deployment.tags}),
     }
     changes["paused"] = known.paused and PAUSED_TAG not in known.tags
-    # Pausing deletes what was planned for the time in which nothing served; cron skips it as well.
-    client.pause_deployment(known.id)
+    # The pages' way to pause deletes what was planned for the time in which nothing served, as cron skips it; the
+    # client's way leaves what is late by now.
+    client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
     client.update_deployment(known.id, DeploymentUpdate(**changes))
 
 
@@ -131,7 +132,10 @@ def pause(deployments: Sequence[ServedDeployment]) -> None:
     """Pause what is active, since nobody serves it now; its mark tells the next start to make it active again."""
     with get_client(sync_client=True) as client:
         for deployment in deployments:
-            known = client.read_deployment(deployment.number)
+            try:
+                known = client.read_deployment(deployment.number)
+            except ObjectNotFound:  # somebody deleted it
+                continue
             if not known.paused:
                 client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
                 client.pause_deployment(known.id)
@@ -224,17 +228,22 @@ class ServingRunner:
         except BaseException as error:
             self._error = error
         finally:
+            os.environ.pop(SERVER_VARIABLE, None)
             self._ready.set()
             self._done.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(name="ddpm", limit=self._limit, pause_on_shutdown=False)
-        logging.getLogger("prefect.runner").addFilter(_Capacity(self._say, self._limit))
-        for deployment in self._deployments:
-            await self._runner.aadd_deployment(deployment)
-        self._ready.set()
-        await self._runner.start()
+        lines, capacity = logging.getLogger("prefect.runner"), _Capacity(self._say, self._limit)
+        lines.addFilter(capacity)
+        try:
+            for deployment in self._deployments:
+                await self._runner.aadd_deployment(deployment)
+            self._ready.set()
+            await self._runner.start()
+        finally:
+            lines.removeFilter(capacity)
 
 
 class _Capacity(logging.Filter):

@@ -115,7 +115,11 @@ class PatientApp:
             if not refused:
                 await send(message)
 
-        await self._app(dict(scope), replay, relay)
+        try:
+            await self._app(dict(scope), replay, relay)
+        except Exception:  # Starlette raises it again after it has answered
+            if not refused:
+                raise
         return refused
 
 

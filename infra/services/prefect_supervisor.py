@@ -32,7 +32,7 @@ _RECORD = re.compile(r"^(?:[\d:.]+ \| (?P<level>[A-Z]+) *\| |(?P<uvicorn>[A-Z]+)
 _ERRORS = ("ERROR", "CRITICAL")
 _TRACEBACK = "Traceback (most recent call last):"
 # What differs between two reports of one error: ids, numbers and the blanks in front of them.
-_DETAIL = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|[0-9a-f]{8,}|\s*\d+")
+_DETAIL = re.compile(r"\s*(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+)")
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 _SHOWN = 300
 
@@ -109,6 +109,7 @@ class OwnServer:
             "PREFECT_API_URL": self.url,
             "PREFECT_UI_API_URL": self.url,
             "PREFECT_LOGGING_LEVEL": "WARNING",
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # into the log, however quiet this process is
             "PREFECT_LOGGING_COLORS": "false",
             # Else a scheduler that writes and a form that is saved refuse each other after ten seconds.
             "PREFECT_SERVER_DATABASE_TIMEOUT": "60",

@@ -117,3 +117,22 @@ def config(tiny: PipelineConfig) -> TrainConfig:
 def bench(tiny_run: TinyRun) -> Bench:
     """Workers beside the finished run."""
     return Bench(tiny_run)
+
+
+@pytest.fixture(scope="session")
+def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow, which takes seconds to make."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def root(tmp_path: Path, _database: Path) -> Path:
+    """A root without outputs, whose MLflow opens at once."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    shutil.copy(_database, folder)
+    return folder

@@ -7,6 +7,9 @@ import pytest
 import flows.commands.run
 from flows.cli import Interrupted, run_command
 from infra.errors import DdpmError, DivergedError
+from infra.tracking import Tracker
+from tests.conftest import TINY
+from tests.e2e.processes import settings
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +79,35 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr(flows.commands.run, "load_config", raising(Interrupted(code)))
     assert run_command(["prepare", "digits"]) == code
     assert capsys.readouterr().err == "ddpm: interrupted; the same command goes on from here\n"
+
+
+def test_an_interrupt_says_what_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupt = Interrupted(130)
+    interrupt.add_note("train keeps 640 of 1,280 images")
+    monkeypatch.setattr(flows.commands.run, "load_config", raising(interrupt))
+    assert run_command(["prepare", "digits"]) == 130
+    line = "interrupted; train keeps 640 of 1,280 images; the same command goes on from here"
+    assert capsys.readouterr().err == f"ddpm: {line}\n"
+
+
+def test_a_real_interrupt_names_what_the_stage_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the stage through the session to the last line."""
+
+    def log_history(*_: object) -> None:
+        raise Interrupted(143)
+
+    monkeypatch.setattr(Tracker, "log_history", log_history)
+    arguments = ["train", "digits", *settings(*TINY, "train.images=1000000000"), "--in-process", "--no-tracking"]
+    assert run_command([*arguments, "--root", str(tmp_path)]) == 143
+    kept = max(int(path.stem) for path in tmp_path.glob("train/*/checkpoints/*.json"))
+    line = f"interrupted; train keeps {kept:,} of 1,000,000,000 images; the same command goes on from here"
+    assert capsys.readouterr().err == f"ddpm: {line}\n"
+
+
+def test_a_name_that_no_folder_may_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["prepare", "digits", "--name", "my run"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("ddpm: name: string should match pattern")
+    assert err.count("\n") == 1

@@ -2,11 +2,14 @@
 
 import inspect
 
+import pytest
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import StateType
 from prefect.states import Failed
 
 from flows import pipeline
+from flows.form import form_schema
+from flows.presets import PRESETS, PresetName
 from infra.errors import InputError, StorageError
 
 TASKS = {
@@ -25,9 +28,13 @@ def test_one_task_a_stage_and_what_each_is_handed() -> None:
         assert not task.persist_result
 
 
-def test_the_flow_takes_a_config_a_stage() -> None:
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_the_flow_takes_what_the_form_offers_and_needs_none_of_it(recipe: PresetName) -> None:
     assert pipeline.pipeline.name == "ddpm"
-    assert list(inspect.signature(pipeline.pipeline.fn).parameters) == ["prepare", "train", "sample", "evaluate", "run"]
+    parameters = inspect.signature(pipeline.pipeline.fn).parameters
+    assert set(parameters) == set(form_schema(recipe)["properties"])
+    assert {parameter.default for parameter in parameters.values()} == {None}, "an empty field is the recipe's value"
+    assert not pipeline.pipeline.should_validate_parameters, "Prefect's own complaint would have many lines"
 
 
 def test_only_a_store_that_is_away_is_worth_another_try() -> None:

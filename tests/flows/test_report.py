@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from flows.report import rewrite_report, write_report
+from flows.report import has_report, rewrite_report, write_report
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.manifest import canonical_json
 from infra.store import LocalStore
@@ -49,7 +49,7 @@ def _first() -> dict[str, bytes]:
 def written(tiny_run: object, _first: dict[str, bytes]) -> str:
     """The page; drawn once, laid down again for every further test."""
     if not _first:
-        assert write_report("my-run", tiny_run.store, tiny_run.finished) == "reports/my-run"
+        assert write_report("my-run", tiny_run.store, tiny_run.finished, {}) == "reports/my-run"
         _first.update({name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")})
     for name, data in _first.items():
         tiny_run.store.put_if_absent(name, data)
@@ -98,6 +98,15 @@ def test_written_again_it_is_the_same(tiny_run: object, written: str) -> None:
     assert {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")} == before
 
 
+def test_what_is_the_same_is_not_taken_away_meanwhile(
+    tiny_run: object, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {name: value for name, value in reversed(tiny_run.report.metrics.items())}
+    finished = replace(tiny_run.finished, report=replace(tiny_run.report, metrics=other))
+    monkeypatch.setattr(LocalStore, "delete", lambda _, name: pytest.fail(f"{name} was deleted"))
+    write_report("my-run", tiny_run.store, finished, {})
+
+
 def test_a_lost_page_comes_back(tiny_run: object, written: str) -> None:
     tiny_run.store.delete("reports/my-run/report.html")
     rewrite_report("my-run", tiny_run.store)
@@ -105,13 +114,57 @@ def test_a_lost_page_comes_back(tiny_run: object, written: str) -> None:
 
 
 def test_the_page_is_a_function_of_what_was_sealed(tiny_run: object, written: str) -> None:
-    write_report("other-name", tiny_run.store, tiny_run.finished)
+    write_report("other-name", tiny_run.store, tiny_run.finished, {})
     other = tiny_run.store.read("reports/other-name/report.html").decode()
     assert other.replace("other-name", "my-run") == written
 
 
+ELSEWHERE = {"Prefect": "http://127.0.0.1:4200/runs/flow-run/1?a=1&b=2", "MLflow": "https://mlflow.example/#/runs/2"}
+
+
+def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: object) -> None:
+    write_report("my-run", tiny_run.store, tiny_run.finished, ELSEWHERE)
+    first = tiny_run.store.read("reports/my-run/report.html").decode()
+    page = Page(first)
+    assert [attributes for tag, attributes in page.tags if tag == "a"] == [
+        {"href": address} for address in ELSEWHERE.values()
+    ]
+    assert {"Prefect", "MLflow"} <= set(page.texts)
+    tiny_run.store.delete("reports/my-run/report.html")
+    rewrite_report("my-run", tiny_run.store)
+    assert tiny_run.store.read("reports/my-run/report.html").decode() == first
+
+
+def test_what_is_no_web_address_is_no_link(tiny_run: object) -> None:
+    elsewhere = {"Bad": "javascript:alert(1)", "File": "file:///etc/passwd", '"><script>': 'http://x/"><script>'}
+    write_report("my-run", tiny_run.store, tiny_run.finished, elsewhere)
+    page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
+    assert [attributes for tag, attributes in page.tags if tag == "a"] == [{"href": 'http://x/"><script>'}]
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_a_recipe_with_a_finished_run_is_known(tiny_run: object) -> None:
+    write_report("my-run", tiny_run.store, tiny_run.finished, {}, "0123abcd")
+    assert has_report(tiny_run.store, "0123abcd")
+    assert not has_report(tiny_run.store, "0123abce")
+    assert {name.split("/")[1] for name in tiny_run.store.list("reports")} == {"my-run"}, "it is no report itself"
+
+
+def test_the_digits_of_its_key_name_a_run(tiny_run: object) -> None:
+    for name in ("digits-1a2b3c4d", "digits-x=1-5e6f7a8b"):
+        write_report(name, tiny_run.store, tiny_run.finished, {})
+    assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
+    with pytest.raises(InputError, match="known are digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
+        rewrite_report("a2b3c4d", tiny_run.store)
+
+
 class AnyName(LocalStore):
     """A store that would take any name for a report."""
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        if name.startswith("reports/"):
+            raise FileNotFoundError(name)
+        return super().read(name, start, length)
 
     def delete(self, name: str) -> None:
         pass
@@ -125,8 +178,8 @@ class AnyName(LocalStore):
 @pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
 def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: object, hostile: str) -> None:
     with pytest.raises(ConfigError):
-        write_report(hostile, tiny_run.store, tiny_run.finished)
-    write_report(hostile, AnyName(tiny_run.root), tiny_run.finished)
+        write_report(hostile, tiny_run.store, tiny_run.finished, {})
+    write_report(hostile, AnyName(tiny_run.root), tiny_run.finished, {})
     page = Page((tiny_run.root / "page.html").read_text())
     assert hostile in page.texts, "shown as text, twice: title and heading"
     assert page.texts.count(hostile) == 2
@@ -141,7 +194,7 @@ def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None
     plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
     hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
     path.write_bytes(canonical_json(hostile.as_json()))
-    write_report("my-run", tiny_run.store, tiny_run.finished)
+    write_report("my-run", tiny_run.store, tiny_run.finished, {})
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
     assert "script" not in {tag for tag, _ in page.tags}
     assert any("<script>alert(1)</script>" in text for text in page.texts)

@@ -18,7 +18,7 @@ from infra.manifest import read_verified
 @pytest.fixture
 def page(tiny_run: object) -> str:
     drawn, _ = DatasetReader(store=tiny_run.store, manifest=tiny_run.samples.manifest(tiny_run.store)).load("samples")
-    return render_page("a-run", tiny_run.store, tiny_run.finished, drawn, sample_grid(drawn))
+    return render_page("a-run", tiny_run.store, tiny_run.finished, drawn, sample_grid(drawn), {})
 
 
 def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str) -> None:

@@ -11,7 +11,9 @@ from flows.run_settings import RunSettings
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("name", ("a", "A-1_b.c", "x" * 64), ("", "a b", "a/b", "x" * 65, "<b>", "a\n")),
+        ("name", ("", "a", "A-1_b.c", "x" * 64), ("a b", "a/b", "x" * 65, "<b>", "a\n", "a=1")),
+        ("preset", ("digits", "fashion-mnist"), ("", "a b", "../x", "Digits", "x" * 33, "a\n")),
+        ("root", ("", "/a b/ä", "s3://b/c"), ("x" * 4097,)),
         ("mode", ("ray", "in-process"), ("local",)),
         ("experiment", ("a b", "x" * 128), ("", "a/b", "x" * 129)),
     ],

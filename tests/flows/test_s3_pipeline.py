@@ -35,10 +35,11 @@ def test_a_run_on_s3_gives_the_bytes_of_a_local_one(
     assert run_command([*ARGUMENTS, "--root", ROOT]) == 0
     said = capsys.readouterr().out
     assert f"report    {ROOT}/reports/" in said
-    assert f"tracking  sqlite:///{tmp_path / 'state'}" in said
-    assert "on this machine" in said
+    assert f"  after   mlflow ui --backend-store-uri sqlite:///{tmp_path / 'state'}" in said
+    assert "  note    on this machine alone" in said
     assert (local_folder(ROOT) / "mlflow.db").is_file()
     assert run_command([*ARGUMENTS, "--root", str(tmp_path / "local"), "--no-tracking"]) == 0
+    assert "on this machine" not in capsys.readouterr().out
     there, here = open_store(ROOT), open_store(str(tmp_path / "local"))
     assert sealed(there) == sealed(here)
     assert len(sealed(here)) > 20

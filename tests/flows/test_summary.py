@@ -98,7 +98,8 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
     assert CURVES not in kinds
     assert "eval/eps_mse" not in estimated.metrics
     drawn, _ = DatasetReader(store=tiny_run.store, manifest=tiny_run.samples.manifest(tiny_run.store)).load("samples")
-    page = render_page("x", tiny_run.store, replace(tiny_run.finished, report=estimated), drawn, sample_grid(drawn))
+    finished = replace(tiny_run.finished, report=estimated)
+    page = render_page("x", tiny_run.store, finished, drawn, sample_grid(drawn), {})
     assert "Unbiased estimate of an upper bound" in page
     assert "Rate and distortion" not in page
     assert "Where the bits go" in page

@@ -118,6 +118,21 @@ def test_of_four_racing_processes_one_wins_each_key(request: pytest.FixtureReque
     assert len(store.list(".")) == 50, "losers leave nothing behind"
 
 
+@pytest.mark.parametrize(
+    "name", ["digits-train.learning_rate=0.008-1a2b3c4d", "a=1,b=2+3,+4-0f", "+", "=,", "a..b", "..a", "-_.=,+"]
+)
+def test_names_of_runs_are_names(any_store: Store, name: str) -> None:
+    """Also where they become part of an address, in which some of these signs mean something."""
+    path = f"reports/{name}/run.json"
+    assert any_store.put_if_absent(path, b"1") is True
+    assert any_store.put_if_absent(path, b"2") is False
+    assert any_store.read(path) == b"1"
+    assert any_store.exists(path)
+    assert any_store.list("reports") == any_store.list(f"reports/{name}") == [path]
+    any_store.delete(path)
+    assert any_store.list(".") == []
+
+
 HOSTILE = (
     "../x",
     "/abs",

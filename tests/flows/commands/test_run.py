@@ -29,3 +29,13 @@ def test_a_config_file_and_settings(tmp_path: Path) -> None:
     arguments = ["prepare", "digits", "--config", str(file), "--set", "prepare.unit_images=1800"]
     assert run_command([*arguments, "--root", str(tmp_path / "root"), "--in-process", "--no-tracking"]) == 0
     assert len(list(tmp_path.glob("root/prepare/*/units/*.parquet"))) == 2
+
+
+@pytest.mark.parametrize(("options", "name"), [([], "digits-train.images=640"), (["--name", "my-run"], "my-run")])
+def test_the_run_is_called_as_the_user_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], name: str
+) -> None:
+    arguments = ["prepare", "digits", *settings("train.images=640"), "--root", str(tmp_path), *options]
+    assert run_command([*arguments, "--in-process", "--no-tracking"]) == 0
+    (line,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("      run "))
+    assert re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", line[1])

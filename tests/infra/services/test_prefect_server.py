@@ -1,5 +1,9 @@
-"""The server ends with the process that started it, also when that is killed; its database starts empty."""
+"""The server ends with the process that started it, also when that is killed; its database starts empty.
 
+What its database refuses is asked again.
+"""
+
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,11 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import prefect
 import pytest
 from alembic.script import ScriptDirectory
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
-from infra.services.prefect_server import DATABASE, give_database
+from infra.services.prefect_server import DATABASE, PatientApp, give_database
 
 PARENT = """
 import os, subprocess, sys, time
@@ -63,6 +70,52 @@ def test_database_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / DATABASE).write_bytes(b"in use")
     give_database(tmp_path)
     assert (tmp_path / DATABASE).read_bytes() == b"in use"
+
+
+class LockedError(Exception):
+    """Two writers refused each other."""
+
+
+def _ask(failures: int, error: type[Exception] = LockedError) -> tuple[httpx.Response, list[bytes]]:
+    """Post to an application that fails so often, and answers 503 to `LockedError`, as Prefect's does."""
+    app, bodies = FastAPI(), []
+
+    @app.exception_handler(Exception)
+    async def refuse(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"why": "database"}, status_code=503 if isinstance(error, LockedError) else 500)
+
+    @app.post("/")
+    async def save(request: Request) -> dict[str, str]:
+        bodies.append(await request.body())
+        if len(bodies) <= failures:
+            raise error
+        return {"saved": bodies[-1].decode()}
+
+    async def ask() -> httpx.Response:
+        # Starlette raises an error again once it has answered; uvicorn logs it.
+        transport = httpx.ASGITransport(PatientApp(app, pause_s=0.001), raise_app_exceptions=failures == 2)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post("/", content=b"a schedule")
+
+    return asyncio.run(ask()), bodies
+
+
+def test_what_the_database_refused_is_asked_again() -> None:
+    answer, bodies = _ask(failures=2)
+    assert (answer.status_code, answer.json()) == (200, {"saved": "a schedule"})
+    assert bodies == [b"a schedule"] * 3
+
+
+def test_what_it_refuses_for_long_is_refused() -> None:
+    answer, bodies = _ask(failures=100)
+    assert (answer.status_code, answer.json()) == (503, {"why": "database"})
+    assert len(bodies) == 6
+
+
+def test_another_failure_is_not_asked_again() -> None:
+    answer, bodies = _ask(failures=100, error=ValueError)
+    assert answer.status_code == 500
+    assert len(bodies) == 1
 
 
 def _heads() -> list[str]:

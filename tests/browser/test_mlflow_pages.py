@@ -1,0 +1,102 @@
+"""MLflow's pages of three runs that differ in their learning rate, gone through as a user does."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Shoot
+from tests.conftest import TINY
+from tests.e2e.processes import Command, settings
+from tests.servers import free_ports
+
+pytestmark = pytest.mark.browser
+
+RATES = ("0.0005", "0.002", "0.008")
+METRIC = "eval/bits_per_dim_fixed_large"
+PARAMETER = "train.learning_rate"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Three runs, and the page that the last one printed, served on a free port."""
+
+    names: list[str]
+    page: str
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
+    folder = tmp_path_factory.mktemp("tracked")
+    said = [_run(folder, rate) for rate in RATES]
+    names = [_found(r"^ +run (\S+)$", text) for text in said]
+    (port,) = free_ports(1)
+    command = shlex.split(_found(r"^ +after +(mlflow ui .*)$", said[-1]))
+    page = _found(r"^MLflow +(http\S+)$", said[-1]).replace(":5000", f":{port}")
+    with (folder / "mlflow.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command, "--port", str(port), "--workers", "1"],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _await(f"http://127.0.0.1:{port}/health", folder / "mlflow.log")
+        yield Tracked(names=names, page=page)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _run(folder: Path, rate: str) -> str:
+    arguments = ["run", "digits", *settings(*TINY, f"{PARAMETER}={rate}"), "--in-process"]
+    run = Command([*arguments, "--root", str(folder / "root")], folder / f"{rate}.log")
+    assert run.wait() == 0, run.text()
+    return run.text()
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text, re.MULTILINE)
+    assert found, f"no {pattern} in\n{text}"
+    return found[1].strip()
+
+
+def _await(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+
+
+def test_the_printed_link_lists_the_runs(page: Page, tracked: Tracked, shoot: Shoot) -> None:
+    page.goto(tracked.page)
+    for name in tracked.names:
+        page.get_by_role("link", name=name).first.wait_for()
+    shoot("mlflow-runs")
+
+
+def test_bits_per_dim_against_the_learning_rate(page: Page, tracked: Tracked, shoot: Shoot) -> None:
+    page.goto(tracked.page)
+    for name in tracked.names:
+        page.get_by_role("row").filter(has=page.get_by_role("link", name=name)).get_by_role("checkbox").first.check()
+    shoot("mlflow-selected")
+    page.get_by_role("button", name="Compare").first.click()
+    page.get_by_text("Parameters").first.wait_for()
+    shoot("mlflow-compare")
+    assert "No parameters to display" not in page.inner_text("body")

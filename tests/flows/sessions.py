@@ -1,0 +1,120 @@
+"""Whole runs in this process, and what a page beside them hears."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.config import PipelineConfig
+from flows.presets import load_config
+from flows.run_settings import RunSettings
+from flows.session import Session, open_session
+from tests.conftest import TINY
+from tests.oracles.pictures import encoded, picture
+
+# The tiny config on images of a folder, and fewer of them.
+SMALL = ("prepare.kind=folder", "prepare.image_size=8", "prepare.channels=1", "train.images=128", "sample.count=8")
+SMALL += ("train.checkpoint_images=64", "train.history_images=64", "train.num_timesteps=5", "evaluate.bpd_images=2")
+
+
+class Page:
+    """A run's page that keeps what is shown on it."""
+
+    page = "http://prefect.example/runs/flow-run/1"
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.lines: list[str] = []
+        self.progress: list[tuple[str, float, str]] = []
+        self.pages: dict[str, str] = {}
+        self.waits = threading.Event()
+
+    def rename(self, name: str) -> None:
+        self.name = name
+
+    def show_progress(self, stage: str, percent: float, line: str) -> None:
+        self.progress.append((stage, percent, line))
+
+    def show_page(self, key: str, markdown: str, line: str) -> None:
+        self.pages[key] = markdown
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+        if "waiting for it to end" in line:
+            self.waits.set()
+
+
+def put_images(folder: Path, seeds: Iterable[int]) -> Path:
+    """Write small images into a folder, so that a tenth or so is held out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        (folder / f"{seed}.png").write_bytes(encoded(picture(seed)))
+    return folder
+
+
+def small(source: Path, *settings: str) -> PipelineConfig:
+    """The small config on a folder."""
+    return load_config("digits", None, [*TINY, *SMALL, f"prepare.source={source}", *settings])
+
+
+def run_settings(root: Path, **more: Any) -> RunSettings:
+    return RunSettings(**({"preset": "digits", "root": str(root), "mode": "in-process"} | more))
+
+
+def run_stages(session: Session) -> tuple[Dataset, Checkpoint, Samples, Report]:
+    """Run all four stages and finish."""
+    dataset = session.prepare()
+    checkpoint = session.train(dataset)
+    samples = session.sample(checkpoint)
+    report = session.evaluate(dataset, checkpoint, samples)
+    session.finish(dataset, checkpoint, samples, report)
+    return dataset, checkpoint, samples, report
+
+
+def run_whole(config: PipelineConfig, root: Path, page: Page | None = None, **more: Any) -> Session:
+    """A whole run; return its session, closed."""
+    with open_session(config, run_settings(root, **more), page=page) as session:
+        run_stages(session)
+    return session
+
+
+def client_of(root: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def tracked_runs(root: Path, stage: str) -> dict[str, Run]:
+    """MLflow's runs of a stage, or of the `pipeline`, by name."""
+    client = client_of(root)
+    experiment = client.get_experiment_by_name("ddpm")
+    runs = client.search_runs([experiment.experiment_id], f"tags.`ddpm.stage` = '{stage}'")
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: run for run in runs}
+
+
+def everything(root: Path, run: Run) -> dict[str, Any]:
+    """All that MLflow has of a run: settings, every point of every metric, tags, inputs and files."""
+    client = client_of(root)
+    fresh = client.get_run(run.info.run_id)
+    points = {
+        name: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(run.info.run_id, name)]
+        for name in fresh.data.metrics
+    }
+    inputs = [(data.dataset.name, data.dataset.digest) for data in fresh.inputs.dataset_inputs]
+    files = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in (root / "mlartifacts").glob(f"{run.info.run_id}/**/*")
+        if path.is_file()
+    }
+    info = fresh.info.status, fresh.info.start_time, fresh.info.end_time, fresh.info.run_name
+    return {
+        "params": fresh.data.params,
+        "points": points,
+        "tags": fresh.data.tags,
+        "inputs": inputs,
+        "files": files,
+        "info": info,
+    }

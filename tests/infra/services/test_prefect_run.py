@@ -1,0 +1,226 @@
+"""A run seen from its own process: it leaves when it is no longer to run, and works on when the server is away."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.flow_engine import run_flow
+from prefect.states import Cancelled, Cancelling, Completed, Paused, Running, Suspended
+
+from infra.errors import Interrupted
+from infra.services.prefect_run import PrefectRun, RunAborted, RunPaused, stops_passed_on
+from tests.infra.services.gate import Gate
+
+LOOK_S = 0.1
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def working(page: PrefectRun, act: Callable[[], None], seconds: float) -> str:
+    with page.watched():
+        act()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    return "kept"
+
+
+@flow(name="seen", validate_parameters=False, persist_result=False)
+def seen(
+    act: Callable[[FlowRun], None], seconds: float = 20.0, prepare: Callable[[PrefectRun], None] | None = None
+) -> str:
+    current = PrefectRun.current()
+    assert current is not None
+    page = PrefectRun(current._flow_run, LOOK_S)
+    if prepare is not None:
+        prepare(page)
+    return working(page, lambda: act(current._flow_run), seconds)
+
+
+class _Warnings(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """What was warned of the server."""
+    logger, handler = logging.getLogger("infra.services.prefect_run"), _Warnings()
+    logger.addHandler(handler)
+    yield handler.lines
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_of_ours_stays() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefect-run"]
+
+
+def _tasks(client: SyncPrefectClient, run: FlowRun) -> list[TaskRun]:
+    return client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+
+
+def _set(client: SyncPrefectClient, state: State[Any]) -> Callable[[FlowRun], None]:
+    return lambda run: client.set_flow_run_state(run.id, state, force=True) and None
+
+
+class _Runs:
+    """Remembers which run a flow was."""
+
+    def __init__(self, act: Callable[[FlowRun], object]) -> None:
+        self._act = act
+        self.run: FlowRun
+
+    def __call__(self, run: FlowRun) -> None:
+        self.run = run
+        self._act(run)
+
+
+@pytest.mark.parametrize(
+    "state", [Suspended(timeout_seconds=900), Paused(timeout_seconds=900)], ids=["left", "waiting"]
+)
+def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state: State[Any]) -> None:
+    """Of the pages' two kinds of pause only one lets another process go on; both end as that one."""
+    deployment = client.create_deployment(client.create_flow(seen), f"of-{state.name}")
+    act = _Runs(_set(client, state))
+    run = client.create_flow_run_from_deployment(deployment)
+    with pytest.raises(RunPaused, match="the flow run was paused"):
+        run_flow(seen, flow_run=run, parameters={"act": act})
+    after = client.read_flow_run(act.run.id).state
+    assert after is not None
+    assert (after.type, after.name) == (StateType.PAUSED, "Suspended")
+    assert after.state_details.pause_reschedule
+    (one,) = _tasks(client, act.run)
+    assert one.state_type == StateType.CANCELLED
+    client.resume_flow_run(act.run.id)
+    resumed = client.read_flow_run(act.run.id).state
+    assert resumed is not None
+    assert resumed.type == StateType.SCHEDULED, "another process takes it up"
+
+
+def test_a_cancelled_run_leaves(client: SyncPrefectClient) -> None:
+    act = _Runs(_set(client, Cancelled()))
+    with pytest.raises(RunAborted, match="the flow run is Cancelled"):
+        seen(act)
+    assert client.read_flow_run(act.run.id).state_type == StateType.CANCELLED
+    (one,) = _tasks(client, act.run)
+    assert one.state is not None
+    assert one.state.type == StateType.CANCELLED
+    assert "What was finished is kept." in str(one.state.message)
+
+
+def test_a_run_that_ended_elsewhere_leaves(client: SyncPrefectClient) -> None:
+    act = _Runs(_set(client, Completed()))
+    with pytest.raises(RunAborted, match="the flow run is Completed"):
+        seen(act)
+    assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
+
+
+def test_a_deleted_run_leaves(client: SyncPrefectClient) -> None:
+    with pytest.raises(RunAborted, match="the flow run was deleted"):
+        seen(lambda run: client.delete_flow_run(run.id))
+
+
+def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -> None:
+    act = _Runs(_set(client, Cancelling()))
+    begun = time.monotonic()
+    with pytest.raises(RunAborted, match="the flow run was cancelled"):
+        seen(act)
+    assert time.monotonic() - begun > 4 * LOOK_S, "a runner, if there is one, comes first"
+    after = client.read_flow_run(act.run.id).state
+    assert after is not None
+    assert (after.type, after.message) == (StateType.CANCELLED, "What was finished is kept.")
+
+
+def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient) -> None:
+    def interrupt(_: FlowRun) -> None:
+        raise Interrupted(143)
+
+    act = _Runs(interrupt)
+    with pytest.raises(Interrupted) as caught, stops_passed_on():
+        seen(act)
+    assert caught.value.code == 143
+    after = client.read_flow_run(act.run.id).state
+    assert after is not None
+    assert (after.type, after.message) == (StateType.CANCELLED, "Interrupted. What was finished is kept.")
+    assert [one.state_type for one in _tasks(client, act.run)] == [StateType.CANCELLED]
+
+
+def test_a_run_that_is_meant_to_run_stays(client: SyncPrefectClient, warnings: list[str]) -> None:
+    pages: list[PrefectRun] = []
+    act = _Runs(lambda _: pages[0].show_progress("train", 50.0, "half"))
+    assert seen(act, seconds=0.5, prepare=pages.append) == "kept"
+    assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
+    assert [one.state_type for one in _tasks(client, act.run)] == [StateType.COMPLETED]
+    assert not warnings
+
+
+def test_a_server_that_is_away_costs_one_warning(gate: Gate, client: SyncPrefectClient, warnings: list[str]) -> None:
+    pages: list[PrefectRun] = []
+
+    def lose_the_server(_: FlowRun) -> None:
+        pages[0].rename("told later")
+        gate.shut()
+        threading.Timer(3.5, gate.open).start()
+
+    act = _Runs(lose_the_server)
+    assert seen(act, seconds=4.5, prepare=pages.append) == "kept"
+    (line,) = warnings
+    assert line.startswith("the Prefect server does not answer (")
+    assert line.endswith("; the work goes on")
+    run = client.read_flow_run(act.run.id)
+    assert (run.name, run.state_type) == ("told later", StateType.COMPLETED)
+
+
+def test_a_server_that_takes_nothing_is_still_asked(client: SyncPrefectClient, warnings: list[str]) -> None:
+    """What is shown is refused at every look; the answer to whether the run is to run counts all the same."""
+    pages: list[PrefectRun] = []
+
+    def refuse(_: SyncPrefectClient) -> None:
+        raise ValueError("too large")
+
+    def cancel_later(run: FlowRun) -> None:
+        pages[0]._jobs.append(refuse)
+        threading.Timer(5 * LOOK_S, lambda: client.set_flow_run_state(run.id, Cancelled(), force=True)).start()
+
+    with pytest.raises(RunAborted, match="the flow run is Cancelled"):
+        seen(cancel_later, prepare=pages.append)
+    assert warnings == ["the Prefect server does not answer (too large); the work goes on"]
+
+
+def test_outside_the_main_thread_a_run_is_shown_but_not_stopped(client: SyncPrefectClient) -> None:
+    run = client.create_flow_run(seen, parameters={}, state=Running())
+    page = PrefectRun(run, LOOK_S)
+    client.set_flow_run_state(run.id, Cancelled(), force=True)
+    ended: list[str] = []
+
+    def work() -> None:
+        with page.watched():
+            page.rename("shown")
+            time.sleep(5 * LOOK_S)
+        ended.append("worked on")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+    assert ended == ["worked on"]
+    assert client.read_flow_run(run.id).name == "shown"
+
+
+def test_no_run_outside_a_flow() -> None:
+    assert PrefectRun.current() is None
