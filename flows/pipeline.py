@@ -12,7 +12,8 @@ from prefect.states import Failed
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig
-from flows.form import changed, in_form_words
+from flows.form import changed
+from flows.form_schema import in_form_words
 from flows.run_settings import RunSettings
 from flows.session import Session, open_session
 from infra.errors import DdpmError, StorageError

@@ -73,7 +73,8 @@ def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> N
 
 
 def _deployment(name: PresetName, root: str) -> "Deployment":
-    from flows.form import changed, form_schema
+    from flows.form import changed
+    from flows.form_schema import form_schema
     from infra.services.prefect_runner import Deployment
 
     def accepts(parameters: dict[str, Any]) -> bool:

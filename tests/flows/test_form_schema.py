@@ -6,7 +6,8 @@ import pytest
 from prefect.utilities.schema_tools.validation import is_valid_schema, validate
 
 from flows.config import PipelineConfig
-from flows.form import LEAD, STAGES, form_schema
+from flows.form import LEAD, STAGES
+from flows.form_schema import form_schema
 from flows.presets import PRESETS, PresetName
 from flows.run_settings import RunSettings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.form import in_form_words
+from flows.form_schema import in_form_words
 
 TOP = Path(__file__).parent.parent.parent
 
@@ -14,7 +14,7 @@ TOP = Path(__file__).parent.parent.parent
 def remedies() -> Iterator[str]:
     """Every text of a stage, or of what it works with, that names an option of the command line."""
     for path in sorted([*(TOP / "flows").rglob("*.py"), *(TOP / "infra").rglob("*.py")]):
-        if path.parent.name != "commands" and path.name != "form.py":
+        if path.parent.name != "commands" and path.name != "form_schema.py":
             for node in ast.walk(ast.parse(path.read_text())):
                 if (isinstance(node, ast.keyword) and node.arg == "remedy") or isinstance(node, ast.Assign):
                     yield from texts(node.value)
