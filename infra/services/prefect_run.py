@@ -113,6 +113,7 @@ class PrefectRun(RunPage):
             try:
                 yield
             except BaseException as error:
+                self._can_stop = False  # else the next look takes what is done here for somebody else's doing
                 if isinstance(error, Interrupted):
                     self._attempt(self._cancel)
                 if not isinstance(error, Exception):
@@ -154,7 +155,7 @@ class PrefectRun(RunPage):
 
     def _leave(self, *_: object) -> None:
         verdict, self._verdict = self._verdict, None
-        if verdict is not None:
+        if verdict is not None and self._can_stop:
             raise verdict
 
     def _look(self) -> None:

@@ -44,10 +44,10 @@ class Served:
         """All flow runs."""
         return self.ask("/flow_runs/filter", {})
 
-    def tasks(self, number: str) -> dict[str, str]:
-        """The state of each task of a run."""
+    def tasks(self, number: str) -> list[tuple[str, str]]:
+        """Name and state of each task run, those of earlier attempts too."""
         found = self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [number]}}})
-        return {task["name"]: task["state_name"] for task in found}
+        return [(task["name"], task["state_name"]) for task in found]
 
     def log(self, number: str) -> list[str]:
         """The lines of a run's log."""

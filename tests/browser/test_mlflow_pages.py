@@ -1,5 +1,6 @@
 """MLflow's pages of three runs that differ in their learning rate, gone through as a user does."""
 
+import io
 import os
 import re
 import shlex
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page
+from scipy.ndimage import label
 
 from tests.browser.conftest import Shoot
 from tests.conftest import TINY
@@ -97,6 +101,24 @@ def test_bits_per_dim_against_the_learning_rate(page: Page, tracked: Tracked, sh
         page.get_by_role("row").filter(has=page.get_by_role("link", name=name)).get_by_role("checkbox").first.check()
     shoot("mlflow-selected")
     page.get_by_role("button", name="Compare").first.click()
-    page.get_by_text("Parameters").first.wait_for()
+    row = page.locator("tr").filter(has=page.get_by_text(PARAMETER, exact=True))
+    assert sorted(row.first.inner_text().split()) == sorted([PARAMETER, *RATES])
+    page.get_by_role("tab", name="Scatter Plot").click()
+    for axis, what in (("x", PARAMETER), ("y", METRIC)):
+        page.locator(f"#{axis}-axis-selector").click()
+        page.get_by_role("option", name=what, exact=True).click()
+    page.locator(".xtitle").get_by_text(PARAMETER).wait_for()
+    page.locator(".ytitle").get_by_text(METRIC).wait_for()
     shoot("mlflow-compare")
-    assert "No parameters to display" not in page.inner_text("body")
+    (plotted,) = page.locator(".js-plotly-plot").evaluate_all("plots => plots.map(plot => plot.data[0])")
+    assert sorted(plotted["x"], key=float) == list(RATES)
+    assert len(set(plotted["y"])) == len(RATES)
+    # The points are drawn on a canvas, so they are looked for in the picture.
+    picture = page.locator(".js-plotly-plot .main-svg").first.screenshot()
+    assert _points(picture) == len(RATES)
+
+
+def _points(picture: bytes) -> int:
+    """How many spots of MLflow's red are in a picture that is grey otherwise."""
+    red, green, _ = np.moveaxis(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int), -1, 0)
+    return int(label(red - green > 60)[1])

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from typing import Any
 
 import pytest
@@ -17,6 +16,8 @@ pytestmark = pytest.mark.browser
 
 # Start-up of a run, Ray's included, on a machine that others use too.
 START_S = 180
+# From a click until the run's processes are gone: eight seconds on two cores that others use a little.
+GONE_S = 20
 LEAD = [
     "Name of the run",
     "Root of all outputs",
@@ -186,7 +187,7 @@ def test_a_schedule_from_the_dialog_runs_by_itself(page: Page, served: Served, s
     shoot("prefect-scheduled-run")
     served.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     served.await_state(run["id"], "Cancelled", 60)
-    assert "Crashed" not in served.tasks(run["id"]).values()
+    assert {state for _, state in served.tasks(run["id"])} <= {"Cancelled", "Completed"}
 
 
 def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, shoot: Shoot) -> None:
@@ -197,8 +198,8 @@ def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, sho
     page.goto(f"{served.url}/runs/flow-run/{run}")
     shoot("prefect-training")
     confirm(page, "Suspend")
-    served.await_that(lambda: not served.workers(), 10)
-    served.await_state(run, "Suspended", 10)
+    served.await_that(lambda: not served.workers(), GONE_S)
+    served.await_state(run, "Suspended", GONE_S)
     page.get_by_text("Suspended").first.wait_for()
     shoot("prefect-suspended")
     confirm(page, "Resume")
@@ -208,12 +209,10 @@ def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, sho
     assert after
     assert not after & before
     page.reload()
-    asked = time.monotonic()
     confirm(page, "Cancel")
-    served.await_state(run, "Cancelled", 20)
-    assert time.monotonic() - asked < 25
+    served.await_state(run, "Cancelled", GONE_S)
     assert not served.workers()
-    assert served.tasks(run)["train"] == "Cancelled"
+    assert {state for name, state in served.tasks(run) if name == "train"} == {"Cancelled"}
     page.reload()
     page.get_by_text("Cancelled").first.wait_for()
     shoot("prefect-cancelled")

@@ -44,7 +44,7 @@ def test_our_own_failures_explain_themselves(lines: _Lines, name: str) -> None:
     with plain_log(lambda line: line.replace("--set train.images=1", "the form's “Images”")):
         _fail(logger, ours)
         _fail(logger, ValueError("not ours"))
-        logger.info("%d of %d", 1, 2)
+        logger.warning("%d of %d", 1, 2)
     _fail(logger, ours)
     plain, traceback, other, after = lines.records
     assert plain.getMessage() == "train.images: is 100 % wrong - use the form's “Images”"

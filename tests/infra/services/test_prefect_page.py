@@ -69,6 +69,8 @@ def test_a_refused_delivery_is_tried_again(
     page.deliver(through)
     gate.shut()
     page.show_page("result", "text", "line")
+    with pytest.raises(Exception, match=AWAY):
+        page.deliver(through)
     page.show_progress("train", 50.0, "half")
     with pytest.raises(Exception, match=AWAY):
         page.deliver(through)

@@ -199,12 +199,15 @@ def test_an_idle_runner_stops_within_seconds(
     try:
         assert os.environ[SERVER_VARIABLE] == str(os.getpid()), "what it starts ends with it"
         runner.watch()
-        for state in (Cancelling(), Running()):
-            client.set_flow_run_state(client.create_flow_run_from_deployment(served.number, name=state.name).id, state)
+        for states in ([Running(), Cancelling()], [Running()]):  # cancelling one that waits ends it at once
+            run = client.create_flow_run_from_deployment(served.number, name=states[-1].name)
+            for state in states:
+                client.set_flow_run_state(run.id, state, force=True)
         runner.finish_cancelling()
         which = DeploymentFilter(id=DeploymentFilterId(any_=[served.number]))
-        states = {run.name: run.state_type for run in client.read_flow_runs(deployment_filter=which)}
-        assert (states["Cancelling"], states["Running"]) == (StateType.CANCELLED, StateType.RUNNING)
+        ended = {run.name: run.state for run in client.read_flow_runs(deployment_filter=which)}
+        assert (ended["Cancelling"].name, ended["Cancelling"].message) == ("Cancelled", "It had no process.")
+        assert ended["Running"].name == "Running"
         assert _schedules(client, served) == schedules, "the runner registers nothing anew"
         assert not _read(client, served).paused
     finally:
