@@ -38,5 +38,5 @@ def confirm(page: Page, button: str) -> None:
     """Press a button of a run's page, then the one of the question that follows."""
     page.get_by_role("button", name=button, exact=True).first.click()
     question = page.get_by_role("dialog")
-    question.get_by_role("button", name=re.compile("^(Submit|Suspend|Resume|Cancel)$")).last.click()
+    question.get_by_role("button", name=re.compile("^(Submit|Confirm)$")).last.click()
     question.wait_for(state="hidden")

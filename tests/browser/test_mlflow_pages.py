@@ -42,11 +42,9 @@ class Tracked:
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
     folder = tmp_path_factory.mktemp("tracked")
-    said = [_run(folder, rate) for rate in RATES]
-    names = [_found(r"^ +run (\S+)$", text) for text in said]
+    said = [_run(folder, RATES[0])]
     (port,) = free_ports(1)
-    command = shlex.split(_found(r"^ +after +(mlflow ui .*)$", said[-1]))
-    page = _found(r"^MLflow +(http\S+)$", said[-1]).replace(":5000", f":{port}")
+    command = shlex.split(_found(r"^ +after +(mlflow ui .*)$", said[0]))
     with (folder / "mlflow.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port), "--workers", "1"],
@@ -57,8 +55,10 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
             start_new_session=True,
         )
     try:
+        said += [_run(folder, rate) for rate in RATES[1:]]
         _await(f"http://127.0.0.1:{port}/health", folder / "mlflow.log")
-        yield Tracked(names=names, page=page)
+        page = _found(r"^MLflow +(http\S+)$", said[-1]).replace(":5000", f":{port}")
+        yield Tracked(names=[_found(r"^ +run (\S+)$", text) for text in said], page=page)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

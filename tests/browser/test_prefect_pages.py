@@ -15,7 +15,7 @@ from tests.browser.served import Served
 pytestmark = pytest.mark.browser
 
 # Start-up of a run, Ray's included, on a machine that others use too.
-START_S = 180
+START_S = 300
 # From a click until the run's processes are gone: eight seconds on two cores that others use a little.
 GONE_S = 20
 LEAD = [
@@ -59,13 +59,13 @@ CHANGED = {
     "sample": {"num_steps": 5},
     "evaluate": {"bpd_images": 16, "extractor": "fd_pixels"},
 }
-# Trains for longer than any test waits, with a checkpoint a second.
+# Trains for longer than any test waits; suspended, it keeps the step in hand.
 LONG = {
-    "images": 5_000_000,
+    "images": 2_000_000,
     "base_channels": 8,
     "batch_size": 64,
     "sampling_steps": 5,
-    "train": {"num_timesteps": 20, "beta_end": 0.3, "norm_groups": 4, "threads": 1, "checkpoint_images": 5000},
+    "train": {"num_timesteps": 20, "beta_end": 0.3, "norm_groups": 4, "threads": 1},
 }
 
 
@@ -192,7 +192,7 @@ def test_a_schedule_from_the_dialog_runs_by_itself(page: Page, served: Served, s
 
 def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, shoot: Shoot) -> None:
     run = served.ask(f"/deployments/{served.deployment()['id']}/create_flow_run", {"parameters": LONG})["id"]
-    served.await_that(lambda: served.progress(run, "train") > 0.2, START_S)
+    served.await_that(lambda: served.progress(run, "train") > 0, START_S)
     before = served.workers()
     assert before
     page.goto(f"{served.url}/runs/flow-run/{run}")

@@ -4,24 +4,22 @@ import datetime
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from flows.config import PipelineConfig, ScheduleKind
-from flows.presets import load_config
-from flows.run_settings import RunSettings
+from flows.config import ScheduleKind
 from infra.services.prefect import prefect_api
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
+from tests.e2e.serving import Server, Serving, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +31,6 @@ class Servers:
     environment: dict[str, str]
     root: Path
     folder: Path
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def await_reply(url: str, limit_s: float = 90) -> None:
@@ -70,12 +62,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
-        with prefect_api(str(folder)) as prefect:
+        with prefect_api(str(folder), say=print) as prefect:
             await_reply(f"http://127.0.0.1:{port}/health")
             environment = {
                 "RAY_ADDRESS": cluster.address,
                 "RAY_AUTH_MODE": "disabled",
-                "PREFECT_API_URL": prefect,
+                "PREFECT_API_URL": prefect.url,
                 "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
             }
             yield Servers(environment=environment, root=folder / "root", folder=folder)
@@ -90,72 +82,50 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture(scope="module")
 def scheduled(servers: Servers) -> dict[str, Any]:
     """A flow run that `ddpm serve` ran at the time it was scheduled for; two sampling workers need both nodes."""
-    serving = Command(["serve", "--root", str(servers.root)], servers.folder / "serve.log", **servers.environment)
+    serving = Serving(servers.folder, **servers.environment)
     try:
-        api = servers.environment["PREFECT_API_URL"]
-        config = load_config("digits", None, [*TINY, "sample.workers=2"])
-        deployment = _await_deployment(api, serving)
-        parameters = _parameters(config, servers.root)
         when = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)).isoformat()
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": when}}
-        run = _post(f"{api}/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters, "state": state})
-        deadline = time.monotonic() + 240
-        while run["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            assert time.monotonic() < deadline, f"{run['state_type']}\n{serving.text()}"
-            time.sleep(0.5)
-            run = _get(f"{api}/flow_runs/{run['id']}")
-        assert run["state_type"] == "COMPLETED", serving.text()
-        return {"run": run, "deployment": deployment, "log": serving.text()}
+        deployment = serving.server.deployment()
+        values = parse_settings([*TINY, "sample.workers=2"])
+        run = serving.server.post(
+            f"/deployments/{deployment['id']}/create_flow_run", {"parameters": values, "state": state}
+        )
+        ended = serving.await_end(run["id"], 240)
+        assert ended["state_type"] == "COMPLETED", serving.text()
+        return {"run": ended, "deployment": deployment}
     finally:
-        serving.process.send_signal(signal.SIGINT)
-        serving.wait(60)
+        serving.stop()
 
 
-def _parameters(config: PipelineConfig, root: Path) -> dict[str, Any]:
-    stages = {name: getattr(config, name).model_dump(mode="json") for name in type(config).model_fields}
-    return stages | {"run": RunSettings(name="digits", root=str(root)).model_dump(mode="json")}
-
-
-def _await_deployment(api: str, serving: Command) -> dict[str, Any]:
-    deadline = time.monotonic() + 90
-    while True:
-        assert serving.process.poll() is None, serving.text()
-        assert time.monotonic() < deadline, serving.text()
-        found = _post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": ["digits"]}}})
-        if found and "deployments digits" in serving.text():
-            return found[0]
-        time.sleep(0.3)
-
-
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as reply:
-        return json.load(reply)
-
-
-def _post(url: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`a.b=value` as the groups of the form."""
+    groups: dict[str, Any] = {}
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        stage, _, name = path.partition(".")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        groups.setdefault(stage, {})[name] = value
+    return groups
 
 
 def test_prefect_ran_one_task_a_stage(servers: Servers, scheduled: dict[str, Any]) -> None:
-    api = servers.environment["PREFECT_API_URL"]
-    tasks = _post(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [scheduled["run"]["id"]]}}})
-    assert {task["name"]: task["state_type"] for task in tasks} == dict.fromkeys(
-        ("prepare", "train", "sample", "evaluate"), "COMPLETED"
-    )
-    progress = _post(f"{api}/artifacts/filter", {"artifacts": {"type": {"any_": ["progress"]}}})
-    assert {artifact["key"] for artifact in progress} >= {"train-progress", "sample-progress"}
+    server, run = Server(servers.environment["PREFECT_API_URL"]), scheduled["run"]["id"]
+    assert server.tasks(run) == dict.fromkeys(("prepare", "train", "sample", "evaluate"), "COMPLETED")
+    assert server.artifacts(run).keys() >= {"train-progress", "sample-progress", "result"}
 
 
 def test_the_form_is_typed(scheduled: dict[str, Any]) -> None:
     schema = scheduled["deployment"]["parameter_openapi_schema"]
-    train = schema["definitions"]["TrainConfig"]
+    train = schema["definitions"]["TrainChanges"]
     assert train["additionalProperties"] is False
-    assert train["properties"]["images"]["minimum"] == 1
+    assert schema["properties"]["images"]["minimum"] == 1
     assert train["properties"]["schedule"]["enum"] == list(get_args(ScheduleKind))
     assert all(setting.get("description") for setting in train["properties"].values())
-    assert scheduled["deployment"]["parameters"]["train"]["base_channels"] == 24
+    assert scheduled["deployment"]["parameters"] == {"preset": "digits", "root": str(servers.root)}
 
 
 def test_the_cluster_gives_the_digests_of_one_process(

@@ -199,7 +199,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pyte
     server.stop()
 
 
-def _await(happened: Callable[[], bool], limit_s: float = 60.0) -> None:
+def _await(happened: Callable[[], bool], limit_s: float = 120.0) -> None:
     deadline = time.monotonic() + limit_s
     while not happened():
         assert time.monotonic() < deadline
