@@ -1,6 +1,7 @@
 """What all tests share: a clean environment, and a tiny config that runs in a second."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             os.environ.pop(name)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt this process: pytest-xdist's workers ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

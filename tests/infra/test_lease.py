@@ -64,6 +64,7 @@ def test_a_living_holder_is_waited_for_and_a_killed_one_followed_at_once(store: 
     assert lines[0].endswith(" UTC; waiting for it to end")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_ends_the_wait_and_leaves_the_holder_alone(store: LocalStore) -> None:
     with held(store, NAME, holder(), on_wait=never):
         before = store.list(NAME)

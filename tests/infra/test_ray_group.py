@@ -152,6 +152,7 @@ def test_two_workers_consume_what_one_does(
     assert [row["loss"] for row in other] != pytest.approx([row["loss"] for row in one], rel=1e-3)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_training_keeps_its_last_step(
     ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
 ) -> None:
