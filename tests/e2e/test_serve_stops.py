@@ -68,7 +68,10 @@ def test_a_deleted_run_stops(serving: Serving) -> None:
 def test_serve_is_stopped_during_a_run(serving: Serving, number: int, code: int) -> None:
     run = serving.train()
     began = time.monotonic()
-    os.killpg(serving.command.process.pid, number)  # as a terminal does: the whole group
+    if number == signal.SIGINT:
+        os.killpg(serving.command.process.pid, number)  # as a terminal does: the whole group
+    else:
+        serving.command.process.send_signal(number)
     assert serving.command.wait(60) == code
     assert time.monotonic() - began < 25
     ended = time.monotonic()
