@@ -1,4 +1,4 @@
-"""What a stage receives beside its config and its inputs: the outside world."""
+"""The outside world as a stage receives it, beside its config and its inputs."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ from infra.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a stage is.
+    """The state of a stage at work.
 
     Attributes:
         done: Units of work done, those of earlier attempts included.
@@ -44,7 +44,7 @@ def _no_lease(_: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where a stage works and who hears of it.
+    """The outside world of a stage: its place of work and its listeners.
 
     Attributes:
         store: Where outputs go.

@@ -104,7 +104,7 @@ def _check_twice(layer: Mapping[str, Any], name: str, path: str) -> None:
 
 
 def _filled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was filled in: neither None, nor an empty text or group; an empty list is a value, but no source."""
+    """Keep the fields that hold a value: not None, no empty text or group, and no empty list as source."""
     filled = {}
     for name, value in given.items():
         inner = _filled(value) if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""How the form of the Prefect pages looks: its fields in order, with titles and units, and errors in its words."""
+"""The looks of the form in the Prefect pages: fields in order with titles and units, and errors in its words."""
 
 import re
 from typing import Any
@@ -133,7 +133,7 @@ def _stage_fields(config: StageConfig) -> dict[str, Any]:
 
 
 def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
-    """What pydantic says of a model's fields, so that the pages show them empty and send nothing of them."""
+    """Describe a model's fields so that the pages show them empty, and send nothing of those left empty."""
     fields: dict[str, Any] = {}
     for name, about in kind.model_json_schema()["properties"].items():
         field = {key: value for key, value in about.items() if key not in ("default", "role")}

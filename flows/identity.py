@@ -16,12 +16,12 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 
 def recipe_key(config: PipelineConfig) -> str:
-    """What makes two recipes the same one: every setting but the execution ones."""
+    """Return the key that two recipes share if all their settings but the execution ones are equal."""
     return _digest(_recipe(config))
 
 
 def run_key(config: PipelineConfig, data_key: str) -> str:
-    """What makes two runs the same one: the recipe, and the data's key as the listing of the source gives it."""
+    """Return the key that two runs share if recipe and data are equal; the source's listing gives the data's key."""
     return _digest([_recipe(config), data_key])
 
 
@@ -57,7 +57,7 @@ def settings_of(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _differences(config: PipelineConfig, recipe: str) -> list[str]:
-    """What the run changes of its recipe, in the order of the stages; of the source the last part of its path."""
+    """List what the run changes of its recipe, in the order of the stages; the source by the last part of its path."""
     if recipe not in PRESETS:
         return []
     standard = preset(recipe)
@@ -86,5 +86,5 @@ def _recipe(config: PipelineConfig) -> dict[str, Any]:
     return {name: [stage.result_settings(), stage.goals()] for name, stage in stages.items()}
 
 
-def _digest(value: Any) -> str:  # noqa: ANN401 - JSON
+def _digest(value: dict[str, Any] | list[Any]) -> str:
     return sha256(canonical_json(value))[:_KEY_DIGITS]

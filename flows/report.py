@@ -43,7 +43,7 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
 
 
 def has_report(store: Store, recipe: str) -> bool:
-    """Whether a run of this recipe, on whatever data, has been finished here."""
+    """Tell whether a run of this recipe has been finished here, on any data."""
     return store.exists(f"{_RECIPES}/{recipe}")
 
 

@@ -1,4 +1,4 @@
-"""Where a run works and who is told."""
+"""The settings of a run that no result depends on."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RunSettings(BaseModel):
-    """Where a run works and who is told; no result depends on any of it."""
+    """A run's name, place and listeners; no result depends on any of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -157,7 +157,7 @@ class Session:
             self.say(f"{name:<9} {line}")
 
     def _tracking(self) -> dict[str, str]:
-        """Where the tracked runs can be seen, and how to start the server of a database that has none."""
+        """Name the page of the tracked runs, and the command that serves a database without a server."""
         tracker = self.stages.tracker
         if tracker.complaint:
             return {"tracking": tracker.complaint}

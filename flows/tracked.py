@@ -31,7 +31,7 @@ A = TypeVar("A", bound=Artifact)
 
 @dataclass(frozen=True, kw_only=True)
 class StageTime:
-    """How long a stage took in this attempt, and for how many of what."""
+    """The duration of a stage in this attempt, and the work done in it."""
 
     seconds: float
     done: int

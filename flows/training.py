@@ -117,7 +117,7 @@ class TrainingWorker:
         self.resumed_at = chosen
 
     def beat(self) -> dict[str, Any]:
-        """What the driver hears about once a second, as JSON values."""
+        """Return the news for the driver, about once a second, as JSON values."""
         return {
             "images_seen": self.state.images_seen,
             "resumed_at": self.resumed_at,
@@ -156,7 +156,7 @@ class TrainingWorker:
             self._commit_snapshot()
 
     def _stop_requested(self) -> bool:
-        """Whether to stop here; rank 0 alone hears of it, and all ranks must leave at the same step."""
+        """Decide whether to stop here; rank 0 alone is asked to, and all ranks must leave at the same step."""
         if self.world_size == 1:
             return self.pulse.stop
         flag = torch.tensor(int(self.pulse.stop), device=self.device)

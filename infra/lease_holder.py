@@ -1,4 +1,4 @@
-"""Who holds a lease: stored as JSON, compared by process, shown as a line."""
+"""The holder of a lease: stored as JSON, compared by process, shown as a line."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its process has certainly ended; False if it cannot be seen from here."""
+        """True if its process has certainly ended; False if it lives or cannot be seen from here."""
         if self.machine is None or self.process_start is None or self.machine != machine():
             return False
         return has_ended(self.pid, self.process_start)

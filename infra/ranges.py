@@ -34,7 +34,7 @@ class RangeFile(io.RawIOBase):
         """Return the place."""
         return self._place
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # any buffer, but slices are needed
         """Fill a buffer as far as the file goes, and return how far."""
         length = min(len(buffer), self._size - self._place)
         if length <= 0:

@@ -125,7 +125,7 @@ def _await_room(workers: Workers, stage: str, patience_s: float, on_poll: Callab
     while fitting(workers) < workers.count:
         if time.monotonic() > end:
             raise no_room(workers, stage, f"for {patience_s:g} s")
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # Ray reports no node that joins; bounded by patience_s
         on_poll()
 
 

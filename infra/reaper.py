@@ -39,7 +39,7 @@ def reap(mark: str, grace_s: float) -> None:
             if time.monotonic() >= kill_from:
                 _kill(int(process.name))
         rounds_without = 0 if found else rounds_without + 1
-        time.sleep(_PAUSE_S)
+        time.sleep(_PAUSE_S)  # nothing reports the end of processes that are not our children; bounded by _LIMIT_S
     for folder in folders:
         remove_session(Path(os.fsdecode(folder)))
 

@@ -1,4 +1,4 @@
-"""What the pipeline records of its runs: plain data that says nothing of the service it goes to."""
+"""Records of the pipeline's runs: plain data, independent of the service that receives it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

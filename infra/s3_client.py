@@ -62,7 +62,7 @@ def client(limits: Limits) -> Any:  # noqa: ANN401  # botocore makes its clients
 
 
 @functools.lru_cache(maxsize=4)
-def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: float, read_s: float) -> Any:  # noqa: ANN401
+def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: float, read_s: float) -> Any:  # noqa: ANN401 - as above
     # A client made before a fork shares its sockets with the parent: `process` tells the two apart.
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError

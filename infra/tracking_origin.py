@@ -1,4 +1,4 @@
-"""Who started a run and from which code, for the columns "Created by", "Source" and "Version" of MLflow's list."""
+"""The user who started a run and the code it came from, for the columns of MLflow's list of runs."""
 
 import getpass
 import re

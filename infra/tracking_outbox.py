@@ -49,7 +49,7 @@ class Outbox:
         self._pending.pop((kind, scope), None)
 
     def is_empty(self, scope: str) -> bool:
-        """Whether everything of a scope was delivered."""
+        """Tell whether everything of a scope was delivered."""
         return all(key[1] != scope for key in self._pending)
 
     def send(self, scopes: Set[str] | None, *, now: bool = False) -> None:
@@ -135,7 +135,7 @@ class Outbox:
 
 
 def _is_away(error: BaseException | None) -> bool:
-    """Whether no server answers at all, so that further kinds would each wait for a timeout."""
+    """Tell whether no server answers at all, so that further kinds would each wait for a timeout."""
     while error is not None:
         # By name, since MLflow's HTTP client is loaded only together with MLflow.
         if any(kind.__name__ == "ConnectionError" for kind in type(error).__mro__):

@@ -66,7 +66,7 @@ def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: 
 
 
 def _images(config: SampleConfig, unit: int) -> int:
-    """How many of a unit's images belong to the goal."""
+    """Count the images of a unit that belong to the goal."""
     return min(config.batch_size, config.count - unit * config.batch_size)
 
 

@@ -126,7 +126,7 @@ def _named_by_settings() -> str:
 
 
 def _has_settings_files() -> bool:
-    """Whether Prefect could find settings in a file; asking Prefect itself takes two seconds of import."""
+    """Tell whether Prefect could find settings in a file; asking Prefect itself takes two seconds of import."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
     if os.environ.get("PREFECT_PROFILE") or profiles.is_file() or Path("prefect.toml").is_file():

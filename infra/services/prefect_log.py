@@ -1,4 +1,4 @@
-"""What Prefect writes to the log of a run, in few lines: our failures explain themselves."""
+"""The log of a Prefect run, kept short: our failures explain themselves."""
 
 import contextlib
 import logging

@@ -15,7 +15,7 @@ _NOT_FOUND = 404
 
 
 class RunPage:
-    """What is to be shown; nothing here asks the server, so nothing waits for it.
+    """The news of a run until they are delivered; only `deliver` asks the server, so nothing else waits for it.
 
     Args:
         flow_run: The run's id.

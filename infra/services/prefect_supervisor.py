@@ -149,7 +149,7 @@ class OwnServer:
 
 
 class ErrorLines:
-    """What a server's log reports as errors, each once.
+    """The errors that a server's log reports, each once.
 
     An error is known by the exception at the end of its last traceback, else by its own line. A traceback may go on as
     long as the log grows, so its error is reported by the next record or by the first look that finds nothing new.
@@ -201,7 +201,7 @@ class ErrorLines:
 
 
 def identity(url: str) -> str | None:
-    """What the server at a URL says it is: its mark if we started it, "" if another answers, None if nobody does."""
+    """Ask a server who it is: return its mark if we started it, "" if another answers, None if nobody does."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
             return str(reply.headers.get(IDENTITY_HEADER, ""))
