@@ -48,7 +48,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 def render_run_page(name: str, rows: Sequence[Row], picture: bytes, links: Mapping[str, str]) -> str:
     """Rows, sample grid and links as Markdown; the picture is inside, so that the page needs no other file."""
-    lines = [f"## {name}", "", "| | | |", "|---|---:|---|"]
+    lines = [f"## {name}", "", "| | figure | |", "|---|---:|---|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
     lines += ["", *(f"* {what.strip()}: {_link(address)}" for what, address in links.items())]
     return "\n".join([*lines, "", f"![samples](data:image/png;base64,{base64.b64encode(picture).decode()})", ""])

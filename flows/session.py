@@ -165,7 +165,7 @@ class Session:
             return {"MLflow": tracker.page}
         alone = self.store.uri.startswith("s3://")
         note = "on this machine alone; MLFLOW_TRACKING_URI names a server that others see"
-        return {"MLflow": tracker.runs_page, "  after": tracker.server_command} | ({"  note": note} if alone else {})
+        return {"MLflow": tracker.runs_page, "served by": tracker.server_command} | ({"  note": note} if alone else {})
 
     def _elsewhere(self) -> dict[str, str]:
         """The pages of this run in other programs, as far as they have an address."""

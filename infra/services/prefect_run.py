@@ -86,11 +86,13 @@ class PrefectRun(RunPage):
         If a flow of a deployment returns a failed state, Prefect raises it in the end, and logs the traceback.
 
         Raises:
-            RunAborted: If the run belongs to a deployment, since its end is told by then.
+            RunAborted: If the run belongs to a deployment and the server took its end.
         """
-        if self._flow_run.deployment_id is not None:
+        def tell() -> None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(self.id, Failed(message=line), force=True)
+
+        if self._flow_run.deployment_id is not None and self._attempt(tell):
             raise RunAborted(line)
 
     def close_lost_tasks(self) -> None:

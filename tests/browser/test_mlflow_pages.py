@@ -44,7 +44,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
     folder = tmp_path_factory.mktemp("tracked")
     said = [_run(folder, RATES[0])]
     (port,) = free_ports(1)
-    command = shlex.split(_found(r"^ +after +(mlflow ui .*)$", said[0]))
+    command = shlex.split(_found(r"^served by +(mlflow ui .*)$", said[0]))
     with (folder / "mlflow.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(port), "--workers", "1"],

@@ -20,7 +20,7 @@ TIMES = {
 LINKS = {
     "report": "/runs/reports/a=1/report.html",
     "MLflow": "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning",
-    "  after": "mlflow ui --backend-store-uri sqlite:////runs/mlflow.db",
+    "served by": "mlflow ui --backend-store-uri sqlite:////runs/mlflow.db",
 }
 
 
@@ -61,13 +61,14 @@ def test_the_page_has_rows_links_and_picture() -> None:
         "digits-0f", [("fd", "1.250", "a note"), ("train", "160.0", "")], b"PNG", LINKS
     ).splitlines()
     assert lines[0] == "## digits-0f"
-    start = lines.index("| | | |")
-    assert lines[start : start + 4] == ["| | | |", "|---|---:|---|", "| fd | 1.250 | a note |", "| train | 160.0 |  |"]
+    start = lines.index("| | figure | |")
+    head = ["| | figure | |", "|---|---:|---|"]
+    assert lines[start : start + 4] == [*head, "| fd | 1.250 | a note |", "| train | 160.0 |  |"]
     assert lines[start + 4] == "", "the table ends"
     assert lines[start + 5 : start + 8] == [
         "* report: `/runs/reports/a=1/report.html`",
         "* MLflow: <http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning>",
-        "* after: `mlflow ui --backend-store-uri sqlite:////runs/mlflow.db`",
+        "* served by: `mlflow ui --backend-store-uri sqlite:////runs/mlflow.db`",
     ]
     assert lines[-1] == f"![samples](data:image/png;base64,{base64.b64encode(b'PNG').decode()})"
 
@@ -75,7 +76,7 @@ def test_the_page_has_rows_links_and_picture() -> None:
 @pytest.mark.parametrize("cell", ["a|b", "|", "a | b || c"])
 def test_a_pipe_makes_no_cell(cell: str) -> None:
     page = render_run_page("x", [(cell, "1", cell)], b"", {})
-    (row,) = (line for line in page.splitlines() if line.startswith("| ") and line != "| | | |")
+    (row,) = (line for line in page.splitlines() if line.startswith("| ") and line != "| | figure | |")
     assert row.count("|") == 4
 
 
