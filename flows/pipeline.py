@@ -18,7 +18,7 @@ from flows.run_settings import RunSettings
 from flows.session import Session, open_session
 from infra.errors import DdpmError, StorageError
 from infra.services.prefect_log import plain_log
-from infra.services.prefect_run import PrefectRun, end_with_server
+from infra.services.prefect_run import PrefectRun, RunUnreported, end_with_server
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,7 +105,8 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:
     page.close_lost_tasks()
     with page.watched():
         report = _stages(config, settings, page)
-    page.await_api(_API_LIMIT_S, _LOGGER.warning)
+    if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
+        raise RunUnreported("the run is finished; its page in Prefect still calls it running, since the server is away")
     return report
 
 

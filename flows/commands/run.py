@@ -84,6 +84,7 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
 
         groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
         named = {"name", "root", "preset"}
+        state = None
         with stops_passed_on():
             state = pipeline(
                 **settings.model_dump(include=named),
@@ -91,7 +92,7 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
                 run=settings.model_dump(exclude=named),
                 return_state=True,
             )
-    if isinstance(error := state.result(raise_on_failure=False), DdpmError):
+    if state is not None and isinstance(error := state.result(raise_on_failure=False), DdpmError):
         raise error
 
 

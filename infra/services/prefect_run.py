@@ -44,6 +44,10 @@ class RunAborted(Abort, SystemExit):
     """The run was cancelled, deleted or ended by somebody else; a SystemExit, so that Ray's waits let it through."""
 
 
+class RunUnreported(RunAborted):
+    """The work is done, and the server was away for too long to be told."""
+
+
 class RunPaused(Pause, SystemExit):
     """The run was paused: this process ends, and another goes on when somebody resumes the run."""
 
@@ -238,13 +242,15 @@ class PrefectRun(RunPage):
 
 @contextlib.contextmanager
 def stops_passed_on() -> Iterator[None]:
-    """Raise what stopped a flow in this process as the interrupt that it was, or now is.
+    """Raise what stopped a flow in this process as the interrupt that it was, or now is; finished work is none.
 
     Raises:
         Interrupted: If the flow was interrupted here, or cancelled, paused or deleted from outside.
     """
     try:
         yield
+    except RunUnreported as finished:
+        logger.warning("%s", finished)
     except (RunAborted, RunPaused) as stop:
         if isinstance(stop.__cause__, Interrupted):
             raise stop.__cause__ from None

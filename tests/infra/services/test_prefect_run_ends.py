@@ -15,7 +15,14 @@ from prefect.states import Completed, Pending, Running
 
 from infra.errors import Interrupted
 from infra.services import prefect_run
-from infra.services.prefect_run import SERVER_VARIABLE, PrefectRun, RunAborted, RunPaused, stops_passed_on
+from infra.services.prefect_run import (
+    SERVER_VARIABLE,
+    PrefectRun,
+    RunAborted,
+    RunPaused,
+    RunUnreported,
+    stops_passed_on,
+)
 from tests.infra.services.gate import Gate
 
 PARENT = """
@@ -110,6 +117,24 @@ def test_the_end_waits_for_a_server_that_is_away(
     assert "waiting at most" in said[0]
     threading.Timer(0.2, gate.open).start()
     assert page.await_api(10.0, said.append)
+
+
+def test_finished_work_that_no_server_hears_of_is_no_failure(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    @flow
+    def finished() -> None:
+        gate.shut()
+        raise RunUnreported("the run is finished, untold")
+
+    with stops_passed_on():
+        finished()
+    assert caplog.messages.count("the run is finished, untold") == 1
+
+
+def test_a_failure_that_no_server_hears_of_is_left_to_its_caller(gate: Gate, client: SyncPrefectClient) -> None:
+    deployment = client.create_deployment(client.create_flow(ended), "of-untold", parameters={})
+    page = PrefectRun(client.create_flow_run_from_deployment(deployment))
+    gate.shut()
+    page.fail("train.images: is wrong")
 
 
 def test_a_run_ends_with_its_server() -> None:
