@@ -1,5 +1,6 @@
 """One `ddpm serve` for all tests of this folder, and a gate in front of its server that can be shut."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,11 +35,13 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A real server with a database of its own, announced to the other commands of its root."""
     folder = tmp_path_factory.mktemp("serving")
     said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with prefect_api(str(folder / "root"), say=said.append, serve=True) as api:
-            yield Serving(root=str(folder / "root"), api=api, said=said)
+    with contextlib.ExitStack() as stack:
+        # Only while it starts: what else runs in this process meanwhile, Ray's workers too, goes by the current folder.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.delenv("PREFECT_API_URL", raising=False)
+            api = stack.enter_context(prefect_api(str(folder / "root"), say=said.append, serve=True))
+        yield Serving(root=str(folder / "root"), api=api, said=said)
 
 
 @pytest.fixture
