@@ -92,6 +92,7 @@ class PrefectRun(RunPage):
         Raises:
             RunAborted: If the run belongs to a deployment and the server took its end.
         """
+
         def tell() -> None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(self.id, Failed(message=line), force=True)
