@@ -16,6 +16,8 @@ _TITLES = {
     "image_size": "Image size (pixels)",
     "images": "Images to train on, repeats counted",
     "batch_size": "Batch size (images)",
+    "sample.batch_size": "Images to draw at a time",
+    "evaluate.batch_size": "Images of the bound at a time",
     "base_channels": "Width of the network (channels)",
     "class_conditional": "Condition on classes",
     "samples": "Images to draw",
@@ -55,7 +57,7 @@ _TITLES = {
 def form_schema(recipe: PresetName) -> dict[str, Any]:
     """The JSON schema of the form for a deployment of this recipe; descriptions name the recipe's values."""
     config, run = preset(recipe), _empty_fields(RunSettings)
-    stages = {stage: _stage_fields(getattr(config, stage)) for stage in STAGES}
+    stages = {stage: _stage_fields(stage, getattr(config, stage)) for stage in STAGES}
     fields: dict[str, Any] = {name: run[name] for name in RUN_LEAD}
     for name, path in LEAD.items():
         stage, _, setting = path.partition(".")
@@ -98,7 +100,7 @@ def in_form_words(line: str) -> str:
 
 def _place(stage: str, setting: str) -> str:
     lead = next((name for name, path in LEAD.items() if path == f"{stage}.{setting}"), "")
-    return f"“{_title(lead)}”" if lead else f"“{_title(setting)}” below “{_group_title(stage)}”"
+    return f"“{_title(lead)}”" if lead else f"“{_title(setting, stage)}” below “{_group_title(stage)}”"
 
 
 def _group(stage: str, config: StageConfig, fields: dict[str, Any]) -> dict[str, Any]:
@@ -122,12 +124,13 @@ def _group_title(name: str) -> str:
     return f"More settings: {name}"
 
 
-def _stage_fields(config: StageConfig) -> dict[str, Any]:
+def _stage_fields(stage: str, config: StageConfig) -> dict[str, Any]:
     """The fields of a stage; descriptions name the recipe's values."""
     fields = _empty_fields(type(config))
     for name, about in fields.items():
         value = getattr(config, name)
         shown = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        about["title"] = _title(name, stage)
         about["description"] = f"{about['description']}." + (f" Recipe: {shown}." if shown else "")
     return fields
 
@@ -146,5 +149,5 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
     return fields
 
 
-def _title(name: str) -> str:
-    return _TITLES.get(name) or name.replace("_", " ").capitalize()
+def _title(name: str, stage: str = "") -> str:
+    return _TITLES.get(f"{stage}.{name}") or _TITLES.get(name) or name.replace("_", " ").capitalize()

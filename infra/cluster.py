@@ -8,8 +8,6 @@ import importlib
 import logging
 import os
 import secrets
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,13 +21,13 @@ from infra.processes import Reaper
 from infra.ray_errors import first_line, plain_errors
 from infra.ray_group import GroupFunction, fit_group
 from infra.ray_heartbeat import start_heartbeat
+from infra.ray_signals import interrupts_kept
 from infra.ray_units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
 
 Mode = Literal["ray", "in-process"]
 
 _OBJECT_STORE_BYTES = 256 << 20
 _SPARE_CPUS = 2  # for what Ray itself runs beside the work
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_prestart_worker_first_driver": "0",
@@ -75,7 +73,7 @@ class Cluster:
         if self._connected:
             import ray
 
-            with _handlers_kept():
+            with interrupts_kept():
                 ray.shutdown()
             self._connected = False
         if self._reaper is not None:
@@ -114,7 +112,7 @@ class Cluster:
             return
         workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
         self.connect()
-        with plain_errors(stage):
+        with interrupts_kept(), plain_errors(stage):
             if not fitting(workers):
                 _refuse(replace(workers, count=1), stage)
             if self._ledger is None:
@@ -162,7 +160,7 @@ class Cluster:
             watch.follow(partial(function, config, watch.heartbeat.beat))
             return
         self.connect()
-        with plain_errors(stage):
+        with interrupts_kept(), plain_errors(stage):
             if fitting(workers) < workers.count:
                 _refuse(workers, stage)
             watch = Watch(heartbeat=start_heartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
@@ -185,7 +183,7 @@ class Cluster:
 
         if ray.is_initialized():
             return
-        with _handlers_kept(), self._cleaned_up_after() as reaper, _stderr_closed(), plain_errors("connect"):
+        with interrupts_kept(), self._cleaned_up_after() as reaper, _stderr_closed(), plain_errors("connect"):
             try:
                 context = ray.init(**self._options())
             except (ConnectionError, RuntimeError, ValueError) as error:
@@ -271,17 +269,3 @@ def _stderr_closed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(sink)
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Ray replaces signal handlers; put ours back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

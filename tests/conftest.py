@@ -45,6 +45,7 @@ _ONE_AT_A_TIME = (
     "tests/infra/test_cluster.py",
     "tests/infra/test_ray_group.py",
     "tests/infra/test_ray_heartbeat.py",
+    "tests/infra/test_ray_signals.py",
     "tests/infra/test_ray_units.py",
     "tests/infra/test_reaper.py",
     "tests/infra/test_s3",

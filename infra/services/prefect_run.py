@@ -34,7 +34,7 @@ _CANCELLING_LOOKS = 4
 _RETURN_POLL_S = 2.0
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 _STOP_SIGNAL = signal.SIGUSR1
 
 logger = logging.getLogger(__name__)
@@ -149,16 +149,21 @@ class PrefectRun(RunPage):
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """Let the thread that looks interrupt this one; only the main thread can be."""
+        """Let the thread that looks and SIGTERM interrupt this one; only the main thread can be.
+
+        What Prefect's own handler of SIGTERM raises is no SystemExit: Ray's waits hold it back until they are over.
+        """
         self._can_stop = threading.current_thread() is threading.main_thread()
         if not self._can_stop:
             yield
             return
-        before = signal.signal(_STOP_SIGNAL, self._leave)
+        handlers = {_STOP_SIGNAL: self._leave, signal.SIGTERM: _terminate}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
-            signal.signal(_STOP_SIGNAL, before if before is not None else signal.SIG_DFL)
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _leave(self, *_: object) -> None:
         verdict, self._verdict = self._verdict, None
@@ -222,9 +227,12 @@ class PrefectRun(RunPage):
         signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
 
     def _cancel(self) -> None:
+        """Call the run cancelled, unless somebody else has said what it is."""
         with prompt_client() as client:
-            said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
-            client.set_flow_run_state(self.id, said, force=True)
+            state = client.read_flow_run(self.id).state
+            if state is None or state.type in (*_AT_WORK, StateType.CANCELLING):
+                said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
+                client.set_flow_run_state(self.id, said, force=True)
 
     def _cancel_tasks(self) -> None:
         """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
@@ -239,6 +247,10 @@ class PrefectRun(RunPage):
             for task in client.read_task_runs(flow_run_filter=self._mine):
                 if applies(task):
                     client.set_task_run_state(task.id, state, force=True)
+
+
+def _terminate(*_: object) -> None:
+    raise Interrupted(_TERMINATED)
 
 
 @contextlib.contextmanager

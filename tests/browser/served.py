@@ -1,71 +1,43 @@
 """A served root: what its Prefect server says of runs, and which processes work on them."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tests.e2e.processes import MARK, Command
+from tests.e2e.serving import Server
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Served:
-    """A running `ddpm serve`."""
+class Served(Server):
+    """A running `ddpm serve`, with pages."""
 
-    url: str
-    root: Path
-    serving: Command
+    def __init__(self, url: str, root: Path, serving: Command) -> None:
+        super().__init__(f"{url}/api")
+        self.url, self.root, self.serving = url, root, serving
 
-    def ask(self, path: str, body: Any = None, method: str = "") -> Any:
-        """Call the API: GET without a body, else POST."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.url}/api{path}", data, {"Content-Type": "application/json"}, method=method or None
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            text = reply.read()
-        return json.loads(text) if text else None
-
-    def deployment(self) -> dict[str, Any]:
-        """The deployment `digits`."""
-        (found,) = self.ask("/deployments/filter", {"deployments": {"name": {"any_": ["digits"]}}})
-        return found
-
-    def run(self, number: str) -> dict[str, Any]:
-        """One flow run."""
-        return self.ask(f"/flow_runs/{number}")
-
-    def runs(self) -> list[dict[str, Any]]:
-        """All flow runs."""
-        return self.ask("/flow_runs/filter", {})
-
-    def tasks(self, number: str) -> list[tuple[str, str]]:
+    def attempts(self, run: str) -> list[tuple[str, str]]:
         """Name and state of each task run, those of earlier attempts too."""
-        found = self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [number]}}})
+        found = self.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         return [(task["name"], task["state_name"]) for task in found]
 
-    def log(self, number: str) -> list[str]:
-        """The lines of a run's log."""
-        which = {"logs": {"flow_run_id": {"any_": [number]}}, "sort": "TIMESTAMP_ASC"}
-        return [line["message"] for line in self.ask("/logs/filter", which)]
+    def history(self, run: str) -> list[str]:
+        """The states that a run was in."""
+        return [state["name"] for state in self.get(f"/flow_run_states/?flow_run_id={run}")]
 
     def progress(self, number: str, stage: str) -> float:
         """How far a stage is, in percent; 0 before it says so."""
-        found = self.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [number]}}})
-        return max((float(one["data"]) for one in found if one["key"] == f"{stage}-progress"), default=0.0)
+        shown = self.artifacts(number).get(f"{stage}-progress")
+        return float(shown["data"]) if shown else 0.0
 
-    def await_that(self, what: Callable[[], T], limit_s: float) -> T:
+    def until(self, what: Callable[[], T], limit_s: float) -> T:
         """Wait until something is true, while `ddpm serve` runs, and return it."""
         deadline = time.monotonic() + limit_s
         while not (found := what()):
             assert self.serving.process.poll() is None, self.serving.text()
-            states = [f"{run['name']}: {run['state_name']}, {run['state']['message']}" for run in self.runs()]
-            assert time.monotonic() < deadline, f"not within {limit_s} s\n{states}\n{self.serving.text()}"
+            assert time.monotonic() < deadline, f"not within {limit_s} s\n{self.serving.text()}"
             time.sleep(0.25)
         return found
 
@@ -74,8 +46,7 @@ class Served:
         deadline = time.monotonic() + limit_s
         while (found := self.run(number))["state_name"] != state:
             said = "\n".join([f"{found['state']}", *self.log(number), self.serving.text()])
-            # Crashed is not the end: Prefect's runner calls it Cancelled a moment later, if it was cancelled.
-            assert found["state_type"] not in ("COMPLETED", "FAILED"), f"not {state}: {said}"
+            assert found["state_type"] not in ("COMPLETED", "FAILED", "CRASHED"), f"not {state}: {said}"
             assert time.monotonic() < deadline, f"not {state} within {limit_s} s: {said}"
             time.sleep(0.25)
 

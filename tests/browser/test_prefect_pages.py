@@ -177,33 +177,35 @@ def test_a_schedule_from_the_dialog_runs_by_itself(page: Page, served: Served, s
     assert (schedule["parameters"], schedule["active"]) == ({"images": 640}, True)
 
     def started() -> list[dict[str, Any]]:
-        return [run for run in served.runs() if run["auto_scheduled"] and run["state_name"] == "Running"]
+        runs = served.post("/flow_runs/filter", {})
+        return [run for run in runs if run["auto_scheduled"] and run["state_name"] == "Running"]
 
-    run = served.await_that(started, START_S)[0]
-    served.ask(f"/deployments/{deployment}/schedules/{schedule['id']}", method="DELETE")
-    served.await_that(lambda: served.run(run["id"])["name"].startswith("digits-train.images=640-"), START_S)
+    run = served.until(started, START_S)[0]
+    served.post(f"/deployments/{deployment}/schedules/{schedule['id']}", None, "DELETE")
+    served.until(lambda: served.run(run["id"])["name"].startswith("digits-train.images=640-"), START_S)
     page.goto(f"{served.url}/runs/flow-run/{run['id']}")
     page.get_by_text("digits-train.images=640-").first.wait_for()
     shoot("prefect-scheduled-run")
-    served.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    served.set_state(run["id"], "CANCELLING", "Cancelling")
     served.await_state(run["id"], "Cancelled", 60)
-    assert {state for _, state in served.tasks(run["id"])} <= {"Cancelled", "Completed"}
+    assert "Crashed" not in served.history(run["id"])
+    assert {state for _, state in served.attempts(run["id"])} <= {"Cancelled", "Completed"}
 
 
 def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, shoot: Shoot) -> None:
-    run = served.ask(f"/deployments/{served.deployment()['id']}/create_flow_run", {"parameters": LONG})["id"]
-    served.await_that(lambda: served.progress(run, "train") > 0, START_S)
+    run = served.start(LONG)
+    served.until(lambda: served.progress(run, "train") > 0, START_S)
     before = served.workers()
     assert before
     page.goto(f"{served.url}/runs/flow-run/{run}")
     shoot("prefect-training")
     confirm(page, "Suspend")
-    served.await_that(lambda: not served.workers(), GONE_S)
+    served.until(lambda: not served.workers(), GONE_S)
     served.await_state(run, "Suspended", GONE_S)
     page.get_by_text("Suspended").first.wait_for()
     shoot("prefect-suspended")
     confirm(page, "Resume")
-    served.await_that(lambda: any("resumed at" in line for line in served.log(run)), START_S)
+    served.until(lambda: any("resumed at" in line for line in served.log(run)), START_S)
     shoot("prefect-resumed")
     after = served.workers()
     assert after
@@ -212,7 +214,8 @@ def test_suspend_resume_and_cancel_from_the_page(page: Page, served: Served, sho
     confirm(page, "Cancel")
     served.await_state(run, "Cancelled", GONE_S)
     assert not served.workers()
-    assert {state for name, state in served.tasks(run) if name == "train"} == {"Cancelled"}
+    assert {state for name, state in served.attempts(run) if name == "train"} == {"Cancelled"}
+    assert "Crashed" not in served.history(run)
     page.reload()
     page.get_by_text("Cancelled").first.wait_for()
     shoot("prefect-cancelled")

@@ -131,3 +131,9 @@ def test_prefect_takes_any_part_of_it(schema: dict[str, Any], parameters: dict[s
 )
 def test_prefect_refuses_what_is_wrong_before_anything_runs(schema: dict[str, Any], parameters: dict[str, Any]) -> None:
     assert validate(parameters, schema, preprocess=True)
+
+
+def test_three_kinds_of_batch_have_three_titles(schema: dict[str, Any]) -> None:
+    fields = fields_of(schema)
+    titles = {fields[name]["title"] for name in ("batch_size", "sample.batch_size", "evaluate.batch_size")}
+    assert len(titles) == 3

@@ -65,9 +65,9 @@ def warnings() -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def _no_signal_of_ours_stays() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
     yield
-    assert signal.getsignal(signal.SIGUSR1) == before
+    assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
     assert not [thread for thread in threading.enumerate() if thread.name == "prefect-run"]
 
 
@@ -160,6 +160,26 @@ def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient)
     assert after is not None
     assert (after.type, after.message) == (StateType.CANCELLED, "Interrupted. What was finished is kept.")
     assert [one.state_type for one in _tasks(client, act.run)] == [StateType.CANCELLED]
+
+
+def test_sigterm_cancels_a_run(client: SyncPrefectClient) -> None:
+    act = _Runs(lambda _: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted) as caught, stops_passed_on():
+        seen(act)
+    assert caught.value.code == 143
+    assert [one.type for one in client.read_flow_run_states(act.run.id)][-1] == StateType.CANCELLED
+    assert StateType.CRASHED not in [one.type for one in client.read_flow_run_states(act.run.id)]
+
+
+def test_sigterm_leaves_a_paused_run_to_be_resumed(client: SyncPrefectClient) -> None:
+    def pause(run: FlowRun) -> None:
+        client.set_flow_run_state(run.id, Suspended(timeout_seconds=900), force=True)
+        signal.raise_signal(signal.SIGTERM)
+
+    act = _Runs(pause)
+    with pytest.raises(Interrupted), stops_passed_on():
+        seen(act)
+    assert client.read_flow_run(act.run.id).state_type == StateType.PAUSED
 
 
 def test_a_run_that_is_meant_to_run_stays(client: SyncPrefectClient, warnings: list[str]) -> None:
