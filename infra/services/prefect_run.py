@@ -227,10 +227,11 @@ class PrefectRun(RunPage):
         signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
 
     def _cancel(self) -> None:
-        """Call the run cancelled, unless somebody else has said what it is."""
+        """Call the run cancelled, unless others have said what it is, or a runner will when the process is gone."""
+        mine = _AT_WORK if self._flow_run.deployment_id is not None else (*_AT_WORK, StateType.CANCELLING)
         with prompt_client() as client:
             state = client.read_flow_run(self.id).state
-            if state is None or state.type in (*_AT_WORK, StateType.CANCELLING):
+            if state is None or state.type in mine:
                 said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
                 client.set_flow_run_state(self.id, said, force=True)
 

@@ -112,7 +112,7 @@ def test_an_empty_field_means_the_recipes_value(completed: dict[str, Any], serve
     recipe = preset("digits").model_dump(mode="json")
     for stage in ("prepare", "train", "sample", "evaluate"):
         (manifest,) = served.root.glob(f"{stage}/*/manifests/*.json")
-        settings = json.loads(manifest.read_text())["plan"]["settings"]
+        settings = json.loads(manifest.read_text())["facts"]["settings"]
         expected = recipe[stage] | CHANGED.get(stage, {})
         assert settings == {name: expected[name] for name in settings} | {
             name: value for name, value in settings.items() if expected[name] == "auto"

@@ -182,6 +182,20 @@ def test_sigterm_leaves_a_paused_run_to_be_resumed(client: SyncPrefectClient) ->
     assert client.read_flow_run(act.run.id).state_type == StateType.PAUSED
 
 
+def test_sigterm_leaves_the_last_word_to_the_runner_that_cancels(client: SyncPrefectClient) -> None:
+    """Its pages say Cancelled when the process is gone."""
+
+    def cancel(run: FlowRun) -> None:
+        client.set_flow_run_state(run.id, Cancelling(), force=True)
+        signal.raise_signal(signal.SIGTERM)
+
+    deployment = client.create_deployment(client.create_flow(seen), "cancelled")
+    run = client.create_flow_run_from_deployment(deployment)
+    with pytest.raises(Interrupted), stops_passed_on():
+        run_flow(seen, flow_run=run, parameters={"act": cancel})
+    assert client.read_flow_run(run.id).state_type == StateType.CANCELLING
+
+
 def test_a_run_that_is_meant_to_run_stays(client: SyncPrefectClient, warnings: list[str]) -> None:
     pages: list[PrefectRun] = []
     act = _Runs(lambda _: pages[0].show_progress("train", 50.0, "half"))
