@@ -43,6 +43,19 @@ class StageConfig(BaseModel):
         """The settings that the result is a function of, goals left out."""
         return {name: value for name, value in self.model_dump(mode="json").items() if not self.role(name)}
 
+    def key_settings(self) -> dict[str, Any]:
+        """The result settings that enter the stage key: those that differ from their defaults and have an effect.
+
+        So a new setting changes no key that there is. A default that changes needs a new FORMAT_VERSION.
+        """
+        usual, unused = type(self)().result_settings(), self.unused()
+        settings = self.result_settings()
+        return {name: value for name, value in settings.items() if name not in unused and value != usual[name]}
+
+    def unused(self) -> set[str]:
+        """The settings that have no effect beside what is chosen."""
+        return set()
+
     def goals(self) -> dict[str, int]:
         """The settings that only extend work."""
         return {name: getattr(self, name) for name in type(self).model_fields if self.role(name) == "goal"}
@@ -171,6 +184,17 @@ class TrainConfig(StageConfig):
             raise ValueError(f"train.variance {self.variance} is not learned by the {self.loss} loss; set hybrid")
         return self
 
+    def unused(self) -> set[str]:
+        """The settings that have no effect beside what is chosen."""
+        effective = {
+            "min_snr_gamma": self.loss == "min_snr",
+            "label_dropout": self.class_conditional,
+            "beta_start": self.schedule not in ("cosine", "sigmoid", "constant", "jsd"),
+            "beta_end": self.schedule not in ("cosine", "sigmoid", "jsd"),
+            "num_heads": bool(self.attention_resolutions),
+        }
+        return {name for name, has_effect in effective.items() if not has_effect}
+
     @property
     def empty_at_the_end(self) -> bool:
         """Whether alpha-bar_T is 0, so that x_T holds nothing of the image."""
@@ -222,6 +246,15 @@ class SampleConfig(StageConfig):
     dtype: Dtype = Field("auto", description="Of the network's matrix products")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
     device: Device = _execution("auto", "auto takes cuda where this machine has it")
+
+    def unused(self) -> set[str]:
+        """The settings that have no effect beside the sampler."""
+        effective = {
+            "eta": self.sampler == "ddim",
+            "variance": self.sampler == "ddpm",
+            "clip_x_start": self.sampler != "ode",
+        }
+        return {name for name, has_effect in effective.items() if not has_effect}
 
     @model_validator(mode="after")
     def _eta_has_a_use(self) -> Self:

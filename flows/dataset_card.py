@@ -26,7 +26,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
         store: Where the data set is.
         manifest: Of the sealed data set.
     """
-    facts, settings = manifest.facts, manifest.plan["settings"]
+    facts, settings = manifest.facts, manifest.facts["settings"]
     size, channels = settings["image_size"], settings["channels"]
     images = facts["images"]
     sections = [

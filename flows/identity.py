@@ -83,7 +83,7 @@ def _text(value: object) -> str:
 
 def _recipe(config: PipelineConfig) -> dict[str, Any]:
     stages = {name: getattr(config, name) for name in type(config).model_fields}
-    return {name: [stage.result_settings(), stage.goals()] for name, stage in stages.items()}
+    return {name: [stage.key_settings(), stage.goals()] for name, stage in stages.items()}
 
 
 def _digest(value: dict[str, Any] | list[Any]) -> str:

@@ -53,13 +53,13 @@ def render_page(
         f'<p class="quiet">{checkpoint.images_seen:,} images seen in training on {dataset.train_images:,} images of '
         f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}, {dataset.levels} different pixel values"
         f"{_links(elsewhere)}</p>",
-        _headline(dataset, samples, report, labelled=trained.plan["settings"]["class_conditional"]),
+        _headline(dataset, samples, report, labelled=trained.facts["settings"]["class_conditional"]),
         f"<h2>Samples</h2><p>The first {len(drawn)} of {samples.count:,}.</p>{image(grid, 'samples', pixels=True)}",
         "<h2>Nearest training images</h2><p>Left, samples; beside each, the training images nearest to it by the "
         "distance of their pixels. Copies of the training data would show here.</p>"
         + image(_nearest(drawn[:_NEAREST_OF], training), "nearest training images", pixels=True),
         _progress(store, samples),
-        _loss(trained.facts["history"], trained.plan["settings"]["loss"]),
+        _loss(trained.facts["history"], trained.facts["settings"]["loss"]),
         _bound_by_timestep(curves, report),
         _rate_distortion(curves, report),
         _provenance(store, finished),
@@ -205,7 +205,7 @@ def _provenance(store: Store, finished: FinishedRun) -> str:
         rows += (
             f"<tr><td>{label}</td><td><code>{artifact.digest}</code><br><code>{html.escape(manifest.folder)}</code><br>"
             f'<span class="quiet">{html.escape(environment)}</span><br>'
-            f"<details><summary>settings</summary><code>{html.escape(json.dumps(manifest.plan['settings']))}</code>"
+            f"<details><summary>settings</summary><code>{html.escape(json.dumps(manifest.facts['settings']))}</code>"
             "</details></td></tr>"
         )
     return (

@@ -21,7 +21,7 @@ from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
 STAGE = "evaluate"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FEATURES_STAGE = "features"
 FEATURES_FORMAT_VERSION = 1
 _FEATURE_CHUNK = 1024
@@ -58,7 +58,7 @@ def evaluate(
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings=resolved.result_settings(),
+        settings=resolved.key_settings(),
         inputs={
             "dataset": dataset.digest,
             "snapshot": checkpoint.digest,
@@ -199,7 +199,13 @@ def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Un
         record = output.commit(name, "json", canonical_json(value), {"kind": name})
         sealed.append({"unit": number, "rows": 1, **record.as_json()})
     reference = {"split": "train", "images": inputs.dataset.train_images}
-    return output.seal({}, sealed, {"metrics": metrics, "extractor": config.extractor, "reference": reference})
+    facts = {
+        "metrics": metrics,
+        "extractor": config.extractor,
+        "reference": reference,
+        "settings": config.result_settings(),
+    }
+    return output.seal({}, sealed, facts)
 
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Report:

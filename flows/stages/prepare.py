@@ -22,7 +22,7 @@ from infra.sources.placing import SPLITS
 from infra.sources.source import Source
 
 STAGE = "prepare"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _MIN_IMAGES = 2
 _REASONS_SHOWN = 3
 
@@ -44,7 +44,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
         plan = Plan(
             stage=STAGE,
             format_version=FORMAT_VERSION,
-            settings=config.result_settings(),
+            settings=config.key_settings(),
             inputs={"listing": listing.digest},
         )
         context.on_data(plan.key)
@@ -143,6 +143,7 @@ class _Work:
         quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
         facts = {
             **account.facts(),
+            "settings": self.config.result_settings(),
             "quarantine": quarantine.as_json(),
             "class_names": self.listing.class_names,
             "unlabelled": self.listing.unlabelled,
@@ -238,7 +239,8 @@ def _check_split(split: str, found: int, total: int) -> None:
 
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Dataset:
-    settings, facts = manifest.plan["settings"], manifest.facts
+    facts = manifest.facts
+    settings = facts["settings"]
     return Dataset(
         name=manifest.name,
         key=manifest.key,

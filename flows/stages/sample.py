@@ -13,7 +13,7 @@ from infra.manifest import Manifest
 from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
@@ -27,7 +27,7 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings=resolved.result_settings(),
+        settings=config.key_settings(),
         inputs={"snapshot": checkpoint.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
@@ -37,7 +37,7 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
         with context.lease(output.folder):
             sealed = output.manifest(goal)  # another run may have sealed it while this one waited
             if sealed is None:
-                output.begin(environment(device))
+                output.begin(environment(device) | {"dtype": resolved.dtype})
                 _run(resolved, checkpoint, output, context)
                 return _artifact(_seal(output, resolved, goal), reused=False)
     return _artifact(sealed, reused=True)
@@ -79,7 +79,7 @@ def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifes
     progress = output.record(PROGRESS)
     assert progress is not None, "the first unit was committed without its progress"
     units.append({"unit": len(units), "rows": progress.facts["rows"], **progress.as_json()})
-    return output.seal(goal, units, {"images": config.count})
+    return output.seal(goal, units, {"images": config.count, "settings": config.result_settings()})
 
 
 def _artifact(manifest: Manifest, *, reused: bool) -> Samples:

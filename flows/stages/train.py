@@ -21,7 +21,7 @@ from infra.plan import Output, Plan, current
 from infra.ray_units import Workers
 
 STAGE = "train"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # 1 / sqrt(alpha-bar) must be a float32.
 _LEAST_ALPHA_BAR = 1e-76
 
@@ -54,7 +54,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings=resolved.result_settings(),
+        settings=config.key_settings(),
         inputs={"dataset": dataset.digest},
     )
     output = current(Output(store=context.store, plan=plan), force=context.force)
@@ -64,7 +64,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
         with context.lease(output.folder):
             sealed = output.manifest(goal)  # another run may have sealed it while this one waited
             if sealed is None:
-                output.begin(environment(device))
+                output.begin(environment(device) | {"dtype": resolved.dtype})
                 _run(resolved, dataset, output, context)
                 return _artifact(_seal(output, resolved, goal), reused=False)
     return _artifact(sealed, reused=True)
@@ -171,7 +171,12 @@ def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest
     record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
     assert record is not None, "training ended and there is no snapshot"
     rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
-    facts = {"images_seen": config.total_images, "history": rows, "num_timesteps": config.num_timesteps}
+    facts = {
+        "images_seen": config.total_images,
+        "history": rows,
+        "num_timesteps": config.num_timesteps,
+        "settings": config.result_settings(),
+    }
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

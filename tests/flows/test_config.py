@@ -1,10 +1,12 @@
 """Every setting has a role, and the stage key changes with the result settings and with nothing else."""
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from flows.config import (
     EvaluateConfig,
@@ -14,9 +16,11 @@ from flows.config import (
     StageConfig,
     TrainConfig,
 )
+from flows.stages import evaluate, prepare, sample, train
 from infra.manifest import canonical_json
 from infra.plan import Plan
 
+DEFAULTS = Path(__file__).with_name("defaults.json")
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 # What design.md section 3.4 says: how and where, and what only extends work.
 EXECUTION = {
@@ -34,7 +38,7 @@ FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]
 
 
 def key(config: StageConfig) -> str:
-    return Plan(stage="s", format_version=1, settings=config.result_settings(), inputs={}).key
+    return Plan(stage="s", format_version=1, settings=config.key_settings(), inputs={}).key
 
 
 def others(value: object) -> list[object]:
@@ -48,8 +52,8 @@ def others(value: object) -> list[object]:
             return [value / 2, value * 2] if value else [0.5]
         case str():
             words = (
-                "ddpm digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier fd_pixels "
-                "eps v simple bound learned lanczos box fail quarantine"
+                "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier "
+                "fd_pixels eps v simple bound learned lanczos box fail quarantine"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
         case list():
@@ -67,16 +71,26 @@ def toggled(config: StageConfig, name: str) -> StageConfig:
     raise AssertionError(f"no other value of {name} is valid")
 
 
-def base(stage: type[StageConfig]) -> StageConfig:
-    """A config whose every setting can be changed alone: eta is DDIM's, only the bound learns a variance or none."""
+# What a setting needs beside it to have an effect.
+BESIDE = {
+    "min_snr_gamma": {"parameterisation": "v", "loss": "min_snr"},
+    "eta": {"sampler": "ddim"},
+    "variance": {"sampler": "ddpm"},
+}
+
+
+def base(stage: type[StageConfig], name: str = "") -> StageConfig:
+    """A config whose setting can be changed alone and has an effect; only the bound learns a variance or none."""
     if stage is TrainConfig:
-        return TrainConfig(parameterisation="v", loss="bound")
-    return SampleConfig(sampler="ddim") if stage is SampleConfig else stage()
+        return TrainConfig(
+            **({"parameterisation": "v", "loss": "bound", "class_conditional": True} | BESIDE.get(name, {}))
+        )
+    return SampleConfig(**BESIDE.get(name, {})) if stage is SampleConfig else stage()
 
 
 @pytest.mark.parametrize(("stage", "name"), FIELDS, ids=lambda v: v if isinstance(v, str) else v.__name__)
 def test_the_key_changes_with_result_settings_alone(stage: type[StageConfig], name: str) -> None:
-    config = base(stage)
+    config = base(stage, "" if stage is TrainConfig and name == "variance" else name)
     other = toggled(config, name)
     assert getattr(other, name) != getattr(config, name)
     if name in EXECUTION | GOALS:
@@ -88,8 +102,52 @@ def test_the_key_changes_with_result_settings_alone(stage: type[StageConfig], na
 def test_every_toggle_gives_a_key_of_its_own() -> None:
     for stage in STAGES:
         config = base(stage)
-        changed = [toggled(config, name) for name in stage.model_fields if name not in EXECUTION | GOALS]
+        names = stage.model_fields.keys() - EXECUTION - GOALS - config.unused()
+        changed = [toggled(config, name) for name in names]
         assert len({key(c) for c in [config, *changed]}) == 1 + len(changed)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_new_setting_changes_no_key(stage: type[StageConfig]) -> None:
+    class Later(stage):  # type: ignore[misc, valid-type]
+        curvature: float = Field(0.5, description="A setting of the next version")
+
+    assert key(Later()) == key(stage())
+    for name in stage.model_fields.keys() - EXECUTION - GOALS:
+        changed = toggled(base(stage, "" if stage is TrainConfig and name == "variance" else name), name)
+        assert key(Later(**changed.model_dump())) == key(changed)
+    assert key(Later(curvature=0.25)) != key(stage())
+
+
+def test_a_default_that_changes_needs_a_new_format_version() -> None:
+    """A default is no part of a key, so that outputs of the old one would be taken for those of the new one."""
+    known = json.loads(DEFAULTS.read_text())
+    for name, module in (("prepare", prepare), ("train", train), ("sample", sample), ("evaluate", evaluate)):
+        config = next(stage for stage in STAGES if stage.__name__.lower() == f"{name}config")()
+        now = {"format_version": module.FORMAT_VERSION, "defaults": config.result_settings()}
+        changed = {
+            setting: (known[name]["defaults"][setting], value)
+            for setting, value in now["defaults"].items()
+            if setting in known[name]["defaults"] and known[name]["defaults"][setting] != value
+        }
+        if changed and now["format_version"] == known[name]["format_version"]:
+            pytest.fail(f"defaults of {name} changed ({changed}): raise its FORMAT_VERSION")
+        assert now == known[name], f"write the defaults of {name} into {DEFAULTS.name}"
+
+
+@pytest.mark.parametrize(
+    ("config", "other"),
+    [
+        (SampleConfig(sampler="ode"), SampleConfig(sampler="ode", variance="fixed_small", clip_x_start=False)),
+        (SampleConfig(sampler="ddim"), SampleConfig(sampler="ddim", variance="fixed_small")),
+        (TrainConfig(), TrainConfig(min_snr_gamma=1.0, label_dropout=0.5)),
+        (TrainConfig(schedule="cosine"), TrainConfig(schedule="cosine", beta_start=1e-3, beta_end=0.5)),
+        (TrainConfig(attention_resolutions=[]), TrainConfig(attention_resolutions=[], num_heads=4)),
+    ],
+)
+def test_a_setting_without_effect_changes_no_key(config: StageConfig, other: StageConfig) -> None:
+    assert other != config
+    assert key(other) == key(config)
 
 
 def test_goals() -> None:

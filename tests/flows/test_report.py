@@ -191,8 +191,8 @@ def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None
     """Whoever wrote the manifest may have called things as he liked."""
     path = tiny_run.root / tiny_run.samples.name
     manifest = tiny_run.samples.manifest(tiny_run.store)
-    plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
-    hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
+    facts = manifest.facts | {"settings": manifest.facts["settings"] | {"note": "<script>alert(2)</script>"}}
+    hostile = replace(manifest, facts=facts, environment={"device": "<script>alert(1)</script>"})
     path.write_bytes(canonical_json(hostile.as_json()))
     write_report("my-run", tiny_run.store, tiny_run.finished, {})
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())

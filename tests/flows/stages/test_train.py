@@ -109,12 +109,17 @@ def test_the_key(config: TrainConfig, run: Callable[..., Checkpoint], change: di
     assert (run(config).key == run(config.model_copy(update=change)).key) is same
 
 
-def test_auto_is_resolved_before_the_key(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
     from infra.device import resolve_device, resolve_dtype
 
     config = config.model_copy(update={"images": 16, "dtype": "auto"})
-    resolved = config.model_copy(update={"dtype": resolve_dtype("auto", resolve_device("auto"))})
-    assert run(config).key == run(resolved).key
+    became = resolve_dtype("auto", resolve_device("auto"))
+    trained, explicit = run(config), run(config.model_copy(update={"dtype": became}))
+    assert trained.key != explicit.key
+    assert trained.digest == explicit.digest
+    assert trained.manifest(tiny_run.store).environment["dtype"] == became
 
 
 def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
