@@ -32,6 +32,8 @@ _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
 _CANCELLING_LOOKS = 4
 _RETURN_POLL_S = 2.0
+# What is said once, of a run that ends: its server's database may be locked for a moment.
+_LAST_WORD_RETRIES = 2
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -229,7 +231,7 @@ class PrefectRun(RunPage):
     def _cancel(self) -> None:
         """Call the run cancelled, unless others have said what it is, or a runner will when the process is gone."""
         mine = _AT_WORK if self._flow_run.deployment_id is not None else (*_AT_WORK, StateType.CANCELLING)
-        with prompt_client() as client:
+        with prompt_client(_LAST_WORD_RETRIES) as client:
             state = client.read_flow_run(self.id).state
             if state is None or state.type in mine:
                 said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
@@ -237,14 +239,14 @@ class PrefectRun(RunPage):
 
     def _cancel_tasks(self) -> None:
         """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
-        with prompt_client() as client:
+        with prompt_client(_LAST_WORD_RETRIES) as client:
             state = client.read_flow_run(self.id).state
         if state is not None and state.type in _STOPPED:
             said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. What was finished is kept.")
             self._settle(said, lambda task: task.state is None or not task.state.is_completed())
 
     def _settle(self, state: State[Any], applies: Callable[[TaskRun], bool]) -> None:
-        with prompt_client() as client:
+        with prompt_client(_LAST_WORD_RETRIES) as client:
             for task in client.read_task_runs(flow_run_filter=self._mine):
                 if applies(task):
                     client.set_task_run_state(task.id, state, force=True)
@@ -285,7 +287,7 @@ def end_with_server() -> None:
 
 
 @contextlib.contextmanager
-def prompt_client() -> Iterator[SyncPrefectClient]:
-    """A client that answers at once: whoever asks here asks again."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+def prompt_client(retries: int = 0) -> Iterator[SyncPrefectClient]:
+    """A client that answers soon: whoever asks without retries asks again."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), get_client(sync_client=True) as client:
         yield client

@@ -72,7 +72,13 @@ def _no_signal_of_ours_stays() -> Iterator[None]:
 
 
 def _tasks(client: SyncPrefectClient, run: FlowRun) -> list[TaskRun]:
-    return client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+    """The run's tasks, as soon as the server knows of any: it learns of them from events."""
+    end = time.monotonic() + 20
+    while True:
+        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
 
 
 def _set(client: SyncPrefectClient, state: State[Any]) -> Callable[[FlowRun], None]:
@@ -149,7 +155,8 @@ def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -
 
 
 def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient) -> None:
-    def interrupt(_: FlowRun) -> None:
+    def interrupt(run: FlowRun) -> None:
+        assert _tasks(client, run)
         raise Interrupted(143)
 
     act = _Runs(interrupt)
