@@ -15,8 +15,8 @@ from ddpm_core.images import to_model_range
 from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim, step_terms
 from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.timestep_proposal import TimestepProposal
-from flows.evaluation import proposal_timesteps
 from flows.snapshot import Snapshot, load_snapshot
+from flows.stages.evaluate.units import proposal_timesteps
 from infra.dataset import DatasetReader
 from infra.manifest import parse_manifest
 from infra.store import Store, open_store

@@ -25,9 +25,9 @@ import torch
 from PIL import Image
 
 from ddpm_core.training_order import TwoLevelOrder
-from flows.config import PrepareConfig
-from flows.context import Context, Progress
-from flows.stages.prepare import prepare
+from flows.stage import Context, Progress
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
 from infra.cluster import Cluster
 from infra.dataset import DatasetReader
 from infra.manifest import parse_manifest

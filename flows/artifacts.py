@@ -6,6 +6,8 @@ from infra.errors import IntegrityError
 from infra.manifest import Manifest, parse_manifest
 from infra.store import Store
 
+# The name under which the evaluation seals the bound by timestep.
+CURVES = "curves"
 _BOUND = "eval/bits_per_dim_"
 # Sealed among the metrics, although they are settings.
 _COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")

@@ -11,11 +11,11 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import PipelineConfig
-from flows.form import changed
-from flows.form_schema import in_form_words
-from flows.run_settings import RunSettings
-from flows.session import Session, open_session
+from flows.recipe.config import PipelineConfig
+from flows.recipe.form import changed
+from flows.recipe.form_schema import in_form_words
+from flows.runtime.session import Session, open_session
+from flows.runtime.settings import RunSettings
 from infra.errors import DdpmError, StorageError
 from infra.services.prefect_log import plain_log
 from infra.services.prefect_run import PrefectRun, RunUnreported, end_with_server
@@ -81,7 +81,8 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
 ) -> Report | State[Report]:
     """Run the four stages; those that are sealed already are found and not run again.
 
-    Every parameter is optional: one that is left out has the recipe's value. `flows.form` says what each stands for.
+    Every parameter is optional: one that is left out has the recipe's value; `flows.recipe.form` says what each one
+    stands for.
     """
     parameters = dict(locals())
     page = PrefectRun.current()

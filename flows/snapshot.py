@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.objective import Loss, Objective
 from ddpm_core.schedule import (
     NoiseSchedule,
     constant_schedule,
@@ -24,7 +23,6 @@ from ddpm_core.schedule import (
     with_zero_terminal_snr,
 )
 from ddpm_core.unet import UNet, UNetConfig
-from flows.config import TrainConfig
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError
 
@@ -79,27 +77,6 @@ def _named_schedule(kind: str, num_timesteps: int, beta_start: float, beta_end: 
     if kind not in makers:
         raise ValueError(f"schedule must be one of {', '.join(makers)}; got {kind!r}")
     return makers[kind]()
-
-
-def schedule_settings(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of `make_schedule` that a config stands for."""
-    return {
-        "kind": config.schedule,
-        "num_timesteps": config.num_timesteps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
-        "zero_terminal_snr": config.zero_terminal_snr,
-    }
-
-
-def make_objective(config: TrainConfig) -> Objective:
-    """What a config trains for."""
-    return Objective(
-        loss=Loss(config.loss),
-        parameterisation=Parameterisation(config.parameterisation),
-        variance=Variance.FIXED_LARGE if config.variance == "fixed" else Variance(config.variance),
-        min_snr_gamma=config.min_snr_gamma,
-    )
 
 
 def channels_last(network: UNet) -> UNet:

@@ -1,6 +1,7 @@
 """What computes: device, dtype and the versions that bytes depend on."""
 
 import contextlib
+import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
@@ -8,6 +9,7 @@ from importlib import metadata
 import torch
 
 from infra.errors import ConfigError
+from infra.ray_units import Workers
 
 # Everything whose version can change the bytes of an output.
 _PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
@@ -61,3 +63,16 @@ def prepare_process(threads: int) -> None:
     """Fix what would let two runs of the same code differ: thread count and the choice of kernels."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
+
+
+def pool(workers: int, threads: int, device: str) -> Workers:
+    """The workers of work in units; if none are asked for, one per GPU, or one per `threads` of this machine's cores.
+
+    Args:
+        workers: How many; 0 for as many as this machine has room for.
+        threads: Of each.
+        device: `cpu` or `cuda`.
+    """
+    gpus = 1 if device == "cuda" else 0
+    each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // threads
+    return Workers(count=workers or max(each, 1), cpus=threads, gpus=gpus)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from flows.config import PipelineConfig
-from flows.context import Context
-from flows.presets import load_config
+from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import load_config
+from flows.stage import Context
 from infra.cluster import Cluster
 from infra.store import open_store
 from tests.servers import Server, moto_server, seaweed_server
@@ -40,7 +40,7 @@ _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
     "tests/infra/services/",
-    "tests/flows/test_session.py",
+    "tests/flows/runtime/test_session.py",
     "tests/flows/test_s3_pipeline.py",
     "tests/infra/test_cluster.py",
     "tests/infra/test_ray_group.py",

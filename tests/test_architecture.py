@@ -79,9 +79,9 @@ def test_nothing_that_runs_code_on_load(path: Path) -> None:
     ("module", "never"),
     [
         ("ddpm_core.diffusion", {"ray", "prefect", "mlflow", "pandas", "numpy.testing"}),
-        ("flows.stages.train", {"prefect", "mlflow", "ray"}),
-        ("flows.training", {"prefect", "mlflow", "ray"}),
-        ("flows.preparation", {"torch", "prefect", "mlflow", "ray"}),
+        ("flows.stages.train.training", {"prefect", "mlflow", "ray"}),
+        ("flows.stages.train.worker", {"prefect", "mlflow", "ray"}),
+        ("flows.stages.prepare.units", {"torch", "prefect", "mlflow", "ray"}),
         ("flows.cli", {"torch", "ray", "prefect", "mlflow"}),
     ],
 )

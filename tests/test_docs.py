@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.form import changed
-from flows.presets import load_config
+from flows.recipe.form import changed
+from flows.recipe.presets import load_config
 
 TOP = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md"]

@@ -23,7 +23,7 @@ def export_snapshot(
 ) -> None:
     """Write a trained network as a diffusers folder: UNet2DModel and DDPMScheduler, in safetensors."""
     from ddpm_core.diffusion import Variance
-    from flows import exchange
+    from flows.exchange import folder as exchange
 
     typer.echo(f"{folder}  {exchange.export_snapshot(snapshot, folder, Variance(variance))}")
 
@@ -35,6 +35,6 @@ def import_folder(
     snapshot: Annotated[str, typer.Argument(help="The snapshot file to make.")],
 ) -> None:
     """Write the network of a diffusers folder as a snapshot; a setting that our network cannot follow is named."""
-    from flows import exchange
+    from flows.exchange import folder as exchange
 
     typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")

@@ -47,8 +47,8 @@ def report(
     root: Root = "",
 ) -> None:
     """Write a finished run's report.html again from what it sealed."""
-    from flows.report import rewrite_report
-    from flows.root import resolve_root
+    from flows.runtime.root import resolve_root
+    from flows.stages.report.page import rewrite_report
 
     store = open_store(resolve_root(root))
     typer.echo(f"{store.uri}/{rewrite_report(run, store)}/report.html")

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from flows.config import PipelineConfig
-from flows.presets import PRESETS, load_config, validated
-from flows.run_settings import RunSettings
+from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import PRESETS, load_config, validated
+from flows.runtime.settings import RunSettings
 from infra.cluster import Mode
 from infra.errors import DdpmError
 
@@ -67,13 +67,13 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..
 
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
-    from flows.root import resolve_root
+    from flows.runtime.root import resolve_root
     from infra.services.prefect import prefect_api
 
     with contextlib.ExitStack() as stack:
 
         def meanwhile() -> None:
-            from flows.session import open_cluster, warm_up
+            from flows.runtime.session import open_cluster, warm_up
 
             importlib.import_module("flows.pipeline")
             warm_up(config, settings, stack.enter_context(open_cluster(config, settings)))
@@ -107,7 +107,7 @@ class _StagesUpTo:
         self._last = last
 
     def __call__(self, config: PipelineConfig, settings: RunSettings) -> None:
-        from flows.session import open_session
+        from flows.runtime.session import open_session
 
         with open_session(config, settings) as session:
             dataset = session.prepare()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.presets import PRESETS, PresetName
+from flows.recipe.presets import PRESETS, PresetName
 from infra.errors import ConfigError, ResourceError
 from infra.uri import parse_place
 
@@ -39,7 +39,7 @@ def serve_deployments(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Runs at a time.")] = 1,
 ) -> None:
     """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
-    from flows.root import resolve_root
+    from flows.runtime.root import resolve_root
     from infra.services.prefect import prefect_api
 
     where = parse_place(resolve_root(root)).uri
@@ -73,8 +73,8 @@ def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> N
 
 
 def _deployment(name: PresetName, root: str) -> "Deployment":
-    from flows.form import changed
-    from flows.form_schema import form_schema
+    from flows.recipe.form import changed
+    from flows.recipe.form_schema import form_schema
     from infra.services.prefect_runner import Deployment
 
     def accepts(parameters: dict[str, Any]) -> bool:

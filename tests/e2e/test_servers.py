@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import pytest
 
-from flows.config import ScheduleKind
+from flows.stages.train.config import ScheduleKind
 from infra.services.prefect import prefect_api
 from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import PipelineConfig, TrainConfig
-from flows.context import Context
-from flows.report_page import FinishedRun
-from flows.stages.evaluate import evaluate
-from flows.stages.prepare import prepare
-from flows.stages.sample import sample
-from flows.stages.train import train
+from flows.recipe.config import PipelineConfig
+from flows.stage import Context
+from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.prepare.preparation import prepare
+from flows.stages.report.sections import FinishedRun
+from flows.stages.sample.sampling import sample
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
 from infra.cluster import Cluster
 from infra.store import Store, open_store
 from tests.oracles.training import STEP, Bench

@@ -9,10 +9,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.config import PipelineConfig
-from flows.presets import load_config
-from flows.run_settings import RunSettings
-from flows.session import Session, open_session
+from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import load_config
+from flows.runtime.session import Session, open_session
+from flows.runtime.settings import RunSettings
 from tests.conftest import TINY
 from tests.oracles.pictures import encoded, picture
 

@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Failed
 
 from flows import pipeline
-from flows.form_schema import form_schema
-from flows.presets import PRESETS, PresetName
+from flows.recipe.form_schema import form_schema
+from flows.recipe.presets import PRESETS, PresetName
 from infra.errors import InputError, StorageError
 
 TASKS = {

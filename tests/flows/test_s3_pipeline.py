@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.root import local_folder
+from flows.runtime.root import local_folder
 from infra.store import Store, open_store
 from tests.conftest import TINY
 from tests.e2e.processes import settings

@@ -18,7 +18,6 @@ from ddpm_core.schedule import (
     warmup_schedule,
 )
 from ddpm_core.unet import UNet, UNetConfig
-from flows.config import ScheduleKind, TrainConfig
 from flows.snapshot import (
     channels_last,
     decode_snapshot,
@@ -27,6 +26,7 @@ from flows.snapshot import (
     make_schedule,
     schedule_settings,
 )
+from flows.stages.train.config import ScheduleKind, TrainConfig
 from infra.checkpoint import encode_tensors
 from infra.errors import InputError, IntegrityError
 

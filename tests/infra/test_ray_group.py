@@ -14,11 +14,12 @@ from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from flows.artifacts import Dataset
-from flows.config import PipelineConfig, TrainConfig
-from flows.context import Context, Progress
-from flows.stages.prepare import prepare
-from flows.stages.train import train
-from flows.training import TrainingWorker
+from flows.recipe.config import PipelineConfig
+from flows.stage import Context, Progress
+from flows.stages.prepare.preparation import prepare
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
+from flows.stages.train.worker import TrainingWorker
 from infra import s3
 from infra.cluster import Cluster
 from infra.errors import DivergedError, ResourceError

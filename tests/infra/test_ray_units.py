@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from flows.artifacts import Checkpoint
-from flows.config import PipelineConfig
-from flows.context import Context
-from flows.stages.prepare import prepare
-from flows.stages.sample import sample
-from flows.stages.train import train
+from flows.recipe.config import PipelineConfig
+from flows.stage import Context
+from flows.stages.prepare.preparation import prepare
+from flows.stages.sample.sampling import sample
+from flows.stages.train.training import train
 from infra.cluster import Cluster
 from infra.errors import InputError, ResourceError
 from infra.ray_units import ATTEMPTS_PER_UNIT, Workers, _RoomWatch

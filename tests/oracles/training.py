@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import ClassVar
 
-from flows.config import TrainConfig
-from flows.training import TrainingWorker
-from flows.training_checkpoints import SNAPSHOTS
+from flows.stages.train.checkpoints import SNAPSHOTS
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.worker import TrainingWorker
 from infra.plan import Output, Plan
 
 STEP = 16

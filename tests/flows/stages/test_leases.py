@@ -8,11 +8,11 @@ import pytest
 
 import infra.features
 from flows.artifacts import Artifact
-from flows.context import Context, Progress
-from flows.stages.evaluate import evaluate
-from flows.stages.prepare import prepare
-from flows.stages.sample import sample
-from flows.stages.train import train
+from flows.stage import Context, Progress
+from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.prepare.preparation import prepare
+from flows.stages.sample.sampling import sample
+from flows.stages.train.training import train
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 

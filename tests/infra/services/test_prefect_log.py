@@ -73,9 +73,9 @@ def test_our_own_warnings_are_on_the_terminal_once(capsys: pytest.CaptureFixture
     before = {name: (list(logger.handlers), list(logger.filters)) for name, logger in loggers.items()}
     with plain_log(str):
         logging.getLogger("infra.services.prefect_run").warning("away (%s)", "why")
-        logging.getLogger("flows.session").info("not a warning")
-        logging.getLogger("flows.session").error("worse")
-    logging.getLogger("flows.session").warning("nobody listens")
+        logging.getLogger("flows.runtime.session").info("not a warning")
+        logging.getLogger("flows.runtime.session").error("worse")
+    logging.getLogger("flows.runtime.session").warning("nobody listens")
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ddpm: ")]
     assert shown == ["ddpm: away (why)", "ddpm: worse"]
     assert {name: (list(logger.handlers), list(logger.filters)) for name, logger in loggers.items()} == before

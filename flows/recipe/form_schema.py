@@ -1,0 +1,153 @@
+"""The looks of the form in the Prefect pages: fields in order with titles and units, and errors in its words."""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel
+
+from flows.recipe.form import LEAD, RUN_LEAD, STAGES
+from flows.recipe.presets import PRESETS, PresetName, preset
+from flows.runtime.settings import RunSettings
+from flows.stage_config import StageConfig
+
+# What a name alone does not say, with units.
+_TITLES = {
+    "source": "Images to read",
+    "image_size": "Image size (pixels)",
+    "images": "Images to train on, repeats counted",
+    "batch_size": "Batch size (images)",
+    "sample.batch_size": "Images to draw at a time",
+    "evaluate.batch_size": "Images of the bound at a time",
+    "base_channels": "Width of the network (channels)",
+    "class_conditional": "Condition on classes",
+    "samples": "Images to draw",
+    "count": "Images to draw",
+    "sampling_steps": "Steps of sampling",
+    "num_steps": "Steps of sampling",
+    "bound_images": "Held-out images for the bound",
+    "bpd_images": "Held-out images for the bound",
+    "bpd_timesteps": "Timesteps per image for the bound",
+    "min_side": "Shortest side (pixels)",
+    "unit_images": "Images per file",
+    "lr_warmup_images": "Learning rate: warm-up (images)",
+    "lr_decay_images": "Learning rate: decay from (images)",
+    "grad_clip": "Bound on the gradient's norm",
+    "ema_halflife_images": "Half-life of the averaged weights (images)",
+    "ema_rampup_ratio": "Half-life as a share of the run so far",
+    "shuffle_images": "Images to mix at a time",
+    "num_timesteps": "Timesteps T",
+    "num_res_blocks": "Residual blocks per level",
+    "num_heads": "Attention heads",
+    "attention_resolutions": "Attention at sizes (pixels)",
+    "channel_mults": "Channels of each level (times width)",
+    "checkpoint_images": "Checkpoint every (images)",
+    "checkpoint_minutes": "Checkpoint every (minutes)",
+    "history_images": "Row of the loss curve every (images)",
+    "keep_checkpoints": "Checkpoints to keep",
+    "threads": "CPU threads per worker",
+    "dtype": "Number format of matrix products",
+    "force": "Start afresh",
+    "experiment": "MLflow experiment",
+    "tracking": "Track in MLflow",
+    "name": "Name of the run",
+    "root": "Root of all outputs",
+}
+
+
+def form_schema(recipe: PresetName) -> dict[str, Any]:
+    """The JSON schema of the form for a deployment of this recipe; descriptions name the recipe's values."""
+    config, run = preset(recipe), _empty_fields(RunSettings)
+    stages = {stage: _stage_fields(stage, getattr(config, stage)) for stage in STAGES}
+    fields: dict[str, Any] = {name: run[name] for name in RUN_LEAD}
+    for name, path in LEAD.items():
+        stage, _, setting = path.partition(".")
+        fields[name] = stages[stage][setting] | {"title": _title(name)}
+    groups = {stage: _group(stage, getattr(config, stage), stages[stage]) for stage in STAGES}
+    groups["run"] = {
+        "title": _group_title("run"),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: run[name] | {"position": place}
+            for place, name in enumerate(name for name in run if name not in (*RUN_LEAD, "preset"))
+        },
+    }
+    about = "The preset that empty fields take their values from."
+    fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": about}
+    definitions = {}
+    for name, group in groups.items():
+        definitions[f"{name.capitalize()}Changes"] = group
+        fields[name] = {"title": group["title"], "allOf": [{"$ref": f"#/definitions/{name.capitalize()}Changes"}]}
+    for place, field in enumerate(fields.values()):
+        field["position"] = place
+    return {
+        "title": "Parameters",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": fields,
+        "required": [],
+        "definitions": definitions,
+    }
+
+
+def in_form_words(line: str) -> str:
+    """Say a remedy of the command line as one of the form."""
+    line = re.sub(r"--set (\w+)\.(\w+)=(\S+)", lambda found: f"fill in {_place(found[1], found[2])}", line)
+    return line.replace("run with --force", f"turn on “{_title('force')}” below “{_group_title('run')}”").replace(
+        "--root", f"“{_title('root')}”"
+    )
+
+
+def _place(stage: str, setting: str) -> str:
+    lead = next((name for name, path in LEAD.items() if path == f"{stage}.{setting}"), "")
+    return f"“{_title(lead)}”" if lead else f"“{_title(setting, stage)}” below “{_group_title(stage)}”"
+
+
+def _group(stage: str, config: StageConfig, fields: dict[str, Any]) -> dict[str, Any]:
+    """A stage's settings, those of its result first, then those that only say how the work is done.
+
+    What leads the form is not shown twice, but taken here as well: a pattern is no field.
+    """
+    names = sorted(fields, key=lambda name: config.role(name) == "execution")
+    hidden = {f"^{name}$": fields[name] for name in names if f"{stage}.{name}" in LEAD.values()}
+    shown = [name for name in names if f"^{name}$" not in hidden]
+    return {
+        "title": _group_title(stage),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: fields[name] | {"position": place} for place, name in enumerate(shown)},
+        "patternProperties": hidden,
+    }
+
+
+def _group_title(name: str) -> str:
+    return f"More settings: {name}"
+
+
+def _stage_fields(stage: str, config: StageConfig) -> dict[str, Any]:
+    """The fields of a stage; descriptions name the recipe's values."""
+    fields = _empty_fields(type(config))
+    for name, about in fields.items():
+        value = getattr(config, name)
+        shown = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        about["title"] = _title(name, stage)
+        about["description"] = f"{about['description']}." + (f" Recipe: {shown}." if shown else "")
+    return fields
+
+
+def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
+    """Describe a model's fields so that the pages show them empty, and send nothing of those left empty."""
+    fields: dict[str, Any] = {}
+    for name, about in kind.model_json_schema()["properties"].items():
+        field = {key: value for key, value in about.items() if key not in ("default", "role")}
+        if field.get("type") == "boolean":
+            field["enum"] = [True, False]
+            del field["type"]  # a list of two can be empty; the switch of a boolean is off, and says so
+        if "anyOf" in field:
+            field["anyOf"] = sorted(field["anyOf"], key=lambda choice: choice["type"] == "array")
+        fields[name] = field | {"title": _title(name)}
+    return fields
+
+
+def _title(name: str, stage: str = "") -> str:
+    return _TITLES.get(f"{stage}.{name}") or _TITLES.get(name) or name.replace("_", " ").capitalize()

@@ -1,0 +1,90 @@
+"""Which run is which: a run is one trial, recipe and data; its name says both and ends with its key."""
+
+import re
+from typing import Any
+
+from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import PRESETS, preset
+from infra.manifest import canonical_json
+from infra.store import sha256
+from infra.uri import parse_place
+
+_KEY_DIGITS = 20
+_SHOWN_DIGITS = 8
+_LONGEST_NAME = 80
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._=,+-]+")
+
+
+def recipe_key(config: PipelineConfig) -> str:
+    """Return the key that two recipes share if all their settings but the execution ones are equal."""
+    return _digest(_recipe(config))
+
+
+def run_key(config: PipelineConfig, data_key: str) -> str:
+    """Return the key that two runs share if recipe and data are equal; the source's listing gives the data's key."""
+    return _digest([_recipe(config), data_key])
+
+
+def run_name(config: PipelineConfig, recipe: str, key: str, given: str = "") -> str:
+    """The run's name in the report's folder, MLflow and Prefect, such as `digits-train.learning_rate=0.008-1a2b3c4d`.
+
+    Args:
+        config: All settings.
+        recipe: The preset that they started from.
+        key: The run's key.
+        given: What the user calls it, in place of recipe and differences.
+    """
+    end = f"-{key[:_SHOWN_DIGITS]}"
+    name = given or recipe
+    differences = [] if given else _differences(config, recipe)
+    for number, difference in enumerate(differences):
+        longer = f"{name}{'-' if number == 0 else ','}{difference}"
+        rest = f",+{len(differences) - number}"
+        if len(longer) + len(rest) + len(end) > _LONGEST_NAME:
+            name += rest
+            break
+        name = longer
+    return name + end
+
+
+def settings_of(config: PipelineConfig) -> dict[str, Any]:
+    """Every result setting and goal by its full name, such as `train.learning_rate`."""
+    return {
+        f"{stage}.{name}": value
+        for stage in type(config).model_fields
+        for name, value in (getattr(config, stage).result_settings() | getattr(config, stage).goals()).items()
+    }
+
+
+def _differences(config: PipelineConfig, recipe: str) -> list[str]:
+    """List what the run changes of its recipe, in the order of the stages; the source by the last part of its path."""
+    if recipe not in PRESETS:
+        return []
+    standard = preset(recipe)
+    usual, found = settings_of(standard), settings_of(config)
+    changed = [f"{name}={_text(value)}" for name, value in found.items() if value != usual[name]]
+    if config.prepare.source and config.prepare.source != standard.prepare.source:
+        changed.insert(
+            0, _NOT_IN_NAMES.sub("_", parse_place(config.prepare.sources[0]).path.rstrip("/").split("/")[-1])
+        )
+    return [part for part in changed if part]
+
+
+def _text(value: object) -> str:
+    text = (
+        "+".join(map(str, value))
+        if isinstance(value, list)
+        else str(value).lower()
+        if value is True or value is False
+        else str(value)
+    )
+    return _NOT_IN_NAMES.sub("_", text)
+
+
+def _recipe(config: PipelineConfig) -> dict[str, Any]:
+    stages = {name: getattr(config, name) for name in type(config).model_fields}
+    return {name: [stage.key_settings(), stage.goals()] for name, stage in stages.items()}
+
+
+def _digest(value: dict[str, Any] | list[Any]) -> str:
+    return sha256(canonical_json(value))[:_KEY_DIGITS]

@@ -1,0 +1,179 @@
+"""Named configs, and how a preset, a file and `a.b=value` settings make one."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from flows.recipe.config import PipelineConfig
+from flows.stages.evaluate.config import EvaluateConfig
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.sample.config import SampleConfig
+from flows.stages.train.config import TrainConfig
+from infra.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+PresetName = Literal["digits", "fashion-mnist", "folder"]
+_PATH_LENGTH = 2
+PRESETS: tuple[PresetName, ...] = get_args(PresetName)
+
+
+def preset(name: PresetName) -> PipelineConfig:
+    """Return a named config."""
+    match name:
+        case "digits":
+            return _digits()
+        case "fashion-mnist":
+            return _fashion_mnist()
+        case "folder":
+            return PipelineConfig()
+
+
+def _digits() -> PipelineConfig:
+    """8x8 grey digits; minutes on two cores."""
+    return PipelineConfig(
+        prepare=PrepareConfig(kind="digits", image_size=8, channels=1, unit_images=512, workers=1),
+        train=TrainConfig(
+            images=89_600,
+            batch_size=128,
+            learning_rate=2e-3,
+            lr_warmup_images=6_400,
+            lr_decay_images=40_000,
+            ema_halflife_images=20_000,
+            ema_rampup_ratio=0.1,
+            random_flip=False,
+            threads=2,
+            base_channels=24,
+            channel_mults=[1, 2],
+            num_res_blocks=1,
+            attention_resolutions=[4],
+            norm_groups=8,
+            dropout=0.0,
+            checkpoint_images=19_200,
+            history_images=3_840,
+        ),
+        sample=SampleConfig(count=512, num_steps=200, variance="fixed_small", batch_size=64),
+        evaluate=EvaluateConfig(bpd_images=64, batch_size=32),
+    )
+
+
+def _fashion_mnist() -> PipelineConfig:
+    """28x28 grey clothes; hours on two cores, minutes on a GPU."""
+    return PipelineConfig(
+        prepare=PrepareConfig(
+            kind="idx", source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
+        ),
+        train=TrainConfig(
+            images=6_000_000,
+            learning_rate=1e-3,
+            lr_warmup_images=64_000,
+            lr_decay_images=1_000_000,
+            ema_halflife_images=200_000,
+            base_channels=64,
+            channel_mults=[1, 2, 2],
+            num_res_blocks=2,
+            attention_resolutions=[14],
+            dropout=0.0,
+            threads=2,
+        ),
+        sample=SampleConfig(count=10_000, batch_size=128),
+        evaluate=EvaluateConfig(bpd_images=512),
+    )
+
+
+def load_config(name: str, file: Path | None, settings: Sequence[str]) -> PipelineConfig:
+    """Build a config from a preset, then a TOML or JSON file, then `a.b=value` settings; later ones win.
+
+    Raises:
+        ConfigError: If any of them is wrong; the message names the setting and what it may be.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, PRESETS))
+    values = preset(name).model_dump()
+    if file is not None:
+        _put_file(values, file)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
+        put(values, path.strip(), _parse(text))
+    return validated(PipelineConfig, values)
+
+
+def validated(kind: type[M], values: dict[str, Any]) -> M:
+    """Build a config from plain values.
+
+    Raises:
+        ConfigError: If one of them is wrong, or contradicts another.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _as_config_error(error) from error
+
+
+def _put_file(values: dict[str, Any], file: Path) -> None:
+    for stage, part in _read_file(file).items():
+        if not isinstance(part, dict):
+            raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
+        for key, value in part.items():
+            put(values, f"{stage}.{key}", value)
+
+
+def put(values: dict[str, Any], path: str, value: object) -> None:
+    """Put a value at `stage.setting`.
+
+    Raises:
+        ConfigError: If there is no such setting.
+    """
+    stage, _, name = path.partition(".")
+    if stage not in values:
+        raise ConfigError("no such stage", item=path, remedy=_suggest(stage, list(values)))
+    if name not in values[stage]:
+        raise ConfigError("no such setting", item=path, remedy=_suggest(name, list(values[stage])))
+    values[stage][name] = value
+
+
+def _parse(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        match file.suffix:
+            case ".toml":
+                values = tomllib.loads(text)
+            case ".json":
+                values = json.loads(text)
+            case _:
+                raise ConfigError("must end in .toml or .json", item=str(file))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", item=str(file)) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"cannot be parsed ({error})", item=str(file)) from error
+    if not isinstance(values, dict):
+        raise ConfigError("must hold tables of settings", item=str(file))
+    return values
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def _as_config_error(error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    # After stage and setting pydantic also names the type that it tried; only a place in a list is the user's.
+    path = [part for number, part in enumerate(first["loc"]) if number < _PATH_LENGTH or isinstance(part, int)]
+    item = ".".join(map(str, path))
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) or not item else f"; got {first['input']!r}"
+    return ConfigError(message[:1].lower() + message[1:] + given, item=item)

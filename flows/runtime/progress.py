@@ -1,0 +1,229 @@
+"""Progress of the stages: a bar on a terminal, elsewhere a line a minute, and figures for a UI."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+
+from flows.stage import Progress
+
+# Receives stage, percent and description.
+Publish = Callable[[str, float, str], None]
+
+_LOGGER = logging.getLogger(__name__)
+_RETRY_S = 30.0
+_MIN_BAR_WIDTH = 8
+# Before this, the first units' rate says little.
+_MIN_RATE_S = 1.0
+
+
+class StageProgress:
+    """Shows the progress of one stage after the other.
+
+    Args:
+        console: Where to draw.
+        publish: Receives (stage, percent, description) for a UI. If it fails, a warning is logged and it is left
+            alone for half a minute.
+        log: Receives the lines that are shown without a terminal, as plain text; also on a terminal.
+        every_s: Least time between two calls of `publish` for a stage.
+        line_s: Least time between two lines of a stage.
+        clock: Seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        publish: Publish | None,
+        log: Callable[[str], None] | None = None,
+        every_s: float = 5.0,
+        line_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=_MIN_BAR_WIDTH))
+        text = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True))
+        stage = TextColumn("{task.description:>9}", table_column=Column(no_wrap=True, min_width=9))
+        columns = stage, bar, text
+        self._bars = Bars(*columns, console=console, expand=True, disable=not console.is_terminal)
+        self._console, self._log, self._clock = console, log, clock
+        self._publisher = None if publish is None else _Publisher(publish, every_s, clock)
+        self._line_s = line_s
+        self._stages: dict[str, _Shown] = {}
+
+    def __enter__(self) -> "StageProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, progress: Progress) -> None:
+        """Show how far a stage is."""
+        shown = self._stages.get(stage)
+        if shown is None or shown.is_over:
+            shown = self._begin(stage, progress)
+        shown.update(progress, self._clock())
+        text = shown.describe()
+        self._bars.update(shown.task, completed=progress.done, total=progress.total, text=text)
+        if progress.done > progress.start:
+            self._bars.start_task(shown.task)
+        if shown.line_is_due(self._clock(), self._line_s):
+            self._line(stage, shown.describe_start() if shown.is_new else text)
+            shown.is_new = False
+        if self._publisher is not None:
+            self._publisher(stage, progress, text)
+
+    def last(self, stage: str) -> Progress | None:
+        """Return what a stage said last."""
+        shown = self._stages.get(stage)
+        return shown.progress if shown else None
+
+    def finished(self, stage: str, line: str) -> None:
+        """Say in a line that a stage has ended."""
+        self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False, soft_wrap=True)
+        self._end(stage)
+
+    def stopped(self, stage: str) -> None:
+        """Say in a line what is kept of a stage that was interrupted, if it had begun."""
+        shown = self._stages.get(stage)
+        if shown is None or shown.is_over:
+            return
+        progress = shown.progress
+        kept = f"{progress.kept:,} are kept" if progress.kept else "none are kept"
+        line = f"stopped at {_count(progress)}; {kept}"
+        self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False, soft_wrap=True)
+        if self._log is not None:
+            self._log(f"{stage} {line}")
+        self._end(stage)
+
+    def _begin(self, stage: str, progress: Progress) -> "_Shown":
+        task = self._bars.add_task(stage, start=False, total=progress.total, text="")
+        self._stages[stage] = _Shown(task=task, progress=progress)
+        return self._stages[stage]
+
+    def _end(self, stage: str) -> None:
+        if stage in self._stages:
+            self._stages[stage].is_over = True
+            self._bars.stop_task(self._stages[stage].task)
+
+    def _line(self, stage: str, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(f"[bold]{stage:>9}[/bold] {text}", highlight=False, soft_wrap=True)
+        if self._log is not None:
+            self._log(f"{stage} {text}")
+
+
+@dataclass(kw_only=True)
+class _Shown:
+    """A stage as it is shown.
+
+    Attributes:
+        task: Its bar.
+        progress: What it said last.
+        is_new: Whether its next line is the first of an attempt.
+        is_over: Whether it has ended; what it says after that belongs to another attempt.
+    """
+
+    task: TaskID
+    progress: Progress
+    is_new: bool = True
+    is_over: bool = False
+    _first: tuple[float, int] | None = None
+    _last_line_s: float = 0.0
+    _now_s: float = 0.0
+
+    def update(self, progress: Progress, now_s: float) -> None:
+        """Take what the stage says now."""
+        if progress.done < self.progress.done or progress.start != self.progress.start:
+            self._first, self.is_new = None, True
+        self.progress, self._now_s = progress, now_s
+        if self._first is None and progress.done > progress.start:
+            self._first = (now_s, progress.done)
+
+    @property
+    def rate(self) -> float | None:
+        """Units per second of this attempt: the stage's own figure, or what came after the first report of any."""
+        if self.progress.rate is not None or self._first is None:
+            return self.progress.rate
+        seconds, done = self._now_s - self._first[0], self.progress.done - self._first[1]
+        return done / seconds if done and seconds >= _MIN_RATE_S else None
+
+    def line_is_due(self, now_s: float, every_s: float) -> bool:
+        """Tell whether it is time for a line, and count it as printed if so."""
+        due = self.is_new or (now_s - self._last_line_s >= every_s)
+        if due:
+            self._last_line_s = now_s
+        return due
+
+    def describe_start(self) -> str:
+        """The first line's text."""
+        progress = self.progress
+        if progress.done == progress.start > 0:
+            return f"resumed at {_count(progress)}"
+        return self.describe()
+
+    def describe(self) -> str:
+        """Count, rate, loss and time left, or what goes on instead of counting."""
+        progress, rate = self.progress, self.rate
+        count = _count(progress)
+        if progress.phase and not rate:
+            return f"{count}: {progress.phase}"
+        parts = [count]
+        if rate:
+            parts.append(f"{_number(rate)} {progress.unit}/s")
+        if progress.loss is not None:
+            parts.append(f"loss {progress.loss:.2g}")
+        if progress.phase:
+            parts.append(progress.phase)
+        elif rate and progress.done < progress.total:
+            parts.append(f"{_duration((progress.total - progress.done) / rate)} left")
+        return ", ".join(parts)
+
+
+class _Publisher:
+    """Calls `publish` now and then, and leaves it alone for a while after it failed."""
+
+    def __init__(self, publish: Publish, every_s: float, clock: Callable[[], float]) -> None:
+        self._publish, self._every_s, self._clock = publish, every_s, clock
+        self._last: dict[str, tuple[float, int]] = {}
+        self._silent_until_s: float | None = None
+
+    def __call__(self, stage: str, progress: Progress, text: str) -> None:
+        """Publish, if it is time to, or the end is reached."""
+        now_s = self._clock()
+        last_s, done = self._last.get(stage, (-float("inf"), -1))
+        at_end = progress.done == progress.total != done
+        if not at_end and now_s - last_s < self._every_s:
+            return
+        if self._silent_until_s is not None and now_s < self._silent_until_s:
+            return
+        self._last[stage] = (now_s, progress.done)
+        try:
+            self._publish(stage, round(100 * progress.done / progress.total, 1), text)
+        except Exception as error:  # the work goes on, whatever the other side says
+            if self._silent_until_s is None:
+                _LOGGER.warning("progress is not published: %s; trying again every %g s", error, _RETRY_S)
+            self._silent_until_s = self._clock() + _RETRY_S
+        else:
+            self._silent_until_s = None
+
+
+def _count(progress: Progress) -> str:
+    return f"{progress.done:,} of {progress.total:,} {progress.unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    for size, unit, smaller in ((86_400, "d", (3600, "h")), (3600, "h", (60, "min")), (60, "min", (1, "s"))):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller[0]} {smaller[1]}"
+    return f"{whole} s"

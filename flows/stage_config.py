@@ -1,0 +1,59 @@
+"""The settings that every stage's config shares, and the role of each setting.
+
+A setting is one of three: a *result* setting (part of the stage key), a *goal* (extends work, sealed by a manifest of
+its own) or an *execution* setting (how and where; results do not depend on it).
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SEED_LIMIT = (1 << 63) - 1
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+def execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
+    """A setting of how and where."""
+    return Field(default, description=description, json_schema_extra={"role": "execution"}, **bounds)
+
+
+def goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
+    """A setting that only extends work."""
+    return Field(default, description=description, json_schema_extra={"role": "goal"}, **bounds)
+
+
+class StageConfig(BaseModel):
+    """What every stage's config shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    workers: int = execution(0, "Ray workers; 0 means one for each core, or one for each GPU", ge=0, le=4096)
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that the result is a function of, goals left out."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if not self.role(name)}
+
+    def key_settings(self) -> dict[str, Any]:
+        """The result settings that enter the stage key: those that differ from their defaults and have an effect.
+
+        So a new setting changes no key that there is. A default that changes needs a new FORMAT_VERSION.
+        """
+        usual, unused = type(self)().result_settings(), self.unused()
+        settings = self.result_settings()
+        return {name: value for name, value in settings.items() if name not in unused and value != usual[name]}
+
+    def unused(self) -> set[str]:
+        """The settings that have no effect beside what is chosen."""
+        return set()
+
+    def goals(self) -> dict[str, int]:
+        """The settings that only extend work."""
+        return {name: getattr(self, name) for name in type(self).model_fields if self.role(name) == "goal"}
+
+    @classmethod
+    def role(cls, name: str) -> str:
+        """`execution`, `goal`, or nothing for a result setting."""
+        extra = cls.model_fields[name].json_schema_extra
+        return str(extra["role"]) if isinstance(extra, dict) else ""

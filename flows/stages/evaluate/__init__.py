@@ -1,0 +1,1 @@
+"""Evaluate: samples and held-out images to figures."""

@@ -1,0 +1,25 @@
+"""The settings of the evaluation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from flows.stage_config import SEED_LIMIT, Device, StageConfig, execution
+
+
+class EvaluateConfig(StageConfig):
+    """Samples and held-out images to a Fréchet distance and bits/dim."""
+
+    extractor: Literal["auto", "fd_classifier", "fd_pixels"] = Field(
+        "auto", description="Features of the distance; auto takes fd_classifier where there are labels"
+    )
+    bpd_images: int = Field(
+        256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
+    )
+    bpd_timesteps: int = Field(
+        0, ge=0, le=100_000, description="Estimate the bound from so many timesteps an image; 0 sums all T"
+    )
+    batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
+    seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Of the draws of x_t")
+    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    device: Device = execution("auto", "auto takes cuda where this machine has it")

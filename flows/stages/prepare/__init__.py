@@ -1,0 +1,1 @@
+"""Prepare: a source of images to a sealed data set."""

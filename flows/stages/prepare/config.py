@@ -1,0 +1,54 @@
+"""The settings of preparation."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from flows.stage_config import StageConfig, execution
+
+_LARGEST_FILE = 1 << 30
+_LONGEST_PATH = 4096
+
+SourceKind = Literal["folder", "tar", "zip", "arrays", "cifar", "parquet", "idx", "digits"]
+ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
+
+
+class PrepareConfig(StageConfig):
+    """Images to a sealed data set."""
+
+    kind: SourceKind = Field(
+        "folder",
+        description="folder: PNG, JPEG, WebP files; tar (also webdataset) and zip: archives of them; arrays: npy, npz; "
+        "cifar: its archives; parquet: also Hugging Face's; idx: MNIST-like files; digits: scikit-learn's",
+    )
+    source: list[str] | str = execution("", "Folder, file or glob, local or s3://, or a list of them; not for digits")
+    image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    resize_filter: ResizeFilter = Field("lanczos", description="How to resize")
+    min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images with a shorter side below so many pixels")
+    drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred before in the source")
+    on_bad_image: Literal["fail", "quarantine"] = Field("fail", description="Whether one bad image ends the run")
+    max_bad_fraction: float = execution(0.01, "Largest share of images in quarantine", ge=0, le=1)
+    holdout_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share of images held out, by content hash, where the source gives no split"
+    )
+    unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file, of 1 GiB at most")
+
+    @model_validator(mode="after")
+    def _source_is_given(self) -> Self:
+        if self.kind == "digits" and self.source:
+            raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
+        if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
+            raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
+        return self
+
+    @property
+    def images_a_file(self) -> int:
+        """`unit_images`, or fewer where they would exceed a gibibyte."""
+        return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a list."""
+        given = [self.source] if isinstance(self.source, str) else self.source
+        return () if given == [""] else tuple(given)

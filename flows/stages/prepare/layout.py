@@ -1,0 +1,94 @@
+"""What the preparation leaves in its output: parts of the listing, and units, each committed by its account.
+
+    listing/000000.jsonl            entries, one a line, and a last line with their digest
+    units/000000-train.<sha>.parquet
+    units/000000.json               the account, which names the files: the commit
+
+As few objects as can be: each is synced to the disk, which costs as much as decoding some fifty small images.
+"""
+
+import json
+
+from infra.errors import IntegrityError
+from infra.manifest import Json, Manifest, canonical_json
+from infra.plan import Output, Record
+from infra.sources.listing import part_entries
+from infra.sources.source import Entry
+from infra.store import sha256
+
+_DIGEST_IN_NAME = 12
+_REMEDY = "run with --force"
+
+
+def put_listing(output: Output, unit: int, part: bytes) -> None:
+    """Write one part of the listing, where it is not yet."""
+    name = f"{output.folder}/listing/{unit:06d}.jsonl"
+    if not output.store.exists(name):
+        output.store.put_if_absent(name, part + sha256(part).encode())
+
+
+def listing_entries(output: Output, unit: int) -> list[Entry]:
+    """Read one part of the listing.
+
+    Raises:
+        IntegrityError: If it is missing or not what was written.
+    """
+    name = f"{output.folder}/listing/{unit:06d}.jsonl"
+    try:
+        part, end, digest = output.store.read(name).rpartition(b"\n")
+    except FileNotFoundError as error:
+        raise IntegrityError("is missing", item=name, remedy=_REMEDY) from error
+    if sha256(part + end) != digest.decode("ascii", "replace"):
+        raise IntegrityError("differs from its digest", item=name, remedy=_REMEDY)
+    return part_entries(part)
+
+
+def commit_unit(output: Output, unit: int, files: dict[str, tuple[bytes, Json]], account: Json) -> None:
+    """Commit a unit's Parquet files and its account, put-if-absent; the first committer's account wins.
+
+    Args:
+        output: Where.
+        unit: Its number.
+        files: By split, bytes and facts.
+        account: What became of every entry, as JSON.
+    """
+    named = {}
+    for split, (data, facts) in files.items():
+        digest = sha256(data)
+        file = f"units/{unit:06d}-{split}.{digest[:_DIGEST_IN_NAME]}.parquet"
+        output.store.put_if_absent(f"{output.folder}/{file}", data)
+        named[split] = Record(file=file, bytes=len(data), sha256=digest, facts=facts).as_json()
+    output.store.put_if_absent(_account_name(output, unit), canonical_json(account | {"files": named}))
+
+
+def is_committed(output: Output, unit: int) -> bool:
+    """Tell whether a unit is done."""
+    return output.store.exists(_account_name(output, unit))
+
+
+def unit_account(output: Output, unit: int) -> Json:
+    """Read a committed unit's account; `files` holds its records by split.
+
+    Raises:
+        IntegrityError: If it is missing or not an account.
+    """
+    name = _account_name(output, unit)
+    try:
+        account: Json = json.loads(output.store.read(name))
+        found = sum(account["written"].values()) + sum(account["filtered"].values()) + len(account["quarantined"])
+        if found == account["read"] and all(account["files"][split]["facts"] for split in account["files"]):
+            return account
+    except FileNotFoundError as error:
+        raise IntegrityError("is missing", item=name, remedy=_REMEDY) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError("is not a unit's account", item=name, remedy=_REMEDY) from error
+    raise IntegrityError("does not account for every image", item=name, remedy=_REMEDY)
+
+
+def _account_name(output: Output, unit: int) -> str:
+    return f"{output.folder}/units/{unit:06d}.json"
+
+
+def card_name(manifest: Manifest) -> str:
+    """Name of a data set's card in the store."""
+    return f"{manifest.folder}/card.html"

@@ -1,0 +1,254 @@
+"""Prepare: a source of images to a sealed data set, by Ray Data."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flows.artifacts import Dataset
+from flows.stage import Context
+from flows.stages.prepare.card import render_card
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
+from flows.stages.prepare.sources import open_source
+from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
+from infra.device import environment, pool
+from infra.errors import InputError
+from infra.manifest import Json, Manifest, canonical_json
+from infra.plan import Output, Plan
+from infra.ray_units import UnitTask
+from infra.sources.decode import FIT_RULE
+from infra.sources.listing import Listing, listed
+from infra.sources.placing import SPLITS
+from infra.sources.source import Source
+from infra.store import Store
+
+STAGE = "prepare"
+FORMAT_VERSION = 4
+_MIN_IMAGES = 2
+_REASONS_SHOWN = 3
+
+
+def prepare(config: PrepareConfig, context: Context) -> Dataset:
+    """Seal a data set.
+
+    A unit is made of consecutive entries of the source, so its bytes do not depend on who makes it; it has a Parquet
+    file for each split. Held-out images are those of the source's own test split, or, where it gives none, those whose
+    content's digest falls below `holdout_fraction`. Every entry is accounted for: read = written + filtered +
+    quarantined.
+
+    Raises:
+        InputError: If the source is missing or empty, holds too few images, or bad ones beyond what is allowed.
+        IntegrityError: If the source changes meanwhile.
+    """
+    source = open_source(config, context.store.uri)
+    with listed(source) as listing:
+        plan = Plan(
+            stage=STAGE,
+            format_version=FORMAT_VERSION,
+            settings=config.key_settings(),
+            inputs={"listing": listing.digest},
+        )
+        context.on_data(plan.key)
+        _check_splits(listing)
+
+        def make(output: Output) -> Manifest:
+            return _Work(config=config, context=context, source=source, listing=listing, output=output).run()
+
+        manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
+    _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
+    _put_card(context.store, manifest)
+    return _artifact(manifest, reused=reused)
+
+
+def _put_card(store: Store, manifest: Manifest) -> None:
+    """Put the data set's card beside it, if it has none yet."""
+    card = card_name(manifest)
+    if not store.exists(card):
+        store.put_if_absent(card, render_card(store, manifest).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is not sealed yet."""
+
+    config: PrepareConfig
+    context: Context
+    source: Source
+    listing: Listing
+    output: Output
+
+    def run(self) -> Manifest:
+        """Do what is missing and seal it."""
+        units = -(-self.listing.count // self.config.images_a_file)
+        for number, part in enumerate(self.listing.parts(self.config.images_a_file)):
+            put_listing(self.output, number, part)
+        drop = self.config.drop_duplicates
+        if drop:
+            hashes = HashTask(output=self.output, source=self.source, splits_given=self.listing.splits_given)
+            self._run_units(
+                hashes,
+                units,
+                lambda unit: self.output.record(f"hashes/{unit:06d}") is not None,
+                phase="looking for duplicates",
+            )
+            if self.output.record("duplicates") is None:
+                self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
+        task = PrepareTask(
+            output=self.output,
+            source=self.source,
+            rules=self._rules(),
+            unit_images=self.config.images_a_file,
+            duplicates=drop,
+        )
+        self._run_units(task, units, lambda unit: is_committed(self.output, unit))
+        return self._seal(units)
+
+    def _rules(self) -> Rules:
+        return Rules(
+            image_size=self.config.image_size,
+            channels=self.config.channels,
+            resize_filter=self.config.resize_filter,
+            min_side=self.config.min_side,
+            holdout_fraction=self.config.holdout_fraction,
+            splits_given=self.listing.splits_given,
+            class_names=tuple(self.listing.class_names),
+            quarantine=self.config.on_bad_image == "quarantine",
+        )
+
+    def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool], phase: str = "") -> None:
+        self.context.run_missing(
+            task,
+            range(units),
+            stage=STAGE,
+            workers=pool(self.config.workers, threads=1, device="cpu"),
+            is_done=is_done,
+            size=self._images,
+            phase=phase,
+        )
+
+    def _images(self, unit: int) -> int:
+        size = self.config.images_a_file
+        return min(size, self.listing.count - unit * size)
+
+    def _seal(self, units: int) -> Manifest:
+        account = _Account(self.config.channels)
+        files: dict[str, list[Json]] = {split: [] for split in SPLITS}
+        for unit in range(units):
+            report = unit_account(self.output, unit)
+            account.add(report)
+            for split, record in report["files"].items():
+                files[split].append({"unit": unit, "rows": record["facts"]["rows"], **record})
+        self._check(account)
+        quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
+        facts = {
+            **account.facts(),
+            "settings": self.config.result_settings(),
+            "quarantine": quarantine.as_json(),
+            "class_names": self.listing.class_names,
+            "unlabelled": self.listing.unlabelled,
+            "others": self.listing.others,
+            "fit": FIT_RULE.format(filter=self.config.resize_filter),
+        }
+        return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
+
+    def _check(self, account: "_Account") -> None:
+        shown = "; ".join(f"{one['name']}: {one['reason']}" for one in account.quarantined[:_REASONS_SHOWN])
+        _check_bad(self.config, len(account.quarantined), account.read, shown)
+        for split in SPLITS:
+            _check_split(split, account.written[split], account.read)
+
+
+class _Account:
+    """The sum over all units."""
+
+    def __init__(self, channels: int) -> None:
+        self.read = 0
+        self.written: Counter[str] = Counter()
+        self.filtered: Counter[str] = Counter()
+        self.classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self.quarantined: list[Json] = []
+        self._histogram = [[0] * 256 for _ in range(channels)]
+
+    def add(self, report: Json) -> None:
+        """Count one unit."""
+        self.read += report["read"]
+        self.written.update(report["written"])
+        self.filtered.update(report["filtered"])
+        self.quarantined += report["quarantined"]
+        for split, counts in report["classes"].items():
+            self.classes[split].update(counts)
+        for total, counts in zip(self._histogram, report["histogram"], strict=True):
+            total[:] = [so_far + count for so_far, count in zip(total, counts, strict=True)]
+
+    def facts(self) -> Json:
+        """What the manifest says of the whole; means and deviations by channel, of values 0..255."""
+        occurs = [any(counts) for counts in zip(*self._histogram, strict=True)]
+        moments = [_moments(counts) for counts in self._histogram]
+        return {
+            "read": self.read,
+            "images": {split: self.written[split] for split in SPLITS},
+            "filtered": dict(sorted(self.filtered.items())),
+            "quarantined": len(self.quarantined),
+            "classes": {split: _by_number(counts) for split, counts in self.classes.items()},
+            "levels": sum(occurs),
+            "histogram": self._histogram,
+            "mean": [mean for mean, _ in moments],
+            "std": [std for _, std in moments],
+        }
+
+
+def _moments(counts: list[int]) -> tuple[float, float]:
+    """Mean and standard deviation of values 0..255 that occur so often; sums in whole numbers."""
+    n = max(sum(counts), 1)
+    first = sum(value * count for value, count in enumerate(counts))
+    second = sum(value * value * count for value, count in enumerate(counts))
+    return first / n, ((second * n - first * first) / (n * n)) ** 0.5
+
+
+def _by_number(counts: Iterable[str] | Counter[str]) -> dict[str, int]:
+    tally = Counter(counts)
+    return {label: tally[label] for label in sorted(tally, key=int) if int(label) >= 0}
+
+
+def _check_bad(config: PrepareConfig, bad: int, total: int, which: str) -> None:
+    if bad > config.max_bad_fraction * total:
+        raise InputError(
+            f"{bad} of {total} images are bad ({which})",
+            item="prepare.source",
+            remedy="repair them or raise prepare.max_bad_fraction",
+        )
+
+
+def _check_splits(listing: Listing) -> None:
+    """Refuse early what cannot come to two images a split."""
+    if listing.splits_given:
+        for split in SPLITS:
+            _check_split(split, listing.splits[split], listing.count)
+    elif listing.count < _MIN_IMAGES * len(SPLITS):
+        _check_split(SPLITS[1], max(listing.count - _MIN_IMAGES, 0), listing.count)
+
+
+def _check_split(split: str, found: int, total: int) -> None:
+    if found < _MIN_IMAGES:
+        raise InputError(
+            f"only {found} of {total} images fall to the {split} split, and {_MIN_IMAGES} are needed",
+            item="prepare.source",
+            remedy="add images, or change prepare.holdout_fraction where the source gives no splits",
+        )
+
+
+def _artifact(manifest: Manifest, *, reused: bool) -> Dataset:
+    facts = manifest.facts
+    settings = facts["settings"]
+    return Dataset(
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        train_images=facts["images"]["train"],
+        test_images=facts["images"]["test"],
+        image_size=settings["image_size"],
+        channels=settings["channels"],
+        class_names=tuple(facts["class_names"]),
+        levels=facts["levels"],
+    )

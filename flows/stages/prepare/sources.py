@@ -1,0 +1,58 @@
+"""The source that a config names."""
+
+from collections.abc import Callable
+
+from flows.stages.prepare.config import PrepareConfig
+from infra.errors import ConfigError, InputError
+from infra.files import FileSet
+from infra.sources.arrays import ArraySource
+from infra.sources.cifar import CifarSource
+from infra.sources.digits import DigitsSource
+from infra.sources.folder import FolderSource
+from infra.sources.idx import IdxSource
+from infra.sources.parquet import ParquetSource
+from infra.sources.source import Source
+from infra.sources.tar import TarSource
+from infra.sources.zip import ZipSource
+from infra.uri import parse_place
+
+_OF_FILES: dict[str, Callable[[FileSet], Source]] = {
+    "folder": FolderSource,
+    "tar": TarSource,
+    "zip": ZipSource,
+    "arrays": ArraySource,
+    "cifar": CifarSource,
+    "parquet": ParquetSource,
+    "idx": IdxSource,
+}
+
+# Below the root, such as a source takes.
+_WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
+
+
+def open_source(config: PrepareConfig, root: str) -> Source:
+    """Return the source of images, nothing read yet.
+
+    Args:
+        config: What names it.
+        root: Where the outputs go: pictures that a run draws are there, and must not become images of the next.
+
+    Raises:
+        InputError: If it is not set.
+        ConfigError: If it is no place that is served, is below the home of a user who is not there, or holds the root.
+    """
+    if config.kind == "digits":
+        return DigitsSource()
+    if not config.sources:
+        raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
+    files = FileSet(tuple(_absolute(text) for text in config.sources))
+    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
+        raise ConfigError(
+            f"the outputs go to {root}, inside of prepare.source", item="root", remedy="choose another --root"
+        )
+    return _OF_FILES[config.kind](files)
+
+
+def _absolute(text: str) -> str:
+    # The slash that says that it is a folder stays.
+    return parse_place(text).uri + "/" * (text.startswith("s3://") and text.endswith("/"))

@@ -1,0 +1,248 @@
+"""The units of the preparation. A worker that runs them loads no torch, which takes seconds."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from flows.stages.prepare.layout import commit_unit, listing_entries
+from infra.dataset import Images, encode_images
+from infra.errors import InputError
+from infra.manifest import Json
+from infra.plan import Output
+from infra.sources.decode import FIT_RULE, fit, strictly
+from infra.sources.placing import SPLITS
+from infra.sources.source import Content, Entry, Source
+from infra.store import sha256
+
+NO_LABEL = -1
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What becomes of an image.
+
+    Attributes:
+        image_size: Height and width.
+        channels: 1 or 3.
+        resize_filter: By name.
+        min_side: Images whose shorter side has fewer pixels are left out.
+        holdout_fraction: Share of the test split, by content, where the source gives no splits.
+        splits_given: The source does; what it puts into neither is left out.
+        class_names: By number.
+        quarantine: Set bad images aside instead of failing.
+    """
+
+    image_size: int
+    channels: int
+    resize_filter: str
+    min_side: int
+    holdout_fraction: float
+    splits_given: bool
+    class_names: tuple[str, ...]
+    quarantine: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashTask:
+    """Commits the digests of each part's contents, for finding duplicates.
+
+    Attributes:
+        output: Where.
+        source: Of what.
+        splits_given: The source gives the splits; what is in neither is left out, so it makes nothing a duplicate.
+    """
+
+    output: Output
+    source: Source
+    splits_given: bool
+
+    def open(self) -> Callable[[int], None]:
+        """Return the function that commits one part's digests."""
+
+        def run(unit: int) -> None:
+            entries = listing_entries(self.output, unit)
+            wanted = [entry for entry in entries if entry.split or not self.splits_given]
+            found = {
+                entry.name: bytes.fromhex(sha256(content))
+                for entry, content in zip(wanted, self.source.read(wanted), strict=True)
+                if not isinstance(content, InputError)
+            }
+            # Of what is left out or cannot be read there is no content to be a duplicate of.
+            digests = [found.get(entry.name, bytes(_DIGEST_BYTES)) for entry in entries]
+            self.output.commit(f"hashes/{unit:06d}", "bin", b"".join(digests), {})
+
+        return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareTask:
+    """Reads, decodes, fits and commits one part of the listing at a time.
+
+    Attributes:
+        output: Where.
+        source: Of what.
+        rules: How.
+        unit_images: Entries a part; ids count up from the part's number times it.
+        duplicates: Whether the output names entries to leave out as duplicates.
+    """
+
+    output: Output
+    source: Source
+    rules: Rules
+    unit_images: int
+    duplicates: bool
+
+    def open(self) -> Callable[[int], None]:
+        """Return the function that commits one part."""
+        duplicates = read_duplicates(self.output) if self.duplicates else frozenset()
+
+        def run(unit: int) -> None:
+            entries = listing_entries(self.output, unit)
+            part = _Part(rules=self.rules)
+            wanted = list(part.wanted(entries, duplicates))
+            with strictly():
+                for entry, content in zip(wanted, self.source.read(wanted), strict=True):
+                    part.take(self.source, entry, content)
+            images = {split: np.stack([row.pixels for row in rows]) for split, rows in part.rows.items() if rows}
+            files, first = {}, unit * self.unit_images
+            for split, stacked in images.items():
+                facts = {"split": split, "first_id": first, "rows": len(stacked)}
+                files[split] = self._encode(split, first, part.rows[split], stacked), facts
+                first += len(stacked)
+            account = part.account(len(entries)) | {"histogram": _histogram(images, self.rules.channels)}
+            commit_unit(self.output, unit, files, account)
+
+        return run
+
+    def _encode(self, split: str, first_id: int, rows: list["_Row"], images: Images) -> bytes:
+        columns = {
+            "label": pa.array([row.label for row in rows], type=pa.int32()),
+            "split": pa.array([split] * len(rows)),
+            "name": pa.array([row.name for row in rows]),
+            "sha256": pa.array([row.digest for row in rows]),
+        }
+        rule = FIT_RULE.format(filter=self.rules.resize_filter)
+        about = {"fit": rule, "class_names": list(self.rules.class_names), "split": split}
+        return encode_images(images, first_id, columns, about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    name: str
+    digest: str
+    label: int
+    pixels: Images
+
+
+@dataclass(kw_only=True)
+class _Part:
+    """One part's rows by split, and the account of every entry."""
+
+    rules: Rules
+    rows: dict[str, list[_Row]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    filtered: Counter[str] = field(default_factory=Counter)
+    quarantined: list[Json] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._labels = {name: number for number, name in enumerate(self.rules.class_names)}
+
+    def wanted(self, entries: Sequence[Entry], duplicates: frozenset[str]) -> Iterator[Entry]:
+        """The entries to be read; those left out unread are counted."""
+        for entry in entries:
+            if self.rules.splits_given and not entry.split:
+                self.filtered["outside train and test"] += 1
+            elif entry.name in duplicates:
+                self.filtered["duplicate"] += 1
+            else:
+                yield entry
+
+    def take(self, source: Source, entry: Entry, content: Content) -> None:
+        """Make a row of an image, or say why not."""
+        digest = "" if isinstance(content, InputError) else sha256(content)
+        try:
+            if isinstance(content, InputError):
+                raise content
+            image = source.decode(entry, content)
+            if min(image.size) < self.rules.min_side:
+                self.filtered["too small"] += 1
+                return
+            pixels = fit(
+                image,
+                channels=self.rules.channels,
+                size=self.rules.image_size,
+                name=entry.name,
+                resize_filter=self.rules.resize_filter,
+            )
+        except InputError as error:
+            if not self.rules.quarantine:
+                raise
+            self.quarantined.append({"name": entry.name, "sha256": digest, "reason": error.cause})
+            return
+        label = self._labels.get(entry.label, NO_LABEL)
+        self.rows[self._split(entry, digest)].append(_Row(name=entry.name, digest=digest, label=label, pixels=pixels))
+
+    def account(self, read: int) -> Json:
+        """What became of each: read = written + filtered + quarantined."""
+        classes = {split: Counter(row.label for row in rows) for split, rows in self.rows.items()}
+        return {
+            "read": read,
+            "written": {split: len(rows) for split, rows in self.rows.items()},
+            "filtered": dict(self.filtered),
+            "quarantined": self.quarantined,
+            "classes": {split: {str(label): n for label, n in counts.items()} for split, counts in classes.items()},
+        }
+
+    def _split(self, entry: Entry, digest: str) -> str:
+        if self.rules.splits_given:
+            return entry.split
+        return "test" if int(digest[:8], 16) < self.rules.holdout_fraction * 2**32 else "train"
+
+
+def read_duplicates(output: Output) -> frozenset[str]:
+    """The names of the entries that repeat an earlier one."""
+    record = output.record("duplicates")
+    assert record is not None, "duplicates were committed before any unit began"
+    return frozenset(json.loads(output.read(record)))
+
+
+def find_duplicates(output: Output, units: int) -> list[str]:
+    """Compare the committed digests; of equal contents the first in the source's order stays.
+
+    Memory: 32 bytes an image and twice that while sorting.
+    """
+    parts = []
+    for unit in range(units):
+        record = output.record(f"hashes/{unit:06d}")
+        assert record is not None, f"digests of part {unit} were committed"
+        parts.append(np.frombuffer(output.read(record), dtype=f"V{_DIGEST_BYTES}"))
+    digests = np.concatenate(parts)
+    _, first = np.unique(digests, return_index=True)
+    repeated = np.ones(len(digests), dtype=bool)
+    repeated[first] = False
+    repeated &= digests != np.zeros(1, dtype=f"V{_DIGEST_BYTES}")
+    names = []
+    start = 0
+    for unit, part in enumerate(parts):
+        places = np.flatnonzero(repeated[start : start + len(part)])
+        if len(places):
+            entries = listing_entries(output, unit)
+            names += [entries[place].name for place in places]
+        start += len(part)
+    return names
+
+
+def _histogram(images: dict[str, Images], channels: int) -> list[list[int]]:
+    """How often each of the 256 values occurs, by channel; Pillow counts four times as fast as numpy."""
+    counts: NDArray[np.int64] = np.zeros((channels, 256), dtype=np.int64)
+    for of_split in images.values():
+        for channel in range(channels):
+            pixels = np.ascontiguousarray(of_split[:, channel])
+            counts[channel] += Image.fromarray(pixels.reshape(-1, pixels.shape[-1])).histogram()
+    return [[int(count) for count in row] for row in counts]

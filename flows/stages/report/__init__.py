@@ -1,0 +1,1 @@
+"""Report: everything sealed to one page."""

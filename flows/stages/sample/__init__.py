@@ -1,0 +1,1 @@
+"""Sample: a snapshot to images."""

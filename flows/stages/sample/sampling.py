@@ -1,0 +1,73 @@
+"""Sample: a snapshot to images, by Ray-parallel reverse chains."""
+
+from functools import partial
+
+from flows.artifacts import Checkpoint, Samples
+from flows.stage import Context
+from flows.stages.sample.config import SampleConfig
+from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
+from infra.device import environment, pool, resolve_device, resolve_dtype
+from infra.manifest import Manifest
+from infra.plan import Output, Plan
+
+FORMAT_VERSION = 4
+
+
+def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
+    """Draw `config.count` images and seal them; images drawn for a smaller or larger count are shared.
+
+    Raises:
+        DivergedError: If a chain leaves the finite numbers.
+    """
+    device = resolve_device(config.device)
+    resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
+    plan = Plan(
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=config.key_settings(),
+        inputs={"snapshot": checkpoint.digest},
+    )
+    goal = resolved.goals()
+
+    def make(output: Output) -> Manifest:
+        _run(resolved, checkpoint, output, context)
+        return _seal(output, resolved, goal)
+
+    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    return Samples(
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        count=manifest.facts["images"],
+    )
+
+
+def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: Context) -> None:
+    trained = checkpoint.manifest(context.store)
+    task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
+    context.run_missing(
+        task,
+        range(-(-config.count // config.batch_size)),
+        stage=STAGE,
+        workers=pool(config.workers, config.threads, config.device),
+        is_done=lambda unit: output.record(unit_name(unit)) is not None,
+        size=partial(_images, config),
+    )
+
+
+def _images(config: SampleConfig, unit: int) -> int:
+    """Count the images of a unit that belong to the goal."""
+    return min(config.batch_size, config.count - unit * config.batch_size)
+
+
+def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifest:
+    units = []
+    for unit in range(-(-config.count // config.batch_size)):
+        record = output.record(unit_name(unit))
+        assert record is not None, f"unit {unit} was committed and has no record"
+        units.append({"unit": unit, "rows": _images(config, unit), **record.as_json()})
+    progress = output.record(PROGRESS)
+    assert progress is not None, "the first unit was committed without its progress"
+    units.append({"unit": len(units), "rows": progress.facts["rows"], **progress.as_json()})
+    return output.seal(goal, units, {"images": config.count, "settings": config.result_settings()})

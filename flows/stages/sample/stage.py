@@ -1,0 +1,47 @@
+"""The stage `sample`, as the pipeline sees it."""
+
+from collections.abc import Sequence
+
+from flows.artifacts import Artifact, Checkpoint, Dataset, Samples
+from flows.stage import Account, Context, Stage
+from flows.stages.sample.config import SampleConfig, check_label
+from infra.store import Store
+
+_GRID_IMAGES = 64
+
+
+def _run(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
+    from flows.stages.sample.sampling import sample
+
+    return sample(config, checkpoint, context)
+
+
+def _check(config: SampleConfig, dataset: Dataset) -> None:
+    if dataset.class_names:
+        check_label(config, len(dataset.class_names), "data")
+
+
+def _account(_config: SampleConfig, samples: Samples, _inputs: Sequence[Artifact], store: Store) -> Account:
+    from flows.pictures import sample_grid
+    from infra.dataset import DatasetReader
+
+    reader = DatasetReader(store=store, manifest=samples.manifest(store))
+    images, _ = reader.load("samples", limit=_GRID_IMAGES)
+    return Account(
+        line=f"{samples.count:,} images",
+        metrics={"sample/count": float(samples.count)},
+        files={"samples.png": sample_grid(images)},
+    )
+
+
+SAMPLE = Stage(
+    name="sample",
+    about="A trained network to images.",
+    inputs=("train",),
+    config=SampleConfig,
+    artifact=Samples,
+    run=_run,
+    account=_account,
+    check=_check,
+    folders=("sample",),
+)

@@ -1,0 +1,1 @@
+"""Train: a data set to a snapshot of averaged weights."""

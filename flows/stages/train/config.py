@@ -1,0 +1,130 @@
+"""The settings of training."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ddpm_core.unet_config import UNetConfig
+from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, execution, goal
+
+ScheduleKind = Literal[
+    "linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "constant", "jsd", "warmup10", "warmup50"
+]
+
+
+class TrainConfig(StageConfig):
+    """A data set to a trained network."""
+
+    images: int = goal(1_000_000, "Images to train on in all, rounded up to whole steps", ge=1, le=1 << 40)
+    batch_size: int = Field(128, ge=1, le=65536, description="Images a step, over all workers")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Adam's step size at its peak")
+    lr_warmup_images: int = Field(640_000, ge=0, description="Images over which the rate rises from 0")
+    lr_decay_images: int = Field(0, ge=0, description="Images after which it falls as 1/sqrt; 0 for never")
+    grad_clip: float = Field(1.0, gt=0, description="Bound on the gradient's global norm")
+    ema_halflife_images: float = Field(887_000, gt=0, description="Longest half-life of the averaged weights")
+    ema_rampup_ratio: float = Field(0.05, gt=0, le=1, description="Half-life as a share of the run so far")
+    shuffle_images: int = Field(
+        0, ge=0, le=1 << 40, description="Images to mix and have in memory at a time; 0 for the whole training split"
+    )
+    random_flip: bool = Field(True, description="Mirror half of the images")
+    seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
+    dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
+    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    parameterisation: Literal["eps", "x_start", "v"] = Field("eps", description="What the network predicts")
+    loss: Literal["simple", "min_snr", "bound", "hybrid"] = Field(
+        "simple",
+        description="L_simple; the same weighted by min-SNR; T L_t, of a fixed variance the large; L_hybrid",
+    )
+    min_snr_gamma: float = Field(5.0, gt=0, description="Of the min_snr loss")
+    variance: Literal["fixed", "learned", "learned_range"] = Field(
+        "fixed", description="Of the reverse steps; a learned one needs the hybrid loss or the bound"
+    )
+    class_conditional: bool = Field(False, description="Tell the network each image's label")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="Share of labels left out in training, for guidance")
+    schedule: ScheduleKind = Field("linear", description="Of the betas; scaled_linear is linear times 1000 / T")
+    zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T holds nothing of the image")
+    num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid, constant and jsd have none")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine, sigmoid and jsd have none")
+    base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
+    channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"
+    )
+    num_res_blocks: int = Field(2, ge=1, le=16, description="Residual blocks a level")
+    attention_resolutions: list[int] = Field([16], max_length=8, description="Sizes with self-attention")
+    norm_groups: int = Field(32, ge=1, description="Groups of GroupNorm")
+    dropout: float = Field(0.1, ge=0, lt=1, description="In the residual blocks")
+    num_heads: int = Field(1, ge=1, le=64, description="Heads of each attention")
+    scale_shift_norm: bool = Field(False, description="Let the timestep scale and shift the second normalisation")
+    workers: int = execution(1, "Ray Train workers; 0 means one for each GPU, else 1", ge=0, le=4096)
+    device: Device = execution("auto", "auto takes cuda where this machine has it")
+    checkpoint_images: int = execution(200_000, "Images between checkpoints", ge=1)
+    checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, beside those by images", gt=0)
+    history_images: int = execution(20_000, "Images between rows of the loss curve", ge=1)
+    keep_checkpoints: int = execution(2, "Latest checkpoints to keep, beside those at sealed goals", ge=1)
+
+    @model_validator(mode="after")
+    def _betas_are_variances(self) -> Self:
+        largest = max(self.beta_start, self.beta_end) * 1000 / self.num_timesteps
+        if self.schedule == "scaled_linear" and largest >= 1:
+            raise ValueError(
+                f"train.num_timesteps {self.num_timesteps} makes a scaled_linear beta of {largest:.3g}, not below 1; "
+                "take more timesteps or smaller betas"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _network_can_learn_it(self) -> Self:
+        if self.empty_at_the_end and self.parameterisation == "eps":
+            raise ValueError(
+                "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
+                f"({'train.zero_terminal_snr' if self.zero_terminal_snr else 'schedule jsd'}); set it to v"
+            )
+        if self.empty_at_the_end and self.loss == "min_snr":
+            raise ValueError("train.loss min_snr has weight 0 where alpha-bar_T is 0; set it to simple")
+        if self.variance == "fixed" and self.loss == "hybrid":
+            raise ValueError("train.loss hybrid is for a learned train.variance; set it to learned_range")
+        if self.variance != "fixed" and self.loss not in ("bound", "hybrid"):
+            raise ValueError(f"train.variance {self.variance} is not learned by the {self.loss} loss; set hybrid")
+        return self
+
+    def unused(self) -> set[str]:
+        """The settings that have no effect beside what is chosen."""
+        effective = {
+            "min_snr_gamma": self.loss == "min_snr",
+            "label_dropout": self.class_conditional,
+            "beta_start": self.schedule not in ("cosine", "sigmoid", "constant", "jsd"),
+            "beta_end": self.schedule not in ("cosine", "sigmoid", "jsd"),
+            "num_heads": bool(self.attention_resolutions),
+        }
+        return {name for name, has_effect in effective.items() if not has_effect}
+
+    @property
+    def empty_at_the_end(self) -> bool:
+        """Whether alpha-bar_T is 0, so that x_T holds nothing of the image."""
+        return self.zero_terminal_snr or self.schedule == "jsd"
+
+    def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:
+        """The network for images of this shape; ValueError where they do not fit.
+
+        A class-conditional one has one class more, the last, which stands for no label.
+        """
+        return UNetConfig(
+            image_size=image_size,
+            in_channels=channels,
+            base_channels=self.base_channels,
+            channel_mults=tuple(self.channel_mults),
+            num_res_blocks=self.num_res_blocks,
+            attention_resolutions=tuple(self.attention_resolutions),
+            norm_groups=self.norm_groups,
+            dropout=self.dropout,
+            num_heads=self.num_heads,
+            scale_shift_norm=self.scale_shift_norm,
+            num_classes=classes + 1 if self.class_conditional else 0,
+            learned_variance=self.variance != "fixed",
+        )
+
+    @property
+    def total_images(self) -> int:
+        """The goal, rounded up to whole steps."""
+        return -(-self.images // self.batch_size) * self.batch_size

@@ -1,0 +1,63 @@
+"""The stage `train`, as the pipeline sees it."""
+
+import json
+from collections.abc import Sequence
+
+from flows.artifacts import Artifact, Checkpoint, Dataset
+from flows.stage import Account, Context, Stage, dataset_input
+from flows.stages.train.config import TrainConfig
+from infra.record import ModelFile
+from infra.store import Store
+
+# A snapshot up to this size goes to MLflow as a file, a larger one as its URI and digest.
+MAX_SNAPSHOT_BYTES = 64 << 20
+
+
+def _run(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
+    from flows.stages.train.training import train
+
+    return train(config, dataset, context)
+
+
+def _check(config: TrainConfig, dataset: Dataset) -> None:
+    from flows.stages.train.training import check_network
+
+    check_network(config, dataset)
+
+
+def _account(config: TrainConfig, checkpoint: Checkpoint, inputs: Sequence[Artifact], store: Store) -> Account:
+    (dataset,) = inputs
+    assert isinstance(dataset, Dataset), "the stage's one input is the data set"
+    manifest = checkpoint.manifest(store)
+    (unit,) = manifest.units
+    name = f"{manifest.folder}/{unit['file']}"
+    history = manifest.facts["history"]
+    files = {"history.jsonl": "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode()}
+    if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
+        files["snapshot.safetensors"] = store.read(name)
+    data = dataset_input(dataset, store, "training")
+    return Account(
+        line=f"{checkpoint.images_seen:,} images seen",
+        history=history,
+        files=files,
+        inputs=[data],
+        tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]},
+        model=ModelFile(
+            name=f"{data.name}-{checkpoint.key[:8]}-{checkpoint.images_seen}",
+            uri=f"{store.uri}/{name}",
+            sha256=unit["sha256"],
+        ),
+    )
+
+
+TRAIN = Stage(
+    name="train",
+    about="A data set to a trained network.",
+    inputs=("prepare",),
+    config=TrainConfig,
+    artifact=Checkpoint,
+    run=_run,
+    account=_account,
+    check=_check,
+    folders=("train",),
+)

@@ -1,0 +1,194 @@
+"""Train: a data set to a snapshot of averaged weights, on workers of one torch.distributed group by Ray Train."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flows.artifacts import Checkpoint, Dataset
+from flows.snapshot import make_schedule
+from flows.stage import Context, Progress
+from flows.stages.train.checkpoints import SNAPSHOTS, latest_checkpoint
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.history import HISTORY, history_rows
+from flows.stages.train.objective import schedule_settings
+from flows.stages.train.worker import run_training
+from infra.device import environment, resolve_device, resolve_dtype
+from infra.errors import ConfigError
+from infra.manifest import Manifest
+from infra.plan import Output, Plan
+from infra.ray_units import Workers
+
+STAGE = "train"
+FORMAT_VERSION = 3
+# 1 / sqrt(alpha-bar) must be a float32.
+_LEAST_ALPHA_BAR = 1e-76
+
+
+def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
+    """Train on `config.images` images in all and seal the snapshot of that goal.
+
+    Checkpoints are shared by all goals of one key: a longer run goes on from a shorter one. The samples, timesteps and
+    noise of each step are a function of (seed, step) for every number of workers.
+
+    Raises:
+        ConfigError: If the network does not fit the images, or asks for labels that they have not, or the
+            schedule leaves nothing of an image.
+        DivergedError: If gradients stay non-finite.
+    """
+    check_network(config, dataset)
+    _check_schedule(config)
+    device = resolve_device(config.device)
+    resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
+    plan = Plan(
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=config.key_settings(),
+        inputs={"dataset": dataset.digest},
+    )
+    goal = resolved.goals()
+
+    def make(output: Output) -> Manifest:
+        _run(resolved, dataset, output, context)
+        return _seal(output, resolved, goal)
+
+    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    return Checkpoint(
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        images_seen=manifest.facts["images_seen"],
+        num_timesteps=manifest.facts["num_timesteps"],
+    )
+
+
+def check_network(config: TrainConfig, dataset: Dataset) -> None:
+    """Refuse a network that does not fit the images.
+
+    Raises:
+        ConfigError: If their size does not suit it, or it is to be conditioned on labels and they have none.
+    """
+    try:
+        config.unet(dataset.image_size, dataset.channels)
+    except ValueError as error:
+        raise ConfigError(str(error), item="train", stage=STAGE) from error
+    if config.class_conditional and not dataset.class_names:
+        raise ConfigError(
+            "the data has no labels to condition the network on",
+            item="train.class_conditional",
+            stage=STAGE,
+            remedy="turn it off",
+        )
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    """Refuse before training what sampling could not undo.
+
+    Raises:
+        ConfigError: If alpha-bar reaches 0 before its end, or is so small there that float32 cannot divide by its root.
+    """
+    try:
+        cumprod = make_schedule(**schedule_settings(config)).alphas_cumprod
+    except ValueError as error:
+        raise ConfigError(str(error), item="train.schedule", stage=STAGE) from error
+    least = float(cumprod[-2] if config.parameterisation != "eps" else cumprod[-1])
+    if not least > _LEAST_ALPHA_BAR:
+        raise ConfigError(
+            f"leaves so little of an image, alpha-bar {least:.1g}, that none can be found again",
+            item="train.schedule",
+            stage=STAGE,
+            remedy="take smaller betas or fewer timesteps",
+        )
+
+
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+    gpus = 1 if config.device == "cuda" else 0
+    workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
+    spec = {
+        "root": context.store.uri,
+        "plan": output.plan.as_json(),
+        "attempt": output.attempt,
+        "config": config.model_dump(mode="json"),
+        "dataset": asdict(dataset),
+    }
+    news = _News(output=output, context=context, goal=config.total_images)
+    news.on_beat({"phase": context.starting})
+    with _run_folder(context) as folder:
+        context.cluster.run_group(
+            run_training,
+            spec,
+            workers=workers,
+            stage=STAGE,
+            run_folder=folder,
+            on_poll=news.on_poll,
+            on_beat=news.on_beat,
+        )
+
+
+@dataclass(kw_only=True)
+class _News:
+    """Passes on what the workers commit and what they say of themselves."""
+
+    output: Output
+    context: Context
+    goal: int
+    start: int = field(init=False)
+    kept: int = field(init=False)
+    _rows: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.kept = latest_checkpoint(self.output, self.goal)
+        self._rows = set(self._history())
+
+    def on_poll(self) -> int:
+        """Pass on new rows of the history; return a number that grows with everything that is committed."""
+        for name in self._history():
+            if name not in self._rows:
+                self._rows.add(name)
+                self.context.on_history(json.loads(self.context.store.read(name)))
+        return len(self._rows) + self.kept
+
+    def on_beat(self, beat: dict[str, Any]) -> None:
+        """Pass on a worker's beat; before it has resumed, it says its phase alone."""
+        # A worker goes on from an earlier checkpoint if the latest is damaged.
+        self.start = min(self.start, beat.get("resumed_at", self.start))
+        self.kept = beat.get("kept", self.kept)
+        progress = Progress(
+            done=beat.get("images_seen", self.start),
+            total=self.goal,
+            start=self.start,
+            kept=self.kept,
+            loss=beat.get("loss"),
+            rate=beat.get("images_per_second"),
+            phase=beat["phase"],
+        )
+        self.context.on_progress(progress)
+
+    def _history(self) -> list[str]:
+        return self.output.store.list(f"{self.output.folder}/{HISTORY}")
+
+
+@contextmanager
+def _run_folder(context: Context) -> Iterator[str]:
+    """Where Ray Train keeps its own files: beside the outputs, or on this machine where that is all of the cluster."""
+    if context.store.uri.startswith("s3://") and context.cluster.address is None:
+        with tempfile.TemporaryDirectory(prefix="ddpm-train-", ignore_cleanup_errors=True) as folder:
+            yield folder
+    else:
+        yield f"{context.store.uri}/.ray-train"
+
+
+def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:
+    record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
+    assert record is not None, "training ended and there is no snapshot"
+    rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
+    facts = {
+        "images_seen": config.total_images,
+        "history": rows,
+        "num_timesteps": config.num_timesteps,
+        "settings": config.result_settings(),
+    }
+    return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)

@@ -1,0 +1,278 @@
+"""Partial parameters change what they name and nothing else, by form, API and command line alike."""
+
+import json
+from typing import Any
+
+import pytest
+
+from flows.recipe.config import PipelineConfig
+from flows.recipe.form import LEAD, STAGES, changed
+from flows.recipe.identity import recipe_key
+from flows.recipe.presets import PRESETS, PresetName, load_config, preset
+from flows.runtime.settings import RunSettings
+from infra.errors import ConfigError
+
+# Two values of every setting, of which one is no recipe's.
+OTHER: dict[str, tuple[Any, Any]] = {
+    "prepare.kind": ("tar", "zip"),
+    "prepare.source": ("/a b/ä", "s3://bucket/images"),
+    "prepare.image_size": (64, 128),
+    "prepare.channels": (1, 3),
+    "prepare.resize_filter": ("box", "nearest"),
+    "prepare.min_side": (5, 6),
+    "prepare.drop_duplicates": (True, False),
+    "prepare.on_bad_image": ("quarantine", "fail"),
+    "prepare.max_bad_fraction": (0.5, 0),
+    "prepare.holdout_fraction": (0.25, 0.5),
+    "prepare.unit_images": (77, 78),
+    "train.images": (12345, 12346),
+    "train.batch_size": (96, 32),
+    "train.learning_rate": (3e-3, 1),
+    "train.lr_warmup_images": (0, 17),
+    "train.lr_decay_images": (19, 0),
+    "train.grad_clip": (2.5, 3),
+    "train.ema_halflife_images": (1234.5, 1),
+    "train.ema_rampup_ratio": (0.2, 0.3),
+    "train.shuffle_images": (4096, 0),
+    "train.random_flip": (True, False),
+    "train.seed": (5, 6),
+    "train.dtype": ("bfloat16", "float32"),
+    "train.parameterisation": ("v", "x_start"),
+    "train.loss": ("min_snr", "bound"),
+    "train.min_snr_gamma": (2.0, 3.0),
+    "train.variance": ("learned_range", "learned"),
+    "train.class_conditional": (True, False),
+    "train.label_dropout": (0.3, 0),
+    "train.schedule": ("cosine", "sigmoid"),
+    "train.zero_terminal_snr": (True, False),
+    "train.num_timesteps": (500, 600),
+    "train.beta_start": (2e-4, 3e-4),
+    "train.beta_end": (0.03, 0.04),
+    "train.base_channels": (96, 32),
+    "train.channel_mults": ([2, 3], [1, 1]),
+    "train.num_res_blocks": (3, 4),
+    "train.attention_resolutions": ([], [8]),
+    "train.norm_groups": (4, 2),
+    "train.dropout": (0.3, 0.0),
+    "train.num_heads": (2, 4),
+    "train.scale_shift_norm": (True, False),
+    "train.checkpoint_images": (77, 78),
+    "train.checkpoint_minutes": (2.5, 3),
+    "train.history_images": (78, 79),
+    "train.keep_checkpoints": (5, 6),
+    "sample.count": (33, 34),
+    "sample.num_steps": (50, 60),
+    "sample.sampler": ("ode", "ddim"),
+    "sample.eta": (0.5, 1),
+    "sample.variance": ("fixed_small", "fixed_large"),
+    "sample.guidance_scale": (2.0, 0),
+    "sample.label": (3, 0),
+    "sample.clip_x_start": (True, False),
+    "sample.batch_size": (17, 18),
+    "sample.seed": (5, 6),
+    "sample.dtype": ("bfloat16", "float32"),
+    "evaluate.extractor": ("fd_pixels", "fd_classifier"),
+    "evaluate.bpd_images": (33, 34),
+    "evaluate.bpd_timesteps": (7, 8),
+    "evaluate.batch_size": (9, 10),
+    "evaluate.seed": (5, 6),
+}
+OTHER |= {f"{stage}.threads": (3, 4) for stage in ("train", "sample", "evaluate")}
+OTHER |= {f"{stage}.device": ("cpu", "cuda") for stage in ("train", "sample", "evaluate")}
+OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
+# What a setting cannot do without.
+BESIDE = {
+    "prepare.source": ("prepare.kind", "folder"),
+    "prepare.image_size": ("train.attention_resolutions", []),
+    "train.variance": ("train.loss", "hybrid"),
+    "train.zero_terminal_snr": ("train.parameterisation", "v"),
+    "sample.eta": ("sample.sampler", "ddim"),
+    "sample.guidance_scale": ("train.class_conditional", True),
+    "sample.label": ("train.class_conditional", True),
+}
+FIELDS = [f"{stage}.{name}" for stage in STAGES for name in type(getattr(PipelineConfig(), stage)).model_fields]
+
+
+def value_of(config: PipelineConfig, path: str) -> Any:
+    stage, _, name = path.partition(".")
+    return getattr(getattr(config, stage), name)
+
+
+def other(recipe: PresetName, path: str) -> Any:
+    """A value that the recipe has not."""
+    first, second = OTHER[path]
+    return first if first != value_of(preset(recipe), path) else second
+
+
+def by_form(recipe: PresetName, *choices: tuple[str, Any]) -> PipelineConfig:
+    groups: dict[str, dict[str, Any]] = {}
+    for path, value in choices:
+        stage, _, name = path.partition(".")
+        groups.setdefault(stage, {})[name] = value
+    return changed({"preset": recipe, **groups})[0]
+
+
+def by_command_line(recipe: PresetName, *choices: tuple[str, Any]) -> PipelineConfig:
+    return load_config(recipe, None, [f"{path}={json.dumps(value)}" for path, value in choices])
+
+
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_an_empty_form_is_the_recipe(recipe: PresetName) -> None:
+    empty = {name: None for name in (*LEAD, "name", "root")} | {"prepare": {}, "train": {"images": None}, "run": {}}
+    for parameters in ({}, empty, {"source": "", "sampler": "", "preset": recipe}, {"source": [], "root": ""}):
+        config, settings = changed({"preset": recipe, **parameters})
+        assert config == load_config(recipe, None, [])
+        assert settings == RunSettings(preset=recipe)
+
+
+def test_without_a_recipe_it_is_the_digits() -> None:
+    assert changed({}) == (load_config("digits", None, []), RunSettings(preset="digits"))
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(FIELDS) == set(OTHER)
+    assert len(FIELDS) > 70
+
+
+@pytest.mark.parametrize("path", FIELDS)
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_one_setting_changes_itself_and_nothing_else(recipe: PresetName, path: str) -> None:
+    value = other(recipe, path)
+    choices = [(path, value), *([BESIDE[path]] if path in BESIDE else [])]
+    config = by_form(recipe, *choices)
+    assert config == by_command_line(recipe, *choices)
+    assert recipe_key(config) == recipe_key(by_command_line(recipe, *choices))
+    recipes = preset(recipe)
+    differing = {field for field in FIELDS if value_of(config, field) != value_of(recipes, field)}
+    assert path in differing
+    assert differing <= {name for name, _ in choices}
+
+
+@pytest.mark.parametrize("path", BESIDE)
+def test_alone_such_a_setting_is_refused_either_way_with_the_same_words(path: str) -> None:
+    recipe: PresetName = "digits"
+    with pytest.raises(ConfigError) as form:
+        by_form(recipe, (path, other(recipe, path)))
+    with pytest.raises(ConfigError) as command_line:
+        by_command_line(recipe, (path, other(recipe, path)))
+    assert str(form.value) == f"{command_line.value} - an empty field takes the recipe's value"
+
+
+@pytest.mark.parametrize(("lead", "path"), LEAD.items())
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_what_leads_the_form_is_a_setting_of_its_group(recipe: PresetName, lead: str, path: str) -> None:
+    value = other(recipe, path)
+    rest = {"prepare": {"kind": "folder"}} if lead == "source" else {}
+    rest |= {"train": {"attention_resolutions": []}} if lead == "image_size" else {}
+    config = changed({"preset": recipe, lead: value, **rest})[0]
+    assert value_of(config, path) == value
+    choices = [(path, value), *([BESIDE[path]] if path in BESIDE else [])]
+    assert config == by_form(recipe, *choices) == by_command_line(recipe, *choices)
+
+
+def test_values_that_look_empty_are_values() -> None:
+    assert changed({"class_conditional": False})[0].train.class_conditional is False
+    assert changed({"sample": {"clip_x_start": False}})[0].sample.clip_x_start is False
+    assert changed({"sampling_steps": 0})[0].sample.num_steps == 0
+    assert changed({"train": {"dropout": 0, "attention_resolutions": []}})[0].train.attention_resolutions == []
+    assert changed({"run": {"tracking": False}})[1].tracking is False
+
+
+def test_the_digits_take_no_recipes_source() -> None:
+    """Neither the form nor the command line, whose source is empty then, could take it away."""
+    assert changed({"preset": "fashion-mnist", "prepare": {"kind": "digits"}})[0].prepare.source == ""
+    groups = load_config("fashion-mnist", None, ["prepare.kind=digits", "prepare.source="]).model_dump(mode="json")
+    assert changed({"preset": "fashion-mnist", **groups})[0].model_dump(mode="json") == groups
+    with pytest.raises(ConfigError, match="must be empty for the digits"):
+        changed({"preset": "digits", "source": "/images"})
+
+
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_what_the_command_line_hands_over_in_full_is_the_same(recipe: PresetName) -> None:
+    choices = [
+        (path, other(recipe, path)) for path in ("train.images", "train.seed", "sample.count", "train.channel_mults")
+    ]
+    config = by_command_line(recipe, *choices)
+    groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in STAGES}
+    assert changed({"preset": recipe, "name": "", "root": "", **groups, "run": {"experiment": "x"}}) == (
+        config,
+        RunSettings(preset=recipe, experiment="x"),
+    )
+
+
+DEPLOYMENT = {"preset": "digits", "root": "/runs", "images": 5_000, "train": {"batch_size": 64, "seed": 3}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "images", "batch_size", "seed", "learning_rate"),
+    [
+        ({}, 5_000, 64, 3, 2e-3),
+        ({"train": {"learning_rate": 0.5}}, 5_000, 64, 3, 0.5),
+        ({"train": {"seed": 4}}, 5_000, 64, 4, 2e-3),
+        ({"images": 6_000, "learning_rate": 0.5}, 6_000, 64, 3, 0.5),
+        ({"train": {"images": 7_000}}, 7_000, 64, 3, 2e-3),
+        ({"batch_size": 32}, 5_000, 32, 3, 2e-3),
+        ({"train": {}, "images": None, "root": ""}, 5_000, 64, 3, 2e-3),
+    ],
+)
+def test_a_deployments_settings_stay_below_those_of_a_run(
+    ours: dict[str, Any], images: int, batch_size: int, seed: int, learning_rate: float
+) -> None:
+    """Prefect hands over the deployment's parameters, with each that the run names replaced as a whole."""
+    config, settings = changed(DEPLOYMENT | ours, DEPLOYMENT)
+    rest = ["train.images", "train.batch_size", "train.seed", "train.learning_rate"]
+    values = images, batch_size, seed, learning_rate
+    assert config == by_command_line("digits", *zip(rest, values, strict=True))
+    assert settings == RunSettings(preset="digits", root="/runs")
+
+
+def test_a_run_may_take_another_recipe_than_its_deployment() -> None:
+    config, settings = changed(DEPLOYMENT | {"preset": "folder"}, DEPLOYMENT)
+    assert settings.preset == "folder"
+    choices = {"train.images": 5_000, "train.batch_size": 64, "train.seed": 3}
+    assert config == by_command_line("folder", *choices.items())
+
+
+def test_the_runs_own_settings() -> None:
+    parameters = {"name": "mine", "root": "s3://b/c", "run": {"tracking": False, "mode": "in-process", "force": True}}
+    settings = RunSettings(preset="digits", name="mine", root="s3://b/c", tracking=False, mode="in-process", force=True)
+    assert changed(parameters)[1] == settings
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"imags": 5}, "imags: no such parameter"),
+        ({"train": {"imags": 5}}, "train.imags: no such setting - did you mean images?"),
+        ({"train": 5}, "train: must be a group of settings"),
+        ({"run": [5]}, "run: must be a group of settings"),
+        ({"run": {"imags": 5}}, "imags: extra inputs are not permitted"),
+        ({"run": {"preset": "folder"}}, "run.preset: no such setting"),
+        ({"run": {"root": "/x"}}, "run.root: no such setting"),
+        ({"preset": "cifar"}, "preset: no such recipe: cifar - known are digits, fashion-mnist, folder"),
+        ({"images": 0}, "train.images: input should be greater than or equal to 1; got 0"),
+        ({"train": {"images": 1.5}}, "train.images"),
+        ({"sample": {"eta": 2}}, "sample.eta"),
+        ({"learning_rate": float("nan")}, "train.learning_rate"),
+        ({"sampler": "euler"}, "sample.sampler"),
+        ({"name": "my run"}, "name: string should match pattern"),
+        ({"name": "a\nb"}, "name: string should match pattern"),
+        ({"images": 5, "train": {"images": 6}}, "images: 5, and 6 as train.images - leave one of the two empty"),
+        (
+            {"sampler": "ode", "train": {"zero_terminal_snr": True, "parameterisation": "v"}},
+            "sample.sampler ode starts at infinite noise",
+        ),
+        ({"train": {"attention_resolutions": [5]}}, "attention_resolutions must be among the sizes [8, 4]"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(parameters: dict[str, Any], says: str) -> None:
+    for deployment in ({}, DEPLOYMENT):
+        with pytest.raises(ConfigError) as caught:
+            changed(deployment | parameters, deployment)
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert caught.value.exit_code == 2
+
+
+def test_one_value_given_twice_is_fine() -> None:
+    assert changed({"images": 5, "train": {"images": 5}})[0].train.images == 5

@@ -1,0 +1,143 @@
+"""A run's surroundings."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import load_config
+from flows.runtime.progress import StageProgress
+from flows.runtime.session import open_cluster, open_session, warm_up
+from flows.runtime.settings import RunSettings
+from flows.stage import Progress
+from infra.errors import ConfigError
+from tests.conftest import TINY
+from tests.flows.sessions import Page, run_settings, run_whole, tracked_runs
+
+STAGES = ("prepare", "train", "sample", "evaluate")
+
+
+def test_the_stages_run_and_the_table_is_printed(
+    tiny: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Page()
+    session = run_whole(tiny, tmp_path, page, name="x", tracking=False)
+    out = capsys.readouterr().out
+    assert "fd_pixels" in out
+    assert "tracking is off" in out
+    assert {stage for stage, percent, _ in page.progress if percent == 100} == set(STAGES)
+    (report,) = tmp_path.glob("reports/*/report.html")
+    assert report.parent.name == session.name
+    assert re.fullmatch(r"x-[0-9a-f]{8}", session.name)
+    assert f"      run {session.name}\n" in out
+    assert f"report    {report}\n" in out
+
+
+def test_the_page_has_what_the_terminal_has(
+    tiny: PipelineConfig, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Page()
+    session = run_whole(tiny, root, page)
+    assert page.name == session.name
+    (markdown,) = page.pages.values()
+    assert list(page.pages) == ["result"]
+    assert markdown.startswith(f"## {session.name}\n")
+    assert f"`{root}/reports/{session.name}/report.html`" in markdown
+    assert "workflowType=machine_learning" in markdown
+    assert "![samples](data:image/png;base64," in markdown
+    shown = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    logged = {" ".join(line.split()) for line in page.lines}
+    for stage in STAGES:
+        (line,) = (line for line in logged if line.startswith(f"{stage}: "))
+        assert line.replace(":", "", 1) in shown
+        assert any(line.startswith(f"{stage} ") and "/s of this attempt" in line for line in logged & shown)
+    assert {
+        line for line in logged if line.startswith(("run ", "report ", "samples ", "MLflow ", "fd_pixels "))
+    } <= shown
+    html = (root / "reports" / session.name / "report.html").read_text()
+    assert f'<a href="{page.page}">Prefect</a>' in html
+    (run,) = tracked_runs(root, "pipeline").values()
+    assert run.data.tags["ddpm.prefect"] == page.page
+    assert run.data.tags["ddpm.report"] == f"{root}/reports/{session.name}/report.html"
+
+
+def test_rates_are_those_of_this_attempt(
+    tiny: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorter = load_config("digits", None, [*TINY, "train.images=640"])
+    with open_session(shorter, run_settings(tmp_path, tracking=False)) as session:
+        session.train(session.prepare())
+        assert (session.stages.times["train"].done, session.stages.times["train"].unit) == (640, "images")
+    resumed = run_whole(tiny, tmp_path, tracking=False)
+    times = resumed.stages.times
+    assert (times["train"].done, times["train"].reused) == (640, False), "of 1,280"
+    assert (times["prepare"].done, times["prepare"].reused) == (0, True)
+    assert times["sample"].done == 24
+    out = capsys.readouterr().out
+    assert f"train      {640 / times['train'].seconds:,.1f}" in out
+    assert re.search(r"^prepare +sealed before *$", out, re.MULTILINE)
+    assert "resumed at 640 of 1,280 images" in out
+
+
+class Interrupting(StageProgress):
+    """Ends the training as soon as 640 images are kept."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(Console(), None)
+        self._error = error
+
+    def __call__(self, stage: str, progress: Progress) -> None:
+        super().__call__(stage, progress)
+        if stage == "train" and progress.kept >= 640:
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED"), (RuntimeError("a fault"), "FAILED")],
+)
+def test_an_attempt_that_ends_says_what_is_kept_and_how_it_ended(
+    tiny: PipelineConfig, root: Path, error: BaseException, status: str
+) -> None:
+    endless = tiny.model_copy(update={"train": tiny.train.model_copy(update={"images": 1 << 30})})
+    with open_session(endless, run_settings(root)) as session:
+        dataset = session.prepare()
+        session.stages.progress = Interrupting(error)
+        with pytest.raises(type(error)) as caught:
+            session.train(dataset)
+    (checkpoint, *_) = sorted(root.glob("train/*/checkpoints/*.json"), reverse=True)
+    assert caught.value.__notes__ == [f"train keeps {int(checkpoint.stem):,} of 1,073,741,824 images"]
+    for stage, expected in (("pipeline", status), ("train", status), ("prepare", "FINISHED")):
+        (run,) = tracked_runs(root, stage).values()
+        assert run.info.status == expected, stage
+    assert not list((root / ".leases").rglob("*.json")), "nobody waits for it"
+
+
+@pytest.mark.parametrize(("force", "starts"), [(False, [True, False]), (True, [True, True])])
+def test_ray_is_started_early_only_for_a_run_without_its_report(
+    tiny: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool, starts: list[bool]
+) -> None:
+    settings = RunSettings(name="x", root=str(tmp_path), mode="in-process", tracking=False, force=force)
+    started = []
+    for _ in range(2):
+        connected: list[bool] = []
+        cluster = open_cluster(tiny, settings)
+        monkeypatch.setattr(cluster, "connect", partial(connected.append, True))
+        warm_up(tiny, settings, cluster)
+        started.append(bool(connected))
+        run_whole(tiny, tmp_path, name="x", tracking=False, force=force)
+    assert started == starts
+
+
+def test_a_local_ray_has_room_for_every_stage(tiny: PipelineConfig) -> None:
+    wide = tiny.model_copy(update={"train": tiny.train.model_copy(update={"workers": 16, "threads": 4})})
+    assert open_cluster(wide, RunSettings()).cpus == 64
+
+
+def test_a_ray_client_is_refused(tiny: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://somewhere:10001")
+    with pytest.raises(ConfigError, match="Ray Client"), open_session(tiny, RunSettings(root=str(tmp_path))):
+        pass

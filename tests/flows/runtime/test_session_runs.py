@@ -1,0 +1,126 @@
+"""A run is one trial, recipe and data: whatever differs in either is another run, and equal ones do the work once."""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flows.runtime.session import open_session
+from tests.flows.sessions import Page, everything, put_images, run_settings, run_whole, small, tracked_runs
+
+
+def reports(root: Path) -> dict[str, dict[str, bytes]]:
+    """The files of every report, by the run's name."""
+    return {
+        folder.name: {file.name: file.read_bytes() for file in folder.iterdir()}
+        for folder in sorted((root / "reports").iterdir())
+        if not folder.name.startswith(".")
+    }
+
+
+def test_two_folders_and_a_grown_one_are_three_runs(root: Path, tmp_path: Path) -> None:
+    first_folder = put_images(tmp_path / "first" / "images", range(40))
+    second_folder = put_images(tmp_path / "second" / "images", range(100, 140))
+    first = run_whole(small(first_folder), root)
+    (run,) = tracked_runs(root, "pipeline").values()
+    before, recorded = reports(root)[first.name], everything(root, run)
+    stages = {
+        stage: everything(root, tracked_runs(root, stage)[f"{stage} {first.name}"]) for stage in ("train", "evaluate")
+    }
+    assert recorded["files"]
+    assert recorded["params"]["prepare.source"] == str(first_folder)
+
+    second = run_whole(small(second_folder), root)
+    put_images(first_folder, range(200, 210))
+    grown = run_whole(small(first_folder), root)
+
+    names = {first.name, second.name, grown.name}
+    assert len(names) == 3
+    assert set(reports(root)) == set(tracked_runs(root, "pipeline")) == names
+    assert reports(root)[first.name] == before
+    assert everything(root, run) == recorded
+    for stage, there in stages.items():
+        assert everything(root, tracked_runs(root, stage)[f"{stage} {first.name}"]) == there
+    runs = tracked_runs(root, "pipeline")
+    assert runs[second.name].data.params["prepare.source"] == str(second_folder)
+    assert len({run.data.params["data.key"] for run in runs.values()}) == 3
+    assert len({run.data.metrics["eval/fd_pixels"] for run in runs.values()}) == 3
+    for name in names:
+        page = reports(root)[name]["report.html"].decode()
+        assert [other for other in names if other in page] == [name]
+
+
+def test_a_run_again_is_the_same_run(root: Path, tmp_path: Path) -> None:
+    folder = put_images(tmp_path / "images", range(40))
+    first = run_whole(small(folder), root)
+    before = reports(root)
+    (run,) = tracked_runs(root, "train").values()
+    points = everything(root, run)["points"]
+    again = run_whole(small(folder), root)
+    assert again.name == first.name
+    assert all(spent.reused for spent in again.stages.times.values())
+    assert reports(root) == before
+    (same,) = tracked_runs(root, "pipeline").values()
+    assert same.info.run_name == first.name
+    assert everything(root, run)["points"] == points
+
+
+def test_an_equal_run_waits_and_takes_the_result(root: Path, tmp_path: Path) -> None:
+    folder = put_images(tmp_path / "images", range(40))
+    config, page, second = small(folder), Page(), []
+    with open_session(config, run_settings(root)) as first:
+        dataset = first.prepare()
+        waiting = threading.Thread(target=lambda: second.append(run_whole(config, root, page)))
+        waiting.start()
+        try:
+            assert page.waits.wait(60)
+            (line,) = (line for line in page.lines if "waiting" in line)
+            assert line.startswith(f"{first.name} on host ")
+            assert not second
+            checkpoint = first.train(dataset)
+            samples = first.sample(checkpoint)
+            report = first.evaluate(dataset, checkpoint, samples)
+            first.finish(dataset, checkpoint, samples, report)
+            assert not second, "it waits to the end"
+        except BaseException:
+            first.stack.close()
+            raise
+    waiting.join(60)
+    assert second[0].name == first.name == page.name
+    assert [stage for stage, spent in second[0].stages.times.items() if spent.reused] == [
+        "prepare",
+        "train",
+        "sample",
+        "evaluate",
+    ]
+    assert not page.progress, "nothing was done"
+    assert list(tracked_runs(root, "pipeline")) == [first.name]
+    (train,) = tracked_runs(root, "train").values()
+    assert train.data.tags["ddpm.attempts"] == "1"
+    assert [step for step, *_ in everything(root, train)["points"]["train/loss"]] == [64, 128]
+
+
+def test_another_recipe_on_the_same_data_does_not_wait(root: Path, tmp_path: Path) -> None:
+    folder, page = put_images(tmp_path / "images", range(40)), Page()
+    with open_session(small(folder), run_settings(root, tracking=False)) as first:
+        first.prepare()
+        with open_session(small(folder, "train.seed=1"), run_settings(root, tracking=False), page=page) as second:
+            second.train(second.prepare())
+        assert not page.waits.is_set()
+        assert second.name != first.name
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_run_that_ended_is_not_waited_for(root: Path, tmp_path: Path, ends: bool) -> None:
+    """Whether well or not."""
+    folder, page = put_images(tmp_path / "images", range(40)), Page()
+    if ends:
+        run_whole(small(folder), root, tracking=False)
+    else:
+        with suppress(KeyboardInterrupt), open_session(small(folder), run_settings(root, tracking=False)) as first:
+            first.prepare()
+            raise KeyboardInterrupt
+    run_whole(small(folder), root, page, tracking=False)
+    assert not page.waits.is_set()
+    assert not list((root / ".leases").rglob("*.json"))

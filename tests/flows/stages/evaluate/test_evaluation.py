@@ -1,0 +1,214 @@
+"""Evaluate: one digest for one set of inputs, with the features that were asked for or an error that says why not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import infra.features
+from flows.artifacts import Checkpoint, Report
+from flows.snapshot import decode_snapshot, encode_snapshot
+from flows.stage import Progress
+from flows.stages.evaluate.config import EvaluateConfig
+from flows.stages.evaluate.evaluation import evaluate
+from infra.cluster import Cluster
+from infra.errors import ConfigError, DivergedError
+from infra.manifest import read_verified, verify
+from infra.plan import Output, Plan
+
+
+@dataclass
+class Arranged(Cluster):
+    """Runs units in this process in another order, or only some of them."""
+
+    order: Callable[[Sequence[int]], Sequence[int]] = tuple
+    stop_after: int = 10**6
+    ran: tuple[int, ...] = ()
+
+    def run_units(self, task: object, units: Sequence[int], **more: object) -> None:
+        self.ran = tuple(self.order(units))[: self.stop_after]
+        super().run_units(task, self.ran, **more)
+        if self.stop_after < len(units):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def config(tiny_run: object) -> EvaluateConfig:
+    return tiny_run.config.evaluate
+
+
+@pytest.fixture
+def judge(tiny_run: object) -> Callable[..., Report]:
+    def call(config: EvaluateConfig, changes: dict[str, object] | None = None, **how: object) -> Report:
+        call.cluster = Arranged(mode="in-process", **how)
+        inputs = {name: getattr(tiny_run, name) for name in ("dataset", "checkpoint", "samples")} | (changes or {})
+        return evaluate(config, **inputs, context=replace(call.context, cluster=call.cluster))
+
+    call.context = tiny_run.context
+    return call
+
+
+@pytest.fixture
+def forced(judge: Callable[..., Report]) -> Callable[..., Report]:
+    judge.context = replace(judge.context, force=True)
+    return judge
+
+
+def test_a_sealed_one_is_found(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+    assert judge(config) == replace(tiny_run.report, reused=True)
+    verify(tiny_run.store, tiny_run.report.manifest(tiny_run.store))
+
+
+@pytest.mark.parametrize("order", [lambda u: u[::-1], lambda u: [*u[1:], *u]])
+def test_any_order_gives_the_same_digest(
+    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Report], order: object
+) -> None:
+    again = forced(config, order=order)
+    assert not again.reused
+    assert again.name != tiny_run.report.name
+    assert again.digest == tiny_run.report.digest
+    assert again.metrics == tiny_run.report.metrics
+
+
+def test_cut_short_and_resumed_gives_the_same_digest(
+    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Report]
+) -> None:
+    heard: list[Progress] = []
+    with pytest.raises(KeyboardInterrupt):
+        forced(config, stop_after=2)
+    forced.context = replace(forced.context, force=False, on_progress=heard.append)
+    resumed = forced(config)
+    assert min(forced.cluster.ran) == 2, "what was done is not done again"
+    total = 2 + len(forced.cluster.ran)
+    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, total, 2, n) for n in range(2, total + 1)]
+    assert {p.unit for p in heard} == {"units"}
+    assert resumed.digest == tiny_run.report.digest
+
+
+def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
+    """So that the digest covers the figures, too."""
+    import json
+
+    manifest = tiny_run.report.manifest(tiny_run.store)
+    data = read_verified(tiny_run.store, manifest.folder, manifest.units[-2])
+    assert json.loads(data) == tiny_run.report.metrics == manifest.facts["metrics"]
+
+
+class TestClassifier:
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(infra.features, "_STEPS", 5)
+
+    def test_it_is_trained_once_and_sealed_by_itself(
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = config.model_copy(update={"extractor": "fd_classifier"})
+        threads = torch.get_num_threads()
+        heard: list[Progress] = []
+        judge.context = replace(judge.context, on_progress=heard.append)
+        first = judge(config)
+        assert [p.phase for p in heard[:3]] == ["training the classifier", "starting", ""]
+        assert torch.get_num_threads() == threads
+        assert first.extractor == "fd_classifier"
+        assert first.metrics["eval/fd_classifier"] > 0
+        assert "eval/fd_pixels" not in first.metrics
+        sealed = [name for name in tiny_run.store.list("features") if "manifests" in name]
+        assert len(sealed) == 1
+        monkeypatch.setattr("flows.stages.evaluate.evaluation.train_classifier", lambda *_: pytest.fail("it is sealed"))
+        other = judge(config.model_copy(update={"seed": 1}))
+        assert other.metrics["eval/fd_classifier"] == first.metrics["eval/fd_classifier"]
+
+    def test_its_digest_is_deterministic(self, config: EvaluateConfig, forced: Callable[..., Report]) -> None:
+        config = config.model_copy(update={"extractor": "fd_classifier"})
+        first = forced(config)
+        torch.manual_seed(99)
+        again = forced(config, order=lambda units: units[::-1])
+        assert again.name != first.name
+        assert again.digest == first.digest
+
+    def test_the_bound_does_not_depend_on_the_features(
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]
+    ) -> None:
+        metrics = judge(config.model_copy(update={"extractor": "fd_classifier"})).metrics
+        shared = metrics.keys() & tiny_run.report.metrics.keys()
+        assert len(shared) == len(metrics) - 1
+        assert {name: metrics[name] for name in shared} == {name: tiny_run.report.metrics[name] for name in shared}
+
+    def test_auto_takes_it_where_there_are_labels(self, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+        assert judge(config.model_copy(update={"extractor": "auto"})).extractor == "fd_classifier"
+
+
+@pytest.mark.parametrize("names", [(), ("only",)])
+class TestWithoutLabels:
+    def test_the_classifier_is_refused(
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], names: tuple[str, ...]
+    ) -> None:
+        unlabelled = replace(tiny_run.dataset, class_names=names)
+        with pytest.raises(ConfigError, match="no labels") as caught:
+            judge(config.model_copy(update={"extractor": "fd_classifier"}), {"dataset": unlabelled})
+        error = caught.value
+        assert (error.exit_code, error.stage, error.item) == (2, "evaluate", "evaluate.extractor")
+        assert "fd_pixels" in error.remedy
+        assert tiny_run.store.list("features") == []
+
+    def test_auto_takes_the_pixels(
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], names: tuple[str, ...]
+    ) -> None:
+        unlabelled = replace(tiny_run.dataset, class_names=names)
+        report = judge(config.model_copy(update={"extractor": "auto"}), {"dataset": unlabelled})
+        assert report.extractor == "fd_pixels"
+        assert report.digest == tiny_run.report.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [({"workers": 2}, True), ({"device": "cpu"}, True), ({"seed": 1}, False), ({"bpd_images": 12}, False)],
+    ids=str,
+)
+def test_the_key(
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], change: dict[str, object], same: bool
+) -> None:
+    other = judge(config.model_copy(update=change))
+    assert (other.key == tiny_run.report.key) is same
+    assert (other.digest == tiny_run.report.digest) is same
+
+
+def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]
+) -> None:
+    """Thirteen images in batches of eight: each image's terms are those of a run of sixteen."""
+    from infra.checkpoint import decode_tensors
+
+    def terms(report: Report) -> torch.Tensor:
+        manifest = report.manifest(tiny_run.store)
+        units = [unit for unit in manifest.units if unit["facts"].get("kind") == "bound"]
+        parts = [decode_tensors(read_verified(tiny_run.store, manifest.folder, unit), "u")[0] for unit in units]
+        return torch.cat([part["total_bpd_fixed_large"] for part in parts])
+
+    thirteen, sixteen = terms(judge(config.model_copy(update={"bpd_images": 13}))), terms(tiny_run.report)
+    assert len(thirteen) == 13
+    assert torch.equal(thirteen, sixteen[:13])
+
+
+def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+    config = config.model_copy(update={"bpd_images": 1 << 20, "batch_size": 64})
+    assert judge(config).metrics["eval/bpd_images"] == tiny_run.dataset.test_images
+
+
+def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    network, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
+    weights = network.state_dict()
+    weights["conv_out.bias"].fill_(float("nan"))
+    schedule = {"kind": "linear", "num_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.3}
+    output = Output(store=tiny_run.store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
+    output.begin({})
+    data = encode_snapshot(weights, network.config, schedule, 64)
+    record = output.commit("snapshots/64", "safetensors", data, {})
+    manifest = output.seal({"images": 64}, [{"unit": 0, "rows": 1, **record.as_json()}], {})
+    broken = Checkpoint(name=manifest.name, key="k", digest=manifest.digest, images_seen=64, num_timesteps=20)
+    with pytest.raises(DivergedError, match="the bound is not finite") as caught:
+        judge(config, {"checkpoint": broken})
+    assert caught.value.exit_code == 8
+    assert caught.value.item == "held-out images 0..7"

@@ -1,0 +1,113 @@
+"""The figures are those that ddpm_core computes directly from all images at once."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from ddpm_core.diffusion import FIXED_VARIANCES, Variance
+from ddpm_core.frechet import FeatureStats, frechet_distance
+from ddpm_core.images import to_model_range
+from ddpm_core.likelihood import bits_per_dim
+from ddpm_core.rng import Stream, normal
+from flows.snapshot import decode_snapshot
+from flows.stages.evaluate.figures import summarise
+from flows.stages.evaluate.units import Unit
+from infra.dataset import DatasetReader
+from infra.manifest import read_verified
+
+
+def load(run: object, manifest: object, split: str | None = None) -> np.ndarray:
+    return DatasetReader(store=run.store, manifest=manifest).load(split)[0]
+
+
+def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) -> None:
+    """Against numpy's covariances and scipy's matrix square root."""
+    reference = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "train")
+    drawn = load(tiny_run, tiny_run.samples.manifest(tiny_run.store), "samples")
+    assert len(drawn) == tiny_run.config.sample.count
+    a, b = (x.reshape(len(x), -1).astype(np.float64) / 255 for x in (drawn, reference))
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # Eigenvalues of the product: the samples are fewer than the pixels, so its root need not exist as a matrix.
+    cross = np.sqrt(np.clip(scipy.linalg.eigvals(cov_a @ cov_b).real, 0, None)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
+    assert tiny_run.report.metrics["eval/fd_pixels"] == pytest.approx(expected, rel=1e-4)
+    assert tiny_run.report.metrics["eval/fd_samples"] == 24
+
+
+@pytest.mark.parametrize("variance", FIXED_VARIANCES)
+def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, variance: Variance) -> None:
+    config, metrics = tiny_run.config.evaluate, tiny_run.report.metrics
+    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "snapshot")
+    held_out = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "test")[: config.bpd_images]
+    ids = torch.arange(config.bpd_images)
+    with torch.inference_mode():
+        direct = bits_per_dim(
+            network,
+            schedule,
+            to_model_range(torch.from_numpy(held_out)),
+            noise=lambda t: normal(config.seed, Stream.NLL, ids, held_out.shape[1:], step=t),
+            variance=variance,
+        )
+    name = variance.value
+    total = direct.total_bpd
+    assert metrics[f"eval/bits_per_dim_{name}"] == pytest.approx(float(total.mean()), rel=1e-5)
+    stderr = float(np.std(total.numpy(), ddof=1) / np.sqrt(len(total)))
+    assert metrics[f"eval/bits_per_dim_{name}_stderr"] == pytest.approx(stderr, rel=1e-4)
+    assert metrics[f"eval/decoder_bpd_{name}"] == pytest.approx(float(direct.decoder_bpd.mean()), rel=1e-5)
+    assert metrics[f"eval/step_bpd_{name}"] == pytest.approx(float(direct.step_bpd.sum(1).mean()), rel=1e-5)
+    assert metrics["eval/prior_bpd"] == pytest.approx(float(direct.prior_bpd.mean()), rel=1e-9)
+    assert metrics["eval/eps_mse"] == pytest.approx(float(direct.eps_mse.mean()), rel=1e-5)
+    assert metrics["eval/bpd_images"] == 16
+
+
+def test_the_parts_add_up(tiny_run: object) -> None:
+    metrics = tiny_run.report.metrics
+    for variance in ("fixed_small", "fixed_large"):
+        parts = (
+            metrics["eval/prior_bpd"] + metrics[f"eval/step_bpd_{variance}"] + metrics[f"eval/decoder_bpd_{variance}"]
+        )
+        assert metrics[f"eval/bits_per_dim_{variance}"] == pytest.approx(parts, rel=1e-12)
+
+
+def parts_of(seed: int, cuts: tuple[int, ...]) -> list[tuple[Unit, dict[str, torch.Tensor]]]:
+    """Made-up results, cut into units at the given places."""
+    draw = torch.Generator().manual_seed(seed)
+    parts = []
+    for kind, count, shift in (("samples", 30, 0.5), ("reference", 40, 0.0)):
+        features = torch.randn(count, 3, generator=draw) + shift
+        for start, stop in zip((0, *cuts), (*cuts, count), strict=True):
+            stats = FeatureStats.empty(3).update(features[start:stop])
+            sums = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
+            parts.append((Unit(kind=kind, start=start, stop=stop), sums))
+    rows = torch.rand(20, 12, generator=draw, dtype=torch.float64)
+    for start, stop in zip((0, *(c // 2 for c in cuts)), (*(c // 2 for c in cuts), 20), strict=True):
+        part = rows[start:stop]
+        tensors = {"prior_bpd": part[:, 0], "eps_mse": part[:, 1:5]}
+        for number, variance in enumerate(FIXED_VARIANCES):
+            tensors[f"step_bpd_{variance.value}"] = part[:, 5:8] + number
+            tensors[f"decoder_bpd_{variance.value}"] = part[:, 8]
+            tensors[f"total_bpd_{variance.value}"] = part[:, 9 + number]
+        parts.append((Unit(kind="bound", start=start, stop=stop), tensors))
+    return parts
+
+
+def test_how_the_work_was_cut_does_not_matter() -> None:
+    whole, cut = summarise(parts_of(0, ()), "fd_x"), summarise(parts_of(0, (4, 10, 11)), "fd_x")
+    assert whole.keys() == cut.keys()
+    for name, value in whole.items():
+        assert cut[name] == pytest.approx(value, rel=1e-9), name
+    assert (whole["eval/fd_samples"], whole["eval/bpd_images"]) == (30, 20)
+
+
+def test_the_figure_carries_the_extractors_name() -> None:
+    parts = parts_of(0, ())
+    assert "eval/fd_pixels" in summarise(parts, "fd_pixels")
+    assert "eval/fid" not in summarise(parts, "fd_pixels")
+    stats = {
+        unit.kind: FeatureStats(count=int(t["count"]), total=t["total"], outer=t["outer"])
+        for unit, t in parts
+        if unit.kind != "bound"
+    }
+    assert summarise(parts, "x")["eval/x"] == frechet_distance(stats["samples"], stats["reference"])

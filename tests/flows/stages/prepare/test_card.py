@@ -1,0 +1,64 @@
+"""The card says what the manifest holds, in a page that escapes what comes from outside."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.stage import Context
+from flows.stages.prepare.card import render_card
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
+from infra.cluster import Cluster
+from infra.store import open_store
+
+
+@pytest.fixture(params=[1, 3])
+def card(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of twelve images in two classes of hostile names, one more that is bad, and one text file."""
+    generator = np.random.default_rng(0)
+    source = tmp_path / "source"
+    for split, count in (("train", 4), ("test", 2)):
+        for name in ("$a_{$", "<b>dog"):
+            folder = source / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (source / "train" / "$a_{$" / "<script>.png").write_bytes(b"nothing")
+    (source / "notes.txt").write_text("x")
+    store = open_store(str(tmp_path / "root"))
+    store.make()
+    config = PrepareConfig(
+        source=str(source), image_size=8, channels=request.param, on_bad_image="quarantine", max_bad_fraction=0.5
+    )
+    context = Context(store=store, cluster=Cluster(mode="in-process"), force=False)
+    dataset = prepare(config, context)
+    return render_card(store, dataset.manifest(store))
+
+
+def figure(card: str, label: str) -> str:
+    found = re.search(rf'<tr><td>{label}</td><td class="figure">([^<]*)</td>', card)
+    assert found is not None, label
+    return found[1]
+
+
+def test_the_account(card: str) -> None:
+    assert figure(card, "found") == "13"
+    assert figure(card, "written") == "12"
+    assert figure(card, "in quarantine") == "1"
+    assert "8 training and 4 held-out images of" in card
+    assert "1 .txt" in card
+    assert "is not a PNG, JPEG or WebP image" in card
+
+
+def test_what_comes_from_outside_is_escaped(card: str) -> None:
+    assert "&lt;script&gt;.png" in card
+    assert "<script>" not in card
+    assert "<b>dog" not in card
+
+
+def test_pictures_are_inside(card: str) -> None:
+    assert card.count("data:image/png;base64,") == 3
+    assert not re.search(r'(src|href)="(?!data:)', card)

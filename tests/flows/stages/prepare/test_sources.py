@@ -1,0 +1,73 @@
+"""The source that a config names: its kind, and its places made absolute where they are local."""
+
+import pickle
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from flows.stages.prepare.config import PrepareConfig, SourceKind
+from flows.stages.prepare.sources import open_source
+from infra.errors import ConfigError, InputError
+from infra.files import FileSet
+from infra.sources.digits import DigitsSource
+
+KINDS = [kind for kind in get_args(SourceKind) if kind != "digits"]
+
+
+def places(source: str | list[str]) -> tuple[str, ...]:
+    opened = open_source(PrepareConfig(source=source), "/root")
+    files = vars(opened)["files"]
+    assert isinstance(files, FileSet)
+    return files.sources
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_source_of_its_own(kind: str) -> None:
+    opened = open_source(PrepareConfig(kind=kind, source="/a"), "/root")
+    assert type(opened).__module__ == f"infra.sources.{kind}"
+    assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
+
+
+def test_the_digits_need_no_place() -> None:
+    assert open_source(PrepareConfig(kind="digits"), "/root") == DigitsSource()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("source", ["", []])
+def test_all_others_do(kind: str, source: str | list[str]) -> None:
+    with pytest.raises(InputError, match="is not set") as caught:
+        open_source(PrepareConfig(kind=kind, source=source), "/root")
+    assert caught.value.item == "prepare.source"
+    assert "--set prepare.source=" in caught.value.remedy
+
+
+def test_local_places_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers may run in another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert places("images") == (f"{tmp_path}/images",)
+    assert places("~/images") == ("/home/me/images",)
+    assert places(["/a", "b/*.png"]) == ("/a", f"{tmp_path}/b/*.png")
+    assert places("/a/[x]/**/?.png") == ("/a/[x]/**/?.png",)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a", "s3://bucket/a/", "s3://bucket", "s3://bucket/a/*.tar"])
+def test_uris_stay_as_they_are(uri: str) -> None:
+    assert places(uri) == (uri,)
+
+
+@pytest.mark.parametrize(
+    "uri", ["gs://bucket/x", "https://host/x.zip", "s3://", "s3://Bad_Bucket/x", "~no-such-user/x"]
+)
+def test_other_places_are_refused(uri: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(PrepareConfig(source=["/a", uri]), "/root")
+    assert caught.value.exit_code == 2
+    assert uri in caught.value.item
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(PrepareConfig(source="s3://key:secret@bucket/x"), "/root")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,251 @@
+"""The report is made of what was sealed, needs no other file, and runs nobody's script."""
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from flows.stages.report.page import has_report, rewrite_report, write_report
+from infra.errors import ConfigError, InputError, IntegrityError
+from infra.manifest import canonical_json
+from infra.store import LocalStore
+
+
+class Page(HTMLParser):
+    """All tags, attributes and texts; fails where a tag is left open."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def _first() -> dict[str, bytes]:
+    return {}
+
+
+@pytest.fixture
+def written(tiny_run: object, _first: dict[str, bytes]) -> str:
+    """The page; drawn once, laid down again for every further test."""
+    if not _first:
+        assert write_report("my-run", tiny_run.store, tiny_run.finished, {}) == "reports/my-run"
+        _first.update({name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")})
+    for name, data in _first.items():
+        tiny_run.store.put_if_absent(name, data)
+    return _first["reports/my-run/report.html"].decode()
+
+
+def test_its_files(tiny_run: object, written: str) -> None:
+    names = tiny_run.store.list("reports")
+    assert names == [f"reports/my-run/{name}" for name in ("report.html", "run.json", "samples.png")]
+    Image.open(BytesIO(tiny_run.store.read("reports/my-run/samples.png"))).load()
+
+
+def test_the_page_needs_nothing_else(written: str) -> None:
+    page = Page(written)
+    assert not re.search(r"https?:|url\(|@import|file:", written)
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "a", "base"} == set()
+    sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
+    assert len(sources) == 6, "samples, nearest images, progress, loss, bound by timestep, rate and distortion"
+    for source in sources:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/png;base64"
+        Image.open(BytesIO(base64.b64decode(data, validate=True))).load()
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert not [1 for _, attributes in page.tags if "href" in attributes or "srcset" in attributes]
+
+
+def test_it_says_the_figures_and_where_they_come_from(tiny_run: object, written: str) -> None:
+    text = " ".join(Page(written).texts)
+    metrics = tiny_run.report.metrics
+    assert f"{metrics['eval/fd_pixels']:.3f}" in text
+    for variance in ("fixed_small", "fixed_large"):
+        figure, error = (metrics[f"eval/bits_per_dim_{variance}{suffix}"] for suffix in ("", "_stderr"))
+        assert f"{figure:.3f} ± {error:.3f}" in text
+    for artifact in (tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.report):
+        assert artifact.digest in text
+        assert artifact.manifest(tiny_run.store).folder in text
+    assert "17 different pixel values" in text
+    assert "Not an FID" in text
+    assert '"num_timesteps": 20' in text
+
+
+def test_written_again_it_is_the_same(tiny_run: object, written: str) -> None:
+    names = tiny_run.store.list("reports")
+    before = {name: tiny_run.store.read(name) for name in names}
+    assert rewrite_report("my-run", tiny_run.store) == "reports/my-run"
+    assert {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")} == before
+
+
+def test_what_is_the_same_is_not_taken_away_meanwhile(
+    tiny_run: object, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {name: value for name, value in reversed(tiny_run.report.metrics.items())}
+    finished = replace(tiny_run.finished, report=replace(tiny_run.report, metrics=other))
+    monkeypatch.setattr(LocalStore, "delete", lambda _, name: pytest.fail(f"{name} was deleted"))
+    write_report("my-run", tiny_run.store, finished, {})
+
+
+def test_a_lost_page_comes_back(tiny_run: object, written: str) -> None:
+    tiny_run.store.delete("reports/my-run/report.html")
+    rewrite_report("my-run", tiny_run.store)
+    assert tiny_run.store.read("reports/my-run/report.html").decode() == written
+
+
+def test_the_page_is_a_function_of_what_was_sealed(tiny_run: object, written: str) -> None:
+    write_report("other-name", tiny_run.store, tiny_run.finished, {})
+    other = tiny_run.store.read("reports/other-name/report.html").decode()
+    assert other.replace("other-name", "my-run") == written
+
+
+ELSEWHERE = {"Prefect": "http://127.0.0.1:4200/runs/flow-run/1?a=1&b=2", "MLflow": "https://mlflow.example/#/runs/2"}
+
+
+def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: object) -> None:
+    write_report("my-run", tiny_run.store, tiny_run.finished, ELSEWHERE)
+    first = tiny_run.store.read("reports/my-run/report.html").decode()
+    page = Page(first)
+    assert [attributes for tag, attributes in page.tags if tag == "a"] == [
+        {"href": address} for address in ELSEWHERE.values()
+    ]
+    assert {"Prefect", "MLflow"} <= set(page.texts)
+    tiny_run.store.delete("reports/my-run/report.html")
+    rewrite_report("my-run", tiny_run.store)
+    assert tiny_run.store.read("reports/my-run/report.html").decode() == first
+
+
+def test_what_is_no_web_address_is_no_link(tiny_run: object) -> None:
+    elsewhere = {"Bad": "javascript:alert(1)", "File": "file:///etc/passwd", '"><script>': 'http://x/"><script>'}
+    write_report("my-run", tiny_run.store, tiny_run.finished, elsewhere)
+    page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
+    assert [attributes for tag, attributes in page.tags if tag == "a"] == [{"href": 'http://x/"><script>'}]
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_a_recipe_with_a_finished_run_is_known(tiny_run: object) -> None:
+    write_report("my-run", tiny_run.store, tiny_run.finished, {}, "0123abcd")
+    assert has_report(tiny_run.store, "0123abcd")
+    assert not has_report(tiny_run.store, "0123abce")
+    assert {name.split("/")[1] for name in tiny_run.store.list("reports")} == {"my-run"}, "it is no report itself"
+
+
+def test_the_digits_of_its_key_name_a_run(tiny_run: object) -> None:
+    for name in ("digits-1a2b3c4d", "digits-x=1-5e6f7a8b"):
+        write_report(name, tiny_run.store, tiny_run.finished, {})
+    assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
+    with pytest.raises(InputError, match="known are digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
+        rewrite_report("a2b3c4d", tiny_run.store)
+
+
+class AnyName(LocalStore):
+    """A store that would take any name for a report."""
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        if name.startswith("reports/"):
+            raise FileNotFoundError(name)
+        return super().read(name, start, length)
+
+    def delete(self, name: str) -> None:
+        pass
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        if name.endswith("report.html"):
+            (self.root / "page.html").write_bytes(data)
+        return True
+
+
+@pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
+def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: object, hostile: str) -> None:
+    with pytest.raises(ConfigError):
+        write_report(hostile, tiny_run.store, tiny_run.finished, {})
+    write_report(hostile, AnyName(tiny_run.root), tiny_run.finished, {})
+    page = Page((tiny_run.root / "page.html").read_text())
+    assert hostile in page.texts, "shown as text, twice: title and heading"
+    assert page.texts.count(hostile) == 2
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None:
+    """Whoever wrote the manifest may have called things as he liked."""
+    path = tiny_run.root / tiny_run.samples.name
+    manifest = tiny_run.samples.manifest(tiny_run.store)
+    facts = manifest.facts | {"settings": manifest.facts["settings"] | {"note": "<script>alert(2)</script>"}}
+    hostile = replace(manifest, facts=facts, environment={"device": "<script>alert(1)</script>"})
+    path.write_bytes(canonical_json(hostile.as_json()))
+    write_report("my-run", tiny_run.store, tiny_run.finished, {})
+    page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert any("<script>alert(1)</script>" in text for text in page.texts)
+
+
+def test_an_unknown_run_names_the_known_ones(tiny_run: object, written: str) -> None:
+    with pytest.raises(InputError) as caught:
+        rewrite_report("other", tiny_run.store)
+    assert caught.value.exit_code == 3
+    assert "my-run" in caught.value.remedy
+    assert caught.value.item == "other"
+
+
+def test_without_any_run(tmp_path: object) -> None:
+    with pytest.raises(InputError, match="ddpm run"):
+        rewrite_report("x", LocalStore(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../b", "", "a\nb"])
+def test_a_name_leads_nowhere_else(tiny_run: object, name: str) -> None:
+    with pytest.raises(ConfigError):
+        rewrite_report(name, tiny_run.store)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"dataset": {}}',
+        b'{"dataset": 3}',
+        b'{"dataset": {"class_names": 1}}',
+        b"\xff",
+    ],
+)
+def test_a_damaged_record_is_named(tiny_run: object, written: str, content: bytes) -> None:
+    (tiny_run.root / "reports/my-run/run.json").write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"run\.json") as caught:
+        rewrite_report("my-run", tiny_run.store)
+    assert caught.value.exit_code == 6
+
+
+def test_a_damaged_output_is_not_reported(tiny_run: object, written: str) -> None:
+    manifest = tiny_run.samples.manifest(tiny_run.store)
+    file = tiny_run.root / manifest.folder / manifest.units[0]["file"]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(IntegrityError, match="differs from its digest"):
+        rewrite_report("my-run", tiny_run.store)
+    assert tiny_run.store.read("reports/my-run/report.html").decode() == written, "the old one stays"

@@ -1,0 +1,64 @@
+"""Rows of the loss curve hold the steps since the one before; time on other things is no training time."""
+
+import contextlib
+
+import pytest
+import torch
+
+from ddpm_core.train_step import StepResult
+from flows.stages.train.history import History, TrainingTime, history_rows
+from infra.plan import Output, Plan
+from infra.store import LocalStore, open_store
+
+
+@pytest.fixture
+def output(tmp_path: object) -> Output:
+    store: LocalStore = open_store(str(tmp_path))
+    return Output(store=store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
+
+
+def step(loss_sum: float, *, applied: bool = True) -> StepResult:
+    return StepResult(loss_sum=torch.tensor(loss_sum), grad_norm=torch.tensor(1.0), applied=applied)
+
+
+def test_paused_time_does_not_count() -> None:
+    now = [10.0]
+    time = TrainingTime(lambda: now[0])
+    now[0] = 13
+    with time.paused():
+        now[0] = 50
+        assert time.seconds() == 3, "nor while it lasts"
+    assert time.seconds() == 3
+    now[0] = 54
+    assert time.seconds() == 7
+
+
+def test_time_goes_on_after_a_failed_pause() -> None:
+    now = [0.0]
+    time = TrainingTime(lambda: now[0])
+    with contextlib.suppress(OSError), time.paused():
+        now[0] = 5
+        raise OSError("disk")
+    now[0] = 6
+    assert time.seconds() == 1
+
+
+def test_rows_and_rates(output: Output) -> None:
+    now = [0.0]
+    history = History(output, torch.device("cpu"), lambda: now[0])
+    assert (history.loss(), history.images_per_second()) == (None, None), "before the first step"
+    for loss, applied in ((8.0, True), (4.0, False)):
+        now[0] += 2
+        history.add(step(loss, applied=applied), 4)
+    assert (history.loss(), history.images_per_second()) == (1.5, 2.0)
+    history.commit(8, 1e-3, torch.tensor(float("nan")))
+    assert history.loss() == 1.5, "a new row does not start the loss from one step alone"
+    now[0] += 1
+    history.add(step(2.0), 4)
+    assert history.loss() == pytest.approx(14 / 12)
+    history.commit(12, 2e-3, torch.tensor(3.0))
+    assert history.loss() == 0.5, "older rows are forgotten"
+    first, second = history_rows(output)
+    assert (first["loss"], first["images_per_second"], first["skipped_steps"], first["grad_norm"]) == (1.5, 2, 1, None)
+    assert (second["loss"], second["images_per_second"], second["images_seen"]) == (0.5, 4, 12)
+    assert history.images_per_second() == pytest.approx(12 / 5)

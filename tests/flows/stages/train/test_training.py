@@ -1,0 +1,196 @@
+"""The train stage: goals share checkpoints, a key stands for its settings, and listeners hear every row once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flows.artifacts import Checkpoint
+from flows.snapshot import load_snapshot
+from flows.stage import Progress
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
+from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
+from infra.manifest import verify
+
+
+@pytest.fixture
+def config(tiny_run: object) -> TrainConfig:
+    """Even smaller: sixteen images a step, one level."""
+    return tiny_run.config.train.model_copy(
+        update={
+            "images": 80,
+            "batch_size": 16,
+            "history_images": 16,
+            "checkpoint_images": 48,
+            "channel_mults": [1],
+            "attention_resolutions": [8],
+        }
+    )
+
+
+@pytest.fixture
+def run(tiny_run: object) -> Callable[..., Checkpoint]:
+    def call(config: TrainConfig, **context: object) -> Checkpoint:
+        return train(config, tiny_run.dataset, replace(tiny_run.context, **context))
+
+    return call
+
+
+def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    checkpoint = run(config)
+    assert (checkpoint.images_seen, checkpoint.num_timesteps, checkpoint.reused) == (80, 20, False)
+    manifest = checkpoint.manifest(tiny_run.store)
+    verify(tiny_run.store, manifest)
+    network, schedule, *_ = load_snapshot(str(tiny_run.root / manifest.folder / manifest.units[0]["file"]))
+    assert schedule.num_timesteps == 20
+    assert network(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)).shape == (1, 1, 8, 8)
+    assert [row["images_seen"] for row in manifest.facts["history"]] == [16, 32, 48, 64, 80]
+
+
+def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    first = run(config)
+    heard: list[object] = []
+    assert run(config, on_history=heard.append) == replace(first, reused=True)
+    assert heard == []
+
+
+def test_a_longer_goal_goes_on_from_a_shorter_one(
+    config: TrainConfig, run: Callable[..., Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.stages.train.worker as module
+
+    steps: list[int] = []
+    honest = module.learning_rate
+    monkeypatch.setattr(module, "learning_rate", lambda seen, **more: (steps.append(seen), honest(seen, **more))[1])
+    short = run(config)
+    assert steps == [0, 16, 32, 48, 64]
+    steps.clear()
+    long = run(config.model_copy(update={"images": 112}))
+    assert steps == [80, 96]
+    assert long.key == short.key
+    assert long.digest != short.digest
+    assert run(config).digest == short.digest
+
+
+def test_the_digest_is_that_of_an_undisturbed_run(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
+    run(config)
+    longer = config.model_copy(update={"images": 112})
+    assert run(longer).digest == run(longer, force=True).digest
+
+
+def test_force_starts_beside(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    first = run(config)
+    again = run(config, force=True)
+    assert not again.reused
+    assert (again.key, again.digest) == (first.key, first.digest)
+    assert again.name != first.name
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"checkpoint_images": 1000}, True),
+        ({"history_images": 1000}, True),
+        ({"keep_checkpoints": 7}, True),
+        ({"device": "cpu"}, True),
+        ({"images": 81}, True),
+        ({"seed": 1}, False),
+        ({"learning_rate": 1e-3}, False),
+        ({"dtype": "bfloat16"}, False),
+    ],
+    ids=str,
+)
+def test_the_key(config: TrainConfig, run: Callable[..., Checkpoint], change: dict[str, object], same: bool) -> None:
+    config = config.model_copy(update={"images": 16})
+    assert (run(config).key == run(config.model_copy(update=change)).key) is same
+
+
+def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
+    from infra.device import resolve_device, resolve_dtype
+
+    config = config.model_copy(update={"images": 16, "dtype": "auto"})
+    became = resolve_dtype("auto", resolve_device("auto"))
+    trained, explicit = run(config), run(config.model_copy(update={"dtype": became}))
+    assert trained.key != explicit.key
+    assert trained.digest == explicit.digest
+    assert trained.manifest(tiny_run.store).environment["dtype"] == became
+
+
+def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    from flows.stages.prepare.preparation import prepare
+
+    other = prepare(tiny_run.config.prepare.model_copy(update={"holdout_fraction": 0.2}), tiny_run.context)
+    config = config.model_copy(update={"images": 16})
+    assert train(config, other, tiny_run.context).key != run(config).key
+
+
+def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    heard: list[int] = []
+    progress: list[Progress] = []
+
+    def hear(rows: list[dict[str, int]]) -> None:
+        heard.extend(row["images_seen"] for row in rows)
+
+    run(config, on_history=hear, on_progress=progress.append)
+    assert heard == [16, 32, 48, 64, 80]
+    assert progress[0] == Progress(done=0, total=80, phase="starting")
+    assert (progress[-1].done, progress[-1].total, progress[-1].kept) == (80, 80, 80)
+    assert progress[-1].rate is not None
+    assert progress[-1].loss is not None
+    heard.clear()
+    progress.clear()
+    run(config.model_copy(update={"images": 112}), on_history=hear, on_progress=progress.append)
+    assert heard == [96, 112]
+    assert progress[0] == Progress(done=80, total=112, start=80, kept=80, phase="starting")
+
+
+def test_the_start_is_where_the_worker_really_goes_on(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
+    """The latest checkpoint may turn out to be damaged."""
+    folder = tiny_run.root / run(config).manifest(tiny_run.store).folder
+    (latest,) = folder.glob("checkpoints/*80.*.safetensors")
+    latest.write_bytes(b"")
+    progress: list[Progress] = []
+    run(config.model_copy(update={"images": 112}), on_progress=progress.append)
+    assert (progress[0].start, progress[-1].start, progress[-1].done) == (80, 48, 112)
+
+
+def test_a_network_that_does_not_fit(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    with pytest.raises(ConfigError, match="attention_resolutions") as caught:
+        run(config.model_copy(update={"attention_resolutions": [16]}))
+    assert (caught.value.exit_code, caught.value.stage) == (2, "train")
+
+
+def test_several_workers_do_not_run_in_one_process(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+    with pytest.raises(ResourceError):
+        run(config.model_copy(update={"workers": 2}))
+
+
+def test_another_environment_that_began_is_a_conflict(
+    config: TrainConfig, run: Callable[..., Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = run(config)
+    monkeypatch.setattr("flows.stages.train.training.environment", lambda _: {"device": "another"})
+    assert run(config) == replace(sealed, reused=True), "a sealed output of another environment is used"
+    with pytest.raises(ConflictError) as caught:
+        run(config.model_copy(update={"images": 112}))
+    assert caught.value.exit_code == 5
+
+
+def test_a_snapshot_damaged_before_the_seal(
+    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+) -> None:
+    checkpoint = run(config)
+    manifest = checkpoint.manifest(tiny_run.store)
+    tiny_run.store.delete(checkpoint.name)
+    (tiny_run.root / manifest.folder / manifest.units[0]["file"]).write_bytes(b"garbage")
+    with pytest.raises(IntegrityError):
+        run(config)
+    assert not tiny_run.store.exists(checkpoint.name)
