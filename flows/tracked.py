@@ -10,7 +10,7 @@ from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
 from flows.config import PipelineConfig, StageConfig
 from flows.context import Context
 from flows.dataset_card import render_card
-from flows.pictures import sample_grid
+from flows.pages.pictures import sample_grid
 from flows.progress import StageProgress
 from flows.stages.evaluate import evaluate
 from flows.stages.prepare import prepare
