@@ -1,4 +1,4 @@
-"""Line plots and small images as SVG written by hand, for docs/seed_figures.py.
+"""Line plots and small images as SVG, for docs/seed_figures.py.
 
 Coordinates are rounded to a tenth of a pixel, and the bytes depend on no plotting library's version, so that a test can
 compare a figure with what is committed.
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ddpm_core.images import to_uint8
+from flows.pages import palette
 
-BLUE, RED, GREEN, BLACK, GREY = "#0072b2", "#d55e00", "#009e73", "#222222", "#c9c9c9"
+BLUE, RED, GREEN, BLACK, GREY = palette.BLUE, palette.VERMILION, palette.GREEN, palette.INK, palette.SHADE
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """How far along the axis a value lies, 0 to 1; values outside are held at the ends."""
+        """Return the place of a value along the axis, 0 to 1; values outside are held at the ends."""
         ends = (self.low, self.high, min(max(value, self.low), self.high))
         low, high, here = (math.log(end) for end in ends) if self.log else ends
         return (here - low) / (high - low)
@@ -40,7 +41,7 @@ def numbered(label: str, *ticks: float, log: bool = False) -> Axis:
 
 
 def text(x: float, y: float, said: str, anchor: str = "middle", more: str = "") -> str:
-    """Words at a place, `_{...}` lowered; `more` is further SVG attributes."""
+    """Return words at a place, `_{...}` as subscript; `more` is further SVG attributes."""
     words, *lowered = re.split(r"_\{(.*?)\}", said)
     for low, after in zip(lowered[::2], lowered[1::2], strict=True):
         words += f'<tspan dy="4" font-size="10">{low}</tspan>' + (f'<tspan dy="-4">{after}</tspan>' if after else "")
@@ -79,7 +80,7 @@ class Panel:
         self.names.append((name, style))
 
     def area(self, name: str, x: Sequence[float], y: Sequence[float], colour: str) -> None:
-        """Fill what is below a line."""
+        """Fill the area below a line."""
         base = [self.y.low]
         around = self.points([x[0], *x, x[-1]], base + list(y) + base)
         self.lines.append(f'<polygon fill="{colour}" points="{around}"/>')
@@ -115,9 +116,9 @@ class Panel:
 def picture(width: int, height: int, parts: Sequence[str]) -> str:
     """A whole SVG on a white ground, so that it reads on dark pages too."""
     style = f"text{{font-family:sans-serif;font-size:13px;fill:{BLACK}}}"
-    style += f".grid{{stroke:#e4e4e4}}.axis{{stroke:{BLACK};fill:none}}"
+    style += f".grid{{stroke:{palette.RULE}}}.axis{{stroke:{BLACK};fill:none}}"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-    ground = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+    ground = f'<rect width="{width}" height="{height}" fill="{palette.PAPER}"/>'
     return "\n".join((head, f"<style>{style}</style>", ground, *parts, "</svg>\n"))
 
 
@@ -143,5 +144,5 @@ def tiles(image: Tensor, left: float, top: float, size: float) -> list[str]:
         parts.append(f'<path stroke="#{level:x}{level:x}{level:x}" d="{strokes}"/>')
     return [
         *parts,
-        f'<rect width="{len(image)}" height="{len(image)}" fill="none" stroke="#999" stroke-width=".1"/></g>',
+        f'<rect width="{len(image)}" height="{len(image)}" fill="none" stroke="{GREY}" stroke-width=".1"/></g>',
     ]

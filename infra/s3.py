@@ -1,4 +1,4 @@
-"""Objects of S3: listed, read, removed, and put where nothing is yet; every wait bounded, every error one of ours.
+"""Objects of S3: list, read, remove, put if absent, replace; every wait bounded, every error one of ours.
 
 botocore itself, not the asynchronous clients on top of it: aiohttp sends a PUT again by itself when the connection
 breaks, and the 412 that a first, lost request earns the second would read as another writer's. Here each attempt is
@@ -27,7 +27,7 @@ _RANGE_NOT_SATISFIABLE = 416
 
 @dataclass(frozen=True)
 class S3Object:
-    """What a listing says of an object.
+    """An object as a listing describes it.
 
     Attributes:
         key: Its key, from the bucket's top.
@@ -67,7 +67,7 @@ def list_objects(bucket: str, prefix: str, *, markers: bool = False, limits: Lim
 
 
 def head(bucket: str, key: str, *, limits: Limits = _LIMITS) -> S3Object | None:
-    """Return what the store says of an object; None where there is none."""
+    """Return the store's description of an object, or None if it does not exist."""
     try:
         reply = _call("head_object", f"s3://{bucket}/{key}", limits, Bucket=bucket, Key=key)
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def get(
     """Return an object's bytes, or a stretch of them: fewer, or none, where the object ends before.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it does not exist.
         IntegrityError: If an etag is given and the object has another one by now.
     """
     if length == 0:
@@ -106,13 +106,13 @@ def get(
 
 
 def put_if_absent(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMITS) -> bool:
-    """Make an object visible, whole; False where the key is taken.
+    """Make an object visible, whole; return False if the key is taken.
 
     A reply may be lost after the store has written. The attempt after that finds the key taken, and reads the object:
     the same bytes are this call's own.
 
     Raises:
-        StorageError: If the store does not answer; the object may be there or not.
+        StorageError: If the store does not answer; the object may exist or not.
     """
     item = f"s3://{bucket}/{key}"
     digest = hashlib.sha256(data).digest()
@@ -140,12 +140,24 @@ def put_if_absent(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMIT
     return _persist(attempt, item, limits)
 
 
+def put(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMITS) -> None:
+    """Make an object visible, whole, in place of another one if the key is taken: S3 swaps the two at once.
+
+    If a reply is lost, the same bytes are sent again. Of several writers the last one wins.
+
+    Raises:
+        StorageError: If the store does not answer; the object then has either the old bytes or the new ones.
+    """
+    checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    _call("put_object", f"s3://{bucket}/{key}", limits, Bucket=bucket, Key=key, Body=data, ChecksumSHA256=checksum)
+
+
 def delete(bucket: str, key: str, *, limits: Limits = _LIMITS) -> None:
-    """Remove an object; nothing happens where there is none."""
+    """Remove an object; nothing happens if it does not exist."""
     _call("delete_object", f"s3://{bucket}/{key}", limits, Bucket=bucket, Key=key)
 
 
-def _call(method: str, item: str, limits: Limits, **parameters: str | int) -> dict[str, Any]:
+def _call(method: str, item: str, limits: Limits, **parameters: str | int | bytes) -> dict[str, Any]:
     return _persist(lambda: dict(getattr(client(limits), method)(**parameters)), item, limits)
 
 

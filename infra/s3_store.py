@@ -1,4 +1,4 @@
-"""A store below a prefix of an S3 bucket: a put there is one conditional request, so nothing is ever half visible."""
+"""A store below a prefix of an S3 bucket: every put is one request, so no object is ever half visible or missing."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ class S3Store:
     """A prefix of a bucket.
 
     Attributes:
-        bucket: The bucket, which must be there.
+        bucket: The bucket, which must exist.
         prefix: Without slashes at its ends; empty for the whole bucket.
-        limits: How long to wait.
+        limits: The bounds of every wait.
     """
 
     bucket: str
@@ -29,7 +29,7 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def make(self) -> None:
-        """See whether the bucket is there and keeps the promise of `put_if_absent`.
+        """Check that the bucket exists and keeps the promise of `put_if_absent`.
 
         Raises:
             ConfigError: If it lets a second writer overwrite the first.
@@ -48,12 +48,16 @@ class S3Store:
             )
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them; FileNotFoundError where there is none."""
+        """Return an object's bytes, or a stretch of them; FileNotFoundError if it does not exist."""
         return s3.get(self.bucket, self._key(name), start=start, length=length, limits=self.limits)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Make the object visible, whole and durable; False where the name is taken."""
+        """Make the object visible, whole and durable; return False if the name is taken."""
         return s3.put_if_absent(self.bucket, self._key(name), data, limits=self.limits)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make these bytes the object's, whole and durable; readers find the old bytes until they find the new ones."""
+        s3.put(self.bucket, self._key(name), data, limits=self.limits)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
@@ -66,7 +70,7 @@ class S3Store:
         return sorted(found.key.removeprefix(top) for found in s3.list_objects(self.bucket, below, limits=self.limits))
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object; nothing happens if it does not exist."""
         s3.delete(self.bucket, self._key(name), limits=self.limits)
 
     def _key(self, name: str) -> str:

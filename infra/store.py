@@ -1,7 +1,8 @@
-"""Bytes by name, put only where nothing is yet: the one operation that commits rest on.
+"""Bytes by name, put only if the name is free: the one operation that commits rest on.
 
 Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or leaves things as they
-were, and of several writers of one name exactly one wins. Local disks are served here, S3 by `infra.s3_store`.
+were, and of several writers of one name exactly one wins. `replace` is for the few objects that change, such as report
+pages: a reader sees the old bytes or the new ones, never none. Local disks are served here, S3 by `infra.s3_store`.
 """
 
 import contextlib
@@ -23,24 +24,30 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Store(Protocol):
-    """What every back end does."""
+    """The operations that every back end has."""
 
     @property
     def uri(self) -> str:
-        """Where it is; `open_store` takes it."""
+        """Its address; `open_store` takes it."""
 
     def make(self) -> None:
-        """Make the place itself, where it is not there yet."""
+        """Make the place itself if it does not exist yet."""
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them: fewer where it ends before.
+        """Return an object's bytes, or a stretch of them: fewer if the object ends before.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is no object of that name.
         """
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Make the object visible, whole and durable; False where the name is taken."""
+        """Make the object visible, whole and durable; return False if the name is taken."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make these bytes the object's, whole and durable; readers find the old bytes until they find the new ones.
+
+        If several writers replace one object, the last one wins.
+        """
 
     def exists(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
@@ -49,7 +56,7 @@ class Store(Protocol):
         """Return the names below a folder, sorted."""
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object; nothing happens if it does not exist."""
 
 
 def sha256(data: bytes) -> str:
@@ -61,11 +68,11 @@ def open_store(uri: str) -> Store:
     """Open the store at a local path or an s3://bucket/prefix.
 
     Raises:
-        ConfigError: If it is neither.
+        ConfigError: If the URI is neither.
     """
     place = parse_place(uri)
     if place.scheme == "s3":
-        # Not before it is needed: its client takes a part of a second to load.
+        # Imported here, because its client takes a part of a second to load and local runs do not need it.
         from infra.s3_store import S3Store
 
         return S3Store(place.bucket, place.path)
@@ -73,10 +80,10 @@ def open_store(uri: str) -> Store:
 
 
 def check_name(name: str, root: str) -> None:
-    """Refuse what is not a relative name that every back end can hold.
+    """Refuse a name that is not relative or that some back end cannot hold.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If the name is refused.
     """
     if not _NAME.fullmatch(name) or ".." in name.split("/"):
         raise ConfigError(f"not a valid object name: {name!r}", item=root)
@@ -94,38 +101,37 @@ class LocalStore:
         return str(self.root)
 
     def make(self) -> None:
-        """Make the folder, where it is not there yet."""
+        """Make the folder if it does not exist yet."""
         with _translated(".", self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them; FileNotFoundError where there is none."""
+        """Return an object's bytes, or a stretch of them; FileNotFoundError if it does not exist."""
         with _translated(name, self.root), self._path(name).open("rb") as file:
             file.seek(start)
             return file.read(length)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Write aside, sync, link to the final name (which fails where it is taken), sync the folder."""
+        """Write aside, sync, link to the final name (which fails if it is taken), sync the folder."""
         final = self._path(name)
         with _translated(name, self.root):
             if final.exists():
                 return False
-            aside = self.root / ".tmp" / uuid.uuid4().hex
-            for folder in (aside.parent, final.parent):
-                folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with aside.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+            with self._aside(data, final) as aside:
                 try:
                     os.link(aside, final)
                 except FileExistsError:
                     return False
-            finally:
-                aside.unlink(missing_ok=True)
             _sync_folder(final.parent)
         return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write aside, sync, rename over the final name (which swaps the files at once), sync the folder."""
+        final = self._path(name)
+        with _translated(name, self.root):
+            with self._aside(data, final) as aside:
+                aside.replace(final)
+            _sync_folder(final.parent)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
@@ -138,9 +144,24 @@ class LocalStore:
             return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object; nothing happens if it does not exist."""
         with _translated(name, self.root):
             self._path(name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _aside(self, data: bytes, final: Path) -> Iterator[Path]:
+        """Yield a synced file with these bytes under a name of its own, and remove that name afterwards."""
+        aside = self.root / ".tmp" / uuid.uuid4().hex
+        for folder in (aside.parent, final.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         check_name(name, str(self.root))

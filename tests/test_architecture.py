@@ -20,7 +20,7 @@ ALLOWED = {
     },
     "flows": {
         "flows", "infra", "ddpm_core", "numpy", "PIL", "pyarrow", "torch", "pydantic", "prefect", "typer", "rich",
-        "matplotlib",
+        "matplotlib", "jinja2",
     },
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
-from flows.pictures import sample_grid
+from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.runtime.progress import StageProgress
 from flows.stage import Context

@@ -19,8 +19,8 @@ from flows.runtime.runner import TrackedStages
 from flows.runtime.settings import RunSettings
 from flows.stage import Context
 from flows.stages.prepare.sources import open_source
-from flows.stages.report.sections import FinishedRun
 from flows.stages.report.page import has_report, write_report
+from flows.stages.report.sections import FinishedRun
 from infra.cluster import Cluster
 from infra.errors import ConfigError
 from infra.lease import held

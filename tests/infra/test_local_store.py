@@ -59,6 +59,28 @@ def test_killed_after_the_link_the_object_is_whole(store: LocalStore) -> None:
     assert store.list("units") == ["units/0"]
 
 
+KILLED_REPLACING = KILLED.replace("put_if_absent", "replace")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_killed_before_the_rename_the_old_bytes_stay(store: LocalStore, call: str) -> None:
+    store.put_if_absent("units/0", b"old")
+    victim = python(KILLED_REPLACING, store.root, call)
+    victim.communicate(timeout=60)
+    assert victim.returncode == -signal.SIGKILL
+    assert store.read("units/0") == b"old"
+    assert store.list("units") == ["units/0"]
+
+
+def test_killed_after_the_rename_the_new_bytes_are_whole(store: LocalStore) -> None:
+    store.put_if_absent("units/0", b"old")
+    victim = python(KILLED_REPLACING, store.root, "unlink")
+    victim.communicate(timeout=60)
+    assert victim.returncode == -signal.SIGKILL
+    assert store.read("units/0") == b"x" * 100000
+    assert store.list("units") == ["units/0"]
+
+
 FAILURES = [
     (errno.ENOSPC, ResourceError, 7),
     (errno.EDQUOT, ResourceError, 7),
@@ -88,6 +110,26 @@ def test_the_systems_errors_become_ours_and_leave_nothing(
     assert store.put_if_absent("units/0", b"data"), "the same call works once the cause is gone"
 
 
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(("number", "kind", "code"), FAILURES)
+def test_a_replacement_that_fails_leaves_the_old_bytes(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "somewhere")
+
+    store.put_if_absent("units/0", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(kind) as caught:
+            store.replace("units/0", b"new")
+    assert caught.value.exit_code == code
+    assert files(store) == ["units/0"]
+    assert store.read("units/0") == b"old"
+    store.replace("units/0", b"new")
+    assert store.read("units/0") == b"new", "the same call works once the cause is gone"
+
+
 FULL = """
 import resource, sys
 from infra.store import open_store
@@ -115,7 +157,7 @@ def test_bytes_reach_the_disk_before_their_name_and_the_name_before_the_return(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = []
-    fsync, link = os.fsync, os.link
+    fsync, link, rename = os.fsync, os.link, os.replace
 
     def watch_fsync(handle: int) -> None:
         order.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")  # noqa: PTH112
@@ -125,10 +167,18 @@ def test_bytes_reach_the_disk_before_their_name_and_the_name_before_the_return(
         order.append("link")
         link(source, target)
 
+    def watch_rename(source: Path, target: Path) -> None:
+        order.append("rename")
+        rename(source, target)
+
     monkeypatch.setattr(os, "fsync", watch_fsync)
     monkeypatch.setattr(os, "link", watch_link)
+    monkeypatch.setattr(os, "replace", watch_rename)
     store.put_if_absent("a/b", b"x")
     assert order == ["file", "link", "folder"]
+    order.clear()
+    store.replace("a/b", b"y")
+    assert order == ["file", "rename", "folder"]
 
 
 def test_a_file_in_place_of_the_root(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_a_put_that_meets_a_fault_still_wins(bad_store: S3Store, proxy: Proxy, n
 
 
 @pytest.mark.parametrize("name", FAULTS)
+def test_a_replacement_that_meets_a_fault_is_sent_again(bad_store: S3Store, proxy: Proxy, name: str) -> None:
+    bad_store.put_if_absent("a", b"old")
+    proxy.set(first(FAULTS[name], "PUT"))
+    bad_store.replace("a", b"new")
+    assert any(seen.fault for seen in proxy.seen)
+    assert bad_store.read("a") == b"new"
+
+
+@pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("there", [b"other", b"mine"])
 def test_a_put_of_a_taken_name_loses_whatever_it_meets(
     bad_store: S3Store, proxy: Proxy, name: str, there: bytes

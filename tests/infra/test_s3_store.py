@@ -26,6 +26,13 @@ def test_of_sixteen_racing_writers_one_wins(seaweed_store: S3Store) -> None:
             assert seaweed_store.read(name) == str(won.index(True)).encode() * 10_000
 
 
+def test_of_racing_replacements_one_is_there_whole(seaweed_store: S3Store) -> None:
+    versions = [bytes([writer]) * 10_000 for writer in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda data: seaweed_store.replace("a", data), versions))
+    assert seaweed_store.read("a") in versions
+
+
 def test_a_store_survives_pickle_and_fork_and_threads(seaweed_store: S3Store) -> None:
     seaweed_store.put_if_absent("a", b"x" * 1000)
     copy = pickle.loads(pickle.dumps(seaweed_store))

@@ -1,6 +1,8 @@
-"""The store's one promise, on local disks and on S3: a name is taken once, whole, by one writer."""
+"""A store on disk or on S3: one writer takes a name, once and whole; a replaced object is never missing."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,38 @@ def test_a_taken_name_keeps_its_bytes(any_store: Store) -> None:
     assert any_store.put_if_absent("a", b"second") is False
     assert any_store.put_if_absent("a", b"first") is False
     assert any_store.read("a") == b"first"
+
+
+def test_replaced_bytes_are_the_objects(any_store: Store) -> None:
+    for data in (b"first", b"second and longer", b"", b"third"):
+        any_store.replace("a/b", data)
+        assert any_store.read("a/b") == data
+    assert any_store.put_if_absent("a/b", b"fourth") is False, "the name is taken"
+    assert any_store.put_if_absent("a/c", b"put") is True
+    any_store.replace("a/c", b"replaced")
+    assert any_store.read("a/c") == b"replaced"
+    assert any_store.list(".") == ["a/b", "a/c"], "nothing else is left behind"
+
+
+def test_a_reader_finds_either_version_whole_while_they_are_replaced(any_store: Store) -> None:
+    versions = [bytes([number]) * 200_000 for number in range(2)]
+    any_store.replace("page", versions[0])
+    reads, done = [], threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            reads.append(any_store.read("page"))
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            for number in range(1, 101):
+                any_store.replace("page", versions[number % 2])
+        finally:
+            done.set()
+        reader.result(timeout=60)
+    assert len(reads) > 10
+    assert set(reads) <= set(versions)
 
 
 def test_empty_objects_count(any_store: Store) -> None:
@@ -166,6 +200,7 @@ def test_hostile_names_are_refused_by_every_call(any_store: Store, tmp_path: Pat
         any_store.list,
         any_store.delete,
         lambda n: any_store.put_if_absent(n, b""),
+        lambda n: any_store.replace(n, b""),
     )
     for call in calls:
         with pytest.raises(ConfigError) as caught:

@@ -1,13 +1,14 @@
 """The card of a data set: pictures, histograms and the account of every image, made from the sealed output alone."""
 
-import html
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from flows.page import image, page
-from flows.pictures import bars, histogram, sample_grid
-from infra.dataset import DatasetReader
+from flows.pages.page import render
+from flows.pages.pictures import bars, histogram, sample_grid
+from infra.dataset import DatasetReader, Images
 from infra.manifest import Json, Manifest, read_verified
 from infra.row_reader import RowReader
 from infra.store import Store
@@ -15,85 +16,79 @@ from infra.store import Store
 _GRID = 64
 _QUARANTINED_SHOWN = 50
 _MOST_BARS = 40
+_DIGEST_SHOWN = 12
 _SPLITS = ("train", "test")
 _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
 def render_card(store: Store, manifest: Manifest) -> str:
-    """Render the card as HTML; everything that comes from outside is escaped.
+    """Render the card as HTML that needs no other file.
 
     Args:
         store: Where the data set is.
-        manifest: Of the sealed data set.
+        manifest: The manifest of the sealed data set.
+
+    Raises:
+        IntegrityError: If the data set differs from what was sealed.
     """
     facts, settings = manifest.facts, manifest.facts["settings"]
     size, channels = settings["image_size"], settings["channels"]
-    images = facts["images"]
-    sections = [
-        "<h1>Data set</h1>",
-        f'<p class="quiet">{images["train"]:,} training and {images["test"]:,} held-out images of '
-        f"{size}×{size}×{channels}, {facts['levels']} pixel values; digest <code>{manifest.digest}</code></p>",
-        f"<h2>Images</h2><p>Evenly spaced over the training split.</p>{_grid(store, manifest)}",
-        _classes(facts),
-        _values(facts, channels),
-        _account(facts),
-        _quarantine(store, manifest),
-        "<h2>How it was made</h2>"
-        f"<p>{html.escape(facts['fit'])}.</p><p><code>{html.escape(json.dumps(settings))}</code></p>",
-    ]
-    return page("Data set", sections)
+    shown = _spaced_images(store, manifest)
+    histograms = dict(zip(_CHANNELS[channels], facts["histogram"], strict=True))
+    quarantined = _read_quarantine(store, manifest)
+    return render(
+        "card.html",
+        train_images=f"{facts['images']['train']:,}",
+        test_images=f"{facts['images']['test']:,}",
+        shape=f"{size}×{size}×{channels}",
+        levels=facts["levels"],
+        digest=manifest.digest,
+        shown=len(shown),
+        grid=sample_grid(shown),
+        classes=_classes(facts),
+        histogram=histogram(histograms),
+        channels=[
+            {"name": name, "mean": f"{mean:.3f}", "std": f"{std:.3f}"}
+            for name, mean, std in zip(histograms, facts["mean"], facts["std"], strict=True)
+        ],
+        account=_account(facts),
+        others=[f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items()],
+        quarantined=[image | {"sha256": image["sha256"][:_DIGEST_SHOWN]} for image in quarantined[:_QUARANTINED_SHOWN]],
+        quarantined_more=max(len(quarantined) - _QUARANTINED_SHOWN, 0),
+        fit=facts["fit"],
+        settings=json.dumps(settings),
+    )
 
 
-def _grid(store: Store, manifest: Manifest) -> str:
+def _spaced_images(store: Store, manifest: Manifest) -> Images:
     count = manifest.facts["images"]["train"]
     numbers = np.unique(np.linspace(0, count - 1, min(_GRID, count)).astype(np.int64))
-    reader = DatasetReader(store=store, manifest=manifest)
-    drawn, _ = RowReader(reader, "train", 1)(numbers)
-    return image(sample_grid(drawn), "training images", pixels=True)
+    images, _ = RowReader(DatasetReader(store=store, manifest=manifest), "train", 1)(numbers)
+    return images
 
 
-def _classes(facts: Json) -> str:
+def _classes(facts: Json) -> dict[str, Any] | None:
+    """Return the classes, the size of the rarest and a picture of all sizes; None if there are no classes."""
     names = facts["class_names"]
     if not names:
-        return "<h2>Classes</h2><p>None.</p>"
-    counts = {split: [facts["classes"][split].get(str(n), 0) for n in range(len(names))] for split in _SPLITS}
-    picture = image(bars(names, counts), "images of each class") if len(names) <= _MOST_BARS else ""
-    fewest = min(counts["train"])
-    return f"<h2>Classes</h2><p>{len(names)}; the rarest has {fewest:,} training images.</p>{picture}"
+        return None
+    sizes = {split: [facts["classes"][split].get(str(label), 0) for label in range(len(names))] for split in _SPLITS}
+    picture = bars(names, sizes) if len(names) <= _MOST_BARS else None
+    return {"names": names, "fewest": f"{min(sizes['train']):,}", "bars": picture}
 
 
-def _values(facts: Json, channels: int) -> str:
-    lines = dict(zip(_CHANNELS[channels], facts["histogram"], strict=True))
-    rows = "".join(
-        f'<tr><td>{name}</td><td class="figure">{mean:.3f}</td><td class="figure">{std:.3f}</td></tr>'
-        for name, mean, std in zip(lines, facts["mean"], facts["std"], strict=True)
-    )
-    return (
-        "<h2>Pixel values</h2><p>0–255, over both splits.</p>"
-        + image(histogram(lines), "histogram of pixel values")
-        + f"<table><tr><th>channel</th><th>mean</th><th>standard deviation</th></tr>{rows}</table>"
-    )
-
-
-def _account(facts: Json) -> str:
-    written = sum(facts["images"].values())
-    rows = [("found", facts["read"]), ("written", written), ("in quarantine", facts["quarantined"])]
+def _account(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("found", facts["read"]),
+        ("written", sum(facts["images"].values())),
+        ("in quarantine", facts["quarantined"]),
+    ]
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
-    cells = "".join(f'<tr><td>{html.escape(name)}</td><td class="figure">{count:,}</td></tr>' for name, count in rows)
-    kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
-    others = f"<p>Other files, not read: {html.escape(kinds)}.</p>" if kinds else ""
-    return f"<h2>Every image accounted for</h2><table>{cells}</table>{others}"
+    return [(label, f"{count:,}") for label, count in rows]
 
 
-def _quarantine(store: Store, manifest: Manifest) -> str:
+def _read_quarantine(store: Store, manifest: Manifest) -> list[dict[str, str]]:
     if not manifest.facts["quarantined"]:
-        return ""
-    bad = json.loads(read_verified(store, manifest.folder, manifest.facts["quarantine"]))
-    rows = "".join(
-        f"<tr><td>{html.escape(one['name'])}</td><td>{html.escape(one['reason'])}</td>"
-        f"<td><code>{one['sha256'][:12]}</code></td></tr>"
-        for one in bad[:_QUARANTINED_SHOWN]
-    )
-    more = f"<p>{len(bad) - _QUARANTINED_SHOWN:,} more.</p>" if len(bad) > _QUARANTINED_SHOWN else ""
-    table = f"<table><tr><th>image</th><th>why</th><th>sha256</th></tr>{rows}</table>"
-    return f"<h2>In quarantine</h2>{table}{more}"
+        return []
+    images: list[dict[str, str]] = json.loads(read_verified(store, manifest.folder, manifest.facts["quarantine"]))
+    return images

@@ -1,57 +1,61 @@
-"""report.html and its pictures, made from sealed artifacts alone; a page that needs no other file."""
+"""Write report.html and its pictures from sealed artifacts alone; the page needs no other file."""
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from flows.artifacts import Checkpoint, Dataset, Report, Samples
-from flows.pictures import sample_grid
-from flows.stages.report.sections import FinishedRun, render_page
-from infra.dataset import DatasetReader
+from flows.pages.pictures import sample_grid
+from flows.stages.report.sections import FinishedRun, read_outputs, render_page
 from infra.errors import InputError, IntegrityError
 from infra.store import Store
 
 FOLDER = "reports"
 _RECIPES = ".recipes"
-_GRID_IMAGES = 64
 
 
 def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
-    """Write report.html, samples.png and run.json below reports/<name>; return that folder.
+    """Write report.html, samples.png and run.json under reports/<name>; return that folder.
+
+    A reader of an earlier report finds each file whole, the old one or the new one.
 
     Args:
         name: The run's.
-        store: Where.
-        finished: What the stages sealed.
+        store: Where the outputs are and the report goes.
+        finished: The artifacts that the stages sealed.
         elsewhere: The run's pages in other programs, by the program's name.
-        recipe: Its recipe's key, under which `has_report` finds that there is one.
+        recipe: The key of its recipe, which `has_report` looks up.
     """
     folder = f"{FOLDER}/{name}"
-    drawn, _ = DatasetReader(store=store, manifest=finished.samples.manifest(store)).load("samples", limit=_GRID_IMAGES)
-    grid = sample_grid(drawn)
+    outputs = read_outputs(store, finished)
+    grid = sample_grid(outputs.drawn)
     run = {kind: record | {"reused": True} for kind, record in asdict(finished).items()}
     run["elsewhere"] = dict(elsewhere)
-    page = render_page(name, store, finished, drawn, grid, elsewhere)
+    page = render_page(name, outputs, grid, elsewhere)
     files = {"samples.png": grid, "report.html": page.encode(), "run.json": _as_json(run)}
     for file, data in files.items():
-        _put(store, f"{folder}/{file}", data)
+        store.replace(f"{folder}/{file}", data)
     if recipe:
         store.put_if_absent(f"{_RECIPES}/{recipe}", name.encode())
     return folder
 
 
 def has_report(store: Store, recipe: str) -> bool:
-    """Tell whether a run of this recipe has been finished here, on any data."""
+    """Tell whether a run of this recipe, on any data, has a report in this store."""
     return store.exists(f"{_RECIPES}/{recipe}")
 
 
 def rewrite_report(name: str, store: Store) -> str:
-    """Build a finished run's report again from what it sealed; return its folder.
+    """Build a finished run's report again from its sealed outputs; return its folder.
+
+    Args:
+        name: The run's name, or the digits of its key.
+        store: Where the run is.
 
     Raises:
         InputError: If there is no finished run of that name.
+        IntegrityError: If the run's record or one of its outputs is damaged.
     """
     name = _full_name(name, store)
     path = f"{FOLDER}/{name}/run.json"
@@ -77,22 +81,13 @@ def rewrite_report(name: str, store: Store) -> str:
 
 
 def _as_json(run: dict[str, Any]) -> bytes:
-    # Figures of a run that is found sealed come in another order than those of its first attempt.
+    # Sorted, because the figures of a run that is found sealed come in another order than those of its first attempt.
     figures = dict(sorted(run["report"]["metrics"].items()))
     return json.dumps(run | {"report": run["report"] | {"metrics": figures}}, indent=2).encode()
 
 
-def _put(store: Store, name: str, data: bytes) -> None:
-    """Put a file in place of another one; the same bytes stay, so that their readers always find them."""
-    with suppress(FileNotFoundError):
-        if store.read(name) == data:
-            return
-    store.delete(name)
-    store.put_if_absent(name, data)
-
-
 def _full_name(name: str, store: Store) -> str:
-    """The run that a name or the last part of one means: its key's digits suffice."""
+    """Return the run that ends in these digits of its key if there is exactly one, else the name itself."""
     ending = [known for known in _names(store) if known.endswith(f"-{name}")]
     return ending[0] if len(ending) == 1 else name
 

@@ -22,7 +22,7 @@ def _check(config: SampleConfig, dataset: Dataset) -> None:
 
 
 def _account(_config: SampleConfig, samples: Samples, _inputs: Sequence[Artifact], store: Store) -> Account:
-    from flows.pictures import sample_grid
+    from flows.pages.pictures import sample_grid
     from infra.dataset import DatasetReader
 
     reader = DatasetReader(store=store, manifest=samples.manifest(store))

@@ -12,12 +12,12 @@ from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
 from ddpm_core.rng import Stream, normal, uniform
 from ddpm_core.timestep_proposal import TimestepProposal
 from flows.artifacts import CURVES, Report
-from flows.pictures import sample_grid
+from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.units import Unit, _finite, proposal_timesteps
-from flows.stages.report.sections import render_page
+from flows.stages.report.sections import read_outputs, render_page
 from infra.dataset import DatasetReader
 from infra.errors import DivergedError
 from infra.manifest import read_verified
@@ -96,12 +96,11 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
     assert kinds[0] == "proposal"
     assert CURVES not in kinds
     assert "eval/eps_mse" not in estimated.metrics
-    drawn, _ = DatasetReader(store=tiny_run.store, manifest=tiny_run.samples.manifest(tiny_run.store)).load("samples")
-    finished = replace(tiny_run.finished, report=estimated)
-    page = render_page("x", tiny_run.store, finished, drawn, sample_grid(drawn), {})
+    outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, report=estimated))
+    page = render_page("x", outputs, sample_grid(outputs.drawn), {})
     assert "Unbiased estimate of an upper bound" in page
     assert "Rate and distortion" not in page
-    assert "Where the bits go" in page
+    assert "Terms of the bound" in page
 
 
 def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimated: Report) -> None:

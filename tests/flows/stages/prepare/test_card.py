@@ -14,6 +14,9 @@ from flows.stages.prepare.preparation import prepare
 from infra.cluster import Cluster
 from infra.store import open_store
 
+HOSTILE = '<b>&"x'
+ESCAPED = "&lt;b&gt;&amp;&#34;x"
+
 
 @pytest.fixture(params=[1, 3])
 def card(request: pytest.FixtureRequest, tmp_path: Path) -> str:
@@ -21,13 +24,13 @@ def card(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     generator = np.random.default_rng(0)
     source = tmp_path / "source"
     for split, count in (("train", 4), ("test", 2)):
-        for name in ("$a_{$", "<b>dog"):
+        for name in ("$a_{$", HOSTILE):
             folder = source / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    (source / "train" / "$a_{$" / "<script>.png").write_bytes(b"nothing")
-    (source / "notes.txt").write_text("x")
+    (source / "train" / "$a_{$" / f"{HOSTILE}.png").write_bytes(b"nothing")
+    (source / f"notes.{HOSTILE}").write_text("x")
     store = open_store(str(tmp_path / "root"))
     store.make()
     config = PrepareConfig(
@@ -49,14 +52,19 @@ def test_the_account(card: str) -> None:
     assert figure(card, "written") == "12"
     assert figure(card, "in quarantine") == "1"
     assert "8 training and 4 held-out images of" in card
-    assert "1 .txt" in card
     assert "is not a PNG, JPEG or WebP image" in card
 
 
-def test_what_comes_from_outside_is_escaped(card: str) -> None:
-    assert "&lt;script&gt;.png" in card
-    assert "<script>" not in card
-    assert "<b>dog" not in card
+def test_names_from_outside_are_escaped(card: str) -> None:
+    assert f'<td class="name">train/$a_{{$/{ESCAPED}.png</td>' in card
+    assert f"Other files, not read: 1 .{ESCAPED}." in card
+    assert HOSTILE not in card
+    assert "<b>" not in card
+
+
+def test_the_classes_are_counted_and_named(card: str) -> None:
+    assert "2 classes. The rarest has 4 training images." in card
+    assert f'alt="images of each class: $a_{{$, {ESCAPED}"' in card
 
 
 def test_pictures_are_inside(card: str) -> None:

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from flows.stages.report.page import has_report, rewrite_report, write_report
+from flows.stages.report.sections import read_outputs
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.manifest import canonical_json
-from infra.store import LocalStore
+from infra.store import LocalStore, Store
 
 
 class Page(HTMLParser):
@@ -87,7 +88,7 @@ def test_it_says_the_figures_and_where_they_come_from(tiny_run: object, written:
         assert artifact.digest in text
         assert artifact.manifest(tiny_run.store).folder in text
     assert "17 different pixel values" in text
-    assert "Not an FID" in text
+    assert "This is not an FID" in text
     assert '"num_timesteps": 20' in text
 
 
@@ -98,13 +99,56 @@ def test_written_again_it_is_the_same(tiny_run: object, written: str) -> None:
     assert {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")} == before
 
 
-def test_what_is_the_same_is_not_taken_away_meanwhile(
+def test_the_order_of_the_figures_changes_no_file(tiny_run: object, written: str) -> None:
+    other = {name: value for name, value in reversed(tiny_run.report.metrics.items())}
+    before = {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")}
+    write_report(
+        "my-run", tiny_run.store, replace(tiny_run.finished, report=replace(tiny_run.report, metrics=other)), {}
+    )
+    assert {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")} == before
+
+
+class _KilledError(BaseException):
+    """No handler of the program's catches it, as none catches SIGKILL."""
+
+
+class _Mortal:
+    """A store whose program is killed before its n-th change."""
+
+    def __init__(self, store: Store, changes: int) -> None:
+        self._store, self._left = store, changes
+
+    def __getattr__(self, name: str) -> object:
+        real = getattr(self._store, name)
+        if name not in {"delete", "put_if_absent", "replace"}:
+            return real
+
+        def change(*arguments: object) -> object:
+            if self._left == 0:
+                raise _KilledError
+            self._left -= 1
+            return real(*arguments)
+
+        return change
+
+
+def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     tiny_run: object, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = {name: value for name, value in reversed(tiny_run.report.metrics.items())}
-    finished = replace(tiny_run.finished, report=replace(tiny_run.report, metrics=other))
-    monkeypatch.setattr(LocalStore, "delete", lambda _, name: pytest.fail(f"{name} was deleted"))
-    write_report("my-run", tiny_run.store, finished, {})
+    store, names = tiny_run.store, tiny_run.store.list("reports")
+    old = {name: store.read(name) for name in names}
+    write_report("my-run", store, tiny_run.finished, ELSEWHERE)
+    new = {name: store.read(name) for name in names}
+    assert [old[name] == new[name] for name in names] == [False, False, True], "the picture stays"
+    outputs = read_outputs(store, tiny_run.finished)
+    monkeypatch.setattr("flows.report.read_outputs", lambda *_: outputs)
+    for changes in range(3):
+        write_report("my-run", store, tiny_run.finished, {})
+        with pytest.raises(_KilledError):
+            write_report("my-run", _Mortal(store, changes), tiny_run.finished, ELSEWHERE)
+        assert all(store.read(name) in (old[name], new[name]) for name in names)
+    write_report("my-run", _Mortal(store, 3), tiny_run.finished, ELSEWHERE)
+    assert {name: store.read(name) for name in names} == new
 
 
 def test_a_lost_page_comes_back(tiny_run: object, written: str) -> None:
@@ -166,13 +210,9 @@ class AnyName(LocalStore):
             raise FileNotFoundError(name)
         return super().read(name, start, length)
 
-    def delete(self, name: str) -> None:
-        pass
-
-    def put_if_absent(self, name: str, data: bytes) -> bool:
+    def replace(self, name: str, data: bytes) -> None:
         if name.endswith("report.html"):
             (self.root / "page.html").write_bytes(data)
-        return True
 
 
 @pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
@@ -191,8 +231,8 @@ def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None
     """Whoever wrote the manifest may have called things as he liked."""
     path = tiny_run.root / tiny_run.samples.name
     manifest = tiny_run.samples.manifest(tiny_run.store)
-    facts = manifest.facts | {"settings": manifest.facts["settings"] | {"note": "<script>alert(2)</script>"}}
-    hostile = replace(manifest, facts=facts, environment={"device": "<script>alert(1)</script>"})
+    plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
+    hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
     path.write_bytes(canonical_json(hostile.as_json()))
     write_report("my-run", tiny_run.store, tiny_run.finished, {})
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())

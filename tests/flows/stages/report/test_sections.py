@@ -1,24 +1,48 @@
-"""The page's newer parts: the way to the first images, rate and distortion, every variance there is."""
+"""The page shows the figures of the outputs: rate and distortion, the strip of predictions, every variance, escaped."""
 
+import base64
 import re
 from dataclasses import replace
+from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_core.likelihood import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES
-from flows.pictures import sample_grid
-from flows.stages.report.sections import render_page
+from flows.pages import palette
+from flows.pages.pictures import sample_grid
+from flows.stages.report.sections import RunOutputs, read_outputs, render_page
 from infra.checkpoint import decode_tensors
-from infra.dataset import DatasetReader
+from infra.errors import IntegrityError
 from infra.manifest import read_verified
+from tests.flows.conftest import TinyRun
+
+HOSTILE = '<b>&"x'
+ESCAPED = "&lt;b&gt;&amp;&#34;x"
 
 
 @pytest.fixture
-def page(tiny_run: object) -> str:
-    drawn, _ = DatasetReader(store=tiny_run.store, manifest=tiny_run.samples.manifest(tiny_run.store)).load("samples")
-    return render_page("a-run", tiny_run.store, tiny_run.finished, drawn, sample_grid(drawn), {})
+def outputs(tiny_run: TinyRun) -> RunOutputs:
+    return read_outputs(tiny_run.store, tiny_run.finished)
+
+
+def rendered(outputs: RunOutputs, name: str = "a-run", **elsewhere: str) -> str:
+    return render_page(name, outputs, sample_grid(outputs.drawn), elsewhere)
+
+
+@pytest.fixture
+def page(outputs: RunOutputs) -> str:
+    return rendered(outputs)
+
+
+def picture(page: str, alt: str) -> np.ndarray:
+    """A picture on the page, as RGB."""
+    found = re.search(rf'alt="{re.escape(alt)}" src="data:image/png;base64,([^"]*)"', page)
+    assert found is not None, alt
+    return np.asarray(Image.open(BytesIO(base64.b64decode(found[1]))).convert("RGB"))
 
 
 def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str) -> None:
@@ -56,11 +80,78 @@ def test_the_curves_are_sealed(tiny_run: object) -> None:
 
 
 def test_the_steps_of_the_strip_are_named(page: str) -> None:
-    assert "of the chain's 5 steps those at t = 5, 4, 3, 2, 1." in page
+    assert "The predicted clean image at t = 5, 4, 3, 2, 1, one row per sample (chain of 5 steps)." in page
 
 
-def test_every_variance_there_is_has_its_line(tiny_run: object) -> None:
-    metrics = tiny_run.report.metrics
-    learned = {name.replace("fixed_small", "learned_range"): value for name, value in metrics.items()}
-    report = replace(tiny_run.report, metrics=metrics | learned)
-    assert report.variances == ["fixed_large", "fixed_small", "learned_range"]
+def test_every_variance_there_is_has_its_line(outputs: RunOutputs) -> None:
+    report = outputs.finished.report
+    learned = {name.replace("fixed_small", "learned_range"): 3 * value for name, value in report.metrics.items()}
+    report = replace(report, metrics=learned | report.metrics)
+    curves = dict(outputs.curves)
+    terms = [2 * term for term in curves["variances"]["fixed_small"]["step_bpd"]]
+    curves["variances"] = curves["variances"] | {
+        "learned_range": {"step_bpd": terms, "rate": [0.5 * rate for rate in range(20)]}
+    }
+    page = rendered(replace(outputs, finished=replace(outputs.finished, report=report), curves=curves))
+
+    figure = report.metrics["eval/bits_per_dim_learned_range"]
+    error = report.metrics["eval/bits_per_dim_learned_range_stderr"]
+    bounds = re.findall(r'<tr><td>bits/dim, ([\w ]+)</td><td class="figure">([^<]*)</td>', page)
+    assert [name for name, _ in bounds] == ["fixed large", "fixed small", "learned range"]
+    assert bounds[2][1] == f"{figure:.3f} ± {error:.3f}"
+
+    cells = r'<td class="figure">([\d.]+)</td>'
+    rows = re.findall(rf"<tr><td>(fixed large|fixed small|learned range)</td>{cells * 3}</tr>", page)
+    assert [row[0] for row in rows] == ["fixed large", "fixed small", "learned range"]
+    parts = [report.metrics[f"eval/{part}_bpd_learned_range"] for part in ("step", "decoder")]
+    assert rows[2][2:] == tuple(f"{part:.3f}" for part in parts)
+
+    for alt in ("bits/dim by timestep", "rate and distortion"):
+        plot = picture(page, alt)
+        for colour in palette.SERIES[:3]:
+            ink = (plot == tuple(bytes.fromhex(colour[1:]))).all(2)
+            # The sample of the line in the legend is 30 dots wide.
+            assert np.ptp(np.nonzero(ink)[1]) > 40, f"{alt}: a line in {colour}"
+
+
+def test_the_pictures_are_the_samples_their_neighbours_and_the_predictions(outputs: RunOutputs, page: str) -> None:
+    # Tiles of 64 dots, 4 between them; the first samples in both.
+    samples, neighbours, strip = (
+        picture(page, alt) for alt in ("samples", "nearest training images", "predictions of the clean image")
+    )
+    for column in range(3):
+        top = 4 + 68 * column
+        assert np.array_equal(samples[4:68, top : top + 64], neighbours[top : top + 64, 4:68])
+    assert neighbours.shape[:2] == (8 * 68 + 4, 8 * 68 + 4)
+    assert strip.shape[1] == len(outputs.timesteps) * 68 + 4
+
+
+def test_names_from_outside_are_escaped(outputs: RunOutputs) -> None:
+    manifests = dict(outputs.manifests)
+    manifests["samples"] = replace(manifests["samples"], folder=f"folder {HOSTILE}", environment={HOSTILE: HOSTILE})
+    page = rendered(replace(outputs, manifests=manifests), f"run {HOSTILE}", **{HOSTILE: f"http://x/{HOSTILE}"})
+    assert page.count(f"run {ESCAPED}") == 2, "title and heading"
+    assert f"<code>folder {ESCAPED}</code>" in page
+    assert f'<span class="quiet">{ESCAPED} {ESCAPED}</span>' in page
+    assert f'<a href="http://x/{ESCAPED}">{ESCAPED}</a>' in page
+    assert HOSTILE not in page
+    assert "<b>" not in page
+
+
+def test_two_links_are_one_sentence(outputs: RunOutputs) -> None:
+    page = rendered(outputs, Prefect="http://a/1", MLflow="https://b/2")
+    assert ' See this run in <a href="http://a/1">Prefect</a> and <a href="https://b/2">MLflow</a>.</p>' in page
+
+
+def test_a_run_whose_history_is_empty_has_no_loss_curve(outputs: RunOutputs, page: str) -> None:
+    assert "<h2>Training</h2>" in page
+    snapshot = outputs.manifests["snapshot"]
+    empty = replace(snapshot, facts=snapshot.facts | {"history": []})
+    assert "<h2>Training</h2>" not in rendered(replace(outputs, manifests=outputs.manifests | {"snapshot": empty}))
+
+
+def test_a_lost_output_is_named(tiny_run: TinyRun) -> None:
+    tiny_run.store.delete(tiny_run.samples.name)
+    with pytest.raises(IntegrityError, match="is missing") as caught:
+        read_outputs(tiny_run.store, tiny_run.finished)
+    assert caught.value.item == tiny_run.samples.name

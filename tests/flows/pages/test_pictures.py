@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.pictures import curve, sample_grid
+from flows.pages import palette
+from flows.pages.pictures import bars, curve, histogram, sample_grid
 
 GAP = 4
 
@@ -15,6 +16,11 @@ def opened(data: bytes) -> np.ndarray:
     image = Image.open(BytesIO(data))
     assert image.format == "PNG"
     return np.asarray(image.convert("RGB"))
+
+
+def inked(picture: np.ndarray, colour: str, within: int = 0) -> np.ndarray:
+    """Where a picture has a colour, or one near it, as at the edges of thin lines."""
+    return (abs(picture.astype(int) - tuple(bytes.fromhex(colour[1:]))) <= within).all(2)
 
 
 def noise(count: int, channels: int, size: int) -> np.ndarray:
@@ -50,7 +56,7 @@ def test_every_pixel_is_at_its_place(
         for y in range(scale):
             for x in range(scale):
                 assert np.array_equal(tile[y::scale, x::scale], expected)
-    assert (got[~covered] == 255).all(), "white between and where no image is"
+    assert (got[~covered] == 255).all(), "white between and around the images"
 
 
 def test_equal_images_give_equal_bytes() -> None:
@@ -65,7 +71,7 @@ def test_a_curve(log_y: bool) -> None:
     picture = opened(rising)
     # 6.4 x 3.2 inches at 120 dots each.
     assert picture.shape == (384, 768, 3)
-    ink = (picture == (0x1F, 0x4E, 0x79)).all(2)
+    ink = inked(picture, palette.BLUE)
     columns = np.nonzero(ink.any(0))[0]
     heights = [np.nonzero(ink[:, column])[0].mean() for column in (columns[2], columns[-3])]
     assert heights[1] < heights[0], "a rising line goes up to the right"
@@ -75,10 +81,38 @@ def test_a_curve(log_y: bool) -> None:
 def test_two_lines_have_colours_and_names() -> None:
     x = [1.0, 2.0, 3.0]
     picture = opened(curve(x, {"a": [1.0, 2, 3], "b": [3.0, 2, 1]}, x_label="x", y_label="y"))
-    for colour in ((0x1F, 0x4E, 0x79), (0xB5, 0x65, 0x1D)):
-        assert (picture == colour).all(2).sum() > 100
+    for colour in palette.SERIES[:2]:
+        assert inked(picture, colour).sum() > 100
 
 
 def test_a_single_point_is_seen() -> None:
     picture = opened(curve([1.0], {"a": [2.0]}, x_label="x", y_label="y", log_y=True))
-    assert (picture == (0x1F, 0x4E, 0x79)).all(2).any()
+    assert inked(picture, palette.BLUE).any()
+
+
+def test_more_lines_than_colours_are_all_drawn() -> None:
+    count = len(palette.SERIES) + 1
+    lines = {str(number): [float(number)] * 2 for number in range(count)}
+    blue = inked(opened(curve([0.0, 1.0], lines, x_label="x", y_label="y")), palette.BLUE)
+    # In the middle column there are no labels: only the first line and the last, far apart.
+    rows = np.nonzero(blue[:, blue.shape[1] // 2])[0]
+    assert rows[-1] - rows[0] > 100
+
+
+def test_the_histogram_of_each_channel_has_its_colour() -> None:
+    counts = {}
+    for place, name in enumerate(("red", "green", "blue")):
+        counts[name] = [int(20 + 80 * place <= value < 60 + 80 * place) for value in range(256)]
+    # Below the legend, at the top of the axes: the plateaus, from left to right.
+    picture = opened(histogram(counts))[40:65]
+    middles = [np.nonzero(inked(picture, palette.CHANNELS[name], within=50))[1].mean() for name in counts]
+    assert middles[1] - middles[0] == pytest.approx(middles[2] - middles[1], abs=10)
+    assert middles[1] - middles[0] > 100
+    assert inked(opened(histogram({"grey": [1] * 256})), palette.CHANNELS["grey"], within=50).any()
+
+
+def test_each_split_has_a_bar_for_each_name() -> None:
+    picture = opened(bars(["a", "b"], {"train": [20, 10], "test": [10, 20]}))
+    areas = [inked(picture, colour).sum() for colour in palette.SERIES[:2]]
+    assert min(areas) > 10_000
+    assert abs(areas[0] - areas[1]) < 0.05 * max(areas), "thirty images each"

@@ -1,8 +1,10 @@
 """Pictures of images and curves, as PNG bytes."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +13,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from flows.pages import palette
 from infra.dataset import Images
 
+_Values = TypeVar("_Values")
 _TILE = 64
 _GAP = 4
-_COLOURS = ("#1f4e79", "#b5651d", "#3b7d3b")
-_CHANNEL_COLOURS = {"red": "#b3261e", "green": "#3b7d3b", "blue": "#1f4e79", "grey": "#57606a"}
 
 
 def sample_grid(images: Images, columns: int = 0) -> bytes:
-    """Lay images [n, c, h, w] out in rows, enlarged by a whole factor; about as many rows as columns by default."""
+    """Lay images [n, c, h, w] out in rows, enlarged by a whole factor, in a square unless `columns` is given."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     scale = max(1, _TILE // images.shape[-1])
     tiles = [_tile(image, scale) for image in images]
@@ -48,26 +50,30 @@ def curve(
 
 
 def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bytes:
-    """Draw distortion over rate, one line for each (rate, rmse)."""
+    """Draw distortion over rate, one line per (rate, rmse)."""
     return _plot(lines, x_label="rate (bits/dim)", y_label="RMSE of the predicted image", log_y=False)
 
 
 def histogram(counts: Mapping[str, Sequence[int]]) -> bytes:
-    """Draw how often each value 0..255 occurs, one outline a channel, each as a share of its pixels."""
+    """Draw how often each value 0..255 occurs, one outline per channel, as a share of the channel's pixels.
+
+    Args:
+        counts: For each of the 256 values, by channel: red, green and blue, or grey.
+    """
     figure, axes = _axes("pixel value", "share of pixels")
     for name, of_channel in counts.items():
         total = max(sum(of_channel), 1)
-        colour = _CHANNEL_COLOURS.get(name, _COLOURS[0])
-        axes.stairs([count / total for count in of_channel], np.arange(257) - 0.5, label=name, color=colour)
+        shares = [count / total for count in of_channel]
+        axes.stairs(shares, np.arange(257) - 0.5, label=name, color=palette.CHANNELS[name])
     return _png(figure, axes, legend=len(counts) > 1)
 
 
 def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
-    """Draw one group of bars a name, one bar a split."""
+    """Draw one group of bars per name, with one bar per split."""
     figure, axes = _axes("", "images")
     width = 0.8 / len(counts)
-    for number, (split, of_split) in enumerate(counts.items()):
-        axes.bar(np.arange(len(names)) + number * width, of_split, width, label=split, color=_COLOURS[number])
+    for number, ((split, of_split), colour) in enumerate(_coloured(counts)):
+        axes.bar(np.arange(len(names)) + number * width, of_split, width, label=split, color=colour)
     axes.set_xticks(
         np.arange(len(names)) + width * (len(counts) - 1) / 2, names, rotation=45, ha="right", parse_math=False
     )
@@ -78,11 +84,16 @@ def _plot(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, log_y: bool
 ) -> bytes:
     figure, axes = _axes(x_label, y_label)
-    for (name, (x, y)), colour in zip(lines.items(), _COLOURS, strict=False):
+    for (name, (x, y)), colour in _coloured(lines):
         axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
     if log_y:
         axes.set_yscale("log")
     return _png(figure, axes, legend=len(lines) > 1)
+
+
+def _coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values], str]]:
+    """Give each series a colour; if there are more series than colours, the colours begin again."""
+    return zip(series.items(), itertools.cycle(palette.SERIES), strict=False)
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
