@@ -1,9 +1,10 @@
 """The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from infra.errors import IntegrityError
-from infra.manifest import Manifest, parse_manifest
+from infra.manifest import Json, Manifest, parse_manifest
 from infra.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
@@ -11,6 +12,9 @@ CURVES = "curves"
 _BOUND = "eval/bits_per_dim_"
 # Sealed among the metrics, although they are settings.
 _COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")
+
+
+A = TypeVar("A", bound="Artifact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,19 @@ class Artifact:
         if manifest.digest != self.digest:
             raise IntegrityError("seals something else than was handed over", item=self.name)
         return manifest
+
+
+def artifact_from_json(kind: type[A], values: Json) -> A:
+    """Read a record that was written as JSON.
+
+    Raises:
+        IntegrityError: If it is none of this kind.
+    """
+    try:
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return kind(**fields)
+    except (TypeError, AttributeError) as error:
+        raise IntegrityError(f"is no {kind.__name__} ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +138,14 @@ class Report(Artifact):
         """The variances of the reverse step under which the bound was taken."""
         found = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
         return sorted(name for name in found if not name.endswith("_stderr"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPage:
+    """The page of a finished run, with its pictures; written again whenever the run is repeated.
+
+    Attributes:
+        folder: In the store.
+    """
+
+    folder: str

@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import exchange, inspect, run, selftest, serve
+from flows.commands import exchange, inspect, run, selftest, serve, stage
 from infra.errors import DdpmError, Interrupted
 
 _BUG, _USAGE = 1, 2
@@ -29,6 +29,7 @@ inspect.register(app)
 serve.register(app)
 selftest.register(app)
 exchange.register(app)
+stage.register(app)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""The Prefect flow and its tasks: names, order and retries; no logic."""
+"""The Prefect flow, and one task per stage: names and retries; no logic."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -10,18 +10,19 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.artifacts import Artifact, Report
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.form_schema import in_form_words
-from flows.runtime.session import Session, open_session
+from flows.recipe.run import open_run, steps
+from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
+from flows.stage import Stage
+from flows.stage_config import StageConfig
+from flows.stages.table import STAGES
 from infra.errors import DdpmError, StorageError
 from infra.services.prefect_log import plain_log
 from infra.services.prefect_run import PrefectRun, RunUnreported, end_with_server
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # Only what another try can mend is tried again; finished units are kept.
 _RETRIES = 2
@@ -38,17 +39,26 @@ def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
     return isinstance(state.data, StorageError) or isinstance(getattr(state.data, "__cause__", None), StorageError)
 
 
-def _stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a Prefect task of a stage: its manifest is the cache, so Prefect keeps none."""
-    return task(
-        name=name,
-        task_run_name=name,
+def _task_of(stage: Stage[Any, Any]) -> Task[..., Any]:
+    """Make a Prefect task of a stage, plain data in and out; its manifest is the cache, so Prefect keeps none."""
+
+    @task(
+        name=stage.name,
+        description=stage.about,
+        task_run_name=stage.name,
         cache_policy=NO_CACHE,
         retries=_RETRIES,
         retry_delay_seconds=_RETRY_DELAY_S,
         retry_condition_fn=_worth_retrying,
         persist_result=False,
     )
+    def work(settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> object:
+        return run_stage(stage, settings, config, *inputs)
+
+    return work
+
+
+TASKS = {stage.name: _task_of(stage) for stage in STAGES}
 
 
 @flow(
@@ -79,7 +89,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     evaluate: Settings | None = None,
     run: Settings | None = None,
 ) -> Report | State[Report]:
-    """Run the four stages; those that are sealed already are found and not run again.
+    """Run the stages one after the other; those that are sealed already are found and not run again.
 
     Every parameter is optional: one that is left out has the recipe's value; `flows.recipe.form` says what each one
     stands for.
@@ -112,34 +122,7 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:
 
 
 def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Report:
-    with open_session(config, settings, page=page) as session:
-        dataset: Dataset = prepare_task(session)
-        checkpoint: Checkpoint = train_task(session, dataset)
-        drawn: Samples = sample_task(session, checkpoint)
-        report: Report = evaluate_task(session, dataset, checkpoint, drawn)
-        session.finish(dataset, checkpoint, drawn, report)
-        return report
-
-
-@_stage("prepare")
-def prepare_task(session: Session) -> Dataset:
-    """Images to a sealed data set."""
-    return session.prepare()
-
-
-@_stage("train")
-def train_task(session: Session, dataset: Dataset) -> Checkpoint:
-    """A data set to a trained network."""
-    return session.train(dataset)
-
-
-@_stage("sample")
-def sample_task(session: Session, checkpoint: Checkpoint) -> Samples:
-    """A trained network to images."""
-    return session.sample(checkpoint)
-
-
-@_stage("evaluate")
-def evaluate_task(session: Session, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
-    """Images to figures."""
-    return session.evaluate(dataset, checkpoint, samples)
+    with open_run(config, settings, page=page):
+        results = {stage.name: result for stage, result in steps(config, settings, lambda stage: TASKS[stage.name])}
+    report: Report = results["evaluate"]
+    return report

@@ -14,7 +14,7 @@ from infra.record import DatasetInput, ModelFile
 from infra.store import Store
 
 C = TypeVar("C")
-A = TypeVar("A", bound=Artifact)
+A = TypeVar("A")
 
 # A name, a figure and a note on what it is.
 Row = tuple[str, str, str]

@@ -52,6 +52,11 @@ class StageConfig(BaseModel):
         """The settings that only extend work."""
         return {name: getattr(self, name) for name in type(self).model_fields if self.role(name) == "goal"}
 
+    @property
+    def cpus(self) -> int:
+        """The CPUs that the stage's workers take together."""
+        return (self.workers or 1) * int(getattr(self, "threads", 1))
+
     @classmethod
     def role(cls, name: str) -> str:
         """`execution`, `goal`, or nothing for a result setting."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.run import Root
+from flows.stages.table import STAGES
 from infra.errors import InputError
 from infra.manifest import parse_manifest, verify
 from infra.store import open_store
@@ -58,9 +59,9 @@ def _root_of(place: Place) -> tuple[str, str]:
     """Split a place into the root of all outputs and the rest: names in manifests count from the root."""
     if place.scheme == "file" and not Path(place.path).is_dir():
         raise InputError("is not a folder", item=place.path)
-    stages = {"prepare", "train", "sample", "features", "evaluate"}
+    folders = {folder for stage in STAGES for folder in stage.folders}
     parts = place.path.split("/")
     for depth in (1, 2):
-        if parts[-depth:][0] in stages:
+        if parts[-depth:][0] in folders:
             return replace(place, path="/".join(parts[:-depth])).uri or "/", "/".join(parts[-depth:])
     return place.uri, ""

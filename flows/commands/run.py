@@ -1,4 +1,4 @@
-"""`ddpm run`, and the stages without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
+"""`ddpm run`, and the pipeline up to a stage, without Prefect: `ddpm prepare`, `train`, `sample`, `evaluate`."""
 
 import contextlib
 import importlib
@@ -11,6 +11,7 @@ import typer
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import PRESETS, load_config, validated
 from flows.runtime.settings import RunSettings
+from flows.stages.table import STAGES
 from infra.cluster import Mode
 from infra.errors import DdpmError
 
@@ -28,21 +29,17 @@ Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what i
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="No Ray: one worker in this process.")]
 
-_STAGES = {
-    "prepare": "Images to a sealed data set.",
-    "train": "Everything up to the trained network.",
-    "sample": "Everything up to the drawn images.",
-    "evaluate": "All four stages.",
-}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run", help="Run the whole pipeline; what is sealed already is found and not run again.")(
         _command(_run_flow)
     )
-    for stage, text in _STAGES.items():
-        app.command(stage, help=f"{text} Without Prefect.")(_command(_StagesUpTo(stage)))
+    with_settings = [stage for stage in STAGES if stage.config is not type(None)]
+    for stage in with_settings:
+        last = stage.name if stage is not with_settings[-1] else ""
+        about = f"Run the pipeline up to this stage, without Prefect. {stage.name.capitalize()}: {stage.about}"
+        app.command(stage.name, help=about)(_command(_StagesUpTo(last)))
 
 
 def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..., None]:
@@ -73,10 +70,10 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
     with contextlib.ExitStack() as stack:
 
         def meanwhile() -> None:
-            from flows.runtime.session import open_cluster, warm_up
+            from flows.recipe.run import open_run_cluster, prefetch
 
             importlib.import_module("flows.pipeline")
-            warm_up(config, settings, stack.enter_context(open_cluster(config, settings)))
+            prefetch(config, settings, stack.enter_context(open_run_cluster(config, settings)))
 
         stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
         from flows.pipeline import pipeline
@@ -101,23 +98,17 @@ def _say(line: str) -> None:
 
 
 class _StagesUpTo:
-    """Runs the stages up to one, in this process."""
+    """Runs the stages up to one, or all, in this process."""
 
     def __init__(self, last: str) -> None:
         self._last = last
 
     def __call__(self, config: PipelineConfig, settings: RunSettings) -> None:
-        from flows.runtime.session import open_session
+        from functools import partial
 
-        with open_session(config, settings) as session:
-            dataset = session.prepare()
-            if self._last == "prepare":
-                return
-            checkpoint = session.train(dataset)
-            if self._last == "train":
-                return
-            samples = session.sample(checkpoint)
-            if self._last == "sample":
-                return
-            report = session.evaluate(dataset, checkpoint, samples)
-            session.finish(dataset, checkpoint, samples, report)
+        from flows.recipe.run import open_run, steps
+        from flows.runtime.runner import run_stage
+
+        with open_run(config, settings):
+            for _ in steps(config, settings, lambda stage: partial(run_stage, stage), self._last):
+                pass

@@ -5,37 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from flows.artifacts import Report
-from flows.recipe.config import PipelineConfig
-from flows.runtime.runner import StageTime
-
-Row = tuple[str, str, str]
-
-
-def figure_rows(config: PipelineConfig, report: Report, times: Mapping[str, StageTime]) -> list[Row]:
-    """The figures and the rates of this attempt, each with a note on what it is."""
-    figures = report.figures
-    samples = report.counts["fd_samples"]
-    rows = [
-        (
-            report.extractor,
-            f"{figures[f'eval/{report.extractor}']:.3f}",
-            f"Fréchet distance of {samples:,} samples to the training split",
-        )
-    ]
-    kind = "estimated upper bound" if report.bound_timesteps else "upper bound"
-    given = " given the labels" if config.train.class_conditional else ""
-    for variance in report.variances:
-        figure, error = (figures[f"eval/bits_per_dim_{variance}{end}"] for end in ("", "_stderr"))
-        rows.append(("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}{given}, {variance}, 256 levels"))
-    for stage, spent in times.items():
-        if spent.reused:
-            rows.append((stage, "sealed before", ""))
-        else:
-            rows.append(
-                (stage, f"{spent.done / spent.seconds:,.1f}", f"{spent.unit}/s of this attempt, start-up counted in")
-            )
-    return rows
+from flows.stage import Row
 
 
 def table(rows: Sequence[Row]) -> Table:

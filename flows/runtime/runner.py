@@ -1,221 +1,160 @@
-"""The four stages with their tracking: each runs, and MLflow receives what it sealed."""
+"""The one place that runs a stage: it tracks, times, prints and fails it."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
-from flows.pages.pictures import sample_grid
-from flows.recipe.config import PipelineConfig
-from flows.runtime.progress import StageProgress
-from flows.stage import Context
+from flows.artifacts import Artifact
+from flows.runtime.result import render_run_page, table
+from flows.runtime.settings import RunSettings
+from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
+from flows.stage import Account, Context, Row, Stage
 from flows.stage_config import StageConfig
-from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.prepare.card import render_card
-from flows.stages.prepare.preparation import prepare
-from flows.stages.sample.sampling import sample
-from flows.stages.train.training import train
-from infra.dataset import DatasetReader
-from infra.errors import ConfigError, DdpmError
+from infra.errors import DdpmError
 from infra.manifest import canonical_json
-from infra.record import DatasetInput, ModelFile, StageRecord
-from infra.tracking import Tracker
+from infra.record import StageRecord, TrackedRun
+from infra.store import sha256
 
-# A snapshot up to this size goes to MLflow as a file, a larger one as its URI and digest.
-MAX_SNAPSHOT_BYTES = 64 << 20
-_GRID_IMAGES = 64
-
-A = TypeVar("A", bound=Artifact)
+A = TypeVar("A")
+_KEY_DIGITS, _SHOWN_DIGITS = 20, 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageTime:
-    """The duration of a stage in this attempt, and the work done in it."""
+def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> A:
+    """Run a stage in the surroundings of the run that is open, or else in surroundings of its own.
 
-    seconds: float
-    done: int
-    unit: str
-    reused: bool
+    Args:
+        stage: Which.
+        settings: The run's.
+        config: The stage's; None if it has none.
+        inputs: The artifacts of the stages before it, in the order of `stage.inputs`.
 
-
-@dataclass
-class TrackedStages:
-    """Runs stages and tells the tracker.
-
-    Attributes:
-        config: All stages' settings.
-        context: The outside world.
-        tracker: MLflow, or nothing.
-        progress: Shows how far a stage is.
-        on_data: Receives the data's key as soon as the source is listed, before any work: the run is known by then.
-        times: Filled as stages end.
+    Raises:
+        DdpmError: If anything went wrong that one line explains; it names the stage.
     """
+    around = current_surroundings()
+    if around is not None:
+        return _run(around, stage, config, inputs)
+    with _alone(stage, settings, config, inputs) as opened:
+        return _run(opened, stage, config, inputs)
 
-    config: PipelineConfig
-    context: Context
-    tracker: Tracker
-    progress: StageProgress
-    on_data: Callable[[str], None]
-    times: dict[str, StageTime] = field(default_factory=dict)
 
-    def prepare(self) -> Dataset:
-        """Seal the data set."""
-        dataset = self._run("prepare", lambda context: prepare(self.config.prepare, context))
-        manifest = dataset.manifest(self.context.store)
-        card = f"{manifest.folder}/card.html"
-        if not self.context.store.exists(card):
-            self.context.store.put_if_absent(card, render_card(self.context.store, manifest).encode())
-        counts = {"train_images": dataset.train_images, "test_images": dataset.test_images}
-        counts |= {"quarantined_images": manifest.facts["quarantined"], "found_images": manifest.facts["read"]}
-        self._publish(
-            "prepare",
-            dataset,
-            metrics={f"prepare/{name}": float(value) for name, value in counts.items()},
-            files={"card.html": self.context.store.read(card)},
-            inputs=[self._dataset_input(dataset, "prepared")],
-        )
-        return dataset
+@contextmanager
+def _alone(
+    stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, inputs: Sequence[Artifact]
+) -> Iterator[Surroundings]:
+    """Surroundings for one stage, which has a run of its own in MLflow, named after what it computes."""
+    opened: list[Surroundings] = []
 
-    def train(self, dataset: Dataset) -> Checkpoint:
-        """Train on it."""
-        classes = len(dataset.class_names)
-        if self.config.train.class_conditional and self.config.sample.label >= classes:
-            raise ConfigError(
-                f"must be below the data's {classes} classes; got {self.config.sample.label}",
-                stage="sample",
-                item="sample.label",
-            )
-        checkpoint = self._run("train", lambda context: train(self.config.train, dataset, context))
-        manifest = checkpoint.manifest(self.context.store)
-        unit = manifest.units[0]
-        files = {}
-        if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
-            files["snapshot.safetensors"] = self.context.store.read(f"{manifest.folder}/{unit['file']}")
-        lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in manifest.facts["history"])
-        files["history.jsonl"] = lines.encode()
-        self._publish(
-            "train",
-            checkpoint,
-            history=manifest.facts["history"],
-            files=files,
-            inputs=[self._dataset_input(dataset, "training")],
-            tags={
-                "ddpm.snapshot": f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
-                "ddpm.snapshot_sha256": unit["sha256"],
-            },
-            model=ModelFile(
-                name=f"{self.config.prepare.kind}-{checkpoint.key[:8]}-{checkpoint.images_seen}",
-                uri=f"{self.context.store.uri}/{manifest.folder}/{unit['file']}",
-                sha256=unit["sha256"],
-            ),
-        )
-        return checkpoint
+    def begin(data_key: str) -> None:
+        result = config.key_settings() | config.goals() if config else {}
+        identity = [stage.name, result, [one.digest for one in inputs], data_key]
+        key = sha256(canonical_json(identity))[:_KEY_DIGITS]
+        opened[0].begin(TrackedRun(key=key, name=f"{settings.name or stage.name}-{key[:_SHOWN_DIGITS]}"), recipe="")
 
-    def sample(self, checkpoint: Checkpoint) -> Samples:
-        """Draw from the snapshot."""
-        samples = self._run("sample", lambda context: sample(self.config.sample, checkpoint, context))
-        manifest = samples.manifest(self.context.store)
-        images, _ = DatasetReader(store=self.context.store, manifest=manifest).load("samples", limit=_GRID_IMAGES)
-        self._publish(
-            "sample",
-            samples,
-            metrics={"sample/count": float(samples.count)},
-            files={"samples.png": sample_grid(images)},
-        )
-        return samples
+    with open_surroundings(settings, config.cpus if config else 1, begin) as around:
+        opened.append(around)
+        if inputs:
+            begin("")
+        yield around
 
-    def evaluate(self, dataset: Dataset, checkpoint: Checkpoint, samples: Samples) -> Report:
-        """Compute the figures."""
-        report = self._run(
-            "evaluate", lambda context: evaluate(self.config.evaluate, dataset, checkpoint, samples, context)
-        )
-        self._publish(
-            "evaluate",
-            report,
-            metrics=report.figures,
-            tags={f"ddpm.{name}": str(count) for name, count in report.counts.items()},
-            inputs=[self._dataset_input(dataset, "evaluation")],
-            files={"metrics.json": json.dumps(report.metrics, indent=2, sort_keys=True).encode()},
-        )
-        return report
 
-    def _run(self, stage: str, work: Callable[[Context], A]) -> A:
-        config: StageConfig = getattr(self.config, stage)
-        params = {f"{stage}.{name}": value for name, value in config.model_dump(mode="json").items()}
+def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None, inputs: Sequence[Artifact]) -> A:
+    started = time.monotonic()
+    try:
+        artifact = stage.run(config, *inputs, _context(around, stage, config))
+        account = stage.account(config, artifact, inputs, around.store)
+    except BaseException as error:
+        if isinstance(error, DdpmError):
+            error.stage = error.stage or stage.name
+        _stopped(around, stage.name, error)
+        raise
+    seconds = time.monotonic() - started
+    if isinstance(artifact, Artifact):
+        _finished(around, stage.name, artifact, account, seconds)
+        _publish(around, stage.name, config, artifact, account)
+    around.rows += account.rows
+    if stage.ends_run:
+        _close(around, account)
+    return artifact
 
-        def begin(data_key: str = "") -> None:
-            if data_key:
-                self.on_data(data_key)
-            self.tracker.begin(stage, params)
 
-        if stage != "prepare":
-            begin()
-        context = replace(
-            self.context,
-            on_progress=lambda progress: self.progress(stage, progress),
-            on_history=lambda rows: self.tracker.log_history(stage, rows),
-            on_data=begin,
-        )
-        started = time.monotonic()
-        try:
-            artifact = work(context)
-        except BaseException as error:
-            if isinstance(error, DdpmError):
-                error.stage = error.stage or stage
-            self._stopped(stage, error)
-            raise
-        last = self.progress.last(stage)
-        self.times[stage] = StageTime(
-            seconds=time.monotonic() - started,
-            done=last.done - last.start if last else 0,
-            unit=last.unit if last else "images",
-            reused=artifact.reused,
-        )
-        return artifact
+def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig | None) -> Context:
+    name = stage.name
 
-    def _stopped(self, stage: str, error: BaseException) -> None:
-        """Say what is kept, and how the attempt ended: by a fault, or because somebody stopped it."""
-        self.progress.stopped(stage)
-        if last := self.progress.last(stage):
-            error.add_note(f"{stage} keeps {last.kept:,} of {last.total:,} {last.unit}")
-        self.tracker.end(stage, "FAILED" if isinstance(error, Exception) else "KILLED")
+    def begin(data_key: str = "") -> None:
+        if data_key:
+            around.on_data(data_key)
+        if config is not None:
+            params = {f"{name}.{setting}": value for setting, value in config.model_dump(mode="json").items()}
+            around.tracker.begin(name, params)
 
-    def _publish(
-        self,
-        stage: str,
-        artifact: Artifact,
-        *,
-        metrics: dict[str, float] | None = None,
-        history: Sequence[dict[str, Any]] = (),
-        files: dict[str, bytes] | None = None,
-        inputs: Sequence[DatasetInput] = (),
-        tags: dict[str, str] | None = None,
-        model: ModelFile | None = None,
-    ) -> None:
-        manifest = artifact.manifest(self.context.store)
-        where = {"ddpm.uri": f"{self.context.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest}
-        about = {
-            "manifest.json": canonical_json(manifest.as_json()),
-            "config.json": canonical_json(getattr(self.config, stage).model_dump(mode="json")),
-        }
-        record = StageRecord(
-            key=artifact.key,
-            digest=artifact.digest,
-            metrics=metrics or {},
-            history=history,
-            files=about | (files or {}),
-            inputs=inputs,
-            tags=where | (tags or {}),
-            model=model,
-        )
-        self.tracker.publish(stage, record)
+    if stage.inputs:  # the first stage finds out what its data is
+        begin()
+    return Context(
+        store=around.store,
+        cluster=around.cluster,
+        force=around.settings.force,
+        run=around.run,
+        on_progress=lambda progress: around.progress(name, progress),
+        on_history=lambda rows: around.tracker.log_history(name, rows),
+        on_data=begin,
+        lease=around.lease,
+    )
 
-    def _dataset_input(self, dataset: Dataset, context: str) -> DatasetInput:
-        return DatasetInput(
-            name=self.config.prepare.kind,
-            uri=f"{self.context.store.uri}/{dataset.name}",
-            digest=dataset.digest,
-            context=context,
-        )
+
+def _stopped(around: Surroundings, stage: str, error: BaseException) -> None:
+    """Say what is kept, and how the attempt ended: by a fault, or because somebody stopped it."""
+    around.progress.stopped(stage)
+    if last := around.progress.last(stage):
+        error.add_note(f"{stage} keeps {last.kept:,} of {last.total:,} {last.unit}")
+    around.tracker.end(stage, "FAILED" if isinstance(error, Exception) else "KILLED")
+
+
+def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Account, seconds: float) -> None:
+    """Say in a line what was sealed, and keep the rate of this attempt for the table at the end."""
+    state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s"
+    line = f"{account.line}; {state}; digest {artifact.digest[:12]}"
+    around.progress.finished(stage, line)
+    if around.page is not None:
+        around.page.log(f"{stage}: {line}")
+    last = around.progress.last(stage)
+    done, unit = (last.done - last.start, last.unit) if last else (0, "images")
+    rate = f"{done / seconds:,.1f}", f"{unit}/s of this attempt, start-up counted in"
+    around.rates.append((stage, "sealed before", "") if artifact.reused else (stage, *rate))
+
+
+def _publish(
+    around: Surroundings, stage: str, config: StageConfig | None, artifact: Artifact, account: Account
+) -> None:
+    """Give MLflow everything there is of a sealed stage."""
+    manifest = artifact.manifest(around.store)
+    about = {"manifest.json": canonical_json(manifest.as_json())}
+    if config is not None:
+        about["config.json"] = canonical_json(config.model_dump(mode="json"))
+    record = StageRecord(
+        key=artifact.key,
+        digest=artifact.digest,
+        metrics=account.metrics,
+        history=account.history,
+        files=about | account.files,
+        inputs=account.inputs,
+        tags={"ddpm.uri": f"{around.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
+        model=account.model,
+    )
+    around.tracker.publish(stage, record)
+
+
+def _close(around: Surroundings, account: Account) -> None:
+    """End the run: its figures and files to MLflow, the table and the links to the terminal and the run's page."""
+    around.tracker.close(account.metrics, account.files, account.tags)
+    rows: list[Row] = [*around.rows, *around.rates]
+    around.console.print(table(rows))
+    links = account.links | dict(around.tracking_links())
+    if around.page is not None:
+        for row in rows:
+            around.page.log("  ".join(row))
+        picture = account.files["samples.png"]
+        around.page.show_page("result", render_run_page(around.name, rows, picture, links), f"Figures of {around.name}")
+    for name, line in links.items():
+        around.say(f"{name:<9} {line}")

@@ -1,18 +1,21 @@
 """Whole runs in this process, and what a page beside them hears."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
-from flows.runtime.session import Session, open_session
+from flows.recipe.run import open_run, steps
+from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
+from flows.runtime.surroundings import Surroundings
 from tests.conftest import TINY
 from tests.oracles.pictures import encoded, picture
 
@@ -65,21 +68,47 @@ def run_settings(root: Path, **more: Any) -> RunSettings:
     return RunSettings(**({"preset": "digits", "root": str(root), "mode": "in-process"} | more))
 
 
-def run_stages(session: Session) -> tuple[Dataset, Checkpoint, Samples, Report]:
-    """Run all four stages and finish."""
-    dataset = session.prepare()
-    checkpoint = session.train(dataset)
-    samples = session.sample(checkpoint)
-    report = session.evaluate(dataset, checkpoint, samples)
-    session.finish(dataset, checkpoint, samples, report)
-    return dataset, checkpoint, samples, report
+class Walk:
+    """A run that is gone through stage by stage."""
+
+    def __init__(self, around: Surroundings, config: PipelineConfig) -> None:
+        self.around = around
+        self._steps = steps(config, around.settings, lambda stage: partial(run_stage, stage))
+
+    @property
+    def name(self) -> str:
+        return self.around.name
+
+    def to(self, name: str) -> Any:
+        """Run up to a stage; return its result."""
+        for stage, result in self._steps:
+            if stage.name == name:
+                return result
+        raise AssertionError(f"{name} was run before")
+
+    def done(self, stage: str) -> int:
+        """Return what this attempt did of a stage."""
+        last = self.around.progress.last(stage)
+        return last.done - last.start if last else 0
+
+    @property
+    def sealed_before(self) -> list[str]:
+        """The stages that this attempt found sealed."""
+        return [stage for stage, figure, _ in self.around.rates if figure == "sealed before"]
 
 
-def run_whole(config: PipelineConfig, root: Path, page: Page | None = None, **more: Any) -> Session:
-    """A whole run; return its session, closed."""
-    with open_session(config, run_settings(root, **more), page=page) as session:
-        run_stages(session)
-    return session
+@contextmanager
+def opened(config: PipelineConfig, settings: RunSettings, page: Page | None = None) -> Iterator[Walk]:
+    """Open a run."""
+    with open_run(config, settings, page=page) as around:
+        yield Walk(around, config)
+
+
+def run_whole(config: PipelineConfig, root: Path, page: Page | None = None, **more: Any) -> Walk:
+    """A whole run, closed."""
+    with opened(config, run_settings(root, **more), page) as walk:
+        walk.to("report")
+    return walk
 
 
 def client_of(root: Path) -> MlflowClient:

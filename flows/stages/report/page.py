@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.artifacts import Checkpoint, Dataset, Report, Samples, artifact_from_json
 from flows.pages.pictures import sample_grid
 from flows.stages.report.sections import FinishedRun, read_outputs, render_page
 from infra.errors import InputError, IntegrityError
@@ -68,14 +68,13 @@ def rewrite_report(name: str, store: Store) -> str:
     except ValueError as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     try:
-        run["dataset"]["class_names"] = tuple(run["dataset"]["class_names"])
         finished = FinishedRun(
-            dataset=Dataset(**run["dataset"]),
-            checkpoint=Checkpoint(**run["checkpoint"]),
-            samples=Samples(**run["samples"]),
-            report=Report(**run["report"]),
+            dataset=artifact_from_json(Dataset, run["dataset"]),
+            checkpoint=artifact_from_json(Checkpoint, run["checkpoint"]),
+            samples=artifact_from_json(Samples, run["samples"]),
+            report=artifact_from_json(Report, run["report"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IntegrityError) as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     return write_report(name, store, finished, run.get("elsewhere", {}))
 

@@ -7,10 +7,11 @@ import pytest
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import settings_of
 from flows.recipe.presets import load_config
-from flows.runtime.session import open_session
 from infra.errors import ConfigError, InputError
 from tests.conftest import TINY
-from tests.flows.sessions import client_of, everything, put_images, run_settings, run_whole, small, tracked_runs
+from tests.flows.sessions import client_of, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
+
+STAGES = ("prepare", "train", "sample", "evaluate")
 
 
 def test_the_pipelines_run_has_settings_data_and_figures_together(root: Path, tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_the_pipelines_run_has_settings_data_and_figures_together(root: Path, tm
         run = tracked_runs(root, "pipeline")[session.name]
         params, metrics = run.data.params, run.data.metrics
         assert set(settings_of(config)) <= set(params)
-        assert {stage for stage, _, _ in (name.partition(".") for name in params)} >= {*session.stages.times}
+        assert {stage for stage, _, _ in (name.partition(".") for name in params)} >= {*STAGES}
         assert params["train.channel_mults"] == "[1, 2]"
         assert params["prepare.source"] == str(folder)
         figures = {name for name in metrics if name.startswith("eval/")}
@@ -53,9 +54,9 @@ def test_a_failed_stage_is_a_failed_run(root: Path, tmp_path: Path) -> None:
     (folder / "0.png").write_bytes(b"no picture")
     with (
         pytest.raises(InputError, match=r"^prepare: ") as caught,
-        open_session(small(folder), run_settings(root)) as session,
+        opened(small(folder), run_settings(root)) as session,
     ):
-        session.prepare()
+        session.to("prepare")
     for stage in ("pipeline", "prepare"):
         (run,) = tracked_runs(root, stage).values()
         assert run.info.status == "FAILED"
@@ -64,8 +65,8 @@ def test_a_failed_stage_is_a_failed_run(root: Path, tmp_path: Path) -> None:
 
 def test_what_fails_before_its_data_are_known_is_no_run(root: Path, tmp_path: Path) -> None:
     nowhere = small(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"^prepare: "), open_session(nowhere, run_settings(root)) as session:
-        session.prepare()
+    with pytest.raises(InputError, match=r"^prepare: "), opened(nowhere, run_settings(root)) as session:
+        session.to("prepare")
     experiments = [experiment.experiment_id for experiment in client_of(root).search_experiments()]
     assert not client_of(root).search_runs(experiments)
     assert not (root / "reports").exists()
@@ -76,21 +77,22 @@ def test_a_tracking_server_that_is_away_costs_a_line(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with open_session(tiny, run_settings(root)) as session:
-        assert session.prepare().train_images > 0
-        assert "did not answer" in session.stages.tracker.complaint
+    with opened(tiny, run_settings(root)) as session:
+        assert session.to("prepare").train_images > 0
+        assert "did not answer" in session.around.tracker.complaint
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    with open_session(tiny, run_settings(root)) as session:
-        assert session.prepare().reused
+    with opened(tiny, run_settings(root)) as session:
+        assert session.to("prepare").reused
     (run,) = tracked_runs(root, "prepare").values()
     assert run.info.status == "FINISHED", "what was missed is delivered later"
     assert everything(root, run)["points"]["prepare/train_images"]
 
 
-def test_a_class_that_the_data_has_not_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_class_that_the_data_has_not_is_refused_before_training(root: Path) -> None:
     config = load_config("digits", None, [*TINY, "train.class_conditional=true", "sample.label=10"])
-    with open_session(config, run_settings(tmp_path, tracking=False)) as session:
-        dataset = session.prepare()
-        with pytest.raises(ConfigError, match=r"sample.label: must be below the data's 10 classes; got 10"):
-            session.train(dataset)
-    assert not (tmp_path / "train").exists()
+    refused = pytest.raises(ConfigError, match=r"sample.label: must be below the data's 10 classes; got 10")
+    with opened(config, run_settings(root)) as session, refused:
+        session.to("train")
+    assert not (root / "train").exists()
+    (run,) = tracked_runs(root, "pipeline").values()
+    assert run.info.status == "FAILED"

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
+from flows.recipe.run import open_run_cluster, prefetch
 from flows.runtime.progress import StageProgress
-from flows.runtime.session import open_cluster, open_session, warm_up
 from flows.runtime.settings import RunSettings
 from flows.stage import Progress
 from infra.errors import ConfigError
 from tests.conftest import TINY
-from tests.flows.sessions import Page, run_settings, run_whole, tracked_runs
+from tests.flows.sessions import Page, opened, run_settings, run_whole, tracked_runs
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 
@@ -68,16 +68,17 @@ def test_rates_are_those_of_this_attempt(
     tiny: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shorter = load_config("digits", None, [*TINY, "train.images=640"])
-    with open_session(shorter, run_settings(tmp_path, tracking=False)) as session:
-        session.train(session.prepare())
-        assert (session.stages.times["train"].done, session.stages.times["train"].unit) == (640, "images")
+    with opened(shorter, run_settings(tmp_path, tracking=False)) as session:
+        session.to("train")
+        assert session.done("train") == 640
     resumed = run_whole(tiny, tmp_path, tracking=False)
-    times = resumed.stages.times
-    assert (times["train"].done, times["train"].reused) == (640, False), "of 1,280"
-    assert (times["prepare"].done, times["prepare"].reused) == (0, True)
-    assert times["sample"].done == 24
+    assert resumed.done("train") == 640, "of 1,280"
+    assert resumed.sealed_before == ["prepare"]
+    assert resumed.done("sample") == 24
     out = capsys.readouterr().out
-    assert f"train      {640 / times['train'].seconds:,.1f}" in out
+    (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s", out)
+    (rate,) = re.findall(r"^train +([\d,.]+) +images/s of this attempt, start-up counted in", out, re.MULTILINE)
+    assert 640 / (float(seconds) + 0.5) <= float(rate.replace(",", "")) <= 640 / max(float(seconds) - 0.5, 1e-9)
     assert re.search(r"^prepare +sealed before *$", out, re.MULTILINE)
     assert "resumed at 640 of 1,280 images" in out
 
@@ -103,11 +104,11 @@ def test_an_attempt_that_ends_says_what_is_kept_and_how_it_ended(
     tiny: PipelineConfig, root: Path, error: BaseException, status: str
 ) -> None:
     endless = tiny.model_copy(update={"train": tiny.train.model_copy(update={"images": 1 << 30})})
-    with open_session(endless, run_settings(root)) as session:
-        dataset = session.prepare()
-        session.stages.progress = Interrupting(error)
+    with opened(endless, run_settings(root)) as session:
+        session.to("prepare")
+        session.around.progress = Interrupting(error)
         with pytest.raises(type(error)) as caught:
-            session.train(dataset)
+            session.to("train")
     (checkpoint, *_) = sorted(root.glob("train/*/checkpoints/*.json"), reverse=True)
     assert caught.value.__notes__ == [f"train keeps {int(checkpoint.stem):,} of 1,073,741,824 images"]
     for stage, expected in (("pipeline", status), ("train", status), ("prepare", "FINISHED")):
@@ -124,9 +125,9 @@ def test_ray_is_started_early_only_for_a_run_without_its_report(
     started = []
     for _ in range(2):
         connected: list[bool] = []
-        cluster = open_cluster(tiny, settings)
+        cluster = open_run_cluster(tiny, settings)
         monkeypatch.setattr(cluster, "connect", partial(connected.append, True))
-        warm_up(tiny, settings, cluster)
+        prefetch(tiny, settings, cluster)
         started.append(bool(connected))
         run_whole(tiny, tmp_path, name="x", tracking=False, force=force)
     assert started == starts
@@ -134,10 +135,10 @@ def test_ray_is_started_early_only_for_a_run_without_its_report(
 
 def test_a_local_ray_has_room_for_every_stage(tiny: PipelineConfig) -> None:
     wide = tiny.model_copy(update={"train": tiny.train.model_copy(update={"workers": 16, "threads": 4})})
-    assert open_cluster(wide, RunSettings()).cpus == 64
+    assert open_run_cluster(wide, RunSettings()).cpus == 64
 
 
 def test_a_ray_client_is_refused(tiny: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://somewhere:10001")
-    with pytest.raises(ConfigError, match="Ray Client"), open_session(tiny, RunSettings(root=str(tmp_path))):
+    with pytest.raises(ConfigError, match="Ray Client"), opened(tiny, RunSettings(root=str(tmp_path))):
         pass

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.session import open_session
-from tests.flows.sessions import Page, everything, put_images, run_settings, run_whole, small, tracked_runs
+from tests.flows.sessions import Page, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
 
 
 def reports(root: Path) -> dict[str, dict[str, bytes]]:
@@ -59,7 +58,7 @@ def test_a_run_again_is_the_same_run(root: Path, tmp_path: Path) -> None:
     points = everything(root, run)["points"]
     again = run_whole(small(folder), root)
     assert again.name == first.name
-    assert all(spent.reused for spent in again.stages.times.values())
+    assert again.sealed_before == ["prepare", "train", "sample", "evaluate"]
     assert reports(root) == before
     (same,) = tracked_runs(root, "pipeline").values()
     assert same.info.run_name == first.name
@@ -69,8 +68,8 @@ def test_a_run_again_is_the_same_run(root: Path, tmp_path: Path) -> None:
 def test_an_equal_run_waits_and_takes_the_result(root: Path, tmp_path: Path) -> None:
     folder = put_images(tmp_path / "images", range(40))
     config, page, second = small(folder), Page(), []
-    with open_session(config, run_settings(root)) as first:
-        dataset = first.prepare()
+    with opened(config, run_settings(root)) as first:
+        first.to("prepare")
         waiting = threading.Thread(target=lambda: second.append(run_whole(config, root, page)))
         waiting.start()
         try:
@@ -78,22 +77,14 @@ def test_an_equal_run_waits_and_takes_the_result(root: Path, tmp_path: Path) -> 
             (line,) = (line for line in page.lines if "waiting" in line)
             assert line.startswith(f"{first.name} on host ")
             assert not second
-            checkpoint = first.train(dataset)
-            samples = first.sample(checkpoint)
-            report = first.evaluate(dataset, checkpoint, samples)
-            first.finish(dataset, checkpoint, samples, report)
+            first.to("report")
             assert not second, "it waits to the end"
         except BaseException:
-            first.stack.close()
+            first.around.stack.close()
             raise
     waiting.join(60)
     assert second[0].name == first.name == page.name
-    assert [stage for stage, spent in second[0].stages.times.items() if spent.reused] == [
-        "prepare",
-        "train",
-        "sample",
-        "evaluate",
-    ]
+    assert second[0].sealed_before == ["prepare", "train", "sample", "evaluate"]
     assert not page.progress, "nothing was done"
     assert list(tracked_runs(root, "pipeline")) == [first.name]
     (train,) = tracked_runs(root, "train").values()
@@ -103,10 +94,10 @@ def test_an_equal_run_waits_and_takes_the_result(root: Path, tmp_path: Path) -> 
 
 def test_another_recipe_on_the_same_data_does_not_wait(root: Path, tmp_path: Path) -> None:
     folder, page = put_images(tmp_path / "images", range(40)), Page()
-    with open_session(small(folder), run_settings(root, tracking=False)) as first:
-        first.prepare()
-        with open_session(small(folder, "train.seed=1"), run_settings(root, tracking=False), page=page) as second:
-            second.train(second.prepare())
+    with opened(small(folder), run_settings(root, tracking=False)) as first:
+        first.to("prepare")
+        with opened(small(folder, "train.seed=1"), run_settings(root, tracking=False), page=page) as second:
+            second.to("train")
         assert not page.waits.is_set()
         assert second.name != first.name
 
@@ -118,8 +109,8 @@ def test_a_run_that_ended_is_not_waited_for(root: Path, tmp_path: Path, ends: bo
     if ends:
         run_whole(small(folder), root, tracking=False)
     else:
-        with suppress(KeyboardInterrupt), open_session(small(folder), run_settings(root, tracking=False)) as first:
-            first.prepare()
+        with suppress(KeyboardInterrupt), opened(small(folder), run_settings(root, tracking=False)) as first:
+            first.to("prepare")
             raise KeyboardInterrupt
     run_whole(small(folder), root, page, tracking=False)
     assert not page.waits.is_set()

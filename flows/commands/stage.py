@@ -1,0 +1,62 @@
+"""`ddpm stage`: one stage from a file, as a job on a cluster runs it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.artifacts import artifact_from_json
+from flows.recipe.presets import validated
+from flows.runtime.settings import RunSettings
+from flows.stage import Stage
+from flows.stages.table import STAGES
+from infra.errors import ConfigError, IntegrityError
+
+_KEYS = {"run", "config", "inputs"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("stage")(stage)
+
+
+def stage(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(stage.name for stage in STAGES)}.")],
+    spec: Annotated[Path, typer.Argument(help="A JSON file: run, config, and inputs by the names of their stages.")],
+) -> None:
+    """Run one stage from a file; the last line is its result as JSON, an input of the stages after it."""
+    from flows.runtime.runner import run_stage
+
+    known = {one.name: one for one in STAGES}
+    if name not in known:
+        raise ConfigError(f"no such stage: {name}", remedy=f"known are {', '.join(known)}")
+    chosen, values = known[name], _read(spec)
+    settings = validated(RunSettings, values.get("run", {}))
+    config = None if chosen.config is type(None) else validated(chosen.config, values.get("config", {}))
+    result = run_stage(chosen, settings, config, *_inputs(chosen, values.get("inputs", {}), spec))
+    typer.echo(json.dumps(asdict(result)))
+
+
+def _read(spec: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(spec.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", item=str(spec)) from error
+    except ValueError as error:
+        raise ConfigError(f"is no JSON ({error})", item=str(spec)) from error
+    if not isinstance(values, dict) or values.keys() - _KEYS or not all(isinstance(v, dict) for v in values.values()):
+        raise ConfigError("must hold run, config and inputs, each a table", item=str(spec))
+    return values
+
+
+def _inputs(chosen: Stage[Any, Any], given: dict[str, Any], spec: Path) -> list[Any]:
+    if given.keys() != set(chosen.inputs):
+        needed = ", ".join(chosen.inputs) or "none"
+        raise ConfigError(f"{chosen.name} needs the results of {needed}", item=f"{spec}: inputs")
+    kinds = {one.name: one.artifact for one in STAGES}
+    try:
+        return [artifact_from_json(kinds[name], given[name]) for name in chosen.inputs]
+    except IntegrityError as error:
+        raise ConfigError(error.cause, item=f"{spec}: inputs") from error

@@ -1,0 +1,124 @@
+"""A recipe carried out: its surroundings, and its stages one after the other."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flows.artifacts import Dataset
+from flows.recipe.config import PipelineConfig
+from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
+from flows.runtime.root import resolve_root
+from flows.runtime.settings import RunSettings
+from flows.runtime.surroundings import (
+    RunPage,
+    Surroundings,
+    current_surroundings,
+    open_cluster,
+    open_surroundings,
+    open_tracker,
+)
+from flows.stage import Stage
+from flows.stages.prepare.sources import open_source
+from flows.stages.table import STAGES
+from infra.cluster import Cluster
+from infra.errors import DdpmError
+from infra.record import DatasetInput, TrackedRun
+from infra.store import Store, open_store
+
+# Runs a stage on its config and inputs; a Prefect task, or `run_stage` itself.
+Step = Callable[..., Any]
+
+
+def steps(
+    config: PipelineConfig, settings: RunSettings, step: Callable[[Stage[Any, Any]], Step], last: str = ""
+) -> Iterator[tuple[Stage[Any, Any], Any]]:
+    """Run each stage on the results of those before it; yield it with its result.
+
+    Args:
+        config: The settings of every stage.
+        settings: The run's.
+        step: Gives the function that runs a stage on (settings, config, *inputs).
+        last: The stage to end with; all if it is empty.
+
+    Raises:
+        DdpmError: If a stage fails, or its settings do not suit the data.
+    """
+    done: dict[str, Any] = {}
+    for stage in STAGES:
+        inputs = (done[name] for name in stage.inputs)
+        done[stage.name] = step(stage)(settings, getattr(config, stage.name, None), *inputs)
+        if isinstance(data := done[stage.name], Dataset):
+            _check(config, data)
+        yield stage, done[stage.name]
+        if stage.name == last:
+            return
+
+
+def _check(config: PipelineConfig, dataset: Dataset) -> None:
+    """Refuse what does not suit the data before any other stage begins."""
+    try:
+        for stage in STAGES:
+            if (part := getattr(config, stage.name, None)) is not None:
+                stage.check(part, dataset)
+    except DdpmError:
+        if (around := current_surroundings()) is not None:
+            around.tracker.end("", "FAILED")  # no stage does: none of them is at work
+        raise
+
+
+@contextmanager
+def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None) -> Iterator[Surroundings]:
+    """Open the surroundings of a run of this recipe.
+
+    Args:
+        config: The settings of every stage.
+        settings: The run's.
+        page: The run's page in a workflow service.
+    """
+    store = _open_root(config, settings)
+    opened: list[Surroundings] = []
+
+    def identify(data_key: str) -> None:
+        key = run_key(config, data_key)
+        data = DatasetInput(
+            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, context="all stages"
+        )
+        run = TrackedRun(
+            key=key,
+            name=run_name(config, settings.preset, key, settings.name),
+            params=settings_of(config) | {"prepare.source": config.prepare.source, "data.key": data_key},
+            inputs=[data],
+        )
+        opened[0].begin(run, recipe_key(config))
+
+    with open_surroundings(settings, _cpus(config), identify, page) as around:
+        opened.append(around)
+        yield around
+
+
+def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:
+    """Do early what takes seconds: open the tracking store and, unless this recipe has a report already, Ray."""
+    from flows.stages.report.page import has_report
+
+    store = _open_root(config, settings)
+    if settings.force or not has_report(store, recipe_key(config)):
+        cluster.connect()
+        cluster.warm_up()
+    open_tracker(settings, store).connect()
+
+
+def open_run_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
+    """The cluster of a run of this recipe, not connected yet."""
+    return open_cluster(settings, _cpus(config))
+
+
+def _cpus(config: PipelineConfig) -> int:
+    return max(getattr(config, name).cpus for name in type(config).model_fields)
+
+
+def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
+    """Make the root, unless the source that is to be read forbids it."""
+    store = open_store(resolve_root(settings.root))
+    open_source(config.prepare, store.uri)
+    store.make()
+    return store
