@@ -16,7 +16,7 @@ from ddpm_core.diffusion import (
     split_output,
     target,
 )
-from ddpm_core.likelihood import decoder_bits_per_dim, step_bits_per_dim
+from ddpm_core.likelihood.bound import decoder_bits_per_dim, step_bits_per_dim
 from ddpm_core.schedule import NoiseSchedule, at
 
 

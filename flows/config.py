@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ddpm_core.unet_config import UNetConfig
+from ddpm_core.network.unet_config import UNetConfig
 
 _SEED_LIMIT = (1 << 63) - 1
 _LARGEST_FILE = 1 << 30

@@ -11,10 +11,10 @@ from torch import Tensor
 from ddpm_core.diffusion import Model, ReverseStep, Variance
 from ddpm_core.guidance import with_guidance
 from ddpm_core.images import to_uint8
+from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.rng import Stream, normal
 from ddpm_core.sampler import Noise, ddim_sample, ddpm_sample, ode_sample
 from ddpm_core.schedule import NoiseSchedule, respace
-from ddpm_core.unet import UNet, UNetConfig
 from flows.config import SampleConfig
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from infra.dataset import encode_images

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpm_core.diffusion import Parameterisation, Variance
+from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.objective import Loss, Objective
 from ddpm_core.schedule import (
     NoiseSchedule,
@@ -23,7 +24,6 @@ from ddpm_core.schedule import (
     warmup_schedule,
     with_zero_terminal_snr,
 )
-from ddpm_core.unet import UNet, UNetConfig
 from flows.config import TrainConfig
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError

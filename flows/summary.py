@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_core.frechet import FeatureStats, frechet_distance
-from ddpm_core.likelihood import BitsPerDim, rate_distortion
+from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 from flows.evaluation import Unit
 
 Part = tuple[Unit, dict[str, Tensor]]

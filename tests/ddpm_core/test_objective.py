@@ -13,7 +13,7 @@ from ddpm_core.diffusion import (
     q_sample,
     score,
 )
-from ddpm_core.likelihood import bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.objective import (
     bound_loss,
     bound_weight,

@@ -13,10 +13,10 @@ from scipy import stats
 from torch.distributions import Normal
 
 from ddpm_core.diffusion import FIXED_VARIANCES, Variance, p_mean_variance, q_posterior, q_sample, score
-from ddpm_core.langevin import langevin_step
-from ddpm_core.likelihood import bits_per_dim, step_bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim, step_bits_per_dim
 from ddpm_core.objective import bound_loss, bound_weight
 from ddpm_core.sampler import ddpm_sample
+from ddpm_core.samplers.langevin import langevin_step
 from ddpm_core.schedule import NoiseSchedule, custom_schedule, linear_schedule, respace
 from tests.oracles.denoisers import gaussian, gaussian_mixture
 

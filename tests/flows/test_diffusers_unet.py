@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.network.unet import UNet, UNetConfig
 from flows import diffusers_unet
 from flows.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
 from flows.exchange import import_folder

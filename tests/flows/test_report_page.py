@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddpm_core.likelihood import BitsPerDim, rate_distortion
+from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.pictures import sample_grid
 from flows.report_page import render_page
 from flows.summary import CURVES

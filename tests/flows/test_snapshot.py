@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.schedule import (
     constant_schedule,
     cosine_schedule,
@@ -17,7 +18,6 @@ from ddpm_core.schedule import (
     sigmoid_schedule,
     warmup_schedule,
 )
-from ddpm_core.unet import UNet, UNetConfig
 from flows.config import ScheduleKind, TrainConfig
 from flows.snapshot import (
     channels_last,

@@ -8,9 +8,9 @@ import torch
 
 from ddpm_core.diffusion import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim, estimate_bits_per_dim
+from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from ddpm_core.timestep_proposal import TimestepProposal
 from flows.artifacts import Report
 from flows.config import PipelineConfig
 from flows.evaluation import Unit, _finite, proposal_timesteps

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.unet import UNet
+from ddpm_core.network.unet import UNet
 from flows.exchange import export_snapshot
 from flows.snapshot import encode_snapshot
 from tests.oracles.unet import SMALL, with_random_weights

@@ -2,10 +2,11 @@
 
 import pytest
 
-from ddpm_core import diffusion, rng, selftest_process
+from ddpm_core import diffusion, rng
 from ddpm_core.diffusion import Variance, p_mean_variance, reverse_log_variance
 from ddpm_core.rng import normal, words
 from ddpm_core.schedule import alphas_cumprod_schedule, at, cosine_schedule, linear_schedule
+from ddpm_core.selftest import process
 from tests.oracles.selftests import failures, spoil
 
 SWAPPED = {Variance.FIXED_SMALL: Variance.FIXED_LARGE, Variance.FIXED_LARGE: Variance.FIXED_SMALL}
@@ -23,7 +24,7 @@ def test_another_philox(monkeypatch, constant, value):
 def test_another_counter(monkeypatch):
     """The step in the block's place: still random, but not the same numbers."""
     monkeypatch.setattr(
-        selftest_process, "words", lambda seed, stream, index, n, step=0: words(seed, stream, index, n, step + 1)
+        process, "words", lambda seed, stream, index, n, step=0: words(seed, stream, index, n, step + 1)
     )
     assert "words not of the counter (block, index, stream, step)" in failures("randomness")
 
@@ -41,8 +42,8 @@ def test_a_device_with_other_words_and_normals(monkeypatch):
         calls["normal"] += 1
         return normal(*arguments) * (1.00001 if calls["normal"] == 1 else 1)
 
-    monkeypatch.setattr(selftest_process, "words", other_words)
-    monkeypatch.setattr(selftest_process, "normal", other_normal)
+    monkeypatch.setattr(process, "words", other_words)
+    monkeypatch.setattr(process, "normal", other_normal)
     failed = failures("randomness")
     assert "of 65,536 words, how many differ from the CPU's" in failed
     assert "normal numbers: largest difference from the CPU's" in failed
@@ -58,7 +59,7 @@ def test_a_device_with_other_words_and_normals(monkeypatch):
     ],
 )
 def test_normals_that_are_not(monkeypatch, spoiled, what):
-    monkeypatch.setattr(selftest_process, "normal", lambda *arguments: spoiled(normal(*arguments)))
+    monkeypatch.setattr(process, "normal", lambda *arguments: spoiled(normal(*arguments)))
     assert what in failures("randomness")
 
 
@@ -71,7 +72,7 @@ def test_normals_that_are_not(monkeypatch, spoiled, what):
     ],
 )
 def test_another_schedule(monkeypatch, function, spoiled, what):
-    monkeypatch.setattr(selftest_process, function, spoiled)
+    monkeypatch.setattr(process, function, spoiled)
     assert any(failed.startswith(what) for failed in failures("schedule"))
 
 
@@ -103,7 +104,7 @@ def test_tables_in_single_precision(monkeypatch):
 @pytest.mark.parametrize("function", ["predict_x_start", "predict_eps"])
 def test_eq_4_solved_wrongly(monkeypatch, function):
     original = getattr(diffusion, function)
-    monkeypatch.setattr(selftest_process, function, lambda *arguments: 1.001 * original(*arguments))
+    monkeypatch.setattr(process, function, lambda *arguments: 1.001 * original(*arguments))
     assert len(failures("forward")) == 1
 
 
@@ -124,9 +125,7 @@ def test_another_posterior(monkeypatch, table, change, what):
 
 
 def test_variances_swapped(monkeypatch):
-    monkeypatch.setattr(
-        selftest_process, "reverse_log_variance", lambda schedule, v: reverse_log_variance(schedule, SWAPPED[v])
-    )
+    monkeypatch.setattr(process, "reverse_log_variance", lambda schedule, v: reverse_log_variance(schedule, SWAPPED[v]))
     assert [what.split(",")[0] for what in failures("reverse step")] == ["fixed small", "fixed large"]
 
 
@@ -138,7 +137,7 @@ def test_another_variance_at_t_0(monkeypatch, variance):
             table[0] = schedule.betas[0].log()
         return table
 
-    monkeypatch.setattr(selftest_process, "reverse_log_variance", other)
+    monkeypatch.setattr(process, "reverse_log_variance", other)
     (failed,) = failures("reverse step")
     assert failed.startswith(f"{variance.value.replace('_', ' ')} at t = 0")
 
@@ -148,7 +147,7 @@ def test_the_mean_before_the_clipping(monkeypatch):
         step = p_mean_variance(schedule, output, x_t, t, **more | {"clip_x_start": False})
         return step._replace(pred_x_start=step.pred_x_start.clamp(-1, 1))
 
-    monkeypatch.setattr(selftest_process, "p_mean_variance", late)
+    monkeypatch.setattr(process, "p_mean_variance", late)
     assert failures("reverse step") == ["mean of x_0 clipped first: largest error"]
 
 
@@ -158,5 +157,5 @@ def test_another_parameterisation_misread(monkeypatch, kind):
         step = p_mean_variance(schedule, output, x_t, t, **more)
         return step._replace(mean=1.001 * step.mean) if more.get("parameterisation") is kind else step
 
-    monkeypatch.setattr(selftest_process, "p_mean_variance", other)
+    monkeypatch.setattr(process, "p_mean_variance", other)
     assert failures("reverse step") == [f"mean from {kind.value}: largest error"]

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_core.convolution import Conv3x3
+from ddpm_core.network.convolution import Conv3x3
+from ddpm_core.network.unet_config import UNetConfig
 from ddpm_core.rng import Stream, normal, uniform
-from ddpm_core.unet_config import UNetConfig
 
 __all__ = ["AttentionBlock", "Downsample", "ResBlock", "UNet", "UNetConfig", "Upsample", "timestep_embedding"]
 

@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from ddpm_core.diffusion import FIXED_VARIANCES, Parameterisation, Variance, convert
 from ddpm_core.gaussian import NormalCdf
-from ddpm_core.likelihood import (
+from ddpm_core.likelihood.bound import (
     bits_per_dim,
     bits_per_dim_by_variance,
     prior_bits_per_dim,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from ddpm_core.frechet import FeatureStats, frechet_distance
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 
 
 def features(seed: int, count: int, dim: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:

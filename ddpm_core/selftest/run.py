@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from ddpm_core.check import Check
-from ddpm_core.selftest_metrics import check_decoder, check_frechet, check_gaussian_bound, check_point_mass_bound
-from ddpm_core.selftest_network import check_network, check_training
-from ddpm_core.selftest_process import (
+from ddpm_core.selftest.check import Check
+from ddpm_core.selftest.metrics import check_decoder, check_frechet, check_gaussian_bound, check_point_mass_bound
+from ddpm_core.selftest.network import check_network, check_training
+from ddpm_core.selftest.process import (
     check_forward,
     check_posterior,
     check_randomness,
     check_reverse_step,
     check_schedule,
 )
-from ddpm_core.selftest_samplers import check_ancestral, check_ddim, check_langevin, check_ode, check_respaced
+from ddpm_core.selftest.samplers import check_ancestral, check_ddim, check_langevin, check_ode, check_respaced
 
 __all__ = ["FAMILIES", "Check", "Family", "run_selftest"]
 

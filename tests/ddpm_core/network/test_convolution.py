@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_core.convolution import Conv3x3, weight_gradient
+from ddpm_core.network.convolution import Conv3x3, weight_gradient
 
 
 def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor) -> tuple[Tensor, ...]:

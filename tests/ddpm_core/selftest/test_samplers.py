@@ -6,13 +6,15 @@ from functools import partial
 import pytest
 import torch
 
-from ddpm_core import diffusion, langevin, sampler, selftest_samplers
+from ddpm_core import diffusion, sampler
 from ddpm_core.diffusion import Variance, reverse_log_variance
-from ddpm_core.langevin import langevin_sample
 from ddpm_core.rng import Stream, normal
 from ddpm_core.sampler import ddim_sample, ddpm_sample
+from ddpm_core.samplers import langevin
+from ddpm_core.samplers.langevin import langevin_sample
 from ddpm_core.schedule import respace
-from ddpm_core.selftest_samplers import check_respaced
+from ddpm_core.selftest import samplers
+from ddpm_core.selftest.samplers import check_respaced
 from tests.oracles.selftests import failures, spoil
 
 respaced = partial(failures, "ancestral", check_respaced)
@@ -26,7 +28,7 @@ def test_noise_at_t_0(monkeypatch):
         std = float(schedule.posterior_variance[1]) ** 0.5
         return ddpm_sample(model, schedule, x_T, noise=noise, **more) + std * noise(0)
 
-    monkeypatch.setattr(selftest_samplers, "ddpm_sample", noisy)
+    monkeypatch.setattr(samplers, "ddpm_sample", noisy)
     assert failures("ancestral") == [
         "fixed_small, 1000 steps: variance",
         "fixed_large, 1000 steps: variance",
@@ -53,9 +55,7 @@ def test_another_posterior_coefficient(monkeypatch, table):
 
 @pytest.mark.parametrize("family", OF_50_STEPS)
 def test_a_respaced_chain_that_tells_its_own_timesteps(monkeypatch, family):
-    monkeypatch.setattr(
-        selftest_samplers, "respace", lambda whole, n: replace(respace(whole, n), timesteps=torch.arange(n))
-    )
+    monkeypatch.setattr(samplers, "respace", lambda whole, n: replace(respace(whole, n), timesteps=torch.arange(n)))
     assert OF_50_STEPS[family]()
 
 
@@ -74,15 +74,13 @@ def test_too_little_noise(monkeypatch):
     def still(model, schedule, x_T, *, noise, **more):
         return ddpm_sample(model, schedule, x_T, noise=lambda t: 0.995 * noise(t), **more)
 
-    monkeypatch.setattr(selftest_samplers, "ddpm_sample", still)
+    monkeypatch.setattr(samplers, "ddpm_sample", still)
     assert respaced() == ["fixed_small, 50 steps: variance", "fixed_large, 50 steps: variance"]
 
 
 def test_the_same_noise_at_every_step(monkeypatch):
     """What only drawn samples show: a source of noise that repeats itself."""
-    monkeypatch.setattr(
-        selftest_samplers, "normal", lambda seed, _, index, shape, t: normal(seed, Stream.Z_T, index, shape, 7)
-    )
+    monkeypatch.setattr(samplers, "normal", lambda seed, _, index, shape, t: normal(seed, Stream.Z_T, index, shape, 7))
     assert respaced() == ["drawn in float32, 50 steps: mean", "drawn in float32, 50 steps: variance"]
 
 
@@ -91,14 +89,14 @@ def test_another_eta(monkeypatch, given, other_way):
     def other(model, schedule, x_T, *, eta, **more):
         return ddim_sample(model, schedule, x_T, eta=given, **more)
 
-    monkeypatch.setattr(selftest_samplers, "ddim_sample", other)
+    monkeypatch.setattr(samplers, "ddim_sample", other)
     assert failures("ddim") == [f"{other_way}, 50 steps: mean", f"{other_way}, 50 steps: variance"]
 
 
 def test_eulers_method_for_heuns(monkeypatch):
     """DDIM is Euler's method for the flow."""
     monkeypatch.setattr(
-        selftest_samplers,
+        samplers,
         "ode_sample",
         lambda model, schedule, x_T: ddim_sample(model, schedule, x_T, clip_x_start=False),
     )
@@ -115,15 +113,15 @@ def test_a_corrector_of_another_length(monkeypatch):
     def other(model, schedule, x_T, *, step_size, **more):
         return langevin_sample(model, schedule, x_T, step_size=1.001 * step_size, **more)
 
-    monkeypatch.setattr(selftest_samplers, "langevin_sample", other)
+    monkeypatch.setattr(samplers, "langevin_sample", other)
     assert "annealed Langevin dynamics: variance" in failures("langevin")
 
 
 @pytest.mark.parametrize("family", OF_50_STEPS)
 def test_another_denoiser(monkeypatch, family):
     """A network off by a thousandth is no fault of the chain, but it must show."""
-    original = selftest_samplers.gaussian_denoiser
+    original = samplers.gaussian_denoiser
     monkeypatch.setattr(
-        selftest_samplers, "gaussian_denoiser", lambda table, mean, variance: original(table, mean, 1.001 * variance)
+        samplers, "gaussian_denoiser", lambda table, mean, variance: original(table, mean, 1.001 * variance)
     )
     assert OF_50_STEPS[family]()

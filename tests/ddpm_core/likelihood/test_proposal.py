@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm_core.timestep_proposal import TimestepProposal
+from ddpm_core.likelihood.proposal import TimestepProposal
 
 
 def test_a_proposal_draws_its_probabilities():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_core.unet import AttentionBlock, Downsample, ResBlock, UNet, UNetConfig, Upsample, timestep_embedding
+from ddpm_core.network.unet import AttentionBlock, Downsample, ResBlock, UNet, UNetConfig, Upsample, timestep_embedding
 from tests.oracles.unet import SMALL, attend, randn, reference_unet, residual, with_random_weights
 
 CHURCH = UNetConfig(image_size=256, channel_mults=(1, 1, 2, 2, 4, 4), dropout=0.0)

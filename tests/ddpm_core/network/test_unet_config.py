@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from ddpm_core.unet_config import UNetConfig
+from ddpm_core.network.unet_config import UNetConfig
 
 
 def test_the_defaults_are_hos_for_cifar10():

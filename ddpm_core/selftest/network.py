@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ddpm_core.check import Check, largest
 from ddpm_core.ema import update_ema
+from ddpm_core.network.unet import Downsample, UNet, UNetConfig, timestep_embedding
 from ddpm_core.rng import Stream, normal, words
 from ddpm_core.schedule import NoiseSchedule, linear_schedule
+from ddpm_core.selftest.check import Check, largest
 from ddpm_core.train_step import StepConfig, train_step
 from ddpm_core.training_order import TrainingNoise, training_noise
-from ddpm_core.unet import Downsample, UNet, UNetConfig, timestep_embedding
 
 _CIFAR10_PARAMETERS = 35_746_307
 _TINY = UNetConfig(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ddpm_core.check import Check, largest
+from ddpm_core.selftest.check import Check, largest
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,16 @@ from itertools import pairwise
 
 import torch
 
-from ddpm_core.check import Check, largest
 from ddpm_core.denoisers import gaussian_denoiser, point_mass_denoiser
 from ddpm_core.diffusion import Variance
-from ddpm_core.frechet import FeatureStats, frechet_distance
 from ddpm_core.gaussian import NormalCdf, discretized_gaussian_log_likelihood
 from ddpm_core.images import to_model_range, to_uint8
-from ddpm_core.likelihood import (
-    bits_per_dim,
-    bits_per_dim_by_variance,
-    estimate_bits_per_dim,
-    prior_bits_per_dim,
-)
+from ddpm_core.likelihood.bound import bits_per_dim, bits_per_dim_by_variance, estimate_bits_per_dim, prior_bits_per_dim
+from ddpm_core.likelihood.proposal import TimestepProposal
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.schedule import linear_schedule, respace
-from ddpm_core.timestep_proposal import TimestepProposal
+from ddpm_core.selftest.check import Check, largest
 
 _SMALL_AND_LARGE = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 # Linear schedule, T = 1000: sum over t >= 1 of (r - 1 - log r) / (2 ln 2), r = posterior variance / beta, in bits/dim.

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from ddpm_core import gaussian, selftest_metrics
-from ddpm_core.selftest import FAMILIES, Check, run_selftest
+from ddpm_core import gaussian
+from ddpm_core.selftest import metrics
+from ddpm_core.selftest.run import FAMILIES, Check, run_selftest
 from tests.oracles.selftests import CPU
 
 QUICK = [(name, run) for name, run in FAMILIES if name in ("forward", "decoder", "frechet")]
@@ -54,7 +55,7 @@ def test_a_family_that_raises_is_one_failure_and_the_others_go_on(monkeypatch, e
     def raising(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(selftest_metrics, "to_uint8", raising)
+    monkeypatch.setattr(metrics, "to_uint8", raising)
     checks = run_selftest(CPU, QUICK)
     assert [check for check in checks if check.name == "decoder"] == [
         Check("decoder", f"errors raised ({said})", 1.0, 0.0, 0.0)

@@ -24,8 +24,8 @@ from ddpm_core.diffusion import (
     timestep_batch,
 )
 from ddpm_core.gaussian import NormalCdf, discretized_gaussian_log_likelihood, normal_kl
+from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.schedule import NoiseSchedule
-from ddpm_core.timestep_proposal import TimestepProposal
 
 EPS = Parameterisation.EPS
 

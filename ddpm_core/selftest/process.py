@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ddpm_core.check import Check, largest
 from ddpm_core.diffusion import (
     Parameterisation,
     Variance,
@@ -23,6 +22,7 @@ from ddpm_core.diffusion import (
 )
 from ddpm_core.rng import Stream, normal, philox4x32, words
 from ddpm_core.schedule import cosine_schedule, linear_schedule, respace
+from ddpm_core.selftest.check import Check, largest
 
 _MASK = 2**32 - 1
 # Random123, kat_vectors, philox4x32 with 10 rounds: counter, key, answer.

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ddpm_core.check import Check, largest
 from ddpm_core.denoisers import gaussian_denoiser, point_mass_denoiser
 from ddpm_core.diffusion import Variance
-from ddpm_core.langevin import langevin_sample
 from ddpm_core.rng import Stream, normal
 from ddpm_core.sampler import ddim_sample, ddpm_sample, ode_sample
+from ddpm_core.samplers.langevin import langevin_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace
+from ddpm_core.selftest.check import Check, largest
 
 _MEAN, _VARIANCE = 0.1, 0.25
 _SHORT = 50

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ddpm_core.diffusion import FIXED_VARIANCES, Variance
-from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.bound import bits_per_dim, estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.schedule import linear_schedule
-from ddpm_core.timestep_proposal import TimestepProposal
 from tests.oracles.denoisers import gaussian
 
 

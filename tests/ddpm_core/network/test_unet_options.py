@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.network.unet import UNet, UNetConfig
 from tests.oracles.unet import SMALL, randn, reference_unet, with_random_weights
 
 

@@ -5,12 +5,15 @@ import math
 import pytest
 import torch
 
-from ddpm_core import diffusion, frechet, gaussian, likelihood, selftest_metrics
+from ddpm_core import diffusion, gaussian
 from ddpm_core.diffusion import Variance, reverse_log_variance
-from ddpm_core.frechet import FeatureStats
 from ddpm_core.gaussian import NormalCdf, normal_cdf, normal_kl
+from ddpm_core.likelihood import bound
+from ddpm_core.metrics import frechet
+from ddpm_core.metrics.frechet import FeatureStats
 from ddpm_core.schedule import at
-from ddpm_core.selftest_metrics import check_gaussian_bound, check_point_mass_bound
+from ddpm_core.selftest import metrics
+from ddpm_core.selftest.metrics import check_gaussian_bound, check_point_mass_bound
 from tests.oracles.selftests import failures, spoil
 
 SWAPPED = {Variance.FIXED_SMALL: Variance.FIXED_LARGE, Variance.FIXED_LARGE: Variance.FIXED_SMALL}
@@ -42,7 +45,7 @@ def test_another_posterior_coefficient(monkeypatch):
 
 
 def test_another_divergence(monkeypatch):
-    monkeypatch.setattr(likelihood, "normal_kl", lambda *arguments: 1.001 * normal_kl(*arguments))
+    monkeypatch.setattr(bound, "normal_kl", lambda *arguments: 1.001 * normal_kl(*arguments))
     failed = failures("bound", check_gaussian_bound)
     assert set(GAUSSIAN_SUMS) < set(failed)
     assert "L_T of |x_0| = 1, bits/dim" in failed
@@ -52,19 +55,19 @@ def test_another_divergence(monkeypatch):
     "spoiled", [lambda nats: nats.mean(dim=(1, 2, 3)), lambda nats: nats.sum(dim=(1, 2, 3)) / math.log(2)]
 )
 def test_nats_for_bits_and_sums_for_means(monkeypatch, spoiled):
-    monkeypatch.setattr(likelihood, "to_bits_per_dim", spoiled)
+    monkeypatch.setattr(bound, "to_bits_per_dim", spoiled)
     assert DECODER in failures("decoder")
 
 
 def test_an_estimate_that_counts_a_term_wrongly(monkeypatch):
     """n + 1 for n."""
-    estimate = likelihood.estimate_bits_per_dim
+    estimate = bound.estimate_bits_per_dim
 
     def other(*arguments, **more):
         (found,) = estimate(*arguments, **more)
         return [found._replace(steps_bpd=found.steps_bpd * 2 / 3)]
 
-    monkeypatch.setattr(selftest_metrics, "estimate_bits_per_dim", other)
+    monkeypatch.setattr(metrics, "estimate_bits_per_dim", other)
     assert failures("bound", check_point_mass_bound) == ["estimate from 2 timesteps: largest error, bits/dim"]
 
 
@@ -93,7 +96,7 @@ def test_closed_edges(monkeypatch):
     """-1 and 1 treated as any level between: probability is lost beyond them."""
     original = gaussian.discretized_gaussian_log_likelihood
     monkeypatch.setattr(
-        selftest_metrics,
+        metrics,
         "discretized_gaussian_log_likelihood",
         lambda x, mean, log_std: original(0.99 * x.sign() * (x.abs() > 0.999) + x * (x.abs() <= 0.999), mean, log_std),
     )
@@ -101,7 +104,7 @@ def test_closed_edges(monkeypatch):
 
 
 def test_levels_truncated(monkeypatch):
-    monkeypatch.setattr(selftest_metrics, "to_uint8", lambda images: ((images + 1) * 127.5).to(torch.uint8))
+    monkeypatch.setattr(metrics, "to_uint8", lambda images: ((images + 1) * 127.5).to(torch.uint8))
     assert failures("decoder") == ["of 256 levels, how many change on [-1, 1] and back"]
 
 

@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ddpm_core import selftest_network, train_step, unet
+from ddpm_core import train_step
 from ddpm_core.diffusion import q_sample
 from ddpm_core.ema import update_ema
 from ddpm_core.images import to_model_range
-from ddpm_core.unet import Downsample, UNet, UNetConfig, timestep_embedding
+from ddpm_core.network import unet
+from ddpm_core.network.unet import Downsample, UNet, UNetConfig, timestep_embedding
+from ddpm_core.selftest import network
 from tests.oracles.selftests import failures
 
 
@@ -22,7 +24,7 @@ def test_cosines_before_sines(monkeypatch):
     def swapped(t, dim):
         return timestep_embedding(t, dim).roll(dim // 2, dims=1)
 
-    monkeypatch.setattr(selftest_network, "timestep_embedding", swapped)
+    monkeypatch.setattr(network, "timestep_embedding", swapped)
     assert failures("network") == ["sines, then cosines of the timestep: largest error"]
 
 
@@ -110,5 +112,5 @@ def test_another_x_t(monkeypatch, function, spoiled):
 
 
 def test_an_average_that_forgets_too_fast(monkeypatch):
-    monkeypatch.setattr(selftest_network, "update_ema", lambda ema, weights, decay: update_ema(ema, weights, 1 - decay))
+    monkeypatch.setattr(network, "update_ema", lambda ema, weights, decay: update_ema(ema, weights, 1 - decay))
     assert failures("training") == ["EMA of (1, -1) and (3, 7) at 0.75: sum"]

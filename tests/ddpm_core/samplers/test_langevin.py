@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_core.diffusion import Parameterisation, Variance, convert
-from ddpm_core.langevin import langevin_sample, langevin_step
 from ddpm_core.sampler import ddpm_sample
+from ddpm_core.samplers.langevin import langevin_sample, langevin_step
 from ddpm_core.schedule import linear_schedule
 from tests.oracles.denoisers import gaussian
 
