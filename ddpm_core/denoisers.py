@@ -6,7 +6,7 @@ Each is told original timesteps, as a network is, so it indexes the table of the
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import Model
+from ddpm_core.prediction import Model
 from ddpm_core.schedule import at
 
 

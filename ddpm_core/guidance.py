@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import Model
+from ddpm_core.prediction import Model
 
 ConditionalModel = Callable[
     [Float[Tensor, "b c h w"], Int64[Tensor, " b"], Int64[Tensor, " b"]], Float[Tensor, "b c_out h w"]

@@ -7,16 +7,10 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import (
-    Parameterisation,
-    Variance,
-    p_mean_variance,
-    q_sample,
-    reverse_log_variance,
-    split_output,
-    target,
-)
+from ddpm_core.diffusion import q_sample
 from ddpm_core.likelihood.bound import decoder_bits_per_dim, step_bits_per_dim
+from ddpm_core.prediction import Parameterisation, target
+from ddpm_core.reverse import Variance, p_mean_variance, reverse_log_variance, split_output
 from ddpm_core.schedule import NoiseSchedule, at
 
 
@@ -110,7 +104,7 @@ def score_matching_loss(
     """Denoising score matching (Vincent 2011): mean over c, h, w of (score - grad log q(x_t | x_0))^2 of each image.
 
     The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). Of the score that eps_theta stands for
-    (`diffusion.score`) the loss is L_simple / (1 - alpha-bar_t).
+    (`prediction.score`) the loss is L_simple / (1 - alpha-bar_t).
     """
     variance = at(1 - schedule.alphas_cumprod, t, like=x_t)
     conditional = (at(schedule.alphas_cumprod.sqrt(), t, like=x_t) * x_start - x_t) / variance

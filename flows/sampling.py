@@ -8,12 +8,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Model, ReverseStep, Variance
 from ddpm_core.guidance import with_guidance
 from ddpm_core.images import to_uint8
 from ddpm_core.network.unet import UNet, UNetConfig
+from ddpm_core.prediction import Model
+from ddpm_core.reverse import ReverseStep, Variance
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import Noise, ddim_sample, ddpm_sample, ode_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.chain import Noise
+from ddpm_core.samplers.ddim import ddim_sample
+from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import NoiseSchedule, respace
 from flows.config import SampleConfig
 from flows.snapshot import Snapshot, channels_last, decode_snapshot

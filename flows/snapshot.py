@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, Variance
 from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.objective import Loss, Objective
+from ddpm_core.prediction import Parameterisation
+from ddpm_core.reverse import Variance
 from ddpm_core.schedule import (
     NoiseSchedule,
     constant_schedule,

@@ -14,10 +14,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ddpm_core.denoisers import gaussian_denoiser, point_mass_denoiser
-from ddpm_core.diffusion import Variance
+from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddim_sample, ddpm_sample, ode_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.samplers.langevin import langevin_sample
+from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace
 from ddpm_core.selftest.check import Check, largest
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.prediction import Parameterisation
+from ddpm_core.reverse import Variance
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows import diffusers_scheduler
 from flows.config import ScheduleKind

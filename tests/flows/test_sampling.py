@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.diffusion import ReverseStep, Variance
 from ddpm_core.images import to_uint8
+from ddpm_core.reverse import ReverseStep, Variance
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.sampling import Progress
 from flows.snapshot import decode_snapshot

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from ddpm_core.diffusion import Parameterisation, Variance, convert
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.prediction import Parameterisation, convert
+from ddpm_core.reverse import Variance
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.langevin import langevin_sample, langevin_step
 from ddpm_core.schedule import linear_schedule
 from tests.oracles.denoisers import gaussian

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddpm_core import diffusion, rng
-from ddpm_core.diffusion import Variance, p_mean_variance, reverse_log_variance
+from ddpm_core import diffusion, prediction, rng
+from ddpm_core.reverse import Variance, p_mean_variance, reverse_log_variance
 from ddpm_core.rng import normal, words
 from ddpm_core.schedule import alphas_cumprod_schedule, at, cosine_schedule, linear_schedule
 from ddpm_core.selftest import process
@@ -103,7 +103,7 @@ def test_tables_in_single_precision(monkeypatch):
 
 @pytest.mark.parametrize("function", ["predict_x_start", "predict_eps"])
 def test_eq_4_solved_wrongly(monkeypatch, function):
-    original = getattr(diffusion, function)
+    original = getattr(prediction, function)
     monkeypatch.setattr(process, function, lambda *arguments: 1.001 * original(*arguments))
     assert len(failures("forward")) == 1
 
@@ -151,7 +151,7 @@ def test_the_mean_before_the_clipping(monkeypatch):
     assert failures("reverse step") == ["mean of x_0 clipped first: largest error"]
 
 
-@pytest.mark.parametrize("kind", diffusion.Parameterisation)
+@pytest.mark.parametrize("kind", prediction.Parameterisation)
 def test_another_parameterisation_misread(monkeypatch, kind):
     def other(schedule, output, x_t, t, **more):
         step = p_mean_variance(schedule, output, x_t, t, **more)

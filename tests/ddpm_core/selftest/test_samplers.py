@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from ddpm_core import diffusion, sampler
-from ddpm_core.diffusion import Variance, reverse_log_variance
+from ddpm_core import reverse
+from ddpm_core.reverse import Variance, reverse_log_variance
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddim_sample, ddpm_sample
-from ddpm_core.samplers import langevin
+from ddpm_core.samplers import ancestral, ddim, langevin, ode
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.samplers.langevin import langevin_sample
 from ddpm_core.schedule import respace
 from ddpm_core.selftest import samplers
@@ -39,9 +40,7 @@ def test_noise_at_t_0(monkeypatch):
 
 
 def test_variances_swapped(monkeypatch):
-    monkeypatch.setattr(
-        diffusion, "reverse_log_variance", lambda schedule, v: reverse_log_variance(schedule, SWAPPED[v])
-    )
+    monkeypatch.setattr(reverse, "reverse_log_variance", lambda schedule, v: reverse_log_variance(schedule, SWAPPED[v]))
     assert {"fixed_small, 50 steps: variance", "fixed_large, 50 steps: variance"} <= set(respaced())
     assert failures("langevin") == ["predictor-corrector: variance"]
 
@@ -62,7 +61,7 @@ def test_a_respaced_chain_that_tells_its_own_timesteps(monkeypatch, family):
 @pytest.mark.parametrize("family", OF_50_STEPS)
 def test_timesteps_off_by_one(monkeypatch, family):
     """The chain does t = 1 twice and never t = 0."""
-    for module in (sampler, langevin):
+    for module in (ancestral, ddim, ode, langevin):
         original = module.timestep_batch
         monkeypatch.setattr(module, "timestep_batch", lambda t, x, ask=original: ask(max(t, 1), x))
     assert OF_50_STEPS[family]()

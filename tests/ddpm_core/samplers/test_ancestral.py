@@ -1,14 +1,13 @@
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from ddpm_core.diffusion import FIXED_VARIANCES, ReverseStep, Variance, q_sample
-from ddpm_core.sampler import ddim_sample, ddpm_sample, interpolation_start, ode_sample
+from ddpm_core.reverse import FIXED_VARIANCES, ReverseStep, Variance
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace
-from tests.oracles.denoisers import gaussian, gaussian_mixture, point_mass
+from tests.oracles.denoisers import gaussian, point_mass
 from tests.oracles.noise import zeros
 
 LINEAR = linear_schedule()
@@ -165,54 +164,3 @@ def test_the_callers_start_is_left_alone():
     x_T = torch.ones(2, 1, 2, 2)
     ddpm_sample(lambda x_t, t: x_t, linear_schedule(5), x_T, noise=zeros)
     assert torch.equal(x_T, torch.ones(2, 1, 2, 2))
-
-
-@pytest.mark.parametrize(
-    "draw_samples",
-    [
-        lambda model, x, noise: ddpm_sample(model, LINEAR, x, noise=noise, clip_x_start=False),
-        lambda model, x, noise: ddim_sample(model, LINEAR, x, clip_x_start=False),
-        lambda model, x, noise: ddim_sample(model, LINEAR, x, eta=0.5, noise=noise, clip_x_start=False),
-        lambda model, x, noise: ode_sample(model, respace(LINEAR, 300), x),
-    ],
-    ids=["ddpm", "ddim", "ddim eta=0.5", "ode"],
-)
-def test_a_mixture_comes_out_with_its_mean_variance_and_shares(draw_samples):
-    """Two even normals at -0.5 and 0.7 of variance 0.01: mean 0.1, variance 0.36 + 0.01, half of it left of 0.1."""
-    count = 8000
-    generator = torch.Generator().manual_seed(3)
-
-    def noise(_: int) -> torch.Tensor:
-        return torch.randn(count, 1, 1, 1, generator=generator, dtype=torch.float64)
-
-    found = draw_samples(gaussian_mixture(LINEAR.alphas_cumprod, (-0.5, 0.7), 0.01), noise(0), noise).flatten()
-    assert abs(float(found.mean()) - 0.1) < 4 * math.sqrt(0.37 / count)
-    # The variance of a sample variance is (fourth central moment - variance^2) / n; 0.002 for the chain's own bias.
-    fourth = 0.36**2 + 6 * 0.36 * 0.01 + 3 * 0.01**2
-    assert abs(float(found.var()) - 0.37) < 4 * math.sqrt((fourth - 0.37**2) / count) + 0.002
-    assert abs(float((found < 0.1).double().mean()) - 0.5) < 4 * 0.5 / math.sqrt(count)
-    left = found[found < 0.1]
-    assert abs(float(left.var()) - 0.01) < 0.001
-
-
-def test_a_chain_may_start_in_the_middle():
-    seen: list[int] = []
-    for sample in (partial(ddpm_sample, noise=zeros), ddim_sample):
-        seen.clear()
-        sample(lambda x, t: torch.zeros_like(x), SHORT, zeros(0), start=7, on_step=lambda t, _: seen.append(t))
-        assert seen == [7, 6, 5, 4, 3, 2, 1, 0]
-
-
-@pytest.mark.parametrize("start", [-1, 50])
-def test_a_chain_does_not_start_outside(start):
-    with pytest.raises(ValueError, match=rf"start must lie in 0\.\.49; got {start}"):
-        ddim_sample(lambda x, t: x, SHORT, zeros(0), start=start)
-
-
-def test_an_interpolation_begins_and_ends_with_its_images():
-    first, second, noise = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    fractions = torch.tensor([0.0, 0.25, 1.0])
-    mixed = interpolation_start(LINEAR, first, second, 300, noise, fractions)
-    ends = q_sample(LINEAR, torch.stack((first, second)), torch.tensor([300, 300]), noise.expand(2, -1, -1, -1))
-    torch.testing.assert_close(mixed[[0, 2]], ends)
-    torch.testing.assert_close(mixed[1], 0.75 * ends[0] + 0.25 * ends[1])
