@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ddpm_core.choices import Variance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
-from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal, uniform
 from flows.evaluation import proposal_timesteps
 from flows.snapshot import Snapshot, load_snapshot

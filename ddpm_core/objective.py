@@ -1,16 +1,17 @@
 """What training minimises: L_simple, the bound, and weights between them."""
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import assert_never
 
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Loss, Parameterisation, Variance
 from ddpm_core.diffusion import q_sample
 from ddpm_core.likelihood.bound import decoder_bits_per_dim, step_bits_per_dim
-from ddpm_core.prediction import Parameterisation, target
-from ddpm_core.reverse import Variance, p_mean_variance, reverse_log_variance, split_output
+from ddpm_core.prediction import target
+from ddpm_core.reverse import p_mean_variance, reverse_log_variance, split_output
 from ddpm_core.schedule import NoiseSchedule, at
 
 
@@ -133,20 +134,9 @@ def min_snr_weight(
             weight = snr.clamp(max=gamma) / (snr + 1)
         case Parameterisation.X_PREV:
             raise ValueError("min-SNR weights errors of eps, x_start or v; got x_prev")
+        case unknown:
+            assert_never(unknown)
     return weight[t].to(torch.float32)
-
-
-class Loss(Enum):
-    """What training minimises for each image.
-
-    SIMPLE: L_simple. MIN_SNR: L_simple weighted by `min_snr_weight`. BOUND: T times the bound's own term, an unbiased
-    estimate of the bound without L_T in bits/dim. HYBRID: `hybrid_loss`.
-    """
-
-    SIMPLE = "simple"
-    MIN_SNR = "min_snr"
-    BOUND = "bound"
-    HYBRID = "hybrid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +170,22 @@ class Objective:
         t: Int64[Tensor, " b"],
     ) -> Float[Tensor, " b"]:
         """The loss of each image, whose x_t is q_sample(x_start, noise), in float32 or better."""
-        what = self.parameterisation
+        variance, parameterisation = self.variance, self.parameterisation
         match self.loss:
             case Loss.BOUND:
                 x_t = q_sample(schedule, x_start, t, noise)
                 term = bound_loss(
-                    schedule, model_output, x_start, x_t, t, variance=self.variance, parameterisation=what
+                    schedule, model_output, x_start, x_t, t, variance=variance, parameterisation=parameterisation
                 )
                 return schedule.num_timesteps * term
             case Loss.HYBRID:
                 return hybrid_loss(
-                    schedule, model_output, x_start, noise, t, variance=self.variance, parameterisation=what
+                    schedule, model_output, x_start, noise, t, variance=variance, parameterisation=parameterisation
                 )
-            case _:
-                loss = simple_loss(target(schedule, x_start, noise, t, what), model_output)
-                weighs = self.loss is Loss.MIN_SNR
-                return loss * min_snr_weight(schedule, t, what, self.min_snr_gamma) if weighs else loss
+            case Loss.SIMPLE:
+                return simple_loss(target(schedule, x_start, noise, t, parameterisation), model_output)
+            case Loss.MIN_SNR:
+                loss = simple_loss(target(schedule, x_start, noise, t, parameterisation), model_output)
+                return loss * min_snr_weight(schedule, t, parameterisation, self.min_snr_gamma)
+            case unknown:
+                assert_never(unknown)

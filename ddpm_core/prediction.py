@@ -1,28 +1,16 @@
 """The network's prediction at x_t: eps, x_0, v or the posterior's mean, and each as any of the others."""
 
 from collections.abc import Callable
-from enum import Enum
+from typing import assert_never
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import q_posterior, q_sample
 from ddpm_core.schedule import NoiseSchedule, at
 
 Model = Callable[[Float[Tensor, "b c h w"], Int64[Tensor, " b"]], Float[Tensor, "b c_out h w"]]
-
-
-class Parameterisation(Enum):
-    """What the network predicts of x_t = sqrt(alpha-bar) x_0 + sqrt(1 - alpha-bar) eps.
-
-    EPS: eps, Ho et al. eq. (14). X_START: x_0. V: sqrt(alpha-bar) eps - sqrt(1 - alpha-bar) x_0 (Salimans and Ho 2022).
-    X_PREV: the posterior's mean, E[x_{t-1} | x_t, x_0], eq. (8).
-    """
-
-    EPS = "eps"
-    X_START = "x_start"
-    V = "v"
-    X_PREV = "x_prev"
 
 
 def predict_x_start(
@@ -53,6 +41,8 @@ def predict_x_start(
         case Parameterisation.X_PREV:
             factor = 1 / schedule.posterior_mean_coef_x_start
             factor_x_t = -schedule.posterior_mean_coef_x_t * factor
+        case unknown:
+            assert_never(unknown)
     return at(factor_x_t, t, like=x_t) * x_t + at(factor, t, like=x_t) * prediction
 
 
@@ -83,6 +73,8 @@ def target(
             return at(cumprod.sqrt(), t, like=noise) * noise - at((1 - cumprod).sqrt(), t, like=noise) * x_start
         case Parameterisation.X_PREV:
             return q_posterior(schedule, x_start, q_sample(schedule, x_start, t, noise), t).mean
+        case unknown:
+            assert_never(unknown)
 
 
 def convert(

@@ -1,37 +1,16 @@
 """The learned reverse process p_theta, as functions of a schedule and a network's output."""
 
 from collections.abc import Sequence
-from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import q_posterior
-from ddpm_core.prediction import Parameterisation, predict_x_start
+from ddpm_core.prediction import predict_x_start
 from ddpm_core.schedule import NoiseSchedule, at
-
-
-class Variance(Enum):
-    """The variance of p_theta(x_{t-1} | x_t): fixed, Ho et al. section 3.2, or the network's, for every pixel.
-
-    LEARNED: the network gives the log variance. LEARNED_RANGE: it gives v, and the log variance is
-    (v + 1) / 2 log(beta_t) + (1 - v) / 2 log(posterior variance) (Nichol and Dhariwal 2021, eq. (15), v on [-1, 1]).
-    """
-
-    FIXED_SMALL = "fixed_small"
-    FIXED_LARGE = "fixed_large"
-    LEARNED = "learned"
-    LEARNED_RANGE = "learned_range"
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether the network's output has a second half of channels for it."""
-        return self in (Variance.LEARNED, Variance.LEARNED_RANGE)
-
-
-FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 
 
 class ReverseStep(NamedTuple):
@@ -57,8 +36,10 @@ def reverse_log_variance(schedule: NoiseSchedule, variance: Variance) -> Float64
             return schedule.posterior_log_variance_clipped
         case Variance.FIXED_LARGE:
             return torch.cat((schedule.posterior_variance[1:2], schedule.betas[1:])).log()
-        case _:
+        case Variance.LEARNED | Variance.LEARNED_RANGE:
             raise ValueError(f"{variance.value} is the network's to give; only fixed variances have a table")
+        case unknown:
+            assert_never(unknown)
 
 
 def split_output(

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import q_posterior, q_sample, timestep_batch
 from ddpm_core.gaussian import NormalCdf, discretized_gaussian_log_likelihood, normal_kl
-from ddpm_core.prediction import Model, Parameterisation, convert
-from ddpm_core.reverse import ReverseStep, Variance, p_mean_variances
+from ddpm_core.prediction import Model, convert
+from ddpm_core.reverse import ReverseStep, p_mean_variances
 from ddpm_core.schedule import NoiseSchedule
 
 

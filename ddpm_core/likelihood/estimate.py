@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import q_sample, timestep_batch
 from ddpm_core.likelihood.bound import decoder_bits_per_dim, prior_bits_per_dim, step_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
-from ddpm_core.prediction import Model, Parameterisation
-from ddpm_core.reverse import ReverseStep, Variance, p_mean_variances
+from ddpm_core.prediction import Model
+from ddpm_core.reverse import ReverseStep, p_mean_variances
 from ddpm_core.schedule import NoiseSchedule
 
 

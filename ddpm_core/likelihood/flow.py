@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import timestep_batch
-from ddpm_core.prediction import Model, Parameterisation, convert
+from ddpm_core.prediction import Model, convert
 from ddpm_core.schedule import NoiseSchedule, at
 
 # log2 of 127.5: a density on the scale x/127.5 - 1 as one on grey levels.

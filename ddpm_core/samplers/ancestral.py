@@ -1,14 +1,13 @@
 """Ancestral sampling: the reverse process itself, step by step."""
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import timestep_batch
-from ddpm_core.prediction import Model, Parameterisation
-from ddpm_core.reverse import ReverseStep, Variance, p_mean_variance
-from ddpm_core.samplers.chain import Noise, chain_length
+from ddpm_core.prediction import Model
+from ddpm_core.reverse import p_mean_variance
+from ddpm_core.samplers.chain import Noise, OnStep, chain_length
 from ddpm_core.schedule import NoiseSchedule
 
 
@@ -22,7 +21,7 @@ def ddpm_sample(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = True,
     start: int | None = None,
-    on_step: Callable[[int, ReverseStep], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Ancestral sampling, Algorithm 2: x_{t-1} = mean + sqrt(variance) z for t = T-1..1, and the mean alone at t = 0.
 
@@ -35,7 +34,7 @@ def ddpm_sample(
         parameterisation: What the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
         start: The timestep that `x_T` stands at, T-1 unless given; 0..T-1.
-        on_step: Called with t and the reverse step after each network call.
+        on_step: Called with t and the predicted x_0 after each network call.
 
     Returns:
         x_0, unquantised; within [-1, 1] where `clip_x_start` is on and x_{t-1} is not what is predicted.
@@ -53,6 +52,6 @@ def ddpm_sample(
             clip_x_start=clip_x_start,
         )
         if on_step is not None:
-            on_step(t, reverse)
+            on_step(t, reverse.pred_x_start)
         x_t = reverse.mean if t == 0 else reverse.mean + reverse.variance.sqrt() * noise(t)
     return x_t

@@ -1,13 +1,12 @@
 """DDIM and its inversion."""
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import timestep_batch
-from ddpm_core.prediction import Model, Parameterisation, convert, predict_eps, predict_x_start
-from ddpm_core.samplers.chain import Noise, chain_length
+from ddpm_core.prediction import Model, convert, predict_eps, predict_x_start
+from ddpm_core.samplers.chain import Noise, OnStep, chain_length
 from ddpm_core.schedule import NoiseSchedule, at
 
 
@@ -21,7 +20,7 @@ def ddim_sample(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = True,
     start: int | None = None,
-    on_step: Callable[[int, Float[Tensor, "b c h w"]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """DDIM (Song et al. 2021, eq. (12)): x_{t-1} = sqrt(ab') x_0 + sqrt(1 - ab' - s^2) eps + s z.
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import timestep_batch
-from ddpm_core.prediction import Model, Parameterisation, convert, score
-from ddpm_core.reverse import Variance, p_mean_variance
+from ddpm_core.prediction import Model, convert, score
+from ddpm_core.reverse import p_mean_variance
 from ddpm_core.schedule import NoiseSchedule, at
 
 

@@ -1,12 +1,12 @@
 """The probability-flow ODE."""
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import timestep_batch
-from ddpm_core.prediction import Model, Parameterisation, convert
+from ddpm_core.prediction import Model, convert
+from ddpm_core.samplers.chain import OnStep
 from ddpm_core.schedule import NoiseSchedule, at
 
 
@@ -16,7 +16,7 @@ def ode_sample(
     x_T: Float[Tensor, "b c h w"],
     *,
     parameterisation: Parameterisation = Parameterisation.EPS,
-    on_step: Callable[[int, Float[Tensor, "b c h w"]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Solve the probability-flow ODE by Heun's method: second order, 2T - 1 network calls, no clipping.
 

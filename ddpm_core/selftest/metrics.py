@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 
+from ddpm_core.choices import Variance
 from ddpm_core.denoisers import gaussian_denoiser, point_mass_denoiser
 from ddpm_core.gaussian import NormalCdf, discretized_gaussian_log_likelihood
 from ddpm_core.images import to_model_range, to_uint8
@@ -16,7 +17,6 @@ from ddpm_core.likelihood.bound import bits_per_dim, bits_per_dim_by_variance, p
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
-from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.schedule import linear_schedule, respace
 from ddpm_core.selftest.check import Check, largest

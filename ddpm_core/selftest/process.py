@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
-from ddpm_core.prediction import Parameterisation, convert, predict_eps, predict_x_start
-from ddpm_core.reverse import Variance, p_mean_variance, reverse_log_variance
+from ddpm_core.prediction import convert, predict_eps, predict_x_start
+from ddpm_core.reverse import p_mean_variance, reverse_log_variance
 from ddpm_core.rng import Stream, normal, philox4x32, words
 from ddpm_core.schedule import cosine_schedule, linear_schedule, respace
 from ddpm_core.selftest.check import Check, largest

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ddpm_core.choices import Variance
 from ddpm_core.denoisers import gaussian_denoiser, point_mass_denoiser
-from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample

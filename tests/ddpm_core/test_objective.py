@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ddpm_core.choices import FIXED_VARIANCES, Parameterisation, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.objective import (
@@ -13,8 +14,8 @@ from ddpm_core.objective import (
     score_matching_loss,
     simple_loss,
 )
-from ddpm_core.prediction import Parameterisation, predict_x_start, score
-from ddpm_core.reverse import FIXED_VARIANCES, Variance, p_mean_variance
+from ddpm_core.prediction import predict_x_start, score
+from ddpm_core.reverse import p_mean_variance
 from ddpm_core.schedule import linear_schedule, with_zero_terminal_snr
 from tests.oracles.denoisers import gaussian
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import q_sample
-from ddpm_core.prediction import Parameterisation, convert, predict_eps, predict_x_start, score, target
+from ddpm_core.prediction import convert, predict_eps, predict_x_start, score, target
 from ddpm_core.schedule import with_zero_terminal_snr
 from tests.oracles.predictions import SCHEDULE, T, column, images, truth
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from ddpm_core.choices import FIXED_VARIANCES, Parameterisation, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
-from ddpm_core.prediction import Parameterisation
-from ddpm_core.reverse import FIXED_VARIANCES, Variance, p_mean_variance, reverse_log_variance
+from ddpm_core.reverse import p_mean_variance, reverse_log_variance
 from ddpm_core.schedule import with_zero_terminal_snr
 from tests.oracles.predictions import SCHEDULE, T, column, images, truth
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.prediction import Parameterisation
-from ddpm_core.reverse import Variance
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows import diffusers_scheduler

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.guidance import with_guidance, with_labels
 from ddpm_core.images import to_model_range, to_uint8
 from ddpm_core.likelihood.bound import bits_per_dim
-from ddpm_core.prediction import Parameterisation
-from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample

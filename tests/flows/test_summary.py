@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
-from ddpm_core.reverse import FIXED_VARIANCES, Variance
 from ddpm_core.rng import Stream, normal, uniform
 from flows.artifacts import Report
 from flows.config import PipelineConfig

@@ -2,7 +2,7 @@
 
 import torch
 
-from ddpm_core.prediction import Parameterisation
+from ddpm_core.choices import Parameterisation
 from ddpm_core.schedule import linear_schedule
 
 SCHEDULE = linear_schedule()

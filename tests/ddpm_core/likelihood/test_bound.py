@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 from torch.distributions import Normal, kl_divergence
 
+from ddpm_core.choices import FIXED_VARIANCES, Parameterisation, Variance
 from ddpm_core.gaussian import NormalCdf
 from ddpm_core.likelihood.bound import (
     bits_per_dim,
@@ -14,8 +15,7 @@ from ddpm_core.likelihood.bound import (
     rate_distortion,
     to_bits_per_dim,
 )
-from ddpm_core.prediction import Parameterisation, convert
-from ddpm_core.reverse import FIXED_VARIANCES, Variance
+from ddpm_core.prediction import convert
 from ddpm_core.schedule import linear_schedule, respace
 from tests.oracles.denoisers import fixed_large_floor, gaussian, optimal_eps_mse, point_mass
 

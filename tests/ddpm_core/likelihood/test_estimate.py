@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
-from ddpm_core.reverse import FIXED_VARIANCES, Variance
 from ddpm_core.schedule import linear_schedule
 from tests.oracles.denoisers import gaussian
 

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from ddpm_core.choices import Parameterisation
 from ddpm_core.likelihood.flow import flow_bits_per_dim
-from ddpm_core.prediction import Parameterisation, convert
+from ddpm_core.prediction import convert
 from ddpm_core.schedule import NoiseSchedule, alphas_cumprod_schedule, linear_schedule, with_zero_terminal_snr
 from tests.oracles.denoisers import gaussian, gaussian_mixture
 

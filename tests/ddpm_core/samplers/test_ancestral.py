@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.reverse import FIXED_VARIANCES, ReverseStep, Variance
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace
 from tests.oracles.denoisers import gaussian, point_mass
@@ -137,13 +137,13 @@ def test_noise_is_asked_once_for_each_step_but_the_last():
 
 
 def test_each_step_is_reported_with_the_prediction_it_was_made_from():
-    seen: list[tuple[int, ReverseStep]] = []
+    seen: list[tuple[int, torch.Tensor]] = []
     model = point_mass(LINEAR.alphas_cumprod, torch.full((2, 1, 2, 2), 0.5))
-    out = ddpm_sample(model, SHORT, zeros(0), noise=zeros, on_step=lambda t, step: seen.append((t, step)))
+    out = ddpm_sample(model, SHORT, zeros(0), noise=zeros, on_step=lambda t, x: seen.append((t, x)))
     assert [t for t, _ in seen] == list(range(49, -1, -1))
-    for _, step in seen:
-        torch.testing.assert_close(step.pred_x_start, torch.full((2, 1, 2, 2), 0.5), rtol=0, atol=1e-3)
-    assert torch.equal(out, seen[-1][1].mean)
+    for _, x_start in seen:
+        torch.testing.assert_close(x_start, torch.full((2, 1, 2, 2), 0.5), rtol=0, atol=1e-3)
+    torch.testing.assert_close(out, seen[-1][1])
 
 
 def test_clipped_samples_lie_within_the_range_whatever_the_network_says():

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from ddpm_core.prediction import Parameterisation, convert
+from ddpm_core.choices import Parameterisation
+from ddpm_core.prediction import convert
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_invert, ddim_sample
 from ddpm_core.samplers.ode import ode_sample

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from ddpm_core.prediction import Parameterisation, target
-from ddpm_core.reverse import Variance
+from ddpm_core.choices import Parameterisation, Variance
+from ddpm_core.prediction import target
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_invert, ddim_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace, with_zero_terminal_snr

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ddpm_core.prediction import Parameterisation, convert
-from ddpm_core.reverse import Variance
+from ddpm_core.choices import Parameterisation, Variance
+from ddpm_core.prediction import convert
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.langevin import langevin_sample, langevin_step
 from ddpm_core.schedule import linear_schedule

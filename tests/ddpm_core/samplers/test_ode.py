@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm_core.prediction import Parameterisation
+from ddpm_core.choices import Parameterisation
 from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import linear_schedule, respace, with_zero_terminal_snr
 from tests.oracles.denoisers import point_mass

@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
 from ddpm_core.likelihood.bound import bits_per_dim
-from ddpm_core.reverse import FIXED_VARIANCES, Variance
 from ddpm_core.schedule import NoiseSchedule, respace
 from tests.oracles.denoisers import gaussian
 from tests.oracles.seed import GREY, LINEAR, draws, of_normal, pixels, schedule_of

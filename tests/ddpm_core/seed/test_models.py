@@ -10,11 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
 from ddpm_core.likelihood.bound import bits_per_dim, step_bits_per_dim
 from ddpm_core.objective import bound_loss, bound_weight
 from ddpm_core.prediction import score
-from ddpm_core.reverse import FIXED_VARIANCES, Variance, p_mean_variance
+from ddpm_core.reverse import p_mean_variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.langevin import langevin_step
 from ddpm_core.schedule import linear_schedule

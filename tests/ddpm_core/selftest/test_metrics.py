@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from ddpm_core import diffusion, gaussian, reverse
+from ddpm_core.choices import Variance
 from ddpm_core.gaussian import NormalCdf, normal_cdf, normal_kl
 from ddpm_core.likelihood import bound, estimate
 from ddpm_core.metrics import frechet
 from ddpm_core.metrics.frechet import FeatureStats
-from ddpm_core.reverse import Variance, reverse_log_variance
+from ddpm_core.reverse import reverse_log_variance
 from ddpm_core.schedule import at
 from ddpm_core.selftest import metrics
 from ddpm_core.selftest.metrics import check_gaussian_bound, check_point_mass_bound

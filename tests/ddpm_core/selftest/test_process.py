@@ -3,7 +3,8 @@
 import pytest
 
 from ddpm_core import diffusion, prediction, rng
-from ddpm_core.reverse import Variance, p_mean_variance, reverse_log_variance
+from ddpm_core.choices import Variance
+from ddpm_core.reverse import p_mean_variance, reverse_log_variance
 from ddpm_core.rng import normal, words
 from ddpm_core.schedule import alphas_cumprod_schedule, at, cosine_schedule, linear_schedule
 from ddpm_core.selftest import process

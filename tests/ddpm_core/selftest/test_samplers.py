@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ddpm_core import reverse
-from ddpm_core.reverse import Variance, reverse_log_variance
+from ddpm_core.choices import Variance
+from ddpm_core.reverse import reverse_log_variance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers import ancestral, ddim, langevin, ode
 from ddpm_core.samplers.ancestral import ddpm_sample

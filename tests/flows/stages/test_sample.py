@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from ddpm_core.choices import Variance
 from ddpm_core.images import to_uint8
-from ddpm_core.reverse import Variance
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample
