@@ -63,7 +63,7 @@ class Variance(Choice):
 
     @property
     def is_learned(self) -> bool:
-        """Whether the network's output has a second half of channels for it."""
+        """True if the network's output has a second half of channels for it."""
         return self in (Variance.LEARNED, Variance.LEARNED_RANGE)
 
 

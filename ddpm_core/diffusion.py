@@ -10,7 +10,7 @@ from ddpm_core.schedule import NoiseSchedule, at
 
 
 class Gaussian(NamedTuple):
-    """A Gaussian over images with one variance for each image."""
+    """A Gaussian over images, with one variance per image."""
 
     mean: Float[Tensor, "b c h w"]
     variance: Float[Tensor, "b 1 1 1"]
@@ -33,7 +33,7 @@ def q_sample(
     Args:
         schedule: The forward process.
         x_start: Clean images x_0, values in [-1, 1].
-        t: Timesteps in 0..T-1, one for each image.
+        t: Timesteps in 0..T-1, one per image.
         noise: Standard normal noise, drawn by the caller.
     """
     return (

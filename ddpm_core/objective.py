@@ -1,4 +1,4 @@
-"""What training minimises: L_simple, the bound, and weights between them."""
+"""The losses of training: L_simple, the bound, and weights between them."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -18,7 +18,7 @@ from ddpm_core.schedule import NoiseSchedule, at
 def simple_loss(expected: Float[Tensor, "b c h w"], predicted: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
     """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better.
 
-    With another parameterisation the same of its target.
+    With another parameterisation it is the same error of that target.
     """
     wide = torch.promote_types(predicted.dtype, torch.float32)
     return ((expected.to(wide) - predicted.to(wide)) ** 2).mean(dim=(1, 2, 3))
@@ -38,7 +38,7 @@ def bound_loss(
     """The bound's own term of each image at its t: L_{t-1}, or the decoder's L_0 at t = 0, in bits/dim.
 
     T times its mean over t uniform on 0..T-1 is the bound without L_T. In float32 or better. Clipping is off in
-    training, since a clipped prediction has no gradient.
+    training, because a clipped prediction has no gradient.
     """
     wide = torch.promote_types(model_output.dtype, torch.float32)
     x_start, x_t = x_start.to(wide), x_t.to(wide)
@@ -68,7 +68,7 @@ def hybrid_loss(
 ) -> Float[Tensor, " b"]:
     """L_hybrid = L_simple + bound_share T L_t of each image (Nichol and Dhariwal 2021, eq. (16)), to learn a variance.
 
-    The bound's gradient reaches the variance alone: the prediction in it is held fixed.
+    The bound's gradient reaches the variance only: its prediction is detached.
     """
     x_t = q_sample(schedule, x_start, t, noise)
     prediction, about_variance = split_output(model_output, x_start.shape[1], variance)
@@ -84,10 +84,10 @@ def bound_weight(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor,
     """beta^2 / (2 sigma^2 alpha (1 - alpha-bar)) for every t: eq. (12)'s weight of ||eps - eps_theta||^2.
 
     Times the squared error summed over c, h, w it is L_{t-1} in nats for t >= 1, up to a constant that no network can
-    change, where predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
+    change, if predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
 
     Raises:
-        ValueError: Where alpha-bar_T is 0: eps does not determine the mean there.
+        ValueError: If alpha-bar_T is 0, because eps then does not determine the mean.
     """
     if schedule.zero_terminal_snr:
         raise ValueError("the weight of an error of eps is infinite where alpha-bar_T is 0")
@@ -104,7 +104,7 @@ def score_matching_loss(
 ) -> Float[Tensor, " b"]:
     """Denoising score matching (Vincent 2011): mean over c, h, w of (score - grad log q(x_t | x_0))^2 of each image.
 
-    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). Of the score that eps_theta stands for
+    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). For the score that eps_theta stands for
     (`prediction.score`) the loss is L_simple / (1 - alpha-bar_t).
     """
     variance = at(1 - schedule.alphas_cumprod, t, like=x_t)
@@ -120,7 +120,7 @@ def min_snr_weight(
     An error of eps weighs 1 / SNR of an error of x_0, an error of v 1 / (SNR + 1); SNR = alpha-bar / (1 - alpha-bar).
 
     Raises:
-        ValueError: If gamma is not above 0, or x_{t-1} is predicted, whose scale is another one.
+        ValueError: If gamma is not above 0, or x_{t-1} is predicted, which has another scale.
     """
     if not gamma > 0:
         raise ValueError(f"gamma must be above 0; got {gamma}")
@@ -141,13 +141,14 @@ def min_snr_weight(
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What the network predicts and what is minimised.
+    """The predicted quantity and the loss to minimise.
 
     Attributes:
-        loss: Which loss.
-        parameterisation: What is predicted.
-        variance: A learned one asks for the bound or the hybrid loss; of a fixed one the bound takes account.
-        min_snr_gamma: Of MIN_SNR; above 0.
+        loss: The loss.
+        parameterisation: The predicted quantity.
+        variance: The variance of the reverse step. A learned one needs the bound or the hybrid loss; of the losses
+            only the bound uses a fixed one.
+        min_snr_gamma: The gamma of MIN_SNR, above 0.
     """
 
     loss: Loss = Loss.SIMPLE

@@ -20,13 +20,13 @@ def predict_x_start(
     prediction: Float[Tensor, "b c h w"],
     parameterisation: Parameterisation = Parameterisation.EPS,
 ) -> Float[Tensor, "b c h w"]:
-    """Solve for x_0, given x_t and what was predicted of it.
+    """Solve for x_0 from x_t and the prediction at it.
 
     For EPS, eq. (4): (x_t - sqrt(1 - alpha-bar) eps) / sqrt(alpha-bar). For V: sqrt(alpha-bar) x_t -
     sqrt(1 - alpha-bar) v. For X_PREV, eq. (7): (x_prev - coefficient x_t) / coefficient.
 
     Raises:
-        ValueError: For EPS where alpha-bar_T is 0, since x_T then is eps whatever x_0 was.
+        ValueError: For EPS if alpha-bar_T is 0, because x_T then is eps for every x_0.
     """
     cumprod = schedule.alphas_cumprod
     match parameterisation:
@@ -62,7 +62,7 @@ def target(
     t: Int64[Tensor, " b"],
     parameterisation: Parameterisation,
 ) -> Float[Tensor, "b c h w"]:
-    """What a network is to predict at x_t = q_sample(x_start, noise)."""
+    """The right prediction at x_t = q_sample(x_start, noise)."""
     match parameterisation:
         case Parameterisation.EPS:
             return noise
@@ -86,7 +86,7 @@ def convert(
     source: Parameterisation,
     to: Parameterisation,
 ) -> Float[Tensor, "b c h w"]:
-    """Say the same prediction of x_t in another parameterisation."""
+    """Convert a prediction at x_t to another parameterisation."""
     if source is to:
         return prediction
     x_start = predict_x_start(schedule, x_t, t, prediction, source)

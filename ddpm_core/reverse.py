@@ -14,7 +14,7 @@ from ddpm_core.schedule import NoiseSchedule, at
 
 
 class ReverseStep(NamedTuple):
-    """p_theta(x_{t-1} | x_t), its variance one for each image or one for each pixel, and the prediction of x_0."""
+    """p_theta(x_{t-1} | x_t), with one variance per image or per pixel, and the predicted x_0."""
 
     mean: Float[Tensor, "b c h w"]
     variance: Float[Tensor, "b #c #h #w"]
@@ -25,11 +25,11 @@ class ReverseStep(NamedTuple):
 def reverse_log_variance(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor, " T"]:
     """The log of a fixed variance of p_theta(x_{t-1} | x_t) for every t.
 
-    Fixed small is the posterior's; fixed large is beta_t, but at t = 0 the posterior's of t = 1, as in Ho's code: that
-    entry serves the decoder L_0 alone, since the last step of sampling adds no noise.
+    Fixed small is the posterior's variance. Fixed large is beta_t, but at t = 0 the posterior's variance of t = 1, as
+    in Ho's code: only the decoder L_0 uses that entry, because the last step of sampling adds no noise.
 
     Raises:
-        ValueError: For a learned variance, which is no table.
+        ValueError: For a learned variance, which has no table.
     """
     match variance:
         case Variance.FIXED_SMALL:
@@ -48,12 +48,12 @@ def split_output(
     """Split a network's output into its prediction and, for a learned variance, the variance's part.
 
     Raises:
-        ValueError: If the output has not as many channels as the variance asks for.
+        ValueError: If the output has another number of channels than the variance needs.
     """
-    wanted = channels * (2 if variance.is_learned else 1)
-    if output.shape[1] != wanted:
+    needed = channels * (2 if variance.is_learned else 1)
+    if output.shape[1] != needed:
         raise ValueError(
-            f"{variance.value} variance asks for {wanted} output channels of {channels} image channels; "
+            f"{variance.value} variance asks for {needed} output channels of {channels} image channels; "
             f"got {output.shape[1]}"
         )
     return (output[:, :channels], output[:, channels:]) if variance.is_learned else (output, None)
@@ -73,16 +73,16 @@ def p_mean_variance(
 
     Args:
         schedule: The forward process.
-        model_output: The network's output at (x_t, t): c channels of prediction, and c of variance where it is learned.
+        model_output: The network's output at (x_t, t): c channels of prediction, and c of variance if it is learned.
         x_t: Noisy images.
-        t: Timesteps in 0..T-1, one for each image.
-        variance: Which variance.
-        parameterisation: What is predicted.
+        t: Timesteps in 0..T-1, one per image.
+        variance: The variance of the step.
+        parameterisation: The predicted quantity.
         clip_x_start: Clamp the predicted x_0 to [-1, 1] before the mean is computed from it. A predicted x_{t-1} is
             itself the mean and stays as it is.
 
     Raises:
-        ValueError: If the output has the wrong number of channels, or eps is predicted where alpha-bar_T is 0.
+        ValueError: If the output has the wrong number of channels, or eps is predicted and alpha-bar_T is 0.
     """
     split_output(model_output, x_t.shape[1], variance)
     return p_mean_variances(schedule, model_output, x_t, t, [variance], parameterisation, clip_x_start)[0]
@@ -97,9 +97,9 @@ def p_mean_variances(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = True,
 ) -> list[ReverseStep]:
-    """The same reverse step under several variances, as `p_mean_variance` gives each.
+    """The reverse steps under several variances from one network output; see `p_mean_variance`.
 
-    A fixed variance takes the prediction and leaves a learned one beside it unused.
+    A fixed variance uses the prediction only, and ignores the channels of a learned variance.
     """
     channels = x_t.shape[1]
     prediction = model_output[:, :channels]

@@ -30,7 +30,7 @@ class BitsPerDim(NamedTuple):
         decoder_bpd: L_0, -log p_theta(x_0 | x_1), at t = 0.
         total_bpd: Their sum.
         eps_mse: Mean over c, h, w of (eps - eps_theta)^2 at t = 0..T-1; no part of the bound.
-        x_start_mse: The same of (x_0 - predicted x_0)^2, clipped where the bound clips.
+        x_start_mse: The same of (x_0 - predicted x_0)^2, clipped if the bound clips.
     """
 
     prior_bpd: Float64[Tensor, " b"]
@@ -42,7 +42,7 @@ class BitsPerDim(NamedTuple):
 
 
 class RateDistortion(NamedTuple):
-    """What is known of the images once x_t has been sent, for t = 0..T-1; means over images.
+    """The bits sent up to x_t and the error of the receiver's guess then, for t = 0..T-1; means over images.
 
     Attributes:
         rate: Bits/dim sent: L_T and the terms of all later timesteps.
@@ -100,12 +100,12 @@ def bits_per_dim_by_variance(
 
     Args:
         model: The network, as a callable `(x_t, t) -> output` in float32 or better. Fixed variances use the first c
-            channels of an output that has a learned one beside.
+            channels and ignore those of a learned one.
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
-        noise: The standard normal draw that makes x_t, asked once for each t = 0..T-1.
-        variances: One result for each, in this order; at least one.
-        parameterisation: What the network predicts.
+        noise: The standard normal draw that makes x_t, called once for each t = 0..T-1.
+        variances: Variances of the reverse step, at least one; results come in this order.
+        parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp predicted x_0 to [-1, 1] (on in published figures).
         cdf: The decoder's form of Phi.
     """

@@ -27,7 +27,7 @@ def step_terms(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = True,
 ) -> Float64[Tensor, "b n"]:
-    """Some terms of the bound alone, those of `timesteps` in 1..T-1, in bits/dim; arguments as in `bits_per_dim`."""
+    """The terms of the bound at `timesteps`, in 1..T-1, in bits/dim; other arguments as in `bits_per_dim`."""
     clean, columns = x_start.double(), []
     for t in timesteps.tolist():
         steps = timestep_batch(t, x_start)
@@ -69,11 +69,12 @@ def estimate_bits_per_dim(
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
         noise: The draw that makes x_t: of L_0 for k = 0, of the k-th timestep for k = 1..n.
-        uniforms: In (0, 1); one for each image and timestep.
-        proposal: Over t = 1..T-1, in this order. Fitted on other images, or the estimate is biased; `of_second_moments`
-            of their `step_bpd` is the best, `of_some_second_moments` of `step_terms` nearly and sooner had.
-        variances: One result for each, in this order; at least one.
-        parameterisation: What the network predicts.
+        uniforms: Uniform numbers in (0, 1), one per image and timestep.
+        proposal: A distribution over t = 1..T-1, in this order. Fit it on other images, or the estimate is biased.
+            Best: `of_second_moments` of their `step_bpd`. Nearly as good and much cheaper: `of_some_second_moments`
+            of `step_terms`.
+        variances: Variances of the reverse step, at least one; results come in this order.
+        parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp predicted x_0 to [-1, 1].
 
     Raises:

@@ -38,12 +38,12 @@ def flow_bits_per_dim(
         model: The network, differentiable, in float32 or better.
         schedule: The nodes; respaced or not.
         x_start: Images on the scale of [-1, 1].
-        parameterisation: What the network predicts.
+        parameterisation: The quantity that the network predicts.
         probe: For Hutchinson's unbiased estimate of the divergence, v . J v: a draw v of mean 0 and covariance I for
-            each node t = 0..T-1. None for the exact divergence, c h w gradients a node.
+            each node t = 0..T-1. None for the exact divergence, at c h w gradients per node.
 
     Raises:
-        ValueError: Where alpha-bar_T is 0, since sigma is infinite there.
+        ValueError: If alpha-bar_T is 0, because sigma is infinite there.
     """
     if schedule.zero_terminal_snr:
         raise ValueError("the flow ends at infinite sigma where alpha-bar_T is 0; respace the chain to leave it out")
@@ -59,13 +59,13 @@ def flow_bits_per_dim(
             return eps.detach(), _divergence(eps, y, None if probe is None else probe(t))
 
     y, log_p = x_start, torch.zeros(len(x_start), dtype=torch.float64, device=x_start.device)
-    here, divergence = slope(y, 0)
+    eps, divergence = slope(y, 0)
     for t in range(schedule.num_timesteps - 1):
         step = float(sigma[t + 1] - sigma[t])
-        ahead, divergence_ahead = slope(y + step * here, t + 1)
-        y = y + step * (here + ahead) / 2
+        eps_ahead, divergence_ahead = slope(y + step * eps, t + 1)
+        y = y + step * (eps + eps_ahead) / 2
         log_p += step * (divergence + divergence_ahead) / 2
-        here, divergence = slope(y, t + 1)
+        eps, divergence = slope(y, t + 1)
     cumprod = schedule.alphas_cumprod[-1]
     end = y.double() * cumprod.sqrt()
     log_p += (-0.5 * (end**2 + math.log(2 * math.pi)) + 0.5 * cumprod.log()).sum(dim=(1, 2, 3))

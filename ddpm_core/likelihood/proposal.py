@@ -1,4 +1,4 @@
-"""A distribution over timesteps, to look where the loss is and stay unbiased."""
+"""A distribution over timesteps, to draw those with the largest losses more often and stay unbiased."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class TimestepProposal:
     """A distribution over timesteps to draw t from; `weight` keeps the mean over uniform t unbiased.
 
     Attributes:
-        probabilities: Of t = 0..T-1; all above 0, adding up to 1.
+        probabilities: The probability of each t = 0..T-1; all above 0, adding up to 1.
     """
 
     probabilities: Float64[Tensor, " T"]
@@ -33,7 +33,7 @@ class TimestepProposal:
 
         Args:
             second_moments: Mean of the squared loss at each t, 0 or above and not all 0.
-            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that none is never seen.
+            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that every t is drawn now and then.
         """
         if not 0 < uniform_share <= 1:
             raise ValueError(f"uniform_share must lie in (0, 1]; got {uniform_share}")
@@ -50,13 +50,13 @@ class TimestepProposal:
         num_timesteps: int,
         uniform_share: float = 1e-3,
     ) -> "TimestepProposal":
-        """As `of_second_moments`, from some timesteps alone; the root is linear between them.
+        """Like `of_second_moments`, from a few timesteps; the root is interpolated linearly between them.
 
         Args:
-            places: Rising, from the first, 0, to the last, T-1.
-            second_moments: Mean of the squared loss there.
+            places: The timesteps, rising from 0 to T-1.
+            second_moments: Mean of the squared loss at each of them.
             num_timesteps: T.
-            uniform_share: As there.
+            uniform_share: See `of_second_moments`.
         """
         if num_timesteps == 1:
             return cls.of_second_moments(second_moments, uniform_share)

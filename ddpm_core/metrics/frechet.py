@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-# Of an eigenvalue, relative to the largest; and what all of them together may cost the distance.
+# The rounding of an eigenvalue, relative to the largest; the share of the distance that all roundings may cost.
 _ROUNDING = 10 * torch.finfo(torch.float64).eps
 _TOLERANCE = 1e-9
 
@@ -59,8 +59,8 @@ def frechet_distance(a: FeatureStats, b: FeatureStats) -> float:
     """|mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in squared units of the features.
 
     With factors C = F F^T the trace of the square root is the sum of the square roots of the eigenvalues of
-    F_a^T C_b F_a, which is symmetric with eigenvalues >= 0; or, where many of them are near 0, as for covariances of
-    less than full rank, the sum of the singular values of F_a^T F_b, which keeps their digits.
+    F_a^T C_b F_a, which is symmetric with eigenvalues >= 0. If many of them are near 0, as for covariances of less than
+    full rank, it is computed as the sum of the singular values of F_a^T F_b, which keeps their digits.
 
     Raises:
         ValueError: If the dimensions differ, a side has fewer than 2 vectors, or a value is not finite.

@@ -1,7 +1,8 @@
 """The U-Net eps_theta of Ho et al. 2020, appendix B, in every detail of the authors' network.
 
-Residual blocks with GroupNorm (eps 1e-6) and SiLU, told the timestep by a sinusoid and two dense layers; one-head
-attention over all channels at the named resolutions and in the middle; convolutions to halve and double the size.
+Residual blocks with GroupNorm (eps 1e-6) and SiLU, conditioned on the timestep by a sinusoid and two dense layers;
+one-head attention over all channels at the named resolutions and in the middle; convolutions to halve and double the
+size.
 """
 
 import math
@@ -78,7 +79,7 @@ class AttentionBlock(nn.Module):
         """Mix positions."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         query, key, value = (self._heads(layer(tokens)) for layer in (self.query, self.key, self.value))
-        # With its axis of heads, one or more, the fused kernel takes it: three times as fast at 4x4 pixels.
+        # The axis of heads, though it may be 1, makes torch take the fused kernel: three times as fast at 4x4 pixels.
         together = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.project_out(together).transpose(1, 2).reshape(x.shape)
 
@@ -113,7 +114,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one size: residual blocks, each with its attention where there is any, and the change of size."""
+    """The blocks of one size: residual blocks, each with its attention if there is one, and the change of size."""
 
     def __init__(
         self, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None, config: UNetConfig
@@ -131,11 +132,11 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """eps_theta(x_t, t), or eps_theta(x_t, t, label) where the config has classes.
+    """eps_theta(x_t, t), or eps_theta(x_t, t, label) if the config has classes.
 
     Initial weights are Ho's: Glorot uniform (fan average) for every convolution and dense layer, biases 0, the last
     layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone; None
-    leaves that work out, for a network whose weights are loaded next.
+    skips the work, for a network whose weights are loaded next.
     """
 
     def __init__(self, config: UNetConfig, seed: int | None = 0) -> None:
@@ -197,15 +198,15 @@ class UNet(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"], labels: Int64[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b c_out h w"]:
-        """Predict eps, and the variance where it is learned, from noisy images and their timesteps.
+        """Predict eps, and the variance if it is learned, from noisy images and their timesteps.
 
         Args:
             x_t: Noisy images.
             t: Their timesteps.
-            labels: Their classes, 0..num_classes-1; asked for where the config has classes, and only there.
+            labels: Their classes, 0..num_classes-1, if the config has classes; else None.
 
         Raises:
-            ValueError: If labels are missing or not asked for.
+            ValueError: If labels are missing, or passed to a network without classes.
         """
         time = self._embed(t, labels, x_t.dtype)
         hidden = self.conv_in(x_t)

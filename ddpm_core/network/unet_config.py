@@ -1,4 +1,4 @@
-"""The shape of the U-Net, apart from the network so that a config can be checked without torch."""
+"""The shape of the U-Net, in a module without torch so that a config can be checked in no time."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ class UNetConfig:
         in_channels: Channels of the images.
         base_channels: Channels at full size; even.
         channel_mults: Channels of each level as multiples of `base_channels`; its length is the number of levels.
-        num_res_blocks: Residual blocks a level on the way down; one more on the way up.
+        num_res_blocks: Residual blocks per level on the way down; one more on the way up.
         attention_resolutions: Sizes at which each residual block is followed by attention.
         norm_groups: Groups of GroupNorm; divides every level's channels.
         dropout: Probability of dropout in the residual blocks, in [0, 1).
         num_heads: Heads of each attention; divides every level's channels.
         scale_shift_norm: Let the time embedding scale and shift the second normalisation of a residual block, instead
             of being added before it (Dhariwal and Nichol 2021, "adaptive group normalisation").
-        num_classes: Labels 0..num_classes-1 that the network is told, by an embedding added to the time's; 0 for none.
+        num_classes: Number of labels to condition the network on, by an embedding added to the time's; 0 for none.
         learned_variance: Put out a second half of channels for the variance of the reverse step.
     """
 
@@ -70,7 +70,7 @@ class UNetConfig:
 
     @property
     def out_channels(self) -> int:
-        """Channels of the output: twice the images' where the variance is learned."""
+        """Channels of the output: twice the images' if the variance is learned."""
         return self.in_channels * (2 if self.learned_variance else 1)
 
     @classmethod

@@ -29,15 +29,15 @@ def ddpm_sample(
         model: The network.
         schedule: The chain to run backwards, respaced or not.
         x_T: Standard normal noise to start from.
-        noise: z for step t, asked once for each t = T-1..1.
-        variance: Which variance.
-        parameterisation: What the network predicts.
+        noise: z for step t, called once for each t = T-1..1.
+        variance: The variance of the steps.
+        parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
-        start: The timestep that `x_T` stands at, T-1 unless given; 0..T-1.
+        start: The timestep of `x_T`, 0..T-1; None for T-1.
         on_step: Called with t and the predicted x_0 after each network call.
 
     Returns:
-        x_0, unquantised; within [-1, 1] where `clip_x_start` is on and x_{t-1} is not what is predicted.
+        x_0, unquantised; within [-1, 1] if `clip_x_start` is on, unless the network predicts x_{t-1}.
     """
     x_t = x_T
     for t in reversed(range(chain_length(schedule, start))):

@@ -25,22 +25,22 @@ def ddim_sample(
     """DDIM (Song et al. 2021, eq. (12)): x_{t-1} = sqrt(ab') x_0 + sqrt(1 - ab' - s^2) eps + s z.
 
     ab is alpha-bar_t, ab' is alpha-bar_{t-1}, s = eta sqrt((1 - ab') / (1 - ab)) sqrt(1 - ab / ab'): eta = 0 is
-    deterministic, 1 is the ancestral chain with fixed small variance. Where x_0 is clipped, eps is taken anew from it,
+    deterministic, 1 is the ancestral chain with fixed small variance. If x_0 is clipped, eps is computed anew from it,
     so that both lie on one line through x_t.
 
     Args:
         model: The network.
         schedule: The chain, respaced or not.
         x_T: Standard normal noise to start from.
-        eta: 0..1.
-        noise: z for step t, asked once for each t = T-1..1; needed where eta is above 0.
-        parameterisation: What the network predicts.
+        eta: The share of noise, 0..1.
+        noise: z for step t, called once for each t = T-1..1; needed if eta is above 0.
+        parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
-        start: The timestep that `x_T` stands at, T-1 unless given; 0..T-1.
+        start: The timestep of `x_T`, 0..T-1; None for T-1.
         on_step: Called with t and the predicted x_0 after each network call.
 
     Raises:
-        ValueError: If eta lies outside 0..1, or is above 0 and no noise is given.
+        ValueError: If eta lies outside 0..1, or is above 0 without noise.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in 0..1; got {eta}")
@@ -76,7 +76,7 @@ def ddim_invert(
 ) -> Float[Tensor, "b c h w"]:
     """Run deterministic DDIM forwards: the x_T from which `ddim_sample` without clipping comes back to `x_start`.
 
-    Each step takes eps at the timestep it goes to, where the network was trained; the way there and back differ by
+    Each step takes eps at the timestep it goes to, at which the network was trained. The way there and back differ by
     O(1 / T), as Euler's method on the probability flow does.
     """
     cumprod, prev = schedule.alphas_cumprod, schedule.alphas_cumprod_prev

@@ -24,9 +24,9 @@ def interpolation_start(
         schedule: The forward process.
         first: Clean image of fraction 0.
         second: Clean image of fraction 1.
-        t: How far to diffuse, 0..T-1.
+        t: The timestep to diffuse to, 0..T-1.
         noise: Standard normal noise, the same for both.
-        fractions: Shares of the second image, one for each mixture.
+        fractions: Shares of the second image, one per mixture.
     """
     pair = torch.stack((first, second))
     x_t = q_sample(schedule, pair, timestep_batch(t, pair), noise.expand_as(pair))

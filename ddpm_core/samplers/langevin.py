@@ -1,4 +1,4 @@
-"""The same network read as a score: Langevin dynamics and predictor-corrector sampling.
+"""Langevin dynamics and predictor-corrector sampling, with the network as a score.
 
 eps_theta(x_t, t) stands for the score -eps_theta / sqrt(1 - alpha-bar_t) of q(x_t), so that what is trained on L_simple
 also drives annealed Langevin dynamics (Song and Ermon 2019).
@@ -51,7 +51,7 @@ def langevin_sample(
 
     At each level t = T-1..0, `steps_per_level` Langevin steps towards q(x_t) (Song and Ermon 2019, algorithm 1), then,
     with a predictor, the ancestral step to the next level (Song et al. 2021, algorithm 3 with the corrector first).
-    Either ends with the predicted x_0 of the last level.
+    Both end with the predicted x_0 of the last level.
 
     Args:
         model: The network.
@@ -59,10 +59,10 @@ def langevin_sample(
         x_T: Standard normal noise to start from.
         noise: z for (t, k): k = 0..steps_per_level-1 the Langevin steps, k = steps_per_level the predictor's.
         steps_per_level: Langevin steps at each level, 0 or more; without a predictor at least 1.
-        step_size: Of each, in units of 1 - alpha-bar_t; in (0, 1].
+        step_size: The length of each, in units of 1 - alpha-bar_t; in (0, 1].
         predictor: Take the ancestral step between levels.
-        variance: The predictor's, fixed.
-        parameterisation: What the network predicts.
+        variance: The predictor's variance, a fixed one.
+        parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp the predictor's and the last predicted x_0 to [-1, 1].
     """
     if steps_per_level < (0 if predictor else 1):

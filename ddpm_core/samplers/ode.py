@@ -28,11 +28,11 @@ def ode_sample(
         model: The network.
         schedule: The nodes; respaced or not.
         x_T: Standard normal noise to start from.
-        parameterisation: What the network predicts.
+        parameterisation: The quantity that the network predicts.
         on_step: Called with t and the predicted x_0 = y - sigma eps before each step.
 
     Raises:
-        ValueError: Where alpha-bar_T is 0, since sigma is infinite there.
+        ValueError: If alpha-bar_T is 0, because sigma is infinite there.
     """
     if schedule.zero_terminal_snr:
         raise ValueError("the flow starts at infinite sigma where alpha-bar_T is 0; use ddim_sample")
@@ -47,12 +47,12 @@ def ode_sample(
 
     y = x_T / at(root, timestep_batch(schedule.num_timesteps - 1, x_T), like=x_T)
     for t in reversed(range(schedule.num_timesteps)):
-        here = slope(y, t)
-        at_zero = y - at(sigma, timestep_batch(t, y), like=y) * here
+        eps = slope(y, t)
+        at_zero = y - at(sigma, timestep_batch(t, y), like=y) * eps
         if on_step is not None:
             on_step(t, at_zero)
         if t == 0:
             return at_zero
         step = at(sigma, timestep_batch(t - 1, y), like=y) - at(sigma, timestep_batch(t, y), like=y)
-        y = y + step * (here + slope(y + step * here, t - 1)) / 2
+        y = y + step * (eps + slope(y + step * eps, t - 1)) / 2
     raise AssertionError("a schedule has a timestep 0")

@@ -1,4 +1,4 @@
-"""One number that is known, beside what this installation computes for it."""
+"""A known number beside the one that this installation computes."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Check:
-    """What was computed, what it must be, and how far apart the two may lie.
+    """A computed number, the right one, and how far apart the two may lie.
 
     Attributes:
-        name: The family of computations that it is about.
-        what: The quantity, with its unit where it has one.
-        got: As computed here.
-        expected: From a closed form or a published figure.
+        name: The family of computations that it tests.
+        what: The quantity, with its unit if it has one.
+        got: The number computed on this installation.
+        expected: The number by a closed form or a published figure.
         tolerance: Largest |got - expected|, in the same unit, 0 or above.
     """
 
@@ -25,10 +25,10 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether |got - expected| <= tolerance; never for a number that is not finite."""
+        """True if |got - expected| <= tolerance; False for a number that is not finite."""
         return abs(self.got - self.expected) <= self.tolerance
 
 
 def largest(errors: Tensor) -> float:
-    """The largest absolute value of all elements; not a number if one of them is none."""
+    """The largest absolute value of all elements; NaN if one of them is NaN."""
     return float(errors.abs().max())

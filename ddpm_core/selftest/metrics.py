@@ -76,7 +76,7 @@ def check_gaussian_bound(device: torch.device) -> list[Check]:
     short = respace(linear, _SHORT)
     x = torch.tensor([-0.4, -0.4, 0.6, 0.6], dtype=torch.float64, device=device).reshape(4, 1, 1, 1)
     eps = torch.tensor([-1, 1, -1, 1], dtype=torch.float64, device=device).reshape(4, 1, 1, 1)
-    found = bits_per_dim_by_variance(
+    bounds = bits_per_dim_by_variance(
         gaussian_denoiser(linear.alphas_cumprod, 0.1, _VARIANCE),
         short,
         x,
@@ -92,14 +92,14 @@ def check_gaussian_bound(device: torch.device) -> list[Check]:
             _expected_steps(large=variance is Variance.FIXED_LARGE),
             1e-9,
         )
-        for variance, bound in zip(_SMALL_AND_LARGE, found, strict=True)
+        for variance, bound in zip(_SMALL_AND_LARGE, bounds, strict=True)
     ]
-    # The least L_simple there is: the mean over t of the conditional variance of eps.
+    # The least possible L_simple: the mean over t of the conditional variance of eps.
     least = sum(now * _VARIANCE / (now * _VARIANCE + 1 - now) for now in _cumprods()) / _SHORT
     prior = [float(prior_bits_per_dim(linear, torch.full_like(x[:1], value))) for value in (0.0, 1.0)]
     return [
         *rows,
-        Check(name, "Gaussian data: mean squared error of eps", float(found[0].eps_mse.mean()), least, 1e-9),
+        Check(name, "Gaussian data: mean squared error of eps", float(bounds[0].eps_mse.mean()), least, 1e-9),
         Check(name, "L_T of x_0 = 0, bits/dim", prior[0], _NO_PRIOR, 1e-15),
         Check(name, "L_T of |x_0| = 1, bits/dim", prior[1], _EDGE_PRIOR, 1e-13),
     ]
@@ -135,7 +135,7 @@ def check_decoder(device: torch.device) -> list[Check]:
     """
     name = "decoder"
     x = torch.full((1, 1, 2, 2), _GREY, device=device)
-    # Its two steps are the first of the linear schedule with T = 1000, so its decoder is too.
+    # Its two steps are the first two of the linear schedule with T = 1000, so both have the same decoder.
     short = linear_schedule(2, 1e-4, 1e-4 + (0.02 - 1e-4) / 999).to(device)
     model = point_mass_denoiser(short.alphas_cumprod, x)
     exact, tanh = (
@@ -145,10 +145,10 @@ def check_decoder(device: torch.device) -> list[Check]:
     levels = torch.arange(256, dtype=torch.uint8, device=device)
     grid = levels.double() / 127.5 - 1
     mean, std = 0.3, 0.05
-    found = discretized_gaussian_log_likelihood(grid, torch.full_like(grid, mean), torch.full_like(grid, math.log(std)))
+    logs = discretized_gaussian_log_likelihood(grid, torch.full_like(grid, mean), torch.full_like(grid, math.log(std)))
     masses = torch.tensor([_mass(level, mean, std) for level in range(256)], dtype=torch.float64)
     likely = masses > 1e-9  # the others are near the floor of 1e-12
-    error = largest(found.cpu()[likely] - masses[likely].log())
+    error = largest(logs.cpu()[likely] - masses[likely].log())
     last = grid[-1:]
     edge = discretized_gaussian_log_likelihood(last, last, torch.full_like(last, math.log(_DECODER_STD)))
     half_open = -math.log2(0.5 * math.erfc(-math.sqrt(0.5) / 255 / _DECODER_STD))
@@ -157,14 +157,14 @@ def check_decoder(device: torch.device) -> list[Check]:
         Check(name, "one point: L_0, exact Phi, bits/dim", exact, _DECODER_EXACT, 1e-8),
         Check(name, "one point: L_0, tanh form of Phi, bits/dim", tanh, _DECODER_TANH, 1e-8),
         Check(name, "log probabilities of likely levels: largest error, nats", error, 0.0, 1e-6),
-        Check(name, "256 probabilities: sum", float(found.exp().sum()), 1.0, 1e-9),
+        Check(name, "256 probabilities: sum", float(logs.exp().sum()), 1.0, 1e-9),
         Check(name, "the last level under its own mean, bits", -float(edge) / math.log(2), half_open, 1e-9),
         Check(name, "of 256 levels, how many change on [-1, 1] and back", float(moved), 0.0, 0.0),
     ]
 
 
 def _mass(level: int, mean: float, std: float) -> float:
-    """Phi(b) - Phi(a) of the bin of a level, taken on the side where it does not cancel."""
+    """Phi(b) - Phi(a) of the bin of a level, computed on the side on which it does not cancel."""
     below = (level / 127.5 - 1 - 1 / 255 - mean) / std if level > 0 else -math.inf
     above = (level / 127.5 - 1 + 1 / 255 - mean) / std if level < 255 else math.inf
     if below > 0:

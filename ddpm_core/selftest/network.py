@@ -1,6 +1,6 @@
 """Checks of the U-Net and of a training step on a device, against the same network in float64 on the CPU.
 
-Weights are drawn anew, since initial ones end every branch almost at zero and would hide it.
+Weights are drawn anew, because initial weights leave every residual branch almost at zero and would hide its errors.
 """
 
 import copy
@@ -83,15 +83,15 @@ def check_training(device: torch.device) -> list[Check]:
 
     there, net = schedule.to(device), _network().to(device)
     before = step(net, math.inf)
-    found = _gradient(net)
+    after = _gradient(net)
     lowered = before - step(net, length / 2)
     clipped = float(_gradient(net).norm())
     average = [torch.tensor([1.0, -1.0], device=device)]
     update_ema(average, [torch.tensor([3.0, 7.0], device=device)], 0.75)
     return [
         Check(name, "L_simple of a batch: relative error", before / loss - 1, 0.0, bound),
-        Check(name, "gradient: elements that are not finite", float((~found.isfinite()).sum()), 0.0, 0.0),
-        Check(name, "gradient: relative error", _distance(found, gradient), 0.0, bound),
+        Check(name, "gradient: elements that are not finite", float((~after.isfinite()).sum()), 0.0, 0.0),
+        Check(name, "gradient: relative error", _distance(after, gradient), 0.0, bound),
         Check(
             name, "what a small step lowers the loss by, over r |gradient|^2", lowered / (rate * length**2), 1.0, 0.2
         ),
@@ -101,7 +101,7 @@ def check_training(device: torch.device) -> list[Check]:
 
 
 def _network() -> UNet:
-    """A tiny network whose weights are a function of nothing: normal, of variance 1 / fan-in, the rest off by 0.1."""
+    """A tiny network of fixed weights: normal of variance 1 / fan-in; biases and norms moved by 0.1 times a normal."""
     net = UNet(_TINY).eval()
     with torch.no_grad():
         for number, weight in enumerate(net.parameters()):
@@ -113,9 +113,9 @@ def _network() -> UNet:
     return net
 
 
-def _distance(found: Float[Tensor, "*n"], expected: Float[Tensor, "*n"]) -> float:
-    """|found - expected| / |expected|, in float64 on the CPU."""
-    return float((found.cpu().double() - expected).norm() / expected.norm())
+def _distance(computed: Float[Tensor, "*n"], expected: Float[Tensor, "*n"]) -> float:
+    """|computed - expected| / |expected|, in float64 on the CPU."""
+    return float((computed.cpu().double() - expected).norm() / expected.norm())
 
 
 def _gradient(net: nn.Module) -> Float[Tensor, " n"]:

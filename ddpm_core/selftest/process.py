@@ -1,6 +1,6 @@
 """Checks of the randomness, the schedules, q(x_t | x_0), its posterior and the reverse step.
 
-What is expected follows from the betas by other formulas than those checked, or is a published figure.
+The expected numbers follow from the betas by other formulas than those checked, or are published figures.
 """
 
 import math
@@ -47,12 +47,12 @@ def check_randomness(device: torch.device) -> list[Check]:
     name = "randomness"
     wrong = 0
     for counter, seed, answer in _KNOWN_ANSWERS:
-        # 1,027 copies, so that a vectorised kernel and what is left over from it both compute some.
+        # 1,027 copies, so that both a vectorised kernel and its remainder loop compute some.
         drawn = philox4x32(torch.tensor(counter, device=device).repeat(1027, 1), seed)
         wrong += int((drawn != torch.tensor(answer, device=device)).sum())
     seed, step, shape = 0x0123456789ABCDEF, 999, (1, 8, 8)
     index = torch.tensor([0, 5, 2**32 - 1, 2**32, 2**48 - 1])
-    found = words(seed, Stream.NLL, index.to(device), 8, step).cpu()
+    placed = words(seed, Stream.NLL, index.to(device), 8, step).cpu()
     many = torch.arange(1024)
     drawn_words = words(seed, Stream.X_T, many.to(device), 64)
     different = int((drawn_words.cpu() != words(seed, Stream.X_T, many, 64)).sum())
@@ -65,7 +65,7 @@ def check_randomness(device: torch.device) -> list[Check]:
     ]
     return [
         Check(name, "Philox4x32-10: words that differ from the published", float(wrong), 0.0, 0.0),
-        Check(name, "words not of the counter (block, index, stream, step)", _misplaced(found, index, seed), 0.0, 0.0),
+        Check(name, "words not of the counter (block, index, stream, step)", _misplaced(placed, index, seed), 0.0, 0.0),
         Check(name, "of 65,536 words, how many differ from the CPU's", float(different), 0.0, 0.0),
         Check(name, "normal numbers by Box-Muller: largest error", largest(z[:4].cpu() - by_hand), 0.0, 1e-6),
         Check(
@@ -79,10 +79,10 @@ def check_randomness(device: torch.device) -> list[Check]:
     ]
 
 
-def _misplaced(found: Int64[Tensor, "b 8"], index: Int64[Tensor, " b"], seed: int) -> float:
-    """How many words, asked for in stream NLL (7) at step 999, are not those of the counter written out here."""
+def _misplaced(drawn: Int64[Tensor, "b 8"], index: Int64[Tensor, " b"], seed: int) -> float:
+    """Count the words of stream NLL (7) at step 999 that differ from those of the counter written out below."""
     counters = [[[block, i & _MASK, i >> 32 | 7 << 16, 999] for block in range(2)] for i in index.tolist()]
-    return float((found != philox4x32(torch.tensor(counters), seed).flatten(1)).sum())
+    return float((drawn != philox4x32(torch.tensor(counters), seed).flatten(1)).sum())
 
 
 def _box_muller(drawn: Int64[Tensor, "b n"]) -> Float64[Tensor, "b n"]:
@@ -107,10 +107,10 @@ def check_schedule(device: torch.device) -> list[Check]:
         Check(name, f"linear, {what}: largest relative error", _relative(table.cpu()[t.long()], expected), 0.0, 1e-10)
         for what, table, expected in zip(("beta", "alpha-bar", "posterior variance"), tables, golden, strict=True)
     ]
-    found = torch.stack((cosine.betas[0], cosine.betas[-1], cosine.alphas_cumprod[499])).cpu()
+    computed = torch.stack((cosine.betas[0], cosine.betas[-1], cosine.alphas_cumprod[499])).cpu()
     expected = torch.tensor([4.128422482e-05, 0.999, 0.49384359], dtype=torch.float64)
     rows.append(
-        Check(name, "cosine, beta and alpha-bar: largest relative error", _relative(found, expected), 0.0, 2e-8)
+        Check(name, "cosine, beta and alpha-bar: largest relative error", _relative(computed, expected), 0.0, 2e-8)
     )
     short = respace(linear, 50)
     kept = _alphas_cumprod(_betas())[[round(k * 999 / 49) for k in range(50)]]
@@ -127,8 +127,8 @@ def _alphas_cumprod(betas: Float64[Tensor, " T"]) -> Float64[Tensor, " T"]:
     return torch.log1p(-betas).cumsum(0).exp()
 
 
-def _relative(found: Float64[Tensor, " n"], expected: Float64[Tensor, " n"]) -> float:
-    return largest((found - expected) / expected.abs().clamp(min=1e-30))
+def _relative(computed: Float64[Tensor, " n"], expected: Float64[Tensor, " n"]) -> float:
+    return largest((computed - expected) / expected.abs().clamp(min=1e-30))
 
 
 def check_forward(device: torch.device) -> list[Check]:
@@ -167,14 +167,16 @@ def check_posterior(device: torch.device) -> list[Check]:
     mean = variance * (before.sqrt() * x_start / (1 - before) + alpha.sqrt() * x_t / beta)
     t = torch.arange(1, 1000, device=device)
     clean, noisy = _images(x_start, device), _images(x_t, device)
-    found = q_posterior(schedule, clean, noisy, t)
+    posterior = q_posterior(schedule, clean, noisy, t)
     single = q_posterior(schedule, clean.float(), noisy.float(), t).mean
     first = q_posterior(schedule, clean, noisy, torch.zeros_like(t))
-    log_error = largest(found.log_variance.flatten().cpu() - variance.log())
+    log_error = largest(posterior.log_variance.flatten().cpu() - variance.log())
     return [
-        Check(name, "mean in float64: largest error", largest(found.mean.flatten().cpu() - mean), 0.0, 1e-9),
+        Check(name, "mean in float64: largest error", largest(posterior.mean.flatten().cpu() - mean), 0.0, 1e-9),
         Check(name, "mean in float32: largest error", largest(single.flatten().cpu() - mean), 0.0, 2e-6),
-        Check(name, "variance: largest relative error", _relative(found.variance.flatten().cpu(), variance), 0.0, 1e-9),
+        Check(
+            name, "variance: largest relative error", _relative(posterior.variance.flatten().cpu(), variance), 0.0, 1e-9
+        ),
         Check(name, "log variance: largest error", log_error, 0.0, 1e-9),
         Check(name, "mean at t = 0, which is x_0: largest error", largest(first.mean - clean), 0.0, 1e-10),
         Check(name, "variance at t = 0", largest(first.variance), 0.0, 0.0),
@@ -186,7 +188,7 @@ def _images(values: Float64[Tensor, " b"], device: torch.device) -> Float64[Tens
 
 
 def check_reverse_step(device: torch.device) -> list[Check]:
-    """p_theta(x_{t-1} | x_t): its variances, the clipping of x_0 before the mean, and what else a network predicts."""
+    """p_theta(x_{t-1} | x_t): its variances, the clipping of x_0 before the mean, and every parameterisation."""
     name = "reverse step"
     schedule = linear_schedule().to(device)
     betas = _betas()
@@ -196,7 +198,7 @@ def check_reverse_step(device: torch.device) -> list[Check]:
     t = torch.arange(1, 1000, device=device)
     x_t = _images(3 * torch.arange(999).double().cos(), device)
     x_start = _images(torch.linspace(-1, 1, 999, dtype=torch.float64), device)
-    # Twice x_0 is predicted: half of the images are clipped.
+    # The prediction is twice x_0, so that half of the images are clipped.
     eps = predict_eps(schedule, x_t, t, 2 * x_start)
     clipped = _posterior_mean(cumprod, betas, (2 * x_start).clamp(-1, 1), x_t)
     step = p_mean_variance(schedule, eps, x_t, t)
@@ -209,8 +211,8 @@ def check_reverse_step(device: torch.device) -> list[Check]:
     ]
     free = _posterior_mean(cumprod, betas, 2 * x_start, x_t)
     for kind in Parameterisation:
-        said = convert(schedule, x_t, t, eps, source=Parameterisation.EPS, to=kind)
-        mean = p_mean_variance(schedule, said, x_t, t, parameterisation=kind, clip_x_start=False).mean
+        prediction = convert(schedule, x_t, t, eps, source=Parameterisation.EPS, to=kind)
+        mean = p_mean_variance(schedule, prediction, x_t, t, parameterisation=kind, clip_x_start=False).mean
         rows.append(Check(name, f"mean from {kind.value}: largest error", largest(mean.cpu() - free), 0.0, 1e-9))
     return rows
 

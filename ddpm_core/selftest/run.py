@@ -1,4 +1,4 @@
-"""Whether this installation computes right on a device, told from data whose answers are known."""
+"""Test that this installation computes correctly on a device, on data with known answers."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,7 +20,7 @@ __all__ = ["FAMILIES", "Check", "Family", "run_selftest"]
 
 Family = Callable[[torch.device], list[Check]]
 
-# In the order in which one rests on another: the first that fails is the likely cause.
+# Each family rests on those before it, so the first that fails is the likely cause.
 FAMILIES: tuple[tuple[str, Family], ...] = (
     ("randomness", check_randomness),
     ("schedule", check_schedule),
@@ -42,15 +42,15 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
 
 
 def run_selftest(device: torch.device, families: Iterable[tuple[str, Family]] = FAMILIES) -> list[Check]:
-    """Compute every family of checks on `device`, in seconds; nothing is drawn that a seed does not fix.
+    """Compute every family of checks on `device`, in seconds. A seed fixes every draw.
 
-    A family that raises, as on a device that lacks a kernel, is one failed check that says what was raised.
+    A family that raises, as on a device that lacks a kernel, counts as one failed check with the error's message.
 
     Args:
-        device: Where to compute. Tables and figures are float64, networks and drawn images float32, as in a run.
-        families: Names, and functions that return the checks of one.
+        device: The device to test. Tables and figures are float64, networks and drawn images float32, as in a run.
+        families: Pairs of a name and the function that returns the family's checks.
     """
-    # A network's default weights draw from torch's own generator, which stays as it was.
+    # Building a network advances torch's own generator; the fork puts it back.
     with torch.random.fork_rng(devices=[]):
         return [check for name, family in families for check in _checks_of(name, family, device)]
 

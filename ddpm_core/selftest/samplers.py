@@ -1,8 +1,9 @@
-"""Checks of the reverse chains on pixels of N(0.1, 0.25), where the best denoiser makes every one of them linear.
+"""Checks of the reverse chains on pixels of N(0.1, 0.25), on which the best denoiser makes each chain linear.
 
 So the samples are Gaussian, with a mean and a variance that a recursion over two numbers gives exactly. Around the
-means of q(x_t) and q(x_{t-1}) a step is x -> factor x + sqrt(added) z. The sampler's own are read off without chance:
-its answers to no draw at all and to a unit of each draw alone, whose squares add up to the variance.
+means of q(x_t) and q(x_{t-1}) a step is x -> factor x + sqrt(added) z. The sampler's own mean and variance are measured
+without chance: its answer to zero noise is the mean, and the squares of its answers to one unit draw each add up to
+the variance.
 """
 
 import math
@@ -41,8 +42,8 @@ def check_ancestral(device: torch.device) -> list[Check]:
     linear = linear_schedule().to(device)
     rows = []
     for variance, spread in ((Variance.FIXED_SMALL, _KNOWN_SMALL), (Variance.FIXED_LARGE, _KNOWN_LARGE)):
-        found = _moments(partial(_ddpm, linear, linear, variance), linear)
-        rows += _compare("ancestral", f"{variance.value}, 1000 steps", found, (_KNOWN_MEAN, spread))
+        moments = _moments(partial(_ddpm, linear, linear, variance), linear)
+        rows += _compare("ancestral", f"{variance.value}, 1000 steps", moments, (_KNOWN_MEAN, spread))
     return rows
 
 
@@ -58,8 +59,8 @@ def check_respaced(device: torch.device) -> list[Check]:
     rows = []
     for variance in (Variance.FIXED_SMALL, Variance.FIXED_LARGE):
         truth = _after(_ancestral(_cumprods(_SHORT), large=variance is Variance.FIXED_LARGE))
-        found = _moments(partial(_ddpm, linear, short, variance), short)
-        rows += _compare(name, f"{variance.value}, 50 steps", found, truth)
+        moments = _moments(partial(_ddpm, linear, short, variance), short)
+        rows += _compare(name, f"{variance.value}, 50 steps", moments, truth)
     index = torch.arange(256, device=device)
 
     def draw(t: int) -> Float[Tensor, "b c h w"]:
@@ -81,7 +82,7 @@ def check_respaced(device: torch.device) -> list[Check]:
 def _ddpm(
     whole: NoiseSchedule, schedule: NoiseSchedule, variance: Variance, x_T: Float[Tensor, "b c h w"], noise: _Noise
 ) -> Float[Tensor, "b c h w"]:
-    """Ancestral sampling by the best denoiser, told the timesteps of the `whole` chain."""
+    """Ancestral sampling by the best denoiser, which receives the timesteps of the `whole` chain."""
     model = gaussian_denoiser(whole.alphas_cumprod, _MEAN, _VARIANCE)
     return ddpm_sample(model, schedule, x_T, noise=noise, variance=variance, clip_x_start=False)
 
@@ -106,12 +107,12 @@ def check_ode(device: torch.device) -> list[Check]:
     linear = linear_schedule().to(device)
     short = respace(linear, _SHORT)
     model = gaussian_denoiser(linear.alphas_cumprod, _MEAN, _VARIANCE)
-    found = _moments(lambda x_T, _: ode_sample(model, short, x_T), short)
-    return _compare("ode", "Heun, 50 steps", found, _after(_heun(_cumprods(_SHORT))))
+    moments = _moments(lambda x_T, _: ode_sample(model, short, x_T), short)
+    return _compare("ode", "Heun, 50 steps", moments, _after(_heun(_cumprods(_SHORT))))
 
 
 def check_langevin(device: torch.device) -> list[Check]:
-    """Predictor-corrector sampling and annealed Langevin dynamics over 50 levels, two steps of 0.1 a level."""
+    """Predictor-corrector sampling and annealed Langevin dynamics over 50 levels, two steps of 0.1 per level."""
     linear = linear_schedule().to(device)
     short = respace(linear, _SHORT)
     sample = partial(
@@ -133,10 +134,10 @@ def check_langevin(device: torch.device) -> list[Check]:
     return rows
 
 
-def _compare(name: str, what: str, found: tuple[float, float], truth: tuple[float, float]) -> list[Check]:
+def _compare(name: str, what: str, moments: tuple[float, float], truth: tuple[float, float]) -> list[Check]:
     return [
         Check(name, f"{what}: {moment}", got, expected, _TOLERANCE)
-        for moment, got, expected in zip(("mean", "variance"), found, truth, strict=True)
+        for moment, got, expected in zip(("mean", "variance"), moments, truth, strict=True)
     ]
 
 
@@ -145,7 +146,7 @@ def _moments(
     schedule: NoiseSchedule,
     draws_per_step: int = 1,
 ) -> tuple[float, float]:
-    """Mean and variance of what a linear sampler makes of standard normal x_T and noise."""
+    """Mean and variance of the samples that a linear sampler draws from standard normal x_T and noise."""
     count = 2 + schedule.num_timesteps * draws_per_step
 
     def unit(number: int) -> Float64[Tensor, "b 1 1 1"]:
@@ -169,8 +170,8 @@ def _cumprods(num_steps: int) -> list[float]:
 def _after(steps: Iterable[_Step]) -> tuple[float, float]:
     """Mean and variance after the steps, starting from x_T of N(0, 1)."""
     mean, variance = 0.0, 1.0
-    for factor, added, here, there in steps:
-        mean, variance = there * _MEAN + factor * (mean - here * _MEAN), factor**2 * variance + added
+    for factor, added, before, after in steps:
+        mean, variance = after * _MEAN + factor * (mean - before * _MEAN), factor**2 * variance + added
     return mean, variance
 
 
