@@ -2,8 +2,8 @@
 
 So the samples are Gaussian, with a mean and a variance that a recursion over two numbers gives exactly. Around the
 means of q(x_t) and q(x_{t-1}) a step is x -> factor x + sqrt(added) z. The sampler's own mean and variance are measured
-without chance: its answer to zero noise is the mean, and the squares of its answers to one unit draw each add up to
-the variance.
+without chance: its answer to zero noise is the mean, and the squares of the changes that a unit of each draw alone
+makes add up to the variance.
 """
 
 import math
