@@ -14,12 +14,12 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.nn import functional
 
+from ddpm_core.network.unet import UNet
+from ddpm_core.network.unet_config import UNetConfig
 from ddpm_core.rng import Stream, normal
 from ddpm_core.schedule import linear_schedule
 from ddpm_core.train_step import StepConfig, train_step
 from ddpm_core.training_order import training_noise
-from ddpm_core.unet import UNet
-from ddpm_core.unet_config import UNetConfig
 
 SHAPE = (3, 32, 32)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.linalg import sqrtm
 
-from ddpm_core.frechet import FeatureStats, frechet_distance
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 
 DIMENSIONS, VECTORS, REPEATS = 2048, 6000, 3
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.choices import Variance
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.bound import bits_per_dim
+from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from ddpm_core.timestep_proposal import TimestepProposal
 from flows.snapshot import Snapshot, load_snapshot
 from flows.stages.evaluate.units import proposal_timesteps
 from infra.dataset import DatasetReader

@@ -1,12 +1,12 @@
 """Denoisers in closed form: the best eps_theta for data whose distribution is known.
 
-Each is told original timesteps, as a network is, so it indexes the table of the schedule that was not respaced.
+Each receives original timesteps, as a network does, so it indexes the table of the schedule that was not respaced.
 """
 
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import Model
+from ddpm_core.prediction import Model
 from ddpm_core.schedule import at
 
 
@@ -17,8 +17,8 @@ def gaussian_denoiser(alphas_cumprod: Float64[Tensor, " T"], mean: float, varian
 
     Args:
         alphas_cumprod: alpha-bar of the chain that was not respaced.
-        mean: Of every pixel.
-        variance: Of every pixel, 0 or above.
+        mean: The mean of every pixel.
+        variance: The variance of every pixel, 0 or above.
     """
     factor = (1 - alphas_cumprod).sqrt() / (alphas_cumprod * variance + 1 - alphas_cumprod)
 
@@ -35,7 +35,7 @@ def point_mass_denoiser(alphas_cumprod: Float64[Tensor, " T"], x_start: Float[Te
 
     Args:
         alphas_cumprod: alpha-bar of the chain that was not respaced.
-        x_start: The image, or one for each of the batch.
+        x_start: The image, or one per image of the batch.
     """
 
     def denoise(x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:

@@ -1,67 +1,20 @@
-"""The forward process q and the learned reverse process p_theta, as functions of a schedule."""
+"""The forward process q and its posterior, as functions of a schedule."""
 
-from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ddpm_core.schedule import NoiseSchedule, at
 
-Model = Callable[[Float[Tensor, "b c h w"], Int64[Tensor, " b"]], Float[Tensor, "b c_out h w"]]
-
-
-class Parameterisation(Enum):
-    """What the network predicts of x_t = sqrt(alpha-bar) x_0 + sqrt(1 - alpha-bar) eps.
-
-    EPS: eps, Ho et al. eq. (14). X_START: x_0. V: sqrt(alpha-bar) eps - sqrt(1 - alpha-bar) x_0 (Salimans and Ho 2022).
-    X_PREV: the posterior's mean, E[x_{t-1} | x_t, x_0], eq. (8).
-    """
-
-    EPS = "eps"
-    X_START = "x_start"
-    V = "v"
-    X_PREV = "x_prev"
-
-
-class Variance(Enum):
-    """The variance of p_theta(x_{t-1} | x_t): fixed, Ho et al. section 3.2, or the network's, for every pixel.
-
-    LEARNED: the network gives the log variance. LEARNED_RANGE: it gives v, and the log variance is
-    (v + 1) / 2 log(beta_t) + (1 - v) / 2 log(posterior variance) (Nichol and Dhariwal 2021, eq. (15), v on [-1, 1]).
-    """
-
-    FIXED_SMALL = "fixed_small"
-    FIXED_LARGE = "fixed_large"
-    LEARNED = "learned"
-    LEARNED_RANGE = "learned_range"
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether the network's output has a second half of channels for it."""
-        return self in (Variance.LEARNED, Variance.LEARNED_RANGE)
-
-
-FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
-
 
 class Gaussian(NamedTuple):
-    """A Gaussian over images with one variance for each image."""
+    """A Gaussian over images, with one variance per image."""
 
     mean: Float[Tensor, "b c h w"]
     variance: Float[Tensor, "b 1 1 1"]
     log_variance: Float[Tensor, "b 1 1 1"]
-
-
-class ReverseStep(NamedTuple):
-    """p_theta(x_{t-1} | x_t), its variance one for each image or one for each pixel, and the prediction of x_0."""
-
-    mean: Float[Tensor, "b c h w"]
-    variance: Float[Tensor, "b #c #h #w"]
-    log_variance: Float[Tensor, "b #c #h #w"]
-    pred_x_start: Float[Tensor, "b c h w"]
 
 
 def timestep_batch(t: int, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, " b"]:
@@ -80,7 +33,7 @@ def q_sample(
     Args:
         schedule: The forward process.
         x_start: Clean images x_0, values in [-1, 1].
-        t: Timesteps in 0..T-1, one for each image.
+        t: Timesteps in 0..T-1, one per image.
         noise: Standard normal noise, drawn by the caller.
     """
     return (
@@ -102,197 +55,3 @@ def q_posterior(
         variance=at(schedule.posterior_variance, t, like=x_t),
         log_variance=at(schedule.posterior_log_variance_clipped, t, like=x_t),
     )
-
-
-def predict_x_start(
-    schedule: NoiseSchedule,
-    x_t: Float[Tensor, "b c h w"],
-    t: Int64[Tensor, " b"],
-    prediction: Float[Tensor, "b c h w"],
-    parameterisation: Parameterisation = Parameterisation.EPS,
-) -> Float[Tensor, "b c h w"]:
-    """Solve for x_0, given x_t and what was predicted of it.
-
-    For EPS, eq. (4): (x_t - sqrt(1 - alpha-bar) eps) / sqrt(alpha-bar). For V: sqrt(alpha-bar) x_t -
-    sqrt(1 - alpha-bar) v. For X_PREV, eq. (7): (x_prev - coefficient x_t) / coefficient.
-
-    Raises:
-        ValueError: For EPS where alpha-bar_T is 0, since x_T then is eps whatever x_0 was.
-    """
-    cumprod = schedule.alphas_cumprod
-    match parameterisation:
-        case Parameterisation.EPS:
-            if schedule.zero_terminal_snr:
-                raise ValueError("eps does not determine x_0 where alpha-bar_T is 0; predict v or x_start instead")
-            factor_x_t, factor = cumprod.rsqrt(), -(1 / cumprod - 1).sqrt()
-        case Parameterisation.X_START:
-            return prediction
-        case Parameterisation.V:
-            factor_x_t, factor = cumprod.sqrt(), -(1 - cumprod).sqrt()
-        case Parameterisation.X_PREV:
-            factor = 1 / schedule.posterior_mean_coef_x_start
-            factor_x_t = -schedule.posterior_mean_coef_x_t * factor
-    return at(factor_x_t, t, like=x_t) * x_t + at(factor, t, like=x_t) * prediction
-
-
-def predict_eps(
-    schedule: NoiseSchedule, x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"], x_start: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b c h w"]:
-    """Solve eq. (4) for eps: (x_t - sqrt(alpha-bar_t) x_0) / sqrt(1 - alpha-bar_t)."""
-    return (x_t - at(schedule.alphas_cumprod.sqrt(), t, like=x_t) * x_start) * at(
-        (1 - schedule.alphas_cumprod).rsqrt(), t, like=x_t
-    )
-
-
-def target(
-    schedule: NoiseSchedule,
-    x_start: Float[Tensor, "b c h w"],
-    noise: Float[Tensor, "b c h w"],
-    t: Int64[Tensor, " b"],
-    parameterisation: Parameterisation,
-) -> Float[Tensor, "b c h w"]:
-    """What a network is to predict at x_t = q_sample(x_start, noise)."""
-    match parameterisation:
-        case Parameterisation.EPS:
-            return noise
-        case Parameterisation.X_START:
-            return x_start
-        case Parameterisation.V:
-            cumprod = schedule.alphas_cumprod
-            return at(cumprod.sqrt(), t, like=noise) * noise - at((1 - cumprod).sqrt(), t, like=noise) * x_start
-        case Parameterisation.X_PREV:
-            return q_posterior(schedule, x_start, q_sample(schedule, x_start, t, noise), t).mean
-
-
-def convert(
-    schedule: NoiseSchedule,
-    x_t: Float[Tensor, "b c h w"],
-    t: Int64[Tensor, " b"],
-    prediction: Float[Tensor, "b c h w"],
-    *,
-    source: Parameterisation,
-    to: Parameterisation,
-) -> Float[Tensor, "b c h w"]:
-    """Say the same prediction of x_t in another parameterisation."""
-    if source is to:
-        return prediction
-    x_start = predict_x_start(schedule, x_t, t, prediction, source)
-    noise = prediction if source is Parameterisation.EPS else predict_eps(schedule, x_t, t, x_start)
-    return target(schedule, x_start, noise, t, to)
-
-
-def score(schedule: NoiseSchedule, t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """The score, the gradient of log q(x_t) that eps stands for: -eps / sqrt(1 - alpha-bar_t)."""
-    return -eps * at((1 - schedule.alphas_cumprod).rsqrt(), t, like=eps)
-
-
-def reverse_log_variance(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor, " T"]:
-    """The log of a fixed variance of p_theta(x_{t-1} | x_t) for every t.
-
-    Fixed small is the posterior's; fixed large is beta_t, but at t = 0 the posterior's of t = 1, as in Ho's code: that
-    entry serves the decoder L_0 alone, since the last step of sampling adds no noise.
-
-    Raises:
-        ValueError: For a learned variance, which is no table.
-    """
-    match variance:
-        case Variance.FIXED_SMALL:
-            return schedule.posterior_log_variance_clipped
-        case Variance.FIXED_LARGE:
-            return torch.cat((schedule.posterior_variance[1:2], schedule.betas[1:])).log()
-        case _:
-            raise ValueError(f"{variance.value} is the network's to give; only fixed variances have a table")
-
-
-def split_output(
-    output: Float[Tensor, "b c_out h w"], channels: int, variance: Variance
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
-    """Split a network's output into its prediction and, for a learned variance, the variance's part.
-
-    Raises:
-        ValueError: If the output has not as many channels as the variance asks for.
-    """
-    wanted = channels * (2 if variance.is_learned else 1)
-    if output.shape[1] != wanted:
-        raise ValueError(
-            f"{variance.value} variance asks for {wanted} output channels of {channels} image channels; "
-            f"got {output.shape[1]}"
-        )
-    return (output[:, :channels], output[:, channels:]) if variance.is_learned else (output, None)
-
-
-def p_mean_variance(
-    schedule: NoiseSchedule,
-    model_output: Float[Tensor, "b c_out h w"],
-    x_t: Float[Tensor, "b c h w"],
-    t: Int64[Tensor, " b"],
-    *,
-    variance: Variance = Variance.FIXED_LARGE,
-    parameterisation: Parameterisation = Parameterisation.EPS,
-    clip_x_start: bool = True,
-) -> ReverseStep:
-    """The reverse step p_theta(x_{t-1} | x_t), eq. (11), from the network's output.
-
-    Args:
-        schedule: The forward process.
-        model_output: The network's output at (x_t, t): c channels of prediction, and c of variance where it is learned.
-        x_t: Noisy images.
-        t: Timesteps in 0..T-1, one for each image.
-        variance: Which variance.
-        parameterisation: What is predicted.
-        clip_x_start: Clamp the predicted x_0 to [-1, 1] before the mean is computed from it. A predicted x_{t-1} is
-            itself the mean and stays as it is.
-
-    Raises:
-        ValueError: If the output has the wrong number of channels, or eps is predicted where alpha-bar_T is 0.
-    """
-    split_output(model_output, x_t.shape[1], variance)
-    return p_mean_variances(schedule, model_output, x_t, t, [variance], parameterisation, clip_x_start)[0]
-
-
-def p_mean_variances(
-    schedule: NoiseSchedule,
-    model_output: Float[Tensor, "b c_out h w"],
-    x_t: Float[Tensor, "b c h w"],
-    t: Int64[Tensor, " b"],
-    variances: Sequence[Variance],
-    parameterisation: Parameterisation = Parameterisation.EPS,
-    clip_x_start: bool = True,
-) -> list[ReverseStep]:
-    """The same reverse step under several variances, as `p_mean_variance` gives each.
-
-    A fixed variance takes the prediction and leaves a learned one beside it unused.
-    """
-    channels = x_t.shape[1]
-    prediction = model_output[:, :channels]
-    pred_x_start = predict_x_start(schedule, x_t, t, prediction, parameterisation)
-    if clip_x_start:
-        pred_x_start = pred_x_start.clamp(-1, 1)
-    if parameterisation is Parameterisation.X_PREV:
-        mean = prediction
-    else:
-        mean = q_posterior(schedule, pred_x_start, x_t, t).mean
-    steps = []
-    for variance in variances:
-        about_variance = split_output(model_output, channels, variance)[1] if variance.is_learned else None
-        log_variance, squared = _reverse_variance(schedule, about_variance, t, variance, like=x_t)
-        steps.append(ReverseStep(mean=mean, variance=squared, log_variance=log_variance, pred_x_start=pred_x_start))
-    return steps
-
-
-def _reverse_variance(
-    schedule: NoiseSchedule,
-    about_variance: Float[Tensor, "b c h w"] | None,
-    t: Int64[Tensor, " b"],
-    variance: Variance,
-    like: Float[Tensor, "b c h w"],
-) -> tuple[Float[Tensor, "b #c #h #w"], Float[Tensor, "b #c #h #w"]]:
-    if about_variance is None:
-        table = reverse_log_variance(schedule, variance)
-        return at(table, t, like=like), at(table.exp(), t, like=like)
-    log_variance = about_variance
-    if variance is Variance.LEARNED_RANGE:
-        low = at(schedule.posterior_log_variance_clipped, t, like=like)
-        share = (about_variance + 1) / 2
-        log_variance = share * at(schedule.betas.log(), t, like=like) + (1 - share) * low
-    return log_variance, log_variance.exp()

@@ -9,14 +9,14 @@ from torch import Tensor
 def ema_decay(images_seen: int, images_per_step: int, *, halflife_images: float, rampup_ratio: float) -> float:
     """The factor beta in `ema = beta * ema + (1 - beta) * weights` for one step.
 
-    beta = 0.5^(images_per_step / halflife), where the half-life is the smaller of `halflife_images` and
-    `rampup_ratio * images_seen` (Karras et al. 2022, appendix F.2): so early averages forget the initial weights, and
-    beta depends on what has been seen, never on how long the run is going to be.
+    beta = 0.5^(images_per_step / halflife). The half-life is the smaller of `halflife_images` and `rampup_ratio *
+    images_seen` (Karras et al. 2022, appendix F.2), so that early averages forget the initial weights. beta depends on
+    the images seen so far, never on how long the run is going to be.
 
     Args:
         images_seen: Images seen before the step; at 0 the average starts as a copy of the weights.
         images_per_step: The global batch size.
-        halflife_images: The half-life that a long run reaches, above 0. For 0.9999 a step at batch 128: 887,000.
+        halflife_images: The half-life that a long run reaches, above 0. For 0.9999 per step at batch 128: 887,000.
         rampup_ratio: The half-life as a share of the run so far, above 0.
     """
     halflife = min(halflife_images, rampup_ratio * images_seen)

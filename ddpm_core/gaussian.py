@@ -2,18 +2,19 @@
 
 import math
 from enum import Enum
+from typing import assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Ho's floor for a bin's probability: keeps log p finite where float arithmetic leaves nothing of it.
+# Ho's floor for a bin's probability: keeps log p finite if p underflows.
 _MIN_PROBABILITY = 1e-12
 _HALF_BIN = 1 / 255
 
 
 class NormalCdf(Enum):
-    """How the standard normal's distribution function is computed."""
+    """The form in which the standard normal's distribution function is computed."""
 
     EXACT = "exact"
     TANH = "tanh"
@@ -43,6 +44,8 @@ def normal_cdf(x: Float[Tensor, "*n"], form: NormalCdf = NormalCdf.EXACT) -> Flo
             return 0.5 * torch.erfc(-math.sqrt(0.5) * x)
         case NormalCdf.TANH:
             return torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        case unknown:
+            assert_never(unknown)
 
 
 def discretized_gaussian_log_likelihood(
@@ -61,12 +64,12 @@ def discretized_gaussian_log_likelihood(
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
         mean: The Gaussian's mean, same scale.
         log_std: Its log standard deviation.
-        cdf: Which form of Phi; published DDPM figures used `TANH`.
+        cdf: The form of Phi; published DDPM figures used `TANH`.
     """
     centred = x_start - mean
     inverse_std = torch.exp(-log_std)
     upper, lower = inverse_std * (centred + _HALF_BIN), inverse_std * (centred - _HALF_BIN)
-    # Phi(b) - Phi(a) = Phi(-a) - Phi(-b): taken on the side of the lower tail it does not cancel.
+    # Phi(b) - Phi(a) = Phi(-a) - Phi(-b): on the side of the lower tail the difference does not cancel.
     flip = centred > 0
     upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
     first, last = x_start < -0.999, x_start > 0.999

@@ -1,4 +1,4 @@
-"""A class-conditional network as the unconditional callable that samplers and the bound take, guided or not."""
+"""Turn a class-conditional network into the callable `(x_t, t)` that samplers and the bound take, guided or not."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import Model
+from ddpm_core.prediction import Model
 
 ConditionalModel = Callable[
     [Float[Tensor, "b c h w"], Int64[Tensor, " b"], Int64[Tensor, " b"]], Float[Tensor, "b c_out h w"]
@@ -15,7 +15,7 @@ ConditionalModel = Callable[
 
 
 def with_labels(model: ConditionalModel, labels: Int64[Tensor, " b"]) -> Model:
-    """The network told these labels: (x_t, t) -> model(x_t, t, labels)."""
+    """Condition the network on these labels: (x_t, t) -> model(x_t, t, labels)."""
     return partial(_call_with, model, labels)
 
 
@@ -28,17 +28,17 @@ def _call_with(
 def with_guidance(
     model: ConditionalModel, labels: Int64[Tensor, " b"], no_label: int, scale: float, channels: int
 ) -> Model:
-    """Classifier-free guidance: f(none) + scale (f(label) - f(none)), from one call of twice the batch.
+    """Classifier-free guidance: f(no label) + scale (f(label) - f(no label)), from one call of twice the batch.
 
-    Ho and Salimans 2022, eq. (6), with scale = 1 + w. Linear in the prediction, it is the same for eps, x_0 and v. A
-    learned variance is the one that the label gives.
+    Ho and Salimans 2022, eq. (6), with scale = 1 + w. The formula is linear in the prediction, so it is the same for
+    eps, x_0 and v. A learned variance comes from the call with the label.
 
     Args:
         model: The network, trained with some labels replaced by `no_label`.
-        labels: One class for each image.
-        no_label: The class that stands for none.
+        labels: One class per image.
+        no_label: The class that stands for no label.
         scale: 1 is the conditional network, 0 the unconditional, above 1 away from the unconditional.
-        channels: Of the images; further channels of the output are the variance's.
+        channels: Channels of the images; further channels of the output are the variance's.
 
     Raises:
         ValueError: If the scale is negative.
@@ -51,7 +51,7 @@ def with_guidance(
 
     def guided(x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]) -> Float[Tensor, "b c_out h w"]:
         conditional, unconditional = model(torch.cat((x_t, x_t)), torch.cat((t, t)), both).chunk(2)
-        told, not_told = conditional[:, :channels], unconditional[:, :channels]
-        return torch.cat((not_told + scale * (told - not_told), conditional[:, channels:]), dim=1)
+        labelled, unlabelled = conditional[:, :channels], unconditional[:, :channels]
+        return torch.cat((unlabelled + scale * (labelled - unlabelled), conditional[:, channels:]), dim=1)
 
     return guided

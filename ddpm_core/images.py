@@ -1,4 +1,4 @@
-"""The only place where 8-bit images become network inputs and back."""
+"""8-bit images to network inputs and back; no other module converts them."""
 
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8

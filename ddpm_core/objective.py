@@ -1,29 +1,24 @@
-"""What training minimises: L_simple, the bound, and weights between them."""
+"""The losses of training: L_simple, the bound, and weights between them."""
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import assert_never
 
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from ddpm_core.diffusion import (
-    Parameterisation,
-    Variance,
-    p_mean_variance,
-    q_sample,
-    reverse_log_variance,
-    split_output,
-    target,
-)
-from ddpm_core.likelihood import decoder_bits_per_dim, step_bits_per_dim
+from ddpm_core.choices import Loss, Parameterisation, Variance
+from ddpm_core.diffusion import q_sample
+from ddpm_core.likelihood.bound import decoder_bits_per_dim, step_bits_per_dim
+from ddpm_core.prediction import target
+from ddpm_core.reverse import p_mean_variance, reverse_log_variance, split_output
 from ddpm_core.schedule import NoiseSchedule, at
 
 
 def simple_loss(expected: Float[Tensor, "b c h w"], predicted: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
     """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better.
 
-    With another parameterisation the same of its target.
+    With another parameterisation it is the same error of that target.
     """
     wide = torch.promote_types(predicted.dtype, torch.float32)
     return ((expected.to(wide) - predicted.to(wide)) ** 2).mean(dim=(1, 2, 3))
@@ -43,7 +38,7 @@ def bound_loss(
     """The bound's own term of each image at its t: L_{t-1}, or the decoder's L_0 at t = 0, in bits/dim.
 
     T times its mean over t uniform on 0..T-1 is the bound without L_T. In float32 or better. Clipping is off in
-    training, since a clipped prediction has no gradient.
+    training, because a clipped prediction has no gradient.
     """
     wide = torch.promote_types(model_output.dtype, torch.float32)
     x_start, x_t = x_start.to(wide), x_t.to(wide)
@@ -73,7 +68,7 @@ def hybrid_loss(
 ) -> Float[Tensor, " b"]:
     """L_hybrid = L_simple + bound_share T L_t of each image (Nichol and Dhariwal 2021, eq. (16)), to learn a variance.
 
-    The bound's gradient reaches the variance alone: the prediction in it is held fixed.
+    The bound's gradient reaches the variance only: its prediction is detached.
     """
     x_t = q_sample(schedule, x_start, t, noise)
     prediction, about_variance = split_output(model_output, x_start.shape[1], variance)
@@ -89,10 +84,10 @@ def bound_weight(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor,
     """beta^2 / (2 sigma^2 alpha (1 - alpha-bar)) for every t: eq. (12)'s weight of ||eps - eps_theta||^2.
 
     Times the squared error summed over c, h, w it is L_{t-1} in nats for t >= 1, up to a constant that no network can
-    change, where predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
+    change, if predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
 
     Raises:
-        ValueError: Where alpha-bar_T is 0: eps does not determine the mean there.
+        ValueError: If alpha-bar_T is 0, because eps then does not determine the mean.
     """
     if schedule.zero_terminal_snr:
         raise ValueError("the weight of an error of eps is infinite where alpha-bar_T is 0")
@@ -109,8 +104,8 @@ def score_matching_loss(
 ) -> Float[Tensor, " b"]:
     """Denoising score matching (Vincent 2011): mean over c, h, w of (score - grad log q(x_t | x_0))^2 of each image.
 
-    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). Of the score that eps_theta stands for
-    (`diffusion.score`) the loss is L_simple / (1 - alpha-bar_t).
+    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). For the score that eps_theta stands for
+    (`prediction.score`) the loss is L_simple / (1 - alpha-bar_t).
     """
     variance = at(1 - schedule.alphas_cumprod, t, like=x_t)
     conditional = (at(schedule.alphas_cumprod.sqrt(), t, like=x_t) * x_start - x_t) / variance
@@ -125,7 +120,7 @@ def min_snr_weight(
     An error of eps weighs 1 / SNR of an error of x_0, an error of v 1 / (SNR + 1); SNR = alpha-bar / (1 - alpha-bar).
 
     Raises:
-        ValueError: If gamma is not above 0, or x_{t-1} is predicted, whose scale is another one.
+        ValueError: If gamma is not above 0, or x_{t-1} is predicted, which has another scale.
     """
     if not gamma > 0:
         raise ValueError(f"gamma must be above 0; got {gamma}")
@@ -139,31 +134,21 @@ def min_snr_weight(
             weight = snr.clamp(max=gamma) / (snr + 1)
         case Parameterisation.X_PREV:
             raise ValueError("min-SNR weights errors of eps, x_start or v; got x_prev")
+        case unknown:
+            assert_never(unknown)
     return weight[t].to(torch.float32)
-
-
-class Loss(Enum):
-    """What training minimises for each image.
-
-    SIMPLE: L_simple. MIN_SNR: L_simple weighted by `min_snr_weight`. BOUND: T times the bound's own term, an unbiased
-    estimate of the bound without L_T in bits/dim. HYBRID: `hybrid_loss`.
-    """
-
-    SIMPLE = "simple"
-    MIN_SNR = "min_snr"
-    BOUND = "bound"
-    HYBRID = "hybrid"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What the network predicts and what is minimised.
+    """The predicted quantity and the loss to minimise.
 
     Attributes:
-        loss: Which loss.
-        parameterisation: What is predicted.
-        variance: A learned one asks for the bound or the hybrid loss; of a fixed one the bound takes account.
-        min_snr_gamma: Of MIN_SNR; above 0.
+        loss: The loss.
+        parameterisation: The predicted quantity.
+        variance: The variance of the reverse step. A learned one needs the bound or the hybrid loss; of the losses
+            only the bound uses a fixed one.
+        min_snr_gamma: The gamma of MIN_SNR, above 0.
     """
 
     loss: Loss = Loss.SIMPLE
@@ -186,19 +171,22 @@ class Objective:
         t: Int64[Tensor, " b"],
     ) -> Float[Tensor, " b"]:
         """The loss of each image, whose x_t is q_sample(x_start, noise), in float32 or better."""
-        what = self.parameterisation
+        variance, parameterisation = self.variance, self.parameterisation
         match self.loss:
             case Loss.BOUND:
                 x_t = q_sample(schedule, x_start, t, noise)
                 term = bound_loss(
-                    schedule, model_output, x_start, x_t, t, variance=self.variance, parameterisation=what
+                    schedule, model_output, x_start, x_t, t, variance=variance, parameterisation=parameterisation
                 )
                 return schedule.num_timesteps * term
             case Loss.HYBRID:
                 return hybrid_loss(
-                    schedule, model_output, x_start, noise, t, variance=self.variance, parameterisation=what
+                    schedule, model_output, x_start, noise, t, variance=variance, parameterisation=parameterisation
                 )
-            case _:
-                loss = simple_loss(target(schedule, x_start, noise, t, what), model_output)
-                weighs = self.loss is Loss.MIN_SNR
-                return loss * min_snr_weight(schedule, t, what, self.min_snr_gamma) if weighs else loss
+            case Loss.SIMPLE:
+                return simple_loss(target(schedule, x_start, noise, t, parameterisation), model_output)
+            case Loss.MIN_SNR:
+                loss = simple_loss(target(schedule, x_start, noise, t, parameterisation), model_output)
+                return loss * min_snr_weight(schedule, t, parameterisation, self.min_snr_gamma)
+            case unknown:
+                assert_never(unknown)

@@ -24,7 +24,7 @@ _MAX_INDEX = 1 << 48
 
 
 class Stream(IntEnum):
-    """What a random number is for. The values are part of the format: never renumber them."""
+    """The purpose of a random number. The values are part of the format: never renumber them."""
 
     X_T = 0
     Z_T = 1
@@ -76,12 +76,12 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
 
     Args:
         seed: The run's seed, 0..2^64-1.
-        stream: What the words are for.
-        index: Which image, slot or parameter, 0..2^48-1.
-        count: How many words for each index.
+        stream: The purpose of the words.
+        index: Numbers of images, slots or parameters, 0..2^48-1.
+        count: Number of words per index.
         step: A further coordinate, such as the timestep, 0..2^32-1.
     """
-    # Looking at values on a GPU would wait for it, once a step of every chain.
+    # On a GPU this check would wait for the device, once per step of every chain, so only a CPU's indices are checked.
     if index.is_cpu and index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
     if not 0 <= step <= _MASK:

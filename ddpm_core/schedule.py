@@ -20,7 +20,7 @@ class NoiseSchedule:
 
     Attributes:
         betas: Variances of the added noise, in (0, 1].
-        timesteps: The t that the network is told at each step; other than 0..T-1 for a respaced schedule only.
+        timesteps: The t that the network receives at each step; 0..T-1 unless the schedule is respaced.
         alphas: 1 - betas.
         alphas_cumprod: Products of alphas up to and including t.
         alphas_cumprod_prev: The same up to t - 1; 1 at t = 0.
@@ -28,7 +28,7 @@ class NoiseSchedule:
         posterior_log_variance_clipped: Its logarithm, with the value of t = 1 in the place of log 0 at t = 0.
         posterior_mean_coef_x_start: Factor of x_0 in the posterior's mean, eq. (7).
         posterior_mean_coef_x_t: Factor of x_t in it.
-        zero_terminal_snr: Whether alpha-bar_T is 0: x_T holds nothing of x_0, and eps does not determine it.
+        zero_terminal_snr: True if alpha-bar_T is 0: x_T holds nothing of x_0, and eps does not determine x_0.
     """
 
     betas: Float64[Tensor, " T"]
@@ -50,8 +50,8 @@ class NoiseSchedule:
                 f"betas must lie in (0, 1]; got values from {betas.min().item():g} to {betas.max().item():g}"
             )
         if bool((betas[:-1] == 1).any()):
-            where = int((betas == 1).nonzero()[0])
-            raise ValueError(f"a beta of 1 leaves nothing of x_0: only the last may be 1; got it at timestep {where}")
+            first = int((betas == 1).nonzero()[0])
+            raise ValueError(f"a beta of 1 leaves nothing of x_0: only the last may be 1; got it at timestep {first}")
         alphas = 1 - betas
         cumprod = alphas.cumprod(0)
         cumprod_prev = torch.cat((cumprod.new_ones(1), cumprod[:-1]))
@@ -197,7 +197,7 @@ def respace(schedule: NoiseSchedule, num_steps: int) -> NoiseSchedule:
     """Keep `num_steps` timesteps of `schedule`, equally spaced and both ends among them.
 
     Betas are computed anew from the kept alphas_cumprod, so that the shorter chain has the same marginals
-    q(x_t | x_0) at the kept timesteps; the network is still told the original t (Nichol and Dhariwal 2021, section 4).
+    q(x_t | x_0) at the kept timesteps; the network still receives the original t (Nichol and Dhariwal 2021, section 4).
     """
     if not 2 <= num_steps <= schedule.num_timesteps:
         raise ValueError(f"num_steps must lie in 2..{schedule.num_timesteps}; got {num_steps}")

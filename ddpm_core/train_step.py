@@ -17,15 +17,15 @@ from ddpm_core.training_order import TrainingNoise
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """What one step needs to know of the run.
+    """The settings of a run that one step needs.
 
     Attributes:
-        global_batch_size: Images a step over all workers.
+        global_batch_size: Images per step, over all workers.
         world_size: Number of workers.
-        grad_clip: Bound on the global norm of the averaged gradient; infinite for none.
+        grad_clip: Bound on the global norm of the averaged gradient; infinity for no bound.
         autocast_dtype: dtype of the network's matrix products; float32 turns autocast off.
         random_flip: Mirror the images whose coin says so.
-        objective: What is predicted and minimised.
+        objective: The predicted quantity and the loss.
     """
 
     global_batch_size: int
@@ -37,7 +37,7 @@ class StepConfig:
 
 
 class StepResult(NamedTuple):
-    """What a step did; `loss_sum` over this worker's images only, the norm over all workers."""
+    """The outcome of a step: `loss_sum` is over this worker's images only, the norm over all workers."""
 
     loss_sum: Float32[Tensor, ""]
     grad_norm: Float32[Tensor, ""]
@@ -48,8 +48,8 @@ def learning_rate(images_seen: int, *, peak: float, warmup_images: int, decay_im
     """The learning rate of the step that starts at `images_seen`.
 
     Linear from 0 to `peak` over `warmup_images`, then falling as 1 / sqrt(images_seen / decay_images) once
-    `decay_images` are seen (Karras et al. 2024, eq. (15)); 0 turns either off. It depends on what has been seen, never
-    on how long the run is going to be, so that a longer run goes on from a shorter one.
+    `decay_images` are seen (Karras et al. 2024, eq. (15)); 0 turns either off. It depends on the images seen so far,
+    never on how long the run is going to be, so that a longer run continues a shorter one.
     """
     warmup = min(images_seen / warmup_images, 1.0) if warmup_images else 1.0
     decay = math.sqrt(max(images_seen / decay_images, 1.0)) if decay_images else 1.0
@@ -65,7 +65,7 @@ def train_step(
     config: StepConfig,
     labels: Int64[Tensor, " b"] | None = None,
 ) -> StepResult:
-    """Take one step on this worker's share of the global batch; `labels` for a network that has classes.
+    """Take one step on this worker's share of the global batch; pass `labels` if the network has classes.
 
     The loss is world_size * sum over the share / global_batch_size, so that the mean over workers that
     DistributedDataParallel takes of the gradients is the gradient of the mean over the global batch, whatever the
@@ -76,8 +76,8 @@ def train_step(
     x_t = q_sample(schedule, x_start, noise.t, noise.eps)
     autocast = config.autocast_dtype != torch.float32
     with torch.autocast(x_t.device.type, dtype=config.autocast_dtype if autocast else None, enabled=autocast):
-        told = (schedule.timesteps[noise.t],) if labels is None else (schedule.timesteps[noise.t], labels)
-        output = model(x_t, *told)
+        t = schedule.timesteps[noise.t]
+        output = model(x_t, t) if labels is None else model(x_t, t, labels)
     loss_sum = config.objective(schedule, output, x_start, noise.eps, noise.t).sum()
     optimizer.zero_grad(set_to_none=True)
     (loss_sum * (config.world_size / config.global_batch_size)).backward()

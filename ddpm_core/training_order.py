@@ -1,4 +1,4 @@
-"""The randomness of training: which image each slot of the run shows, with which timestep, noise and coins."""
+"""The randomness of training: the image of each slot of the run, its timestep, noise and coins."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -37,14 +37,14 @@ def training_noise(
 
 
 class Order(Protocol):
-    """Which image each slot shows."""
+    """The image that each slot shows."""
 
     def __call__(self, slots: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """Return the image number of each slot."""
 
 
 class TrainingOrder:
-    """The image of each slot: epoch e = slot // size visits every image once, in an order of its own.
+    """The image of each slot: epoch e = slot // size visits every image once, in its own order.
 
     A pure function of (seed, slot), so that any worker can start anywhere; the permutations of the last epochs asked
     for are kept.
@@ -67,8 +67,8 @@ class TrainingOrder:
         }
         images = torch.empty_like(slots)
         for epoch in needed:
-            here = epochs == epoch
-            images[here] = self._orders[epoch][places[here]]
+            of_epoch = epochs == epoch
+            images[of_epoch] = self._orders[epoch][places[of_epoch]]
         return images
 
 
@@ -77,7 +77,7 @@ class TwoLevelOrder:
 
     An epoch visits every image once. It orders the blocks (files) at random and cuts that order into windows, each of
     the fewest blocks that hold at least `window` images; within a window the images are ordered at random. So a worker
-    needs one window in memory, two where a batch spans them. Like `TrainingOrder` it is a pure function of (seed,
+    needs one window in memory, two if a batch spans them. Like `TrainingOrder` it is a pure function of (seed,
     slot), the same for every number of workers, and starts anywhere at the same cost.
 
     Args:
@@ -105,18 +105,18 @@ class TwoLevelOrder:
         images = torch.empty_like(slots)
         windows: dict[tuple[int, int], Int64[Tensor, " n"]] = {}
         for epoch, (_, _, starts) in self._epochs.items():
-            here = torch.nonzero(epochs == epoch)[:, 0]
-            number = torch.searchsorted(starts, places[here], right=True) - 1
+            of_epoch = torch.nonzero(epochs == epoch)[:, 0]
+            number = torch.searchsorted(starts, places[of_epoch], right=True) - 1
             for which in number.unique().tolist():
                 key = (epoch, which)
                 windows[key] = self._windows[key] if key in self._windows else self._mix(epoch, which)
-                chosen = here[number == which]
+                chosen = of_epoch[number == which]
                 images[chosen] = windows[key][places[chosen] - starts[which]]
         self._windows = windows
         return images
 
     def _cut(self, epoch: int) -> tuple[Tensor, list[tuple[int, int]], Tensor]:
-        """An epoch's blocks in order, its windows as ranges of them, and the place where each window starts."""
+        """An epoch's blocks in order, its windows as ranges of them, and the place at which each window starts."""
         order = permutation(self._seed, len(self._sizes), epoch, stream=Stream.BLOCK_ORDER)
         ranges, starts = [], []
         first = start = place = 0
@@ -147,8 +147,8 @@ def drop_labels(
         seed: The run's seed.
         slots: Positions in the training order.
         labels: Their images' classes.
-        no_label: The class that stands for none.
-        probability: Of replacing a label, in [0, 1].
+        no_label: The class that stands for no label.
+        probability: Probability of replacing a label, in [0, 1].
     """
     dropped = uniform(seed, Stream.LABEL_DROPOUT, slots, ()) <= probability
     return torch.where(dropped, no_label, labels)

@@ -12,14 +12,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from ddpm_core.diffusion import FIXED_VARIANCES, Variance, q_sample, reverse_log_variance
+from ddpm_core.choices import FIXED_VARIANCES, Variance
+from ddpm_core.diffusion import q_sample
 from ddpm_core.gaussian import discretized_gaussian_log_likelihood
 from ddpm_core.images import to_model_range
-from ddpm_core.langevin import langevin_sample
-from ddpm_core.likelihood import bits_per_dim_by_variance, prior_bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim_by_variance, prior_bits_per_dim
 from ddpm_core.objective import bound_weight
+from ddpm_core.reverse import reverse_log_variance
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.langevin import langevin_sample
 from ddpm_core.schedule import (
     NoiseSchedule,
     at,

@@ -1,6 +1,6 @@
 """A snapshot: the averaged weights, with the config that built the network and its schedule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,21 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.schedule import (
-    NoiseSchedule,
-    constant_schedule,
-    cosine_schedule,
-    custom_schedule,
-    jsd_schedule,
-    linear_schedule,
-    quadratic_schedule,
-    scaled_linear_schedule,
-    sigmoid_schedule,
-    warmup_schedule,
-    with_zero_terminal_snr,
-)
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.choices import NetworkVariance, Parameterisation, ScheduleKind, Variance
+from ddpm_core.named import named_schedule
+from ddpm_core.network.unet import UNet, UNetConfig
+from ddpm_core.schedule import NoiseSchedule, custom_schedule, with_zero_terminal_snr
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError
 
@@ -53,30 +42,13 @@ def make_schedule(
     betas: Sequence[float] = (),
 ) -> NoiseSchedule:
     """Build the training schedule that a config names, or the `custom` one of a table of betas."""
-    if kind == "custom":
-        if len(betas) != num_timesteps:
-            raise ValueError(f"a schedule of {num_timesteps} timesteps needs as many betas; got {len(betas)}")
-        schedule = custom_schedule(torch.tensor(betas, dtype=torch.float64))
-    else:
-        schedule = _named_schedule(kind, num_timesteps, beta_start, beta_end)
+    if kind != "custom":
+        first, last = beta_start, beta_end
+        return named_schedule(ScheduleKind(kind), num_timesteps, first, last, zero_terminal_snr=zero_terminal_snr)
+    if len(betas) != num_timesteps:
+        raise ValueError(f"a schedule of {num_timesteps} timesteps needs as many betas; got {len(betas)}")
+    schedule = custom_schedule(torch.tensor(betas, dtype=torch.float64))
     return with_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
-
-
-def _named_schedule(kind: str, num_timesteps: int, beta_start: float, beta_end: float) -> NoiseSchedule:
-    makers: dict[str, Callable[[], NoiseSchedule]] = {
-        "linear": lambda: linear_schedule(num_timesteps, beta_start, beta_end),
-        "scaled_linear": lambda: scaled_linear_schedule(num_timesteps, beta_start, beta_end),
-        "quadratic": lambda: quadratic_schedule(num_timesteps, beta_start, beta_end),
-        "cosine": lambda: cosine_schedule(num_timesteps),
-        "sigmoid": lambda: sigmoid_schedule(num_timesteps),
-        "constant": lambda: constant_schedule(num_timesteps, beta_end),
-        "jsd": lambda: jsd_schedule(num_timesteps),
-        "warmup10": lambda: warmup_schedule(num_timesteps, beta_start, beta_end, 0.1),
-        "warmup50": lambda: warmup_schedule(num_timesteps, beta_start, beta_end, 0.5),
-    }
-    if kind not in makers:
-        raise ValueError(f"schedule must be one of {', '.join(makers)}; got {kind!r}")
-    return makers[kind]()
 
 
 def channels_last(network: UNet) -> UNet:
@@ -102,7 +74,7 @@ def encode_snapshot(
         "schedule": schedule,
         "images_seen": images_seen,
         "parameterisation": parameterisation.value,
-        "variance": variance.value if variance else "fixed",
+        "variance": variance.value if variance else NetworkVariance.FIXED.value,
     }
     return encode_tensors(weights, about)
 
@@ -122,7 +94,7 @@ def decode_snapshot(data: bytes, item: str) -> Snapshot:
         network.load_state_dict(weights)
         schedule = make_schedule(**about["schedule"])
         parameterisation = Parameterisation(about["parameterisation"])
-        variance = None if about["variance"] == "fixed" else Variance(about["variance"])
+        variance = NetworkVariance(about["variance"]).learned
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise IntegrityError(f"is not a snapshot ({error})".splitlines()[0], item=item) from error
     return Snapshot(network.eval().requires_grad_(False), schedule, parameterisation, variance)

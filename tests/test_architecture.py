@@ -78,6 +78,7 @@ def test_nothing_that_runs_code_on_load(path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "never"),
     [
+        ("ddpm_core.choices", {"torch", "numpy", "jaxtyping"}),
         ("ddpm_core.diffusion", {"ray", "prefect", "mlflow", "pandas", "numpy.testing"}),
         ("flows.stages.train.training", {"prefect", "mlflow", "ray"}),
         ("flows.stages.train.worker", {"prefect", "mlflow", "ray"}),

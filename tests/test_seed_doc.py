@@ -47,7 +47,7 @@ def title(section: str) -> str:
 
 def links(section: str, folder: str) -> list[tuple[str, Path]]:
     found = [(name, (DOCS / target).resolve()) for name, target in LINK.findall(section)]
-    return [(name, path) for name, path in found if path.parent.name == folder]
+    return [(name, path) for name, path in found if path.is_relative_to(DOCS.parent / folder)]
 
 
 def test_statements_come_in_the_seeds_order():
@@ -63,12 +63,12 @@ def test_statements_come_in_the_seeds_order():
 
 @pytest.mark.parametrize("section", SECTIONS, ids=title)
 def test_the_code_it_names_exists(section):
-    named = [(name, path) for name, path in links(section, "ddpm_core") if not path.name.startswith("test_")]
+    named = links(section, "ddpm_core")
     assert named
     for name, path in named:
         module, *attributes = name.split(".")
         assert path.name == f"{module}.py"
-        thing = importlib.import_module(f"ddpm_core.{module}")
+        thing = importlib.import_module(".".join(path.relative_to(DOCS.parent).with_suffix("").parts))
         assert thing.__file__ == str(path)
         for attribute in attributes:
             # Fields without a default are annotations, not attributes, of a dataclass.
@@ -78,7 +78,7 @@ def test_the_code_it_names_exists(section):
 
 @pytest.mark.parametrize("section", SECTIONS, ids=title)
 def test_the_tests_it_names_exist(section):
-    named = [(name, path) for name, path in links(section, "ddpm_core") if path.name.startswith("test_")]
+    named = links(section, "tests/ddpm_core")
     assert named
     for name, path in named:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -86,8 +86,10 @@ def test_the_tests_it_names_exist(section):
 
 
 def test_every_test_of_the_seed_is_named():
-    tree = ast.parse((DOCS.parent / "tests" / "ddpm_core" / "test_seed.py").read_text(encoding="utf-8"))
-    written = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    files = sorted((DOCS.parent / "tests" / "ddpm_core" / "seed").glob("test_*.py"))
+    nodes = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
+    written = {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    assert written
     assert written <= {name for name, _ in LINK.findall(PAGE)}
 
 

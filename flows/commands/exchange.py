@@ -22,7 +22,7 @@ def export_snapshot(
     ] = "fixed_large",
 ) -> None:
     """Write a trained network as a diffusers folder: UNet2DModel and DDPMScheduler, in safetensors."""
-    from ddpm_core.diffusion import Variance
+    from ddpm_core.choices import Variance
     from flows.exchange import folder as exchange
 
     typer.echo(f"{folder}  {exchange.export_snapshot(snapshot, folder, Variance(variance))}")

@@ -11,7 +11,7 @@ from infra.errors import IntegrityError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ddpm_core.check import Check
+    from ddpm_core.selftest.check import Check
 
 # Wide enough for a table that goes to a file.
 _WIDTH = 130
@@ -37,7 +37,7 @@ def selftest(
     import torch
     from rich.console import Console
 
-    from ddpm_core.selftest import run_selftest
+    from ddpm_core.selftest.run import run_selftest
     from infra.device import environment, fixed_threads, resolve_device
 
     started = time.monotonic()

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from ddpm_core.diffusion import Parameterisation, Variance
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.schedule import NoiseSchedule
 from flows.exchange.foreign_settings import VERSION, ForeignSettings, Settings
 from flows.snapshot import make_schedule

@@ -5,7 +5,7 @@ Its tensors are ours under other names. What its settings can say and ours canno
 
 import re
 
-from ddpm_core.unet_config import UNetConfig
+from ddpm_core.network.unet_config import UNetConfig
 from flows.exchange.foreign_settings import VERSION, ForeignSettings, Settings
 from infra.errors import ConfigError
 

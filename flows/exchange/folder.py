@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Variance
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.choices import Variance
+from ddpm_core.network.unet import UNet, UNetConfig
 from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
 from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
 from flows.exchange.foreign_settings import VERSION, Settings

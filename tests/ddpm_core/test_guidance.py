@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, convert, predict_x_start
+from ddpm_core.choices import Parameterisation
 from ddpm_core.guidance import with_guidance, with_labels
-from ddpm_core.sampler import ode_sample
+from ddpm_core.prediction import convert, predict_x_start
+from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import linear_schedule, respace
 from tests.oracles.denoisers import gaussian
 

@@ -3,18 +3,11 @@ import math
 import pytest
 import torch
 
-from ddpm_core.diffusion import (
-    FIXED_VARIANCES,
-    Parameterisation,
-    Variance,
-    p_mean_variance,
-    predict_x_start,
-    q_posterior,
-    q_sample,
-    score,
-)
-from ddpm_core.likelihood import bits_per_dim
+from ddpm_core.choices import FIXED_VARIANCES, Loss, Parameterisation, Variance
+from ddpm_core.diffusion import q_posterior, q_sample
+from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.objective import (
+    Objective,
     bound_loss,
     bound_weight,
     hybrid_loss,
@@ -22,6 +15,8 @@ from ddpm_core.objective import (
     score_matching_loss,
     simple_loss,
 )
+from ddpm_core.prediction import predict_x_start, score
+from ddpm_core.reverse import p_mean_variance
 from ddpm_core.schedule import linear_schedule, with_zero_terminal_snr
 from tests.oracles.denoisers import gaussian
 
@@ -152,3 +147,15 @@ def test_min_snr_is_finite_where_nothing_of_the_image_is_left():
 def test_min_snr_of_what_it_is_not_for(parameterisation, gamma, said):
     with pytest.raises(ValueError, match=said):
         min_snr_weight(SCHEDULE, ALL_T, parameterisation, gamma)
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_a_loss_uses_the_settings_that_it_says(loss):
+    variance = Variance.LEARNED_RANGE if loss is Loss.HYBRID else Variance.FIXED_LARGE
+    x_start, noise, t = drawn(0, 4).clamp(-1, 1), drawn(1, 4), torch.tensor([0, 10, 500, 999])
+    output = drawn(2, 4, channels=2 if variance.is_learned else 1)
+    one, other = (
+        Objective(loss=loss, variance=variance, min_snr_gamma=gamma)(SCHEDULE, output, x_start, noise, t)
+        for gamma in (5.0, 4.0)
+    )
+    assert (not torch.equal(one, other)) == ("min_snr_gamma" in loss.uses)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.likelihood import prior_bits_per_dim
+from ddpm_core.likelihood.bound import prior_bits_per_dim
 from ddpm_core.schedule import (
     NoiseSchedule,
     alphas_cumprod_schedule,

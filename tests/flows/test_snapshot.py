@@ -7,17 +7,10 @@ from typing import get_args
 import pytest
 import torch
 
-from ddpm_core.schedule import (
-    constant_schedule,
-    cosine_schedule,
-    jsd_schedule,
-    linear_schedule,
-    quadratic_schedule,
-    scaled_linear_schedule,
-    sigmoid_schedule,
-    warmup_schedule,
-)
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core import choices
+from ddpm_core.named import named_schedule
+from ddpm_core.network.unet import UNet, UNetConfig
+from ddpm_core.schedule import linear_schedule
 from flows.snapshot import (
     channels_last,
     decode_snapshot,
@@ -69,22 +62,14 @@ def test_equal_weights_give_equal_bytes_in_any_layout(network: UNet, data: bytes
     assert encode_snapshot(plain, SHAPE, SCHEDULE, 640) == data
 
 
-def test_schedules_by_name() -> None:
-    expected = {
-        "linear": linear_schedule(30, 0.001, 0.02),
-        "scaled_linear": scaled_linear_schedule(30, 0.001, 0.02),
-        "quadratic": quadratic_schedule(30, 0.001, 0.02),
-        "cosine": cosine_schedule(30),
-        "sigmoid": sigmoid_schedule(30),
-        "constant": constant_schedule(30, 0.02),
-        "jsd": jsd_schedule(30),
-        "warmup10": warmup_schedule(30, 0.001, 0.02, 0.1),
-        "warmup50": warmup_schedule(30, 0.001, 0.02, 0.5),
-    }
-    assert set(expected) == set(get_args(ScheduleKind))
-    for kind, schedule in expected.items():
-        config = TrainConfig(schedule=kind, num_timesteps=30, beta_start=0.001, beta_end=0.02, parameterisation="v")
-        assert torch.equal(make_schedule(**schedule_settings(config)).betas, schedule.betas), kind
+def test_a_config_names_its_schedule() -> None:
+    assert set(get_args(ScheduleKind)) == set(choices.ScheduleKind)
+    for kind in choices.ScheduleKind:
+        config = TrainConfig(
+            schedule=kind.value, num_timesteps=30, beta_start=0.001, beta_end=0.02, parameterisation="v"
+        )
+        expected = named_schedule(kind, 30, 0.001, 0.02)
+        assert torch.equal(make_schedule(**schedule_settings(config)).betas, expected.betas), kind
         rescaled = config.model_copy(update={"zero_terminal_snr": True})
         assert float(make_schedule(**schedule_settings(rescaled)).alphas_cumprod[-1]) == 0, kind
     with pytest.raises(ValueError, match="one of linear, scaled_linear"):

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.unet import UNet
+from ddpm_core.choices import Parameterisation, Variance
+from ddpm_core.network.unet import UNet
 from flows.exchange.folder import export_snapshot
 from flows.snapshot import encode_snapshot
 from tests.oracles.unet import SMALL, with_random_weights

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddpm_core.schedule import NoiseSchedule
-from ddpm_core.selftest import FAMILIES, Family, run_selftest
+from ddpm_core.selftest.run import FAMILIES, Family, run_selftest
 
 CPU = torch.device("cpu")
 

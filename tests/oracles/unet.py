@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddpm_core.unet_config import UNetConfig
+from ddpm_core.network.unet_config import UNetConfig
 
 SMALL = UNetConfig(
     image_size=8, base_channels=8, channel_mults=(1, 2, 2), attention_resolutions=(4,), norm_groups=4, dropout=0.0

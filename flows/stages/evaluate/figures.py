@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_core.frechet import FeatureStats, frechet_distance
-from ddpm_core.likelihood import BitsPerDim, rate_distortion
+from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 from flows.stages.evaluate.units import Unit
 
 Part = tuple[Unit, dict[str, Tensor]]
@@ -49,7 +49,7 @@ def summarise_curves(parts: Sequence[Part]) -> dict[str, Any]:
 
     Returns:
         `rmse` of the predicted x_0 on the scale 0..255; by variance `step_bpd`, the term of each t, the decoder's at
-        t = 0, and `rate`, the bits/dim sent once x_t is known (`ddpm_core.likelihood.rate_distortion`).
+        t = 0, and `rate`, the bits/dim sent once x_t is known (`ddpm_core.likelihood.bound.rate_distortion`).
     """
     by_variance, rmse = {}, torch.empty(0)
     for name in _variances(parts):

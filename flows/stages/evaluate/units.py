@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import FIXED_VARIANCES, Model, Variance
-from ddpm_core.frechet import FeatureStats
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.guidance import with_labels
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import bits_per_dim_by_variance, estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.bound import bits_per_dim_by_variance
+from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
+from ddpm_core.likelihood.proposal import TimestepProposal
+from ddpm_core.metrics.frechet import FeatureStats
+from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal, uniform
-from ddpm_core.timestep_proposal import TimestepProposal
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.checkpoint import decode_tensors, encode_tensors

@@ -8,13 +8,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Model, ReverseStep, Variance
+from ddpm_core.choices import Sampler, StepVariance, Variance
 from ddpm_core.guidance import with_guidance
 from ddpm_core.images import to_uint8
+from ddpm_core.network.unet import UNet, UNetConfig
+from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import Noise, ddim_sample, ddpm_sample, ode_sample
-from ddpm_core.schedule import NoiseSchedule, respace
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.samplers.chain import Chain
+from ddpm_core.samplers.table import SAMPLERS
+from ddpm_core.schedule import respace
 from flows.snapshot import Snapshot, channels_last, decode_snapshot
 from flows.stages.sample.config import SampleConfig, check_label
 from infra.dataset import encode_images
@@ -57,25 +59,28 @@ class SampleTask:
         data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)
         snapshot = decode_snapshot(data, item)
         network = channels_last(snapshot.network.to(device))
-        chain = respace(snapshot.schedule, config.num_steps or snapshot.schedule.num_timesteps).to(device)
+        schedule = respace(snapshot.schedule, config.num_steps or snapshot.schedule.num_timesteps).to(device)
         shape = (network.config.in_channels, network.config.image_size, network.config.image_size)
         predict = _in_dtype(network, device, torch_dtype(config.dtype))
+        sample, variance = SAMPLERS[Sampler(config.sampler)], _variance(config, snapshot)
 
         @torch.inference_mode()
         def run(unit: int) -> None:
             first = unit * config.batch_size
             ids = torch.arange(first, first + config.batch_size, device=device)
             labels = _labels(config, network.config, ids)
-            progress = Progress(chain.num_timesteps)
-            images = _draw(
-                config,
-                _told(predict, network.config, config, labels),
-                chain,
-                snapshot,
-                start=normal(config.seed, Stream.X_T, ids, shape),
+            progress = Progress(schedule.num_timesteps)
+            chain = Chain(
+                model=_told(predict, network.config, config, labels),
+                schedule=schedule,
                 noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
+                parameterisation=snapshot.parameterisation,
+                clip_x_start=config.clip_x_start,
+                variance=variance,
+                eta=config.eta,
                 on_step=progress if unit == 0 else None,
             )
+            images = sample(chain, normal(config.seed, Stream.X_T, ids, shape))
             self._commit(unit, images.cpu(), labels, progress)
 
         return run
@@ -110,10 +115,9 @@ class Progress:
         self.timesteps = sorted({round(last * k / (PROGRESS_STEPS - 1)) for k in range(PROGRESS_STEPS)}, reverse=True)
         self._kept: list[Tensor] = []
 
-    def __call__(self, t: int, step: ReverseStep | Tensor) -> None:
-        """Look at one step of the chain."""
+    def __call__(self, t: int, pred_x_start: Tensor) -> None:
+        """Keep the prediction of step t if it is one of the steps to show."""
         if t in self.timesteps:
-            pred_x_start = step.pred_x_start if isinstance(step, ReverseStep) else step
             self._kept.append(pred_x_start[:PROGRESS_IMAGES].cpu())
 
     def frames(self) -> Tensor:
@@ -149,42 +153,11 @@ def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfi
     return lambda x_t, t: model(x_t, t)[:, : shape.in_channels]
 
 
-def _draw(
-    config: SampleConfig,
-    model: Model,
-    chain: NoiseSchedule,
-    snapshot: Snapshot,
-    *,
-    start: Tensor,
-    noise: Noise,
-    on_step: Progress | None,
-) -> Tensor:
-    what, clip = snapshot.parameterisation, config.clip_x_start
-    match config.sampler:
-        case "ddpm":
-            variance = snapshot.variance if config.variance == "learned" else Variance(config.variance)
-            if variance is None:
-                raise ConfigError("the network learned no variance", stage=STAGE, item="sample.variance")
-            return ddpm_sample(
-                model,
-                chain,
-                start,
-                noise=noise,
-                variance=variance,
-                parameterisation=what,
-                clip_x_start=clip,
-                on_step=on_step,
-            )
-        case "ddim":
-            return ddim_sample(
-                model,
-                chain,
-                start,
-                eta=config.eta,
-                noise=noise,
-                parameterisation=what,
-                clip_x_start=clip,
-                on_step=on_step,
-            )
-        case "ode":
-            return ode_sample(model, chain, start, parameterisation=what, on_step=on_step)
+def _variance(config: SampleConfig, snapshot: Snapshot) -> Variance:
+    """The variance of the steps; a sampler that uses none gets one that it ignores."""
+    variance = StepVariance(config.variance).of(snapshot.variance)
+    if variance is not None:
+        return variance
+    if "variance" in Sampler(config.sampler).uses:
+        raise ConfigError("the network learned no variance", stage=STAGE, item="sample.variance")
+    return Variance.FIXED_LARGE

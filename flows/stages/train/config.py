@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ddpm_core.unet_config import UNetConfig
+from ddpm_core.network.unet_config import UNetConfig
 from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, execution, goal
 
 ScheduleKind = Literal[

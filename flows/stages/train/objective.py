@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.objective import Loss, Objective
+from ddpm_core.choices import Loss, NetworkVariance, Parameterisation, Variance
+from ddpm_core.objective import Objective
 from flows.stages.train.config import TrainConfig
 
 
@@ -23,6 +23,6 @@ def make_objective(config: TrainConfig) -> Objective:
     return Objective(
         loss=Loss(config.loss),
         parameterisation=Parameterisation(config.parameterisation),
-        variance=Variance.FIXED_LARGE if config.variance == "fixed" else Variance(config.variance),
+        variance=NetworkVariance(config.variance).learned or Variance.FIXED_LARGE,
         min_snr_gamma=config.min_snr_gamma,
     )

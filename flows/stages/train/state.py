@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_core.unet import UNet
+from ddpm_core.network.unet import UNet
 
 
 @dataclass

@@ -11,11 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddpm_core.ema import ema_decay, update_ema
+from ddpm_core.network.unet import UNet
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
 from ddpm_core.training_order import drop_labels, training_noise
-from ddpm_core.unet import UNet
 from flows.artifacts import Dataset
 from flows.snapshot import channels_last, encode_snapshot, make_schedule
 from flows.stages.train.checkpoints import SNAPSHOTS, Checkpoints

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import ddpm_core.selftest
 from ddpm_core import gaussian
-from ddpm_core.selftest import FAMILIES, run_selftest
+from ddpm_core.selftest import run
+from ddpm_core.selftest.run import FAMILIES, run_selftest
 from flows.cli import run_command
 
 TOP = Path(__file__).parent.parent.parent.parent
@@ -19,7 +19,7 @@ QUICK = [(name, run) for name, run in FAMILIES if name in ("forward", "decoder",
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddpm_core.selftest, "run_selftest", partial(run_selftest, families=QUICK))
+    monkeypatch.setattr(run, "run_selftest", partial(run_selftest, families=QUICK))
 
 
 def test_all_of_it_passes_here_in_less_than_a_minute() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, Variance
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.choices import Parameterisation, Variance
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
 from flows.exchange.folder import diffusers_scheduler

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_core.unet import UNet, UNetConfig
+from ddpm_core.network.unet import UNet, UNetConfig
 from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
 from flows.exchange.folder import diffusers_unet, import_folder
 from flows.snapshot import load_snapshot

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import flows.exchange.folder
-from ddpm_core.diffusion import Parameterisation, Variance
+from ddpm_core.choices import Parameterisation, Variance
 from flows.exchange.folder import export_snapshot, import_folder
 from flows.snapshot import decode_snapshot, load_snapshot
 from infra.checkpoint import decode_foreign_tensors, decode_tensors, encode_tensors

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddpm_core.diffusion import FIXED_VARIANCES, Variance
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import bits_per_dim, estimate_bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim
+from ddpm_core.likelihood.estimate import estimate_bits_per_dim
+from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from ddpm_core.timestep_proposal import TimestepProposal
 from flows.artifacts import CURVES, Report
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig

@@ -5,10 +5,10 @@ import pytest
 import scipy.linalg
 import torch
 
-from ddpm_core.diffusion import FIXED_VARIANCES, Variance
-from ddpm_core.frechet import FeatureStats, frechet_distance
+from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
-from ddpm_core.likelihood import bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 from ddpm_core.rng import Stream, normal
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.figures import summarise

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_core.likelihood import BitsPerDim, rate_distortion
+from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES
 from flows.pages import palette
 from flows.pages.pictures import sample_grid

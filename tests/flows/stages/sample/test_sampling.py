@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.diffusion import Variance
+from ddpm_core.choices import Variance
 from ddpm_core.images import to_uint8
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddim_sample, ddpm_sample, ode_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.ddim import ddim_sample
+from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import respace
 from flows.artifacts import Checkpoint, Samples
 from flows.snapshot import decode_snapshot, encode_snapshot

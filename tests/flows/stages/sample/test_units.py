@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_core.diffusion import ReverseStep, Variance
+from ddpm_core.choices import Variance
 from ddpm_core.images import to_uint8
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddpm_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.snapshot import decode_snapshot
 from flows.stages.sample.units import Progress
@@ -40,8 +40,8 @@ def test_the_progress_is_the_chains_own(tiny_run: object) -> None:
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     config, ids, seen = tiny_run.config.sample, torch.arange(8), {}
 
-    def keep(t: int, step: ReverseStep) -> None:
-        seen[t] = to_uint8(step.pred_x_start).numpy().astype(int)
+    def keep(t: int, pred_x_start: torch.Tensor) -> None:
+        seen[t] = to_uint8(pred_x_start).numpy().astype(int)
 
     with torch.inference_mode():
         ddpm_sample(

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_core.diffusion import Parameterisation, Variance
+from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.guidance import with_guidance, with_labels
 from ddpm_core.images import to_model_range, to_uint8
-from ddpm_core.likelihood import bits_per_dim
+from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.rng import Stream, normal
-from ddpm_core.sampler import ddim_sample, ddpm_sample
+from ddpm_core.samplers.ancestral import ddpm_sample
+from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.schedule import respace
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import Snapshot, decode_snapshot

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from ddpm_core.unet import UNet
+from ddpm_core.network.unet import UNet
 from flows.snapshot import channels_last
 from flows.stages.train.state import TrainingState
 from tests.oracles.unet import SMALL, randn

@@ -1,0 +1,1 @@
+"""Distances between collections of images, from their features."""

@@ -1,0 +1,1 @@
+"""The U-Net, its shape and its convolutions."""

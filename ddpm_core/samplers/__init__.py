@@ -1,0 +1,1 @@
+"""Reverse chains: from x_T to images."""

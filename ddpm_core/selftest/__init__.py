@@ -1,0 +1,1 @@
+"""Does this installation compute correctly? Known answers, compared on a device."""
