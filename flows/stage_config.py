@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ddpm_core.choices import Choice
+
 SEED_LIMIT = (1 << 63) - 1
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -22,6 +24,12 @@ def execution(default: object, description: str, **bounds: Any) -> Any:  # noqa:
 def goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
     """A setting that only extends work."""
     return Field(default, description=description, json_schema_extra={"role": "goal"}, **bounds)
+
+
+def choice(default: Choice, description: str) -> Any:  # noqa: ANN401 - pydantic's own type
+    """A setting with few options; its description goes on with a line about each."""
+    options = "; ".join(f"{option}: {option.description}" for option in type(default))
+    return Field(default, description=f"{description}. {options}")
 
 
 class StageConfig(BaseModel):
@@ -45,8 +53,12 @@ class StageConfig(BaseModel):
         return {name: value for name, value in settings.items() if name not in unused and value != usual[name]}
 
     def unused(self) -> set[str]:
-        """The settings that have no effect beside what is chosen."""
-        return set()
+        """The settings that have no effect: other options use them, and the chosen ones do not."""
+        unused: set[str] = set()
+        for name in type(self).model_fields:
+            if isinstance(chosen := getattr(self, name), Choice):
+                unused |= {setting for option in type(chosen) for setting in option.uses} - set(chosen.uses)
+        return unused
 
     def goals(self) -> dict[str, int]:
         """The settings that only extend work."""

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from ddpm_core.choices import NetworkVariance, Sampler, StepVariance
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.sample.config import SampleConfig
@@ -47,11 +48,11 @@ class PipelineConfig(BaseModel):
 
     @model_validator(mode="after")
     def _network_has_what_is_sampled(self) -> Self:
-        if self.sample.sampler == "ode" and self.train.empty_at_the_end:
+        if self.sample.sampler == Sampler.ODE and self.train.empty_at_the_end:
             raise ValueError("sample.sampler ode starts at infinite noise where alpha-bar_T is 0; set it to ddim")
-        if self.sample.variance == "learned" and self.sample.sampler != "ddpm":
+        if self.sample.variance == StepVariance.LEARNED and self.sample.sampler != Sampler.DDPM:
             raise ValueError(f"sample.variance learned is the ancestral chain's; {self.sample.sampler} has none")
-        if self.sample.variance == "learned" and self.train.variance == "fixed":
+        if self.sample.variance == StepVariance.LEARNED and self.train.variance == NetworkVariance.FIXED:
             raise ValueError("sample.variance learned needs a network with one; set train.variance=learned_range")
         if not self.train.class_conditional and (self.sample.guidance_scale != 1 or self.sample.label >= 0):
             raise ValueError(

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ddpm_core.choices import StepVariance
 from flows.recipe.config import PipelineConfig
 from flows.stages.evaluate.config import EvaluateConfig
-from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.config import PrepareConfig, SourceKind
 from flows.stages.sample.config import SampleConfig
 from flows.stages.train.config import TrainConfig
 from infra.errors import ConfigError
@@ -36,7 +37,7 @@ def preset(name: PresetName) -> PipelineConfig:
 def _digits() -> PipelineConfig:
     """8x8 grey digits; minutes on two cores."""
     return PipelineConfig(
-        prepare=PrepareConfig(kind="digits", image_size=8, channels=1, unit_images=512, workers=1),
+        prepare=PrepareConfig(kind=SourceKind.DIGITS, image_size=8, channels=1, unit_images=512, workers=1),
         train=TrainConfig(
             images=89_600,
             batch_size=128,
@@ -56,7 +57,7 @@ def _digits() -> PipelineConfig:
             checkpoint_images=19_200,
             history_images=3_840,
         ),
-        sample=SampleConfig(count=512, num_steps=200, variance="fixed_small", batch_size=64),
+        sample=SampleConfig(count=512, num_steps=200, variance=StepVariance.FIXED_SMALL, batch_size=64),
         evaluate=EvaluateConfig(bpd_images=64, batch_size=32),
     )
 
@@ -65,7 +66,7 @@ def _fashion_mnist() -> PipelineConfig:
     """28x28 grey clothes; hours on two cores, minutes on a GPU."""
     return PipelineConfig(
         prepare=PrepareConfig(
-            kind="idx", source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
+            kind=SourceKind.IDX, source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
         ),
         train=TrainConfig(
             images=6_000_000,

@@ -1,18 +1,23 @@
 """The settings of the evaluation."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from flows.stage_config import SEED_LIMIT, Device, StageConfig, execution
+from ddpm_core.choices import Choice
+from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, execution
+
+
+class ExtractorName(Choice):
+    """The features that a Fréchet distance is between; the figure carries the name."""
+
+    AUTO = "auto", "fd_classifier if the data has labels, else fd_pixels"
+    FD_CLASSIFIER = "fd_classifier", "A small classifier, trained on the data's own labels"
+    FD_PIXELS = "fd_pixels", "The pixels themselves, averaged down"
 
 
 class EvaluateConfig(StageConfig):
     """Samples and held-out images to a Fréchet distance and bits/dim."""
 
-    extractor: Literal["auto", "fd_classifier", "fd_pixels"] = Field(
-        "auto", description="Features of the distance; auto takes fd_classifier where there are labels"
-    )
+    extractor: ExtractorName = choice(ExtractorName.AUTO, "The features of the distance")
     bpd_images: int = Field(
         256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
     )

@@ -4,27 +4,44 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from flows.stage_config import StageConfig, execution
+from ddpm_core.choices import Choice
+from flows.stage_config import StageConfig, choice, execution
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
 
-SourceKind = Literal["folder", "tar", "zip", "arrays", "cifar", "parquet", "idx", "digits"]
-ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
+
+class SourceKind(Choice):
+    """The form in which the images come."""
+
+    FOLDER = "folder", "PNG, JPEG and WebP files"
+    TAR = "tar", "Archives of them, also webdataset shards"
+    ZIP = "zip", "Archives of them"
+    ARRAYS = "arrays", "npy and npz files"
+    CIFAR = "cifar", "The archives of CIFAR-10 and CIFAR-100"
+    PARQUET = "parquet", "Tables with an image column, also Hugging Face's"
+    IDX = "idx", "Files in MNIST's format"
+    DIGITS = "digits", "The digits that scikit-learn ships"
+
+
+class ResizeFilter(Choice):
+    """The filter that resizes images, by its name in Pillow."""
+
+    LANCZOS = "lanczos", "Sharpest"
+    BICUBIC = "bicubic", "Sharp"
+    BILINEAR = "bilinear", "Soft"
+    BOX = "box", "The mean of each area"
+    NEAREST = "nearest", "One pixel of each area"
 
 
 class PrepareConfig(StageConfig):
     """Images to a sealed data set."""
 
-    kind: SourceKind = Field(
-        "folder",
-        description="folder: PNG, JPEG, WebP files; tar (also webdataset) and zip: archives of them; arrays: npy, npz; "
-        "cifar: its archives; parquet: also Hugging Face's; idx: MNIST-like files; digits: scikit-learn's",
-    )
+    kind: SourceKind = choice(SourceKind.FOLDER, "The form in which the images come")
     source: list[str] | str = execution("", "Folder, file or glob, local or s3://, or a list of them; not for digits")
     image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-    resize_filter: ResizeFilter = Field("lanczos", description="How to resize")
+    resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter that resizes")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images with a shorter side below so many pixels")
     drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred before in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field("fail", description="Whether one bad image ends the run")
@@ -36,7 +53,7 @@ class PrepareConfig(StageConfig):
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
-        if self.kind == "digits" and self.source:
+        if self.kind == SourceKind.DIGITS and self.source:
             raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
         if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
             raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")

@@ -1,8 +1,8 @@
-"""The source that a config names."""
+"""The kinds of source in a table, and the source that a config names."""
 
 from collections.abc import Callable
 
-from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
 from infra.files import FileSet
 from infra.sources.arrays import ArraySource
@@ -16,14 +16,15 @@ from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
 from infra.uri import parse_place
 
-_OF_FILES: dict[str, Callable[[FileSet], Source]] = {
-    "folder": FolderSource,
-    "tar": TarSource,
-    "zip": ZipSource,
-    "arrays": ArraySource,
-    "cifar": CifarSource,
-    "parquet": ParquetSource,
-    "idx": IdxSource,
+SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
+    SourceKind.FOLDER: FolderSource,
+    SourceKind.TAR: TarSource,
+    SourceKind.ZIP: ZipSource,
+    SourceKind.ARRAYS: ArraySource,
+    SourceKind.CIFAR: CifarSource,
+    SourceKind.PARQUET: ParquetSource,
+    SourceKind.IDX: IdxSource,
+    SourceKind.DIGITS: lambda _: DigitsSource(),
 }
 
 # Below the root, such as a source takes.
@@ -41,16 +42,14 @@ def open_source(config: PrepareConfig, root: str) -> Source:
         InputError: If it is not set.
         ConfigError: If it is no place that is served, is below the home of a user who is not there, or holds the root.
     """
-    if config.kind == "digits":
-        return DigitsSource()
-    if not config.sources:
+    if not config.sources and config.kind != SourceKind.DIGITS:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
     files = FileSet(tuple(_absolute(text) for text in config.sources))
     if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(
             f"the outputs go to {root}, inside of prepare.source", item="root", remedy="choose another --root"
         )
-    return _OF_FILES[config.kind](files)
+    return SOURCES[config.kind](files)
 
 
 def _absolute(text: str) -> str:

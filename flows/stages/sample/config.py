@@ -1,10 +1,11 @@
 """The settings of sampling."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, execution, goal
+from ddpm_core.choices import Sampler, StepVariance
+from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, execution, goal
 from infra.errors import ConfigError
 
 
@@ -13,13 +14,9 @@ class SampleConfig(StageConfig):
 
     count: int = goal(50_000, "Images to draw", ge=2, le=1 << 40)
     num_steps: int = Field(0, ge=0, le=100_000, description="Steps of the respaced chain; 0 for all T")
-    sampler: Literal["ddpm", "ddim", "ode"] = Field(
-        "ddpm", description="Ancestral chain, DDIM, or Heun's method on the probability-flow ODE (two calls a step)"
-    )
+    sampler: Sampler = choice(Sampler.DDPM, "The way from noise to an image")
     eta: float = Field(0.0, ge=0, le=1, description="Of DDIM: 0 is deterministic, 1 the ancestral chain")
-    variance: Literal["fixed_small", "fixed_large", "learned"] = Field(
-        "fixed_large", description="Of the ancestral steps; learned is the network's, where it has one"
-    )
+    variance: StepVariance = choice(StepVariance.FIXED_LARGE, "The variance of ancestral steps")
     guidance_scale: float = Field(1.0, ge=0, le=100, description="Of classifier-free guidance; 1 is none")
     label: int = Field(-1, ge=-1, le=1 << 20, description="Class to draw; -1 for each in turn")
     clip_x_start: bool = Field(True, description="Clamp each predicted clean image to [-1, 1]; the ODE never does")
@@ -29,18 +26,9 @@ class SampleConfig(StageConfig):
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
     device: Device = execution("auto", "auto takes cuda where this machine has it")
 
-    def unused(self) -> set[str]:
-        """The settings that have no effect beside the sampler."""
-        effective = {
-            "eta": self.sampler == "ddim",
-            "variance": self.sampler == "ddpm",
-            "clip_x_start": self.sampler != "ode",
-        }
-        return {name for name, has_effect in effective.items() if not has_effect}
-
     @model_validator(mode="after")
     def _eta_has_a_use(self) -> Self:
-        if self.eta > 0 and self.sampler != "ddim":
+        if self.eta > 0 and self.sampler != Sampler.DDIM:
             raise ValueError(f"sample.eta is DDIM's: set sample.sampler=ddim or leave eta at 0; got {self.eta}")
         return self
 

@@ -1,15 +1,12 @@
 """The settings of training."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from ddpm_core.choices import Loss, NetworkVariance, Parameterisation, ScheduleKind
 from ddpm_core.network.unet_config import UNetConfig
-from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, execution, goal
-
-ScheduleKind = Literal[
-    "linear", "scaled_linear", "quadratic", "cosine", "sigmoid", "constant", "jsd", "warmup10", "warmup50"
-]
+from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, execution, goal
 
 
 class TrainConfig(StageConfig):
@@ -30,18 +27,15 @@ class TrainConfig(StageConfig):
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
     dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
     threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
-    parameterisation: Literal["eps", "x_start", "v"] = Field("eps", description="What the network predicts")
-    loss: Literal["simple", "min_snr", "bound", "hybrid"] = Field(
-        "simple",
-        description="L_simple; the same weighted by min-SNR; T L_t, of a fixed variance the large; L_hybrid",
-    )
+    parameterisation: Parameterisation = choice(Parameterisation.EPS, "The quantity that the network predicts")
+    loss: Loss = choice(Loss.SIMPLE, "The quantity that training minimises")
     min_snr_gamma: float = Field(5.0, gt=0, description="Of the min_snr loss")
-    variance: Literal["fixed", "learned", "learned_range"] = Field(
-        "fixed", description="Of the reverse steps; a learned one needs the hybrid loss or the bound"
+    variance: NetworkVariance = choice(
+        NetworkVariance.FIXED, "The variance of the reverse steps; to learn one takes the loss hybrid or bound"
     )
     class_conditional: bool = Field(False, description="Tell the network each image's label")
     label_dropout: float = Field(0.1, ge=0, lt=1, description="Share of labels left out in training, for guidance")
-    schedule: ScheduleKind = Field("linear", description="Of the betas; scaled_linear is linear times 1000 / T")
+    schedule: ScheduleKind = choice(ScheduleKind.LINEAR, "The shape of the betas")
     zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T holds nothing of the image")
     num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
     beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid, constant and jsd have none")
@@ -66,7 +60,7 @@ class TrainConfig(StageConfig):
     @model_validator(mode="after")
     def _betas_are_variances(self) -> Self:
         largest = max(self.beta_start, self.beta_end) * 1000 / self.num_timesteps
-        if self.schedule == "scaled_linear" and largest >= 1:
+        if self.schedule == ScheduleKind.SCALED_LINEAR and largest >= 1:
             raise ValueError(
                 f"train.num_timesteps {self.num_timesteps} makes a scaled_linear beta of {largest:.3g}, not below 1; "
                 "take more timesteps or smaller betas"
@@ -75,34 +69,32 @@ class TrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _network_can_learn_it(self) -> Self:
-        if self.empty_at_the_end and self.parameterisation == "eps":
+        if self.parameterisation == Parameterisation.X_PREV:
+            raise ValueError(
+                "train.parameterisation x_prev is for networks from elsewhere; set it to eps, x_start or v"
+            )
+        if self.empty_at_the_end and self.parameterisation == Parameterisation.EPS:
             raise ValueError(
                 "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
                 f"({'train.zero_terminal_snr' if self.zero_terminal_snr else 'schedule jsd'}); set it to v"
             )
-        if self.empty_at_the_end and self.loss == "min_snr":
+        if self.empty_at_the_end and self.loss == Loss.MIN_SNR:
             raise ValueError("train.loss min_snr has weight 0 where alpha-bar_T is 0; set it to simple")
-        if self.variance == "fixed" and self.loss == "hybrid":
+        if self.variance == NetworkVariance.FIXED and self.loss == Loss.HYBRID:
             raise ValueError("train.loss hybrid is for a learned train.variance; set it to learned_range")
-        if self.variance != "fixed" and self.loss not in ("bound", "hybrid"):
+        if self.variance != NetworkVariance.FIXED and self.loss not in (Loss.BOUND, Loss.HYBRID):
             raise ValueError(f"train.variance {self.variance} is not learned by the {self.loss} loss; set hybrid")
         return self
 
     def unused(self) -> set[str]:
         """The settings that have no effect beside what is chosen."""
-        effective = {
-            "min_snr_gamma": self.loss == "min_snr",
-            "label_dropout": self.class_conditional,
-            "beta_start": self.schedule not in ("cosine", "sigmoid", "constant", "jsd"),
-            "beta_end": self.schedule not in ("cosine", "sigmoid", "jsd"),
-            "num_heads": bool(self.attention_resolutions),
-        }
-        return {name for name, has_effect in effective.items() if not has_effect}
+        effective = {"label_dropout": self.class_conditional, "num_heads": bool(self.attention_resolutions)}
+        return super().unused() | {name for name, has_effect in effective.items() if not has_effect}
 
     @property
     def empty_at_the_end(self) -> bool:
         """Whether alpha-bar_T is 0, so that x_T holds nothing of the image."""
-        return self.zero_terminal_snr or self.schedule == "jsd"
+        return self.zero_terminal_snr or self.schedule == ScheduleKind.JSD
 
     def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:
         """The network for images of this shape; ValueError where they do not fit.
@@ -121,7 +113,7 @@ class TrainConfig(StageConfig):
             num_heads=self.num_heads,
             scale_shift_norm=self.scale_shift_norm,
             num_classes=classes + 1 if self.class_conditional else 0,
-            learned_variance=self.variance != "fixed",
+            learned_variance=self.variance != NetworkVariance.FIXED,
         )
 
     @property
