@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -98,6 +99,11 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def revised(config: Any, values: dict[str, Any]) -> Any:
+    """A config with other values, checked as those of a user are."""
+    return type(config).model_validate(config.model_dump() | values)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What import contracts cannot say about the layout."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ ALLOWED = {
 
 def name_of(path: Path) -> str:
     return path.relative_to(TOP).as_posix()
+
+
+@pytest.fixture(scope="module")
+def test_texts() -> str:
+    """All tests, one after the other."""
+    return "\n".join(path.read_text() for path in TESTS)
 
 
 def imports(path: Path) -> set[str]:
@@ -63,9 +70,18 @@ def test_init_files_hold_a_docstring_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=name_of)
-def test_every_module_has_its_test_file(path: Path) -> None:
+def test_every_module_is_used_by_some_test(path: Path, test_texts: str) -> None:
     place = path.relative_to(TOP)
-    assert (TOP / "tests" / place.parent / f"test_{place.name}").is_file()
+    module = ".".join(place.with_suffix("").parts)
+    package, _, name = module.rpartition(".")
+    ways = (
+        rf"from {re.escape(module)} import",
+        rf"import {re.escape(module)}\b",
+        rf"from {re.escape(package)} import [^\n]*\b{name}\b",
+        rf"\"{re.escape(module)}\"",
+    )
+    own = TOP / "tests" / place.parent / f"test_{place.name}"
+    assert own.is_file() or any(re.search(way, test_texts) for way in ways), f"no test uses {module}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

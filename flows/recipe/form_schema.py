@@ -138,8 +138,12 @@ def _stage_fields(stage: str, config: StageConfig) -> dict[str, Any]:
 def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
     """Describe a model's fields so that the pages show them empty, and send nothing of those left empty."""
     fields: dict[str, Any] = {}
-    for name, about in kind.model_json_schema()["properties"].items():
+    schema = kind.model_json_schema()
+    for name, about in schema["properties"].items():
         field = {key: value for key, value in about.items() if key not in ("default", "role")}
+        if "$ref" in field:  # a choice; the pages read no references here
+            options = schema["$defs"][field.pop("$ref").rsplit("/", 1)[1]]
+            field |= {key: options[key] for key in ("type", "enum")}
         if field.get("type") == "boolean":
             field["enum"] = [True, False]
             del field["type"]  # a list of two can be empty; the switch of a boolean is off, and says so

@@ -1,6 +1,10 @@
 """The flow's shape; what it does is in tests/e2e."""
 
 import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.cache_policies import NO_CACHE
@@ -8,24 +12,62 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Failed
 
 from flows import pipeline
+from flows.recipe.config import PipelineConfig
 from flows.recipe.form_schema import form_schema
 from flows.recipe.presets import PRESETS, PresetName
+from flows.recipe.run import steps
+from flows.runtime.settings import RunSettings
+from flows.stages.table import STAGES
 from infra.errors import InputError, StorageError
 
-TASKS = {
-    "prepare": (pipeline.prepare_task, ["session"]),
-    "train": (pipeline.train_task, ["session", "dataset"]),
-    "sample": (pipeline.sample_task, ["session", "checkpoint"]),
-    "evaluate": (pipeline.evaluate_task, ["session", "dataset", "checkpoint", "samples"]),
-}
+GRAPH = Path(__file__).with_name("graph.txt")
 
 
-def test_one_task_a_stage_and_what_each_is_handed() -> None:
-    for name, (task, parameters) in TASKS.items():
+def test_the_graph_is_the_one_that_is_written_down(tiny_run: Any) -> None:
+    """Which stage runs when and on what, as the flow's own loop does it."""
+    results = {
+        "prepare": tiny_run.dataset,
+        "train": tiny_run.checkpoint,
+        "sample": tiny_run.samples,
+        "evaluate": tiny_run.report,
+        "report": "the page",
+    }
+    lines = []
+
+    def step(stage: Any) -> Any:
+        def run(_settings: RunSettings, config: object, *inputs: object) -> object:
+            assert config == getattr(tiny_run.config, stage.name, None)
+            names = [name for one in inputs for name, result in results.items() if result is one]
+            lines.append(f"{stage.name} <- {', '.join(names)}" if names else stage.name)
+            return results[stage.name]
+
+        return run
+
+    assert dict((stage.name, result) for stage, result in steps(tiny_run.config, RunSettings(), step)) == results
+    assert lines == GRAPH.read_text().splitlines()
+
+
+def test_there_is_one_task_per_stage() -> None:
+    assert list(pipeline.TASKS) == [stage.name for stage in STAGES]
+    for name, task in pipeline.TASKS.items():
         assert task.name == name
-        assert list(inspect.signature(task.fn).parameters) == parameters
+        assert task.description
         assert task.cache_policy == NO_CACHE, "the manifest is the cache"
         assert not task.persist_result
+        assert task.retries > 0
+
+
+def test_stages_with_settings_are_the_fields_of_a_recipe() -> None:
+    configs = {stage.name: stage.config for stage in STAGES if stage.config is not type(None)}
+    assert configs == {name: field.annotation for name, field in PipelineConfig.model_fields.items()}
+    assert [stage.name for stage in STAGES if stage.ends_run] == [STAGES[-1].name]
+
+
+def test_tasks_exchange_plain_data(tiny_run: Any) -> None:
+    for one in (tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.report):
+        json.dumps(asdict(one))
+    for one in (tiny_run.config.train, RunSettings()):
+        json.dumps(one.model_dump(mode="json"))
 
 
 @pytest.mark.parametrize("recipe", PRESETS)

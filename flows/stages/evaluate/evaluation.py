@@ -7,7 +7,7 @@ import torch
 
 from flows.artifacts import CURVES, Checkpoint, Dataset, Report, Samples
 from flows.stage import Context, Progress
-from flows.stages.evaluate.config import EvaluateConfig
+from flows.stages.evaluate.config import EvaluateConfig, ExtractorName
 from flows.stages.evaluate.figures import has_all_terms, summarise, summarise_curves
 from flows.stages.evaluate.units import EvaluateTask, Kind, Unit
 from infra.checkpoint import decode_tensors, encode_tensors
@@ -52,7 +52,7 @@ def evaluate(
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"extractor": extractor, "device": device})
     units = _units(resolved, inputs)
-    features = _features(resolved, dataset, context, len(units)) if extractor == "fd_classifier" else None
+    features = _features(resolved, dataset, context, len(units)) if extractor == ExtractorName.FD_CLASSIFIER else None
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
@@ -80,22 +80,22 @@ def evaluate(
     )
 
 
-def extractor_name(config: EvaluateConfig, dataset: Dataset) -> str:
+def extractor_name(config: EvaluateConfig, dataset: Dataset) -> ExtractorName:
     """The extractor that a config names, or the one that `auto` takes for this data.
 
     Raises:
         ConfigError: If it is trained on labels and the data has none.
     """
-    if config.extractor == "fd_classifier" and len(dataset.class_names) < 2:
+    if config.extractor == ExtractorName.FD_CLASSIFIER and len(dataset.class_names) < 2:
         raise ConfigError(
             "the data has no labels to train it on",
             item="evaluate.extractor",
             stage=STAGE,
             remedy="set evaluate.extractor=fd_pixels",
         )
-    if config.extractor != "auto":
+    if config.extractor != ExtractorName.AUTO:
         return config.extractor
-    return "fd_classifier" if len(dataset.class_names) > 1 else "fd_pixels"
+    return ExtractorName.FD_CLASSIFIER if len(dataset.class_names) > 1 else ExtractorName.FD_PIXELS
 
 
 def _features(config: EvaluateConfig, dataset: Dataset, context: Context, units: int) -> Manifest:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ddpm_core.choices import Sampler, StepVariance, Variance
+from ddpm_core.choices import StepVariance, Variance
 from ddpm_core.guidance import with_guidance
 from ddpm_core.images import to_uint8
 from ddpm_core.network.unet import UNet, UNetConfig
@@ -62,7 +62,7 @@ class SampleTask:
         schedule = respace(snapshot.schedule, config.num_steps or snapshot.schedule.num_timesteps).to(device)
         shape = (network.config.in_channels, network.config.image_size, network.config.image_size)
         predict = _in_dtype(network, device, torch_dtype(config.dtype))
-        sample, variance = SAMPLERS[Sampler(config.sampler)], _variance(config, snapshot)
+        sample, variance = SAMPLERS[config.sampler], _variance(config, snapshot)
 
         @torch.inference_mode()
         def run(unit: int) -> None:
@@ -148,16 +148,16 @@ def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfi
     model: Model = predict
     if labels is not None:
         model = with_guidance(predict, labels, shape.num_classes - 1, config.guidance_scale, shape.in_channels)
-    if config.variance == "learned" or not shape.learned_variance:
+    if config.variance == StepVariance.LEARNED or not shape.learned_variance:
         return model
     return lambda x_t, t: model(x_t, t)[:, : shape.in_channels]
 
 
 def _variance(config: SampleConfig, snapshot: Snapshot) -> Variance:
     """The variance of the steps; a sampler that uses none gets one that it ignores."""
-    variance = StepVariance(config.variance).of(snapshot.variance)
+    variance = config.variance.of(snapshot.variance)
     if variance is not None:
         return variance
-    if "variance" in Sampler(config.sampler).uses:
+    if "variance" in config.sampler.uses:
         raise ConfigError("the network learned no variance", stage=STAGE, item="sample.variance")
     return Variance.FIXED_LARGE

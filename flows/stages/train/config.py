@@ -70,9 +70,7 @@ class TrainConfig(StageConfig):
     @model_validator(mode="after")
     def _network_can_learn_it(self) -> Self:
         if self.parameterisation == Parameterisation.X_PREV:
-            raise ValueError(
-                "train.parameterisation x_prev is for networks from elsewhere; set it to eps, x_start or v"
-            )
+            raise ValueError("train.parameterisation x_prev is for imported networks; set it to eps, x_start or v")
         if self.empty_at_the_end and self.parameterisation == Parameterisation.EPS:
             raise ValueError(
                 "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
@@ -87,7 +85,7 @@ class TrainConfig(StageConfig):
         return self
 
     def unused(self) -> set[str]:
-        """The settings that have no effect beside what is chosen."""
+        """The settings that have no effect."""
         effective = {"label_dropout": self.class_conditional, "num_heads": bool(self.attention_resolutions)}
         return super().unused() | {name for name, has_effect in effective.items() if not has_effect}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ddpm_core.choices import Loss, NetworkVariance, Parameterisation, Variance
+from ddpm_core.choices import Variance
 from ddpm_core.objective import Objective
 from flows.stages.train.config import TrainConfig
 
@@ -21,8 +21,8 @@ def schedule_settings(config: TrainConfig) -> dict[str, Any]:
 def make_objective(config: TrainConfig) -> Objective:
     """What a config trains for."""
     return Objective(
-        loss=Loss(config.loss),
-        parameterisation=Parameterisation(config.parameterisation),
-        variance=NetworkVariance(config.variance).learned or Variance.FIXED_LARGE,
+        loss=config.loss,
+        parameterisation=config.parameterisation,
+        variance=config.variance.learned or Variance.FIXED_LARGE,
         min_snr_gamma=config.min_snr_gamma,
     )

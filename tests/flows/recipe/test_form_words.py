@@ -8,7 +8,7 @@ import pytest
 
 from flows.recipe.form_schema import in_form_words
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 
 
 def remedies() -> Iterator[str]:

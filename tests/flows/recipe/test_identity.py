@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ddpm_core.choices import Choice
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.recipe.presets import load_config
@@ -28,6 +29,9 @@ def differently(path: str) -> PipelineConfig:
     config = made()
     part = getattr(config, stage)
     value = getattr(part, name)
+    if isinstance(value, Choice):
+        other = next(option for option in type(value) if option != value)
+        return config.model_copy(update={stage: part.model_copy(update={name: other})})
     other = (not value) if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else None
     if other is None:
         other = [*value, 1] if isinstance(value, list) else value + 1

@@ -69,7 +69,8 @@ def test_values_are_json_or_plain_words(setting: str, stage: str, name: str, val
         getattr(load_config("folder" if stage == "prepare" else "digits", None, [*extra, setting]), stage), name
     )
     assert got == value
-    assert type(got) is type(value)
+    assert isinstance(got, type(value))
+    assert isinstance(got, bool) == isinstance(value, bool)
 
 
 def test_a_value_may_hold_the_equals_sign() -> None:

@@ -13,6 +13,7 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
+from tests.conftest import revised
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 
@@ -74,7 +75,7 @@ def test_the_lease_is_held_until_the_seal(
 
 def test_the_classifier_has_a_lease_of_its_own(tiny_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infra.features, "_STEPS", 5)
-    config = tiny_run.config.evaluate.model_copy(update={"extractor": "fd_classifier"})
+    config = revised(tiny_run.config.evaluate, {"extractor": "fd_classifier"})
     inputs = tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples
     held: list[str] = []
 

@@ -16,6 +16,7 @@ from infra.cluster import Cluster
 from infra.errors import ConfigError, DivergedError
 from infra.manifest import read_verified, verify
 from infra.plan import Output, Plan
+from tests.conftest import revised
 
 
 @dataclass
@@ -103,7 +104,7 @@ class TestClassifier:
     def test_it_is_trained_once_and_sealed_by_itself(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = config.model_copy(update={"extractor": "fd_classifier"})
+        config = revised(config, {"extractor": "fd_classifier"})
         threads = torch.get_num_threads()
         heard: list[Progress] = []
         judge.context = replace(judge.context, on_progress=heard.append)
@@ -120,7 +121,7 @@ class TestClassifier:
         assert other.metrics["eval/fd_classifier"] == first.metrics["eval/fd_classifier"]
 
     def test_its_digest_is_deterministic(self, config: EvaluateConfig, forced: Callable[..., Report]) -> None:
-        config = config.model_copy(update={"extractor": "fd_classifier"})
+        config = revised(config, {"extractor": "fd_classifier"})
         first = forced(config)
         torch.manual_seed(99)
         again = forced(config, order=lambda units: units[::-1])
@@ -130,13 +131,13 @@ class TestClassifier:
     def test_the_bound_does_not_depend_on_the_features(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]
     ) -> None:
-        metrics = judge(config.model_copy(update={"extractor": "fd_classifier"})).metrics
+        metrics = judge(revised(config, {"extractor": "fd_classifier"})).metrics
         shared = metrics.keys() & tiny_run.report.metrics.keys()
         assert len(shared) == len(metrics) - 1
         assert {name: metrics[name] for name in shared} == {name: tiny_run.report.metrics[name] for name in shared}
 
     def test_auto_takes_it_where_there_are_labels(self, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
-        assert judge(config.model_copy(update={"extractor": "auto"})).extractor == "fd_classifier"
+        assert judge(revised(config, {"extractor": "auto"})).extractor == "fd_classifier"
 
 
 @pytest.mark.parametrize("names", [(), ("only",)])
@@ -146,7 +147,7 @@ class TestWithoutLabels:
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         with pytest.raises(ConfigError, match="no labels") as caught:
-            judge(config.model_copy(update={"extractor": "fd_classifier"}), {"dataset": unlabelled})
+            judge(revised(config, {"extractor": "fd_classifier"}), {"dataset": unlabelled})
         error = caught.value
         assert (error.exit_code, error.stage, error.item) == (2, "evaluate", "evaluate.extractor")
         assert "fd_pixels" in error.remedy
@@ -156,7 +157,7 @@ class TestWithoutLabels:
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
-        report = judge(config.model_copy(update={"extractor": "auto"}), {"dataset": unlabelled})
+        report = judge(revised(config, {"extractor": "auto"}), {"dataset": unlabelled})
         assert report.extractor == "fd_pixels"
         assert report.digest == tiny_run.report.digest
 

@@ -141,7 +141,7 @@ def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     new = {name: store.read(name) for name in names}
     assert [old[name] == new[name] for name in names] == [False, False, True], "the picture stays"
     outputs = read_outputs(store, tiny_run.finished)
-    monkeypatch.setattr("flows.report.read_outputs", lambda *_: outputs)
+    monkeypatch.setattr("flows.stages.report.page.read_outputs", lambda *_: outputs)
     for changes in range(3):
         write_report("my-run", store, tiny_run.finished, {})
         with pytest.raises(_KilledError):

@@ -26,6 +26,7 @@ from infra.dataset import DatasetReader
 from infra.errors import DivergedError, IntegrityError
 from infra.manifest import read_verified, verify
 from infra.plan import Output, Plan
+from tests.conftest import revised
 
 
 @dataclass
@@ -76,7 +77,7 @@ def test_they_are_what_the_reverse_chain_gives(
     sampler: Callable[..., torch.Tensor],
 ) -> None:
     """Drawn directly by ddpm_core, one unit at a time as the plan says."""
-    config = config.model_copy(update={"variance": "fixed_small", **change})
+    config = revised(config, {"variance": "fixed_small", **change})
     trained = tiny_run.checkpoint.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     chain = respace(schedule, config.num_steps)
@@ -162,7 +163,7 @@ def test_a_smaller_count_needs_no_work(tiny_run: object, config: SampleConfig, d
 def test_settings_that_matter_change_key_and_images_and_others_neither(
     tiny_run: object, config: SampleConfig, draw: Callable[..., Samples], change: dict[str, object], same: bool
 ) -> None:
-    one, other = draw(config), draw(config.model_copy(update=change))
+    one, other = draw(config), draw(revised(config, change))
     assert (one.key == other.key) is same
     assert (one.digest == other.digest) is same
     assert np.array_equal(pixels(tiny_run, one), pixels(tiny_run, other)) is same

@@ -26,6 +26,7 @@ from flows.stages.train.training import train
 from infra.dataset import DatasetReader
 from infra.errors import ConfigError
 from infra.manifest import read_verified
+from tests.conftest import revised
 
 RUNS: dict[str, dict[str, dict[str, Any]]] = {
     "v, min-SNR": {"train": {"parameterisation": "v", "loss": "min_snr"}},
@@ -177,7 +178,7 @@ def test_settings_that_do_not_go_together(tiny: PipelineConfig, change: dict[str
 
 def test_a_class_that_the_network_does_not_know(tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
     context, settings = make_context(), {"images": 64, "class_conditional": True}
-    small = tiny.train.model_copy(update=settings | {"channel_mults": [1], "attention_resolutions": []})
+    small = revised(tiny.train, settings | {"channel_mults": [1], "attention_resolutions": []})
     checkpoint = train(small, prepare(tiny.prepare, context), context)
     with pytest.raises(ConfigError, match="below the network's 10 classes; got 10"):
         sample(tiny.sample.model_copy(update={"label": 10}), checkpoint, context)
@@ -187,7 +188,7 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
     from dataclasses import replace
 
     without = replace(tiny_run.dataset, class_names=())
-    with pytest.raises(ConfigError, match="no labels to tell the network"):
+    with pytest.raises(ConfigError, match="no labels to condition the network on"):
         train(tiny.train.model_copy(update={"class_conditional": True}), without, tiny_run.context)
 
 
@@ -210,7 +211,7 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
 def test_a_schedule_that_leaves_nothing_is_refused_before_training(
     tiny_run: Any, change: dict[str, Any], said: str
 ) -> None:
-    config = tiny_run.config.train.model_copy(update=change)
+    config = revised(tiny_run.config.train, change)
     with pytest.raises(ConfigError, match=said):
         train(config, tiny_run.dataset, tiny_run.context)
 
@@ -218,7 +219,7 @@ def test_a_schedule_that_leaves_nothing_is_refused_before_training(
 def test_learned_variances_go_through_every_sampler(tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
     """Not asked for, the variance's channels are left out."""
     context, settings = make_context(), {"images": 64, "variance": "learned_range", "loss": "hybrid"}
-    small = tiny.train.model_copy(update=settings | {"channel_mults": [1], "attention_resolutions": []})
+    small = revised(tiny.train, settings | {"channel_mults": [1], "attention_resolutions": []})
     checkpoint = train(small, prepare(tiny.prepare, context), context)
     for sampler in ("ddim", "ode"):
-        assert sample(tiny.sample.model_copy(update={"sampler": sampler}), checkpoint, context).count == 24
+        assert sample(revised(tiny.sample, {"sampler": sampler}), checkpoint, context).count == 24
