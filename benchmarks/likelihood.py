@@ -16,7 +16,7 @@ from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from flows.snapshot import Snapshot, load_snapshot
+from flows.snapshot import TrainedNetwork, load_snapshot
 from flows.stages.evaluate.units import proposal_timesteps
 from infra.dataset import DatasetReader
 from infra.manifest import parse_manifest
@@ -33,7 +33,7 @@ def images(store: Store, split: str, count: int) -> Tensor:
     return to_model_range(torch.from_numpy(reader.load(split, limit=count)[0]))
 
 
-def full_sum(snapshot: Snapshot, x_start: Tensor, seed: int) -> Tensor:
+def full_sum(snapshot: TrainedNetwork, x_start: Tensor, seed: int) -> Tensor:
     """Bits/dim of each image by all T timesteps."""
     ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
     return bits_per_dim(
@@ -46,7 +46,7 @@ def full_sum(snapshot: Snapshot, x_start: Tensor, seed: int) -> Tensor:
     ).total_bpd
 
 
-def fitted(snapshot: Snapshot, x_start: Tensor) -> TimestepProposal:
+def fitted(snapshot: TrainedNetwork, x_start: Tensor) -> TimestepProposal:
     """The proposal as the evaluate stage fits it, from at most 64 timesteps."""
     ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
     count = snapshot.schedule.num_timesteps
@@ -64,7 +64,7 @@ def fitted(snapshot: Snapshot, x_start: Tensor) -> TimestepProposal:
     return TimestepProposal.of_some_second_moments(timesteps - 1, moments, count - 1, uniform_share=0.05)
 
 
-def estimate(snapshot: Snapshot, x_start: Tensor, seed: int, count: int, proposal: TimestepProposal) -> Tensor:
+def estimate(snapshot: TrainedNetwork, x_start: Tensor, seed: int, count: int, proposal: TimestepProposal) -> Tensor:
     """Bits/dim of each image by `count` + 1 network calls."""
     ids, shape = torch.arange(len(x_start)), tuple(x_start.shape[1:])
     (found,) = estimate_bits_per_dim(

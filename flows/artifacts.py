@@ -83,7 +83,7 @@ class Dataset(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Artifact):
+class Snapshot(Artifact):
     """A trained network: the snapshot of its averaged weights.
 
     Attributes:
@@ -107,7 +107,7 @@ class Samples(Artifact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Artifact):
+class Figures(Artifact):
     """The evaluation's figures.
 
     Attributes:
@@ -119,7 +119,7 @@ class Report(Artifact):
     extractor: str
 
     @property
-    def figures(self) -> dict[str, float]:
+    def measures(self) -> dict[str, float]:
         """The metrics proper: what was measured, without the counts of what it was measured on."""
         return {name: value for name, value in self.metrics.items() if name.removeprefix("eval/") not in _COUNTS}
 

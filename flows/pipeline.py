@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from flows.artifacts import Artifact, Report
+from flows.artifacts import Artifact, Figures
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.form_schema import in_form_words
@@ -88,7 +88,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     sample: Settings | None = None,
     evaluate: Settings | None = None,
     run: Settings | None = None,
-) -> Report | State[Report]:
+) -> Figures | State[Figures]:
     """Run the stages one after the other; those that are sealed already are found and not run again.
 
     Every parameter is optional: one that is left out has the recipe's value; `flows.recipe.form` says what each one
@@ -108,7 +108,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
             return Failed(message=line, data=error)
 
 
-def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:
+def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
     end_with_server()
     config, settings = changed(parameters, page.deployment_parameters() if page else {})
     if page is None:
@@ -121,8 +121,8 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Report:
     return report
 
 
-def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Report:
+def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:
     with open_run(config, settings, page=page):
         results = {stage.name: result for stage, result in steps(config, settings, lambda stage: TASKS[stage.name])}
-    report: Report = results["evaluate"]
+    report: Figures = results["evaluate"]
     return report

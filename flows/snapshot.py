@@ -16,7 +16,7 @@ from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError
 
 
-class Snapshot(NamedTuple):
+class TrainedNetwork(NamedTuple):
     """A trained network, ready to use.
 
     Attributes:
@@ -68,7 +68,7 @@ def encode_snapshot(
     parameterisation: Parameterisation = Parameterisation.EPS,
     variance: Variance | None = None,
 ) -> bytes:
-    """Write a snapshot as safetensors bytes; see `Snapshot`."""
+    """Write a snapshot as safetensors bytes; see `TrainedNetwork`."""
     about = {
         "unet": asdict(unet),
         "schedule": schedule,
@@ -79,7 +79,7 @@ def encode_snapshot(
     return encode_tensors(weights, about)
 
 
-def decode_snapshot(data: bytes, item: str) -> Snapshot:
+def decode_snapshot(data: bytes, item: str) -> TrainedNetwork:
     """Build the network and its schedule from a snapshot's bytes.
 
     Raises:
@@ -97,10 +97,10 @@ def decode_snapshot(data: bytes, item: str) -> Snapshot:
         variance = NetworkVariance(about["variance"]).learned
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise IntegrityError(f"is not a snapshot ({error})".splitlines()[0], item=item) from error
-    return Snapshot(network.eval().requires_grad_(False), schedule, parameterisation, variance)
+    return TrainedNetwork(network.eval().requires_grad_(False), schedule, parameterisation, variance)
 
 
-def load_snapshot(uri: str) -> Snapshot:
+def load_snapshot(uri: str) -> TrainedNetwork:
     """Load a snapshot file, such as train/<key>/snapshots/<images>.<digest>.safetensors below a root."""
     try:
         return decode_snapshot(Path(uri).read_bytes(), uri)

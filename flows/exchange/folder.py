@@ -23,7 +23,7 @@ from ddpm_core.network.unet import UNet, UNetConfig
 from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
 from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
 from flows.exchange.foreign_settings import VERSION, Settings
-from flows.snapshot import Snapshot, decode_snapshot, encode_snapshot, make_schedule
+from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
 from infra.checkpoint import decode_foreign_tensors, decode_tensors, encode_tensors
 from infra.errors import ConfigError, InputError, IntegrityError, ResourceError, StorageError
 
@@ -132,7 +132,7 @@ def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, 
     return data if _same(before, config, task) else None
 
 
-def _same(before: Snapshot, config: UNetConfig, task: Process) -> bool:
+def _same(before: TrainedNetwork, config: UNetConfig, task: Process) -> bool:
     betas, was = make_schedule(**task.schedule).betas, before.network.config
     return (
         {**vars(was), "attention_resolutions": set(was.attention_resolutions)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples
+from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
@@ -29,9 +29,9 @@ class TinyRun:
     config: PipelineConfig
     context: Context
     dataset: Dataset
-    checkpoint: Checkpoint
+    snapshot: Snapshot
     samples: Samples
-    report: Report
+    figures: Figures
 
     @property
     def store(self) -> Store:
@@ -43,7 +43,7 @@ class TinyRun:
 
     @property
     def finished(self) -> FinishedRun:
-        return FinishedRun(dataset=self.dataset, checkpoint=self.checkpoint, samples=self.samples, report=self.report)
+        return FinishedRun(dataset=self.dataset, snapshot=self.snapshot, samples=self.samples, figures=self.figures)
 
 
 @pytest.fixture(autouse=True)
@@ -64,17 +64,17 @@ def _sealed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PipelineConfi
             store = open_store(str(tmp_path_factory.mktemp("tiny")))
             context = Context(store=store, cluster=Cluster(mode="in-process"))
             dataset = prepare(config.prepare, context)
-            checkpoint = train(config.train, dataset, context)
-            samples = sample(config.sample, checkpoint, context)
-            report = evaluate(config.evaluate, dataset, checkpoint, samples, context)
+            snapshot = train(config.train, dataset, context)
+            samples = sample(config.sample, snapshot, context)
+            figures = evaluate(config.evaluate, dataset, snapshot, samples, context)
             made.append(
                 TinyRun(
                     config=config,
                     context=context,
                     dataset=dataset,
-                    checkpoint=checkpoint,
+                    snapshot=snapshot,
                     samples=samples,
-                    report=report,
+                    figures=figures,
                 )
             )
         assert made[0].config == config, "the fixture keeps one run of one config"

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
-from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
+from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from infra.errors import IntegrityError
 from infra.manifest import Manifest
 from infra.plan import Output, Plan
@@ -45,9 +45,9 @@ def test_a_manifest_of_something_else(sealed: tuple[LocalStore, Manifest, Artifa
 COMMON = {"name": "n", "key": "k", "digest": "d"}
 RECORDS = [
     Dataset(**COMMON, train_images=3, test_images=2, image_size=8, channels=1, class_names=("a", "b"), levels=17),
-    Checkpoint(**COMMON, images_seen=640, num_timesteps=20),
+    Snapshot(**COMMON, images_seen=640, num_timesteps=20),
     Samples(**COMMON, count=5),
-    Report(**COMMON, metrics={"eval/fd_pixels": 1.5}, extractor="fd_pixels"),
+    Figures(**COMMON, metrics={"eval/fd_pixels": 1.5}, extractor="fd_pixels"),
 ]
 
 

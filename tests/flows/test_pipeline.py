@@ -27,9 +27,9 @@ def test_the_graph_is_the_one_that_is_written_down(tiny_run: Any) -> None:
     """Which stage runs when and on what, as the flow's own loop does it."""
     results = {
         "prepare": tiny_run.dataset,
-        "train": tiny_run.checkpoint,
+        "train": tiny_run.snapshot,
         "sample": tiny_run.samples,
-        "evaluate": tiny_run.report,
+        "evaluate": tiny_run.figures,
         "report": "the page",
     }
     lines = []
@@ -64,7 +64,7 @@ def test_stages_with_settings_are_the_fields_of_a_recipe() -> None:
 
 
 def test_tasks_exchange_plain_data(tiny_run: Any) -> None:
-    for one in (tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.report):
+    for one in (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.figures):
         json.dumps(asdict(one))
     for one in (tiny_run.config.train, RunSettings()):
         json.dumps(one.model_dump(mode="json"))

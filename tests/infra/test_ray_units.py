@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import Checkpoint
+from flows.artifacts import Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.stage import Context
 from flows.stages.prepare.preparation import prepare
@@ -133,10 +133,10 @@ def test_samples_do_not_depend_on_the_workers(
 ) -> None:
     alone = make_context()
     dataset = prepare(tiny.prepare, alone)
-    checkpoint: Checkpoint = train(tiny.train.model_copy(update={"images": 64}), dataset, alone)
-    expected = sample(tiny.sample, checkpoint, alone)
+    snapshot: Snapshot = train(tiny.train.model_copy(update={"images": 64}), dataset, alone)
+    expected = sample(tiny.sample, snapshot, alone)
     again = replace(alone, cluster=ray_cluster, store=open_store(alone.store.uri), force=True)
-    found = sample(tiny.sample.model_copy(update={"workers": workers}), checkpoint, again)
+    found = sample(tiny.sample.model_copy(update={"workers": workers}), snapshot, again)
     assert not found.reused
     assert found.name != expected.name
     assert found.digest == expected.digest

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from flows.artifacts import CURVES, Checkpoint, Dataset, Report, Samples
+from flows.artifacts import CURVES, Dataset, Figures, Samples, Snapshot
 from flows.stage import Context, Progress
 from flows.stages.evaluate.config import EvaluateConfig, ExtractorName
 from flows.stages.evaluate.figures import has_all_terms, summarise, summarise_curves
@@ -30,13 +30,13 @@ class Inputs:
     """What is evaluated."""
 
     dataset: Dataset
-    checkpoint: Checkpoint
+    snapshot: Snapshot
     samples: Samples
 
 
 def evaluate(
-    config: EvaluateConfig, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, context: Context
-) -> Report:
+    config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: Samples, context: Context
+) -> Figures:
     """Compute the Fréchet distance of the samples to the training split and bits/dim on held-out images.
 
     The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
@@ -47,7 +47,7 @@ def evaluate(
     Raises:
         ConfigError: If labels are asked for and the data has none.
     """
-    inputs = Inputs(dataset=dataset, checkpoint=checkpoint, samples=samples)
+    inputs = Inputs(dataset=dataset, snapshot=snapshot, samples=samples)
     extractor = extractor_name(config, dataset)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"extractor": extractor, "device": device})
@@ -59,7 +59,7 @@ def evaluate(
         settings=resolved.key_settings(),
         inputs={
             "dataset": dataset.digest,
-            "snapshot": checkpoint.digest,
+            "snapshot": snapshot.digest,
             "samples": samples.digest,
             "features": features.digest if features else "",
         },
@@ -70,7 +70,7 @@ def evaluate(
         return _seal(output, resolved, inputs, units)
 
     manifest, reused = context.sealed(plan, {}, environment(device), make)
-    return Report(
+    return Figures(
         name=manifest.name,
         key=manifest.key,
         digest=manifest.digest,
@@ -163,7 +163,7 @@ def _run(
         units=units,
         features=features,
         dataset=inputs.dataset.manifest(context.store),
-        trained=inputs.checkpoint.manifest(context.store),
+        trained=inputs.snapshot.manifest(context.store),
         samples=inputs.samples.manifest(context.store),
     )
     missing = [number for number in range(len(units)) if output.record(f"units/{number:06d}") is None]

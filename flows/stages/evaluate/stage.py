@@ -3,18 +3,16 @@
 import json
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Checkpoint, Dataset, Report, Samples
+from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.stage import Account, Context, Row, Stage, dataset_input
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.store import Store
 
 
-def _run(
-    config: EvaluateConfig, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, context: Context
-) -> Report:
+def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: Samples, context: Context) -> Figures:
     from flows.stages.evaluate.evaluation import evaluate
 
-    return evaluate(config, dataset, checkpoint, samples, context)
+    return evaluate(config, dataset, snapshot, samples, context)
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
@@ -23,33 +21,33 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
     extractor_name(config, dataset)
 
 
-def _account(_config: EvaluateConfig, report: Report, inputs: Sequence[Artifact], store: Store) -> Account:
-    dataset, checkpoint, _ = inputs
+def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
+    dataset, snapshot, _ = inputs
     assert isinstance(dataset, Dataset), "the stage's first input is the data set"
-    labelled = checkpoint.manifest(store).facts["settings"]["class_conditional"]
+    labelled = snapshot.manifest(store).facts["settings"]["class_conditional"]
     return Account(
-        line=f"{report.counts['bpd_images']:,} held-out images",
-        metrics=report.figures,
-        files={"metrics.json": json.dumps(report.metrics, indent=2, sort_keys=True).encode()},
+        line=f"{figures.counts['bpd_images']:,} held-out images",
+        metrics=figures.measures,
+        files={"metrics.json": json.dumps(figures.metrics, indent=2, sort_keys=True).encode()},
         inputs=[dataset_input(dataset, store, "evaluation")],
-        tags={f"ddpm.{name}": str(count) for name, count in report.counts.items()},
-        rows=_rows(report, labelled=labelled),
+        tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()},
+        rows=_rows(figures, labelled=labelled),
     )
 
 
-def _rows(report: Report, *, labelled: bool) -> list[Row]:
-    figures = report.figures
+def _rows(figures: Figures, *, labelled: bool) -> list[Row]:
+    measures = figures.measures
     rows = [
         (
-            report.extractor,
-            f"{figures[f'eval/{report.extractor}']:.3f}",
-            f"Fréchet distance of {report.counts['fd_samples']:,} samples to the training split",
+            figures.extractor,
+            f"{measures[f'eval/{figures.extractor}']:.3f}",
+            f"Fréchet distance of {figures.counts['fd_samples']:,} samples to the training split",
         )
     ]
-    kind = "estimated upper bound" if report.bound_timesteps else "upper bound"
+    kind = "estimated upper bound" if figures.bound_timesteps else "upper bound"
     given = " given the labels" if labelled else ""
-    for variance in report.variances:
-        figure, error = (figures[f"eval/bits_per_dim_{variance}{end}"] for end in ("", "_stderr"))
+    for variance in figures.variances:
+        figure, error = (measures[f"eval/bits_per_dim_{variance}{end}"] for end in ("", "_stderr"))
         rows.append(("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}{given}, {variance}, 256 levels"))
     return rows
 
@@ -59,7 +57,7 @@ EVALUATE = Stage(
     about="Samples and held-out images to figures.",
     inputs=("prepare", "train", "sample"),
     config=EvaluateConfig,
-    artifact=Report,
+    artifact=Figures,
     run=_run,
     account=_account,
     check=_check,

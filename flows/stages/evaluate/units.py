@@ -19,7 +19,7 @@ from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.metrics.frechet import FeatureStats
 from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal, uniform
-from flows.snapshot import Snapshot, channels_last, decode_snapshot
+from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.checkpoint import decode_tensors, encode_tensors
 from infra.dataset import DatasetReader
@@ -99,7 +99,7 @@ class _Worker:
         return Extractor(self.task.config.extractor, network.eval())
 
     @cached_property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TrainedNetwork:
         trained = self.task.trained
         data = read_verified(self.store, trained.folder, trained.units[0])
         loaded = decode_snapshot(data, trained.units[0]["file"])

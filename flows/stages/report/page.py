@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flows.artifacts import Checkpoint, Dataset, Report, Samples, artifact_from_json
+from flows.artifacts import Dataset, Figures, Samples, Snapshot, artifact_from_json
 from flows.pages.pictures import sample_grid
 from flows.stages.report.sections import FinishedRun, read_outputs, render_page
 from infra.errors import InputError, IntegrityError
@@ -70,9 +70,9 @@ def rewrite_report(name: str, store: Store) -> str:
     try:
         finished = FinishedRun(
             dataset=artifact_from_json(Dataset, run["dataset"]),
-            checkpoint=artifact_from_json(Checkpoint, run["checkpoint"]),
+            snapshot=artifact_from_json(Snapshot, run["snapshot"]),
             samples=artifact_from_json(Samples, run["samples"]),
-            report=artifact_from_json(Report, run["report"]),
+            figures=artifact_from_json(Figures, run["figures"]),
         )
     except (KeyError, TypeError, IntegrityError) as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
@@ -81,8 +81,8 @@ def rewrite_report(name: str, store: Store) -> str:
 
 def _as_json(run: dict[str, Any]) -> bytes:
     # Sorted, because the figures of a run that is found sealed come in another order than those of its first attempt.
-    figures = dict(sorted(run["report"]["metrics"].items()))
-    return json.dumps(run | {"report": run["report"] | {"metrics": figures}}, indent=2).encode()
+    figures = dict(sorted(run["figures"]["metrics"].items()))
+    return json.dumps(run | {"figures": run["figures"] | {"metrics": figures}}, indent=2).encode()
 
 
 def _full_name(name: str, store: Store) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, Artifact, Checkpoint, Dataset, Report, Samples
+from flows.artifacts import CURVES, Artifact, Dataset, Figures, Samples, Snapshot
 from flows.pages.page import render
 from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
 from flows.stages.report.nearest import nearest_images
@@ -30,9 +30,9 @@ class FinishedRun:
     """The artifacts that the four stages of a run sealed."""
 
     dataset: Dataset
-    checkpoint: Checkpoint
+    snapshot: Snapshot
     samples: Samples
-    report: Report
+    figures: Figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,9 @@ def read_outputs(store: Store, finished: FinishedRun) -> RunOutputs:
     """
     artifacts: dict[str, Artifact] = {
         "data set": finished.dataset,
-        "snapshot": finished.checkpoint,
+        "snapshot": finished.snapshot,
         "samples": finished.samples,
-        "figures": finished.report,
+        "figures": finished.figures,
     }
     manifests = {label: artifact.manifest(store) for label, artifact in artifacts.items()}
     images = DatasetReader(store=store, manifest=manifests["samples"])
@@ -116,7 +116,7 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
         "report.html",
         name=name,
         run={
-            "images_seen": f"{finished.checkpoint.images_seen:,}",
+            "images_seen": f"{finished.snapshot.images_seen:,}",
             "train_images": f"{dataset.train_images:,}",
             "shape": f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}",
             "levels": dataset.levels,
@@ -131,8 +131,8 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
             "strip": sample_grid(outputs.progress, columns=len(outputs.timesteps)),
         },
         loss=_loss(trained.facts["history"], trained.facts["settings"]["loss"]),
-        terms=_terms(finished.report),
-        curves=_curves(outputs.curves, finished.report.variances),
+        terms=_terms(finished.figures),
+        curves=_curves(outputs.curves, finished.figures.variances),
         outputs=_provenance(outputs.manifests),
     )
 
@@ -144,9 +144,9 @@ def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _figures(finished: FinishedRun, *, labelled: bool) -> list[dict[str, str]]:
-    report, dataset, metrics = finished.report, finished.dataset, finished.report.metrics
-    extractor = report.extractor
-    figures = [
+    figures, dataset, metrics = finished.figures, finished.dataset, finished.figures.metrics
+    extractor = figures.extractor
+    rows = [
         {
             "label": extractor,
             "value": f"{metrics[f'eval/{extractor}']:.3f}",
@@ -154,18 +154,18 @@ def _figures(finished: FinishedRun, *, labelled: bool) -> list[dict[str, str]]:
             f"training images, using the extractor {extractor}. This is not an FID, which uses Inception features.",
         }
     ]
-    kind = "Unbiased estimate of an upper bound" if report.bound_timesteps else "Upper bound"
+    kind = "Unbiased estimate of an upper bound" if figures.bound_timesteps else "Upper bound"
     condition = ", conditioned on their labels" if labelled else ""
     note = (
-        f"{kind} on the negative log-likelihood of {report.counts['bpd_images']:,} held-out images{condition}. It is "
+        f"{kind} on the negative log-likelihood of {figures.counts['bpd_images']:,} held-out images{condition}. It is "
         f"taken over 256 levels, and the data uses {dataset.levels} of them. ± is one standard error over the images."
     )
-    for variance in report.variances:
+    for variance in figures.variances:
         figure = metrics[f"eval/bits_per_dim_{variance}"]
         error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
         label = f"bits/dim, {_words(variance)}"
-        figures.append({"label": label, "value": f"{figure:.3f} ± {error:.3f}", "note": note})
-    return figures
+        rows.append({"label": label, "value": f"{figure:.3f} ± {error:.3f}", "note": note})
+    return rows
 
 
 def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | None:
@@ -178,8 +178,8 @@ def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | N
     return {"label": label[0].upper() + label[1:], "curve": picture}
 
 
-def _terms(report: Report) -> list[dict[str, str]]:
-    metrics = report.metrics
+def _terms(figures: Figures) -> list[dict[str, str]]:
+    metrics = figures.metrics
     return [
         {
             "variance": _words(name),
@@ -187,7 +187,7 @@ def _terms(report: Report) -> list[dict[str, str]]:
             "steps": f"{metrics[f'eval/step_bpd_{name}']:.3f}",
             "decoder": f"{metrics[f'eval/decoder_bpd_{name}']:.3f}",
         }
-        for name in report.variances
+        for name in figures.variances
     ]
 
 

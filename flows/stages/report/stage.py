@@ -2,31 +2,31 @@
 
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Checkpoint, Dataset, Report, ReportPage, Samples
+from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
 from flows.stage import Account, Context, Stage
 from infra.store import Store
 
 
 def _run(
-    _config: None, dataset: Dataset, checkpoint: Checkpoint, samples: Samples, report: Report, context: Context
+    _config: None, dataset: Dataset, snapshot: Snapshot, samples: Samples, figures: Figures, context: Context
 ) -> ReportPage:
     from flows.stages.report.page import write_report
     from flows.stages.report.sections import FinishedRun
 
     run = context.run
     assert run is not None, "the run has a name since its data was listed"
-    finished = FinishedRun(dataset=dataset, checkpoint=checkpoint, samples=samples, report=report)
+    finished = FinishedRun(dataset=dataset, snapshot=snapshot, samples=samples, figures=figures)
     return ReportPage(folder=write_report(run.name, context.store, finished, run.links, run.recipe))
 
 
 def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store: Store) -> Account:
-    *_, report = inputs
-    assert isinstance(report, Report), "the stage's last input is the figures"
+    *_, figures = inputs
+    assert isinstance(figures, Figures), "the stage's last input is the figures"
     files = {name: store.read(f"{page.folder}/{name}") for name in ("report.html", "samples.png")}
     where = f"{store.uri}/{page.folder}"
     return Account(
         line=f"{where}/report.html",
-        metrics=report.figures,
+        metrics=figures.measures,
         files=files,
         tags={"ddpm.report": f"{where}/report.html"},
         links={"report": f"{where}/report.html", "samples": f"{where}/samples.png"},

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from flows.artifacts import Checkpoint, Samples
+from flows.artifacts import Samples, Snapshot
 from flows.stage import Context
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
@@ -13,7 +13,7 @@ from infra.plan import Output, Plan
 FORMAT_VERSION = 4
 
 
-def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
+def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Samples:
     """Draw `config.count` images and seal them; images drawn for a smaller or larger count are shared.
 
     Raises:
@@ -25,12 +25,12 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
-        inputs={"snapshot": checkpoint.digest},
+        inputs={"snapshot": snapshot.digest},
     )
     goal = resolved.goals()
 
     def make(output: Output) -> Manifest:
-        _run(resolved, checkpoint, output, context)
+        _run(resolved, snapshot, output, context)
         return _seal(output, resolved, goal)
 
     manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
@@ -43,8 +43,8 @@ def sample(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Sa
     )
 
 
-def _run(config: SampleConfig, checkpoint: Checkpoint, output: Output, context: Context) -> None:
-    trained = checkpoint.manifest(context.store)
+def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:
+    trained = snapshot.manifest(context.store)
     task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
     context.run_missing(
         task,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Checkpoint, Dataset, Samples
+from flows.artifacts import Artifact, Dataset, Samples, Snapshot
 from flows.stage import Account, Context, Stage
 from flows.stages.sample.config import SampleConfig, check_label
 from infra.store import Store
@@ -10,10 +10,10 @@ from infra.store import Store
 _GRID_IMAGES = 64
 
 
-def _run(config: SampleConfig, checkpoint: Checkpoint, context: Context) -> Samples:
+def _run(config: SampleConfig, snapshot: Snapshot, context: Context) -> Samples:
     from flows.stages.sample.sampling import sample
 
-    return sample(config, checkpoint, context)
+    return sample(config, snapshot, context)
 
 
 def _check(config: SampleConfig, dataset: Dataset) -> None:

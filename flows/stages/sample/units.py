@@ -17,7 +17,7 @@ from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.chain import Chain
 from ddpm_core.samplers.table import SAMPLERS
 from ddpm_core.schedule import respace
-from flows.snapshot import Snapshot, channels_last, decode_snapshot
+from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.sample.config import SampleConfig, check_label
 from infra.dataset import encode_images
 from infra.device import prepare_process, torch_dtype
@@ -153,7 +153,7 @@ def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfi
     return lambda x_t, t: model(x_t, t)[:, : shape.in_channels]
 
 
-def _variance(config: SampleConfig, snapshot: Snapshot) -> Variance:
+def _variance(config: SampleConfig, snapshot: TrainedNetwork) -> Variance:
     """The variance of the steps; a sampler that uses none gets one that it ignores."""
     variance = config.variance.of(snapshot.variance)
     if variance is not None:

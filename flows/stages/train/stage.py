@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Checkpoint, Dataset
+from flows.artifacts import Artifact, Dataset, Snapshot
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.train.config import TrainConfig
 from infra.record import ModelFile
@@ -13,7 +13,7 @@ from infra.store import Store
 MAX_SNAPSHOT_BYTES = 64 << 20
 
 
-def _run(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
+def _run(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     from flows.stages.train.training import train
 
     return train(config, dataset, context)
@@ -25,10 +25,10 @@ def _check(config: TrainConfig, dataset: Dataset) -> None:
     check_network(config, dataset)
 
 
-def _account(config: TrainConfig, checkpoint: Checkpoint, inputs: Sequence[Artifact], store: Store) -> Account:
+def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact], store: Store) -> Account:
     (dataset,) = inputs
     assert isinstance(dataset, Dataset), "the stage's one input is the data set"
-    manifest = checkpoint.manifest(store)
+    manifest = snapshot.manifest(store)
     (unit,) = manifest.units
     name = f"{manifest.folder}/{unit['file']}"
     history = manifest.facts["history"]
@@ -37,13 +37,13 @@ def _account(config: TrainConfig, checkpoint: Checkpoint, inputs: Sequence[Artif
         files["snapshot.safetensors"] = store.read(name)
     data = dataset_input(dataset, store, "training")
     return Account(
-        line=f"{checkpoint.images_seen:,} images seen",
+        line=f"{snapshot.images_seen:,} images seen",
         history=history,
         files=files,
         inputs=[data],
         tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]},
         model=ModelFile(
-            name=f"{data.name}-{checkpoint.key[:8]}-{checkpoint.images_seen}",
+            name=f"{data.name}-{snapshot.key[:8]}-{snapshot.images_seen}",
             uri=f"{store.uri}/{name}",
             sha256=unit["sha256"],
         ),
@@ -55,7 +55,7 @@ TRAIN = Stage(
     about="A data set to a trained network.",
     inputs=("prepare",),
     config=TrainConfig,
-    artifact=Checkpoint,
+    artifact=Snapshot,
     run=_run,
     account=_account,
     check=_check,

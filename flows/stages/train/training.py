@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flows.artifacts import Checkpoint, Dataset
+from flows.artifacts import Dataset, Snapshot
 from flows.snapshot import make_schedule
 from flows.stage import Context, Progress
 from flows.stages.train.checkpoints import SNAPSHOTS, latest_checkpoint
@@ -27,7 +27,7 @@ FORMAT_VERSION = 3
 _LEAST_ALPHA_BAR = 1e-76
 
 
-def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint:
+def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     """Train on `config.images` images in all and seal the snapshot of that goal.
 
     Checkpoints are shared by all goals of one key: a longer run goes on from a shorter one. The samples, timesteps and
@@ -55,7 +55,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Checkpoint
         return _seal(output, resolved, goal)
 
     manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
-    return Checkpoint(
+    return Snapshot(
         name=manifest.name,
         key=manifest.key,
         digest=manifest.digest,

@@ -29,9 +29,9 @@ def test_each_stage_from_a_file(
             spec["config"] = config.model_dump(mode="json")
         assert run_command(["stage", stage.name, write(tmp_path, stage.name, spec)]) == 0
         results[stage.name] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    whole = {"prepare": tiny_run.dataset, "train": tiny_run.checkpoint, "sample": tiny_run.samples}
+    whole = {"prepare": tiny_run.dataset, "train": tiny_run.snapshot, "sample": tiny_run.samples}
     assert {name: results[name]["digest"] for name in whole} == {name: one.digest for name, one in whole.items()}
-    assert results["evaluate"]["digest"] == tiny_run.report.digest
+    assert results["evaluate"]["digest"] == tiny_run.figures.digest
     assert (tmp_path / "fresh" / results["report"]["folder"] / "report.html").is_file()
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
+from flows.exchange import diffusers_scheduler
 from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
-from flows.exchange.folder import diffusers_scheduler
 from flows.snapshot import make_schedule
 from flows.stages.train.config import ScheduleKind
 from infra.errors import ConfigError

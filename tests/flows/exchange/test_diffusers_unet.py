@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ddpm_core.network.unet import UNet, UNetConfig
+from flows.exchange import diffusers_unet
 from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
-from flows.exchange.folder import diffusers_unet, import_folder
+from flows.exchange.folder import import_folder
 from flows.snapshot import load_snapshot
 from infra.errors import ConfigError
 from tests.oracles.diffusers_folders import NETWORKS, exported, write_snapshot

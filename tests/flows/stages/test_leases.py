@@ -22,12 +22,12 @@ STAGES = ("prepare", "train", "sample", "evaluate")
 def stages(tiny_run: object) -> dict[str, Callable[[Context], Artifact]]:
     """Each stage with settings of which nothing is sealed yet."""
     config = tiny_run.config
-    inputs = tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples
+    inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
     other = {"seed": 7}
     return {
         "prepare": lambda c: prepare(config.prepare.model_copy(update={"holdout_fraction": 0.3}), c),
         "train": lambda c: train(config.train.model_copy(update=other | {"images": 64}), tiny_run.dataset, c),
-        "sample": lambda c: sample(config.sample.model_copy(update=other), tiny_run.checkpoint, c),
+        "sample": lambda c: sample(config.sample.model_copy(update=other), tiny_run.snapshot, c),
         "evaluate": lambda c: evaluate(config.evaluate.model_copy(update=other), *inputs, c),
     }
 
@@ -76,7 +76,7 @@ def test_the_lease_is_held_until_the_seal(
 def test_the_classifier_has_a_lease_of_its_own(tiny_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infra.features, "_STEPS", 5)
     config = revised(tiny_run.config.evaluate, {"extractor": "fd_classifier"})
-    inputs = tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples
+    inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
     held: list[str] = []
 
     @contextmanager

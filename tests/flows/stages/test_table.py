@@ -15,7 +15,7 @@ from flows.stages.train.stage import MAX_SNAPSHOT_BYTES, TRAIN
 
 
 def result(run: Any, stage: Stage[Any, Any]) -> Any:
-    return {"prepare": run.dataset, "train": run.checkpoint, "sample": run.samples, "evaluate": run.report}[stage.name]
+    return {"prepare": run.dataset, "train": run.snapshot, "sample": run.samples, "evaluate": run.figures}[stage.name]
 
 
 def account(run: Any, stage: Stage[Any, Any]) -> Account:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import infra.features
-from flows.artifacts import Checkpoint, Report
+from flows.artifacts import Figures, Snapshot
 from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
@@ -40,10 +40,10 @@ def config(tiny_run: object) -> EvaluateConfig:
 
 
 @pytest.fixture
-def judge(tiny_run: object) -> Callable[..., Report]:
-    def call(config: EvaluateConfig, changes: dict[str, object] | None = None, **how: object) -> Report:
+def judge(tiny_run: object) -> Callable[..., Figures]:
+    def call(config: EvaluateConfig, changes: dict[str, object] | None = None, **how: object) -> Figures:
         call.cluster = Arranged(mode="in-process", **how)
-        inputs = {name: getattr(tiny_run, name) for name in ("dataset", "checkpoint", "samples")} | (changes or {})
+        inputs = {name: getattr(tiny_run, name) for name in ("dataset", "snapshot", "samples")} | (changes or {})
         return evaluate(config, **inputs, context=replace(call.context, cluster=call.cluster))
 
     call.context = tiny_run.context
@@ -51,29 +51,29 @@ def judge(tiny_run: object) -> Callable[..., Report]:
 
 
 @pytest.fixture
-def forced(judge: Callable[..., Report]) -> Callable[..., Report]:
+def forced(judge: Callable[..., Figures]) -> Callable[..., Figures]:
     judge.context = replace(judge.context, force=True)
     return judge
 
 
-def test_a_sealed_one_is_found(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
-    assert judge(config) == replace(tiny_run.report, reused=True)
-    verify(tiny_run.store, tiny_run.report.manifest(tiny_run.store))
+def test_a_sealed_one_is_found(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
+    assert judge(config) == replace(tiny_run.figures, reused=True)
+    verify(tiny_run.store, tiny_run.figures.manifest(tiny_run.store))
 
 
 @pytest.mark.parametrize("order", [lambda u: u[::-1], lambda u: [*u[1:], *u]])
 def test_any_order_gives_the_same_digest(
-    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Report], order: object
+    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Figures], order: object
 ) -> None:
     again = forced(config, order=order)
     assert not again.reused
-    assert again.name != tiny_run.report.name
-    assert again.digest == tiny_run.report.digest
-    assert again.metrics == tiny_run.report.metrics
+    assert again.name != tiny_run.figures.name
+    assert again.digest == tiny_run.figures.digest
+    assert again.metrics == tiny_run.figures.metrics
 
 
 def test_cut_short_and_resumed_gives_the_same_digest(
-    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Report]
+    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Figures]
 ) -> None:
     heard: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
@@ -84,16 +84,16 @@ def test_cut_short_and_resumed_gives_the_same_digest(
     total = 2 + len(forced.cluster.ran)
     assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, total, 2, n) for n in range(2, total + 1)]
     assert {p.unit for p in heard} == {"units"}
-    assert resumed.digest == tiny_run.report.digest
+    assert resumed.digest == tiny_run.figures.digest
 
 
 def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
     """So that the digest covers the figures, too."""
     import json
 
-    manifest = tiny_run.report.manifest(tiny_run.store)
+    manifest = tiny_run.figures.manifest(tiny_run.store)
     data = read_verified(tiny_run.store, manifest.folder, manifest.units[-2])
-    assert json.loads(data) == tiny_run.report.metrics == manifest.facts["metrics"]
+    assert json.loads(data) == tiny_run.figures.metrics == manifest.facts["metrics"]
 
 
 class TestClassifier:
@@ -102,7 +102,7 @@ class TestClassifier:
         monkeypatch.setattr(infra.features, "_STEPS", 5)
 
     def test_it_is_trained_once_and_sealed_by_itself(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = revised(config, {"extractor": "fd_classifier"})
         threads = torch.get_num_threads()
@@ -120,7 +120,7 @@ class TestClassifier:
         other = judge(config.model_copy(update={"seed": 1}))
         assert other.metrics["eval/fd_classifier"] == first.metrics["eval/fd_classifier"]
 
-    def test_its_digest_is_deterministic(self, config: EvaluateConfig, forced: Callable[..., Report]) -> None:
+    def test_its_digest_is_deterministic(self, config: EvaluateConfig, forced: Callable[..., Figures]) -> None:
         config = revised(config, {"extractor": "fd_classifier"})
         first = forced(config)
         torch.manual_seed(99)
@@ -129,21 +129,21 @@ class TestClassifier:
         assert again.digest == first.digest
 
     def test_the_bound_does_not_depend_on_the_features(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
     ) -> None:
         metrics = judge(revised(config, {"extractor": "fd_classifier"})).metrics
-        shared = metrics.keys() & tiny_run.report.metrics.keys()
+        shared = metrics.keys() & tiny_run.figures.metrics.keys()
         assert len(shared) == len(metrics) - 1
-        assert {name: metrics[name] for name in shared} == {name: tiny_run.report.metrics[name] for name in shared}
+        assert {name: metrics[name] for name in shared} == {name: tiny_run.figures.metrics[name] for name in shared}
 
-    def test_auto_takes_it_where_there_are_labels(self, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+    def test_auto_takes_it_where_there_are_labels(self, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
         assert judge(revised(config, {"extractor": "auto"})).extractor == "fd_classifier"
 
 
 @pytest.mark.parametrize("names", [(), ("only",)])
 class TestWithoutLabels:
     def test_the_classifier_is_refused(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], names: tuple[str, ...]
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         with pytest.raises(ConfigError, match="no labels") as caught:
@@ -154,12 +154,12 @@ class TestWithoutLabels:
         assert tiny_run.store.list("features") == []
 
     def test_auto_takes_the_pixels(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], names: tuple[str, ...]
+        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
-        report = judge(revised(config, {"extractor": "auto"}), {"dataset": unlabelled})
-        assert report.extractor == "fd_pixels"
-        assert report.digest == tiny_run.report.digest
+        figures = judge(revised(config, {"extractor": "auto"}), {"dataset": unlabelled})
+        assert figures.extractor == "fd_pixels"
+        assert figures.digest == tiny_run.figures.digest
 
 
 @pytest.mark.parametrize(
@@ -168,37 +168,37 @@ class TestWithoutLabels:
     ids=str,
 )
 def test_the_key(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report], change: dict[str, object], same: bool
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], change: dict[str, object], same: bool
 ) -> None:
     other = judge(config.model_copy(update=change))
-    assert (other.key == tiny_run.report.key) is same
-    assert (other.digest == tiny_run.report.digest) is same
+    assert (other.key == tiny_run.figures.key) is same
+    assert (other.digest == tiny_run.figures.digest) is same
 
 
 def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
 ) -> None:
     """Thirteen images in batches of eight: each image's terms are those of a run of sixteen."""
     from infra.checkpoint import decode_tensors
 
-    def terms(report: Report) -> torch.Tensor:
-        manifest = report.manifest(tiny_run.store)
+    def terms(figures: Figures) -> torch.Tensor:
+        manifest = figures.manifest(tiny_run.store)
         units = [unit for unit in manifest.units if unit["facts"].get("kind") == "bound"]
         parts = [decode_tensors(read_verified(tiny_run.store, manifest.folder, unit), "u")[0] for unit in units]
         return torch.cat([part["total_bpd_fixed_large"] for part in parts])
 
-    thirteen, sixteen = terms(judge(config.model_copy(update={"bpd_images": 13}))), terms(tiny_run.report)
+    thirteen, sixteen = terms(judge(config.model_copy(update={"bpd_images": 13}))), terms(tiny_run.figures)
     assert len(thirteen) == 13
     assert torch.equal(thirteen, sixteen[:13])
 
 
-def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
+def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
     config = config.model_copy(update={"bpd_images": 1 << 20, "batch_size": 64})
     assert judge(config).metrics["eval/bpd_images"] == tiny_run.dataset.test_images
 
 
-def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Report]) -> None:
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     weights = network.state_dict()
     weights["conv_out.bias"].fill_(float("nan"))
@@ -208,8 +208,8 @@ def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig,
     data = encode_snapshot(weights, network.config, schedule, 64)
     record = output.commit("snapshots/64", "safetensors", data, {})
     manifest = output.seal({"images": 64}, [{"unit": 0, "rows": 1, **record.as_json()}], {})
-    broken = Checkpoint(name=manifest.name, key="k", digest=manifest.digest, images_seen=64, num_timesteps=20)
+    broken = Snapshot(name=manifest.name, key="k", digest=manifest.digest, images_seen=64, num_timesteps=20)
     with pytest.raises(DivergedError, match="the bound is not finite") as caught:
-        judge(config, {"checkpoint": broken})
+        judge(config, {"snapshot": broken})
     assert caught.value.exit_code == 8
     assert caught.value.item == "held-out images 0..7"

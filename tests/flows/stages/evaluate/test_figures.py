@@ -12,7 +12,7 @@ from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from flows.artifacts import CURVES, Report
+from flows.artifacts import CURVES, Figures
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
@@ -25,9 +25,9 @@ from infra.manifest import read_verified
 
 
 @pytest.fixture
-def estimated(tiny_run: Any) -> Report:
+def estimated(tiny_run: Any) -> Figures:
     config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
-    return evaluate(config, tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.context)
+    return evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
 
 
 def images(run: Any, split: str, count: int) -> torch.Tensor:
@@ -36,9 +36,9 @@ def images(run: Any, split: str, count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Report) -> None:
+def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Figures) -> None:
     """The proposal from the first batch of the training split under streams of its own, the images in two batches."""
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     seed, shape = tiny_run.config.evaluate.seed, (1, 8, 8)
 
@@ -75,11 +75,11 @@ def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Report) -> None:
         assert sum(parts) + estimated.metrics["eval/prior_bpd"] == pytest.approx(found)
 
 
-def test_the_estimate_is_near_the_full_sum(tiny_run: Any, estimated: Report) -> None:
+def test_the_estimate_is_near_the_full_sum(tiny_run: Any, estimated: Figures) -> None:
     full = evaluate(
         tiny_run.config.evaluate.model_copy(update={"bpd_images": 12}),
         tiny_run.dataset,
-        tiny_run.checkpoint,
+        tiny_run.snapshot,
         tiny_run.samples,
         tiny_run.context,
     )
@@ -89,7 +89,7 @@ def test_the_estimate_is_near_the_full_sum(tiny_run: Any, estimated: Report) -> 
     assert estimated.metrics["eval/fd_pixels"] == full.metrics["eval/fd_pixels"]
 
 
-def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated: Report) -> None:
+def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated: Figures) -> None:
     from dataclasses import replace
 
     manifest = estimated.manifest(tiny_run.store)
@@ -97,14 +97,14 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
     assert kinds[0] == "proposal"
     assert CURVES not in kinds
     assert "eval/eps_mse" not in estimated.metrics
-    outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, report=estimated))
+    outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, figures=estimated))
     page = render_page("x", outputs, sample_grid(outputs.drawn), {})
     assert "Unbiased estimate of an upper bound" in page
     assert "Rate and distortion" not in page
     assert "Terms of the bound" in page
 
 
-def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimated: Report) -> None:
+def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimated: Figures) -> None:
     manifest = estimated.manifest(tiny_run.store)
     (tiny_run.root / estimated.name).unlink()
     lost = manifest.units[2]
@@ -113,7 +113,7 @@ def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimat
         if name.endswith((lost["file"], "units/000002.json")):
             tiny_run.store.delete(name)
     config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
-    again = evaluate(config, tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.context)
+    again = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
     assert again.digest == estimated.digest
 
 

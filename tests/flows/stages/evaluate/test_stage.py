@@ -8,11 +8,11 @@ from flows.stages.evaluate.stage import EVALUATE
 
 
 def account(run: Any) -> Account:
-    return EVALUATE.account(run.config.evaluate, run.report, (run.dataset, run.checkpoint, run.samples), run.store)
+    return EVALUATE.account(run.config.evaluate, run.figures, (run.dataset, run.snapshot, run.samples), run.store)
 
 
 def test_the_rows_are_the_figures(tiny_run: Any) -> None:
-    said, metrics = account(tiny_run), tiny_run.report.metrics
+    said, metrics = account(tiny_run), tiny_run.figures.metrics
     assert said.rows[0] == (
         "fd_pixels",
         f"{metrics['eval/fd_pixels']:.3f}",
@@ -24,7 +24,7 @@ def test_the_rows_are_the_figures(tiny_run: Any) -> None:
 
 
 def test_a_bound_given_labels_says_so(tiny_run: Any) -> None:
-    (row, _) = evaluate._rows(tiny_run.report, labelled=True)[1:]
+    (row, _) = evaluate._rows(tiny_run.figures, labelled=True)[1:]
     assert row[2] == "upper bound given the labels, fixed_large, 256 levels"
 
 

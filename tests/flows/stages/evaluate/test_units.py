@@ -31,14 +31,14 @@ def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) ->
     # Eigenvalues of the product: the samples are fewer than the pixels, so its root need not exist as a matrix.
     cross = np.sqrt(np.clip(scipy.linalg.eigvals(cov_a @ cov_b).real, 0, None)).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
-    assert tiny_run.report.metrics["eval/fd_pixels"] == pytest.approx(expected, rel=1e-4)
-    assert tiny_run.report.metrics["eval/fd_samples"] == 24
+    assert tiny_run.figures.metrics["eval/fd_pixels"] == pytest.approx(expected, rel=1e-4)
+    assert tiny_run.figures.metrics["eval/fd_samples"] == 24
 
 
 @pytest.mark.parametrize("variance", FIXED_VARIANCES)
 def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, variance: Variance) -> None:
-    config, metrics = tiny_run.config.evaluate, tiny_run.report.metrics
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    config, metrics = tiny_run.config.evaluate, tiny_run.figures.metrics
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "snapshot")
     held_out = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "test")[: config.bpd_images]
     ids = torch.arange(config.bpd_images)
@@ -63,7 +63,7 @@ def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, vari
 
 
 def test_the_parts_add_up(tiny_run: object) -> None:
-    metrics = tiny_run.report.metrics
+    metrics = tiny_run.figures.metrics
     for variance in ("fixed_small", "fixed_large"):
         parts = (
             metrics["eval/prior_bpd"] + metrics[f"eval/step_bpd_{variance}"] + metrics[f"eval/decoder_bpd_{variance}"]

@@ -79,12 +79,12 @@ def test_the_page_needs_nothing_else(written: str) -> None:
 
 def test_it_says_the_figures_and_where_they_come_from(tiny_run: object, written: str) -> None:
     text = " ".join(Page(written).texts)
-    metrics = tiny_run.report.metrics
+    metrics = tiny_run.figures.metrics
     assert f"{metrics['eval/fd_pixels']:.3f}" in text
     for variance in ("fixed_small", "fixed_large"):
         figure, error = (metrics[f"eval/bits_per_dim_{variance}{suffix}"] for suffix in ("", "_stderr"))
         assert f"{figure:.3f} ± {error:.3f}" in text
-    for artifact in (tiny_run.dataset, tiny_run.checkpoint, tiny_run.samples, tiny_run.report):
+    for artifact in (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.figures):
         assert artifact.digest in text
         assert artifact.manifest(tiny_run.store).folder in text
     assert "17 different pixel values" in text
@@ -100,10 +100,10 @@ def test_written_again_it_is_the_same(tiny_run: object, written: str) -> None:
 
 
 def test_the_order_of_the_figures_changes_no_file(tiny_run: object, written: str) -> None:
-    other = {name: value for name, value in reversed(tiny_run.report.metrics.items())}
+    other = {name: value for name, value in reversed(tiny_run.figures.metrics.items())}
     before = {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")}
     write_report(
-        "my-run", tiny_run.store, replace(tiny_run.finished, report=replace(tiny_run.report, metrics=other)), {}
+        "my-run", tiny_run.store, replace(tiny_run.finished, figures=replace(tiny_run.figures, metrics=other)), {}
     )
     assert {name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")} == before
 

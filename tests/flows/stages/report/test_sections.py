@@ -46,7 +46,7 @@ def picture(page: str, alt: str) -> np.ndarray:
 
 
 def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str) -> None:
-    manifest = tiny_run.report.manifest(tiny_run.store)
+    manifest = tiny_run.figures.manifest(tiny_run.store)
     parts = [
         decode_tensors(read_verified(tiny_run.store, manifest.folder, unit), "unit")[0]
         for unit in manifest.units
@@ -68,14 +68,14 @@ def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str)
         assert float(rate) == pytest.approx(float(expected.rate[int(t) - 1]), abs=6e-5)
         assert float(rmse) == pytest.approx(float(expected.rmse[int(t) - 1]), abs=6e-3)
     # Nothing sent but x_T: the rate is L_T; all sent but the last step: the bound without its decoder.
-    assert float(rows[0][1]) == pytest.approx(tiny_run.report.metrics["eval/prior_bpd"], abs=6e-5)
-    bound = tiny_run.report.metrics["eval/bits_per_dim_fixed_large"]
-    decoder = tiny_run.report.metrics["eval/decoder_bpd_fixed_large"]
+    assert float(rows[0][1]) == pytest.approx(tiny_run.figures.metrics["eval/prior_bpd"], abs=6e-5)
+    bound = tiny_run.figures.metrics["eval/bits_per_dim_fixed_large"]
+    decoder = tiny_run.figures.metrics["eval/decoder_bpd_fixed_large"]
     assert float(rows[-1][1]) == pytest.approx(bound - decoder, abs=6e-5)
 
 
 def test_the_curves_are_sealed(tiny_run: object) -> None:
-    manifest = tiny_run.report.manifest(tiny_run.store)
+    manifest = tiny_run.figures.manifest(tiny_run.store)
     assert [unit["facts"].get("kind") for unit in manifest.units][-2:] == ["metrics", CURVES]
 
 
@@ -84,18 +84,18 @@ def test_the_steps_of_the_strip_are_named(page: str) -> None:
 
 
 def test_every_variance_there_is_has_its_line(outputs: RunOutputs) -> None:
-    report = outputs.finished.report
-    learned = {name.replace("fixed_small", "learned_range"): 3 * value for name, value in report.metrics.items()}
-    report = replace(report, metrics=learned | report.metrics)
+    figures = outputs.finished.figures
+    learned = {name.replace("fixed_small", "learned_range"): 3 * value for name, value in figures.metrics.items()}
+    figures = replace(figures, metrics=learned | figures.metrics)
     curves = dict(outputs.curves)
     terms = [2 * term for term in curves["variances"]["fixed_small"]["step_bpd"]]
     curves["variances"] = curves["variances"] | {
         "learned_range": {"step_bpd": terms, "rate": [0.5 * rate for rate in range(20)]}
     }
-    page = rendered(replace(outputs, finished=replace(outputs.finished, report=report), curves=curves))
+    page = rendered(replace(outputs, finished=replace(outputs.finished, figures=figures), curves=curves))
 
-    figure = report.metrics["eval/bits_per_dim_learned_range"]
-    error = report.metrics["eval/bits_per_dim_learned_range_stderr"]
+    figure = figures.metrics["eval/bits_per_dim_learned_range"]
+    error = figures.metrics["eval/bits_per_dim_learned_range_stderr"]
     bounds = re.findall(r'<tr><td>bits/dim, ([\w ]+)</td><td class="figure">([^<]*)</td>', page)
     assert [name for name, _ in bounds] == ["fixed large", "fixed small", "learned range"]
     assert bounds[2][1] == f"{figure:.3f} ± {error:.3f}"
@@ -103,7 +103,7 @@ def test_every_variance_there_is_has_its_line(outputs: RunOutputs) -> None:
     cells = r'<td class="figure">([\d.]+)</td>'
     rows = re.findall(rf"<tr><td>(fixed large|fixed small|learned range)</td>{cells * 3}</tr>", page)
     assert [row[0] for row in rows] == ["fixed large", "fixed small", "learned range"]
-    parts = [report.metrics[f"eval/{part}_bpd_learned_range"] for part in ("step", "decoder")]
+    parts = [figures.metrics[f"eval/{part}_bpd_learned_range"] for part in ("step", "decoder")]
     assert rows[2][2:] == tuple(f"{part:.3f}" for part in parts)
 
     for alt in ("bits/dim by timestep", "rate and distortion"):

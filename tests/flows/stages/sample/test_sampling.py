@@ -16,7 +16,7 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import respace
-from flows.artifacts import Checkpoint, Samples
+from flows.artifacts import Samples, Snapshot
 from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.sample.config import SampleConfig
@@ -50,7 +50,7 @@ def config(tiny_run: object) -> SampleConfig:
 def draw(tiny_run: object) -> Callable[..., Samples]:
     def call(config: SampleConfig, order: Callable[[Sequence[int]], Sequence[int]] = tuple, **more: object) -> Samples:
         call.cluster = Arranged(mode="in-process", order=order)
-        return sample(config, tiny_run.checkpoint, replace(tiny_run.context, cluster=call.cluster, **more))
+        return sample(config, tiny_run.snapshot, replace(tiny_run.context, cluster=call.cluster, **more))
 
     return call
 
@@ -78,7 +78,7 @@ def test_they_are_what_the_reverse_chain_gives(
 ) -> None:
     """Drawn directly by ddpm_core, one unit at a time as the plan says."""
     config = revised(config, {"variance": "fixed_small", **change})
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     chain = respace(schedule, config.num_steps)
     drawn = []
@@ -117,7 +117,7 @@ def test_into_another_root_too(
     import shutil
 
     shutil.copytree(tiny_run.root / "train", tmp_path / "other" / "train")
-    other = sample(config, tiny_run.checkpoint, make_context(tmp_path / "other"))
+    other = sample(config, tiny_run.snapshot, make_context(tmp_path / "other"))
     here = draw(config, order=lambda units: units[::-1])
     assert (other.key, other.digest, other.name) == (here.key, here.digest, here.name)
 
@@ -193,9 +193,9 @@ def test_progress(config: SampleConfig, draw: Callable[..., Samples]) -> None:
     assert [(p.done, p.total, p.start) for p in heard] == [(n, 30, 24) for n in (24, 30)], "24 are in three whole units"
 
 
-def broken_checkpoint(run: object, poison: float) -> Checkpoint:
+def broken_checkpoint(run: object, poison: float) -> Snapshot:
     """A sealed snapshot whose weights are not all finite."""
-    trained = run.checkpoint.manifest(run.store)
+    trained = run.snapshot.manifest(run.store)
     network, *_ = decode_snapshot(read_verified(run.store, trained.folder, trained.units[0]), "s")
     weights = network.state_dict()
     weights["conv_out.bias"].fill_(poison)
@@ -205,7 +205,7 @@ def broken_checkpoint(run: object, poison: float) -> Checkpoint:
     data = encode_snapshot(weights, network.config, schedule, 64)
     record = output.commit("snapshots/000000000064", "safetensors", data, {})
     manifest = output.seal({"images": 64}, [{"unit": 0, "rows": 1, **record.as_json()}], {})
-    return Checkpoint(name=manifest.name, key="k", digest=manifest.digest, images_seen=64, num_timesteps=20)
+    return Snapshot(name=manifest.name, key="k", digest=manifest.digest, images_seen=64, num_timesteps=20)
 
 
 @pytest.mark.parametrize(("poison", "clip"), [(float("nan"), True), (float("nan"), False), (float("inf"), False)])
@@ -223,10 +223,10 @@ def test_a_snapshot_that_is_not_finite(tiny_run: object, config: SampleConfig, p
 
 
 def test_a_damaged_snapshot_is_named(tiny_run: object, config: SampleConfig) -> None:
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     (tiny_run.root / trained.folder / trained.units[0]["file"]).write_bytes(b"x")
     with pytest.raises(IntegrityError, match="snapshots/"):
-        sample(config, tiny_run.checkpoint, tiny_run.context)
+        sample(config, tiny_run.snapshot, tiny_run.context)
 
 
 def test_a_damaged_unit_is_not_sealed(tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]) -> None:

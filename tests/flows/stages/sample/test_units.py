@@ -36,7 +36,7 @@ def test_the_progress_is_the_chains_own(tiny_run: object) -> None:
     frames = frames.reshape(8, 5, *frames.shape[1:])
     assert np.array_equal(frames[:, -1], drawn[:8]), "the last step adds no noise: its prediction is the image"
 
-    trained = tiny_run.checkpoint.manifest(tiny_run.store)
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     config, ids, seen = tiny_run.config.sample, torch.arange(8), {}
 

@@ -16,7 +16,7 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.schedule import respace
 from flows.recipe.config import PipelineConfig
-from flows.snapshot import Snapshot, decode_snapshot
+from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
@@ -59,18 +59,18 @@ def changed(request: pytest.FixtureRequest, tiny: PipelineConfig) -> PipelineCon
 
 def run(config: PipelineConfig, context: Context) -> FinishedRun:
     dataset = prepare(config.prepare, context)
-    checkpoint = train(config.train, dataset, context)
-    samples = sample(config.sample, checkpoint, context)
-    report = evaluate(config.evaluate, dataset, checkpoint, samples, context)
-    return FinishedRun(dataset=dataset, checkpoint=checkpoint, samples=samples, report=report)
+    snapshot = train(config.train, dataset, context)
+    samples = sample(config.sample, snapshot, context)
+    figures = evaluate(config.evaluate, dataset, snapshot, samples, context)
+    return FinishedRun(dataset=dataset, snapshot=snapshot, samples=samples, figures=figures)
 
 
-def load(finished: FinishedRun, context: Context) -> Snapshot:
-    trained = finished.checkpoint.manifest(context.store)
+def load(finished: FinishedRun, context: Context) -> TrainedNetwork:
+    trained = finished.snapshot.manifest(context.store)
     return decode_snapshot(read_verified(context.store, trained.folder, trained.units[0]), "snapshot")
 
 
-def by_hand(config: PipelineConfig, snapshot: Snapshot, ids: Tensor) -> Tensor:
+def by_hand(config: PipelineConfig, snapshot: TrainedNetwork, ids: Tensor) -> Tensor:
     """The images of these numbers, from the settings' meaning."""
     network, settings = snapshot.network, config.sample
     chain = respace(snapshot.schedule, settings.num_steps)
@@ -115,14 +115,14 @@ def test_a_run_is_what_its_settings_say(changed: PipelineConfig, make_context: C
         assert set(labels.tolist()) == {-1}
 
 
-def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Snapshot, context: Context) -> None:
+def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: TrainedNetwork, context: Context) -> None:
     data, classes = DatasetReader(store=context.store, manifest=finished.dataset.manifest(context.store)).load("test")
     images, ids = to_model_range(torch.from_numpy(data[:16])), torch.arange(16)
     learned = [snapshot.variance.value] if snapshot.variance else []
-    assert finished.report.variances == sorted(["fixed_small", "fixed_large", *learned])
+    assert finished.figures.variances == sorted(["fixed_small", "fixed_large", *learned])
     network = snapshot.network
     told = with_labels(network, torch.from_numpy(classes[:16]).long()) if network.config.num_classes else network
-    for name in finished.report.variances:
+    for name in finished.figures.variances:
         variance = Variance(name)
 
         def model(x_t: Tensor, t: Tensor, variance: Variance = variance) -> Tensor:
@@ -136,7 +136,7 @@ def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Snapsho
             variance=variance,
             parameterisation=snapshot.parameterisation,
         )
-        found = finished.report.metrics[f"eval/bits_per_dim_{name}"]
+        found = finished.figures.metrics[f"eval/bits_per_dim_{name}"]
         assert found == pytest.approx(float(expected.total_bpd.mean()), rel=1e-5)
 
 
@@ -179,9 +179,9 @@ def test_settings_that_do_not_go_together(tiny: PipelineConfig, change: dict[str
 def test_a_class_that_the_network_does_not_know(tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
     context, settings = make_context(), {"images": 64, "class_conditional": True}
     small = revised(tiny.train, settings | {"channel_mults": [1], "attention_resolutions": []})
-    checkpoint = train(small, prepare(tiny.prepare, context), context)
+    snapshot = train(small, prepare(tiny.prepare, context), context)
     with pytest.raises(ConfigError, match="below the network's 10 classes; got 10"):
-        sample(tiny.sample.model_copy(update={"label": 10}), checkpoint, context)
+        sample(tiny.sample.model_copy(update={"label": 10}), snapshot, context)
 
 
 def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
@@ -220,6 +220,6 @@ def test_learned_variances_go_through_every_sampler(tiny: PipelineConfig, make_c
     """Not asked for, the variance's channels are left out."""
     context, settings = make_context(), {"images": 64, "variance": "learned_range", "loss": "hybrid"}
     small = revised(tiny.train, settings | {"channel_mults": [1], "attention_resolutions": []})
-    checkpoint = train(small, prepare(tiny.prepare, context), context)
+    snapshot = train(small, prepare(tiny.prepare, context), context)
     for sampler in ("ddim", "ode"):
-        assert sample(revised(tiny.sample, {"sampler": sampler}), checkpoint, context).count == 24
+        assert sample(revised(tiny.sample, {"sampler": sampler}), snapshot, context).count == 24

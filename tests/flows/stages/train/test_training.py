@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flows.artifacts import Checkpoint
+from flows.artifacts import Snapshot
 from flows.snapshot import load_snapshot
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
@@ -31,17 +31,17 @@ def config(tiny_run: object) -> TrainConfig:
 
 
 @pytest.fixture
-def run(tiny_run: object) -> Callable[..., Checkpoint]:
-    def call(config: TrainConfig, **context: object) -> Checkpoint:
+def run(tiny_run: object) -> Callable[..., Snapshot]:
+    def call(config: TrainConfig, **context: object) -> Snapshot:
         return train(config, tiny_run.dataset, replace(tiny_run.context, **context))
 
     return call
 
 
-def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
-    checkpoint = run(config)
-    assert (checkpoint.images_seen, checkpoint.num_timesteps, checkpoint.reused) == (80, 20, False)
-    manifest = checkpoint.manifest(tiny_run.store)
+def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
+    snapshot = run(config)
+    assert (snapshot.images_seen, snapshot.num_timesteps, snapshot.reused) == (80, 20, False)
+    manifest = snapshot.manifest(tiny_run.store)
     verify(tiny_run.store, manifest)
     network, schedule, *_ = load_snapshot(str(tiny_run.root / manifest.folder / manifest.units[0]["file"]))
     assert schedule.num_timesteps == 20
@@ -49,7 +49,7 @@ def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, r
     assert [row["images_seen"] for row in manifest.facts["history"]] == [16, 32, 48, 64, 80]
 
 
-def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     first = run(config)
     heard: list[object] = []
     assert run(config, on_history=heard.append) == replace(first, reused=True)
@@ -57,7 +57,7 @@ def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Checkpoi
 
 
 def test_a_longer_goal_goes_on_from_a_shorter_one(
-    config: TrainConfig, run: Callable[..., Checkpoint], monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import flows.stages.train.worker as module
 
@@ -75,14 +75,14 @@ def test_a_longer_goal_goes_on_from_a_shorter_one(
 
 
 def test_the_digest_is_that_of_an_undisturbed_run(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     run(config)
     longer = config.model_copy(update={"images": 112})
     assert run(longer).digest == run(longer, force=True).digest
 
 
-def test_force_starts_beside(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_force_starts_beside(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     first = run(config)
     again = run(config, force=True)
     assert not again.reused
@@ -104,13 +104,13 @@ def test_force_starts_beside(config: TrainConfig, run: Callable[..., Checkpoint]
     ],
     ids=str,
 )
-def test_the_key(config: TrainConfig, run: Callable[..., Checkpoint], change: dict[str, object], same: bool) -> None:
+def test_the_key(config: TrainConfig, run: Callable[..., Snapshot], change: dict[str, object], same: bool) -> None:
     config = config.model_copy(update={"images": 16})
     assert (run(config).key == run(config.model_copy(update=change)).key) is same
 
 
 def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     from infra.device import resolve_device, resolve_dtype
 
@@ -122,7 +122,7 @@ def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
     assert trained.manifest(tiny_run.store).environment["dtype"] == became
 
 
-def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     from flows.stages.prepare.preparation import prepare
 
     other = prepare(tiny_run.config.prepare.model_copy(update={"holdout_fraction": 0.2}), tiny_run.context)
@@ -130,7 +130,7 @@ def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, 
     assert train(config, other, tiny_run.context).key != run(config).key
 
 
-def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     heard: list[int] = []
     progress: list[Progress] = []
 
@@ -151,9 +151,9 @@ def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., C
 
 
 def test_the_start_is_where_the_worker_really_goes_on(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
-    """The latest checkpoint may turn out to be damaged."""
+    """The latest snapshot may turn out to be damaged."""
     folder = tiny_run.root / run(config).manifest(tiny_run.store).folder
     (latest,) = folder.glob("checkpoints/*80.*.safetensors")
     latest.write_bytes(b"")
@@ -162,19 +162,19 @@ def test_the_start_is_where_the_worker_really_goes_on(
     assert (progress[0].start, progress[-1].start, progress[-1].done) == (80, 48, 112)
 
 
-def test_a_network_that_does_not_fit(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_a_network_that_does_not_fit(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     with pytest.raises(ConfigError, match="attention_resolutions") as caught:
         run(config.model_copy(update={"attention_resolutions": [16]}))
     assert (caught.value.exit_code, caught.value.stage) == (2, "train")
 
 
-def test_several_workers_do_not_run_in_one_process(config: TrainConfig, run: Callable[..., Checkpoint]) -> None:
+def test_several_workers_do_not_run_in_one_process(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     with pytest.raises(ResourceError):
         run(config.model_copy(update={"workers": 2}))
 
 
 def test_another_environment_that_began_is_a_conflict(
-    config: TrainConfig, run: Callable[..., Checkpoint], monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = run(config)
     monkeypatch.setattr("flows.stages.train.training.environment", lambda _: {"device": "another"})
@@ -185,12 +185,12 @@ def test_another_environment_that_began_is_a_conflict(
 
 
 def test_a_snapshot_damaged_before_the_seal(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Checkpoint]
+    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
-    checkpoint = run(config)
-    manifest = checkpoint.manifest(tiny_run.store)
-    tiny_run.store.delete(checkpoint.name)
+    snapshot = run(config)
+    manifest = snapshot.manifest(tiny_run.store)
+    tiny_run.store.delete(snapshot.name)
     (tiny_run.root / manifest.folder / manifest.units[0]["file"]).write_bytes(b"garbage")
     with pytest.raises(IntegrityError):
         run(config)
-    assert not tiny_run.store.exists(checkpoint.name)
+    assert not tiny_run.store.exists(snapshot.name)
