@@ -18,9 +18,10 @@ from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
 from flows.snapshot import TrainedNetwork, load_snapshot
 from flows.stages.evaluate.units import proposal_timesteps
-from infra.dataset import DatasetReader
-from infra.manifest import parse_manifest
-from infra.store import Store, open_store
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import parse_manifest
+from infra.storage.open import open_store
+from infra.storage.store import Store
 
 IMAGES, FIT_IMAGES, DRAWS, FULL_SUMS = 64, 32, 16, 6
 VARIANCE = Variance.FIXED_LARGE

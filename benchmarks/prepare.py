@@ -28,13 +28,13 @@ from ddpm_core.training_order import TwoLevelOrder
 from flows.stage import Context, Progress
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
-from infra.cluster import Cluster
-from infra.dataset import DatasetReader
-from infra.manifest import parse_manifest
-from infra.row_reader import RowReader
-from infra.s3 import put_if_absent
-from infra.store import open_store
-from infra.uri import parse_place
+from infra.compute.cluster import Cluster
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import parse_manifest
+from infra.outputs.rows import RowReader
+from infra.storage.open import open_store
+from infra.storage.s3 import put_if_absent
+from infra.storage.uri import parse_place
 
 SIZE = 32
 UNIT = 1024

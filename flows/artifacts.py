@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from infra.digests import Json
 from infra.errors import IntegrityError
-from infra.manifest import Json, Manifest, parse_manifest
-from infra.store import Store
+from infra.outputs.manifest import Manifest, parse_manifest
+from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"

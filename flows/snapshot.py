@@ -12,8 +12,8 @@ from ddpm_core.choices import NetworkVariance, Parameterisation, ScheduleKind, V
 from ddpm_core.named import named_schedule
 from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.schedule import NoiseSchedule, custom_schedule, with_zero_terminal_snr
-from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import InputError, IntegrityError
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
 
 class TrainedNetwork(NamedTuple):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from flows.artifacts import Artifact, Dataset
-from infra.cluster import Cluster
-from infra.manifest import Json, Manifest
-from infra.plan import Output, Plan, current
-from infra.ray_units import UnitTask, Workers
+from infra.compute.cluster import Cluster
+from infra.compute.units import UnitTask, Workers
+from infra.digests import Json
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan, current
 from infra.record import DatasetInput, ModelFile
-from infra.store import Store
+from infra.storage.store import Store
 
 C = TypeVar("C")
 A = TypeVar("A")

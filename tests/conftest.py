@@ -12,8 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
 from flows.stage import Context
-from infra.cluster import Cluster
-from infra.store import open_store
+from infra.compute.cluster import Cluster
+from infra.storage.open import open_store
 from tests.servers import Server, moto_server, seaweed_server
 
 # The digits, a chain of 20 steps and a network of a few thousand weights: every part, nothing slow.
@@ -41,17 +41,17 @@ _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
     "tests/infra/services/",
-    "tests/flows/runtime/test_session.py",
-    "tests/flows/test_s3_pipeline.py",
-    "tests/infra/test_cluster.py",
-    "tests/infra/test_ray_group.py",
-    "tests/infra/test_ray_heartbeat.py",
-    "tests/infra/test_ray_signals.py",
-    "tests/infra/test_ray_units.py",
-    "tests/infra/test_reaper.py",
-    "tests/infra/test_s3",
-    "tests/infra/test_store.py",
-    "tests/infra/test_tracking",
+    "tests/infra/compute/test_cluster.py",
+    "tests/infra/compute/test_group.py",
+    "tests/infra/compute/test_ray_heartbeat.py",
+    "tests/infra/compute/test_ray_signals.py",
+    "tests/infra/compute/test_reaper.py",
+    "tests/infra/compute/test_units.py",
+    "tests/infra/outputs/test_s3",
+    "tests/infra/sources/test_s3",
+    "tests/infra/storage/test_s3",
+    "tests/infra/storage/test_store.py",
+    "tests/infra/tracking/",
 )
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
 

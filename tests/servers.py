@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.processes import end_with_parent
+from infra.compute.processes import end_with_parent
 
 # Looked for in all that a run writes: they must be nowhere.
 ACCESS_KEY, SECRET_KEY = "AKIACANARYCANARY0001", "canary/secret+0123456789abcdefghijklmnopq"

@@ -9,9 +9,9 @@ import typer
 from flows.commands.run import Root
 from flows.stages.table import STAGES
 from infra.errors import InputError
-from infra.manifest import parse_manifest, verify
-from infra.store import open_store
-from infra.uri import Place, parse_place
+from infra.outputs.manifest import parse_manifest, verify
+from infra.storage.open import open_store
+from infra.storage.uri import Place, parse_place
 
 
 def register(app: typer.Typer) -> None:

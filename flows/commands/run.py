@@ -12,7 +12,7 @@ from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import PRESETS, load_config, validated
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
-from infra.cluster import Mode
+from infra.compute.cluster import Mode
 from infra.errors import DdpmError
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]

@@ -38,7 +38,7 @@ def selftest(
     from rich.console import Console
 
     from ddpm_core.selftest.run import run_selftest
-    from infra.device import environment, fixed_threads, resolve_device
+    from infra.compute.device import environment, fixed_threads, resolve_device
 
     started = time.monotonic()
     kind = resolve_device(device.value)

@@ -7,7 +7,7 @@ import typer
 
 from flows.recipe.presets import PRESETS, PresetName
 from infra.errors import ConfigError, ResourceError
-from infra.uri import parse_place
+from infra.storage.uri import parse_place
 
 if TYPE_CHECKING:
     from infra.services.prefect import PrefectApi

@@ -24,8 +24,8 @@ from flows.exchange.diffusers_scheduler import Process, process, scheduler_setti
 from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
 from flows.exchange.foreign_settings import VERSION, Settings
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
-from infra.checkpoint import decode_foreign_tensors, decode_tensors, encode_tensors
 from infra.errors import ConfigError, InputError, IntegrityError, ResourceError, StorageError
+from infra.outputs.tensors import decode_foreign_tensors, decode_tensors, encode_tensors
 
 _WEIGHTS = "diffusion_pytorch_model"
 _INDEX, _UNET, _SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"

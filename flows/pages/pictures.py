@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.pages import palette
-from infra.dataset import Images
+from infra.outputs.images import Images
 
 _Values = TypeVar("_Values")
 _TILE = 64

@@ -5,9 +5,8 @@ from typing import Any
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import PRESETS, preset
-from infra.manifest import canonical_json
-from infra.store import sha256
-from infra.uri import parse_place
+from infra.digests import canonical_json, sha256
+from infra.storage.uri import parse_place
 
 _KEY_DIGITS = 20
 _SHOWN_DIGITS = 8

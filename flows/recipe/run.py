@@ -20,10 +20,11 @@ from flows.runtime.surroundings import (
 from flows.stage import Stage
 from flows.stages.prepare.sources import open_source
 from flows.stages.table import STAGES
-from infra.cluster import Cluster
+from infra.compute.cluster import Cluster
 from infra.errors import DdpmError
 from infra.record import DatasetInput, TrackedRun
-from infra.store import Store, open_store
+from infra.storage.open import open_store
+from infra.storage.store import Store
 
 # Runs a stage on its config and inputs; a Prefect task, or `run_stage` itself.
 Step = Callable[..., Any]

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from infra.uri import parse_place
+from infra.storage.uri import parse_place
 
 DEFAULT_ROOT = "ddpm-runs"
 

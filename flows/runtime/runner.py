@@ -11,10 +11,9 @@ from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
 from flows.stage import Account, Context, Row, Stage
 from flows.stage_config import StageConfig
+from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
-from infra.manifest import canonical_json
 from infra.record import StageRecord, TrackedRun
-from infra.store import sha256
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8

@@ -17,13 +17,14 @@ from flows.runtime.progress import StageProgress
 from flows.runtime.root import local_folder, resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Row, Run
-from infra.cluster import Cluster
+from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
-from infra.lease import held
-from infra.lease_holder import Holder
+from infra.outputs.lease import held
+from infra.outputs.lease_holder import Holder
 from infra.record import TrackedRun
-from infra.store import Store, open_store
-from infra.tracking import Tracker
+from infra.storage.open import open_store
+from infra.storage.store import Store
+from infra.tracking.tracker import Tracker
 
 # Of lines that go to a file and not to a terminal.
 _WIDTH = 120

@@ -15,7 +15,7 @@ from pathlib import Path
 from infra.errors import ConflictError, StorageError
 from infra.services.prefect_leftovers import mark_lost_runs
 from infra.services.prefect_supervisor import OwnServer, claim_port, identity
-from infra.uri import parse_place
+from infra.storage.uri import parse_place
 
 _SERVING = "serving.json"
 _DELIVERY_LIMIT_S = 5.0

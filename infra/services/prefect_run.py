@@ -21,8 +21,8 @@ from prefect.exceptions import Abort, ObjectNotFound, Pause
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed, Failed, Suspended
 
+from infra.compute.processes import end_with_parent
 from infra.errors import Interrupted
-from infra.processes import end_with_parent
 from infra.services.prefect_log import quiet_delivery
 from infra.services.prefect_page import RunPage
 

@@ -17,8 +17,8 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from infra.errors import InputError
-from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, from_array
+from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.source import Content, Entry, Other
 
 # Not every word that begins so is a split: valley.npy is none.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError
-from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, from_array
+from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.source import Content, Entry, Other
 from infra.sources.unpickle import load
 

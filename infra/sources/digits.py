@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from infra.digests import sha256
 from infra.errors import InputError, IntegrityError
 from infra.sources.decode import from_array
 from infra.sources.source import Content, Entry, Other
-from infra.store import sha256
 
 # The data's pixels are counts of 0..16: 17 grey levels, spread over the 8-bit range.
 _LARGEST_COUNT = 16

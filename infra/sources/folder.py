@@ -6,8 +6,8 @@ from posixpath import splitext
 
 from PIL import Image
 
-from infra.files import File, FileSet
 from infra.sources.decode import SUFFIXES, decode
+from infra.sources.files import File, FileSet
 from infra.sources.source import Content, Entry, Other
 
 

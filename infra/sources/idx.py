@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError
-from infra.files import File, FileSet
 from infra.sources.decode import from_array
+from infra.sources.files import File, FileSet
 from infra.sources.source import Content, Entry, Other
 
 _PARTS = {"t10k": "test", "train": "train"}

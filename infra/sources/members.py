@@ -7,8 +7,8 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from infra.errors import InputError
-from infra.files import File
 from infra.sources.decode import REPAIR, SUFFIXES
+from infra.sources.files import File
 from infra.sources.source import Entry, Other
 
 MAX_MEMBERS = 10_000_000

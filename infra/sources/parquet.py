@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from infra.errors import DdpmError, InputError
-from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, decode, from_array
+from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.parquet_pages import MAX_REPEAT, check_pages
 from infra.sources.placing import SPLITS
 from infra.sources.source import Content, Entry, Other

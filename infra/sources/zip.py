@@ -12,8 +12,8 @@ from typing import BinaryIO
 from PIL import Image
 
 from infra.errors import InputError
-from infra.files import MAX_BYTES, File, FileSet
 from infra.sources.decode import REPAIR, decode
+from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.members import MAX_LABEL_BYTES, REPACK, Member, list_members, may_label
 from infra.sources.source import Content, Entry, Other
 

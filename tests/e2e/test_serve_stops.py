@@ -151,7 +151,8 @@ def test_an_outside_server_away_for_long_costs_a_warning(tmp_path: Path) -> None
 
 
 def test_what_the_server_reports_reaches_the_terminal_once(serving: Serving) -> None:
-    (database,) = Path(os.environ["XDG_CACHE_HOME"]).glob("ddpm-flows/prefect-*/prefect.db")
+    databases = Path(os.environ["XDG_CACHE_HOME"]).glob("ddpm-flows/prefect-*/prefect.db")
+    database = max(databases, key=lambda file: file.stat().st_mtime)  # other tests leave theirs
     with sqlite3.connect(database) as tables:
         tables.execute("ALTER TABLE deployment_schedule RENAME TO elsewhere")
     serving.server.await_that(lambda: "no such table" in serving.text(), 120, serving.text)

@@ -118,7 +118,7 @@ def test_prefect_ran_one_task_a_stage(servers: Servers, scheduled: dict[str, Any
     assert server.artifacts(run).keys() >= {"train-progress", "sample-progress", "result"}
 
 
-def test_the_form_is_typed(scheduled: dict[str, Any]) -> None:
+def test_the_form_is_typed(servers: Servers, scheduled: dict[str, Any]) -> None:
     schema = scheduled["deployment"]["parameter_openapi_schema"]
     train = schema["definitions"]["TrainChanges"]
     assert train["additionalProperties"] is False

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra.lease_holder import Holder
-from infra.store import Store
+from infra.outputs.lease_holder import Holder
+from infra.storage.store import Store
 from tests.oracles.scripts import python
 
 NAME = "train/0123456789/lease"

@@ -17,8 +17,9 @@ from flows.stages.report.sections import FinishedRun
 from flows.stages.sample.sampling import sample
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
-from infra.cluster import Cluster
-from infra.store import Store, open_store
+from infra.compute.cluster import Cluster
+from infra.storage.open import open_store
+from infra.storage.store import Store
 from tests.oracles.training import STEP, Bench
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from infra.errors import IntegrityError
-from infra.manifest import Manifest
-from infra.plan import Output, Plan
-from infra.store import LocalStore, open_store
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+from infra.storage.local_store import LocalStore
+from infra.storage.open import open_store
 
 
 @pytest.fixture

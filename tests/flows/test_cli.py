@@ -7,7 +7,7 @@ import pytest
 import flows.commands.run
 from flows.cli import Interrupted, run_command
 from infra.errors import DdpmError, DivergedError
-from infra.tracking import Tracker
+from infra.tracking.tracker import Tracker
 from tests.conftest import TINY
 from tests.e2e.processes import settings
 

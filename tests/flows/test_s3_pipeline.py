@@ -6,7 +6,8 @@ import pytest
 
 from flows.cli import run_command
 from flows.runtime.root import local_folder
-from infra.store import Store, open_store
+from infra.storage.open import open_store
+from infra.storage.store import Store
 from tests.conftest import TINY
 from tests.e2e.processes import settings
 from tests.servers import BUCKET, SECRET_KEY, Server

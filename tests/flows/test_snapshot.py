@@ -19,8 +19,8 @@ from flows.snapshot import (
 )
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.objective import schedule_settings
-from infra.checkpoint import encode_tensors
 from infra.errors import InputError, IntegrityError
+from infra.outputs.tensors import encode_tensors
 
 SHAPE = UNetConfig(
     image_size=8,

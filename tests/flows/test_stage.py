@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.stage import Context, Progress
-from infra.cluster import Cluster
+from infra.compute.cluster import Cluster
 
 
 def test_by_default_nobody_is_told_and_nothing_is_forced(make_context: Callable[..., Context]) -> None:

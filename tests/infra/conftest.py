@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.cluster import Cluster
-from infra.plan import Output, Plan
-from infra.s3_client import Limits
-from infra.s3_store import S3Store
-from infra.store import LocalStore, open_store
+from infra.compute.cluster import Cluster
+from infra.outputs.plan import Output, Plan
+from infra.storage.local_store import LocalStore
+from infra.storage.open import open_store
+from infra.storage.s3_client import Limits
+from infra.storage.s3_store import S3Store
 from tests.faults.proxy import Proxy, fault_proxy
 from tests.servers import BUCKET, Server
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from infra.manifest import Manifest
-from infra.plan import Output
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output
 
 HERE = {"device": "x86_64 AVX2", "torch": "1"}
 

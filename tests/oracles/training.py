@@ -6,7 +6,7 @@ from typing import ClassVar
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.worker import TrainingWorker
-from infra.plan import Output, Plan
+from infra.outputs.plan import Output, Plan
 
 STEP = 16
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from infra.files import FileSet
+from infra.sources.files import FileSet
 
 
 def put(root: Path, *names: str) -> None:

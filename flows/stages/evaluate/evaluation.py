@@ -10,13 +10,14 @@ from flows.stage import Context, Progress
 from flows.stages.evaluate.config import EvaluateConfig, ExtractorName
 from flows.stages.evaluate.figures import has_all_terms, summarise, summarise_curves
 from flows.stages.evaluate.units import EvaluateTask, Kind, Unit
-from infra.checkpoint import decode_tensors, encode_tensors
-from infra.dataset import DatasetReader
-from infra.device import environment, fixed_threads, pool, resolve_device
+from infra.compute.device import environment, fixed_threads, pool, resolve_device
+from infra.digests import canonical_json
 from infra.errors import ConfigError
-from infra.features import accuracy, train_classifier
-from infra.manifest import Manifest, canonical_json
-from infra.plan import Output, Plan
+from infra.features.classifier import accuracy, train_classifier
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
 STAGE = "evaluate"
 FORMAT_VERSION = 4

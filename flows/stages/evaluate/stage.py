@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.stage import Account, Context, Row, Stage, dataset_input
 from flows.stages.evaluate.config import EvaluateConfig
-from infra.store import Store
+from infra.storage.store import Store
 
 
 def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: Samples, context: Context) -> Figures:

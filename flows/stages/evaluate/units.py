@@ -21,14 +21,14 @@ from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal, uniform
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.evaluate.config import EvaluateConfig
-from infra.checkpoint import decode_tensors, encode_tensors
-from infra.dataset import DatasetReader
-from infra.device import prepare_process
+from infra.compute.device import prepare_process
 from infra.errors import DivergedError
-from infra.features import Classifier, Extractor
-from infra.manifest import Manifest, read_verified
-from infra.plan import Output
-from infra.row_reader import RowReader
+from infra.features.classifier import Classifier, Extractor
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import Manifest, read_verified
+from infra.outputs.plan import Output
+from infra.outputs.rows import RowReader
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
 Kind = Literal["proposal", "bound", "reference", "samples"]
 PROPOSAL_UNIT = "units/000000"

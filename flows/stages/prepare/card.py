@@ -8,10 +8,11 @@ import numpy as np
 
 from flows.pages.page import render
 from flows.pages.pictures import bars, histogram, sample_grid
-from infra.dataset import DatasetReader, Images
-from infra.manifest import Json, Manifest, read_verified
-from infra.row_reader import RowReader
-from infra.store import Store
+from infra.digests import Json
+from infra.outputs.images import DatasetReader, Images
+from infra.outputs.manifest import Manifest, read_verified
+from infra.outputs.rows import RowReader
+from infra.storage.store import Store
 
 _GRID = 64
 _QUARANTINED_SHOWN = 50

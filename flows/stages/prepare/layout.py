@@ -9,12 +9,12 @@ As few objects as can be: each is synced to the disk, which costs as much as dec
 
 import json
 
+from infra.digests import Json, canonical_json, sha256
 from infra.errors import IntegrityError
-from infra.manifest import Json, Manifest, canonical_json
-from infra.plan import Output, Record
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Record
 from infra.sources.listing import part_entries
 from infra.sources.source import Entry
-from infra.store import sha256
 
 _DIGEST_IN_NAME = 12
 _REMEDY = "run with --force"

@@ -11,16 +11,17 @@ from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
-from infra.device import environment, pool
+from infra.compute.device import environment, pool
+from infra.compute.units import UnitTask
+from infra.digests import Json, canonical_json
 from infra.errors import InputError
-from infra.manifest import Json, Manifest, canonical_json
-from infra.plan import Output, Plan
-from infra.ray_units import UnitTask
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
 from infra.sources.decode import FIT_RULE
 from infra.sources.listing import Listing, listed
 from infra.sources.placing import SPLITS
 from infra.sources.source import Source
-from infra.store import Store
+from infra.storage.store import Store
 
 STAGE = "prepare"
 FORMAT_VERSION = 4

@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
-from infra.files import FileSet
 from infra.sources.arrays import ArraySource
 from infra.sources.cifar import CifarSource
 from infra.sources.digits import DigitsSource
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.idx import IdxSource
 from infra.sources.parquet import ParquetSource
 from infra.sources.source import Source
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
-from infra.uri import parse_place
+from infra.storage.uri import parse_place
 
 SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
     SourceKind.FOLDER: FolderSource,

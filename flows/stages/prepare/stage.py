@@ -6,8 +6,8 @@ from flows.artifacts import Artifact, Dataset
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name
-from infra.manifest import Json
-from infra.store import Store
+from infra.digests import Json
+from infra.storage.store import Store
 
 
 def _run(config: PrepareConfig, context: Context) -> Dataset:

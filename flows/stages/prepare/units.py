@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.stages.prepare.layout import commit_unit, listing_entries
-from infra.dataset import Images, encode_images
+from infra.digests import Json, sha256
 from infra.errors import InputError
-from infra.manifest import Json
-from infra.plan import Output
+from infra.outputs.images import Images, encode_images
+from infra.outputs.plan import Output
 from infra.sources.decode import FIT_RULE, fit, strictly
 from infra.sources.placing import SPLITS
 from infra.sources.source import Content, Entry, Source
-from infra.store import sha256
 
 NO_LABEL = -1
 _DIGEST_BYTES = 32

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from infra.dataset import DatasetReader, Images
+from infra.outputs.images import DatasetReader, Images
 
 
 def nearest_images(queries: Images, training: DatasetReader, count: int) -> Images:

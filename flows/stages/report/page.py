@@ -9,7 +9,7 @@ from flows.artifacts import Dataset, Figures, Samples, Snapshot, artifact_from_j
 from flows.pages.pictures import sample_grid
 from flows.stages.report.sections import FinishedRun, read_outputs, render_page
 from infra.errors import InputError, IntegrityError
-from infra.store import Store
+from infra.storage.store import Store
 
 FOLDER = "reports"
 _RECIPES = ".recipes"

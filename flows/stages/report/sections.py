@@ -14,9 +14,9 @@ from flows.artifacts import CURVES, Artifact, Dataset, Figures, Samples, Snapsho
 from flows.pages.page import render
 from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
 from flows.stages.report.nearest import nearest_images
-from infra.dataset import DatasetReader, Images
-from infra.manifest import Manifest, read_verified
-from infra.store import Store
+from infra.outputs.images import DatasetReader, Images
+from infra.outputs.manifest import Manifest, read_verified
+from infra.storage.store import Store
 
 _GRID_IMAGES = 64
 _NEAREST_OF = 8

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
 from flows.stage import Account, Context, Stage
-from infra.store import Store
+from infra.storage.store import Store
 
 
 def _run(

@@ -6,9 +6,9 @@ from flows.artifacts import Samples, Snapshot
 from flows.stage import Context
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
-from infra.device import environment, pool, resolve_device, resolve_dtype
-from infra.manifest import Manifest
-from infra.plan import Output, Plan
+from infra.compute.device import environment, pool, resolve_device, resolve_dtype
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
 
 FORMAT_VERSION = 4
 

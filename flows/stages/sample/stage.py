@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flows.artifacts import Artifact, Dataset, Samples, Snapshot
 from flows.stage import Account, Context, Stage
 from flows.stages.sample.config import SampleConfig, check_label
-from infra.store import Store
+from infra.storage.store import Store
 
 _GRID_IMAGES = 64
 
@@ -23,7 +23,7 @@ def _check(config: SampleConfig, dataset: Dataset) -> None:
 
 def _account(_config: SampleConfig, samples: Samples, _inputs: Sequence[Artifact], store: Store) -> Account:
     from flows.pages.pictures import sample_grid
-    from infra.dataset import DatasetReader
+    from infra.outputs.images import DatasetReader
 
     reader = DatasetReader(store=store, manifest=samples.manifest(store))
     images, _ = reader.load("samples", limit=_GRID_IMAGES)

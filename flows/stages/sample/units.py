@@ -19,11 +19,11 @@ from ddpm_core.samplers.table import SAMPLERS
 from ddpm_core.schedule import respace
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.sample.config import SampleConfig, check_label
-from infra.dataset import encode_images
-from infra.device import prepare_process, torch_dtype
+from infra.compute.device import prepare_process, torch_dtype
 from infra.errors import ConfigError, DivergedError
-from infra.manifest import read_verified
-from infra.plan import Output
+from infra.outputs.images import encode_images
+from infra.outputs.manifest import read_verified
+from infra.outputs.plan import Output
 
 STAGE = "sample"
 PROGRESS = "progress/000000"

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from infra.checkpoint import decode_tensors, encode_tensors
 from infra.errors import IntegrityError
-from infra.plan import Output
+from infra.outputs.plan import Output
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
 SNAPSHOTS = "snapshots"
 CHECKPOINTS = "checkpoints"

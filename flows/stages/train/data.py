@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ddpm_core.training_order import Order, TrainingOrder, TwoLevelOrder
-from infra.dataset import DatasetReader
-from infra.row_reader import RowReader
+from infra.outputs.images import DatasetReader
+from infra.outputs.rows import RowReader
 
 # The images, uint8 [b, c, h, w], and labels [b] of some slots.
 TrainingData = Callable[[Tensor], tuple[Tensor, Tensor]]

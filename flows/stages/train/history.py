@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ddpm_core.train_step import StepResult
-from infra.manifest import canonical_json
-from infra.plan import Output
+from infra.digests import canonical_json
+from infra.outputs.plan import Output
 
 HISTORY = "history"
 

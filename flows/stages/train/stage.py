@@ -7,7 +7,7 @@ from flows.artifacts import Artifact, Dataset, Snapshot
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.train.config import TrainConfig
 from infra.record import ModelFile
-from infra.store import Store
+from infra.storage.store import Store
 
 # A snapshot up to this size goes to MLflow as a file, a larger one as its URI and digest.
 MAX_SNAPSHOT_BYTES = 64 << 20

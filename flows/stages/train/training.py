@@ -15,11 +15,11 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HISTORY, history_rows
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.worker import run_training
-from infra.device import environment, resolve_device, resolve_dtype
+from infra.compute.device import environment, resolve_device, resolve_dtype
+from infra.compute.units import Workers
 from infra.errors import ConfigError
-from infra.manifest import Manifest
-from infra.plan import Output, Plan
-from infra.ray_units import Workers
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
 
 STAGE = "train"
 FORMAT_VERSION = 3

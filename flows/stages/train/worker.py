@@ -24,12 +24,12 @@ from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.state import TrainingState
-from infra.dataset import DatasetReader
-from infra.device import prepare_process, torch_dtype
+from infra.compute.device import prepare_process, torch_dtype
+from infra.compute.heartbeat import Beat, Pulse
 from infra.errors import DivergedError
-from infra.heartbeat import Beat, Pulse
-from infra.plan import Output, Plan
-from infra.store import open_store
+from infra.outputs.images import DatasetReader
+from infra.outputs.plan import Output, Plan
+from infra.storage.open import open_store
 
 _SKIPS_IN_A_ROW = 10
 

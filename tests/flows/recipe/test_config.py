@@ -12,8 +12,8 @@ from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.sample.config import SampleConfig
 from flows.stages.train.config import TrainConfig
-from infra.manifest import canonical_json
-from infra.plan import Plan
+from infra.digests import canonical_json
+from infra.outputs.plan import Plan
 
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 # What design.md section 3.4 says: how and where, and what only extends work.

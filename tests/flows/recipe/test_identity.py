@@ -8,7 +8,8 @@ from ddpm_core.choices import Choice
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.recipe.presets import load_config
-from infra.store import LocalStore, check_name
+from infra.storage.local_store import LocalStore
+from infra.storage.store import check_name
 
 KEY = "0123456789abcdef0123"
 END = "-01234567"

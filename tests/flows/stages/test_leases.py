@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-import infra.features
+import infra.features.classifier
 from flows.artifacts import Artifact
 from flows.stage import Context, Progress
 from flows.stages.evaluate.evaluation import evaluate
@@ -74,7 +74,7 @@ def test_the_lease_is_held_until_the_seal(
 
 
 def test_the_classifier_has_a_lease_of_its_own(tiny_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infra.features, "_STEPS", 5)
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
     config = revised(tiny_run.config.evaluate, {"extractor": "fd_classifier"})
     inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
     held: list[str] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import InputError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.source import Entry, Other
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
 from infra.sources.arrays import ArraySource
+from infra.sources.files import FileSet
 from infra.sources.source import Entry, Other
 from tests.oracles.placed import placed
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
 from infra.sources.arrays import ArraySource
 from infra.sources.cifar import CifarSource
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other, Source
 from tests.oracles.placed import placed

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other
 from tests.oracles.pictures import encoded, picture

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from infra.errors import InputError
-from infra.files import FileSet
 from infra.sources import decode as module
 from infra.sources.decode import fit
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry
 from tests.oracles.pictures import encoded, picture

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
 from infra.sources.decode import fit
+from infra.sources.files import FileSet
 from infra.sources.idx import IdxSource
 from infra.sources.source import Entry
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import InputError
-from infra.files import FileSet
 from infra.sources import listing as module
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.listing import listed, part_entries
 from infra.sources.source import Content, Entry, Other, Source

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.dataset import encode_images
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
+from infra.outputs.images import encode_images
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.parquet import ParquetSource
 from infra.sources.source import Content, Entry, Other

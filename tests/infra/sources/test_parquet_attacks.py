@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import InputError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.parquet import ParquetSource
 from infra.sources.source import Entry
 
@@ -154,7 +154,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], int, str]] = {
 MEASURE = """
 import resource, sys
 from infra.errors import InputError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.parquet import ParquetSource
 from infra.sources.source import Entry
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import InputError
-from infra.files import FileSet
 from infra.sources.arrays import ArraySource
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.parquet import ParquetSource
 from infra.sources.placing import Survey, settled

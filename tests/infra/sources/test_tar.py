@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other
 from infra.sources.tar import TarSource

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.errors import InputError, IntegrityError
-from infra.files import FileSet
+from infra.sources.files import FileSet
 from infra.sources.source import Content, Entry, Other
 from infra.sources.zip import ZipSource
 from tests.oracles.pictures import encoded, picture

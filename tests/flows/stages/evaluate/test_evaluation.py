@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-import infra.features
+import infra.features.classifier
 from flows.artifacts import Figures, Snapshot
 from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.evaluation import evaluate
-from infra.cluster import Cluster
+from infra.compute.cluster import Cluster
 from infra.errors import ConfigError, DivergedError
-from infra.manifest import read_verified, verify
-from infra.plan import Output, Plan
+from infra.outputs.manifest import read_verified, verify
+from infra.outputs.plan import Output, Plan
 from tests.conftest import revised
 
 
@@ -99,7 +99,7 @@ def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
 class TestClassifier:
     @pytest.fixture(autouse=True)
     def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(infra.features, "_STEPS", 5)
+        monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
 
     def test_it_is_trained_once_and_sealed_by_itself(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
@@ -179,7 +179,7 @@ def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
     tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
 ) -> None:
     """Thirteen images in batches of eight: each image's terms are those of a run of sixteen."""
-    from infra.checkpoint import decode_tensors
+    from infra.outputs.tensors import decode_tensors
 
     def terms(figures: Figures) -> torch.Tensor:
         manifest = figures.manifest(tiny_run.store)

@@ -19,9 +19,9 @@ from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.units import Unit, _finite, proposal_timesteps
 from flows.stages.report.sections import read_outputs, render_page
-from infra.dataset import DatasetReader
 from infra.errors import DivergedError
-from infra.manifest import read_verified
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import read_verified
 
 
 @pytest.fixture

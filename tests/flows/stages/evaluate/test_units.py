@@ -13,8 +13,8 @@ from ddpm_core.rng import Stream, normal
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.figures import summarise
 from flows.stages.evaluate.units import Unit
-from infra.dataset import DatasetReader
-from infra.manifest import read_verified
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import read_verified
 
 
 def load(run: object, manifest: object, split: str | None = None) -> np.ndarray:

@@ -11,8 +11,8 @@ from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
-from infra.cluster import Cluster
-from infra.store import open_store
+from infra.compute.cluster import Cluster
+from infra.storage.open import open_store
 
 HOSTILE = '<b>&"x'
 ESCAPED = "&lt;b&gt;&amp;&#34;x"

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from flows.stages.prepare import layout as prepared
+from infra.digests import sha256
 from infra.errors import IntegrityError
-from infra.plan import Output, Plan
+from infra.outputs.plan import Output, Plan
 from infra.sources.source import Entry
-from infra.store import open_store, sha256
+from infra.storage.open import open_store
 
 ACCOUNT = {"read": 3, "written": {"train": 1, "test": 0}, "filtered": {"too small": 1}, "quarantined": [{"name": "x"}]}
 FILES = {"train": (b"bytes", {"split": "train", "first_id": 0, "rows": 1})}

@@ -17,12 +17,12 @@ from flows.artifacts import Dataset
 from flows.stage import Context, Progress
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
-from infra.cluster import Cluster
-from infra.dataset import DatasetReader
+from infra.compute.cluster import Cluster
+from infra.digests import sha256
 from infra.errors import ConflictError, InputError, IntegrityError
-from infra.files import FileSet
-from infra.manifest import verify
-from infra.store import sha256
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import verify
+from infra.sources.files import FileSet
 
 COUNT = 40
 

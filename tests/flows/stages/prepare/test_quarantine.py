@@ -13,9 +13,9 @@ from flows.artifacts import Dataset
 from flows.stage import Context
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
+from infra.digests import Json, sha256
 from infra.errors import InputError
-from infra.manifest import Json, Manifest, read_verified
-from infra.store import sha256
+from infra.outputs.manifest import Manifest, read_verified
 from tests.oracles.pictures import encoded, picture
 
 MakeContext = Callable[..., Context]

@@ -9,8 +9,8 @@ import pytest
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from flows.stages.prepare.sources import open_source
 from infra.errors import ConfigError, InputError
-from infra.files import FileSet
 from infra.sources.digits import DigitsSource
+from infra.sources.files import FileSet
 
 KINDS = [kind for kind in get_args(SourceKind) if kind != "digits"]
 

@@ -12,8 +12,8 @@ import json, sys
 from flows.stages.prepare.config import PrepareConfig
 from flows.stage import Context
 from flows.stages.prepare.preparation import prepare
-from infra.cluster import Cluster
-from infra.store import open_store
+from infra.compute.cluster import Cluster
+from infra.storage.open import open_store
 store = open_store(sys.argv[1])
 store.make()
 sys.stdin.readline()

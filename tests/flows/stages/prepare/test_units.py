@@ -12,13 +12,14 @@ from PIL import Image
 
 from flows.stages.prepare import layout as prepared
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates, read_duplicates
+from infra.digests import Json, canonical_json, sha256
 from infra.errors import InputError, IntegrityError
-from infra.manifest import Json, canonical_json
-from infra.plan import Output, Plan, Record
+from infra.outputs.plan import Output, Plan, Record
 from infra.sources.decode import decode
 from infra.sources.listing import listed
 from infra.sources.source import Content, Entry, Source
-from infra.store import LocalStore, open_store, sha256
+from infra.storage.local_store import LocalStore
+from infra.storage.open import open_store
 from tests.oracles.pictures import encoded, picture
 
 UNIT = 4

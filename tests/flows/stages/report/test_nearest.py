@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flows.stages.report.nearest import nearest_images
-from infra.dataset import DatasetReader, Images
+from infra.outputs.images import DatasetReader, Images
 from tests.flows.conftest import TinyRun
 
 

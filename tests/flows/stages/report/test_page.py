@@ -11,9 +11,10 @@ from PIL import Image
 
 from flows.stages.report.page import has_report, rewrite_report, write_report
 from flows.stages.report.sections import read_outputs
+from infra.digests import canonical_json
 from infra.errors import ConfigError, InputError, IntegrityError
-from infra.manifest import canonical_json
-from infra.store import LocalStore, Store
+from infra.storage.local_store import LocalStore
+from infra.storage.store import Store
 
 
 class Page(HTMLParser):

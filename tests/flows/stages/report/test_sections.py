@@ -15,9 +15,9 @@ from flows.artifacts import CURVES
 from flows.pages import palette
 from flows.pages.pictures import sample_grid
 from flows.stages.report.sections import RunOutputs, read_outputs, render_page
-from infra.checkpoint import decode_tensors
 from infra.errors import IntegrityError
-from infra.manifest import read_verified
+from infra.outputs.manifest import read_verified
+from infra.outputs.tensors import decode_tensors
 from tests.flows.conftest import TinyRun
 
 HOSTILE = '<b>&"x'

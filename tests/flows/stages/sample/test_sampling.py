@@ -21,11 +21,11 @@ from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.sampling import sample
-from infra.cluster import Cluster
-from infra.dataset import DatasetReader
+from infra.compute.cluster import Cluster
 from infra.errors import DivergedError, IntegrityError
-from infra.manifest import read_verified, verify
-from infra.plan import Output, Plan
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import read_verified, verify
+from infra.outputs.plan import Output, Plan
 from tests.conftest import revised
 
 

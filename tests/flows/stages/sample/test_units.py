@@ -11,8 +11,8 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.snapshot import decode_snapshot
 from flows.stages.sample.units import Progress
-from infra.dataset import DatasetReader
-from infra.manifest import read_verified
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import read_verified
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 
 from flows.stages.train.checkpoints import Checkpoints, latest_checkpoint
 from infra.errors import IntegrityError
-from infra.plan import Output, Plan
-from infra.store import open_store
+from infra.outputs.plan import Output, Plan
+from infra.storage.open import open_store
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from ddpm_core.training_order import TwoLevelOrder
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import training_data
-from infra.dataset import DatasetReader
+from infra.outputs.images import DatasetReader
 from tests.oracles.training import Bench, snapshot
 
 

@@ -7,8 +7,9 @@ import torch
 
 from ddpm_core.train_step import StepResult
 from flows.stages.train.history import History, TrainingTime, history_rows
-from infra.plan import Output, Plan
-from infra.store import LocalStore, open_store
+from infra.outputs.plan import Output, Plan
+from infra.storage.local_store import LocalStore
+from infra.storage.open import open_store
 
 
 @pytest.fixture

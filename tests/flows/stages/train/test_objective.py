@@ -23,9 +23,9 @@ from flows.stages.prepare.preparation import prepare
 from flows.stages.report.sections import FinishedRun
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
-from infra.dataset import DatasetReader
 from infra.errors import ConfigError
-from infra.manifest import read_verified
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import read_verified
 from tests.conftest import revised
 
 RUNS: dict[str, dict[str, dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker
-from infra.heartbeat import Pulse
+from infra.compute.heartbeat import Pulse
 from tests.oracles.training import STEP, Bench, kept, snapshot
 
 

@@ -12,7 +12,7 @@ from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
-from infra.manifest import verify
+from infra.outputs.manifest import verify
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_the_key(config: TrainConfig, run: Callable[..., Snapshot], change: dict
 def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
     tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
-    from infra.device import resolve_device, resolve_dtype
+    from infra.compute.device import resolve_device, resolve_dtype
 
     config = config.model_copy(update={"images": 16, "dtype": "auto"})
     became = resolve_dtype("auto", resolve_device("auto"))

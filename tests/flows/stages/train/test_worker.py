@@ -14,10 +14,10 @@ from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
 from flows.stages.train.worker import TrainingWorker
-from infra.checkpoint import decode_tensors
-from infra.dataset import DatasetReader
 from infra.errors import DivergedError, IntegrityError
-from infra.plan import Output
+from infra.outputs.images import DatasetReader
+from infra.outputs.plan import Output
+from infra.outputs.tensors import decode_tensors
 from tests.oracles.training import STEP, Bench, kept, snapshot
 
 

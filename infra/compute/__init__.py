@@ -1,0 +1,1 @@
+"""Ray and the devices that compute."""

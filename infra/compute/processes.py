@@ -1,0 +1,149 @@
+"""What a process asks of the system it runs on."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.compute import reaper
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 3.0  # Ray ends most of its processes by itself within a second of the driver's end
+_START_LIMIT_S = 30.0
+_START_TIME = 19  # its place in /proc/PID/stat, counted from the state; before that comes a name that may hold spaces
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the one that started it ends; on Linux alone, elsewhere do nothing.
+
+    A worker of Ray's that waits for ever in its own end (2.60: a lock taken twice while its destructors run) would else
+    outlive the cluster, with all that it has loaded.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def machine() -> str | None:
+    """Return what two processes share if, and only if, each sees the other in /proc; None if there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        pid_namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return None
+    return f"{socket.gethostname()} {boot} {pid_namespace}"
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in the system's ticks since boot; None if this process cannot see it.
+
+    Pid and start time together name a process: the system gives a pid away again.
+    """
+    fields = _stat(pid)
+    return int(fields[_START_TIME]) if fields else None
+
+
+def has_ended(pid: int, started: int) -> bool:
+    """Tell whether the process that had this pid and start time has certainly ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # it exists, and it is another user's
+    fields = _stat(pid)
+    return fields is not None and (fields[0] in "ZX" or int(fields[_START_TIME]) != started)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on; None if there are none, or if the system hides them."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() or None
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True)
+class Reaper:
+    """The driver's side of `infra.compute.reaper`: a process that ends what Ray leaves behind, however the driver ends.
+
+    Attributes:
+        mark: In the environment of the processes to end.
+        pipe: The writing end of the pipe that the process reads; a child of the driver that is forked without exec
+            holds it too, and the process waits for that child's end.
+    """
+
+    mark: str
+    pipe: int
+
+    @classmethod
+    def start(cls, grace_s: float = _GRACE_S) -> "Reaper | None":
+        """Start the process; None, with a warning, if that fails, and None on systems other than Linux.
+
+        Args:
+            grace_s: How long Ray's processes may take to end by themselves after a driver that was killed.
+        """
+        if sys.platform != "linux":
+            return None
+        mark = uuid.uuid4().hex
+        command = [sys.executable, "-I", "-S", str(Path(reaper.__file__).resolve()), mark, str(grace_s)]
+        # An outer cluster's mark would make its reaper end this one.
+        environment = {name: value for name, value in os.environ.items() if name != reaper.VARIABLE}
+        reading, pipe = os.pipe()
+        try:
+            subprocess.run(
+                command,
+                env=environment,
+                cwd="/",
+                stdin=reading,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                check=True,
+                timeout=_START_LIMIT_S,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            os.close(pipe)
+            logger.warning("no clean-up after Ray: its process did not start (%s)", error)
+            return None
+        finally:
+            os.close(reading)
+        return cls(mark, pipe)
+
+    @contextlib.contextmanager
+    def marking(self) -> Iterator[None]:
+        """Mark the processes that are started in this block, and those that they start later."""
+        # Without SPT_NOENV Ray's agents overwrite their environment in /proc by their titles.
+        marks = {reaper.VARIABLE: self.mark, "SPT_NOENV": "1"}
+        before = {name: os.environ.get(name) for name in marks}
+        os.environ |= marks
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def remove_later(self, session_folder: str) -> None:
+        """Have a session's folder removed when its processes have ended."""
+        self._write(session_folder)
+
+    def end(self) -> None:
+        """Have the processes that are still there killed now; return at once."""
+        self._write("end")
+        os.close(self.pipe)
+
+    def _write(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # if the reaper is gone, nobody cleans up
+            os.write(self.pipe, os.fsencode(f"{line}\n"))

@@ -1,0 +1,194 @@
+"""Units of work streamed through a pool of actors by Ray Data."""
+
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from infra.compute.processes import end_with_parent
+from infra.errors import DdpmError, ResourceError, error_from_json, error_to_json
+
+# A unit that has been begun so often and not finished takes its worker down each time.
+ATTEMPTS_PER_UNIT = 3
+_RESTARTS = 20
+_LEDGER_TIMEOUT_S = 60
+# As long as a cluster that grows by itself may take to bring a node.
+PATIENCE_S = 600.0
+_LOOKS_IN_PATIENCE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many, and what each takes."""
+
+    count: int = 1
+    cpus: int = 1
+    gpus: int = 0
+
+
+def no_room(workers: Workers, stage: str, why: str) -> ResourceError:
+    """What to raise where nodes were lost and none came."""
+    return ResourceError(
+        f"the cluster has no room for {workers.count} workers ({why})",
+        stage=stage,
+        remedy="add nodes and run again: what is finished is kept",
+    )
+
+
+class UnitTask(Protocol):
+    """Work in units; sent to the workers, which open it once and then call the result for each unit."""
+
+    def open(self) -> Callable[[int], None]:
+        """Load what all units need; the result computes and commits one unit."""
+
+
+def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
+    """Start the actor that counts attempts; it serves all pools of a connection and ends with it.
+
+    It runs on the driver's own node, so that no other node takes it away.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=here)(_Ledger).remote()
+
+
+def fitting(workers: Workers) -> int:
+    """How many such workers the cluster's nodes would have room for, were nothing else running there."""
+    import ray
+
+    each = {"CPU": workers.cpus, "GPU": workers.gpus}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(have.get(name, 0) // amount for name, amount in each.items() if amount)) for have in nodes)
+
+
+def stream_units(
+    task: UnitTask,
+    units: Sequence[int],
+    workers: Workers,
+    stage: str,
+    ledger: Any,  # noqa: ANN401 - an actor handle
+    patience_s: float,
+) -> Iterator[int]:
+    """Stream the units through a pool of actors by Ray Data; yields each as it ends.
+
+    The pool begins with the actors that fit and grows to `workers.count` as the cluster does.
+
+    Raises:
+        ResourceError: If the cluster has had no room for any of them for `patience_s`.
+    """
+    import ray
+    from ray.util.annotations import RayDeprecationWarning
+
+    # Restarts of a pool's actors have no named parameter yet.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning, message=".ray_remote_args")
+    first = max(min(workers.count, fitting(workers)), 1)
+    rows = ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
+    done = rows.map_batches(
+        _UnitActor,
+        fn_constructor_args=(task, _Attempts(ledger=ledger, pool=uuid.uuid4().hex), stage),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=first, max_size=workers.count, max_tasks_in_flight_per_actor=2),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
+        ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
+    )
+    done.context.enable_progress_bars = False
+    done.context.print_on_execution_start = False
+    done.context.custom_execution_callback_classes = [lambda: _RoomWatch(workers, stage, patience_s)]
+    for row in done.iter_rows():
+        if row["error"]:
+            raise error_from_json(row["error"])
+        yield int(row["unit"])
+
+
+class _RoomWatch:
+    """Ends a run that has nowhere to go on: Ray itself waits for ever for lost nodes to come back.
+
+    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution. A cluster that
+    others' work keeps busy is waited for.
+    """
+
+    def __init__(self, workers: Workers, stage: str, patience_s: float) -> None:
+        self._workers, self._stage, self._patience_s = workers, stage, patience_s
+        self._last_room = self._last_look = time.monotonic()
+
+    def on_execution_step(self, _: object) -> None:
+        now = time.monotonic()
+        if now - self._last_look < self._patience_s / _LOOKS_IN_PATIENCE:
+            return
+        self._last_look = now
+        if fitting(self._workers):
+            self._last_room = now
+        elif now - self._last_room > self._patience_s:
+            raise no_room(self._workers, self._stage, f"for {self._patience_s:g} s")
+
+    def before_execution_starts(self, _: object) -> None:
+        pass
+
+    def after_execution_succeeds(self, _: object) -> None:
+        pass
+
+    def after_execution_fails(self, *_: object) -> None:
+        pass
+
+
+class _Ledger:
+    """An actor that counts how often each unit was begun, so that one that kills its worker is found out."""
+
+    def __init__(self) -> None:
+        end_with_parent()
+        self._begun: Counter[tuple[str, int]] = Counter()
+
+    def begin(self, pool: str, unit: int) -> int:
+        self._begun[pool, unit] += 1
+        return self._begun[pool, unit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempts:
+    """One pool's pages of the ledger."""
+
+    ledger: Any
+    pool: str
+
+    def begin(self, unit: int) -> int:
+        """Count one more attempt at a unit; return how many there are now."""
+        import ray
+
+        return int(ray.get(self.ledger.begin.remote(self.pool, unit), timeout=_LEDGER_TIMEOUT_S))
+
+
+class _UnitActor:
+    """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of what is raised."""
+
+    def __init__(self, task: UnitTask, attempts: _Attempts, stage: str) -> None:
+        end_with_parent()
+        self._task = task
+        self._run: Callable[[int], None] | None = None
+        self._attempts = attempts
+        self._stage = stage
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        (unit,) = batch["unit"].tolist()
+        try:
+            self._count(unit)
+            if self._run is None:
+                self._run = self._task.open()
+            self._run(unit)
+        except DdpmError as error:
+            return {"unit": [unit], "error": [error_to_json(error)]}
+        return {"unit": [unit], "error": [""]}
+
+    def _count(self, unit: int) -> None:
+        if self._attempts.begin(unit) > ATTEMPTS_PER_UNIT:
+            raise ResourceError(
+                f"ended its worker {ATTEMPTS_PER_UNIT} times",
+                item=f"unit {unit}",
+                stage=self._stage,
+                remedy="look for a shortage of memory; a smaller batch needs less",
+            )

@@ -1,0 +1,1 @@
+"""Extractors of features, by name."""

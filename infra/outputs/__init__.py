@@ -1,0 +1,1 @@
+"""What a stage writes, and how it is read again."""

@@ -1,0 +1,202 @@
+"""One run at a time on one output: an advisory lease, over any store.
+
+    <name>/000000000007.json    the highest number names the holder
+
+A holder puts the next number every few seconds and deletes its earlier ones. A waiter takes over by putting the next
+number itself: at once if the holder is a process of this machine that is gone, else if no new number comes for a while
+by the waiter's own clock. Clocks of two machines are never compared.
+
+The lease only saves work. Outputs are committed put-if-absent, so two holders at once do the same work twice and spoil
+nothing.
+"""
+
+import contextlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from infra.errors import DdpmError
+from infra.outputs.lease_holder import Holder, parse_holder
+from infra.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"(\d{12,})\.json")
+_UNKNOWN = "another run works on this; waiting for it to end"
+_NOTICE_S = 60.0
+_LOOK_S = 1.0
+_RELEASE_S = 10.0
+_SIGNS_OF_LOSS = 2  # because a taker that loses a race leaves a higher number for a moment
+
+
+@contextlib.contextmanager
+def held(
+    store: Store,
+    name: str,
+    holder: Holder,
+    *,
+    on_wait: Callable[[str], None],
+    beat_s: float = 5.0,
+    expiry_s: float = 30.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Hold a lease during the block; wait for it first if another holder has it.
+
+    If the store fails during the block, or if another holder takes over, one warning is logged and the block goes on.
+
+    Args:
+        store: The place of the lease.
+        name: The lease's folder in the store.
+        holder: A new one per block.
+        on_wait: Receives a line about the present holder, at once and then every minute.
+        beat_s: The time between two renewals.
+        expiry_s: After how long without a renewal a waiter takes over; several times `beat_s`.
+        clock: Seconds, for the expiry.
+        sleep: Waits between two looks at the store.
+
+    Raises:
+        StorageError: If the store does not answer before the block begins.
+    """
+    lease, stop = _Lease(store, name, holder), threading.Event()
+    renewing = threading.Thread(target=_renew, args=(lease, stop, beat_s), name=f"lease {name}", daemon=True)
+    try:
+        _acquire(lease, on_wait, expiry_s, clock, sleep)
+        renewing.start()
+        yield
+    finally:
+        stop.set()
+        if renewing.is_alive():
+            renewing.join(_RELEASE_S)  # it releases the lease when it is done with its last request
+        else:
+            lease.release()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The highest object of a lease as a waiter saw it; number 0 if there is none."""
+
+    number: int
+    data: bytes = b""
+
+
+class _Lease:
+    """One holder's view of a lease: its own number, and the requests to the store."""
+
+    def __init__(self, store: Store, name: str, holder: Holder) -> None:
+        self.name = name
+        self.holder = holder
+        self._store = store
+        self._data = holder.to_bytes()
+        self._signs = 0
+        self._mine: set[int] = set()
+
+    def look(self) -> _Entry:
+        """Return the highest object."""
+        number = max(self._numbers(), default=0)
+        if number == 0:
+            return _Entry(0)
+        try:
+            return _Entry(number, self._store.read(self._path(number)))
+        except FileNotFoundError:  # its holder renewed or released it just now
+            return self.look()
+
+    def take(self, seen: _Entry) -> bool:
+        """Put the number after the object that is free or given up; False if another holder came first."""
+        number = seen.number + 1
+        if not self._put(number):
+            return False
+        # The view may be old: since then others may have taken the lease and even released it, and numbers start anew.
+        # Of two takers that put first and look then, at least one sees the other.
+        others = self._numbers() - {number}
+        if others and (max(others) != seen.number or not self._is(seen.number, seen.data)):
+            self.release()
+            return False
+        for other in others:
+            self._store.delete(self._path(other))
+        return True
+
+    def renew(self) -> bool:
+        """Put the next number and delete the earlier ones; False if the lease is lost."""
+        highest = max(self._numbers(), default=0)
+        if self._is(highest, self._data) and self._put(highest + 1):
+            self._signs = 0
+            for number in self._mine - {highest + 1}:
+                self._delete(number)
+            return True
+        self._signs += 1
+        return self._signs < _SIGNS_OF_LOSS
+
+    def release(self) -> None:
+        """Delete what this holder put; if the store fails, it expires."""
+        with contextlib.suppress(DdpmError, OSError):
+            for number in sorted(self._mine):
+                self._delete(number)
+
+    def _put(self, number: int) -> bool:
+        self._mine.add(number)  # before the request, because one that fails may have been carried out
+        done = self._store.put_if_absent(self._path(number), self._data)
+        if not done:
+            self._mine.discard(number)
+        return done
+
+    def _is(self, number: int, data: bytes) -> bool:
+        try:
+            return self._store.read(self._path(number)) == data
+        except FileNotFoundError:
+            return False
+
+    def _delete(self, number: int) -> None:
+        if self._is(number, self._data):
+            self._store.delete(self._path(number))
+        self._mine.discard(number)
+
+    def _numbers(self) -> set[int]:
+        names = (path.removeprefix(f"{self.name}/") for path in self._store.list(self.name))
+        return {int(match[1]) for match in map(_NUMBER.fullmatch, names) if match}
+
+    def _path(self, number: int) -> str:
+        return f"{self.name}/{number:012}.json"
+
+
+def _acquire(
+    lease: _Lease,
+    on_wait: Callable[[str], None],
+    expiry_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    seen, seen_at = _Entry(0), clock()
+    notice_at = seen_at
+    while True:
+        entry, now = lease.look(), clock()
+        if entry != seen:
+            seen, seen_at = entry, now
+        holder = parse_holder(entry.data)
+        free = entry.number == 0 or (holder is not None and holder.is_gone)
+        if free or now - seen_at >= expiry_s:
+            if lease.take(entry):
+                return
+        elif now >= notice_at:
+            on_wait(holder.notice_to(lease.holder) if holder is not None else _UNKNOWN)
+            notice_at = now + _NOTICE_S
+        sleep(min(_LOOK_S, expiry_s / 10))
+
+
+def _renew(lease: _Lease, stop: threading.Event, beat_s: float) -> None:
+    warned = False
+    while not stop.wait(beat_s):
+        try:
+            if not lease.renew():
+                logger.warning(
+                    "%s: another run took over this work; both go on, and the first result counts", lease.name
+                )
+                break
+        except (DdpmError, OSError) as error:
+            if not warned:
+                logger.warning("%s: the lease cannot be renewed (%s); the work goes on", lease.name, error)
+            warned = True
+    lease.release()

@@ -1,0 +1,116 @@
+"""A sealed output as its readers see it: a manifest that names every file by digest, and the files it names.
+
+Readers go through a manifest, never through a listing.
+"""
+
+import json
+from dataclasses import dataclass
+
+from infra.digests import Json, canonical_json, sha256
+from infra.errors import IntegrityError
+from infra.storage.store import Store
+
+MANIFEST_VERSION = 2
+_RESTORE = "restore it from a copy, or run with --force"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A sealed output: the only thing that readers trust.
+
+    Attributes:
+        stage: The stage's name.
+        key: The stage key.
+        folder: The output's folder in the store.
+        goal: What was asked for, such as {"count": 512}.
+        units: Records by unit number, each with the rows that count.
+        facts: Figures about the whole.
+        digest: sha256 over the units' digests and rows.
+        plan: The plan.
+        environment: What computed it.
+    """
+
+    stage: str
+    key: str
+    folder: str
+    goal: dict[str, int]
+    units: list[Json]
+    facts: Json
+    digest: str
+    plan: Json
+    environment: Json
+
+    @property
+    def name(self) -> str:
+        """The manifest's own name in the store."""
+        return manifest_name(self.folder, self.goal)
+
+    def as_json(self) -> Json:
+        """Return the manifest as stored; `sha256` is of all the rest."""
+        value = {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
+        return value | {"sha256": sha256(canonical_json(value))}
+
+
+def manifest_name(folder: str, goal: dict[str, int]) -> str:
+    """The name in the store of the manifest that seals a goal."""
+    described = "-".join(f"{key}-{value}" for key, value in sorted(goal.items())) or "all"
+    return f"{folder}/manifests/{described}.json"
+
+
+def parse_manifest(data: bytes, item: str) -> Manifest:
+    """Read a stored manifest and check that nothing in it was changed and that its digest follows from its units.
+
+    Raises:
+        IntegrityError: If it is not one.
+    """
+    try:
+        value = json.loads(data)
+        if value["format"] != "ddpm-manifest" or value["version"] != MANIFEST_VERSION:
+            raise IntegrityError("not a manifest of this version", item=item, remedy="run with --force")
+        stated = value.pop("sha256")
+        if sha256(canonical_json(value)) != stated:
+            raise IntegrityError("was changed since it was sealed", item=item, remedy=_RESTORE)
+        manifest = Manifest(**{name: value[name] for name in value.keys() - {"format", "version"}})
+        expected = root_digest(manifest.units)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError("not a manifest", item=item, remedy=_RESTORE) from error
+    if expected != manifest.digest:
+        raise IntegrityError("the digest does not follow from the units", item=item, remedy="run with --force")
+    return manifest
+
+
+def root_digest(units: list[Json]) -> str:
+    """The sha256 over the ordered units' digests and rows."""
+    return sha256(canonical_json([[unit["sha256"], unit["rows"]] for unit in units]))
+
+
+def read_verified(store: Store, folder: str, unit: Json) -> bytes:
+    """Return a unit's bytes.
+
+    Raises:
+        IntegrityError: If they are missing or not what was committed.
+    """
+    data = read_part(store, folder, unit)
+    if len(data) != unit["bytes"] or sha256(data) != unit["sha256"]:
+        raise IntegrityError("differs from its digest", item=f"{folder}/{unit['file']}", remedy=_RESTORE)
+    return data
+
+
+def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int | None = None) -> bytes:
+    """Return some of a unit's bytes, which only the whole's digest would verify.
+
+    Raises:
+        IntegrityError: If they are missing.
+    """
+    item = f"{folder}/{unit['file']}"
+    try:
+        return store.read(item, start, length)
+    except FileNotFoundError as error:
+        raise IntegrityError("is missing", item=item, remedy=_RESTORE) from error
+
+
+def verify(store: Store, manifest: Manifest) -> None:
+    """Read every file of a sealed output again, units and those that its facts name, and compare it with its digest."""
+    named = [fact for fact in manifest.facts.values() if isinstance(fact, dict) and {"file", "sha256"} <= fact.keys()]
+    for record in (*manifest.units, *named):
+        read_verified(store, manifest.folder, record)

@@ -1,0 +1,124 @@
+"""A store in a folder: written aside and linked into place, so that a name is taken by one writer alone."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.errors import ConfigError, ResourceError, StorageError
+from infra.storage.store import check_name
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder on a local or shared disk that has hard links."""
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        """The absolute path."""
+        return str(self.root)
+
+    def make(self) -> None:
+        """Make the folder if it does not exist yet."""
+        with _translated(".", self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object's bytes, or a stretch of them; FileNotFoundError if it does not exist."""
+        with _translated(name, self.root), self._path(name).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Write aside, sync, link to the final name (which fails if it is taken), sync the folder."""
+        final = self._path(name)
+        with _translated(name, self.root):
+            if final.exists():
+                return False
+            with self._aside(data, final) as aside:
+                try:
+                    os.link(aside, final)
+                except FileExistsError:
+                    return False
+            _sync_folder(final.parent)
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write aside, sync, rename over the final name (which swaps the files at once), sync the folder."""
+        final = self._path(name)
+        with _translated(name, self.root):
+            with self._aside(data, final) as aside:
+                aside.replace(final)
+            _sync_folder(final.parent)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+        return self._path(name).is_file()
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names below a folder, sorted."""
+        folder = self._path(prefix)
+        with _translated(prefix, self.root):
+            return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens if it does not exist."""
+        with _translated(name, self.root):
+            self._path(name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _aside(self, data: bytes, final: Path) -> Iterator[Path]:
+        """Yield a synced file with these bytes under a name of its own, and remove that name afterwards."""
+        aside = self.root / ".tmp" / uuid.uuid4().hex
+        for folder in (aside.parent, final.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        check_name(name, str(self.root))
+        return self.root / name
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _translated(name: str, root: Path) -> Iterator[None]:
+    """Turn the system's errors into ours; a missing object stays FileNotFoundError, for the caller to judge."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise ConfigError(
+            f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root"
+        ) from error
+    except PermissionError as error:
+        raise ConfigError(
+            f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root"
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise ResourceError(
+                f"no space left for {name}", item=str(root), remedy="free some and run again"
+            ) from error
+        raise StorageError(f"{error.strerror or error}: {name}", item=str(root), remedy="run again") from error

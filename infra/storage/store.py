@@ -1,0 +1,60 @@
+"""Bytes by name, put only if the name is free: the one operation that commits rest on.
+
+Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or leaves things as they
+were, and of several writers of one name exactly one wins. `replace` is for the few objects that change, such as report
+pages: a reader sees the old bytes or the new ones, never none. Local disks are served by
+`infra.storage.local_store`, S3 by `infra.storage.s3_store`.
+"""
+
+import re
+from typing import Protocol
+
+from infra.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9._=,+-]+(/[A-Za-z0-9._=,+-]+)*")
+
+
+class Store(Protocol):
+    """The operations that every back end has."""
+
+    @property
+    def uri(self) -> str:
+        """Its address; `open_store` takes it."""
+
+    def make(self) -> None:
+        """Make the place itself if it does not exist yet."""
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object's bytes, or a stretch of them: fewer if the object ends before.
+
+        Raises:
+            FileNotFoundError: If there is no object of that name.
+        """
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Make the object visible, whole and durable; return False if the name is taken."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Make these bytes the object's, whole and durable; readers find the old bytes until they find the new ones.
+
+        If several writers replace one object, the last one wins.
+        """
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the names below a folder, sorted."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens if it does not exist."""
+
+
+def check_name(name: str, root: str) -> None:
+    """Refuse a name that is not relative or that some back end cannot hold.
+
+    Raises:
+        ConfigError: If the name is refused.
+    """
+    if not _NAME.fullmatch(name) or ".." in name.split("/"):
+        raise ConfigError(f"not a valid object name: {name!r}", item=root)

@@ -1,0 +1,248 @@
+"""MLflow: one run per stage under the pipeline's run, found again by key, so that repeating a record changes nothing.
+
+Tracking never hurts the work. The sealed outputs are the truth; whatever a server does not take costs one warning, and
+the same command later delivers what is missing.
+"""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from infra.record import StageRecord, TrackedRun
+from infra.tracking.origin import origin_tags
+from infra.tracking.outbox import Outbox
+from infra.tracking.pages import run_page, runs_page, server_command, shown
+
+if TYPE_CHECKING:
+    from infra.tracking.store import RunStore
+
+_STAGE, _KEY, _PIPELINE = "ddpm.stage", "ddpm.stage_key", "ddpm.pipeline_key"
+_PUBLISHED = "ddpm.published"
+_PARENT = "mlflow.parentRunId"
+# Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
+_EXPERIMENT, _RUN = "experiment", "pipeline"
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # MLflow prints a link whenever a run ends, with the server's password in it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow's own default blocks about four minutes a call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class Tracker:
+    """Records one pipeline's runs.
+
+    Args:
+        uri: MLflow's tracking URI, or empty for no tracking.
+        experiment: The experiment's name.
+        artifact_folder: Where a local store keeps artifacts; a server decides for itself.
+        pause_s: How long a kind of call stays silent after a failure, in seconds.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, pause_s: float = 60.0) -> None:
+        self._uri, self._experiment, self._folder = uri, experiment, artifact_folder
+        self._outbox = Outbox(uri, pause_s)
+        self._attempt = uuid.uuid4().hex
+        self._store: RunStore | None = None
+        self._run: TrackedRun | None = None
+        self._parent = ""
+        self._children: dict[str, str] = {}
+        self._begun: set[str] = set()
+        self._working: set[str] = set()
+        self._counted: set[str] = set()
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._unsealed: dict[str, str] = {}
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI, without what may be a password in it."""
+        return shown(self._uri)
+
+    @property
+    def complaint(self) -> str:
+        """One line that names everything undelivered, or nothing."""
+        return self._outbox.complaint if self._uri else "tracking is off"
+
+    @property
+    def run_id(self) -> str:
+        """The pipeline run's ID in MLflow, or nothing."""
+        return self._parent
+
+    @property
+    def page(self) -> str:
+        """The pipeline run's page, if a server serves it already."""
+        return run_page(self._uri, self._store.experiment_id, self._parent) if self._store and self._parent else ""
+
+    @property
+    def runs_page(self) -> str:
+        """The page that lists the experiment's runs, or nothing if the experiment is unknown."""
+        return runs_page(self._uri, self._store.experiment_id) if self._store else ""
+
+    @property
+    def server_command(self) -> str:
+        """The command that serves a store on this machine, or nothing if a server does already."""
+        return server_command(self._uri)
+
+    def connect(self) -> None:
+        """Connect; find or create the experiment."""
+        if self._uri:
+            self._outbox.put("connection", _EXPERIMENT, self._connect)
+            self._outbox.send(set())
+
+    def start(self, run: TrackedRun) -> None:
+        """Find or create the pipeline's run, as running."""
+        if not self._uri:
+            return
+        self._run = run
+        self._outbox.put("connection", _RUN, self._begin_parent)
+        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags))
+        self._outbox.put("params", _RUN, lambda: self._connected().log_params(self._parent, run.params))
+        self._outbox.put("inputs", _RUN, lambda: self._connected().log_inputs(self._parent, run.inputs))
+        self._outbox.send({_RUN})
+
+    def begin(self, stage: str, params: dict[str, Any]) -> None:
+        """Find or create the stage's run of this pipeline run; both are running."""
+        if self._run is None:
+            return
+        self._begun.add(stage)
+        self._working.add(stage)
+        self._outbox.put("connection", stage, lambda: self._begin(stage))
+        self._outbox.put("params", stage, lambda: self._connected().log_params(self._children[stage], params))
+        self._outbox.send({stage, _RUN})
+
+    def log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Log new rows of the history while the stage works, to its run and to the pipeline's."""
+        if stage not in self._begun:
+            return
+        self._rows.setdefault(stage, []).extend(rows)
+        self._outbox.put("metrics", stage, lambda: self._deliver_rows(stage))
+        if stage in self._working:
+            self._outbox.put("status", stage, lambda: self._claim(self._children[stage], self._parent))
+        self._outbox.send({stage, _RUN})
+
+    def publish(self, stage: str, record: StageRecord) -> None:
+        """Record everything there is of a sealed stage, once, and finish its run."""
+        if stage not in self._begun:
+            return
+        self._working.discard(stage)
+        self._outbox.put("connection", stage, lambda: self._offer(stage, record))
+        self._outbox.send({stage, _RUN}, now=True)
+        self._seal()
+
+    def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
+        """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
+        if not self._parent:
+            return
+        self._working.discard(stage)
+        runs = [run for run in (self._children.get(stage, ""), self._parent) if run]
+        self._outbox.put("status", stage, lambda: self._abandon(runs, status))
+        # There is no later call that would try again.
+        self._outbox.send({stage, _RUN}, now=True)
+
+    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
+        """Give the pipeline's run its figures, report and tags, send again what was not delivered, and finish it."""
+        run = self._run
+        if run is None:
+            return
+        # A call that costs little tells whether the server answers, before each of the kinds waits for it.
+        self._outbox.put("connection", _RUN, self._probe)
+        self._outbox.put("metrics", _RUN, lambda: self._connected().log_figures(self._parent, metrics))
+        self._outbox.put("files", _RUN, lambda: self._connected().log_files(self._parent, files))
+        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags | tags))
+        self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
+        self._outbox.send(None, now=True)
+        self._seal()
+
+    def _connect(self) -> None:
+        self._connected()
+
+    def _connected(self) -> "RunStore":
+        if self._store is None:
+            for variable, value in _ENVIRONMENT.items():
+                os.environ.setdefault(variable, value)
+            from infra.tracking.store import RunStore
+
+            self._store = RunStore(self._uri, self._experiment, self._folder)
+        return self._store
+
+    def _parent_run(self) -> str:
+        run = self._run
+        if not self._parent and run is not None:
+            self._parent = self._find_or_create(run, run.name, _RUN, run.tags)
+        return self._parent
+
+    def _child_run(self, stage: str) -> str:
+        run, parent = self._run, self._parent_run()
+        if stage not in self._children and run is not None:
+            # The stage alone would give every curve of a chart the same name.
+            self._children[stage] = self._find_or_create(run, f"{stage} {run.name}", stage, {_PARENT: parent})
+        return self._children[stage]
+
+    def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
+        return self._connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
+
+    def _begin_parent(self) -> None:
+        self._claim(self._parent_run())
+
+    def _begin(self, stage: str) -> None:
+        child = self._child_run(stage)
+        self._claim(child, self._parent)
+        if self._connected().tags(child).get(_PARENT) != self._parent:  # the former parent was deleted
+            self._connected().set_tags(child, {_PARENT: self._parent})
+
+    def _claim(self, *runs: str) -> None:
+        for run in runs:
+            self._connected().claim(run, self._attempt, count=run not in self._counted)
+            self._counted.add(run)
+
+    def _abandon(self, runs: Sequence[str], status: str) -> None:
+        for run in runs:
+            self._connected().abandon(run, self._attempt, status)
+
+    def _probe(self) -> None:
+        self._connected().tags(self._parent_run())
+
+    def _deliver_rows(self, stage: str) -> None:
+        self._log_history(stage, self._rows[stage])
+        self._rows[stage] = []
+
+    def _log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
+        for run in (self._children[stage], self._parent):
+            self._connected().log_history(run, stage, rows)
+
+    def _offer(self, stage: str, record: StageRecord) -> None:
+        """Put the deliveries of a record into the outbox, unless the run has them already."""
+        store, child = self._connected(), self._child_run(stage)
+        if store.tags(child).get(_PUBLISHED) == record.digest:
+            self._outbox.drop("metrics", stage)
+        else:
+            self._unsealed[stage] = record.digest
+            self._outbox.put("metrics", stage, lambda: self._deliver_metrics(stage, record))
+            self._outbox.put("inputs", stage, lambda: store.log_inputs(child, record.inputs))
+            self._outbox.put("files", stage, lambda: store.log_files(child, record.files))
+            self._outbox.put("tags", stage, lambda: store.set_tags(child, {_KEY: record.key, **record.tags}))
+            if record.model is not None:
+                model = record.model
+                self._outbox.put("model", stage, lambda: store.log_model(child, model))
+        self._outbox.put("status", stage, lambda: store.finish(child))
+
+    def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
+        self._log_history(stage, record.history)
+        self._connected().log_figures(self._children[stage], record.metrics)
+        self._rows[stage] = []
+
+    def _seal(self) -> None:
+        """Mark the stages of which everything was delivered, so that no later run delivers it again."""
+        for stage, digest in list(self._unsealed.items()):
+            if self._outbox.is_empty(stage):
+                del self._unsealed[stage]
+                self._put_seal(self._children[stage], stage, digest)
+                self._outbox.send({stage, _RUN})
+
+    def _put_seal(self, child: str, stage: str, digest: str) -> None:
+        self._outbox.put("tags", stage, lambda: self._connected().set_tags(child, {_PUBLISHED: digest}))

@@ -1,0 +1,219 @@
+"""Functions on groups of workers: two train on what one would, errors arrive whole, a lost worker is replaced."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.train import ControllerError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+from flows.artifacts import Dataset
+from flows.recipe.config import PipelineConfig
+from flows.stage import Context, Progress
+from flows.stages.prepare.preparation import prepare
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
+from flows.stages.train.worker import TrainingWorker
+from infra.compute.cluster import Cluster
+from infra.compute.group import GroupFunction, _placement_groups, _remove, fit_group
+from infra.compute.heartbeat import Beat, LocalHeartbeat, Pulse, Watch
+from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
+from infra.errors import DivergedError, ResourceError
+from infra.outputs.plan import Output, Plan
+from infra.storage import s3
+from infra.storage.open import open_store
+from infra.storage.s3_store import S3Store
+from tests.oracles.training import kept
+
+
+def diverge(config: dict[str, Any], _: Beat) -> None:
+    Path(config["folder"], str(os.getpid())).touch()
+    raise DivergedError("went wrong", stage="train", item="step 3")
+
+
+def die_once(config: dict[str, Any], _: Beat) -> None:
+    first = not list(Path(config["folder"]).iterdir())
+    Path(config["folder"], str(os.getpid())).touch()
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_four_times(config: dict[str, Any], _: Beat) -> None:
+    begun = len(list(Path(config["folder"]).iterdir()))
+    Path(config["folder"], str(os.getpid())).touch()
+    if begun < 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_note(config: dict[str, Any], beat: Beat) -> None:
+    """Train as the stage does; leave the step that each rank left at."""
+    train_config, dataset = TrainConfig(**config["train"]), Dataset(**config["dataset"])
+    output = Output(store=open_store(config["root"]), plan=Plan(**config["plan"]))
+    rank = torch.distributed.get_rank()
+    with Pulse(beat if rank == 0 else None, every_s=0.2) as pulse:
+        worker = TrainingWorker(train_config, dataset, output, pulse)
+        worker.run()
+    Path(config["folder"], str(rank)).write_text(str(worker.state.images_seen))
+
+
+def run(
+    cluster: Cluster,
+    function: GroupFunction,
+    folder: Path,
+    runs: Path,
+    committed: Callable[[], int] = lambda: 0,
+) -> None:
+    cluster.run_group(
+        function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=committed
+    )
+
+
+def test_what_ray_train_left_is_removed_and_nothing_else(tmp_path: Path, moto_store: S3Store) -> None:
+    for name in ("runs/ab/x/y", "runs/ab/.marker", "runs/abc/x"):
+        moto_store.put_if_absent(name, b"")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    s3.put_if_absent(moto_store.bucket, f"{moto_store.prefix}/runs/ab/", b"")
+    for root in (moto_store.uri, str(tmp_path)):
+        _remove(f"{root}/runs/ab")
+        _remove(f"{root}/runs/none")
+    _remove("s3://no-such-bucket/runs")
+    below = f"{moto_store.prefix}/"
+    assert [found.key for found in s3.list_objects(moto_store.bucket, below, markers=True)] == [f"{below}runs/abc/x"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (WorkerGroupStartupTimeoutError(2), "has no room for 2 workers"),
+        (RuntimeError("NCCL error\nmore"), r"Ray Train failed \(RuntimeError: NCCL error\) - run again"),
+    ],
+)
+def test_what_ray_train_says_of_itself(monkeypatch: pytest.MonkeyPatch, failure: Exception, says: str) -> None:
+    def fail(*_: object) -> None:
+        raise ControllerError(failure)
+
+    monkeypatch.setattr("infra.compute.group._fit_once", fail)
+    monkeypatch.setattr("infra.compute.group._placement_groups", set)
+    watch = Watch(heartbeat=LocalHeartbeat(), on_poll=lambda: 0)
+    with pytest.raises(ResourceError, match=says) as caught:
+        fit_group(diverge, {}, Workers(count=2), "train", "/runs", watch, 600)
+    assert caught.value.exit_code == 7
+
+
+def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    with pytest.raises(DivergedError) as caught:
+        run(ray_cluster, diverge, tmp_path / "seen", tmp_path / "runs")
+    assert str(caught.value) == "train: step 3: went wrong"
+    assert len(list((tmp_path / "seen").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")
+    assert len(list((tmp_path / "seen").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_only_losses_without_anything_committed_between_them_count(ray_cluster: Cluster, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    with pytest.raises(ResourceError, match="train: lost its workers"):
+        run(ray_cluster, die_four_times, seen, tmp_path / "runs")
+    assert len(list(seen.iterdir())) == ATTEMPTS_PER_UNIT == 3
+    for path in seen.iterdir():
+        path.unlink()
+    run(ray_cluster, die_four_times, seen, tmp_path / "runs", lambda: len(list(seen.iterdir())))
+    assert len(list(seen.iterdir())) == 5
+    assert not _placement_groups(), "what a lost group held is free again"
+
+
+def test_two_workers_consume_what_one_does(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+) -> None:
+    """Losses of the same samples, timesteps and noise differ by the order of summation alone."""
+    alone = make_context()
+    dataset = prepare(tiny.prepare, alone)
+    one = train(tiny.train, dataset, alone).manifest(alone.store).facts["history"]
+    together = replace(alone, cluster=ray_cluster, force=True)
+    two = train(tiny.train.model_copy(update={"workers": 2}), dataset, together).manifest(alone.store)
+    assert two.folder.endswith(".1")
+    assert [row["images_seen"] for row in two.facts["history"]] == [row["images_seen"] for row in one]
+    assert [row["loss"] for row in two.facts["history"]] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+    other = train(tiny.train.model_copy(update={"seed": 1}), dataset, alone).manifest(alone.store).facts["history"]
+    assert [row["loss"] for row in other] != pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupted_training_keeps_its_last_step(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+) -> None:
+    """Ctrl-C reaches the driver while it waits; the same command goes on to the bytes of an undisturbed run."""
+    heard: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        heard.append(progress)
+        if progress.done and timer.ident is None:
+            timer.start()
+
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+    alone = make_context()
+    dataset = prepare(tiny.prepare, alone)
+    endless = tiny.train.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
+    with pytest.raises(KeyboardInterrupt):
+        train(endless, dataset, replace(alone, cluster=ray_cluster, on_progress=interrupt))
+    assert [(heard[0].done, heard[0].phase), heard[1].phase] == [(0, "starting Ray"), "loading the data"]
+    (folder,) = (Path(alone.store.uri) / "train").iterdir()
+    (checkpoint,) = folder.glob("checkpoints/*.json")
+    images = int(checkpoint.stem)
+    assert images == heard[-1].done == heard[-1].kept > 0
+    assert not list(folder.glob("manifests/*"))
+    assert not list(folder.glob("snapshots/*"))
+    goal = endless.model_copy(update={"images": images + 2 * tiny.train.batch_size})
+    resumed: list[Progress] = []
+    digest = train(goal, dataset, replace(alone, on_progress=resumed.append)).digest
+    assert (resumed[0].done, resumed[0].start) == (images, images), "said before anything starts"
+    assert digest == train(goal, dataset, replace(alone, force=True)).digest
+
+
+def test_two_workers_stop_at_the_same_step(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
+) -> None:
+    def interrupt(beat: dict[str, Any]) -> None:
+        if beat.get("images_seen"):
+            raise KeyboardInterrupt
+
+    context = make_context()
+    dataset = prepare(tiny.prepare, context)
+    plan = Plan(stage="train", format_version=1, settings={}, inputs={})
+    endless = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
+    config = {
+        "train": tiny.train.model_copy(update=endless).model_dump(mode="json"),
+        "dataset": asdict(dataset),
+        "root": context.store.uri,
+        "plan": plan.as_json(),
+        "folder": str(tmp_path),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ray_cluster.run_group(
+            train_and_note,
+            config,
+            workers=Workers(count=2),
+            stage="train",
+            run_folder=str(tmp_path / "runs"),
+            on_poll=lambda: 0,
+            on_beat=interrupt,
+        )
+    left = [int((tmp_path / rank).read_text()) for rank in ("0", "1")]
+    assert left[0] == left[1] > 0
+    assert kept(Output(store=context.store, plan=plan), "checkpoints") == left[:1]

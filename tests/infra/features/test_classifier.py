@@ -1,0 +1,98 @@
+"""The extractors: deterministic, of the stated size, and one of them really knows the digits."""
+
+import pytest
+import torch
+
+import infra.features.classifier
+from infra.features.classifier import FEATURE_DIM, Classifier, Extractor, accuracy, train_classifier
+from infra.sources.decode import fit
+from infra.sources.digits import DigitsSource
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    source = DigitsSource()
+    entries = list(source.find())
+    decoded = [source.decode(entry, content) for entry, content in zip(entries, source.read(entries), strict=True)]
+    images = [torch.from_numpy(fit(image, channels=1, size=8, name="digit").copy()) for image in decoded]
+    return torch.stack(images), torch.tensor([int(entry.label) for entry in entries])
+
+
+def test_the_classifier_learns_the_digits(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    images, labels = digits
+    held_out = torch.arange(len(images)) % 5 == 0
+    network = train_classifier(images[~held_out], labels[~held_out], 10)
+    assert not network.training
+    assert accuracy(network, images[held_out], labels[held_out]) > 0.9
+    features = Extractor("fd_classifier", network)(images[held_out])
+    assert features.shape == (int(held_out.sum()), FEATURE_DIM)
+    assert features.dtype == torch.float32
+    assert torch.linalg.matrix_rank(features.double()) > 10, "features tell more than the class"
+    # The head alone turns the features into the scores: they are the last hidden layer.
+    assert torch.allclose(network.head(features), network(images[held_out].float() / 255))
+
+
+def test_training_is_a_function_of_its_data(
+    digits: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 10)
+    images, labels = digits
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        weights.append(train_classifier(images, labels, 10).state_dict())
+        assert torch.equal(torch.random.get_rng_state(), before), "the caller's generator is left alone"
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    other = train_classifier(images, labels.flip(0), 10).state_dict()
+    assert not torch.equal(weights[0]["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_classifier_takes_every_shape(size: int, channels: int) -> None:
+    network = Classifier(channels, 7).eval()
+    images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
+    assert network(images.float()).shape == (2, 7)
+    assert Extractor("fd_classifier", network)(images).shape == (2, FEATURE_DIM)
+
+
+def test_features_do_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    network = Classifier(1, 10).eval()
+    images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8)
+    whole = Extractor("fd_classifier", network)(images)
+    assert torch.allclose(whole[7:9], Extractor("fd_classifier", network)(images[7:9]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "size", "dim"), [(1, 8, 64), (3, 8, 192), (1, 16, 256), (3, 32, 768)])
+def test_fd_pixels_has_at_most_16_by_16_a_channel(channels: int, size: int, dim: int) -> None:
+    images = torch.randint(256, (3, channels, size, size), dtype=torch.uint8)
+    assert Extractor("fd_pixels")(images).shape == (3, dim)
+
+
+def test_fd_pixels_is_the_pixels_or_their_means() -> None:
+    small = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(Extractor("fd_pixels")(small), small.float().flatten(1) / 255)
+    large = torch.randint(256, (3, 2, 32, 32), dtype=torch.uint8)
+    means = large.double().reshape(3, 2, 16, 2, 16, 2).mean((3, 5)) / 255
+    assert torch.allclose(Extractor("fd_pixels")(large).double(), means.flatten(1), atol=1e-6)
+
+
+def test_accuracy_is_the_share_of_right_answers() -> None:
+    torch.manual_seed(0)
+    network = Classifier(1, 3).eval()
+    images = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8)
+    truth = network(images.float() / 255).argmax(1)
+    assert accuracy(network, images, truth) == 1
+    wrong = truth.clone()
+    wrong[:6] = (wrong[:6] + 1) % 3
+    assert accuracy(network, images, wrong) == pytest.approx(24 / 30)

@@ -1,0 +1,272 @@
+"""A real MLflow server, whole or with one kind of call broken: the other kinds arrive, and the next run heals."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.infra.test_tracking import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
+
+from infra.record import ModelFile, StageRecord
+from infra.tracking.tracker import Tracker
+from tests.servers import free_ports
+
+_START_LIMIT_S = 180
+
+
+class Gate:
+    """Stands before the server, counts requests and refuses some."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.url = port, ""
+        self.requests = 0
+        self.is_down = False
+        self.refuses: Callable[[str, dict[str, Any]], bool] = lambda path, body: False
+
+
+def _handler(gate: Gate) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _pass(self) -> None:
+            gate.requests += 1
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if gate.is_down:
+                self.close_connection = True
+                return
+            is_json = self.headers.get("Content-Type", "").startswith("application/json")
+            body = json.loads(data) if data and is_json else {}
+            if gate.refuses(self.path, body):
+                self._answer(400, json.dumps({"error_code": "BAD_REQUEST", "message": "refused by the gate"}).encode())
+                return
+            behind = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=30)
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            behind.request(self.command, self.path, data, headers)
+            answer = behind.getresponse()
+            self._answer(answer.status, answer.read())
+            behind.close()
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815
+
+        def _answer(self, status: int, data: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[int]:
+    """A server whose artifacts go to `folder/artifacts`."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + _START_LIMIT_S
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                running = process.poll() is None and time.monotonic() < deadline
+                assert running, f"MLflow did not start:\n{log_file.read_text()[-2000:]}"
+                time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Gate]:
+    """One server for the module, behind a gate."""
+    with mlflow_server(folder) as port:
+        gate = Gate(port)
+        front = ThreadingHTTPServer(("127.0.0.1", 0), _handler(gate))
+        gate.url = f"http://127.0.0.1:{front.server_address[1]}"
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        try:
+            yield gate
+        finally:
+            front.shutdown()
+            front.server_close()
+
+
+@pytest.fixture
+def gate(server: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """The gate, open again after the test."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    yield server
+    server.is_down, server.refuses = False, lambda path, body: False
+
+
+def whole_record(key: str) -> StageRecord:
+    return record(model=ModelFile(name=key, uri="/net", sha256=key.encode().hex().ljust(64, "0")))
+
+
+def whole_run(gate: Gate, key: str) -> Tracker:
+    """Everything that a pipeline does to its tracker."""
+    tracker = Tracker(gate.url, "exp", None)
+    tracker.connect()
+    tracker.start(make_run(key, inputs=[SOURCE], tags={"ddpm.report": "/report"}))
+    tracker.begin("train", {"train.images": 640})
+    tracker.log_history("train", ROWS[:7])
+    tracker.publish("train", whole_record(key))
+    tracker.close({"eval/fd": 1.25}, {"report.html": b"<html>"}, {"ddpm.end": "yes"})
+    return tracker
+
+
+def arrived(tracker: Tracker, key: str) -> set[str]:
+    """The kinds of which the stage's run and its parent have everything."""
+    runs = all_runs(tracker, key)
+    child, parent, client = runs["train"], runs["pipeline"], tracker._store._client
+    files = [file.path for run in (child, parent) for file in client.list_artifacts(run.info.run_id)]
+    models = child.outputs.model_outputs if child.outputs else []
+    whole = {
+        "params": (child.data.params, parent.data.params) == ({"train.images": "640"}, {"train.lr": "0.1"}),
+        "metrics": steps(tracker, child) == steps(tracker, parent) == STEPS and parent.data.metrics["eval/fd"] == 1.25,
+        "inputs": all(len(run.inputs.dataset_inputs) == 1 for run in (child, parent)),
+        "files": files == ["notes.txt", "report.html"],
+        "tags": "ddpm.uri" in child.data.tags and parent.data.tags.get("ddpm.end") == "yes",
+        "status": set(statuses(tracker, key).values()) == {"FINISHED"},
+        "model": len(models) == 1,
+    }
+    return {kind for kind, is_whole in whole.items() if is_whole}
+
+
+KINDS = {
+    "params": lambda path, body: bool(body.get("params")) and "log-batch" in path,
+    "metrics": lambda path, body: bool(body.get("metrics")),
+    "inputs": lambda path, body: "log-inputs" in path,
+    "files": lambda path, body: "mlflow-artifacts" in path,
+    "tags": lambda path, body: (
+        any(tag["key"] in ("ddpm.uri", "ddpm.end") for tag in body.get("tags", ())) and "log-batch" in path
+    ),
+    "status": lambda path, body: "runs/update" in path,
+    "model": lambda path, body: "logged-models" in path and "search" not in path,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_fails_alone_and_heals(gate: Gate, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    gate.refuses = KINDS[kind]
+    tracker = whole_run(gate, kind)
+    gate.refuses = lambda path, body: False
+    assert arrived(tracker, kind) == KINDS.keys() - {kind}
+    assert tracker.complaint.startswith(f"MLflow at {gate.url} did not take {kind} (")
+    assert "BAD_REQUEST" in tracker.complaint
+    assert len(warnings(caplog)) == 1
+    assert "ddpm.published" not in all_runs(tracker, kind)["train"].data.tags
+    again = whole_run(gate, kind)
+    assert again.complaint == ""
+    assert arrived(again, kind) == KINDS.keys()
+    assert all_runs(again, kind)["train"].data.tags["ddpm.published"] == "d" * 64
+
+
+def test_an_unusable_place_for_artifacts_costs_the_files_alone(gate: Gate, folder: Path) -> None:
+    """No gate refuses here: the server itself cannot write, since a file lies where its folder should be."""
+    artifacts = folder / "artifacts"
+    if artifacts.exists():
+        artifacts.rename(folder / "artifacts-before")
+    artifacts.write_bytes(b"")
+    tracker = whole_run(gate, "unusable")
+    artifacts.unlink()
+    assert arrived(tracker, "unusable") == KINDS.keys() - {"files"}
+    assert tracker.complaint.startswith(f"MLflow at {gate.url} did not take files (")
+    assert not set(KINDS) - {"files"} & set(tracker.complaint.partition("(")[0].split())
+    again = whole_run(gate, "unusable")
+    assert again.complaint == ""
+    assert arrived(again, "unusable") == KINDS.keys()
+
+
+def test_a_server_that_is_away_is_not_asked_again_and_again(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    gate.is_down = True
+    tracker = Tracker(gate.url, "exp", None)
+    tracker.connect()
+    before = gate.requests
+    assert before
+    tracker.start(make_run("away", inputs=[SOURCE]))
+    tracker.begin("train", {"train.images": 640})
+    for number in range(10):
+        tracker.log_history("train", ROWS[number : number + 1])
+    assert gate.requests == before
+    assert "did not answer" in tracker.complaint
+    gate.is_down = False
+    tracker.publish("train", whole_record("away"))
+    assert tracker.complaint == ""
+    tracker.close({"eval/fd": 1.25}, {"report.html": b"<html>"}, {"ddpm.end": "yes"})
+    assert arrived(tracker, "away") == KINDS.keys()
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_server_that_goes_and_comes_back_gets_the_rows_in_between(gate: Gate) -> None:
+    tracker = Tracker(gate.url, "exp", None, pause_s=0.1)
+    tracker.start(make_run("back"))
+    tracker.begin("train", {})
+    tracker.log_history("train", ROWS[:3])
+    gate.is_down = True
+    before = gate.requests
+    tracker.log_history("train", ROWS[3:6])
+    assert gate.requests == before + 1, "the first kind that fails tells that the server is away"
+    assert "metrics" in tracker.complaint
+    gate.is_down = False
+    time.sleep(0.3)
+    tracker.log_history("train", ROWS[6:7])
+    assert tracker.complaint == ""
+    runs = all_runs(tracker, "back")
+    assert steps(tracker, runs["train"]) == steps(tracker, runs["pipeline"]) == STEPS[:7]
+
+
+def test_a_stage_that_missed_its_server_is_delivered_at_the_end(gate: Gate) -> None:
+    tracker = Tracker(gate.url, "exp", None)
+    tracker.start(make_run("end", inputs=[SOURCE]))
+    tracker.begin("train", {"train.images": 640})
+    gate.is_down = True
+    before = gate.requests
+    tracker.publish("train", whole_record("end"))
+    assert gate.requests == before + 1, "one question tells that the server is away"
+    gate.is_down = False
+    tracker.close({"eval/fd": 1.25}, {"report.html": b"<html>"}, {"ddpm.end": "yes"})
+    assert tracker.complaint == ""
+    assert arrived(tracker, "end") == KINDS.keys()
+    assert all_runs(tracker, "end")["train"].data.tags["ddpm.published"] == "d" * 64
+
+
+def test_pages_of_a_server(gate: Gate, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker = Tracker(gate.url.replace("//", "//user:s3cret@"), "exp", None)
+    tracker.start(make_run("pages"))
+    experiment = tracker._store.experiment_id
+    assert tracker.runs_page == f"{gate.url}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    assert tracker.page == f"{gate.url}/#/experiments/{experiment}/runs/{tracker.run_id}"
+    assert tracker.server_command == ""
+    tracker.begin("train", {})
+    tracker.end("train", "KILLED")
+    tracker.close({}, {}, {})
+    assert tracker.complaint == ""
+    printed = capfd.readouterr()
+    assert printed.out == "", "MLflow prints links that hold the password"
+    assert "s3cret" not in printed.err
