@@ -139,12 +139,12 @@ def test_an_outside_server_away_for_long_costs_a_warning(tmp_path: Path) -> None
         assert api.server is not None
         serving = Serving(tmp_path, PREFECT_API_URL=api.url)
         try:
-            run = serving.server.start(finishing(160_000))
+            run = serving.server.start(finishing(400_000))
             serving.await_training(run)
             os.kill(api.server.pid, signal.SIGSTOP)  # it answers nobody, and nobody starts it again
             time.sleep(100)
             os.kill(api.server.pid, signal.SIGCONT)
-            assert serving.await_end(run, 240)["state_type"] == "COMPLETED", serving.text()
+            assert serving.await_end(run, 400)["state_type"] == "COMPLETED", serving.text()
             assert serving.text().count("the work goes on") == 1
         finally:
             serving.stop()
