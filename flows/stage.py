@@ -1,6 +1,6 @@
 """What a stage is, and the outside world as it receives it, beside its config and its inputs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -131,6 +131,7 @@ class Context:
         size: Callable[[int], int],
         unit: str = "images",
         phase: str = "",
+        first: Collection[int] = (),
     ) -> None:
         """Run the units that are not committed yet, and report progress in what they hold.
 
@@ -143,6 +144,7 @@ class Context:
             size: How much a unit holds of what is counted.
             unit: What is counted.
             phase: Shown beside the count.
+            first: Units that have to be done before the others begin.
         """
         missing = [number for number in units if not is_done(number)]
         total = sum(map(size, units))
@@ -158,7 +160,9 @@ class Context:
             report(phase)
 
         report(phase or self.starting)
-        self.cluster.run_units(task, missing, workers=workers, stage=stage, on_done=count)
+        before, after = ([number for number in missing if (number in first) == early] for early in (True, False))
+        for part in (before, after):
+            self.cluster.run_units(task, part, workers=workers, stage=stage, on_done=count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,38 +1,29 @@
-"""Evaluate: samples and held-out images to a Fréchet distance and the bound on the negative log-likelihood."""
+"""Evaluate: samples and held-out images to a Fréchet distance and the bound on the negative log-likelihood.
 
-from dataclasses import dataclass
-from typing import Any
+What does not depend on each other has keys of its own: the bound, the reference's features, the samples' features, the
+classifier. More samples draw and compare; they compute no bound.
+"""
 
-import torch
-
+from ddpm_core.metrics.frechet import frechet_distance
 from flows.artifacts import CURVES, Dataset, Figures, Samples, Snapshot
-from flows.stage import Context, Progress
+from flows.metrics.bound import bound_work
+from flows.metrics.bound_units import BoundSettings
+from flows.metrics.classifier import sealed_classifier
+from flows.metrics.features import features_work, read_stats
+from flows.metrics.together import seal_together
+from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig, ExtractorName
-from flows.stages.evaluate.figures import has_all_terms, summarise, summarise_curves
-from flows.stages.evaluate.units import EvaluateTask, Kind, Unit
 from infra.compute.device import environment, fixed_threads, pool, resolve_device
-from infra.digests import canonical_json
+from infra.digests import Json, canonical_json
 from infra.errors import ConfigError
-from infra.features.classifier import accuracy, train_classifier
-from infra.outputs.images import DatasetReader
-from infra.outputs.manifest import Manifest
+from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
-from infra.outputs.tensors import decode_tensors, encode_tensors
 
 STAGE = "evaluate"
+# Of every output of this stage.
 FORMAT_VERSION = 4
-FEATURES_STAGE = "features"
-FEATURES_FORMAT_VERSION = 1
-_FEATURE_CHUNK = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What is evaluated."""
-
-    dataset: Dataset
-    snapshot: Snapshot
-    samples: Samples
+# The settings that the bound is a function of.
+_OF_THE_BOUND = ("bpd_images", "bpd_timesteps", "batch_size", "seed", "threads")
 
 
 def evaluate(
@@ -40,45 +31,48 @@ def evaluate(
 ) -> Figures:
     """Compute the Fréchet distance of the samples to the training split and bits/dim on held-out images.
 
-    The distance's features come from `fd_classifier`, trained on the data's own labels and sealed by itself, or from
-    `fd_pixels`; the figure carries the extractor's name. The bound is computed, the network in float32, over all T
-    timesteps of the training chain, or estimated without bias from some of them, for both fixed variances, and the
-    learned one if there is one, from the same network calls.
+    The distance's features come from `fd_classifier`, trained on the data's own labels, or from `fd_pixels`; the figure
+    carries the extractor's name. The bound is computed, the network in float32, over all T timesteps of the training
+    chain, or estimated without bias from some of them, for both fixed variances, and the learned one if there is one,
+    from the same network calls.
 
     Raises:
         ConfigError: If labels are asked for and the data has none.
     """
-    inputs = Inputs(dataset=dataset, snapshot=snapshot, samples=samples)
-    extractor = extractor_name(config, dataset)
-    device = resolve_device(config.device)
-    resolved = config.model_copy(update={"extractor": extractor, "device": device})
-    units = _units(resolved, inputs)
-    features = _features(resolved, dataset, context, len(units)) if extractor == ExtractorName.FD_CLASSIFIER else None
-    plan = Plan(
-        stage=STAGE,
-        format_version=FORMAT_VERSION,
-        settings=resolved.key_settings(),
-        inputs={
-            "dataset": dataset.digest,
-            "snapshot": snapshot.digest,
-            "samples": samples.digest,
-            "features": features.digest if features else "",
-        },
+    extractor, device, threads = extractor_name(config, dataset), resolve_device(config.device), config.threads
+    classifier = None
+    if extractor == ExtractorName.FD_CLASSIFIER:
+        classifier = sealed_classifier(dataset, threads=threads, format_version=FORMAT_VERSION, context=context)
+    settings = BoundSettings(
+        images=config.bpd_images,
+        timesteps=config.bpd_timesteps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        threads=threads,
+        device=device,
     )
-
-    def make(output: Output) -> Manifest:
-        _run(output, resolved, inputs, features, units, context)
-        return _seal(output, resolved, inputs, units)
-
-    manifest, reused = context.sealed(plan, {}, environment(device), make)
-    return Figures(
-        name=manifest.name,
-        key=manifest.key,
-        digest=manifest.digest,
-        reused=reused,
-        metrics=manifest.facts["metrics"],
-        extractor=manifest.facts["extractor"],
-    )
+    key = {name: value for name, value in config.key_settings().items() if name in _OF_THE_BOUND}
+    works = [bound_work(settings, key, dataset, snapshot, format_version=FORMAT_VERSION, store=context.store)]
+    compared: list[tuple[Dataset | Samples, str, int]] = [
+        (dataset, "train", dataset.train_images),
+        (samples, "samples", samples.count),
+    ]
+    for artifact, split, count in compared:
+        work = features_work(
+            artifact,
+            split,
+            count,
+            extractor.value,
+            classifier,
+            threads=threads,
+            format_version=FORMAT_VERSION,
+            store=context.store,
+        )
+        works.append(work)
+    workers = pool(config.workers, threads, device)
+    bound, reference, drawn = seal_together(works, context, stage=STAGE, workers=workers)
+    settled = config.result_settings() | {"extractor": extractor.value}
+    return _figures(settled, bound, reference, drawn, context)
 
 
 def extractor_name(config: EvaluateConfig, dataset: Dataset) -> ExtractorName:
@@ -99,112 +93,44 @@ def extractor_name(config: EvaluateConfig, dataset: Dataset) -> ExtractorName:
     return ExtractorName.FD_CLASSIFIER if len(dataset.class_names) > 1 else ExtractorName.FD_PIXELS
 
 
-def _features(config: EvaluateConfig, dataset: Dataset, context: Context, units: int) -> Manifest:
-    """Train the classifier in this process, or find it sealed; its key is the data alone.
-
-    Args:
-        config: The stage's settings.
-        dataset: To train on.
-        context: The outside world.
-        units: Units of the stage to come, for its progress.
-    """
+def _figures(settings: Json, bound: Manifest, reference: Manifest, drawn: Manifest, context: Context) -> Figures:
+    """Seal the figures of what was computed."""
+    extractor = settings["extractor"]
     plan = Plan(
-        stage=FEATURES_STAGE,
-        format_version=FEATURES_FORMAT_VERSION,
-        settings={"extractor": "fd_classifier", "threads": config.threads},
-        inputs={"dataset": dataset.digest},
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings={"extractor": extractor},
+        inputs={"bound": bound.digest, "reference": reference.digest, "samples": drawn.digest},
     )
 
     def make(output: Output) -> Manifest:
-        context.on_progress(Progress(done=0, total=units, unit="units", phase="training the classifier"))
-        return _train_classifier(output, config, dataset)
+        stats = read_stats(drawn, context.store), read_stats(reference, context.store)
+        with fixed_threads(1):
+            distance = frechet_distance(*stats)
+        metrics = {f"eval/{extractor}": distance, **bound.facts["metrics"], "eval/fd_samples": float(stats[0].count)}
+        made = {"metrics": canonical_json(metrics)}
+        for unit in bound.units:
+            if unit["facts"].get("kind") == CURVES:
+                made[CURVES] = read_verified(context.store, bound.folder, unit)
+        units = []
+        for number, (name, data) in enumerate(made.items()):
+            record = output.commit(name, "json", data, {"kind": name})
+            units.append({"unit": number, "rows": 1, **record.as_json()})
+        facts = {
+            "metrics": metrics,
+            "extractor": extractor,
+            "reference": {"split": "train", "images": reference.facts["images"]},
+            "settings": settings,
+            "outputs": {one.stage: one.folder for one in (bound, reference)} | {"samples": drawn.folder},
+        }
+        return output.seal({}, units, facts)
 
-    return context.sealed(plan, {}, environment("cpu"), make)[0]
-
-
-def _train_classifier(output: Output, config: EvaluateConfig, dataset: Dataset) -> Manifest:
-    with fixed_threads(config.threads):
-        reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
-        images, labels = (torch.from_numpy(array) for array in reader.load("train"))
-        network = train_classifier(images, labels.long(), len(dataset.class_names))
-        held_out, truth = (torch.from_numpy(array) for array in reader.load("test"))
-        facts = {"held_out_accuracy": accuracy(network, held_out, truth.long())}
-    about = {"channels": dataset.channels, "classes": len(dataset.class_names)}
-    record = output.commit("units/000000", "safetensors", encode_tensors(network.state_dict(), about), facts)
-    return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
-
-
-def _units(config: EvaluateConfig, inputs: Inputs) -> list[Unit]:
-    held_out, training = min(config.bpd_images, inputs.dataset.test_images), inputs.dataset.train_images
-    fitted = min(config.batch_size, training) if config.bpd_timesteps else 0
-    sizes: tuple[tuple[Kind, int, int], ...] = (
-        ("proposal", fitted, config.batch_size),
-        ("bound", held_out, config.batch_size),
-        ("reference", training, _FEATURE_CHUNK),
-        ("samples", inputs.samples.count, _FEATURE_CHUNK),
+    manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
+    return Figures(
+        name=manifest.name,
+        key=manifest.key,
+        digest=manifest.digest,
+        reused=reused,
+        metrics=manifest.facts["metrics"],
+        extractor=manifest.facts["extractor"],
     )
-    return [
-        Unit(kind=kind, start=start, stop=min(start + step, count))
-        for kind, count, step in sizes
-        for start in range(0, count, step)
-    ]
-
-
-def _run(
-    output: Output,
-    config: EvaluateConfig,
-    inputs: Inputs,
-    features: Manifest | None,
-    units: list[Unit],
-    context: Context,
-) -> None:
-    task = EvaluateTask(
-        output=output,
-        config=config,
-        units=units,
-        features=features,
-        dataset=inputs.dataset.manifest(context.store),
-        trained=inputs.snapshot.manifest(context.store),
-        samples=inputs.samples.manifest(context.store),
-    )
-    missing = [number for number in range(len(units)) if output.record(f"units/{number:06d}") is None]
-    start = done = len(units) - len(missing)
-
-    def report(phase: str = "") -> None:
-        context.on_progress(Progress(done=done, total=len(units), start=start, kept=done, unit="units", phase=phase))
-
-    def count(_: int) -> None:
-        nonlocal done
-        done += 1
-        report()
-
-    report(context.starting)
-    workers = pool(config.workers, config.threads, config.device)
-    # The estimate's units read what the proposal's has found.
-    first = [number for number in missing if units[number].kind == "proposal"]
-    for part in (first, [number for number in missing if number not in first]):
-        context.cluster.run_units(task, part, workers=workers, stage=STAGE, on_done=count)
-
-
-def _seal(output: Output, config: EvaluateConfig, inputs: Inputs, units: list[Unit]) -> Manifest:
-    sealed: list[dict[str, Any]] = []
-    parts = []
-    for number, unit in enumerate(units):
-        record = output.record(f"units/{number:06d}")
-        assert record is not None, f"unit {number} was committed and has no record"
-        parts.append((unit, decode_tensors(output.read(record), record.file)[0]))
-        sealed.append({"unit": number, "rows": unit.stop - unit.start, **record.as_json()})
-    with fixed_threads(1):
-        metrics = summarise(parts, config.extractor, config.bpd_timesteps)
-        made = {"metrics": metrics} | ({CURVES: summarise_curves(parts)} if has_all_terms(parts) else {})
-    for number, (name, value) in enumerate(made.items(), start=len(units)):
-        record = output.commit(name, "json", canonical_json(value), {"kind": name})
-        sealed.append({"unit": number, "rows": 1, **record.as_json()})
-    reference = {"split": "train", "images": inputs.dataset.train_images}
-    facts = {
-        "metrics": metrics,
-        "extractor": config.extractor,
-        "reference": reference,
-        "settings": config.result_settings(),
-    }
-    return output.seal({}, sealed, facts)

@@ -61,5 +61,5 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("features", "evaluate"),
+    folders=("bound", "features", "classifier", "evaluate"),
 )

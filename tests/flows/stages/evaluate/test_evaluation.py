@@ -12,9 +12,11 @@ from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.sample.sampling import sample
+from flows.stages.train.training import train
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError, DivergedError
-from infra.outputs.manifest import read_verified, verify
+from infra.outputs.manifest import parse_manifest, read_verified, verify
 from infra.outputs.plan import Output, Plan
 from tests.conftest import revised
 
@@ -28,6 +30,8 @@ class Arranged(Cluster):
     ran: tuple[int, ...] = ()
 
     def run_units(self, task: object, units: Sequence[int], **more: object) -> None:
+        if not units:
+            return
         self.ran = tuple(self.order(units))[: self.stop_after]
         super().run_units(task, self.ran, **more)
         if self.stop_after < len(units):
@@ -114,9 +118,9 @@ class TestClassifier:
         assert first.extractor == "fd_classifier"
         assert first.metrics["eval/fd_classifier"] > 0
         assert "eval/fd_pixels" not in first.metrics
-        sealed = [name for name in tiny_run.store.list("features") if "manifests" in name]
+        sealed = [name for name in tiny_run.store.list("classifier") if "manifests" in name]
         assert len(sealed) == 1
-        monkeypatch.setattr("flows.stages.evaluate.evaluation.train_classifier", lambda *_: pytest.fail("it is sealed"))
+        monkeypatch.setattr("flows.metrics.classifier.train_classifier", lambda *_: pytest.fail("it is sealed"))
         other = judge(config.model_copy(update={"seed": 1}))
         assert other.metrics["eval/fd_classifier"] == first.metrics["eval/fd_classifier"]
 
@@ -151,7 +155,7 @@ class TestWithoutLabels:
         error = caught.value
         assert (error.exit_code, error.stage, error.item) == (2, "evaluate", "evaluate.extractor")
         assert "fd_pixels" in error.remedy
-        assert tiny_run.store.list("features") == []
+        assert tiny_run.store.list("classifier") == []
 
     def test_auto_takes_the_pixels(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
@@ -182,8 +186,9 @@ def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
     from infra.outputs.tensors import decode_tensors
 
     def terms(figures: Figures) -> torch.Tensor:
-        manifest = figures.manifest(tiny_run.store)
-        units = [unit for unit in manifest.units if unit["facts"].get("kind") == "bound"]
+        name = f"{figures.manifest(tiny_run.store).facts['outputs']['bound']}/manifests/all.json"
+        manifest = parse_manifest(tiny_run.store.read(name), item=name)
+        units = [unit for unit in manifest.units if unit["file"].startswith("units/")]
         parts = [decode_tensors(read_verified(tiny_run.store, manifest.folder, unit), "u")[0] for unit in units]
         return torch.cat([part["total_bpd_fixed_large"] for part in parts])
 
@@ -213,3 +218,52 @@ def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig,
         judge(config, {"snapshot": broken})
     assert caught.value.exit_code == 8
     assert caught.value.item == "held-out images 0..7"
+
+
+def outputs_of(run: object) -> dict[str, set[str]]:
+    """The sealed outputs that figures rest on, by folder."""
+    return {
+        stage: {path.parent.parent.name for path in run.root.glob(f"{stage}/*/manifests/*.json")}
+        for stage in ("bound", "features", "classifier", "evaluate")
+    }
+
+
+def test_more_samples_compute_no_bound_and_no_reference(
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+) -> None:
+    before, bound = outputs_of(tiny_run), tiny_run.root / "bound"
+    files = {path: path.stat().st_mtime_ns for path in bound.rglob("*") if path.is_file()}
+    drawn = sample(tiny_run.config.sample.model_copy(update={"count": 40}), tiny_run.snapshot, tiny_run.context)
+    more = judge(config, {"samples": drawn})
+    assert len(judge.cluster.ran) == 1, "one chunk of the samples' features"
+    after = outputs_of(tiny_run)
+    assert after["bound"] == before["bound"]
+    assert {path: path.stat().st_mtime_ns for path in bound.rglob("*") if path.is_file()} == files
+    assert len(after["features"]) == len(before["features"]) + 1
+    assert more.metrics["eval/fd_samples"] == 40
+    name = "eval/bits_per_dim_fixed_large"
+    assert more.metrics[name] == tiny_run.figures.metrics[name]
+
+
+def test_another_network_shares_the_reference(
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+) -> None:
+    before = outputs_of(tiny_run)
+    other = train(tiny_run.config.train.model_copy(update={"seed": 1}), tiny_run.dataset, tiny_run.context)
+    judge(config, {"snapshot": other})
+    assert len(judge.cluster.ran) == 2, "two batches of the bound; both kinds of features are there"
+    after = outputs_of(tiny_run)
+    assert len(after["bound"]) == len(before["bound"]) + 1
+    assert after["features"] == before["features"]
+
+
+def test_another_extractor_computes_no_bound(
+    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
+    before = outputs_of(tiny_run)
+    judge(revised(config, {"extractor": "fd_classifier"}))
+    after = outputs_of(tiny_run)
+    assert after["bound"] == before["bound"]
+    assert len(after["features"]) == len(before["features"]) + 2
+    assert len(after["classifier"]) == 1

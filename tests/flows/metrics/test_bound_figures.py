@@ -13,21 +13,28 @@ from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
 from flows.artifacts import CURVES, Figures
+from flows.metrics.bound_units import _finite, proposal_timesteps
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.evaluate.units import Unit, _finite, proposal_timesteps
 from flows.stages.report.sections import read_outputs, render_page
 from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
-from infra.outputs.manifest import read_verified
+from infra.outputs.manifest import Manifest, parse_manifest, read_verified
 
 
 @pytest.fixture
 def estimated(tiny_run: Any) -> Figures:
     config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
     return evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+
+
+def bound_of(run: Any, figures: Figures) -> Manifest:
+    """The sealed bound that figures rest on."""
+    folder = figures.manifest(run.store).facts["outputs"]["bound"]
+    name = f"{folder}/manifests/all.json"
+    return parse_manifest(run.store.read(name), item=name)
 
 
 def images(run: Any, split: str, count: int) -> torch.Tensor:
@@ -94,8 +101,12 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
 
     manifest = estimated.manifest(tiny_run.store)
     kinds = [unit["facts"].get("kind") for unit in manifest.units]
-    assert kinds[0] == "proposal"
     assert CURVES not in kinds
+    assert [unit["file"].split("/")[0] for unit in bound_of(tiny_run, estimated).units] == [
+        "proposal",
+        "units",
+        "units",
+    ]
     assert "eval/eps_mse" not in estimated.metrics
     outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, figures=estimated))
     page = render_page("x", outputs, sample_grid(outputs.drawn), {})
@@ -105,12 +116,12 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
 
 
 def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimated: Figures) -> None:
-    manifest = estimated.manifest(tiny_run.store)
-    (tiny_run.root / estimated.name).unlink()
-    lost = manifest.units[2]
-    assert lost["facts"]["kind"] == "bound"
+    manifest = bound_of(tiny_run, estimated)
+    for name in (estimated.name, manifest.name):
+        tiny_run.store.delete(name)
+    lost = manifest.units[1]
     for name in tiny_run.store.list(manifest.folder):
-        if name.endswith((lost["file"], "units/000002.json")):
+        if name.endswith((lost["file"], "units/000000.json")):
             tiny_run.store.delete(name)
     config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
     again = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
@@ -137,4 +148,4 @@ def test_the_fits_timesteps_are_few_and_reach_both_ends(num_timesteps: int) -> N
 
 def test_a_fit_that_is_not_finite_is_not_kept() -> None:
     with pytest.raises(DivergedError, match=r"training images 0\.\.7"):
-        _finite({"second_moments": torch.tensor([1.0, float("inf")])}, Unit(kind="proposal", start=0, stop=8))
+        _finite({"second_moments": torch.tensor([1.0, float("inf")])}, "train", 0, 8)

@@ -8,11 +8,9 @@ import torch
 from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim
-from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
 from ddpm_core.rng import Stream, normal
+from flows.metrics.bound_figures import bound_metrics
 from flows.snapshot import decode_snapshot
-from flows.stages.evaluate.figures import summarise
-from flows.stages.evaluate.units import Unit
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified
 
@@ -71,43 +69,34 @@ def test_the_parts_add_up(tiny_run: object) -> None:
         assert metrics[f"eval/bits_per_dim_{variance}"] == pytest.approx(parts, rel=1e-12)
 
 
-def parts_of(seed: int, cuts: tuple[int, ...]) -> list[tuple[Unit, dict[str, torch.Tensor]]]:
-    """Made-up results, cut into units at the given places."""
-    draw = torch.Generator().manual_seed(seed)
-    parts = []
-    for kind, count, shift in (("samples", 30, 0.5), ("reference", 40, 0.0)):
-        features = torch.randn(count, 3, generator=draw) + shift
-        for start, stop in zip((0, *cuts), (*cuts, count), strict=True):
-            stats = FeatureStats.empty(3).update(features[start:stop])
-            sums = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
-            parts.append((Unit(kind=kind, start=start, stop=stop), sums))
-    rows = torch.rand(20, 12, generator=draw, dtype=torch.float64)
-    for start, stop in zip((0, *(c // 2 for c in cuts)), (*(c // 2 for c in cuts), 20), strict=True):
-        part = rows[start:stop]
-        tensors = {"prior_bpd": part[:, 0], "eps_mse": part[:, 1:5]}
-        for number, variance in enumerate(FIXED_VARIANCES):
-            tensors[f"step_bpd_{variance.value}"] = part[:, 5:8] + number
-            tensors[f"decoder_bpd_{variance.value}"] = part[:, 8]
-            tensors[f"total_bpd_{variance.value}"] = part[:, 9 + number]
-        parts.append((Unit(kind="bound", start=start, stop=stop), tensors))
-    return parts
+def columns(seed: int) -> dict[str, torch.Tensor]:
+    """Made-up terms of 20 images."""
+    rows = torch.rand(20, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = {"prior_bpd": rows[:, 0], "eps_mse": rows[:, 1:5]}
+    for number, variance in enumerate(FIXED_VARIANCES):
+        found[f"step_bpd_{variance.value}"] = rows[:, 5] + number
+        found[f"decoder_bpd_{variance.value}"] = rows[:, 8]
+        found[f"total_bpd_{variance.value}"] = rows[:, 9 + number]
+    return found
 
 
-def test_how_the_work_was_cut_does_not_matter() -> None:
-    whole, cut = summarise(parts_of(0, ()), "fd_x"), summarise(parts_of(0, (4, 10, 11)), "fd_x")
-    assert whole.keys() == cut.keys()
-    for name, value in whole.items():
-        assert cut[name] == pytest.approx(value, rel=1e-9), name
-    assert (whole["eval/fd_samples"], whole["eval/bpd_images"]) == (30, 20)
+def test_an_error_is_the_standard_error_of_the_mean() -> None:
+    made = columns(0)
+    metrics = bound_metrics(made, 0)
+    for variance in ("fixed_small", "fixed_large"):
+        totals = made[f"total_bpd_{variance}"].numpy()
+        assert metrics[f"eval/bits_per_dim_{variance}"] == pytest.approx(totals.mean())
+        assert metrics[f"eval/bits_per_dim_{variance}_stderr"] == pytest.approx(totals.std(ddof=1) / 20**0.5)
+    assert (metrics["eval/bpd_images"], metrics["eval/bpd_timesteps"]) == (20, 0)
 
 
-def test_the_figure_carries_the_extractors_name() -> None:
-    parts = parts_of(0, ())
-    assert "eval/fd_pixels" in summarise(parts, "fd_pixels")
-    assert "eval/fid" not in summarise(parts, "fd_pixels")
-    stats = {
-        unit.kind: FeatureStats(count=int(t["count"]), total=t["total"], outer=t["outer"])
-        for unit, t in parts
-        if unit.kind != "bound"
-    }
-    assert summarise(parts, "x")["eval/x"] == frechet_distance(stats["samples"], stats["reference"])
+def test_an_estimate_knows_no_error_of_eps() -> None:
+    made = columns(0)
+    del made["eps_mse"]
+    assert "eval/eps_mse" not in bound_metrics(made, 3)
+    assert bound_metrics(made, 3)["eval/bpd_timesteps"] == 3
+
+
+def test_the_figure_carries_the_extractors_name(tiny_run: object) -> None:
+    assert "eval/fd_pixels" in tiny_run.figures.metrics
+    assert "eval/fid" not in tiny_run.figures.metrics

@@ -1,10 +1,9 @@
-"""The units of the evaluation: the bound of held-out images, and sums of features."""
+"""The units of the bound: its terms for a batch of held-out images, and the proposal that an estimate draws from."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,64 +15,66 @@ from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim_by_variance
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
-from ddpm_core.metrics.frechet import FeatureStats
 from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal, uniform
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
-from flows.stages.evaluate.config import EvaluateConfig
 from infra.compute.device import prepare_process
 from infra.errors import DivergedError
-from infra.features.classifier import Classifier, Extractor
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output
 from infra.outputs.rows import RowReader
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
-Kind = Literal["proposal", "bound", "reference", "samples"]
-PROPOSAL_UNIT = "units/000000"
 # Share of timesteps drawn uniformly, for terms larger on held-out images than where the proposal was fitted.
 _UNIFORM_SHARE = 0.05
 _PROPOSAL_TIMESTEPS = 64
-_COMPARED = {"reference": "train", "samples": "samples"}
 _IMAGES_IN_MEMORY = 1 << 15
-_SPLIT_OF = {"proposal": "training", "bound": "held-out"}
+PROPOSAL = "proposal/000000"
+_SPLITS = {"train": "training", "test": "held-out"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
-    """Some images of one kind.
+class BoundSettings:
+    """What the bound is computed with.
 
-    Held-out ones for the bound, training ones for its proposal of timesteps or for the reference, or samples.
+    Attributes:
+        images: Held-out images.
+        timesteps: Estimate it from so many timesteps per image; 0 sums all T.
+        batch_size: Images computed together.
+        seed: Of the draws of x_t.
+        threads: Of each worker.
+        device: `cpu` or `cuda`.
     """
 
-    kind: Kind
-    start: int
-    stop: int
+    images: int
+    timesteps: int
+    batch_size: int
+    seed: int
+    threads: int
+    device: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateTask:
-    """Computes the bound's terms or the features' sums of one unit at a time."""
+class BoundTask:
+    """Computes the bound's terms of one batch at a time, or the proposal of timesteps that the others need."""
 
     output: Output
-    config: EvaluateConfig
-    units: list[Unit]
+    settings: BoundSettings
+    names: list[str]
+    batches: list[tuple[int, int]]
     dataset: Manifest
     trained: Manifest
-    samples: Manifest
-    features: Manifest | None
 
     def open(self) -> Callable[[int], None]:
-        """Return the function that computes and commits one unit."""
-        prepare_process(self.config.threads)
+        """Return the function that computes and commits one batch."""
+        prepare_process(self.settings.threads)
         worker = _Worker(self)
 
         def run(number: int) -> None:
-            unit = self.units[number]
-            work = {"bound": worker.bound, "proposal": worker.second_moments}.get(unit.kind, worker.feature_sums)
-            tensors = work(unit)
-            self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {"kind": unit.kind})
+            name, (start, stop) = self.names[number], self.batches[number]
+            tensors = worker.second_moments(start, stop) if name == PROPOSAL else worker.bound(start, stop)
+            self.output.commit(name, "safetensors", encode_tensors(tensors, {}), {})
 
         return run
 
@@ -81,22 +82,11 @@ class EvaluateTask:
 class _Worker:
     """What a worker has loaded; each part when the first unit needs it."""
 
-    def __init__(self, task: EvaluateTask) -> None:
+    def __init__(self, task: "BoundTask") -> None:
         self.task = task
         self.store = task.output.store
-        self.device = torch.device(task.config.device)
+        self.device = torch.device(task.settings.device)
         self._rows: dict[str, RowReader] = {}
-
-    @cached_property
-    def extractor(self) -> Extractor:
-        features = self.task.features
-        if features is None:
-            return Extractor(self.task.config.extractor)
-        item = features.units[0]["file"]
-        weights, about = decode_tensors(read_verified(self.store, features.folder, features.units[0]), item)
-        network = Classifier(about["channels"], about["classes"])
-        network.load_state_dict(weights)
-        return Extractor(self.task.config.extractor, network.eval())
 
     @cached_property
     def snapshot(self) -> TrainedNetwork:
@@ -108,8 +98,8 @@ class _Worker:
 
     @cached_property
     def proposal(self) -> TimestepProposal:
-        record = self.task.output.record(PROPOSAL_UNIT)
-        assert record is not None, "the proposal's unit is run before the others"
+        record = self.task.output.record(PROPOSAL)
+        assert record is not None, "the proposal is computed before the others"
         found = decode_tensors(self.task.output.read(record), record.file)[0]
         return TimestepProposal.of_some_second_moments(
             found["timesteps"].to(self.device) - 1,
@@ -118,25 +108,18 @@ class _Worker:
             uniform_share=_UNIFORM_SHARE,
         )
 
-    def _images(self, split: str, unit: Unit) -> tuple[Tensor, Tensor]:
-        """The images and labels of a unit's numbers; of each split only some files are in memory."""
+    def _images(self, split: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The images and labels of these numbers; only some files of each split are in memory."""
         if split not in self._rows:
-            manifest = self.task.samples if split == "samples" else self.task.dataset
-            reader = DatasetReader(store=self.store, manifest=manifest)
+            reader = DatasetReader(store=self.store, manifest=self.task.dataset)
             self._rows[split] = RowReader(reader, split, _IMAGES_IN_MEMORY)
-        images, labels = self._rows[split](np.arange(unit.start, unit.stop))
+        images, labels = self._rows[split](np.arange(start, stop))
         return torch.from_numpy(images), torch.from_numpy(labels).long()
 
-    def feature_sums(self, unit: Unit) -> dict[str, Tensor]:
-        """Count, sum and sum of outer products of the features."""
-        features = self.extractor(self._images(_COMPARED[unit.kind], unit)[0])
-        stats = FeatureStats.empty(features.shape[1]).update(features)
-        return {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
-
     @torch.inference_mode()
-    def second_moments(self, unit: Unit) -> dict[str, Tensor]:
+    def second_moments(self, start: int, stop: int) -> dict[str, Tensor]:
         """The mean square of some terms t >= 1 over training images: where the estimate looks most often."""
-        batch, schedule = self._batch(unit, "train", Stream.NLL_PROPOSAL), self.snapshot.schedule
+        batch, schedule = self._batch("train", start, stop, Stream.NLL_PROPOSAL), self.snapshot.schedule
         timesteps = proposal_timesteps(schedule.num_timesteps)
         terms = step_terms(
             batch.model,
@@ -147,30 +130,32 @@ class _Worker:
             variance=self.variances[-1],
             parameterisation=self.snapshot.parameterisation,
         )
-        return _finite({"timesteps": timesteps, "second_moments": (terms[: batch.count] ** 2).mean(0).cpu()}, unit)
+        return _finite(
+            {"timesteps": timesteps, "second_moments": (terms[: batch.count] ** 2).mean(0).cpu()}, "train", start, stop
+        )
 
     @torch.inference_mode()
-    def bound(self, unit: Unit) -> dict[str, Tensor]:
+    def bound(self, start: int, stop: int) -> dict[str, Tensor]:
         """The bound of some held-out images, by every term or estimated; image i's noise is a function of (seed, i).
 
         A network that has classes is told each image's own: the bound is on -log p(x_0 | label).
         """
-        batch = self._batch(unit, "test", Stream.NLL)
-        tensors = self._estimated_terms(batch) if self.task.config.bpd_timesteps else self._all_terms(batch)
+        batch = self._batch("test", start, stop, Stream.NLL)
+        tensors = self._estimated_terms(batch) if self.task.settings.timesteps else self._all_terms(batch)
         kept = {name: tensor[: batch.count].cpu() for name, tensor in tensors.items()}
-        return _finite(kept, unit)
+        return _finite(kept, "test", start, stop)
 
     @property
     def variances(self) -> tuple[Variance, ...]:
         learned = self.snapshot.variance
         return FIXED_VARIANCES if learned is None else (*FIXED_VARIANCES, learned)
 
-    def _batch(self, unit: Unit, split: str, stream: Stream) -> "_Batch":
-        config, network = self.task.config, self.snapshot.network
-        images, labels = self._images(split, unit)
+    def _batch(self, split: str, start: int, stop: int, stream: Stream) -> "_Batch":
+        settings, network = self.task.settings, self.snapshot.network
+        images, labels = self._images(split, start, stop)
         # One fixed compute batch: the last one is filled up with copies, which are dropped again.
-        places = torch.arange(config.batch_size).clamp(max=len(images) - 1)
-        ids = torch.arange(unit.start, unit.start + config.batch_size, device=self.device)
+        places = torch.arange(settings.batch_size).clamp(max=len(images) - 1)
+        ids = torch.arange(start, start + settings.batch_size, device=self.device)
         shape = (images.shape[1], images.shape[2], images.shape[3])
         told = with_labels(network, labels[places].to(self.device)) if network.config.num_classes else network
         return _Batch(
@@ -178,7 +163,7 @@ class _Worker:
             ids=ids,
             x_start=to_model_range(images[places].to(self.device)),
             model=told,
-            noise=lambda t: normal(config.seed, stream, ids, shape, step=t),
+            noise=lambda t: normal(settings.seed, stream, ids, shape, step=t),
         )
 
     def _all_terms(self, batch: "_Batch") -> dict[str, Tensor]:
@@ -197,13 +182,13 @@ class _Worker:
         return tensors
 
     def _estimated_terms(self, batch: "_Batch") -> dict[str, Tensor]:
-        config = self.task.config
+        settings = self.task.settings
         results = estimate_bits_per_dim(
             batch.model,
             self.snapshot.schedule,
             batch.x_start,
             noise=batch.noise,
-            uniforms=uniform(config.seed, Stream.NLL_T, batch.ids, (config.bpd_timesteps,)).double(),
+            uniforms=uniform(settings.seed, Stream.NLL_T, batch.ids, (settings.timesteps,)).double(),
             proposal=self.proposal,
             variances=self.variances,
             parameterisation=self.snapshot.parameterisation,
@@ -232,12 +217,12 @@ def proposal_timesteps(num_timesteps: int) -> Tensor:
     return steps.clamp(1, last).unique()
 
 
-def _finite(tensors: dict[str, Tensor], unit: Unit) -> dict[str, Tensor]:
+def _finite(tensors: dict[str, Tensor], split: str, start: int, stop: int) -> dict[str, Tensor]:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise DivergedError(
             "the bound is not finite",
             stage="evaluate",
-            item=f"{_SPLIT_OF[unit.kind]} images {unit.start}..{unit.stop - 1}",
+            item=f"{_SPLITS[split]} images {start}..{stop - 1}",
             remedy="the snapshot is unusable; train with a lower train.learning_rate",
         )
     return tensors

@@ -1,0 +1,1 @@
+"""What can be measured: each kind of output that figures rest on."""

@@ -1,0 +1,138 @@
+"""Sums of the features of images: an output of its own, so that all runs on a data set share its reference."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm_core.metrics.frechet import FeatureStats
+from flows.artifacts import Artifact
+from flows.metrics.together import Work
+from infra.compute.device import environment, fixed_threads, prepare_process
+from infra.digests import Json
+from infra.features.classifier import Classifier, Extractor
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import Manifest, read_verified
+from infra.outputs.plan import Output, Plan
+from infra.outputs.rows import RowReader
+from infra.outputs.tensors import decode_tensors, encode_tensors
+from infra.storage.store import Store
+
+STAGE = "features"
+_CHUNK = 1024
+_IMAGES_IN_MEMORY = 1 << 15
+
+
+def features_work(
+    artifact: Artifact,
+    split: str,
+    count: int,
+    extractor: str,
+    classifier: Manifest | None,
+    *,
+    threads: int,
+    format_version: int,
+    store: Store,
+) -> Work:
+    """The sums of the features of a split.
+
+    Args:
+        artifact: The sealed images.
+        split: Of them.
+        count: Images in the split.
+        extractor: Its name.
+        classifier: The sealed network of an extractor that has one.
+        threads: Of each worker; sums depend on them.
+        format_version: Of the output.
+        store: Where the images are.
+    """
+    settings: Json = {"extractor": extractor, "split": split} | ({"threads": threads} if threads != 1 else {})
+    plan = Plan(
+        stage=STAGE,
+        format_version=format_version,
+        settings=settings,
+        inputs={"images": artifact.digest, "classifier": classifier.digest if classifier else ""},
+    )
+    chunks = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    names = [f"units/{number:06d}" for number in range(len(chunks))]
+
+    def task(output: Output) -> FeaturesTask:
+        return FeaturesTask(
+            output=output,
+            images=artifact.manifest(store),
+            split=split,
+            chunks=chunks,
+            extractor=extractor,
+            classifier=classifier,
+            threads=threads,
+        )
+
+    return Work(plan=plan, environment=environment("cpu"), names=names, task=task, seal=partial(_seal, chunks=chunks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesTask:
+    """Computes the sums of one chunk at a time."""
+
+    output: Output
+    images: Manifest
+    split: str
+    chunks: list[tuple[int, int]]
+    extractor: str
+    classifier: Manifest | None
+    threads: int
+
+    def open(self) -> Callable[[int], None]:
+        """Return the function that computes and commits one chunk."""
+        prepare_process(self.threads)
+        reader = DatasetReader(store=self.output.store, manifest=self.images)
+        rows = RowReader(reader, self.split, _IMAGES_IN_MEMORY)
+        extractor = load_extractor(self.extractor, self.classifier, self.output.store)
+
+        def run(number: int) -> None:
+            start, stop = self.chunks[number]
+            images, _ = rows(np.arange(start, stop))
+            features = extractor(torch.from_numpy(images))
+            stats = FeatureStats.empty(features.shape[1]).update(features)
+            tensors = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
+            self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {})
+
+        return run
+
+
+def load_extractor(name: str, classifier: Manifest | None, store: Store) -> Extractor:
+    """Load an extractor, with its network if it has one."""
+    if classifier is None:
+        return Extractor(name)
+    (unit,) = classifier.units
+    weights, about = decode_tensors(read_verified(store, classifier.folder, unit), unit["file"])
+    network = Classifier(about["channels"], about["classes"])
+    network.load_state_dict(weights)
+    return Extractor(name, network.eval())
+
+
+def read_stats(manifest: Manifest, store: Store) -> FeatureStats:
+    """Merge the sums of a sealed output, in the order of its units, in float64."""
+    total: FeatureStats | None = None
+    with fixed_threads(1):
+        for unit in manifest.units:
+            part = _stats(decode_tensors(read_verified(store, manifest.folder, unit), unit["file"])[0])
+            total = part if total is None else total.merge(part)
+    assert total is not None, "an output of features has at least one unit"
+    return total
+
+
+def _stats(tensors: dict[str, Tensor]) -> FeatureStats:
+    return FeatureStats(count=int(tensors["count"]), total=tensors["total"], outer=tensors["outer"])
+
+
+def _seal(output: Output, chunks: list[tuple[int, int]]) -> Manifest:
+    units = []
+    for number, (start, stop) in enumerate(chunks):
+        record = output.record(f"units/{number:06d}")
+        assert record is not None, f"unit {number} was committed and has no record"
+        units.append({"unit": number, "rows": stop - start, **record.as_json()})
+    return output.seal({}, units, {"images": chunks[-1][1]})

@@ -1,0 +1,52 @@
+"""Sums of features: those of all images at once, under a key that runs share."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flows.metrics import features
+from flows.metrics.features import features_work, load_extractor, read_stats
+from flows.metrics.together import seal_together
+from infra.compute.units import Workers
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import Manifest
+
+
+def sums(run: Any, threads: int = 1) -> Manifest:
+    work = features_work(
+        run.dataset,
+        "train",
+        run.dataset.train_images,
+        "fd_pixels",
+        None,
+        threads=threads,
+        format_version=99,
+        store=run.store,
+    )
+    return seal_together([work], run.context, stage="evaluate", workers=Workers())[0]
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 700, 64])
+def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(features, "_CHUNK", chunk)
+    manifest = sums(tiny_run)
+    images = DatasetReader(store=tiny_run.store, manifest=tiny_run.dataset.manifest(tiny_run.store)).load("train")[0]
+    pixels = images.reshape(len(images), -1).astype(np.float64) / 255
+    stats = read_stats(manifest, tiny_run.store)
+    assert stats.count == len(images) == manifest.facts["images"]
+    np.testing.assert_allclose(stats.total.numpy(), pixels.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(stats.outer.numpy(), pixels.T @ pixels, rtol=1e-6)
+    assert len(manifest.units) == -(-len(images) // chunk)
+
+
+def test_threads_enter_the_key_only_if_there_are_several(tiny_run: Any) -> None:
+    assert sums(tiny_run).plan["settings"] == {"extractor": "fd_pixels", "split": "train"}
+    assert sums(tiny_run, threads=2).plan["settings"]["threads"] == 2
+
+
+def test_an_extractor_without_a_network_needs_none(tiny_run: Any) -> None:
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    found = load_extractor("fd_pixels", None, tiny_run.store)(images)
+    torch.testing.assert_close(found, images.flatten(1) / 255)

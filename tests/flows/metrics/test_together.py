@@ -1,0 +1,96 @@
+"""Outputs computed by one pool: each sealed by itself, and only what is missing is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+
+from flows.metrics.together import Work, seal_together
+from flows.stage import Context
+from infra.compute.units import Workers
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+
+DONE: list[str] = []
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Commits a few bytes per unit and remembers the order."""
+
+    output: Output
+    fails_at: str = ""
+
+    def open(self) -> Callable[[int], None]:
+        def run(number: int) -> None:
+            name = f"{self.output.plan.stage}/{number}"
+            if name == self.fails_at:
+                raise KeyboardInterrupt
+            DONE.append(name)
+            self.output.commit(f"units/{number:06d}", "bin", name.encode(), {})
+
+        return run
+
+
+def work(stage: str, count: int, first: int = 0, fails_at: str = "") -> Work:
+    names = [f"units/{number:06d}" for number in range(count)]
+
+    def seal(output: Output) -> Manifest:
+        records = [output.record(name) for name in names]
+        return output.seal({}, [{"unit": n, "rows": 1, **one.as_json()} for n, one in enumerate(records) if one], {})
+
+    plan = Plan(stage=stage, format_version=1, settings={}, inputs={})
+    task = partial(Writes, fails_at=fails_at)
+    return Work(plan=plan, environment={}, names=names, task=task, seal=seal, first=first)
+
+
+@pytest.fixture
+def together(make_context: Callable[..., Context]) -> Callable[..., list[Manifest]]:
+    DONE.clear()
+    context = make_context()
+    return lambda *works: seal_together(works, context, stage="evaluate", workers=Workers())
+
+
+def test_each_is_sealed_and_the_second_time_found(together: Callable[..., list[Manifest]]) -> None:
+    works = work("a", 2), work("b", 3)
+    sealed = together(*works)
+    assert [(one.stage, len(one.units)) for one in sealed] == [("a", 2), ("b", 3)]
+    assert DONE == ["a/0", "a/1", "b/0", "b/1", "b/2"]
+    assert [one.digest for one in together(*works)] == [one.digest for one in sealed]
+    assert len(DONE) == 5
+
+
+def test_what_is_sealed_is_not_done_again_beside_others(together: Callable[..., list[Manifest]]) -> None:
+    together(work("b", 3))
+    DONE.clear()
+    assert [one.stage for one in together(work("a", 2), work("b", 3), work("c", 1))] == ["a", "b", "c"]
+    assert DONE == ["a/0", "a/1", "c/0"]
+
+
+def test_first_units_come_before_all_others(together: Callable[..., list[Manifest]]) -> None:
+    together(work("a", 2), work("b", 3, first=1), work("c", 2, first=1))
+    assert DONE == ["b/0", "c/0", "a/0", "a/1", "b/1", "b/2", "c/1"]
+
+
+def test_cut_short_it_goes_on(together: Callable[..., list[Manifest]]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        together(work("a", 2), work("b", 3, fails_at="b/1"))
+    together(work("a", 2), work("b", 3))
+    assert sorted(DONE) == ["a/0", "a/1", "b/0", "b/1", "b/2"]
+
+
+def test_without_missing_outputs_the_cluster_is_left_alone(
+    together: Callable[..., list[Manifest]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together(work("a", 1))
+    monkeypatch.setattr("flows.stage.Context.run_missing", lambda *_, **__: pytest.fail("asked"))
+    together(work("a", 1))
+
+
+def test_progress_counts_all_units(make_context: Callable[..., Context]) -> None:
+    heard: list[Any] = []
+    context = make_context(on_progress=heard.append)
+    seal_together([work("a", 2), work("b", 1)], context, stage="evaluate", workers=Workers())
+    assert [(one.done, one.total, one.unit) for one in heard] == [(n, 3, "units") for n in range(4)]
