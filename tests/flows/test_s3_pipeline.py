@@ -51,11 +51,12 @@ def test_a_run_on_s3_gives_the_bytes_of_a_local_one(
     assert run_command(["verify", ROOT]) == 0
     assert run_command(["verify", str(tmp_path / "local")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 8
-    assert lines[:4] == lines[4:]
-    for part in ("/train", f"/{lines[3].split()[1].partition('/manifests')[0]}"):
+    assert len(lines) == 14
+    assert lines[:7] == lines[7:]
+    (trained,) = (line for line in lines[:7] if line.split()[1].startswith("train/"))
+    for part in ("/train", f"/{trained.split()[1].partition('/manifests')[0]}"):
         assert run_command(["verify", ROOT + part]) == 0
-        assert capsys.readouterr().out == lines[3] + "\n"
+        assert capsys.readouterr().out == trained + "\n"
     (name,) = {name.split("/")[1] for name in there.list("reports")}
     assert run_command(["report", name, "--root", ROOT]) == 0
     assert capsys.readouterr().out == f"{ROOT}/reports/{name}/report.html\n"
