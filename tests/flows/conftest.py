@@ -13,7 +13,7 @@ from flows.recipe.config import PipelineConfig
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
-from flows.stages.report.sections import FinishedRun
+from flows.stages.report.record import FinishedRun
 from flows.stages.sample.sampling import sample
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
