@@ -45,7 +45,7 @@ class RunRecord:
     def write(self, store: Store) -> None:
         """Write the record; equal records have equal bytes."""
         run: dict[str, Any] = {kind: part | {"reused": True} for kind, part in asdict(self.finished).items()}
-        # Sorted, because the figures of a run that is found sealed come in another order than those of its first attempt.
+        # Sorted, because a run that is found sealed has its figures in another order than its first attempt.
         run["figures"]["metrics"] = dict(sorted(run["figures"]["metrics"].items()))
         run["elsewhere"] = dict(self.elsewhere)
         store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
