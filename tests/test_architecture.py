@@ -100,6 +100,7 @@ def test_nothing_that_runs_code_on_load(path: Path) -> None:
         ("flows.stages.train.training", {"prefect", "mlflow", "ray"}),
         ("flows.stages.train.worker", {"prefect", "mlflow", "ray"}),
         ("flows.stages.prepare.units", {"torch", "prefect", "mlflow", "ray"}),
+        ("flows.run", {"prefect", "mlflow", "ray", "pandas", "matplotlib"}),
         ("flows.cli", {"torch", "ray", "prefect", "mlflow"}),
     ],
 )
