@@ -92,7 +92,7 @@ class Run:
         return self._reader(which).load(which, limit)
 
     def batches(self, which: ImageSet, size: int = 1024) -> Iterator[tuple[Images, Labels]]:
-        """Load images batch by batch, for sets larger than memory; no more than two files are in memory at a time.
+        """Load images batch by batch, for sets larger than memory: two files and two batches are in memory at most.
 
         Args:
             which: As for `images`.

@@ -1,16 +1,22 @@
 """What the tests of the pipeline share."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from flows.recipe.config import PipelineConfig
+from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
 from tests.conftest import TinyRun
 from tests.oracles.training import STEP, Bench
+
+# Of the run that `finished` records.
+NAME = "digits-1a2b3c4d"
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +68,15 @@ def root(tmp_path: Path, _database: Path) -> Path:
     folder.mkdir()
     shutil.copy(_database, folder)
     return folder
+
+
+@pytest.fixture
+def finished(tiny_run: TinyRun) -> TinyRun:
+    """The tiny run with its record, without the page, which takes seconds to draw."""
+    RunRecord(name=NAME, finished=tiny_run.finished, elsewhere={"MLflow": "http://x/"}).write(tiny_run.store)
+    return tiny_run
+
+
+def manifest(run: TinyRun, kind: str) -> dict[str, Any]:
+    """A manifest of a run, `dataset`, `snapshot`, `samples` or `figures`, as plain JSON."""
+    return json.loads((run.root / getattr(run, kind).name).read_text())
