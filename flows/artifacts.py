@@ -1,7 +1,7 @@
 """The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from infra.digests import Json
 from infra.errors import IntegrityError
@@ -11,8 +11,15 @@ from infra.storage.store import Store
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
 _BOUND = "eval/bits_per_dim_"
+_STDERR = "_stderr"
 # Sealed among the metrics, although they are settings.
 _COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")
+_TERMS = {
+    "prior_bpd": "the bound's term at the end of the chain",
+    "step_bpd": "the bound's terms between its two ends, summed",
+    "decoder_bpd": "the bound's term of the last step",
+    "eps_mse": "mean squared error of the predicted noise, over all timesteps",
+}
 
 
 A = TypeVar("A", bound="Artifact")
@@ -107,6 +114,22 @@ class Samples(Artifact):
     count: int
 
 
+class Figure(NamedTuple):
+    """One figure of a run.
+
+    Attributes:
+        name: Such as `fd_classifier` or `bits_per_dim_fixed_large`; in MLflow `eval/` stands before it.
+        value: In bits/dim for every name with `bpd` or `bits_per_dim`.
+        standard_error: Over the held-out images; None if it is not known.
+        note: What was measured, and on what.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None
+    note: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figures(Artifact):
     """The evaluation's figures.
@@ -138,7 +161,34 @@ class Figures(Artifact):
     def variances(self) -> list[str]:
         """The variances of the reverse step under which the bound was taken."""
         found = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
-        return sorted(name for name in found if not name.endswith("_stderr"))
+        return sorted(name for name in found if not name.endswith(_STDERR))
+
+    def rows(self, *, labelled: bool) -> list[Figure]:
+        """Every measure with its standard error and a note: the distance, then the bounds, then their terms by name.
+
+        Args:
+            labelled: Whether the network was conditioned on the images' labels.
+        """
+        measures = {name.removeprefix("eval/"): value for name, value in self.measures.items()}
+        kind = "estimated upper bound" if self.bound_timesteps else "upper bound"
+        given = " given the labels" if labelled else ""
+        distance = f"Fréchet distance of {self.counts['fd_samples']:,} samples to the training split"
+        notes = {self.extractor: distance} | {
+            f"bits_per_dim_{name}": f"{kind}{given}, {name}, 256 levels" for name in self.variances
+        }
+        notes |= {name: _note(name) for name in sorted(measures.keys() - notes.keys()) if not name.endswith(_STDERR)}
+        return [Figure(name, measures[name], measures.get(f"{name}{_STDERR}"), note) for name, note in notes.items()]
+
+
+def _note(name: str) -> str:
+    return next(
+        (
+            f"{note}, {name.removeprefix(f'{term}_')}" if name != term else note
+            for term, note in _TERMS.items()
+            if name.startswith(term)
+        ),
+        "",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

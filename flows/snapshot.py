@@ -1,6 +1,6 @@
 """A snapshot: the averaged weights, with the config that built the network and its schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.schedule import NoiseSchedule, custom_schedule, with_zero_terminal_snr
 from infra.errors import InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
+from infra.storage.download import download, is_url, without_secrets
 
 
 class TrainedNetwork(NamedTuple):
@@ -100,8 +101,19 @@ def decode_snapshot(data: bytes, item: str) -> TrainedNetwork:
     return TrainedNetwork(network.eval().requires_grad_(False), schedule, parameterisation, variance)
 
 
-def load_snapshot(uri: str) -> TrainedNetwork:
-    """Load a snapshot file, such as train/<key>/snapshots/<images>.<digest>.safetensors below a root."""
+def load_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None) -> TrainedNetwork:
+    """Load a snapshot file, such as train/<key>/snapshots/<images>.<digest>.safetensors below a root.
+
+    Args:
+        uri: A local path, or a URL that fsspec opens, such as s3://bucket/key or https://host/file.
+        storage_options: For the service that a URL names, as in pandas, such as {"anon": True} for a public bucket.
+
+    Raises:
+        InputError: If the file cannot be read.
+        IntegrityError: If it is not a snapshot.
+    """
+    if is_url(uri):
+        return decode_snapshot(download(uri, storage_options), without_secrets(uri))
     try:
         return decode_snapshot(Path(uri).read_bytes(), uri)
     except OSError as error:

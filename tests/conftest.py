@@ -1,19 +1,24 @@
-"""What all tests share: a clean environment, and a tiny config that runs in a second."""
+"""What all tests share: a clean environment, a tiny config, and the finished run of it."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
 from flows.stage import Context
+from flows.stages.report.record import FinishedRun
 from infra.compute.cluster import Cluster
 from infra.storage.open import open_store
+from infra.storage.store import Store
 from tests.servers import Server, moto_server, seaweed_server
 
 # The digits, a chain of 20 steps and a network of a few thousand weights: every part, nothing slow.
@@ -136,3 +141,75 @@ def make_context(tmp_path: Path) -> Callable[..., Context]:
         return Context(store=store, cluster=Cluster(mode="in-process"), **more)
 
     return make
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyRun:
+    """A finished run of the tiny config and a context at its root."""
+
+    config: PipelineConfig
+    context: Context
+    dataset: Dataset
+    snapshot: Snapshot
+    samples: Samples
+    figures: Figures
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    @property
+    def root(self) -> Path:
+        return Path(self.context.store.uri)
+
+    @property
+    def finished(self) -> FinishedRun:
+        return FinishedRun(dataset=self.dataset, snapshot=self.snapshot, samples=self.samples, figures=self.figures)
+
+
+@pytest.fixture(scope="session")
+def _sealed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PipelineConfig], TinyRun]:
+    """One tiny pipeline, run once in this process."""
+    from flows.stages.evaluate.evaluation import evaluate
+    from flows.stages.prepare.preparation import prepare
+    from flows.stages.sample.sampling import sample
+    from flows.stages.train.training import train
+
+    made: list[TinyRun] = []
+
+    def once(config: PipelineConfig) -> TinyRun:
+        if not made:
+            store = open_store(str(tmp_path_factory.mktemp("tiny")))
+            context = Context(store=store, cluster=Cluster(mode="in-process"))
+            dataset = prepare(config.prepare, context)
+            snapshot = train(config.train, dataset, context)
+            samples = sample(config.sample, snapshot, context)
+            figures = evaluate(config.evaluate, dataset, snapshot, samples, context)
+            made.append(
+                TinyRun(
+                    config=config,
+                    context=context,
+                    dataset=dataset,
+                    snapshot=snapshot,
+                    samples=samples,
+                    figures=figures,
+                )
+            )
+        assert made[0].config == config, "the fixture keeps one run of one config"
+        return made[0]
+
+    return once
+
+
+@pytest.fixture
+def tiny_run(
+    _sealed: Callable[[PipelineConfig], TinyRun],
+    tiny: PipelineConfig,
+    tmp_path: Path,
+    make_context: Callable[..., Context],
+) -> TinyRun:
+    """The run, at a root that belongs to the test."""
+    run = _sealed(tiny)
+    root = tmp_path / "tiny-run"
+    shutil.copytree(run.root, root)
+    return TinyRun(**(vars(run) | {"context": make_context(root)}))

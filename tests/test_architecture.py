@@ -18,6 +18,7 @@ ALLOWED = {
     "ddpm_core": {"torch", "jaxtyping", "ddpm_core"},
     "infra": {
         "infra", "numpy", "PIL", "pyarrow", "torch", "safetensors", "ray", "mlflow", "botocore", "prefect", "uvicorn",
+        "fsspec",
     },
     "flows": {
         "flows", "infra", "ddpm_core", "numpy", "PIL", "pyarrow", "torch", "pydantic", "prefect", "typer", "rich",
@@ -99,6 +100,7 @@ def test_nothing_that_runs_code_on_load(path: Path) -> None:
         ("flows.stages.train.training", {"prefect", "mlflow", "ray"}),
         ("flows.stages.train.worker", {"prefect", "mlflow", "ray"}),
         ("flows.stages.prepare.units", {"torch", "prefect", "mlflow", "ray"}),
+        ("flows.run", {"prefect", "mlflow", "ray", "pandas", "matplotlib"}),
         ("flows.cli", {"torch", "ray", "prefect", "mlflow"}),
     ],
 )

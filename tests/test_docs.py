@@ -4,16 +4,26 @@ import json
 import re
 import shlex
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from flows.cli import run_command
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
+from flows.stages.report.record import RunRecord
+from infra.outputs.images import DatasetReader
+from infra.storage.open import open_store
+from tests.conftest import TinyRun
+from tests.servers import BUCKET, Server
 
 TOP = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md", "docs/python.md"]
 README = (TOP / "README.md").read_text()
 BLOCKS = [
     block
@@ -57,11 +67,61 @@ def test_the_example_config_is_one(tmp_path: Path) -> None:
     assert config.model_dump()["train"]["base_channels"] == given["train"]["base_channels"]
 
 
-def test_the_example_program_imports() -> None:
-    (example,) = [block for kind, block in BLOCKS if kind == "python"]
-    for line in example.splitlines():
-        if line.startswith("from "):
-            exec(line, {})
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (TOP / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(page: str, replacing: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Run a page's programs as the cells of one notebook; return all its names."""
+    names: dict[str, Any] = {}
+    for number, program in enumerate(python_blocks(page)):
+        for old, new in replacing.items():
+            program = program.replace(old, new)
+        exec(compile(program, f"{page}, program {number}", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def notebook(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyRun:
+    """An empty working folder, and two finished runs where the command line would look for them."""
+    for name in ("digits-1a2b3c4d", "digits-sample.sampler=ddim-5e6f7a8b"):
+        RunRecord(name=name, finished=tiny_run.finished).write(tiny_run.store)
+    monkeypatch.setenv("DDPM_ROOT", str(tiny_run.root))
+    (tmp_path / "notebook").mkdir()
+    monkeypatch.chdir(tmp_path / "notebook")
+    return tiny_run
+
+
+def test_the_programs_of_the_readme_run(notebook: TinyRun) -> None:
+    first, second = python_blocks("README.md")
+    assert len([line for line in first.splitlines() if line and " import " not in f" {line}"]) <= 5
+    names = run_blocks("README.md")
+    assert names["table"].set_index("name").value["fd_pixels"] == notebook.figures.metrics["eval/fd_pixels"]
+    assert len(names["network"].state_dict()) > 0
+    assert names["images"].shape == (24, 1, 8, 8)
+    with Image.open("drawn.png") as picture:
+        assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
+    # Each name that a program imports is used in one.
+    imported = {name for line in (first + second).splitlines() if "import " in line for name in line.split()[-1:]}
+    assert all(len(re.findall(rf"\b{name}\b", first + second)) > 1 for name in imported)
+
+
+def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    root = f"s3://{BUCKET}/docs"
+    for name in notebook.store.list("."):
+        open_store(root).put_if_absent(name, notebook.store.read(name))
+    names = run_blocks("docs/python.md", {"s3://my-bucket/ddpm": root})
+    manifest = notebook.samples.manifest(notebook.store)
+    samples, _ = DatasetReader(store=notebook.store, manifest=manifest).load("samples", 8)
+    assert float((names["again"] == samples).mean()) > 0.99, "the run's own samples, but for rounding"
+    training, _ = DatasetReader(store=notebook.store, manifest=notebook.dataset.manifest(notebook.store)).load("train")
+    assert names["mean_colour"] == pytest.approx(training.mean(axis=(0, 2, 3)))
+    assert names["bound"].total_bpd.shape == (8,)
+    weights = names["trained"].network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in names["network"].state_dict().items())
+    assert Path("again.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,9 +9,9 @@ TOP = Path(__file__).parent.parent
 # Two ordinary files, and two of those that start servers, with tests that end at once.
 FILES = [
     "tests/infra/test_errors.py",
-    "tests/infra/test_uri.py",
-    "tests/infra/test_tracking_pages.py",
-    "tests/infra/test_store.py",
+    "tests/infra/storage/test_uri.py",
+    "tests/infra/tracking/test_pages.py",
+    "tests/infra/storage/test_store.py",
 ]
 RAN = re.compile(r"\[(gw\d)\] .*PASSED (tests/\S+?\.py)")
 

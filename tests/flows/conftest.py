@@ -1,50 +1,22 @@
-"""One tiny pipeline, run once in this process; each test that needs it gets a copy of its root."""
+"""What the tests of the pipeline share."""
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
-from flows.stage import Context
-from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.prepare.preparation import prepare
-from flows.stages.report.sections import FinishedRun
-from flows.stages.sample.sampling import sample
+from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
-from flows.stages.train.training import train
-from infra.compute.cluster import Cluster
-from infra.storage.open import open_store
-from infra.storage.store import Store
+from tests.conftest import TinyRun
 from tests.oracles.training import STEP, Bench
 
-
-@dataclass(frozen=True, kw_only=True)
-class TinyRun:
-    """A finished run of the tiny config and a context at its root."""
-
-    config: PipelineConfig
-    context: Context
-    dataset: Dataset
-    snapshot: Snapshot
-    samples: Samples
-    figures: Figures
-
-    @property
-    def store(self) -> Store:
-        return self.context.store
-
-    @property
-    def root(self) -> Path:
-        return Path(self.context.store.uri)
-
-    @property
-    def finished(self) -> FinishedRun:
-        return FinishedRun(dataset=self.dataset, snapshot=self.snapshot, samples=self.samples, figures=self.figures)
+# Of the run that `finished` records.
+NAME = "digits-1a2b3c4d"
 
 
 @pytest.fixture(autouse=True)
@@ -54,48 +26,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def _sealed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[PipelineConfig], TinyRun]:
-    made: list[TinyRun] = []
-
-    def once(config: PipelineConfig) -> TinyRun:
-        if not made:
-            store = open_store(str(tmp_path_factory.mktemp("tiny")))
-            context = Context(store=store, cluster=Cluster(mode="in-process"))
-            dataset = prepare(config.prepare, context)
-            snapshot = train(config.train, dataset, context)
-            samples = sample(config.sample, snapshot, context)
-            figures = evaluate(config.evaluate, dataset, snapshot, samples, context)
-            made.append(
-                TinyRun(
-                    config=config,
-                    context=context,
-                    dataset=dataset,
-                    snapshot=snapshot,
-                    samples=samples,
-                    figures=figures,
-                )
-            )
-        assert made[0].config == config, "the fixture keeps one run of one config"
-        return made[0]
-
-    return once
-
-
-@pytest.fixture
-def tiny_run(
-    _sealed: Callable[[PipelineConfig], TinyRun],
-    tiny: PipelineConfig,
-    tmp_path: Path,
-    make_context: Callable[..., Context],
-) -> TinyRun:
-    """The run, at a root that belongs to the test."""
-    run = _sealed(tiny)
-    root = tmp_path / "tiny-run"
-    shutil.copytree(run.root, root)
-    return TinyRun(**(vars(run) | {"context": make_context(root)}))
 
 
 @pytest.fixture
@@ -138,3 +68,15 @@ def root(tmp_path: Path, _database: Path) -> Path:
     folder.mkdir()
     shutil.copy(_database, folder)
     return folder
+
+
+@pytest.fixture
+def finished(tiny_run: TinyRun) -> TinyRun:
+    """The tiny run with its record, without the page, which takes seconds to draw."""
+    RunRecord(name=NAME, finished=tiny_run.finished, elsewhere={"MLflow": "http://x/"}).write(tiny_run.store)
+    return tiny_run
+
+
+def manifest(run: TinyRun, kind: str) -> dict[str, Any]:
+    """A manifest of a run, `dataset`, `snapshot`, `samples` or `figures`, as plain JSON."""
+    return json.loads((run.root / getattr(run, kind).name).read_text())

@@ -21,6 +21,8 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.objective import schedule_settings
 from infra.errors import InputError, IntegrityError
 from infra.outputs.tensors import encode_tensors
+from infra.storage.open import open_store
+from tests.servers import BUCKET, Server
 
 SHAPE = UNetConfig(
     image_size=8,
@@ -128,8 +130,22 @@ def test_every_cut_is_refused(data: bytes) -> None:
             decode_snapshot(data[:length], "cut")
 
 
-@pytest.mark.parametrize("uri", ["/no/such/file", "/"])
+@pytest.mark.parametrize("uri", ["/no/such/file", "/", "file:///no/such/file", "gopher://host/file"])
 def test_a_file_that_cannot_be_read(uri: str) -> None:
     with pytest.raises(InputError, match="cannot be read") as caught:
         load_snapshot(uri)
     assert caught.value.exit_code == 3
+
+
+def test_a_snapshot_on_s3(data: bytes, network: UNet, moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    folder = f"s3://{BUCKET}/snapshots"
+    open_store(folder).replace("a.safetensors", data)
+    open_store(folder).replace("bad.safetensors", data[:-1])
+    loaded = load_snapshot(f"{folder}/a.safetensors").network
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in loaded.state_dict().items())
+    with pytest.raises(IntegrityError, match=f"^{folder}/bad.safetensors: "):
+        load_snapshot(f"{folder}/bad.safetensors")
+    with pytest.raises(InputError, match="there is no such file"):
+        load_snapshot(f"{folder}/c.safetensors")

@@ -36,19 +36,13 @@ def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifac
 
 
 def _rows(figures: Figures, *, labelled: bool) -> list[Row]:
-    measures = figures.measures
-    rows = [
-        (
-            figures.extractor,
-            f"{measures[f'eval/{figures.extractor}']:.3f}",
-            f"Fréchet distance of {figures.counts['fd_samples']:,} samples to the training split",
-        )
-    ]
-    kind = "estimated upper bound" if figures.bound_timesteps else "upper bound"
-    given = " given the labels" if labelled else ""
-    for variance in figures.variances:
-        figure, error = (measures[f"eval/bits_per_dim_{variance}{end}"] for end in ("", "_stderr"))
-        rows.append(("bits/dim", f"{figure:.3f} ± {error:.3f}", f"{kind}{given}, {variance}, 256 levels"))
+    """The distance and the bounds, for the table at the end of a run."""
+    rows: list[Row] = []
+    for name, value, error, note in figures.rows(labelled=labelled):
+        if name == figures.extractor:
+            rows.append((name, f"{value:.3f}", note))
+        elif name.startswith("bits_per_dim_") and error is not None:
+            rows.append(("bits/dim", f"{value:.3f} ± {error:.3f}", note))
     return rows
 
 

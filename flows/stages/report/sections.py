@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, Artifact, Dataset, Figures, Samples, Snapshot
+from flows.artifacts import CURVES, Artifact, Figures
 from flows.pages.page import render
 from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
 from flows.stages.report.nearest import nearest_images
+from flows.stages.report.record import FinishedRun
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.store import Store
@@ -23,16 +24,6 @@ _NEAREST_OF = 8
 _NEAREST_COLUMNS = 8
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _WEB = ("http://", "https://")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """The artifacts that the four stages of a run sealed."""
-
-    dataset: Dataset
-    snapshot: Snapshot
-    samples: Samples
-    figures: Figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ def _run(
     _config: None, dataset: Dataset, snapshot: Snapshot, samples: Samples, figures: Figures, context: Context
 ) -> ReportPage:
     from flows.stages.report.page import write_report
-    from flows.stages.report.sections import FinishedRun
+    from flows.stages.report.record import FinishedRun
 
     run = context.run
     assert run is not None, "the run has a name since its data was listed"

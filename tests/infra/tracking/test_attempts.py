@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.infra.test_tracking import ROWS, STEPS, all_runs, make_run, make_tracker, record, statuses, steps
 
 from infra.tracking.tracker import Tracker
+from tests.infra.tracking.test_tracker import ROWS, STEPS, all_runs, make_run, make_tracker, record, statuses, steps
 
 
 @pytest.fixture(scope="module")

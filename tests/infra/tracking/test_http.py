@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.infra.test_tracking import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
 
 from infra.record import ModelFile, StageRecord
 from infra.tracking.tracker import Tracker
+from tests.infra.tracking.test_tracker import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
 from tests.servers import free_ports
 
 _START_LIMIT_S = 180

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from tests.infra.test_tracking import make_run, record
 
 from infra.record import ModelFile
 from infra.tracking.store import RunStore
 from infra.tracking.tracker import Tracker
+from tests.infra.tracking.test_tracker import make_run, record
 from tests.servers import BUCKET, Server
 
 TOP = Path(__file__).parent.parent.parent

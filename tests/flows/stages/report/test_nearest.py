@@ -5,7 +5,7 @@ import pytest
 
 from flows.stages.report.nearest import nearest_images
 from infra.outputs.images import DatasetReader, Images
-from tests.flows.conftest import TinyRun
+from tests.conftest import TinyRun
 
 
 class Files:

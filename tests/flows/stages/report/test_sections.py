@@ -18,7 +18,7 @@ from flows.stages.report.sections import RunOutputs, read_outputs, render_page
 from infra.errors import IntegrityError
 from infra.outputs.manifest import parse_manifest, read_verified
 from infra.outputs.tensors import decode_tensors
-from tests.flows.conftest import TinyRun
+from tests.conftest import TinyRun
 
 HOSTILE = '<b>&"x'
 ESCAPED = "&lt;b&gt;&amp;&#34;x"

@@ -20,7 +20,7 @@ from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
-from flows.stages.report.sections import FinishedRun
+from flows.stages.report.record import FinishedRun
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError

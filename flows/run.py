@@ -1,0 +1,198 @@
+"""A finished run in Python: its figures as a table, its images as arrays, its network.
+
+Everything is read through the manifests that the stages sealed, and every byte is compared with its digest. Neither
+Ray nor Prefect nor MLflow is loaded.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
+from flows.runtime.root import resolve_root
+from flows.snapshot import TrainedNetwork, decode_snapshot
+from flows.stages.report.record import FinishedRun, read_record, run_names
+from infra.errors import IntegrityError
+from infra.outputs.images import DatasetReader, Images
+from infra.outputs.manifest import Manifest, read_verified
+from infra.storage.open import open_store
+from infra.storage.store import Store
+
+ImageSet = Literal["samples", "train", "test"]
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run; `open_run` makes one.
+
+    Attributes:
+        name: Its name, which ends with its key.
+        store: Where its outputs are.
+        links: Its pages in other programs, by the program's name.
+        dataset: The images that it was trained and evaluated on.
+        snapshot: The trained network, as a record; `network` loads it.
+        samples: The drawn images, as a record; `images` loads them.
+        figures: The evaluation's figures, as a record; `table` lists them.
+        manifests: Of the four outputs, by the stage that sealed them.
+    """
+
+    name: str
+    store: Store
+    links: Mapping[str, str] = field(repr=False)
+    dataset: Dataset = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
+    samples: Samples = field(repr=False)
+    figures: Figures = field(repr=False)
+    manifests: Mapping[str, Manifest] = field(repr=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting that the results depend on, by its full name, such as `train.learning_rate`.
+
+        The values are those that were used: `auto` is replaced by what it chose.
+        """
+        return {
+            f"{stage}.{name}": value
+            for stage, manifest in self.manifests.items()
+            for name, value in (manifest.facts["settings"] | manifest.goal).items()
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return the figures as rows, ready for `pandas.DataFrame`.
+
+        Returns:
+            For each figure its `name`, `value`, `standard_error` over the held-out images (None if it is not known) and
+            `note`. The Fréchet distance comes first, then the bounds in bits/dim, then the bounds' terms.
+        """
+        labelled = self.manifests["train"].facts["settings"]["class_conditional"]
+        return [row._asdict() for row in self.figures.rows(labelled=labelled)]
+
+    def images(self, which: ImageSet, limit: int | None = None) -> tuple[Images, Labels]:
+        """Load images and their labels.
+
+        Args:
+            which: The drawn `samples`, or the `train` or `test` split of the data set.
+            limit: Only the first so many, at least 1; None for all.
+
+        Returns:
+            Images uint8 [n, c, h, w] in 0..255 and labels int32 [n], which count the names in `dataset.class_names`; -1
+            for images without a label.
+
+        Raises:
+            ValueError: If there are no such images, or the limit is below 1.
+            IntegrityError: If a file is missing or differs from what was sealed.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1; got {limit}")
+        return self._reader(which).load(which, limit)
+
+    def batches(self, which: ImageSet, size: int = 1024) -> Iterator[tuple[Images, Labels]]:
+        """Load images batch by batch, for sets larger than memory: two files and two batches are in memory at most.
+
+        Args:
+            which: As for `images`.
+            size: Images per batch, at least 1; the last batch may be smaller.
+
+        Yields:
+            Images uint8 [n, c, h, w] and labels int32 [n], in the order of `images`.
+
+        Raises:
+            ValueError: If there are no such images, or the size is below 1.
+            IntegrityError: If a file is missing or differs from what was sealed.
+        """
+        if size < 1:
+            raise ValueError(f"size must be at least 1; got {size}")
+        return _cut(self._reader(which), which, size)
+
+    def network(self) -> TrainedNetwork:
+        """Load the trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
+
+        Raises:
+            IntegrityError: If the file is missing or differs from what was sealed.
+        """
+        manifest = self.manifests["train"]
+        (unit,) = manifest.units
+        return decode_snapshot(read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}")
+
+    def _reader(self, which: ImageSet) -> DatasetReader:
+        if which not in get_args(ImageSet):
+            raise ValueError(f"images must be one of {', '.join(get_args(ImageSet))}; got {which!r}")
+        stage = "sample" if which == "samples" else "prepare"
+        return DatasetReader(store=self.store, manifest=self.manifests[stage])
+
+
+def list_runs(root: str | Path = "") -> list[str]:
+    """Return the names of the finished runs below a root, sorted.
+
+    Args:
+        root: A folder or s3://bucket/prefix; if it is empty, DDPM_ROOT, else ./ddpm-runs.
+    """
+    return run_names(open_store(resolve_root(str(root))))
+
+
+def open_run(name: str, root: str | Path = "") -> Run:
+    """Open a finished run.
+
+    Args:
+        name: The run's name as `ddpm run` printed it, or the digits at its end.
+        root: A folder or s3://bucket/prefix; if it is empty, DDPM_ROOT, else ./ddpm-runs.
+
+    Raises:
+        InputError: If there is no finished run of that name; the line lists those that exist.
+        IntegrityError: If its record or a manifest is missing or damaged.
+    """
+    store = open_store(resolve_root(str(root)))
+    record = read_record(name, store)
+    finished = record.finished
+    parts: dict[str, Artifact] = vars(finished)
+    manifests = {manifest.stage: manifest for manifest in (part.manifest(store) for part in parts.values())}
+    try:
+        same = _stated(finished) == _sealed(manifests)
+    except KeyError:  # an output of another stage, or of a version that sealed other facts
+        same = False
+    if not same:
+        item = f"{record.folder}/run.json"
+        raise IntegrityError("states something else than was sealed", item=item, remedy="run the pipeline again")
+    return Run(name=record.name, store=store, links=record.elsewhere, manifests=manifests, **vars(finished))
+
+
+def _stated(finished: FinishedRun) -> list[Any]:
+    dataset, snapshot, figures = finished.dataset, finished.snapshot, finished.figures
+    return [
+        {"train": dataset.train_images, "test": dataset.test_images},
+        [dataset.image_size, dataset.channels, list(dataset.class_names), dataset.levels],
+        [snapshot.images_seen, snapshot.num_timesteps, finished.samples.count],
+        [figures.metrics, figures.extractor],
+    ]
+
+
+def _sealed(manifests: Mapping[str, Manifest]) -> list[Any]:
+    """Return what the manifests say where `_stated` reads the run's record, which has no digest of its own."""
+    data, trained, drawn, evaluated = (manifests[name].facts for name in ("prepare", "train", "sample", "evaluate"))
+    return [
+        data["images"],
+        [data["settings"]["image_size"], data["settings"]["channels"], data["class_names"], data["levels"]],
+        [trained["images_seen"], trained["num_timesteps"], drawn["images"]],
+        [evaluated["metrics"], evaluated["extractor"]],
+    ]
+
+
+def _cut(reader: DatasetReader, split: str, size: int) -> Iterator[tuple[Images, Labels]]:
+    """Cut the files of a split into batches; the images of a file that fill no batch wait for the next file."""
+    images, labels = np.empty((0,), np.uint8), np.empty((0,), np.int32)
+    for unit in reader.units(split):
+        of_unit, their_labels = reader.load_unit(unit)
+        images = np.concatenate((images, of_unit)) if len(labels) else of_unit
+        labels = np.concatenate((labels, their_labels))
+        whole = len(labels) // size * size
+        for start in range(0, whole, size):
+            # A copy, so that a batch can be written to and keeps no file in memory.
+            yield images[start : start + size].copy(), labels[start : start + size].copy()
+        images, labels = images[whole:].copy(), labels[whole:]
+    if len(labels):
+        yield images, labels

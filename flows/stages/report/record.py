@@ -1,0 +1,96 @@
+"""The record of a finished run: run.json beside its report, found by the run's name or the digits of its key."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flows.artifacts import Dataset, Figures, Samples, Snapshot, artifact_from_json
+from infra.errors import InputError, IntegrityError
+from infra.storage.store import Store
+
+FOLDER = "reports"
+_FILE = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """The artifacts that the four stages of a run sealed."""
+
+    dataset: Dataset
+    snapshot: Snapshot
+    samples: Samples
+    figures: Figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is recorded of a finished run.
+
+    Attributes:
+        name: The run's.
+        finished: The artifacts.
+        elsewhere: The run's pages in other programs, by the program's name.
+    """
+
+    name: str
+    finished: FinishedRun
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the store."""
+        return f"{FOLDER}/{self.name}"
+
+    def write(self, store: Store) -> None:
+        """Write the record; equal records have equal bytes."""
+        run: dict[str, Any] = {kind: part | {"reused": True} for kind, part in asdict(self.finished).items()}
+        # Sorted, because a run that is found sealed has its figures in another order than its first attempt.
+        run["figures"]["metrics"] = dict(sorted(run["figures"]["metrics"].items()))
+        run["elsewhere"] = dict(self.elsewhere)
+        store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
+
+
+def run_names(store: Store) -> list[str]:
+    """Return the names of the finished runs of a store, sorted."""
+    parts = (entry.split("/") for entry in store.list(FOLDER))
+    return sorted(rest[0] for _, *rest in parts if rest[1:] == [_FILE])
+
+
+def read_record(name: str, store: Store) -> RunRecord:
+    """Read the record of a finished run.
+
+    Args:
+        name: The run's name, or the digits of its key.
+        store: Where the run is.
+
+    Raises:
+        InputError: If there is no finished run of that name; the line lists those that exist.
+        IntegrityError: If the record is damaged.
+    """
+    name = _full_name(name, store)
+    path = f"{FOLDER}/{name}/{_FILE}"
+    try:
+        run: dict[str, Any] = json.loads(store.read(path))
+    except FileNotFoundError as error:
+        known = run_names(store)
+        remedy = f"known are {', '.join(known)}" if known else "`ddpm run` makes one"
+        raise InputError(f"no finished run of that name below {store.uri}", item=name, remedy=remedy) from error
+    except ValueError as error:
+        raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
+    try:
+        finished = FinishedRun(
+            dataset=artifact_from_json(Dataset, run["dataset"]),
+            snapshot=artifact_from_json(Snapshot, run["snapshot"]),
+            samples=artifact_from_json(Samples, run["samples"]),
+            figures=artifact_from_json(Figures, run["figures"]),
+        )
+    except (KeyError, TypeError, IntegrityError) as error:
+        raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
+    return RunRecord(name=name, finished=finished, elsewhere=run.get("elsewhere", {}))
+
+
+def _full_name(name: str, store: Store) -> str:
+    """Return the run that ends in these digits of its key if there is exactly one, else the name itself."""
+    ending = [known for known in run_names(store) if known.endswith(f"-{name}")]
+    return ending[0] if len(ending) == 1 else name
