@@ -15,7 +15,7 @@ import torch
 from infra.errors import IntegrityError
 from infra.outputs.tensors import decode_foreign_tensors, decode_tensors, encode_tensors
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def bits(tensor: torch.Tensor) -> bytes:

@@ -13,7 +13,7 @@ from infra.tracking.tracker import Tracker
 from tests.infra.tracking.test_tracker import make_run, record
 from tests.servers import BUCKET, Server
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
