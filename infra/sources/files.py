@@ -180,11 +180,16 @@ def _base(source: str) -> tuple[str, _Pattern | None]:
     fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), None)
     if fixed is not None and (scheme or not Path(source).exists()):
         return scheme + "/".join(parts[:fixed]), _Pattern("/".join(parts[fixed:]))
-    # Of a bucket nothing but the name tells: a folder with a dot in its name ends in a slash.
-    in_bucket = len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
-    if in_bucket if scheme else not Path(source).is_dir():
+    if _is_file(source, parts):
         return scheme + "/".join(parts[:-1]), _Pattern(glob.escape(parts[-1]))
     return scheme + "/".join(parts), None
+
+
+def _is_file(source: str, parts: Sequence[str]) -> bool:
+    if not source.startswith(_S3):
+        return not Path(source).is_dir()
+    # A bucket has no folders to ask for, so the name decides: a folder with a dot in its name ends in a slash.
+    return len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
 
 
 def _check_there(source: str) -> None:
