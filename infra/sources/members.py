@@ -27,7 +27,7 @@ class Member(NamedTuple):
         name: As stored, whatever its bytes are.
         at: Where it is; the first number differs from that of any other member.
         is_file: False for links, devices, pipes and the like.
-        text: Its content if it may be a label (`may_label`) and is small enough.
+        text: Its content if it may be a label (`may_label`) and is small enough, or if the reader wants it.
     """
 
     name: bytes
