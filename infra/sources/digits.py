@@ -22,7 +22,7 @@ _SIDE = 8
 
 @dataclass(frozen=True)
 class DigitsSource:
-    """Pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
+    """The digits as images: pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
@@ -45,7 +45,7 @@ class DigitsSource:
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    # The file itself: importing scikit-learn takes seconds, in every worker.
+    # The file is read directly because importing scikit-learn takes seconds, in every worker.
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise InputError("scikit-learn is not installed", item="prepare.kind digits", remedy="pip install scikit-learn")

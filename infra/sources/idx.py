@@ -26,7 +26,7 @@ class IdxSource:
     """A folder with {train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz].
 
     Attributes:
-        files: Where they are.
+        files: The four files, and others beside them.
     """
 
     files: FileSet
