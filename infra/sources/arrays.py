@@ -217,6 +217,8 @@ def _entries(
             split=split,
             label=labels[number] if labels is not None else "",
             folder=file.name.rpartition("/")[0],
+            split_from="keys of arrays",
+            label_from="label arrays",
         )
 
 

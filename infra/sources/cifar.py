@@ -212,4 +212,6 @@ def _entries(part: _Part, class_names: tuple[str, ...]) -> Iterator[Entry]:
             at=(number, part.ordinal),
             split="test" if stem.startswith("test") else "train",
             label=class_names[label] if class_names else str(label),
+            split_from="CIFAR's batches",
+            label_from="CIFAR's own labels",
         )

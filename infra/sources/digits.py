@@ -29,7 +29,9 @@ class DigitsSource:
         images, labels = _load()
         stamp = sha256(images.tobytes())
         for number, label in enumerate(labels):
-            yield Entry(name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label))
+            yield Entry(
+                name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label), label_from="scikit-learn"
+            )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels."""

@@ -57,6 +57,8 @@ class IdxSource:
                     at=(number, height, width),
                     split=split,
                     label=str(label),
+                    split_from="the files train and t10k",
+                    label_from="label files",
                 )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:

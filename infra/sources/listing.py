@@ -19,7 +19,8 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.errors import InputError
-from infra.sources.placing import SPLITS, Cell, Placing, Survey, names_both, settled
+from infra.sources.origins import Origins
+from infra.sources.placing import SPLITS, Cell, Placing, Survey, held_out_split, names_both, settled
 from infra.sources.source import Entry, Other, Source
 
 _MAX_CLASSES = 100_000
@@ -41,6 +42,8 @@ class Listing:
         class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
         unlabelled: Number of entries of the splits without a class, if others have one.
         others: Number of files that are not images, by suffix.
+        labels_from: The origin of the classes, in words for the user; empty if there are none.
+        splits_from: The origin of the splits, in words for the user; empty if the source gives none.
     """
 
     digest: str
@@ -48,6 +51,8 @@ class Listing:
     class_names: list[str]
     unlabelled: int
     others: dict[str, int]
+    labels_from: str
+    splits_from: str
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
 
@@ -86,11 +91,11 @@ def listed(source: Source) -> Iterator[Listing]:
     Raises:
         InputError: If it holds no images, lacks one of its splits, or has more classes than anyone can mean.
     """
-    survey = Survey()
+    survey, origins = Survey(), Origins()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
-        digest, others = _find(source, survey, found)
+        digest, others = _find(source, survey, origins, found)
         placing = survey.placing()
-        given = _place(found, placing, spool)
+        given = _place(found, placing, origins, spool)
         changes = settled(given, from_folders=not placing.labelled)
         counts, splits = Counter[Cell](), Counter[str]()
         for cell, count in given.items():
@@ -100,18 +105,22 @@ def listed(source: Source) -> Iterator[Listing]:
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
         classes = {label for split, label in counts if split in counted}
         _check_classes(classes, may_hide_splits=set(splits) == {""} and not placing.labelled)
+        class_names = _class_names(classes)
+        labels_from = origins.of_labels() if placing.labelled else "folders"
         yield Listing(
             digest=digest,
             splits=dict(splits),
-            class_names=_class_names(classes),
+            class_names=class_names,
             unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
             others=dict(sorted(others.items())),
+            labels_from=labels_from if class_names else "",
+            splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
         )
 
 
-def _find(source: Source, survey: Survey, found: BinaryIO) -> tuple[str, Counter[str]]:
+def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> tuple[str, Counter[str]]:
     """Survey all entries and write them as found; return their digest and the number of other files by suffix."""
     digest, others = hashlib.sha256(), Counter[str]()
     for entry in source.find():
@@ -119,6 +128,7 @@ def _find(source: Source, survey: Survey, found: BinaryIO) -> tuple[str, Counter
             others[PurePosixPath(entry.name).suffix.lower()] += 1
             continue
         survey.add(entry)
+        origins.add_found(entry)
         line = _line(entry)
         digest.update(line)
         found.write(line)
@@ -128,13 +138,15 @@ def _find(source: Source, survey: Survey, found: BinaryIO) -> tuple[str, Counter
     return digest.hexdigest(), others
 
 
-def _place(found: BinaryIO, placing: Placing, spool: BinaryIO) -> Counter[Cell]:
+def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
     """Write the found entries with their splits and classes; return the number of entries by cell."""
     counts = Counter[Cell]()
     found.seek(0)
     for line in found:
         entry = Entry.from_json(json.loads(line))
         split, label = placing(entry)
+        if split and not entry.split:
+            origins.add_named(split, placing.named_split(entry).folder)
         if _NO_CLASS.fullmatch(label):
             label = ""
         spool.write(_line(entry.placed(split, label)))

@@ -115,7 +115,7 @@ class _Sample:
         self.key, self._file = key, file
         self.images: list[tuple[str, tuple[int, ...], str]] = []
         self.sidecars: list[tuple[str, bytes | None]] = []
-        self._label, self._listed = "", False
+        self._label, self._label_from, self._listed = "", "", False
 
     def takes(self, name: str, member: Member, parts: list[str]) -> bool:
         """Add the member if it is an image or may label one; return whether it is."""
@@ -148,10 +148,19 @@ class _Sample:
             elif self._label and label != self._label:
                 cause = f"calls images {label!r} that another label calls {self._label!r}"
                 raise InputError(cause, item=name, remedy="names must differ before their first dot")
-            self._label = self._label or label
-        size, stamp, label = file.size, file.stamp, self._label
+            if label and not self._label:
+                self._label, self._label_from = label, ".json files" if is_json else ".cls files"
         for name, at, folder in self.images:
-            yield Entry(name=name, file=file.name, size=size, stamp=stamp, at=at, label=label, folder=folder)
+            yield Entry(
+                name=name,
+                file=file.name,
+                size=file.size,
+                stamp=file.stamp,
+                at=at,
+                label=self._label,
+                folder=folder,
+                label_from=self._label_from,
+            )
         self._listed = self._listed or bool(self.images)
         self.images, self.sidecars = [], []
 

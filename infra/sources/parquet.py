@@ -96,6 +96,8 @@ class ParquetSource:
                         split=columns.split,
                         label=label or "",
                         folder=file.name.rpartition("/")[0],
+                        split_from="the files themselves",
+                        label_from=f"column {columns.label}",
                     )
                     number += 1
             if number != rows:

@@ -27,6 +27,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infra.sources.source import Entry
 
@@ -37,6 +38,18 @@ _WORD = re.compile(r"(?<![a-z])(train|test|val)(ing|id|idation)?(set)?(?![a-z])"
 
 # A split and a class, each empty if there is none: a cell of the table of all splits and classes.
 Cell = tuple[str, str]
+
+
+class NamedSplit(NamedTuple):
+    """A split that a name gives.
+
+    Attributes:
+        split: `train`, `test` or `val`; empty if no name gives one.
+        folder: The folder that names it; empty if the name of a file has the word.
+    """
+
+    split: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -55,22 +68,30 @@ class Placing:
 
     def __call__(self, entry: Entry) -> Cell:
         """Return the split and the class of an entry."""
-        split, label = _from_names(self, entry.folder, entry.file if entry.at else "")
-        return entry.split or split, entry.label if self.labelled else label
+        named, label = _from_names(self, entry.folder, entry.file if entry.at else "")
+        return entry.split or named.split, entry.label if self.labelled else label
+
+    def named_split(self, entry: Entry) -> "NamedSplit":
+        """Return the split that names give an entry, and the folder that names it."""
+        named, _ = _from_names(self, entry.folder, entry.file if entry.at else "")
+        return named
 
 
 @lru_cache(1024)
-def _from_names(placing: Placing, folder: str, file: str) -> Cell:
+def _from_names(placing: Placing, folder: str, file: str) -> tuple[NamedSplit, str]:
     """The split and the class that names give to an image in a folder; `file` is empty unless it holds many images."""
     folders = _parts(folder)[placing.around :]
     *folders_around_file, name = file.split("/")
-    split = _split_from_names(folders, folders_around_file[placing.around_files :], name)
-    return split, _class_from_folders(folders)
+    named = _split_from_names(folders, folders_around_file[placing.around_files :], name)
+    return named, _class_from_folders(folders)
 
 
-def _split_from_names(folders: list[str], folders_around_file: list[str], file_name: str) -> str:
+def _split_from_names(folders: list[str], folders_around_file: list[str], file_name: str) -> NamedSplit:
     """Rule 3, after what the source itself says."""
-    return _split_of_outermost(folders) or _split_of_outermost(folders_around_file) or _word_for_split(file_name)
+    for around in (folders, folders_around_file):
+        if split := _split_of_outermost(around):
+            return NamedSplit(split, around[0])
+    return NamedSplit(_word_for_split(file_name), "")
 
 
 def _class_from_folders(folders: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The protocol of a source of images: entries are found in order without decoding, then read in units."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from PIL import Image
@@ -22,6 +22,8 @@ class Entry:
         split: `train`, `test` or `val` if the source itself says so, else empty.
         label: Its class if the source itself gives one, else empty.
         folder: The folders around it, '/'-separated; they may give split and class (`infra.sources.placing`).
+        split_from: The origin of its split, in words for the user; not stored.
+        label_from: The origin of its label, in words for the user; not stored.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Entry:
     split: str = ""
     label: str = ""
     folder: str = ""
+    split_from: str = field(default="", compare=False)
+    label_from: str = field(default="", compare=False)
 
     def placed(self, split: str, label: str) -> "Entry":
         """Return the entry with its split and class, and without folders, which are of no more use."""

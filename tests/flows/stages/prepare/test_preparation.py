@@ -91,7 +91,7 @@ def test_read_is_written(config: PrepareConfig, images: Path, make_context: Call
     assert dataset.levels == len(np.unique([pixels(number) for number in range(COUNT)]))
     manifest = dataset.manifest(context.store)
     verify(context.store, manifest)
-    schema = json.loads((Path(__file__).parents[4] / "infra" / "manifest.schema.json").read_text())
+    schema = json.loads((Path(__file__).parents[4] / "infra" / "outputs" / "manifest.schema.json").read_text())
     jsonschema.validate(json.loads(context.store.read(manifest.name)), schema)
 
 
