@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.source import Content, Entry, Other
@@ -127,7 +127,7 @@ class CifarSource:
     def _check(self, batches: list[_Part], class_names: tuple[str, ...]) -> None:
         where = self.files.sources[0]
         if not batches:
-            remedy = "set prepare.source to the folder of data_batch_1 or train, or of the .tar.gz"
+            remedy = f"set {Term.SOURCE} to the folder of data_batch_1 or train, or of the .tar.gz"
             raise InputError("holds no batch of CIFAR", item=where, remedy=remedy)
         if len({part.classes for part in batches}) > 1:
             raise InputError("holds both CIFAR-10 and CIFAR-100", item=where, remedy="name the folder of one")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.digests import sha256
-from infra.errors import InputError, IntegrityError
+from infra.errors import InputError, IntegrityError, Term
 from infra.sources.decode import from_array
 from infra.sources.source import Content, Entry, Other
 
@@ -50,7 +50,9 @@ def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     # The file is read directly because importing scikit-learn takes seconds, in every worker.
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise InputError("scikit-learn is not installed", item="prepare.kind digits", remedy="pip install scikit-learn")
+        raise InputError(
+            "scikit-learn is not installed", item=f"{Term.SOURCE_KIND} digits", remedy="pip install scikit-learn"
+        )
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     try:
         rows = np.loadtxt(gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",")

@@ -21,7 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.errors import DdpmError, InputError, IntegrityError, StorageError
+from infra.errors import DdpmError, InputError, IntegrityError, StorageError, Term
 from infra.storage.ranges import RangeFile
 
 _GLOB = re.compile(r"[*?\[]")
@@ -76,7 +76,7 @@ class FileSet:
             # A single empty folder is reported later, together with what it did contain.
             for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(_S3)]:
                 cause = "matches nothing" if wanted[source] else "holds nothing"
-                raise InputError(cause, item=source, remedy="check prepare.source")
+                raise InputError(cause, item=source, remedy=f"check {Term.SOURCE}")
 
     def read(self, file: File, start: int = 0, length: int | None = None) -> bytes:
         """Return a file's bytes, or some of them.
@@ -204,7 +204,7 @@ def _check_there(source: str) -> None:
     base, _ = _base(source)
     is_glob = _GLOB.search(source) and not Path(source).exists()
     if not Path(base or "/").is_dir() or not (is_glob or Path(source).exists()):
-        raise InputError("is not there", item=source, remedy="set prepare.source to a folder, a file or a glob")
+        raise InputError("is not there", item=source, remedy=f"set {Term.SOURCE} to a folder, a file or a glob")
 
 
 def _open_as_found(path: str, file: File) -> io.FileIO:

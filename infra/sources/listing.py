@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.origins import Origins
 from infra.sources.placing import SPLITS, Cell, Placing, Survey, held_out_split, names_both, settled
 from infra.sources.source import Entry, Other, Source
@@ -134,7 +134,7 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
         found.write(line)
     if not found.tell():
         left_out = f" (left out: {_counts(others)})" if others else ""
-        raise InputError(f"holds no images{left_out}", item="prepare.source", remedy="check prepare.kind and it")
+        raise InputError(f"holds no images{left_out}", item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND} and it")
     return digest.hexdigest(), others
 
 
@@ -152,7 +152,7 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
         if len(counts) > _MAX_CLASSES * 4:  # train, test, val and none
-            raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
+            raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
     return counts
 
 
@@ -170,17 +170,17 @@ def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
     else:
         return
     remedy = "call the folders train and test; classes of such names must lie in a folder train"
-    raise InputError(cause, item="prepare.source", remedy=remedy)
+    raise InputError(cause, item=Term.SOURCE, remedy=remedy)
 
 
 def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
     """Refuse too many classes, and a/train/cat beside b/val/cat: these are meant as splits one folder further up."""
     if len(labels) > _MAX_CLASSES:
-        raise InputError(f"has more than {_MAX_CLASSES} classes", item="prepare.source", remedy="check it")
+        raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
     if may_hide_splits and names_both({part for label in labels if "/" in label for part in label.split("/")}):
         raise InputError(
             "has folders called like train and test below others, where they give no split",
-            item="prepare.source",
+            item=Term.SOURCE,
             remedy="put train and test into one folder and nothing beside them",
         )
 
