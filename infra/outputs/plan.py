@@ -80,7 +80,7 @@ class Output:
     Attributes:
         store: Where.
         plan: Of what.
-        attempt: 0, or higher after --force.
+        attempt: 0, or higher if a run begins anew beside what is there.
     """
 
     store: Store

@@ -1,9 +1,17 @@
 """The line of the stage says what was understood of the images."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from flows.stage import Context
 from flows.stages.prepare.account import classes_line, splits_line
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
+from flows.stages.prepare.stage import PREPARE
 from infra.digests import Json
+from tests.oracles.pictures import encoded, picture
 
 FACTS: Json = {
     "class_names": ["cat", "dog"],
@@ -50,6 +58,35 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
     old = {name: value for name, value in FACTS.items() if not name.endswith("_from")}
     assert splits_line(old) == ""
     assert classes_line(old) == "2 classes: cat, dog"
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (
+            [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"],
+            "4 training and 4 held-out images; splits from folders train and val; 2 classes from folders: cat, dog; ",
+        ),
+        (
+            [f"{n}.png" for n in range(8)] + ["notes.txt"],
+            "50% held out by content hash; no classes; other files not read (1 .txt); ",
+        ),
+        (
+            [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
+            "splits from folders train and test; labels ignored: 4 images have no class; ",
+        ),
+    ],
+)
+def test_the_line_of_the_stage(
+    tmp_path: Path, make_context: Callable[..., Context], places: list[str], said: str
+) -> None:
+    for number, place in enumerate(places):
+        (tmp_path / "x" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / place).write_bytes(encoded(picture(number)))
+    config = PrepareConfig(source=str(tmp_path / "x"), image_size=8, holdout_fraction=0.5)
+    context = make_context()
+    dataset = prepare(config, context)
+    assert said in PREPARE.account(config, dataset, (), context.store).line
 
 
 def test_the_longest_line_stays_short() -> None:
