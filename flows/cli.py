@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.commands import exchange, inspect, run, selftest, serve, stage
+from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
 _BUG, _USAGE = 1, 2
@@ -47,6 +48,7 @@ def run_command(arguments: list[str]) -> int:
     try:
         result = app(args=arguments, prog_name="ddpm", standalone_mode=False)
     except DdpmError as error:
+        name_options(error)
         return _complain(str(error), error.exit_code)
     except TyperException as error:
         return _complain(" ".join(error.format_message().split()), _USAGE)

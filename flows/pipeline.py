@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from flows.artifacts import Artifact, Figures
+from flows.options import name_options
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.form_schema import in_form_words
@@ -101,6 +102,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
             return _run(parameters, page)
         except DdpmError as error:
             # A state, no exception: Prefect would log its traceback and keep it in a file.
+            name_options(error)
             line = in_form_words(str(error))
             get_run_logger().error(line)
             if page is not None:

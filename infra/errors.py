@@ -1,4 +1,4 @@
-"""What goes wrong and whose turn it is: one exception a kind, each with its exit code.
+"""What goes wrong and whose turn it is: one exception per kind, each with its exit code.
 
 DdpmError
 ├── ConfigError     2  a setting or an option
@@ -11,6 +11,21 @@ DdpmError
 """
 
 import json
+from enum import StrEnum
+
+
+class Term(StrEnum):
+    """What a user can set or do, in words that hold for every program that uses infra.
+
+    An error names it in its item or remedy; the program then puts its own option in the place of the term.
+    """
+
+    SOURCE = "the source of images"
+    SOURCE_KIND = "the kind of source"
+    ONE_WORKER = "use one worker"
+    RUN_ANEW = "run anew"
+    ANOTHER_ROOT = "another root"
+    ANOTHER_PORT = "another port"
 
 
 class DdpmError(Exception):
@@ -18,9 +33,9 @@ class DdpmError(Exception):
 
     Args:
         cause: What is wrong, with the value.
-        item: The file, setting, unit or step it is about.
-        remedy: What to do about it.
-        stage: The stage; filled in by the pipeline where the place that raises does not know it.
+        item: The file, setting, unit or step it is about; a setting is a `Term`.
+        remedy: What to do about it; it may hold a `Term`.
+        stage: The stage; filled in by the pipeline if the place that raises does not know it.
     """
 
     exit_code = 1

@@ -55,7 +55,7 @@ def serve_deployments(
 def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:
     from infra.services.prefect_runner import ServingRunner, pause
 
-    runner = ServingRunner(served, limit, _say)
+    runner = ServingRunner(served, limit, _say, waiting=f"a run waits: {limit} at a time (--limit)")
     runner.start()
     try:
         while api.server is None or not api.server.gone.is_set():

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flows.artifacts import Artifact
+from flows.options import name_options
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
@@ -66,6 +67,7 @@ def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None,
     except BaseException as error:
         if isinstance(error, DdpmError):
             error.stage = error.stage or stage.name
+            name_options(error)
         _stopped(around, stage.name, error)
         raise
     seconds = time.monotonic() - started

@@ -22,7 +22,7 @@ from infra.compute.ray_errors import first_line, plain_errors
 from infra.compute.ray_heartbeat import start_heartbeat
 from infra.compute.ray_signals import interrupts_kept
 from infra.compute.units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
-from infra.errors import ResourceError
+from infra.errors import ResourceError, Term
 
 Mode = Literal["ray", "in-process"]
 
@@ -154,7 +154,7 @@ class Cluster:
                 raise ResourceError(
                     f"{workers.count} workers do not run in one process",
                     stage=stage,
-                    remedy="set train.workers=1 or use Ray",
+                    remedy=f"{Term.ONE_WORKER} or use Ray",
                 )
             watch = Watch(heartbeat=LocalHeartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
             watch.follow(partial(function, config, watch.heartbeat.beat))

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 
 from infra.digests import Json, canonical_json, sha256
-from infra.errors import IntegrityError
+from infra.errors import IntegrityError, Term
 from infra.storage.store import Store
 
 MANIFEST_VERSION = 2
-_RESTORE = "restore it from a copy, or run with --force"
+_RESTORE = f"restore it from a copy, or {Term.RUN_ANEW}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
     try:
         value = json.loads(data)
         if value["format"] != "ddpm-manifest" or value["version"] != MANIFEST_VERSION:
-            raise IntegrityError("not a manifest of this version", item=item, remedy="run with --force")
+            raise IntegrityError("not a manifest of this version", item=item, remedy=Term.RUN_ANEW)
         stated = value.pop("sha256")
         if sha256(canonical_json(value)) != stated:
             raise IntegrityError("was changed since it was sealed", item=item, remedy=_RESTORE)
@@ -75,7 +75,7 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError("not a manifest", item=item, remedy=_RESTORE) from error
     if expected != manifest.digest:
-        raise IntegrityError("the digest does not follow from the units", item=item, remedy="run with --force")
+        raise IntegrityError("the digest does not follow from the units", item=item, remedy=Term.RUN_ANEW)
     return manifest
 
 

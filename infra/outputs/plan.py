@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, replace
 
 from infra.digests import Json, canonical_json, sha256
-from infra.errors import ConflictError, IntegrityError
+from infra.errors import ConflictError, IntegrityError, Term
 from infra.outputs.manifest import Manifest, manifest_name, parse_manifest, read_verified, root_digest
 from infra.storage.store import Store
 
@@ -80,7 +80,7 @@ class Output:
     Attributes:
         store: Where.
         plan: Of what.
-        attempt: 0, or higher after --force.
+        attempt: 0, or higher if a run begins anew beside what is there.
     """
 
     store: Store
@@ -117,7 +117,7 @@ class Output:
         try:
             stored: Json = dict(json.loads(self.store.read(path)))
         except (ValueError, TypeError) as error:
-            raise IntegrityError("is damaged", item=path, remedy="run with --force") from error
+            raise IntegrityError("is damaged", item=path, remedy=Term.RUN_ANEW) from error
         if stored != value:
             differing = sorted(k for k in stored.keys() | value.keys() if stored.get(k) != value.get(k))
             detail = ", ".join(f"{key}: {stored.get(key)} there, {value.get(key)} here" for key in differing)
@@ -125,7 +125,7 @@ class Output:
                 f"{complaint} ({detail})",
                 item=f"output {self.folder}",
                 stage=self.plan.stage,
-                remedy="finish it there, or run with --force to start afresh beside it",
+                remedy=f"finish it there, or {Term.RUN_ANEW} to start afresh beside it",
             )
 
     def commit(self, name: str, suffix: str, data: bytes, facts: Json) -> Record:
@@ -149,7 +149,7 @@ class Output:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise IntegrityError("not a record", item=path, remedy="run with --force") from error
+            raise IntegrityError("not a record", item=path, remedy=Term.RUN_ANEW) from error
 
     def records(self, folder: str) -> list[str]:
         """Return the names committed below a folder of the output, sorted."""
@@ -186,7 +186,7 @@ class Output:
             return manifest
         stored = parse_manifest(self.store.read(name), item=name)
         if stored.digest != manifest.digest:
-            raise IntegrityError("sealed by another run with other bytes", item=name, remedy="run with --force")
+            raise IntegrityError("sealed by another run with other bytes", item=name, remedy=Term.RUN_ANEW)
         return stored
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import ConflictError, StorageError
+from infra.errors import ConflictError, StorageError, Term
 from infra.services.prefect_leftovers import mark_lost_runs
 from infra.services.prefect_supervisor import OwnServer, claim_port, identity
 from infra.storage.uri import parse_place
@@ -99,7 +99,7 @@ def prefect_api(
                 yield PrefectApi(url=neighbour)
                 return
             folder = Path(stack.enter_context(_temporary()))
-        server = OwnServer(folder, claim_port(port, "--port"), say)
+        server = OwnServer(folder, claim_port(port), say)
         stack.enter_context(_used(server.url))
         server.start()
         stack.callback(server.stop)
@@ -230,9 +230,9 @@ def _held(root: str, neighbour: str) -> ConflictError:
     return ConflictError(
         f"its schedules are in use by {at}",
         item=f"root {parse_place(root).uri}",
-        remedy="wait for it to end, or choose another --root"
+        remedy=f"wait for it to end, or choose {Term.ANOTHER_ROOT}"
         if not neighbour
-        else "use that one, or choose another --root",
+        else f"use that one, or choose {Term.ANOTHER_ROOT}",
     )
 
 

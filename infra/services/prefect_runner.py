@@ -151,10 +151,13 @@ class ServingRunner:
         deployments: What is served.
         limit: Runs at a time.
         say: Called with lines for the terminal.
+        waiting: The line to say if a run waits because the limit is reached.
     """
 
-    def __init__(self, deployments: Sequence[ServedDeployment], limit: int, say: Callable[[str], None]) -> None:
-        self._deployments, self._limit, self._say = deployments, limit, say
+    def __init__(
+        self, deployments: Sequence[ServedDeployment], limit: int, say: Callable[[str], None], *, waiting: str
+    ) -> None:
+        self._deployments, self._limit, self._say, self._waiting = deployments, limit, say, waiting
         self._thread = threading.Thread(target=self._run, name="prefect-runner", daemon=True)
         self._runner: Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -235,7 +238,7 @@ class ServingRunner:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(name="ddpm", limit=self._limit, pause_on_shutdown=False)
-        lines, capacity = logging.getLogger("prefect.runner"), _Capacity(self._say, self._limit)
+        lines, capacity = logging.getLogger("prefect.runner"), _Capacity(self._say, self._waiting)
         lines.addFilter(capacity)
         try:
             for deployment in self._deployments:
@@ -249,9 +252,9 @@ class ServingRunner:
 class _Capacity(logging.Filter):
     """Says once what Prefect's runner repeats every ten seconds: runs wait for the one that works."""
 
-    def __init__(self, say: Callable[[str], None], limit: int) -> None:
+    def __init__(self, say: Callable[[str], None], waiting: str) -> None:
         super().__init__()
-        self._say, self._limit, self._last = say, limit, 0.0
+        self._say, self._waiting, self._last = say, waiting, 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not _AT_CAPACITY.fullmatch(record.getMessage()):
@@ -259,5 +262,5 @@ class _Capacity(logging.Filter):
         now = time.monotonic()
         if now - self._last > _REMINDER_S or not self._last:
             self._last = now
-            self._say(f"a run waits: {self._limit} at a time (--limit)")
+            self._say(self._waiting)
         return False

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from infra.errors import ResourceError
+from infra.errors import ResourceError, Term
 from infra.services.prefect_server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 
 HOST = "127.0.0.1"
@@ -211,7 +211,7 @@ def identity(url: str) -> str | None:
         return None
 
 
-def claim_port(port: int, option: str) -> int:
+def claim_port(port: int) -> int:
     """Return a port that nobody listens on: the one asked for, or any if it is 0.
 
     Raises:
@@ -226,7 +226,7 @@ def claim_port(port: int, option: str) -> int:
             raise ResourceError(
                 f"is taken by {_who(url)}",
                 item=f"port {port}",
-                remedy=f"choose another with {option}, or set PREFECT_API_URL={url} to use the server that is there",
+                remedy=f"choose {Term.ANOTHER_PORT}, or set PREFECT_API_URL={url} to use the server that is there",
             ) from error
         return int(listener.getsockname()[1])
 

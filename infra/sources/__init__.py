@@ -1,1 +1,1 @@
-"""Where images come from: one kind of source a file."""
+"""The sources of images: one kind of source per file."""

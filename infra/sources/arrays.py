@@ -1,4 +1,4 @@
-"""NumPy files: .npy, read row by row, and .npz, read as a stream; never a pickle, since those run code."""
+"""NumPy files: .npy, read row by row, and .npz, read as a stream; never a pickle, because a pickle runs code."""
 
 import re
 import tokenize
@@ -21,8 +21,7 @@ from infra.sources.decode import REPAIR, from_array
 from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.source import Content, Entry, Other
 
-# Not every word that begins so is a split: valley.npy is none.
-# Keys of images in an archive, each with the keys its labels may have; the first found counts, of each split.
+# Keys of images in an archive, each with the possible keys of its labels; per split the first that exists counts.
 _WHOLE_KEYS = {
     "images": ("labels", "y"),
     "x": ("y", "labels"),
@@ -35,7 +34,7 @@ _ROLE = re.compile(r"([-_](labels|images))?\.npy$")
 _HEADER_BYTES = 1 << 14
 _MAX_MEMBERS = 10_000
 _MAX_LABEL_CHARS = 256
-# What deflate can pack at best; beyond it the sizes are a lie.
+# The best ratio that deflate can reach; sizes beyond it are false.
 _DEFLATE_RATIO = 1032
 _CHUNK = 1 << 20
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
@@ -47,7 +46,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplemented
 
 @dataclass(frozen=True)
 class _Header:
-    """What the first bytes of a .npy say, and how many they are."""
+    """The header of a .npy, and its length in bytes."""
 
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
@@ -59,17 +58,17 @@ class ArraySource:
     """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
 
     Labels are in `x-labels.npy` or `x_labels.npy` beside `x.npy`, `x-images.npy` or `x_images.npy`, or below a key of
-    their own. Splits are those of the folders, of a file's name that has train, test or val in it as a word, or of the
-    keys (x_train).
+    their own. Splits come from the keys (x_train), from the folders, or from a file's name that has train, test or val
+    in it as a word.
 
     Attributes:
-        files: Where.
+        files: The arrays.
     """
 
     files: FileSet
 
     def find(self) -> Iterator[Entry | Other]:
-        """Find every image, in the order of the files' names; of images, only the headers are read."""
+        """Find every image, in the order of the files' names, reading only headers and labels."""
         label_files: dict[str, File] = {}
         for file in filter(_is_label_file, self.files.find()):
             if label_files.setdefault(_stem(file.name), file) is not file:
@@ -107,7 +106,7 @@ class ArraySource:
         if label_file is not None:
             data = self.files.read(label_file)
             labels = _labels(data, header.shape[0], self.files.path(label_file.name))
-        # The last of `at` is the place of the key in the archive; a file of one array has none.
+        # The last number of `at` is the index of the key in the archive; it is 0 for a file of one array.
         yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
@@ -118,8 +117,7 @@ class ArraySource:
             for entry in entries:
                 opened.seek(start + entry.at[0] * size)
                 yield _exactly(opened, size, path)
-        # Once more at the end: it may have changed while it was read.
-        self.files.open(file).close()
+        self.files.open(file).close()  # fails if the file changed meanwhile
 
     def _find_archive(self, file: File) -> Iterator[Entry]:
         path = self.files.path(file.name)
@@ -150,10 +148,10 @@ class ArraySource:
                 with archive.open(info) as stream:
                     start = _parse(stream, path).length
                     for entry in entries:
-                        # It is packed: what lies before is unpacked and dropped, whatever its size.
+                        # Seeking in a packed member unpacks and drops everything before that place.
                         stream.seek(start + entry.at[0] * size)
                         yield _exactly(stream, size, path)
-                    # The checksum is that of the whole array, and is compared at its end.
+                    # zipfile compares the checksum of the whole array only at its end.
                     while stream.read(_CHUNK):
                         pass
         except _ZIP_ERRORS as error:
@@ -165,19 +163,19 @@ def _is_label_file(file: File) -> bool:
 
 
 def _stem(name: str) -> str:
-    """What files of images and of their labels have in common."""
+    """The part of the name that a file of images shares with the file of its labels."""
     return _ROLE.sub("", name)
 
 
 def _parse(stream: IO[bytes], item: str) -> _Header:
-    """Read the header of a .npy and nothing of what follows."""
+    """Read the header of a .npy and nothing after it."""
     try:
         version = npy.read_magic(stream)
         reads = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in reads:
             raise ValueError(f"its version is {version}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the integers of Python 2
+            warnings.simplefilter("ignore")  # about the integers of Python 2
             shape, fortran, dtype = reads[version](stream)
     except _HEADER_ERRORS as error:
         raise InputError(f"is not a .npy file ({type(error).__name__}: {error})", item=item, remedy=REPAIR) from error
@@ -219,11 +217,13 @@ def _entries(
             split=split,
             label=labels[number] if labels is not None else "",
             folder=file.name.rpartition("/")[0],
+            split_from="keys of arrays",
+            label_from="label arrays",
         )
 
 
 def _labels(data: bytes, count: int, item: str) -> list[str]:
-    """Labels from the bytes of a .npy of integers or of text."""
+    """The labels in the bytes of a .npy of integers or text."""
     header = _parse(BytesIO(data), item)
     if header.dtype.kind not in "iuSU":
         raise InputError(f"holds {header.dtype}, not integers or text", item=item, remedy="save integers")
@@ -232,7 +232,7 @@ def _labels(data: bytes, count: int, item: str) -> list[str]:
     if header.length + count * header.dtype.itemsize != len(data) or not header.dtype.itemsize:
         raise InputError(f"says it holds {count} labels and holds other bytes", item=item, remedy=REPAIR)
     body, kind = data[header.length :], header.dtype
-    # NumPy itself would hand out characters that there are none of, and Python fails on them.
+    # NumPy would return invalid code points, which Python then cannot encode.
     coding = "utf-8" if kind.kind == "S" else "utf-32-be" if kind.byteorder == ">" else "utf-32-le"
     try:
         if kind.kind in "iu":
@@ -260,7 +260,7 @@ def _members(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
 
 
 def _image_keys(members: dict[str, zipfile.ZipInfo], path: str) -> list[tuple[str, tuple[str, ...], str]]:
-    """The keys of images, each with the keys its labels may have and its split."""
+    """The keys of images, each with the possible keys of its labels and with its split."""
     found: list[tuple[str, tuple[str, ...], str]] = []
     for name, split in _SPLIT_KEYS.items():
         pairs = {f"{name}_images": (f"{name}_labels",), f"x_{name}": (f"y_{name}",)}

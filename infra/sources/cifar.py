@@ -1,9 +1,6 @@
 """CIFAR-10 and CIFAR-100 as published: the binary or the Python version, unpacked or in the .tar.gz."""
 
-import gzip
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files import MAX_BYTES, File, FileSet
 from infra.sources.source import Content, Entry, Other
+from infra.sources.tar import TarStream, tar_members
 from infra.sources.unpickle import load
 
 _BATCH = re.compile(r"(data_batch_\d{1,3}|test_batch|train|test)(\.bin)?")
@@ -28,9 +26,7 @@ _PIXELS = 3 * 32 * 32
 # The published archives hold 10 and 7 members and unpack to 180 MB.
 _MAX_MEMBERS = 1000
 _MAX_UNPACKED = 1 << 30
-_BLOCK = 512
-_CHUNK = 1 << 20
-_ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, tarfile.HeaderError, ValueError)
+_FETCH = "fetch the set again"
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,11 @@ class _Part:
     """A file of the set, by itself or within an archive.
 
     Attributes:
-        file: What holds it.
-        ordinal: Its place in the archive; 0 by itself.
+        file: The file of the set, or the archive that holds it.
+        ordinal: The number of its header in the archive, from 1; 0 if it is no member of an archive.
         name: Its own name, without folders.
-        label_of: Of each record, the class; empty where it holds none.
-        class_names: Where it holds those.
+        label_of: The class of each record; empty if it holds no records.
+        class_names: The names of classes; empty if it holds none.
     """
 
     file: File
@@ -53,16 +49,16 @@ class _Part:
 
     @property
     def classes(self) -> int:
-        """How many the set has, by the names of its files."""
+        """How many classes the set has, by the name of the file."""
         return 10 if "_batch" in self.name else 100
 
 
 @dataclass(frozen=True)
 class CifarSource:
-    """A folder of CIFAR-10 or CIFAR-100, with its own test split and, where there are any, names of classes.
+    """A folder of CIFAR-10 or CIFAR-100, with its own test split and its names of classes, if it has them.
 
     Attributes:
-        files: Where it is.
+        files: The files of the set.
     """
 
     files: FileSet
@@ -100,7 +96,7 @@ class CifarSource:
         return from_array(np.frombuffer(content, dtype=np.uint8).reshape(_SHAPE).transpose(1, 2, 0), entry.name)
 
     def _parts(self, file: File) -> Iterator[_Part]:
-        for ordinal, name, data in self._members(file):
+        for ordinal, name, data in self._contents(file):
             item = f"{self.files.path(file.name)}[{name}]" if ordinal else self.files.path(file.name)
             if _BATCH.fullmatch(name):
                 yield _Part(file, ordinal, name, label_of=_parse(name, data, item)[0].tobytes())
@@ -108,27 +104,30 @@ class CifarSource:
                 yield _Part(file, ordinal, name, class_names=_class_names(name, data, item))
 
     def _load(self, file: File, ordinal: int) -> NDArray[np.uint8]:
-        for found, name, data in self._members(file, ordinal):
+        for found, name, data in self._contents(file):
             if found == ordinal:
                 return _parse(name, data, self.files.path(file.name))[1]
         raise InputError(f"has no member {ordinal}", item=self.files.path(file.name), remedy=REPAIR)
 
-    def _members(self, file: File, only: int | None = None) -> Iterator[tuple[int, str, bytes]]:
-        """The parts of the set that a file is or holds: place, own name, bytes."""
+    def _contents(self, file: File) -> Iterator[tuple[int, str, bytes]]:
+        """The parts of the set that a file is or holds: ordinal, own name, bytes."""
         name, path = PurePosixPath(file.name).name, self.files.path(file.name)
-        if _wanted(name):
+        if _is_part(name):
             yield 0, name, self.files.read(file)
         elif name.endswith(_ARCHIVES):
-            try:
-                with self.files.open(file) as opened, gzip.open(opened) as stream:
-                    yield from _tar_members(stream, path, only)
-            except _ARCHIVE_ERRORS as error:
-                raise InputError(f"cannot be read as .tar.gz ({error})", item=path, remedy=REPAIR) from error
+            with self.files.open(file) as opened:
+                stream = TarStream(opened, file.size, path, remedy=_FETCH, limit=_MAX_UNPACKED)
+                for ordinal, member in tar_members(stream, _wants):
+                    if ordinal >= _MAX_MEMBERS:
+                        cause = f"holds more than {_MAX_MEMBERS} members"
+                        raise InputError(cause, item=path, remedy="name the archive of CIFAR")
+                    if member.text is not None:
+                        yield ordinal, _own_name(member.name), member.text
 
     def _check(self, batches: list[_Part], class_names: tuple[str, ...]) -> None:
         where = self.files.sources[0]
         if not batches:
-            remedy = "set prepare.source to the folder of data_batch_1 or train, or of the .tar.gz"
+            remedy = f"set {Term.SOURCE} to the folder of data_batch_1 or train, or of the .tar.gz"
             raise InputError("holds no batch of CIFAR", item=where, remedy=remedy)
         if len({part.classes for part in batches}) > 1:
             raise InputError("holds both CIFAR-10 and CIFAR-100", item=where, remedy="name the folder of one")
@@ -137,49 +136,22 @@ class CifarSource:
         whole = {10: [*(f"data_batch_{n}" for n in range(1, max(last, 5) + 1)), "test_batch"], 100: ["train", "test"]}
         missing = next((stem for stem in whole[batches[0].classes] if stem not in there), None)
         if missing is not None:
-            raise InputError(f"has no {missing}", item=where, remedy="fetch the set again")
+            raise InputError(f"has no {missing}", item=where, remedy=_FETCH)
         if class_names and len(class_names) != batches[0].classes:
             cause = f"holds {len(class_names)} names of classes and CIFAR-{batches[0].classes}"
-            raise InputError(cause, item=where, remedy="fetch the set again")
+            raise InputError(cause, item=where, remedy=_FETCH)
 
 
-def _wanted(name: str) -> bool:
+def _wants(name: bytes, size: int) -> bool:
+    return size <= MAX_BYTES and _is_part(_own_name(name))
+
+
+def _own_name(name: bytes) -> str:
+    return PurePosixPath(name.decode("utf-8", "surrogateescape")).name
+
+
+def _is_part(name: str) -> bool:
     return bool(_BATCH.fullmatch(name)) or name in _TEXT_NAMES or name in _PICKLED_NAMES
-
-
-def _tar_members(stream: gzip.GzipFile, path: str, only: int | None) -> Iterator[tuple[int, str, bytes]]:
-    """The wanted members of a tar, numbered from 1 with all others; nothing is extracted and no link followed.
-
-    Headers are read one by one: tarfile itself would load an extended header whole, of whatever size it says.
-    """
-    unpacked = 0
-    for ordinal in range(1, _MAX_MEMBERS):
-        block = stream.read(_BLOCK)
-        if not block.strip(b"\0"):
-            # The checksum is that of the whole file, and is compared at its end.
-            _skip(stream, _MAX_UNPACKED)
-            return
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        name, padded = PurePosixPath(info.name).name, -(-info.size // _BLOCK) * _BLOCK
-        unpacked += padded
-        if info.size < 0 or unpacked > _MAX_UNPACKED:
-            raise InputError(f"unpacks to more than {_MAX_UNPACKED >> 20} MiB", item=path, remedy=REPAIR)
-        if info.isreg() and _wanted(name) and only in (None, ordinal) and info.size <= MAX_BYTES:
-            data = stream.read(padded)
-            if len(data) != padded:
-                raise EOFError(f"{name} is cut")
-            yield ordinal, name, data[: info.size]
-            if only is not None:
-                return
-        else:
-            _skip(stream, padded)
-    raise InputError(f"holds more than {_MAX_MEMBERS} members", item=path, remedy="name the archive of CIFAR")
-
-
-def _skip(stream: gzip.GzipFile, size: int) -> None:
-    for start in range(0, size, _CHUNK):
-        if not stream.read(min(_CHUNK, size - start)):
-            return
 
 
 def _parse(name: str, data: bytes, item: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -240,4 +212,6 @@ def _entries(part: _Part, class_names: tuple[str, ...]) -> Iterator[Entry]:
             at=(number, part.ordinal),
             split="test" if stem.startswith("test") else "train",
             label=class_names[label] if class_names else str(label),
+            split_from="CIFAR's batches",
+            label_from="CIFAR's own labels",
         )

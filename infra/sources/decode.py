@@ -25,14 +25,14 @@ FILTERS = {
 }
 REPAIR = "remove or repair it"
 _FORMATS = ("PNG", "JPEG", "WEBP")
-# Whatever is beyond it is a mistake or an attack, not a training image.
+# A larger image is a mistake or an attack, not a training image.
 _MAX_PIXELS = 64_000_000
 _COLOUR_MODES = {1: "L", 3: "RGB"}
 
 
 @contextmanager
 def strictly() -> Iterator[None]:
-    """Have what Pillow warns of count as damage; around many images, since it costs as much as decoding a small one."""
+    """Turn Pillow's warnings into errors; use it around many images, as it costs as much as decoding a small one."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -42,7 +42,7 @@ def decode(content: bytes, name: str) -> Image.Image:
     """Decode a PNG, JPEG or WebP image, whole.
 
     Raises:
-        InputError: If it is something else, damaged, or larger than 64 million pixels.
+        InputError: If it has another format, is damaged, or has more than 64 million pixels.
     """
     try:
         image = Image.open(BytesIO(content), formats=_FORMATS)
@@ -88,7 +88,7 @@ def fit(
             square = square.resize((size, size), FILTERS[resize_filter])
     except MemoryError:
         raise
-    except Exception as error:  # of broken EXIF data Pillow raises whatever it stumbles over
+    except Exception as error:  # on broken EXIF data Pillow raises errors of any type
         raise InputError(f"cannot be converted ({error})", item=name, remedy=REPAIR) from error
     return np.asarray(square, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
 

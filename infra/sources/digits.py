@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.digests import sha256
-from infra.errors import InputError, IntegrityError
+from infra.errors import InputError, IntegrityError, Term
 from infra.sources.decode import from_array
 from infra.sources.source import Content, Entry, Other
 
@@ -22,14 +22,16 @@ _SIDE = 8
 
 @dataclass(frozen=True)
 class DigitsSource:
-    """Pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
+    """The digits as images: pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
         images, labels = _load()
         stamp = sha256(images.tobytes())
         for number, label in enumerate(labels):
-            yield Entry(name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label))
+            yield Entry(
+                name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label), label_from="scikit-learn"
+            )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels."""
@@ -45,10 +47,12 @@ class DigitsSource:
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    # The file itself: importing scikit-learn takes seconds, in every worker.
+    # The file is read directly because importing scikit-learn takes seconds, in every worker.
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise InputError("scikit-learn is not installed", item="prepare.kind digits", remedy="pip install scikit-learn")
+        raise InputError(
+            "scikit-learn is not installed", item=f"{Term.SOURCE_KIND} digits", remedy="pip install scikit-learn"
+        )
     path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     try:
         rows = np.loadtxt(gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",")

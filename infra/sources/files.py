@@ -1,4 +1,10 @@
-"""The user's files, local or on S3: found in one order, and read only as they were found."""
+"""The user's files, local or on S3: found in one order, and read only as they were found.
+
+Find and glob are our own because fsspec's leave open what a listing's digest depends on. Here both kinds of place give
+files in the order of their names' characters, so a folder and its copy on S3 list alike; every file comes with a stamp
+(time of modification or ETag) in the same pass, and reading it checks the stamp; hidden files are left out, and links
+to folders are refused instead of followed; names come as a stream, so a bucket of any size fits into memory.
+"""
 
 import fnmatch
 import glob
@@ -15,13 +21,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.errors import DdpmError, InputError, IntegrityError, StorageError
+from infra.errors import DdpmError, InputError, IntegrityError, StorageError, Term
 from infra.storage.ranges import RangeFile
 
 _GLOB = re.compile(r"[*?\[]")
 _S3 = "s3://"
 _CONCURRENT_READS = 16
-# Whatever is beyond it is no training image.
+# A larger file is not a training image.
 MAX_BYTES = 256 << 20
 
 
@@ -30,9 +36,9 @@ class File:
     """A file as it was found.
 
     Attributes:
-        name: Its path below where it was looked for, '/'-separated.
-        size: Bytes.
-        stamp: Changes when the file does: time of modification, or ETag.
+        name: Its path below the source, '/'-separated.
+        size: Its bytes.
+        stamp: Time of modification or ETag; changes if the file changes.
     """
 
     name: str
@@ -44,7 +50,7 @@ class File:
 class FileSet:
     """Some folders, files and globs, each local or below s3://.
 
-    Where there are several folders, names begin with the folder's own name.
+    If there are several folders, names begin with the folder's own name.
 
     Attributes:
         sources: Absolute paths or S3 URIs.
@@ -67,10 +73,10 @@ class FileSet:
                 if empty:
                     empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
-            # Of a folder by itself it is said what was in it instead of images.
+            # A single empty folder is reported later, together with what it did contain.
             for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(_S3)]:
                 cause = "matches nothing" if wanted[source] else "holds nothing"
-                raise InputError(cause, item=source, remedy="check prepare.source")
+                raise InputError(cause, item=source, remedy=f"check {Term.SOURCE}")
 
     def read(self, file: File, start: int = 0, length: int | None = None) -> bytes:
         """Return a file's bytes, or some of them.
@@ -95,7 +101,7 @@ class FileSet:
         return data
 
     def read_all(self, files: Iterable[File]) -> Iterator[bytes | InputError]:
-        """Return each file's bytes, in order, or what is wrong with it; from S3, several at a time."""
+        """Return the bytes or the error of each file, in order; several files at a time from S3."""
         if not any(base.startswith(_S3) for base in self._prefixes):
             yield from map(self._attempt, files)
             return
@@ -105,7 +111,7 @@ class FileSet:
                 yield from pool.map(self._attempt, window)
 
     def open(self, file: File) -> BinaryIO:
-        """Open a file for reading here and there.
+        """Open a file for reading at any place.
 
         Raises:
             InputError: If it cannot be read.
@@ -118,7 +124,7 @@ class FileSet:
         return io.BufferedReader(_open_as_found(path, file))
 
     def covers(self, path: str) -> bool:
-        """Whether a file of that absolute path, or an object of that URI, would be found."""
+        """Tell whether `find` would find a file of that absolute path or an object of that URI."""
         for base, pattern in map(_base, self.sources):
             top, file = (base, path) if base.startswith(_S3) else (os.path.realpath(base), os.path.realpath(path))
             name = file.removeprefix(f"{top}/")
@@ -128,7 +134,7 @@ class FileSet:
         return False
 
     def path(self, name: str) -> str:
-        """Where a file of that name is."""
+        """Return the path or URI of a file by its name."""
         for base, prefix in self._prefixes.items():
             if name.startswith(prefix):
                 return f"{base}/{name.removeprefix(prefix)}"
@@ -153,13 +159,13 @@ class FileSet:
 
 
 class _Pattern:
-    """A glob, part by part: ** stands for any folders, the others for one name each; of a folder all is meant."""
+    """A glob, part by part: ** matches any folders, every other part one name; a folder that matches counts whole."""
 
     def __init__(self, text: str) -> None:
         self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in text.split("/")]
 
     def matches(self, name: str) -> bool:
-        """Tell whether a file of that name is meant, or, of a folder, which ends in a slash, one below it may be."""
+        """Tell whether a file of that name matches, or whether a file below a folder may; a folder ends in a slash."""
         return _match(self._parts, name.split("/"))
 
 
@@ -174,17 +180,22 @@ def _match(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> boo
 
 
 def _base(source: str) -> tuple[str, _Pattern | None]:
-    """The folder that a source's names are relative to, and what they must match."""
+    """The folder that the names of a source are relative to, and the pattern that they must match."""
     scheme, rest = (_S3, source.removeprefix(_S3)) if source.startswith(_S3) else ("", source)
     parts = rest.rstrip("/").split("/")
     fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), None)
     if fixed is not None and (scheme or not Path(source).exists()):
         return scheme + "/".join(parts[:fixed]), _Pattern("/".join(parts[fixed:]))
-    # Of a bucket nothing but the name tells: a folder with a dot in its name ends in a slash.
-    in_bucket = len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
-    if in_bucket if scheme else not Path(source).is_dir():
+    if _is_file(source, parts):
         return scheme + "/".join(parts[:-1]), _Pattern(glob.escape(parts[-1]))
     return scheme + "/".join(parts), None
+
+
+def _is_file(source: str, parts: Sequence[str]) -> bool:
+    if not source.startswith(_S3):
+        return not Path(source).is_dir()
+    # A bucket has no folders to ask for, so the name decides: a folder with a dot in its name ends in a slash.
+    return len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
 
 
 def _check_there(source: str) -> None:
@@ -193,7 +204,7 @@ def _check_there(source: str) -> None:
     base, _ = _base(source)
     is_glob = _GLOB.search(source) and not Path(source).exists()
     if not Path(base or "/").is_dir() or not (is_glob or Path(source).exists()):
-        raise InputError("is not there", item=source, remedy="set prepare.source to a folder, a file or a glob")
+        raise InputError("is not there", item=source, remedy=f"set {Term.SOURCE} to a folder, a file or a glob")
 
 
 def _open_as_found(path: str, file: File) -> io.FileIO:
@@ -274,7 +285,7 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def _unreadable(error: OSError, path: str) -> DdpmError:
-    """Of a disk that fails the file is not to blame: it must not end in quarantine."""
+    """A failing disk is not the fault of the file, which must not end in quarantine."""
     cause = f"cannot be read ({error.strerror})"
     if isinstance(error, PermissionError):
         return InputError(cause, item=path, remedy="let this user read it")

@@ -13,12 +13,12 @@ from infra.sources.source import Content, Entry, Other
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Every image file of some folders, hidden ones left out.
+    """Every image file of some folders, without hidden files.
 
-    Folders called like `train` and `test` give the split. The folders below it are the class.
+    Folders named like `train` and `test` give the split. The folders below them are the class.
 
     Attributes:
-        files: Where.
+        files: The images.
     """
 
     files: FileSet

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import from_array
 from infra.sources.files import File, FileSet
 from infra.sources.source import Content, Entry, Other
@@ -26,7 +26,7 @@ class IdxSource:
     """A folder with {train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz].
 
     Attributes:
-        files: Where they are.
+        files: The four files, and others beside them.
     """
 
     files: FileSet
@@ -39,7 +39,7 @@ class IdxSource:
             name = path.name.removesuffix(".gz")
             if name in found and PurePosixPath(found[name].name).parent != path.parent:
                 where = self.files.path(file.name)
-                raise InputError(f"is a second {name}", item=where, remedy="set prepare.source to one set's folder")
+                raise InputError(f"is a second {name}", item=where, remedy=f"set {Term.SOURCE} to one set's folder")
             found.setdefault(name, file)
         for part, split in _PARTS.items():
             file, label_file = (self._find(found, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
@@ -57,6 +57,8 @@ class IdxSource:
                     at=(number, height, width),
                     split=split,
                     label=str(label),
+                    split_from="the files train and t10k",
+                    label_from="label files",
                 )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
@@ -75,7 +77,7 @@ class IdxSource:
     def _find(self, found: dict[str, File], name: str) -> File:
         if name not in found:
             where = f"{self.files.sources[0]}/{name}[.gz]"
-            raise InputError("is missing", item=where, remedy="set prepare.source to the folder of the idx files")
+            raise InputError("is missing", item=where, remedy=f"set {Term.SOURCE} to the folder of the idx files")
         return found[name]
 
     def _load(self, file: File, dims: int) -> NDArray[np.uint8]:

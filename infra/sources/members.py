@@ -1,4 +1,4 @@
-"""What is in an archive: its members' names, which of them are images, their splits, classes and labels."""
+"""The members of an archive as entries: which of them are images, which are labels, and which belong together."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ MAX_MEMBERS = 10_000_000
 MAX_LABEL_BYTES = 64 << 10
 REPACK = "pack it anew"
 _MAX_NAME_BYTES = 4096
-# Of members that share a name up to its first dot; they wait for their label in memory.
+# Members that share a name up to its first dot wait in memory for their label.
 _MAX_SAMPLE = 64
 _MAX_LABEL_CHARS = 256
 
@@ -24,10 +24,10 @@ class Member(NamedTuple):
     """Something in an archive.
 
     Attributes:
-        name: As stored, whatever its bytes are.
-        at: Where it is; the first number differs from that of any other member.
+        name: The stored name; it may be any bytes.
+        at: Its place in the archive; the first number differs from that of any other member.
         is_file: False for links, devices, pipes and the like.
-        text: Its content if it may be a label (`may_label`) and is small enough.
+        text: Its content if it may be a label (`may_label`) and is small enough, or if the reader wants it.
     """
 
     name: bytes
@@ -37,10 +37,10 @@ class Member(NamedTuple):
 
 
 def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[Entry | Other]:
-    """Tell the images of an archive, with class and split, from all else; hidden members are left out.
+    """List the images of an archive with their labels, and all other members; hidden members are left out.
 
     Raises:
-        InputError: If there are too many, a name is too long, or a label is none.
+        InputError: If there are too many members, a name is too long, or a label is invalid.
     """
     seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
     sample = _Sample("", file)
@@ -66,7 +66,7 @@ def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[E
 
 
 def may_label(name: bytes) -> bool:
-    """Whether a member of that name may hold the label of an image."""
+    """Tell whether a member of that name may hold the label of an image."""
     return name.lower().endswith((b".cls", b".cls.txt", b".json"))
 
 
@@ -83,10 +83,10 @@ def _is_hidden(parts: list[str]) -> bool:
 
 
 class _Seen:
-    """Makes names of one archive differ.
+    """Makes the names of one archive differ.
 
-    A set of ten million names would not fit. These bits never miss a name that was there; of those that were not,
-    they take a few in a million for known ones, which then get a number that they did not need, the same each time.
+    A set of ten million names would take too much memory, so this is a Bloom filter. It never misses a name that it
+    has seen. A few in a million new names look known and get a number that they do not need, the same each time.
     """
 
     def __init__(self, size: int) -> None:
@@ -109,16 +109,16 @@ class _Seen:
 
 
 class _Sample:
-    """Neighbours in an archive that share a name up to its first dot."""
+    """Neighbours in an archive that share their name up to its first dot."""
 
     def __init__(self, key: str, file: File) -> None:
         self.key, self._file = key, file
         self.images: list[tuple[str, tuple[int, ...], str]] = []
         self.sidecars: list[tuple[str, bytes | None]] = []
-        self._label, self._listed = "", False
+        self._label, self._label_from, self._listed = "", "", False
 
     def takes(self, name: str, member: Member, parts: list[str]) -> bool:
-        """Whether the member is an image or may label one."""
+        """Add the member if it is an image or may label one; return whether it is."""
         _, dot, suffix = (parts[-1] if parts else "").rpartition(".")
         is_image = member.is_file and dot + suffix.lower() in SUFFIXES
         if is_image:
@@ -133,9 +133,9 @@ class _Sample:
         return len(self.images) + len(self.sidecars) >= _MAX_SAMPLE
 
     def flush(self) -> Iterator[Entry | Other]:
-        """List what came so far; a label that was found stays for the rest of the sample."""
+        """List the members so far; a label stays for the rest of the sample."""
         file = self._file
-        # .cls is there for nothing else and comes before .json.
+        # .cls comes before .json because it has no other purpose.
         for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
             is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
             if not is_used and not is_json and _is_label(name, text):
@@ -148,10 +148,19 @@ class _Sample:
             elif self._label and label != self._label:
                 cause = f"calls images {label!r} that another label calls {self._label!r}"
                 raise InputError(cause, item=name, remedy="names must differ before their first dot")
-            self._label = self._label or label
-        size, stamp, label = file.size, file.stamp, self._label
+            if label and not self._label:
+                self._label, self._label_from = label, ".json files" if is_json else ".cls files"
         for name, at, folder in self.images:
-            yield Entry(name=name, file=file.name, size=size, stamp=stamp, at=at, label=label, folder=folder)
+            yield Entry(
+                name=name,
+                file=file.name,
+                size=file.size,
+                stamp=file.stamp,
+                at=at,
+                label=self._label,
+                folder=folder,
+                label_from=self._label_from,
+            )
         self._listed = self._listed or bool(self.images)
         self.images, self.sidecars = [], []
 
@@ -164,7 +173,7 @@ def _is_label(name: str, text: bytes | None) -> bool:
 
 
 def _label(name: str, text: bytes | None) -> str:
-    """What a .cls says, or the `label` of a .json; empty if that has none."""
+    """The text of a .cls, or the `label` of a .json; empty if the .json has none."""
     if text is None:
         raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
     try:

@@ -1,6 +1,6 @@
 """Parquet files of images: Hugging Face's, plain columns of encoded images, and this pipeline's own pixels.
 
-Nothing is trusted: footer and pages say how large they are, and are held to it, before anything is unpacked.
+Nothing is trusted: before anything is unpacked, footer and pages are held to the sizes that they claim.
 """
 
 import json
@@ -26,7 +26,7 @@ from infra.sources.source import Content, Entry, Other
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 _OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
-# What rows may unpack to beyond that, be there ever so few.
+# Rows may unpack to so many bytes more, however few they are.
 _SLACK = 16 << 20
 _BATCH_BYTES, _MAX_BATCH, _LABEL_BATCH = 32 << 20, 64, 4096
 _MAX_LABEL_CHARS = 256
@@ -35,10 +35,10 @@ _MAX_LABEL_CHARS = 256
 @dataclass(frozen=True)
 class _Columns:
     leaf: str  # the path of the images' bytes
-    shape: tuple[int, ...]  # of the pixels [c, h, w]; empty if they are encoded
-    label: str  # empty if there is none
+    shape: tuple[int, ...]  # [c, h, w] of pixels; empty if the images are encoded
+    label: str  # the name of the column; empty if there is none
     class_names: tuple[str, ...]
-    split: str  # of this pipeline's own; empty of others'
+    split: str  # of a file of this pipeline; empty for any other
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class ParquetSource:
 
     The column is called image, img, jpg, png or bytes, or is the only one of bytes; labels are in label, labels,
     fine_label or class. Splits are those of the folders, or of a file's name that has train, test or val in it.
-    This pipeline's own files say split and classes themselves.
+    Files that this pipeline wrote name their split and classes themselves.
 
     Attributes:
-        files: Where.
+        files: The tables.
     """
 
     files: FileSet
 
     def find(self) -> Iterator[Entry | Other]:
-        """Find every image, in the order of the files' names; of the rows, only labels are read."""
+        """Find every image, in the order of the files' names, reading only the labels."""
         for file in self.files.find():
             if file.name.endswith(".parquet"):
                 yield from self._find(file)
@@ -70,7 +70,7 @@ class ParquetSource:
             yield from self._read(File(name=name, size=same[0].size, stamp=same[0].stamp), group, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
-        """Decode an image, or return the one of these pixels."""
+        """Decode an image, or make one of these pixels."""
         if len(entry.at) == 2:
             return decode(content, f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]")
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
@@ -85,7 +85,7 @@ class ParquetSource:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
             number = 0
             for group in range(parquet.metadata.num_row_groups):
-                # Of whatever it holds beyond what it says, one row is enough to know.
+                # One row more than the file claims is enough to refuse it.
                 for row, label in enumerate(islice(_labels(parquet, opened, group, columns, path), rows - number + 1)):
                     yield Entry(
                         name=f"{file.name}/{number:06d}",
@@ -96,6 +96,8 @@ class ParquetSource:
                         split=columns.split,
                         label=label or "",
                         folder=file.name.rpartition("/")[0],
+                        split_from="the files themselves",
+                        label_from=f"column {columns.label}",
                     )
                     number += 1
             if number != rows:
@@ -115,13 +117,13 @@ class ParquetSource:
 
 @contextmanager
 def _parquet(opened: BinaryIO, path: str) -> Iterator[pq.ParquetFile]:
-    """Open a file; whatever Arrow finds wrong with it, the error names it."""
+    """Open a file; an error of Arrow names the file."""
     options = {"buffer_size": 1 << 20, "page_checksum_verification": True}
     limits = {"thrift_string_size_limit": 16 << 20, "thrift_container_size_limit": 1_000_000}
     try:
         with pq.ParquetFile(opened, **options, **limits) as plain:
             metadata, paths = plain.metadata, [column.path for column in plain.schema]
-        # As a dictionary, or a long label that is repeated would be copied for each row.
+        # Labels are read as a dictionary, else a long label that repeats would be copied for each row.
         labels = [name for name in _LABEL_COLUMNS if name in paths]
         with pq.ParquetFile(opened, metadata=metadata, read_dictionary=labels, **options, **limits) as parquet:
             yield parquet
@@ -160,7 +162,7 @@ def _image_column(schema: pa.Schema, path: str) -> str:
         cause = "has several columns of bytes" if found else "has no column of images"
         raise InputError(f"{cause}: {', '.join(schema.names)[:200]}", item=path, remedy="call the images' column image")
     field = schema.field(found[0])
-    # Unknown to this process, an extension is handed out as what it is stored as: bytes of whatever they are.
+    # Arrow returns an extension type that it does not know as its storage type: bytes of unknown meaning.
     extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode("latin-1")
     if extension or not _is_image(field.type):
         cause = f"has a column {found[0]} of the type {(extension or str(field.type))[:80]}, not of bytes"
@@ -201,7 +203,7 @@ def _json(metadata: dict[bytes, bytes], key: bytes, path: str) -> dict[str, obje
 def _labels(
     parquet: pq.ParquetFile, opened: BinaryIO, group: int, columns: _Columns, path: str
 ) -> Iterator[str | None]:
-    """The label of each row of a group; None where there is no such column."""
+    """The label of each row of a group; None if there is no column of labels."""
     meta = parquet.metadata.row_group(group)
     if not columns.label:
         yield from repeat(None, min(max(meta.num_rows, 0), parquet.metadata.num_rows))
@@ -213,7 +215,7 @@ def _labels(
             if isinstance(value, int) and names and value >= len(names):
                 raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)
             if isinstance(value, int):
-                # Whoever has no label to give writes -1.
+                # By convention -1 stands for a label that is not published.
                 value = "" if value < 0 else names[value] if names else str(value)
             if len(value or "") > _MAX_LABEL_CHARS:
                 raise InputError(f"has a label of over {_MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)

@@ -1,4 +1,7 @@
-"""The pages of a Parquet column, held to what they say before Arrow takes the memory that they ask for."""
+"""The pages of a Parquet column, held to the sizes that they claim before Arrow takes the memory for them.
+
+The headers are parsed by hand because no library gives access to them: Arrow reads them itself, too late to refuse.
+"""
 
 from os import SEEK_CUR
 from typing import BinaryIO
@@ -8,16 +11,16 @@ import pyarrow.parquet as pq
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 
-# A dictionary stores a repeated image once: rows may unpack to this many times what their column says, and no more.
+# A dictionary stores a repeated image once, so rows may unpack to this many times the size of their column.
 MAX_REPEAT = 64
 _MAX_PAGE = 64 << 20
 
 
 def check_pages(opened: BinaryIO, group: pq.RowGroupMetaData, leaf: str, path: str) -> int:
-    """Walk the headers of a column's pages, before Arrow takes the memory they ask for.
+    """Walk the headers of the pages of a column, before Arrow takes the memory for them.
 
     Returns:
-        How many bytes they unpack to.
+        The number of bytes that the pages unpack to.
     """
     chunks = [chunk for n in range(group.num_columns) if (chunk := group.column(n)).path_in_schema == leaf]
     if len(chunks) != 1:
@@ -40,14 +43,14 @@ def check_pages(opened: BinaryIO, group: pq.RowGroupMetaData, leaf: str, path: s
 
 
 def _page_sizes(opened: BinaryIO, depth: int = 0) -> dict[int, int]:
-    """The 32-bit fields of a struct in Thrift's compact protocol, by number; all others are passed over."""
+    """The 32-bit fields of a struct in Thrift's compact protocol, by number; other fields are skipped."""
     found, number = {}, 0
     while head := opened.read(1)[0]:
         number = number + (head >> 4) if head >> 4 else _varint(opened) >> 1
         kind = head & 15
         if kind in (4, 5, 6):
             value = _varint(opened)
-            # Zigzag: the odd ones are negative, and no size is.
+            # In zigzag coding odd values are negative, and no size is negative.
             found[number] = -1 if value & 1 or kind != 5 else value >> 1
         elif kind in (3, 7, 8):
             opened.seek(_varint(opened) if kind == 8 else 1 if kind == 3 else 8, SEEK_CUR)

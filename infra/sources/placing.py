@@ -1,59 +1,122 @@
-"""Splits and classes, where names of folders and files give them."""
+"""The split and the class of every image, from the names of the folders and files around it.
+
+The rules, by number; tests/infra/sources/test_placing.py has examples of each.
+
+1. Folders around all images are ignored, up to the first that names a split. If all images lie in one and the same
+   folder, that folder is not ignored: it may be a class.
+2. A folder names a split if its whole name is a word for it: train, Training, train2017, test_images, val-set.
+3. The split of an image is the first of these that exists: what the source itself says; what the outermost folder
+   names; what the outermost folder around its archive (or other file of many images) names; a word of the name of that
+   file. If a file holds just one image, its own name says nothing.
+4. The class of an image is its label if the source gives labels to any image. Otherwise it is the path of its folders,
+   without the outermost if that names the split.
+5. The held-out split is test. It is val if there are no test images, or if train and val have classes and test has
+   none: published test sets often lack their labels.
+6. An image of val or test that is not held out is in no split.
+7. Classes may lie in folders of their own in each split: imgs/cat in train, cat in test. If the classes are folders,
+   and train and the held-out split have no class in common, the folders around all classes of each split are removed,
+   provided that this gives the splits a class in common, and that either one split has no such folders or all of them
+   have a word for a split in their names (set-train/cat, set-test/cat). Without the last condition Greek/alpha in train
+   and Hebrew/alpha in test would become one class.
+8. Folders that have words for train and for test or val in their names, but name no split (seg_train, seg_test), look
+   like splits. `Survey.hidden_splits` and `names_both` find them, so that the listing can refuse them.
+"""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from infra.sources.source import Entry
 
 SPLITS = ("train", "test")
 _VALIDATION = "val"
-# train, Training, train2017, test_images, validation, val-set; in a file's name the word may be anywhere.
 _FOLDER = re.compile(r"(train|test|val)(ing|id|idation)?[-_ ]?(set|data|images|imgs)?[-_ ]?[0-9]*")
 _WORD = re.compile(r"(?<![a-z])(train|test|val)(ing|id|idation)?(set)?(?![a-z])")
 
-# A split, or the name of one, and a class; each is empty where there is none.
-Place = tuple[str, str]
+# A split and a class, each empty if there is none: a cell of the table of all splits and classes.
+Cell = tuple[str, str]
+
+
+class NamedSplit(NamedTuple):
+    """A split that a name gives.
+
+    Attributes:
+        split: `train`, `test` or `val`; empty if no name gives one.
+        folder: The folder that names it; empty if the name of a file has the word.
+    """
+
+    split: str
+    folder: str
 
 
 @dataclass(frozen=True)
 class Placing:
-    """Says which split and class an entry's source, folders and file give it.
-
-    A split is what the source says itself, else what the outermost folder is called, else, of a file of many images,
-    what its own outermost folder is called or its name says. It may be `val`. The other folders are the class, unless
-    the source gives labels. Folders around everything count for nothing.
+    """Gives an entry its split and class by rules 1 to 4; the split may be `val`.
 
     Attributes:
         around: How many folders are around all images.
-        around_files: The same of the files of many images.
-        labelled: Whether the source gives any labels.
+        around_files: How many folders are around all files of many images.
+        labelled: Whether the source gives labels to any image.
     """
 
     around: int
     around_files: int
     labelled: bool
 
-    def __call__(self, entry: Entry) -> Place:
-        """Return what an entry is given."""
-        split, label = _from_names(self, entry.split, entry.folder, entry.file if entry.at else "")
-        return split, entry.label if self.labelled else label
+    def __call__(self, entry: Entry) -> Cell:
+        """Return the split and the class of an entry."""
+        named, label = _from_names(self, entry.folder, entry.file if entry.at else "")
+        return entry.split or named.split, entry.label if self.labelled else label
+
+    def named_split(self, entry: Entry) -> "NamedSplit":
+        """Return the split that names give an entry, and the folder that names it."""
+        named, _ = _from_names(self, entry.folder, entry.file if entry.at else "")
+        return named
 
 
 @lru_cache(1024)
-def _from_names(placing: Placing, split: str, folder: str, file: str) -> Place:
-    """The split and the class of what lies in a folder, and in a file of many images, if it is named."""
-    folders, (*around_file, name) = _parts(folder)[placing.around :], file.split("/")
-    kind = _kind_of_folder(folders[0]) if folders else ""
-    outermost = around_file[placing.around_files : placing.around_files + 1]
-    split = split or kind or (_kind_of_folder(outermost[0]) if outermost else "") or _kind_in(name)
-    return split, "/".join(folders[1:] if kind else folders)
+def _from_names(placing: Placing, folder: str, file: str) -> tuple[NamedSplit, str]:
+    """The split and the class that names give to an image in a folder; `file` is empty unless it holds many images."""
+    folders = _parts(folder)[placing.around :]
+    *folders_around_file, name = file.split("/")
+    named = _split_from_names(folders, folders_around_file[placing.around_files :], name)
+    return named, _class_from_folders(folders)
+
+
+def _split_from_names(folders: list[str], folders_around_file: list[str], file_name: str) -> NamedSplit:
+    """Rule 3, after what the source itself says."""
+    for around in (folders, folders_around_file):
+        if split := _split_of_outermost(around):
+            return NamedSplit(split, around[0])
+    return NamedSplit(_word_for_split(file_name), "")
+
+
+def _class_from_folders(folders: list[str]) -> str:
+    """Rule 4, if the source gives no labels."""
+    return "/".join(folders[1:] if _split_of_outermost(folders) else folders)
+
+
+def _split_of_outermost(folders: list[str]) -> str:
+    return _split_of_folder(folders[0]) if folders else ""
+
+
+def _split_of_folder(name: str) -> str:
+    """Rule 2: the split that a folder names, or nothing."""
+    found = _FOLDER.fullmatch(name.lower())
+    return found[1] if found else ""
+
+
+def _word_for_split(name: str) -> str:
+    """The first word for a split in a name: train, test, val, or nothing."""
+    found = _WORD.search(name.lower())
+    return found[1] if found else ""
 
 
 class Survey:
-    """What has to be known of all entries before any can be placed, in memory that does not grow with them."""
+    """The facts about all entries that placing any of them needs, in memory that does not grow with their number."""
 
     def __init__(self) -> None:
         self._folders, self._files = _Paths(), _Paths()
@@ -69,20 +132,19 @@ class Survey:
             self._files.add(entry.file.rpartition("/")[0])
 
     def placing(self) -> Placing:
-        """Return what places all entries that were looked at."""
+        """Return the placing of all entries seen."""
         return Placing(self._folders.common, self._files.common, self._labelled)
 
     def hidden_splits(self) -> list[str]:
-        """Names of outermost folders that have train in them, and test or val, but are no names of splits."""
-        found = [_one_of_each(paths.words[paths.common]) for paths in (self._folders, self._files)]
-        return found[0] or found[1]
+        """Rule 8: outermost folders whose names have words for train, and for test or val, but name no split."""
+        return self._folders.split_words() or self._files.split_words()
 
 
 class _Paths:
-    """Some folders: how many are around all of them, and which have the name of a split in theirs, how far inside."""
+    """Some folders: how many are around all of them, and by depth the first names that have a word for a split."""
 
     def __init__(self) -> None:
-        self.words: dict[int, dict[str, str]] = defaultdict(dict)
+        self._words: dict[int, dict[str, str]] = defaultdict(dict)
         self._around: list[str] | None = None
         self._deepest = 0
         self._last: str | None = None
@@ -92,85 +154,118 @@ class _Paths:
             return
         self._last, parts = path, _parts(path)
         for depth, part in enumerate(parts):
-            if kind := _kind_in(part):
-                self.words[depth].setdefault(kind, part)
+            if split := _word_for_split(part):
+                self._words[depth].setdefault(split, part)
         self._around = parts if self._around is None else _common_folders(self._around, parts)
         self._deepest = max(self._deepest, len(parts))
 
     @property
     def common(self) -> int:
-        """Folders around everything, up to one that is a split; if all images lie in one folder, that one is not."""
+        """Rule 1: how many folders to ignore."""
         around = self._around or []
-        split = next((depth for depth, part in enumerate(around) if _kind_of_folder(part)), len(around))
-        return min(split, max(self._deepest - 1, 0))
+        to_split = next((depth for depth, part in enumerate(around) if _split_of_folder(part)), len(around))
+        return min(to_split, max(self._deepest - 1, 0))
+
+    def split_words(self) -> list[str]:
+        """The names of outermost folders with words for two splits."""
+        return _train_and_held_out(self._words[self.common])
 
 
-def settled(counts: Mapping[Place, int], *, from_folders: bool) -> dict[Place, Place]:
-    """Settle what can only be said once all entries are known.
-
-    Validation images are the held-out ones where there are no test images, or where those lack the classes that
-    validation has; of the two the other is in no split. Folders around one split alone count for nothing if that gives
-    the splits classes in common which they lack otherwise.
+def settled(counts: Mapping[Cell, int], *, from_folders: bool) -> dict[Cell, Cell]:
+    """Apply rules 5 to 7, which need to know all cells.
 
     Args:
-        counts: What the entries were given.
-        from_folders: The classes are folders; labels of the source's own stay as they are.
+        counts: Images by the cell that the placing gave them.
+        from_folders: Whether the classes are folders; labels of the source's own stay as they are.
 
     Returns:
-        For what was given, what becomes of it.
+        For each cell, the final one.
     """
-    classes = {split: {label for of, label in counts if of == split and label} for split in (*SPLITS, _VALIDATION)}
-    there = {split for split, _ in counts}
-    hidden_test = bool(classes["train"] and classes[_VALIDATION]) and not classes["test"]
-    held_out = _VALIDATION if _VALIDATION in there and ("test" not in there or hidden_test) else "test"
-    around = {split: _around(classes[split]) for split in ("train", held_out)}
-    stripped = [{_strip(label, len(around[split])) for label in classes[split]} for split in around]
-    # imgs/cat beside cat, or set-train/cat beside set-test/cat; but Greek/alpha beside Hebrew/alpha are two classes.
-    meant = not all(around.values()) or all(_kind_in(part) for parts in around.values() for part in parts)
-    if not from_folders or classes["train"] & classes[held_out] or not stripped[0] & stripped[1] or not meant:
-        around = {}
-    names = {"": "", "train": "train", "test": "", _VALIDATION: "", held_out: "test"}
-    return {(split, label): (names[split], _strip(label, len(around.get(split, ())))) for split, label in counts}
+    held_out = held_out_split(counts)
+    train_classes, held_out_classes = _classes(counts, "train"), _classes(counts, held_out)
+    wrappers = {}
+    if from_folders and _wrappers_hide_classes(train_classes, held_out_classes):
+        wrappers = {"train": len(_wrapper(train_classes)), held_out: len(_wrapper(held_out_classes))}
+    return {
+        (split, label): (_final_split(split, held_out), _unwrapped(label, wrappers.get(split, 0)))
+        for split, label in counts
+    }
+
+
+def held_out_split(counts: Iterable[Cell]) -> str:
+    """Rule 5: test or val."""
+    cells = list(counts)
+    splits = {split for split, _ in cells}
+    if _VALIDATION not in splits:
+        return "test"
+    if "test" not in splits:
+        return _VALIDATION
+    only_test_lacks_classes = _classes(cells, "train") and _classes(cells, _VALIDATION) and not _classes(cells, "test")
+    return _VALIDATION if only_test_lacks_classes else "test"
+
+
+def _final_split(split: str, held_out: str) -> str:
+    """Rule 6: `train`, `test` or nothing."""
+    if split == held_out:
+        return "test"
+    return "train" if split == "train" else ""
+
+
+def _wrappers_hide_classes(train: set[str], held_out: set[str]) -> bool:
+    """Rule 7: whether the folders around the classes of each split have to go."""
+    if train & held_out:
+        return False
+    one, other = _wrapper(train), _wrapper(held_out)
+    in_common = {_unwrapped(label, len(one)) for label in train} & {_unwrapped(label, len(other)) for label in held_out}
+    if not in_common:
+        return False
+    if not one or not other:
+        return True
+    return all(_word_for_split(folder) for folder in [*one, *other])
+
+
+def _wrapper(labels: set[str]) -> list[str]:
+    """The folders around all of these classes; the deepest class keeps a folder as its name."""
+    paths = [_parts(label) for label in labels]
+    if not paths:
+        return []
+    common = paths[0]
+    for path in paths:
+        common = _common_folders(common, path)
+    deepest = max(len(path) for path in paths)
+    return common[: deepest - 1]
+
+
+def _unwrapped(label: str, folders: int) -> str:
+    """A class without its outermost folders."""
+    return "/".join(_parts(label)[folders:])
+
+
+def _classes(cells: Iterable[Cell], split: str) -> set[str]:
+    return {label for of, label in cells if of == split and label}
 
 
 def names_both(parts: Iterable[str]) -> bool:
-    """Whether some folder is called like train and another like test or val."""
-    return bool(_one_of_each({kind: part for part in parts if (kind := _kind_of_folder(part))}))
+    """Rule 8: whether one folder names train, and another test or val."""
+    named = {split: part for part in parts if (split := _split_of_folder(part))}
+    return bool(_train_and_held_out(named))
 
 
-def _common_folders(one: list[str], other: list[str]) -> list[str]:
-    """What two paths have in common at their beginning."""
-    same = [a == b for a, b in zip(one, other, strict=False)]
-    return one[: (*same, False).index(False)]
-
-
-def _kind_in(name: str) -> str:
-    """The split that a name has in it as a word: train, test, val, or none."""
-    found = _WORD.search(name.lower())
-    return found[1] if found else ""
-
-
-def _one_of_each(named: Mapping[str, str]) -> list[str]:
+def _train_and_held_out(named: Mapping[str, str]) -> list[str]:
+    """The folder of train and the one of test, else val, out of folders by split; empty if one of them is missing."""
     held_out = named.get("test") or named.get(_VALIDATION)
     return [named["train"], held_out] if "train" in named and held_out else []
 
 
-def _around(labels: set[str]) -> list[str]:
-    paths = [_parts(label) for label in labels]
-    common = paths[0] if paths else []
-    for path in paths:
-        common = _common_folders(common, path)
-    return common[: max(map(len, paths), default=1) - 1]
-
-
-def _strip(label: str, folders: int) -> str:
-    return "/".join(_parts(label)[folders:])
+def _common_folders(one: list[str], other: list[str]) -> list[str]:
+    """The beginning that two paths share."""
+    common = []
+    for folder, same in zip(one, other, strict=False):
+        if folder != same:
+            break
+        common.append(folder)
+    return common
 
 
 def _parts(path: str) -> list[str]:
     return path.split("/") if path else []
-
-
-def _kind_of_folder(name: str) -> str:
-    found = _FOLDER.fullmatch(name.lower())
-    return found[1] if found else ""

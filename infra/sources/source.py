@@ -1,7 +1,7 @@
-"""What a source of images is: entries found in order without decoding, then read in units."""
+"""The protocol of a source of images: entries are found in order without decoding, then read in units."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from PIL import Image
@@ -14,14 +14,16 @@ class Entry:
     """One image of a source, as it was found.
 
     Attributes:
-        name: What it is called, unlike any other of the source.
-        file: The file that holds it, below the source; empty where the source is no file of the user's.
-        size: Of that file, in bytes.
-        stamp: Of that file; changes when the file does.
-        at: Where in the file it is, in the source's own terms; empty where it is all of the file.
-        split: `train`, `test` or `val` where the source itself says so, else empty.
-        label: Its class where the source itself gives one, else empty.
-        folder: The folders that it is in, '/'-separated; they may give split and class (`infra.sources.placing`).
+        name: Its name, unique in the source.
+        file: The file that holds it, below the source; empty if the source is not a file of the user's.
+        size: Bytes of that file.
+        stamp: Stamp of that file; changes if the file changes.
+        at: Its place in the file, in the source's own terms; empty if it is the whole file.
+        split: `train`, `test` or `val` if the source itself says so, else empty.
+        label: Its class if the source itself gives one, else empty.
+        folder: The folders around it, '/'-separated; they may give split and class (`infra.sources.placing`).
+        split_from: The origin of its split, in words for the user; not stored.
+        label_from: The origin of its label, in words for the user; not stored.
     """
 
     name: str
@@ -32,9 +34,11 @@ class Entry:
     split: str = ""
     label: str = ""
     folder: str = ""
+    split_from: str = field(default="", compare=False)
+    label_from: str = field(default="", compare=False)
 
     def placed(self, split: str, label: str) -> "Entry":
-        """Return it with its split and its class; its folders are spent."""
+        """Return the entry with its split and class, and without folders, which are of no more use."""
         return Entry(
             name=self.name, file=self.file, size=self.size, stamp=self.stamp, at=self.at, split=split, label=label
         )
@@ -45,24 +49,24 @@ class Entry:
 
     @classmethod
     def from_json(cls, value: list[Any]) -> "Entry":
-        """Read what `as_json` returned."""
+        """Read an entry from the value of `as_json`."""
         name, file, size, stamp, at, split, label, folder = value
         return cls(name=name, file=file, size=size, stamp=stamp, at=tuple(at), split=split, label=label, folder=folder)
 
 
 @dataclass(frozen=True)
 class Other:
-    """A file of the source that is no image, by its name; it is counted and left out."""
+    """The name of a file of the source that is not an image; it is counted and left out."""
 
     name: str
 
 
-# An image's bytes as stored, which its digest is taken of; or why there are none.
+# The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.
 Content = bytes | InputError
 
 
 class Source(Protocol):
-    """Where images come from; sent to the workers, so it holds settings and no images."""
+    """A source of images. It is sent to the workers, so it holds settings and no images."""
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in an order that depends on nothing but the source; in bounded memory.
@@ -72,15 +76,15 @@ class Source(Protocol):
         """
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
-        """Read what was found: one content for each of these consecutive entries, in their order.
+        """Read consecutive entries: one content per entry, in their order.
 
         Raises:
-            IntegrityError: If it is not what was found.
+            IntegrityError: If a file changed since it was found.
         """
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image whose stored bytes these are.
 
         Raises:
-            InputError: If they are none, or one beyond the limits.
+            InputError: If they are not an image, or one beyond the limits.
         """

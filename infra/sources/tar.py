@@ -1,4 +1,10 @@
-"""Tar archives of images, compressed or not, read where they are and never unpacked to disk."""
+"""Tar archives of images, compressed or not, read where they are and never unpacked to disk.
+
+The reader is our own because Python's tarfile trusts the archive. It loads an extended header whole, whatever size it
+claims; it takes a damaged header for the end, so an archive that was cut short looks complete; and it keeps a record
+of every member, which ten million of them would fill the memory with. Here headers are read one by one, every size is
+bounded, and an archive has to end as the format says.
+"""
 
 import bz2
 import gzip
@@ -22,7 +28,7 @@ _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _STEP = 1 << 20
-# More than both is no set of images.
+# An archive that unpacks beyond both is not a set of images.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 30, 1000
 _MAX_EXTENDED_BYTES = 1 << 20
 _REGULAR = frozenset(b"0\x007")
@@ -38,40 +44,41 @@ _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
 class TarSource:
     """Every image in every .tar, .tar.gz, .tgz and .tar.bz2 file, in the order of the archive.
 
-    Folders inside give split and class as they do for `FolderSource`; where they give no split, the archive's own
-    folder does or a word of its name (train-000.tar). Members that share a name up to its first dot are one
+    Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
+    does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
     sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. Links, devices,
     pipes and sparse files are named and left out.
 
-    An archive ends with a block of zeros and nothing else after it: one that was cut short is refused, wherever
-    it was cut, unless only padding is missing.
+    An archive has to end with a block of zeros and nothing else after it. An archive that was cut short is refused,
+    wherever it was cut, unless only padding is missing.
 
     Attributes:
-        files: Where.
+        files: The archives.
     """
 
     files: FileSet
 
     def find(self) -> Iterator[Entry | Other]:
-        """Find every image: one pass over the headers; what is compressed is decompressed for it."""
+        """Find every image in one pass over the headers, decompressing on the way."""
         for file in self.files.find():
             if not file.name.lower().endswith(_SUFFIXES):
                 yield Other(file.name)
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                yield from list_members(file, _members(_Stream(opened, file.size, path)), path)
+                members = tar_members(TarStream(opened, file.size, path), _is_label)
+                yield from list_members(file, (member for _, member in members), path)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members, each archive once from front to back.
 
-        Compressed archives are decompressed from their beginning for each call, thus once a unit: many small
-        ones, or plain ones, are read much faster than a large one.
+        Each call decompresses a compressed archive from its beginning, thus once per unit. Many small archives, or
+        plain ones, are read much faster than a large compressed one.
         """
         for (name, size, stamp), group in groupby(entries, attrgetter("file", "size", "stamp")):
             file = File(name=name, size=size, stamp=stamp)
             with self.files.open(file) as opened:
-                stream = _Stream(opened, size, self.files.path(name))
+                stream = TarStream(opened, size, self.files.path(name))
                 for entry in group:
                     start, length = entry.at
                     if length > MAX_BYTES:
@@ -79,18 +86,28 @@ class TarSource:
                         continue
                     stream.skip_to(start)
                     yield stream.read(length)
-            self.files.open(file).close()  # it did not change meanwhile
+            self.files.open(file).close()  # fails if the file changed meanwhile
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
         return decode(content, entry.name)
 
 
-class _Stream:
-    """An archive's bytes as they are without compression, read forwards."""
+class TarStream:
+    """The decompressed bytes of an archive, read forwards.
 
-    def __init__(self, opened: BinaryIO, size: int, path: str) -> None:
-        self._raw, self._size, self._path = opened, size, path
+    Args:
+        opened: The archive; the end of its path says how it is compressed.
+        size: Its bytes as stored.
+        path: For error lines.
+        remedy: For error lines.
+        limit: The most bytes that it may unpack to, if there is a limit.
+    """
+
+    def __init__(
+        self, opened: BinaryIO, size: int, path: str, *, remedy: str = REPACK, limit: int | None = None
+    ) -> None:
+        self._raw, self._size, self._path, self._remedy, self._limit = opened, size, path, remedy, limit
         self._data: BinaryIO | gzip.GzipFile | bz2.BZ2File = opened
         if path.lower().endswith((".gz", ".tgz")):
             self._data = gzip.GzipFile(fileobj=opened)
@@ -99,12 +116,17 @@ class _Stream:
         self.place = 0
 
     def read(self, length: int) -> bytes:
+        """Return the next bytes, exactly so many."""
         data = self._read(length)
         if len(data) < length:
             raise self.fault("ends too soon; it may be cut short")
         return data
 
     def skip_to(self, place: int) -> None:
+        """Go forwards to a place, counted in decompressed bytes."""
+        if self._limit is not None and place > self._limit:
+            cause = f"unpacks to more than {self._limit >> 20} MiB"
+            raise InputError(cause, item=self._path, remedy=self._remedy)
         if self._data is self._raw:
             if place > self._size:
                 raise self.fault("ends too soon; it may be cut short")
@@ -117,13 +139,14 @@ class _Stream:
             self._advance(reached)
 
     def finish(self) -> None:
-        """Make sure that nothing but zeros follow."""
+        """Make sure that only zeros follow."""
         while rest := self._read(_STEP):
             if rest.count(0) < len(rest):
                 raise self.fault("goes on after its end")
 
     def fault(self, cause: str) -> InputError:
-        return InputError(cause, item=f"{self._path} at byte {self.place}", remedy=REPACK)
+        """Return the error that names this place."""
+        return InputError(cause, item=f"{self._path} at byte {self.place}", remedy=self._remedy)
 
     def _read(self, length: int) -> bytes:
         data = self._try(self._data.read, length)
@@ -142,10 +165,21 @@ class _Stream:
             raise self.fault(f"cannot be read ({error})") from error
 
 
-def _members(stream: _Stream) -> Iterator[Member]:
-    """Everything in a tar archive but folders."""
+def tar_members(stream: TarStream, wants: Callable[[bytes, int], bool]) -> Iterator[tuple[int, Member]]:
+    """Read the members of a tar archive, without folders; nothing is extracted and no link is followed.
+
+    Args:
+        stream: The archive, from its beginning.
+        wants: By name and size, whether a file's content is read along with its header.
+
+    Yields:
+        The number of the member's header, counting all headers from 1, and the member.
+
+    Raises:
+        InputError: If the archive is damaged or cut short.
+    """
     extended: dict[bytes, bytes] = {}
-    while (block := stream.read(_BLOCK)) != _ZEROS:
+    for number, block in enumerate(_blocks(stream), start=1):
         name, size, kind = _header(block, stream)
         if kind in _ABOUT_NEXT:
             extended.update(_extended(kind, size, stream))
@@ -157,20 +191,30 @@ def _members(stream: _Stream) -> Iterator[Member]:
         is_sparse = any(key.startswith(b"GNU.sparse") for key in extended)
         is_file, text = kind in _REGULAR and not is_sparse, None
         start, end = stream.place, stream.place + (0 if kind in _NO_DATA else _padded(size))
-        if is_file and size <= MAX_LABEL_BYTES and may_label(name):
+        if is_file and wants(name, size):
             text = stream.read(size)
         stream.skip_to(end)
         # Before there was a kind for folders, their names ended in a slash.
         if kind != _FOLDER and not (kind == 0 and name.endswith(b"/")):
-            yield Member(name, (start, size), is_file=is_file, text=text)
+            yield number, Member(name, (start, size), is_file=is_file, text=text)
         extended = {}
     if extended:
         raise stream.fault("ends after an extended header")
     stream.finish()
 
 
-def _extended(kind: int, size: int, stream: _Stream) -> dict[bytes, bytes]:
-    """What a header that is about the next member says of it."""
+def _is_label(name: bytes, size: int) -> bool:
+    return size <= MAX_LABEL_BYTES and may_label(name)
+
+
+def _blocks(stream: TarStream) -> Iterator[bytes]:
+    """Every header block up to the end of the archive; the content after each is for the caller to read or skip."""
+    while (block := stream.read(_BLOCK)) != _ZEROS:
+        yield block
+
+
+def _extended(kind: int, size: int, stream: TarStream) -> dict[bytes, bytes]:
+    """The fields of a header that describes the next member."""
     if size > _MAX_EXTENDED_BYTES:
         raise stream.fault(f"has an extended header of {size} bytes")
     data = stream.read(_padded(size))[:size]
@@ -179,15 +223,15 @@ def _extended(kind: int, size: int, stream: _Stream) -> dict[bytes, bytes]:
     return _pax(data, stream) if kind in (_PAX, _PAX_SOLARIS) else {}
 
 
-def _skip_map(block: bytes, stream: _Stream) -> None:
+def _skip_map(block: bytes, stream: TarStream) -> None:
     """Skip the rest of a sparse member's map; a byte in each block says whether another follows."""
     more = block[482]
     while more:
         more = stream.read(_BLOCK)[504]
 
 
-def _header(block: bytes, stream: _Stream) -> tuple[bytes, int, int]:
-    """Name, size and kind of what follows."""
+def _header(block: bytes, stream: TarStream) -> tuple[bytes, int, int]:
+    """Name, size and kind of the content that follows."""
     checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     if _number(block[148:156]) != checksum:
         raise stream.fault("has no tar header where one has to be")
@@ -207,8 +251,8 @@ def _number(field: bytes) -> int | None:
     return int(digits[1] or b"0", 8) if digits else None
 
 
-def _pax(data: bytes, stream: _Stream) -> dict[bytes, bytes]:
-    """What an extended header says of its member; each record is its own length, a key and a value."""
+def _pax(data: bytes, stream: TarStream) -> dict[bytes, bytes]:
+    """The records of an extended header; each is its own length, a key and a value."""
     found, place = {}, 0
     while place < len(data):
         match = _PAX_RECORD.match(data, place)
@@ -220,7 +264,7 @@ def _pax(data: bytes, stream: _Stream) -> dict[bytes, bytes]:
     return found
 
 
-def _decimal(digits: bytes, stream: _Stream) -> int:
+def _decimal(digits: bytes, stream: TarStream) -> int:
     if not re.fullmatch(rb"\d{1,18}", digits):
         raise stream.fault("has an extended header with a bad size")
     return int(digits)

@@ -1,8 +1,10 @@
 """Pickles as data: a machine that knows the instructions of CIFAR's files and calls nothing.
 
-Python's own unpickler calls what a file tells it to, and even one that looks nothing up can be made to fill the
-memory. Here a global is a name and no object: the few that these files hold have a meaning of their own, every
-other is refused. What can come out are dicts, lists, tuples, text, bytes, numbers and uint8 arrays.
+It is our own because Python's unpickler runs code that a file names. Overriding `find_class` to allow four names is
+not enough: these would still be called with any arguments the file chooses, so an array of any shape could be asked
+for; and even without a name a memo index in a few bytes can fill the memory. Here a global is a name and not
+an object. The few names in CIFAR's files have a fixed meaning with checked arguments, every other name is refused, and
+so is a file of too many instructions. Only dicts, lists, tuples, text, bytes, numbers and uint8 arrays can come out.
 """
 
 import pickletools
@@ -23,27 +25,27 @@ _RECONSTRUCT = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.mul
 _GLOBALS = _RECONSTRUCT | {"numpy ndarray", "numpy dtype", "_codecs encode"}
 _UINT8 = frozenset({"u1", "|u1"})
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
-# Python 2 wrote its bytes as strings; read here, since pickletools would make text of 150 MB of them.
+# Python 2 wrote bytes as strings. They are read here because pickletools would make text of 150 MB of pixels.
 _BYTES = {"SHORT_BINSTRING": "<B", "BINSTRING": "<i", "SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
 _VALUES = (
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "UNICODE",
     "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
 )  # fmt: skip
 _MAX_DIMENSIONS = 4
-# CIFAR-100 has some 300,000; each may take a hundred times its byte.
+# CIFAR-100 has some 300,000 instructions; an instruction of one byte may take a hundred bytes of memory.
 _MAX_STEPS = 3_000_000
 
 
 @dataclass(frozen=True)
 class _Global:
-    """A name, looked up nowhere."""
+    """A name that is never looked up."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class _Dtype:
-    """The element type of an array: uint8, or the file was refused."""
+    """The element type uint8; a file with any other is refused."""
 
 
 @dataclass
@@ -206,14 +208,14 @@ _STEPS: dict[str, Callable[[_Machine, object], None]] = {
 
 
 def load(data: bytes, item: str) -> dict[str, object]:
-    """Read the dict that a pickle of CIFAR is; its keys are text, arrays are uint8, Python 2's strings are bytes.
+    """Read the dict in a pickle of CIFAR; its keys are text, its arrays uint8, strings of Python 2 are bytes.
 
     Args:
         data: The pickle.
-        item: What it is called in an error.
+        item: Its name in an error.
 
     Raises:
-        InputError: If it is anything else, or asks for anything to be called; nothing ever is.
+        InputError: If it is anything else, or asks for any other call; nothing is ever called.
     """
     machine = _Machine(item)
     try:

@@ -1,4 +1,10 @@
-"""Zip archives of images, read where they are and never unpacked to disk."""
+"""Zip archives of images, read where they are and never unpacked to disk.
+
+The reader is our own because Python's zipfile makes an object of every member before it reads one: ten million members
+are gigabytes, and each worker would read the whole directory again for each of its units. Here the directory is read
+once, in chunks, and an entry of the listing holds offset, sizes and checksum, so a unit reads its members directly.
+Nothing is unpacked beyond the size that the directory gives, and overlapping members are refused as a bomb.
+"""
 
 import stat
 import struct
@@ -33,18 +39,18 @@ _UNIX = 3
 class ZipSource:
     """Every image in every .zip file, in the order of its directory; nothing is ever unpacked to disk.
 
-    Folders inside give split and class as they do for `FolderSource`; where they give no split, the archive's own
-    folder does or a word of its name (train-000.zip). Members that share a name up to its first dot are one
+    Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
+    does, or else a word of its name (train-000.zip). Members that share a name up to its first dot are one
     sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png.
 
     Attributes:
-        files: Where.
+        files: The archives.
     """
 
     files: FileSet
 
     def find(self) -> Iterator[Entry | Other]:
-        """Find every image; of an archive its directory is read, and the labels."""
+        """Find every image, reading only the directories and labels of the archives."""
         for file in self.files.find():
             if not file.name.lower().endswith(".zip"):
                 yield Other(file.name)
@@ -54,7 +60,7 @@ class ZipSource:
                 yield from list_members(file, _members(opened, file.size, path), path)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
-        """Read the members; an archive is opened once for all consecutive ones of its own."""
+        """Read the members; an archive is opened once for consecutive entries."""
         for (name, size, stamp), group in groupby(entries, attrgetter("file", "size", "stamp")):
             file = File(name=name, size=size, stamp=stamp)
             with self.files.open(file) as opened:
@@ -63,7 +69,7 @@ class ZipSource:
                         yield _content(opened, entry.at, entry.name)
                     except InputError as error:
                         yield error
-            self.files.open(file).close()  # it did not change meanwhile
+            self.files.open(file).close()  # fails if the file changed meanwhile
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
@@ -91,10 +97,10 @@ def _members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
 
 
 def _directory(opened: BinaryIO, size: int, path: str) -> tuple[int, int, int]:
-    """Where the directory begins, its length, and by how much all offsets are shifted."""
+    """The place of the directory, its length, and the number to add to every offset."""
     opened.seek(max(size - _END.size - _MAX_COMMENT_BYTES, 0))
     tail = opened.read(_END.size + _MAX_COMMENT_BYTES)
-    # The end record has a comment that reaches to the end of the file; its mark may be within a comment.
+    # The end record ends with a comment that reaches to the end of the file; the comment may hold the same mark.
     found = tail.rfind(b"PK\5\6", 0, max(len(tail) - _END.size, 0) + 4)
     while found >= 0 and _END.unpack_from(tail, found)[-1] != len(tail) - found - _END.size:
         found = tail.rfind(b"PK\5\6", 0, found + 3)
@@ -116,7 +122,7 @@ def _directory(opened: BinaryIO, size: int, path: str) -> tuple[int, int, int]:
 
 
 def _records(opened: BinaryIO, start: int, length: int, path: str) -> Iterator[tuple[tuple[int, ...], bytes, bytes]]:
-    """The directory's records with name and extra field; little of it is in memory at a time."""
+    """The records of the directory with name and extra field; little of the directory is in memory at a time."""
     held, used, place, end = b"", 0, start, start + length
     while place < end or used < len(held):
         if place < end and len(held) - used < 3 * _MAX_COMMENT_BYTES + _RECORD.size:
@@ -135,7 +141,7 @@ def _records(opened: BinaryIO, start: int, length: int, path: str) -> Iterator[t
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:
-    """Size, packed size and offset, with those that did not fit into 32 bits taken from the zip64 field."""
+    """Size, packed size and offset; the zip64 field gives those that do not fit into 32 bits."""
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<2H", extra)
         field, extra = extra[4 : 4 + length], extra[4 + length :]
@@ -146,7 +152,7 @@ def _widened(extra: bytes, *values: int) -> list[int]:
 
 
 def _content(opened: BinaryIO, at: tuple[int, ...], name: str) -> bytes:
-    """One member, unpacked."""
+    """The unpacked bytes of one member."""
     offset, packed_size, size, crc, method, flags = at
     if flags & _ENCRYPTED:
         raise InputError("is encrypted", item=name, remedy="pack it without a password")

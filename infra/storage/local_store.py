@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import ConfigError, ResourceError, StorageError
+from infra.errors import ConfigError, ResourceError, StorageError, Term
 from infra.storage.store import check_name
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -110,11 +110,11 @@ def _translated(name: str, root: Path) -> Iterator[None]:
         raise
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise ConfigError(
-            f"not a folder: {error.filename}", item=f"root {root}", remedy="choose another --root"
+            f"not a folder: {error.filename}", item=f"root {root}", remedy=f"choose {Term.ANOTHER_ROOT}"
         ) from error
     except PermissionError as error:
         raise ConfigError(
-            f"not allowed: {error.filename}", item=f"root {root}", remedy="choose another --root"
+            f"not allowed: {error.filename}", item=f"root {root}", remedy=f"choose {Term.ANOTHER_ROOT}"
         ) from error
     except OSError as error:
         if error.errno in _NO_SPACE:

@@ -147,6 +147,8 @@ class _Work:
             "quarantine": quarantine.as_json(),
             "class_names": self.listing.class_names,
             "unlabelled": self.listing.unlabelled,
+            "labels_from": self.listing.labels_from,
+            "splits_from": self.listing.splits_from,
             "others": self.listing.others,
             "fit": FIT_RULE.format(filter=self.config.resize_filter),
         }

@@ -53,5 +53,6 @@ def open_source(config: PrepareConfig, root: str) -> Source:
 
 
 def _absolute(text: str) -> str:
-    # The slash that says that it is a folder stays.
-    return parse_place(text).uri + "/" * (text.startswith("s3://") and text.endswith("/"))
+    place = parse_place(text).uri
+    # Keep the trailing slash: on S3 it marks a folder.
+    return f"{place}/" if text.startswith("s3://") and text.endswith("/") else place

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from infra.digests import canonical_json, sha256
-from infra.errors import ConflictError, IntegrityError
+from infra.errors import ConflictError, IntegrityError, Term
 from infra.outputs.plan import Output, Plan, current
 from infra.storage.local_store import LocalStore
 from tests.oracles.outputs import HERE, path, seal
@@ -56,7 +56,7 @@ class TestBegin:
         assert error.exit_code == 5
         assert "torch: 1 there, 2 here" in error.cause
         assert "device" not in error.cause, "what agrees is not listed"
-        assert "--force" in error.remedy
+        assert Term.RUN_ANEW in error.remedy
         assert output.folder in error.item
         assert error.stage == "bake"
 
@@ -79,7 +79,7 @@ class TestBegin:
         path(output, name).write_bytes(garbage)
         with pytest.raises(IntegrityError, match=name) as caught:
             output.begin(HERE)
-        assert "--force" in caught.value.remedy
+        assert Term.RUN_ANEW in caught.value.remedy
 
 
 class TestAttempts:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import get_current_settings
 
-from infra.errors import ConflictError, StorageError
+from infra.errors import ConflictError, StorageError, Term
 from infra.services.prefect import _has_settings_files, _state_folder, prefect_api
 from tests.infra.services.conftest import Serving
 
@@ -173,7 +173,7 @@ def test_a_second_serve_of_one_root_is_refused(no_settings: Path, serving: Servi
     with pytest.raises(ConflictError, match=f"another `ddpm serve` at {serving.api.ui}") as caught:
         prefect_api(serving.root, say=print, serve=True).__enter__()
     assert caught.value.exit_code == 5
-    assert "choose another --root" in caught.value.remedy
+    assert f"choose {Term.ANOTHER_ROOT}" in caught.value.remedy
 
 
 def test_a_run_shows_on_the_pages_of_its_root(no_settings: Path, serving: Serving) -> None:

@@ -194,7 +194,7 @@ def test_an_idle_runner_stops_within_seconds(
     served, said = register(deployed, deployment), []
     _post(client, served, "/schedules", SCHEDULES)
     schedules = _schedules(client, served)
-    runner = ServingRunner([served], 1, said.append)
+    runner = ServingRunner([served], 1, said.append, waiting="a run waits")
     runner.start()
     try:
         assert os.environ[SERVER_VARIABLE] == str(os.getpid()), "what it starts ends with it"
@@ -231,7 +231,7 @@ class _Broken(ServedDeployment):
 def test_a_runner_that_ended_says_why(client: SyncPrefectClient, deployment: Deployment) -> None:
     served = register(deployed, deployment)
     broken = _Broken(name=served.name, flow_name=served.flow_name, number=served.number)
-    runner = ServingRunner([broken], 1, print)
+    runner = ServingRunner([broken], 1, print, waiting="a run waits")
     runner.start()
     with pytest.raises(
         StorageError, match=r"the Prefect server is away for too long \(all attempts failed\)"
@@ -244,7 +244,7 @@ def test_a_runner_that_ended_says_why(client: SyncPrefectClient, deployment: Dep
 
 def test_runs_that_wait_are_said_once() -> None:
     said: list[str] = []
-    lines = _Capacity(said.append, 2)
+    lines = _Capacity(said.append, "a run waits: 2 at a time (--limit)")
     for number in (1, 1, 2):
         record = logging.makeLogRecord({"msg": f"{number} scheduled runs skipped (at capacity)"})
         assert not lines.filter(record)

@@ -135,10 +135,10 @@ def _program(version: bytes) -> Iterator[int]:
 
 def _assert_taken(port: int, who: str) -> None:
     with pytest.raises(ResourceError) as caught:
-        claim_port(port, "--port")
+        claim_port(port)
     assert caught.value.exit_code == 7
     assert str(caught.value) == (
-        f"port {port}: is taken by {who} - choose another with --port, or set "
+        f"port {port}: is taken by {who} - choose another port, or set "
         f"PREFECT_API_URL=http://127.0.0.1:{port}/api to use the server that is there"
     )
 
@@ -172,8 +172,8 @@ def test_a_port_of_no_web_server() -> None:
         port = listener.getsockname()[1]
         _assert_taken(port, "another program")
         listener.shutdown(socket.SHUT_RDWR)
-    assert claim_port(port, "--port") == port
-    assert claim_port(0, "--port") > 0
+    assert claim_port(port) == port
+    assert claim_port(0) > 0
 
 
 def test_identity(serving: Serving) -> None:
@@ -191,7 +191,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pyte
     program.write_text('#!/bin/sh\necho "ERROR:    [Errno 98] address already in use"\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    server = OwnServer(tmp_path, claim_port(0, "--port"), print)
+    server = OwnServer(tmp_path, claim_port(0), print)
     server.start()
     with pytest.raises(ResourceError, match=r"did not start \(\[Errno 98\] address already in use\)") as caught:
         server.await_answer()
@@ -221,7 +221,7 @@ def test_a_server_with_a_fault_and_one_that_dies(
         "this process shows none of Prefect's lines"
     )
     said: list[str] = []
-    server = OwnServer(tmp_path, claim_port(0, "--port"), said.append)
+    server = OwnServer(tmp_path, claim_port(0), said.append)
     server.start()
     try:
         server.await_answer()

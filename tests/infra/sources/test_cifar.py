@@ -107,6 +107,20 @@ def test_every_image_class_and_split(tmp_path: Path, classes: int, version: str,
     assert middle == list(source.read(found))[3:7]
 
 
+def test_batches_are_numbered_by_all_headers(tmp_path: Path) -> None:
+    """The numbers are in the digest of a listing: a folder and an extended header count too."""
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        folder = tarfile.TarInfo("cifar")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+            info = tarfile.TarInfo(f"cifar/{'é' if name == 'data_batch_2' else 'e'}/{name}.bin")
+            info.size = len(BINARY[f"{name}.bin"])
+            tar.addfile(info, io.BytesIO(BINARY[f"{name}.bin"]))
+    found = CifarSource(FileSet((str(tmp_path),))).find()
+    assert {entry.at[1] for entry in found if isinstance(entry, Entry)} == {2, 4, 5, 6, 7, 8}
+
+
 def test_the_same_images_through_other_sources(tmp_path: Path) -> None:
     write(tmp_path / "cifar", parts(10, "binary"))
     for name, count in COUNTS.items():
@@ -193,18 +207,23 @@ def member(name: str = "data_batch_1.bin", size: int = 3073, kind: bytes = tarfi
 
 
 WHOLE = archive(BINARY)
+END = bytes(1024)
 ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "holds no batch"),
-    "no gzip": (lambda: b"hello" * 200, "cannot be read as .tar.gz"),
-    "no tar": (lambda: gzip.compress(b"hello" * 200), "cannot be read as .tar.gz"),
-    "cut": (lambda: WHOLE[: len(WHOLE) // 2], "cannot be read as .tar.gz"),
-    "checksum": (lambda: WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:], "cannot be read as .tar.gz"),
-    "member cut": (lambda: gzip.compress(member() + bytes(1000)), "data_batch_1.bin is cut"),
+    "empty": (lambda: b"", "ends too soon"),
+    "no gzip": (lambda: b"hello" * 200, "cannot be read (Not a gzipped file"),
+    "no tar": (lambda: gzip.compress(b"hello" * 200), "has no tar header"),
+    "cut": (lambda: WHOLE[: len(WHOLE) // 2], "cannot be read (Compressed file ended"),
+    "checksum": (lambda: WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:], "cannot be read (CRC check failed"),
+    "member cut": (lambda: gzip.compress(member() + bytes(1000)), "ends too soon"),
+    "no member": (lambda: gzip.compress(END), "holds no batch"),
     "8 GB": (lambda: gzip.compress(member(size=(8 << 30) - 1)), "unpacks to more"),
-    "8 GB of extended header": (lambda: gzip.compress(member(size=8 << 30, kind=b"x")), "unpacks to more"),
-    "link": (lambda: gzip.compress(member(size=0, kind=tarfile.SYMTYPE)), "holds no batch"),
-    "hard link": (lambda: gzip.compress(member(size=0, kind=tarfile.LNKTYPE)), "holds no batch"),
-    "device": (lambda: gzip.compress(member(size=0, kind=tarfile.CHRTYPE)), "holds no batch"),
+    "8 GB of extended header": (
+        lambda: gzip.compress(member(size=8 << 30, kind=b"x")),
+        "extended header of 8589934592",
+    ),
+    "link": (lambda: gzip.compress(member(size=0, kind=tarfile.SYMTYPE) + END), "holds no batch"),
+    "hard link": (lambda: gzip.compress(member(size=0, kind=tarfile.LNKTYPE) + END), "holds no batch"),
+    "device": (lambda: gzip.compress(member(size=0, kind=tarfile.CHRTYPE) + END), "holds no batch"),
     "members without end": (lambda: gzip.compress(member(size=0, name="x") * 2000), "more than 1000 members"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.errors import InputError, IntegrityError
+from infra.errors import InputError, IntegrityError, Term
 from infra.sources.files import File, FileSet
 from tests.oracles.trees import names, put
 
@@ -114,7 +114,7 @@ class TestRefused:
         with pytest.raises(InputError, match="is not there") as caught:
             names(tmp_path / name)
         assert (caught.value.item, caught.value.exit_code) == (str(tmp_path / name), 3)
-        assert "prepare.source" in caught.value.remedy
+        assert Term.SOURCE in caught.value.remedy
 
     def test_a_path_that_is_none(self) -> None:
         with pytest.raises(InputError, match="is not there"):

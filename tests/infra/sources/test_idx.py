@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infra.errors import InputError, IntegrityError
+from infra.errors import InputError, IntegrityError, Term
 from infra.sources.decode import fit
 from infra.sources.files import FileSet
 from infra.sources.idx import IdxSource
@@ -157,7 +157,7 @@ def test_a_missing_file_is_named(tmp_path: Path, part: str, kind: str) -> None:
     with pytest.raises(InputError, match="is missing") as caught:
         found(source)
     assert f"{part}-{kind}-ubyte" in caught.value.item
-    assert "prepare.source" in caught.value.remedy
+    assert Term.SOURCE in caught.value.remedy
 
 
 def test_no_such_folder() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources import listing as module
 from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
@@ -180,7 +180,7 @@ class TestClasses:
         assert class_names("a", "b", "c", "a") == ["a", "b", "c"]
         with pytest.raises(InputError, match="more than 3 classes") as caught:
             class_names("a", "b", "c", "d")
-        assert (caught.value.item, caught.value.exit_code) == ("prepare.source", 3)
+        assert (caught.value.item, caught.value.exit_code) == (Term.SOURCE, 3)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_no_images(others: tuple[str, ...], says: str) -> None:
         pass
     assert says in str(caught.value)
     assert caught.value.exit_code == 3
-    assert "prepare.kind" in caught.value.remedy
+    assert Term.SOURCE_KIND in caught.value.remedy
     assert str(caught.value).count(".") < 10, "the most frequent ones, not all"
 
 

@@ -1,4 +1,4 @@
-"""Splits and classes from names: one vocabulary for folders and files, whatever folders are around."""
+"""The table of examples of the rules in infra/sources/placing.py; each test names the rules that it shows."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def place(*entries: Entry) -> list[tuple[str, str]]:
         survey.add(entry)
     given = [survey.placing()(entry) for entry in entries]
     changes = settled(Counter(given), from_folders=not survey.placing().labelled)
-    return [changes[place] for place in given]
+    return [changes[cell] for cell in given]
 
 
 def folders(*paths: str) -> list[Entry]:
@@ -68,6 +68,7 @@ def files(*names: str) -> list[Entry]:
     ids=str,
 )
 def test_folders(paths: tuple[str, ...], expected: tuple[tuple[str, str], ...]) -> None:
+    """Rules 1 to 6."""
     assert place(*folders(*paths)) == list(expected)
 
 
@@ -85,6 +86,7 @@ def test_folders(paths: tuple[str, ...], expected: tuple[tuple[str, str], ...]) 
     ],
 )
 def test_names_of_folders(name: str, split: str) -> None:
+    """Rule 2."""
     path = f"{name}/x".strip("/")
     assert place(*folders(path, "other"))[0] == ((split, "x") if split else ("", path))
 
@@ -101,14 +103,17 @@ def test_names_of_folders(name: str, split: str) -> None:
     ],
 )
 def test_names_of_files(name: str, split: str) -> None:
+    """Rule 3."""
     assert place(*files(name)) == [(split, "")]
 
 
-def test_of_a_file_that_is_one_image_the_name_says_nothing() -> None:
+def test_the_name_of_a_file_of_one_image_says_nothing() -> None:
+    """Rule 3."""
     assert place(Entry(name="a", file="train.png"), Entry(name="b", file="test.png")) == [("", ""), ("", "")]
 
 
-def test_what_the_source_says_comes_first_then_folders_then_files() -> None:
+def test_the_source_comes_first_then_folders_then_files() -> None:
+    """Rule 3."""
     entries = [
         Entry(name="a", file="train-0.tar", at=(0,), split="test", folder="train/x"),
         Entry(name="b", file="train-0.tar", at=(0,), folder="test/x"),
@@ -119,7 +124,8 @@ def test_what_the_source_says_comes_first_then_folders_then_files() -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "data", "data/more"])
-def test_where_the_source_gives_labels_folders_give_none(folder: str) -> None:
+def test_if_the_source_gives_labels_folders_give_none(folder: str) -> None:
+    """Rule 4."""
     entries = [Entry(name=f"{n}", label=label, folder=folder) for n, label in enumerate(("3", "4", ""))]
     assert place(*entries) == [("", "3"), ("", "4"), ("", "")]
 
@@ -136,7 +142,7 @@ def test_where_the_source_gives_labels_folders_give_none(folder: str) -> None:
     ],
 )
 def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, str]) -> None:
-    """Published test images often lack their labels; then validation has them."""
+    """Rules 5 and 6: published test images often lack their labels; then validation has them."""
     counts = {(split, label): 1 for split, labels in given.items() for label in labels or [""]}
     assert set(settled(counts, from_folders=True).values()) == {
         (of, label) for of, labels in expected.items() for label in labels or [""]
@@ -155,8 +161,9 @@ def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, st
     ],
 )
 def test_folders_around_one_split(train: list[str], test: list[str], expected: tuple[list[str], list[str]]) -> None:
+    """Rule 7."""
     counts = {("train", label): 1 for label in train} | {("test", label): 1 for label in test}
-    assert all(place == change for place, change in settled(counts, from_folders=False).items()), "labels are as given"
+    assert all(cell == change for cell, change in settled(counts, from_folders=False).items()), "labels are as given"
     changes = settled(counts, from_folders=True)
     assert [changes["train", label][1] for label in train] == expected[0]
     assert [changes["test", label][1] for label in test] == expected[1]
@@ -174,6 +181,7 @@ def test_folders_around_one_split(train: list[str], test: list[str], expected: t
     ],
 )
 def test_splits_that_are_only_a_part_of_the_name(paths: tuple[str, ...], named: list[str]) -> None:
+    """Rule 8."""
     survey = Survey()
     for entry in folders(*paths):
         survey.add(entry)
@@ -184,7 +192,8 @@ PATHS = st.lists(st.sampled_from(["train", "test", "val", "cat", "dog", "a"]), m
 
 
 @given(paths=st.lists(PATHS, min_size=1, max_size=6), around=st.sampled_from(["x", "x/y", "deep/er/still"]))
-def test_folders_around_everything_count_for_nothing(paths: list[str], around: str) -> None:
+def test_folders_around_everything_are_ignored(paths: list[str], around: str) -> None:
+    """Rule 1."""
     if not any("/" in path for path in paths) or len({path.split("/")[0] for path in paths}) == 1:
         paths = [*paths, "cat/inside", "other/inside"]
     assert place(*folders(*(f"{around}/{path}".rstrip("/") for path in paths))) == place(*folders(*paths))

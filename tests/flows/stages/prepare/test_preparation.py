@@ -19,7 +19,7 @@ from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
 from infra.compute.cluster import Cluster
 from infra.digests import sha256
-from infra.errors import ConflictError, InputError, IntegrityError
+from infra.errors import ConflictError, InputError, IntegrityError, Term
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
 from infra.sources.files import FileSet
@@ -248,7 +248,7 @@ def test_another_environment_that_began_is_a_conflict(
     with pytest.raises(ConflictError) as caught:
         prepare(config, context)
     assert caught.value.exit_code == 5
-    assert "--force" in caught.value.remedy
+    assert Term.RUN_ANEW in caught.value.remedy
     prepare(config, replace(context, force=True))
 
 

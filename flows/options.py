@@ -1,0 +1,20 @@
+"""The options and settings of `ddpm` for what infra, which knows none of them, calls by a `Term`."""
+
+from infra.errors import DdpmError, Term
+
+OPTIONS = {
+    Term.SOURCE: "prepare.source",
+    Term.SOURCE_KIND: "prepare.kind",
+    Term.ONE_WORKER: "set train.workers=1",
+    Term.RUN_ANEW: "run with --force",
+    Term.ANOTHER_ROOT: "another --root",
+    Term.ANOTHER_PORT: "another with --port",
+}
+
+
+def name_options(error: DdpmError) -> None:
+    """Put options in the place of terms in an error's item and remedy; doing it twice changes nothing more."""
+    for term, option in OPTIONS.items():
+        error.remedy = error.remedy.replace(term, option)
+        if error.item.startswith(term):
+            error.item = f"{option}{error.item.removeprefix(term)}"

@@ -1,0 +1,94 @@
+"""The line of the stage says what was understood of the images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.stage import Context
+from flows.stages.prepare.account import classes_line, splits_line
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
+from flows.stages.prepare.stage import PREPARE
+from infra.digests import Json
+from tests.oracles.pictures import encoded, picture
+
+FACTS: Json = {
+    "class_names": ["cat", "dog"],
+    "labels_from": "folders",
+    "splits_from": "folders train and test",
+    "unlabelled": 0,
+    "settings": {"holdout_fraction": 0.1},
+}
+NUMBERS = [str(number) for number in range(1000)]
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({}, "2 classes from folders: cat, dog"),
+        ({"class_names": CIFAR}, "10 classes from folders: airplane, automobile, ... truck"),
+        ({"class_names": NUMBERS[:10]}, "10 classes from folders: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        ({"class_names": NUMBERS, "labels_from": ".cls files"}, "1,000 classes from .cls files: 0, 1, ... 999"),
+        ({"class_names": ["a" * 256, "b\n\x1b"]}, "2 classes from folders: aaaaaaaaaaaaa..., b??"),
+        ({"class_names": [], "labels_from": ""}, "no classes"),
+        ({"class_names": [], "unlabelled": 1234}, "labels ignored: 1,234 images have no class"),
+    ],
+    ids=str,
+)
+def test_classes(facts: Json, line: str) -> None:
+    assert classes_line(FACTS | facts) == line
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({}, "splits from folders train and test"),
+        ({"splits_from": ""}, "10% held out by content hash"),
+        ({"splits_from": "", "settings": {"holdout_fraction": 0.125}}, "12.5% held out by content hash"),
+    ],
+    ids=str,
+)
+def test_splits(facts: Json, line: str) -> None:
+    assert splits_line(FACTS | facts) == line
+
+
+def test_data_sets_sealed_before_origins_were_recorded() -> None:
+    old = {name: value for name, value in FACTS.items() if not name.endswith("_from")}
+    assert splits_line(old) == ""
+    assert classes_line(old) == "2 classes: cat, dog"
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (
+            [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"],
+            "4 training and 4 held-out images; splits from folders train and val; 2 classes from folders: cat, dog; ",
+        ),
+        (
+            [f"{n}.png" for n in range(8)] + ["notes.txt"],
+            "50% held out by content hash; no classes; other files not read (1 .txt); ",
+        ),
+        (
+            [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
+            "splits from folders train and test; labels ignored: 4 images have no class; ",
+        ),
+    ],
+)
+def test_the_line_of_the_stage(
+    tmp_path: Path, make_context: Callable[..., Context], places: list[str], said: str
+) -> None:
+    for number, place in enumerate(places):
+        (tmp_path / "x" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / place).write_bytes(encoded(picture(number)))
+    config = PrepareConfig(source=str(tmp_path / "x"), image_size=8, holdout_fraction=0.5)
+    context = make_context()
+    dataset = prepare(config, context)
+    assert said in PREPARE.account(config, dataset, (), context.store).line
+
+
+def test_the_longest_line_stays_short() -> None:
+    names = [letter * 256 for letter in "abcdefghijkl"]
+    assert len(classes_line(FACTS | {"class_names": names})) < 100
