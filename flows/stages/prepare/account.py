@@ -34,7 +34,7 @@ def splits_line(facts: Json) -> str:
         return ""
     if facts["splits_from"]:
         return f"splits from {facts['splits_from']}"
-    return f"{facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
+    return f"about {facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
 
 
 def classes_line(facts: Json) -> str:

@@ -45,8 +45,8 @@ def test_classes(facts: Json, line: str) -> None:
     ("facts", "line"),
     [
         ({}, "splits from folders train and test"),
-        ({"splits_from": ""}, "10% held out by content hash"),
-        ({"splits_from": "", "settings": {"holdout_fraction": 0.125}}, "12.5% held out by content hash"),
+        ({"splits_from": ""}, "about 10% held out by content hash"),
+        ({"splits_from": "", "settings": {"holdout_fraction": 0.125}}, "about 12.5% held out by content hash"),
     ],
     ids=str,
 )
@@ -69,7 +69,7 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
-            "50% held out by content hash; no classes; other files not read (1 .txt); ",
+            "about 50% held out by content hash; no classes; other files not read (1 .txt); ",
         ),
         (
             [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
