@@ -160,9 +160,11 @@ class Context:
             report(phase)
 
         report(phase or self.starting)
-        before, after = ([number for number in missing if (number in first) == early] for early in (True, False))
-        for part in (before, after):
-            self.cluster.run_units(task, part, workers=workers, stage=stage, on_done=count)
+        before = [number for number in missing if number in first]
+        if before:
+            self.cluster.run_units(task, before, workers=workers, stage=stage, on_done=count)
+        after = [number for number in missing if number not in first]
+        self.cluster.run_units(task, after, workers=workers, stage=stage, on_done=count)
 
 
 @dataclass(frozen=True, kw_only=True)
