@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_core.choices import Choice
 from flows.cli import run_command
+from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
 from flows.stages.report.record import RunRecord
@@ -184,3 +186,16 @@ def test_what_the_demo_says_can_be_done() -> None:
     for program, command in commands:
         if program == "ddpm":
             assert run_command([command, "--help"]) == 0
+
+
+def test_the_readme_names_every_option_of_every_choice() -> None:
+    text = (TOP / "README.md").read_text()
+    rows = {row.split("|")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    for stage, field in PipelineConfig.model_fields.items():
+        config = field.default
+        for name in type(config).model_fields:
+            value = getattr(config, name)
+            row = next((row for key, row in rows.items() if f"`{stage}.{name}`" in key), "")
+            if isinstance(value, Choice) and row:
+                missing = [option for option in type(value) if f"`{option}`" not in row and option != "x_prev"]
+                assert not missing, f"{stage}.{name}: {missing}"
