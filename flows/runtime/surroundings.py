@@ -101,6 +101,8 @@ class Surroundings:
             run: Its key, name and settings.
             recipe: The key of its recipe.
         """
+        if self.run is not None:
+            return  # a stage that is tried again finds the same data
         self.run = Run(name=run.name)
         self.say(f"{'run':>9} {run.name}")
         links = {}
@@ -108,7 +110,11 @@ class Surroundings:
             self.page.rename(run.name)
             links["Prefect"] = self.page.page
         if not self.settings.force:
-            self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
+            try:
+                self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
+            except BaseException:
+                self.run = None  # so that another try begins anew
+                raise
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
         links["MLflow"] = self.tracker.page

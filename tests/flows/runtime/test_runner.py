@@ -1,5 +1,6 @@
 """Stages with their tracking, on a real MLflow store."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import settings_of
 from flows.recipe.presets import load_config
+from flows.recipe.run import open_run
+from flows.runtime.runner import run_stage
+from flows.stages.prepare.stage import PREPARE
 from infra.errors import ConfigError, InputError
 from tests.conftest import TINY
 from tests.flows.sessions import client_of, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
@@ -96,3 +100,12 @@ def test_a_class_that_the_data_has_not_is_refused_before_training(root: Path) ->
     assert not (root / "train").exists()
     (run,) = tracked_runs(root, "pipeline").values()
     assert run.info.status == "FAILED"
+
+
+def test_a_stage_that_is_tried_again_does_not_wait_for_itself(root: Path, tmp_path: Path) -> None:
+    config, settings = small(put_images(tmp_path / "images", range(40))), run_settings(root)
+    with open_run(config, settings) as around:
+        first = run_stage(PREPARE, settings, config.prepare)
+        again = run_stage(PREPARE, settings, config.prepare)
+    assert again == replace(first, reused=True)
+    assert list(tracked_runs(root, "pipeline")) == [around.name]
