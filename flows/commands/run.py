@@ -39,11 +39,17 @@ def register(app: typer.Typer) -> None:
     for stage in with_settings:
         last = stage.name if stage is not with_settings[-1] else ""
         about = f"Run the pipeline up to this stage, without Prefect. {stage.name.capitalize()}: {stage.about}"
-        app.command(stage.name, help=about)(_command(_StagesUpTo(last)))
+        first = stage is STAGES[0]
+        app.command(stage.name, help=about)(_command(_StagesUpTo(last), together=not first))
 
 
-def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..., None]:
-    """Give some work the options that all these commands share."""
+def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: bool = True) -> Callable[..., None]:
+    """Give some work the options that all these commands share.
+
+    Args:
+        work: Receives the config and the run's settings.
+        together: The work needs settings that suit each other across stages.
+    """
 
     def command(
         preset: Preset = "digits",
@@ -55,7 +61,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None]) -> Callable[..
         tracking: Tracking = True,
         in_process: InProcess = False,
     ) -> None:
-        values = load_config(preset, config, setting or [])
+        values = load_config(preset, config, setting or [], together=together)
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
         work(values, validated(RunSettings, run))

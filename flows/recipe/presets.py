@@ -86,8 +86,14 @@ def _fashion_mnist() -> PipelineConfig:
     )
 
 
-def load_config(name: str, file: Path | None, settings: Sequence[str]) -> PipelineConfig:
+def load_config(name: str, file: Path | None, settings: Sequence[str], *, together: bool = True) -> PipelineConfig:
     """Build a config from a preset, then a TOML or JSON file, then `a.b=value` settings; later ones win.
+
+    Args:
+        name: The preset's.
+        file: Of settings.
+        settings: Each as `a.b=value`.
+        together: Check the rules between stages too; a first stage that runs alone needs none of them.
 
     Raises:
         ConfigError: If any of them is wrong; the message names the setting and what it may be.
@@ -102,7 +108,19 @@ def load_config(name: str, file: Path | None, settings: Sequence[str]) -> Pipeli
         if not equals:
             raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
         put(values, path.strip(), _parse(text))
-    return validated(PipelineConfig, values)
+    if together:
+        return validated(PipelineConfig, values)
+    parts: dict[str, Any] = {stage: _validated_stage(stage, values[stage]) for stage in values}
+    return PipelineConfig.model_construct(**parts)
+
+
+def _validated_stage(stage: str, values: dict[str, Any]) -> BaseModel:
+    kind = type(getattr(PipelineConfig(), stage))
+    try:
+        return validated(kind, values)
+    except ConfigError as error:
+        error.item = f"{stage}.{error.item}" if error.item else error.item
+        raise
 
 
 def validated(kind: type[M], values: dict[str, Any]) -> M:

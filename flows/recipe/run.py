@@ -1,6 +1,6 @@
 """A recipe carried out: its surroundings, and its stages one after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,20 +45,20 @@ def steps(
         DdpmError: If a stage fails, or its settings do not suit the data.
     """
     done: dict[str, Any] = {}
-    for stage in STAGES:
+    names = [stage.name for stage in STAGES]
+    to_come = STAGES[: names.index(last) + 1] if last else STAGES
+    for stage in to_come:
         inputs = (done[name] for name in stage.inputs)
         done[stage.name] = step(stage)(settings, getattr(config, stage.name, None), *inputs)
         if isinstance(data := done[stage.name], Dataset):
-            _check(config, data)
+            _check(config, data, to_come)
         yield stage, done[stage.name]
-        if stage.name == last:
-            return
 
 
-def _check(config: PipelineConfig, dataset: Dataset) -> None:
+def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any, Any]]) -> None:
     """Refuse what does not suit the data before any other stage begins."""
     try:
-        for stage in STAGES:
+        for stage in stages:
             if (part := getattr(config, stage.name, None)) is not None:
                 stage.check(part, dataset)
     except DdpmError:

@@ -39,3 +39,13 @@ def test_the_run_is_called_as_the_user_says(
     assert run_command([*arguments, "--in-process", "--no-tracking"]) == 0
     (line,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("      run "))
     assert re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{8}}", line[1])
+
+
+def test_prepare_asks_nothing_of_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attention at 4x4 does not suit images of 20x20: a matter for training alone."""
+    odd = ["digits", "--set", "prepare.image_size=20", "--root", str(tmp_path), "--in-process", "--no-tracking"]
+    assert run_command(["prepare", *odd]) == 0
+    assert run_command(["train", *odd]) == 2
+    assert "attention_resolutions must be among the sizes [20, 10]" in capsys.readouterr().err
+    assert run_command(["prepare", *odd, "--set", "train.images=0"]) == 2
+    assert "train.images: input should be greater than or equal to 1" in capsys.readouterr().err
