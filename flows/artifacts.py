@@ -1,7 +1,10 @@
 """The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
 
+import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from infra.digests import Json
 from infra.errors import IntegrityError
@@ -41,6 +44,24 @@ class Artifact:
     digest: str
     reused: bool = False
 
+    @classmethod
+    def of(cls, manifest: Manifest, *, reused: bool = False) -> Self:
+        """Return the record of a sealed output."""
+        about: Json = {"name": manifest.name, "key": manifest.key, "digest": manifest.digest, "reused": reused}
+        return cls(**about, **cls._facts(manifest))
+
+    @classmethod
+    def _facts(cls, _manifest: Manifest) -> Json:
+        """The fields of this kind, from the manifest's facts."""
+        return {}
+
+    def is_of(self, manifest: Manifest) -> bool:
+        """Tell whether this record states what the manifest says."""
+        try:
+            return type(self).of(manifest, reused=self.reused) == self
+        except KeyError:  # an output of another stage, or of a version that sealed other facts
+            return False
+
     def manifest(self, store: Store) -> Manifest:
         """Read the manifest.
 
@@ -60,13 +81,14 @@ def artifact_from_json(kind: type[A], values: Json) -> A:
     """Read a record that was written as JSON.
 
     Raises:
-        IntegrityError: If it is none of this kind.
+        IntegrityError: If it is none of this kind, or a value has another type.
     """
     try:
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return kind(**fields)
-    except (TypeError, AttributeError) as error:
-        raise IntegrityError(f"is no {kind.__name__} ({error})") from error
+        kind(**values)  # no field is missing or unknown
+        made: A = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+    except (TypeError, AttributeError, ValidationError) as error:
+        raise IntegrityError(f"is no {kind.__name__} ({str(error).splitlines()[0]})") from error
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +111,18 @@ class Dataset(Artifact):
     class_names: tuple[str, ...]
     levels: int
 
+    @classmethod
+    def _facts(cls, manifest: Manifest) -> Json:
+        facts = manifest.facts
+        return {
+            "train_images": facts["images"]["train"],
+            "test_images": facts["images"]["test"],
+            "image_size": facts["settings"]["image_size"],
+            "channels": facts["settings"]["channels"],
+            "class_names": tuple(facts["class_names"]),
+            "levels": facts["levels"],
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Artifact):
@@ -102,6 +136,10 @@ class Snapshot(Artifact):
     images_seen: int
     num_timesteps: int
 
+    @classmethod
+    def _facts(cls, manifest: Manifest) -> Json:
+        return {name: manifest.facts[name] for name in ("images_seen", "num_timesteps")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(Artifact):
@@ -112,6 +150,10 @@ class Samples(Artifact):
     """
 
     count: int
+
+    @classmethod
+    def _facts(cls, manifest: Manifest) -> Json:
+        return {"count": manifest.facts["images"]}
 
 
 class Figure(NamedTuple):
@@ -141,6 +183,10 @@ class Figures(Artifact):
 
     metrics: dict[str, float]
     extractor: str
+
+    @classmethod
+    def _facts(cls, manifest: Manifest) -> Json:
+        return {name: manifest.facts[name] for name in ("metrics", "extractor")}
 
     @property
     def measures(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.runtime.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
-from flows.stages.report.record import FinishedRun, read_record, run_names
+from flows.stages.report.record import read_record, run_names
 from infra.errors import IntegrityError
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
@@ -150,36 +150,12 @@ def open_run(name: str, root: str | Path = "") -> Run:
     record = read_record(name, store)
     finished = record.finished
     parts: dict[str, Artifact] = vars(finished)
-    manifests = {manifest.stage: manifest for manifest in (part.manifest(store) for part in parts.values())}
-    try:
-        same = _stated(finished) == _sealed(manifests)
-    except KeyError:  # an output of another stage, or of a version that sealed other facts
-        same = False
-    if not same:
+    sealed = [(part, part.manifest(store)) for part in parts.values()]
+    manifests = {manifest.stage: manifest for _, manifest in sealed}
+    if not all(part.is_of(manifest) for part, manifest in sealed):
         item = f"{record.folder}/run.json"
         raise IntegrityError("states something else than was sealed", item=item, remedy="run the pipeline again")
     return Run(name=record.name, store=store, links=record.elsewhere, manifests=manifests, **vars(finished))
-
-
-def _stated(finished: FinishedRun) -> list[Any]:
-    dataset, snapshot, figures = finished.dataset, finished.snapshot, finished.figures
-    return [
-        {"train": dataset.train_images, "test": dataset.test_images},
-        [dataset.image_size, dataset.channels, list(dataset.class_names), dataset.levels],
-        [snapshot.images_seen, snapshot.num_timesteps, finished.samples.count],
-        [figures.metrics, figures.extractor],
-    ]
-
-
-def _sealed(manifests: Mapping[str, Manifest]) -> list[Any]:
-    """Return what the manifests say where `_stated` reads the run's record, which has no digest of its own."""
-    data, trained, drawn, evaluated = (manifests[name].facts for name in ("prepare", "train", "sample", "evaluate"))
-    return [
-        data["images"],
-        [data["settings"]["image_size"], data["settings"]["channels"], data["class_names"], data["levels"]],
-        [trained["images_seen"], trained["num_timesteps"], drawn["images"]],
-        [evaluated["metrics"], evaluated["extractor"]],
-    ]
 
 
 def _cut(reader: DatasetReader, split: str, size: int) -> Iterator[tuple[Images, Labels]]:

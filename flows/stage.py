@@ -77,6 +77,7 @@ class Context:
         store: Where outputs go.
         cluster: Where work is done.
         force: Start a new attempt beside what is there.
+        begun: Keys of the outputs that this run has begun: a stage that is tried again goes on with its own attempt.
         run: The run that it works for.
         on_progress: Receives how far the stage is: its starting point at once, then now and then.
         on_history: Receives new rows of the training history as they are committed.
@@ -87,6 +88,7 @@ class Context:
     store: Store
     cluster: Cluster
     force: bool = False
+    begun: set[str] | None = None
     run: Run | None = None
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
@@ -109,7 +111,7 @@ class Context:
             environment: Recorded where the work begins.
             make: Does the missing work and seals it; called while this run alone holds the output.
         """
-        output = current(Output(store=self.store, plan=plan), force=self.force)
+        output = self.output(plan)
         found = output.manifest(goal)
         if found is not None:
             return found, True
@@ -117,8 +119,19 @@ class Context:
             found = output.manifest(goal)  # another run may have sealed it while this one waited
             if found is not None:
                 return found, True
-            output.begin(environment)
+            self.begin(output, environment)
             return make(output), False
+
+    def output(self, plan: Plan) -> Output:
+        """Return the latest attempt at a plan, or with `force` the next one, unless this run has begun one."""
+        force = self.force and plan.key not in (self.begun or ())
+        return current(Output(store=self.store, plan=plan), force=force)
+
+    def begin(self, output: Output, environment: Json) -> None:
+        """Write an output's plan and environment, or join what was begun with the same ones."""
+        output.begin(environment)
+        if self.begun is not None:
+            self.begun.add(output.plan.key)
 
     def run_missing(
         self,

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from flows.commands.run import Root
-from flows.stages.table import STAGES
 from infra.errors import InputError
 from infra.outputs.manifest import parse_manifest, verify
 from infra.storage.open import open_store
-from infra.storage.uri import Place, parse_place
+from infra.storage.store import Store
+from infra.storage.uri import parse_place
 
 
 def register(app: typer.Typer) -> None:
@@ -26,15 +26,17 @@ def verify_outputs(
     ],
 ) -> None:
     """Read every sealed output again and compare each unit with its digest; exit 6 where one differs."""
-    root, below = _root_of(parse_place(path))
-    store = open_store(root)
-    names = [
-        name
-        for name in store.list(below or ".")
-        if "/manifests/" in name and name.endswith(".json") and not name.startswith(".")
-    ]
+    place = parse_place(path)
+    if place.scheme == "file" and not Path(place.path).is_dir():
+        raise InputError("is not a folder", item=place.path)
+    store = open_store(place.uri)
+    names = [name for name in store.list(".") if _is_manifest(name)]
     if not names:
         raise InputError("holds no sealed output", item=path, remedy="give a root, a stage's folder or an output")
+    above = _above(store, names[0])
+    if above:
+        store = open_store(replace(place, path=place.path.removesuffix(above).rstrip("/")).uri or "/")
+        names = [f"{above}/{name}" for name in names]
     for name in names:
         manifest = parse_manifest(store.read(name), item=name)
         verify(store, manifest)
@@ -55,13 +57,11 @@ def report(
     typer.echo(f"{store.uri}/{rewrite_report(run, store)}/report.html")
 
 
-def _root_of(place: Place) -> tuple[str, str]:
-    """Split a place into the root of all outputs and the rest: names in manifests count from the root."""
-    if place.scheme == "file" and not Path(place.path).is_dir():
-        raise InputError("is not a folder", item=place.path)
-    folders = {folder for stage in STAGES for folder in stage.folders}
-    parts = place.path.split("/")
-    for depth in (1, 2):
-        if parts[-depth:][0] in folders:
-            return replace(place, path="/".join(parts[:-depth])).uri or "/", "/".join(parts[-depth:])
-    return place.uri, ""
+def _is_manifest(name: str) -> bool:
+    return "/manifests/" in f"/{name}" and name.endswith(".json") and not name.startswith(".")
+
+
+def _above(store: Store, name: str) -> str:
+    """Return what a manifest's own name, which counts from the root, has in front of its name in this store."""
+    whole = parse_manifest(store.read(name), item=name).name
+    return whole.removesuffix(name).rstrip("/") if whole.endswith(name) else ""

@@ -9,10 +9,12 @@ import typer
 
 from flows.artifacts import artifact_from_json
 from flows.recipe.presets import validated
+from flows.runtime.root import resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stages.table import STAGES
 from infra.errors import ConfigError, IntegrityError
+from infra.storage.open import open_store
 
 _KEYS = {"run", "config", "inputs"}
 
@@ -35,7 +37,14 @@ def stage(
     chosen, values = known[name], _read(spec)
     settings = validated(RunSettings, values.get("run", {}))
     config = None if chosen.config is type(None) else validated(chosen.config, values.get("config", {}))
-    result = run_stage(chosen, settings, config, *_inputs(chosen, values.get("inputs", {}), spec))
+    if config is None and values.get("config"):
+        raise ConfigError(f"{name} has no settings", item=f"{spec}: config")
+    inputs = _inputs(chosen, values.get("inputs", {}), spec)
+    store = open_store(resolve_root(settings.root))
+    for one in inputs:
+        if not one.is_of(one.manifest(store)):
+            raise IntegrityError("states something else than was sealed", item=f"{spec}: {one.name}")
+    result = run_stage(chosen, settings, config, *inputs)
     typer.echo(json.dumps(asdict(result)))
 
 

@@ -10,7 +10,7 @@ from flows.stage import Context
 from infra.compute.units import UnitTask, Workers
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
-from infra.outputs.plan import Output, Plan, current
+from infra.outputs.plan import Output, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def seal_together(works: Sequence[Work], context: Context, *, stage: str, worker
         stage: For error lines.
         workers: Of the pool, at most so many.
     """
-    outputs = [current(Output(store=context.store, plan=work.plan), force=context.force) for work in works]
+    outputs = [context.output(work.plan) for work in works]
     sealed = [output.manifest({}) for output in outputs]
     with ExitStack() as held:
         open_ones = []
@@ -52,7 +52,7 @@ def seal_together(works: Sequence[Work], context: Context, *, stage: str, worker
                 held.enter_context(context.lease(output.folder))
                 sealed[number] = output.manifest({})  # another run may have sealed it while this one waited
             if sealed[number] is None:
-                output.begin(work.environment)
+                context.begin(output, work.environment)
                 open_ones.append(number)
         if open_ones:
             _run([works[number] for number in open_ones], [outputs[n] for n in open_ones], context, stage, workers)

@@ -61,7 +61,8 @@ def _differences(config: PipelineConfig, recipe: str) -> list[str]:
         return []
     standard = preset(recipe)
     usual, found = settings_of(standard), settings_of(config)
-    changed = [f"{name}={_text(value)}" for name, value in found.items() if value != usual[name]]
+    unused = {f"{stage}.{name}" for stage in type(config).model_fields for name in getattr(config, stage).unused()}
+    changed = [f"{name}={_text(value)}" for name, value in found.items() if value != usual[name] and name not in unused]
     if config.prepare.source and config.prepare.source != standard.prepare.source:
         changed.insert(
             0, _NOT_IN_NAMES.sub("_", parse_place(config.prepare.sources[0]).path.rstrip("/").split("/")[-1])

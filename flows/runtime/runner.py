@@ -54,6 +54,7 @@ def _alone(
 
     with open_surroundings(settings, config.cpus if config else 1, begin) as around:
         opened.append(around)
+        around.store.make()
         if inputs:
             begin("")
         yield around
@@ -64,19 +65,18 @@ def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None,
     try:
         artifact = stage.run(config, *inputs, _context(around, stage, config))
         account = stage.account(config, artifact, inputs, around.store)
+        if isinstance(artifact, Artifact):
+            _publish(around, stage.name, config, artifact, account)
+            _finished(around, stage.name, artifact, account, time.monotonic() - started)
+        around.rows[stage.name] = account.rows
+        if stage.ends_run:
+            _close(around, account)
     except BaseException as error:
         if isinstance(error, DdpmError):
-            error.stage = error.stage or stage.name
             name_options(error)
+            error.stage = error.stage or stage.name
         _stopped(around, stage.name, error)
         raise
-    seconds = time.monotonic() - started
-    if isinstance(artifact, Artifact):
-        _finished(around, stage.name, artifact, account, seconds)
-        _publish(around, stage.name, config, artifact, account)
-    around.rows += account.rows
-    if stage.ends_run:
-        _close(around, account)
     return artifact
 
 
@@ -96,6 +96,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         store=around.store,
         cluster=around.cluster,
         force=around.settings.force,
+        begun=around.begun,
         run=around.run,
         on_progress=lambda progress: around.progress(name, progress),
         on_history=lambda rows: around.tracker.log_history(name, rows),
@@ -122,7 +123,7 @@ def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Acc
     last = around.progress.last(stage)
     done, unit = (last.done - last.start, last.unit) if last else (0, "images")
     rate = f"{done / seconds:,.1f}", f"{unit}/s of this attempt, start-up counted in"
-    around.rates.append((stage, "sealed before", "") if artifact.reused else (stage, *rate))
+    around.rates[stage] = (stage, "sealed before", "") if artifact.reused else (stage, *rate)
 
 
 def _publish(
@@ -149,7 +150,7 @@ def _publish(
 def _close(around: Surroundings, account: Account) -> None:
     """End the run: its figures and files to MLflow, the table and the links to the terminal and the run's page."""
     around.tracker.close(account.metrics, account.files, account.tags)
-    rows: list[Row] = [*around.rows, *around.rates]
+    rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))
     links = account.links | dict(around.tracking_links())
     if around.page is not None:

@@ -4,7 +4,7 @@ Prefect's tasks and `ddpm stage` pass plain data; the stages of a run in one pro
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -66,8 +66,9 @@ class Surroundings:
         on_data: Receives the data's key as soon as the source is listed, before any work.
         stack: Closed at the end of the run.
         run: The run, once its data is known.
-        rows: The figures of the table at the end, as stages end.
+        rows: The figures of the table at the end, by stage, as stages end.
         rates: Its further rows, the rate of each stage in this attempt.
+        begun: Keys of the outputs that this run has begun.
     """
 
     settings: RunSettings
@@ -80,8 +81,9 @@ class Surroundings:
     on_data: Callable[[str], None]
     stack: ExitStack
     run: Run | None = None
-    rows: list[Row] = field(default_factory=list)
-    rates: list[Row] = field(default_factory=list)
+    rows: dict[str, Sequence[Row]] = field(default_factory=dict)
+    rates: dict[str, Row] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -180,6 +182,7 @@ def open_surroundings(
         token = _CURRENT.set(opened)
         try:
             yield opened
+            tracker.finish()  # of a run that goes no further than some stage
         finally:
             _CURRENT.reset(token)
 

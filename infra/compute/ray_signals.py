@@ -34,14 +34,17 @@ def interrupts_kept() -> Iterator[None]:
             if callable(handler):
                 signal.signal(number, _recording(handler, raised))
         yield
-    except SystemExit:
+    except BaseException as error:
         _restore(before)
         if raised:
             raise raised[-1] from None
-        signal.raise_signal(signal.SIGTERM)  # Ray's handler took it
+        if isinstance(error, SystemExit):
+            signal.raise_signal(signal.SIGTERM)  # Ray's handler took it
         raise
     finally:
         _restore(before)
+    if raised:  # something in the block took the exit for its own
+        raise raised[-1]
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

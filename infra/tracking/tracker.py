@@ -50,6 +50,7 @@ class Tracker:
         self._attempt = uuid.uuid4().hex
         self._store: RunStore | None = None
         self._run: TrackedRun | None = None
+        self._closed = False
         self._parent = ""
         self._children: dict[str, str] = {}
         self._begun: set[str] = set()
@@ -149,6 +150,7 @@ class Tracker:
         run = self._run
         if run is None:
             return
+        self._closed = True
         # A call that costs little tells whether the server answers, before each of the kinds waits for it.
         self._outbox.put("connection", _RUN, self._probe)
         self._outbox.put("metrics", _RUN, lambda: self._connected().log_figures(self._parent, metrics))
@@ -157,6 +159,13 @@ class Tracker:
         self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
         self._outbox.send(None, now=True)
         self._seal()
+
+    def finish(self) -> None:
+        """Finish the pipeline's run if nothing else did: it goes no further than some stage."""
+        if self._run is None or self._closed:
+            return
+        self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
+        self._outbox.send({_RUN}, now=True)
 
     def _connect(self) -> None:
         self._connected()

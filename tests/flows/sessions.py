@@ -94,7 +94,7 @@ class Walk:
     @property
     def sealed_before(self) -> list[str]:
         """The stages that this attempt found sealed."""
-        return [stage for stage, figure, _ in self.around.rates if figure == "sealed before"]
+        return [stage for stage, figure, _ in self.around.rates.values() if figure == "sealed before"]
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _figures(settings: Json, bound: Manifest, reference: Manifest, drawn: Manife
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings={"extractor": extractor},
+        settings={"extractor": extractor, "outputs": [bound.key, reference.key, drawn.key]},
         inputs={"bound": bound.digest, "reference": reference.digest, "samples": drawn.digest},
     )
 
@@ -126,11 +126,4 @@ def _figures(settings: Json, bound: Manifest, reference: Manifest, drawn: Manife
         return output.seal({}, units, facts)
 
     manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
-    return Figures(
-        name=manifest.name,
-        key=manifest.key,
-        digest=manifest.digest,
-        reused=reused,
-        metrics=manifest.facts["metrics"],
-        extractor=manifest.facts["extractor"],
-    )
+    return Figures.of(manifest, reused=reused)

@@ -58,7 +58,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
         manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
-    return _artifact(manifest, reused=reused)
+    return Dataset.of(manifest, reused=reused)
 
 
 def _put_card(store: Store, manifest: Manifest) -> None:
@@ -238,20 +238,3 @@ def _check_split(split: str, found: int, total: int) -> None:
             item="prepare.source",
             remedy="add images, or change prepare.holdout_fraction where the source gives no splits",
         )
-
-
-def _artifact(manifest: Manifest, *, reused: bool) -> Dataset:
-    facts = manifest.facts
-    settings = facts["settings"]
-    return Dataset(
-        name=manifest.name,
-        key=manifest.key,
-        digest=manifest.digest,
-        reused=reused,
-        train_images=facts["images"]["train"],
-        test_images=facts["images"]["test"],
-        image_size=settings["image_size"],
-        channels=settings["channels"],
-        class_names=tuple(facts["class_names"]),
-        levels=facts["levels"],
-    )

@@ -91,6 +91,12 @@ def read_record(name: str, store: Store) -> RunRecord:
 
 
 def _full_name(name: str, store: Store) -> str:
-    """Return the run that ends in these digits of its key if there is exactly one, else the name itself."""
+    """Return the run that ends in these digits of its key, else the name itself.
+
+    Raises:
+        InputError: If several do.
+    """
     ending = [known for known in run_names(store) if known.endswith(f"-{name}")]
-    return ending[0] if len(ending) == 1 else name
+    if len(ending) > 1:
+        raise InputError("is the end of several runs' names", item=name, remedy=f"take one of {', '.join(ending)}")
+    return ending[0] if ending else name

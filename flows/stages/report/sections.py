@@ -37,7 +37,7 @@ class RunOutputs:
         nearest: The first of them, each followed by its nearest training images, uint8 [m, columns, c, h, w].
         progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
         timesteps: The timesteps of each sample's predictions, zero-based.
-        curves: The bound by timestep (`flows.summary.summarise_curves`); None if it was estimated from some timesteps.
+        curves: The bound by timestep, see `flows.metrics.bound_figures`; None if it was estimated from some timesteps.
     """
 
     finished: FinishedRun

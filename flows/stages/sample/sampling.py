@@ -34,13 +34,7 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         return _seal(output, resolved, goal)
 
     manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
-    return Samples(
-        name=manifest.name,
-        key=manifest.key,
-        digest=manifest.digest,
-        reused=reused,
-        count=manifest.facts["images"],
-    )
+    return Samples.of(manifest, reused=reused)
 
 
 def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:

@@ -144,11 +144,13 @@ def _labels(config: SampleConfig, shape: UNetConfig, ids: Tensor) -> Tensor | No
 
 
 def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None) -> Model:
-    """The network as the chain calls it: told its labels, guided; its variance's channels only where they are used."""
+    """Wrap the network for the sampler: bind labels, apply guidance, drop the variance channels if they are unused."""
     model: Model = predict
     if labels is not None:
         model = with_guidance(predict, labels, shape.num_classes - 1, config.guidance_scale, shape.in_channels)
-    if config.variance == StepVariance.LEARNED or not shape.learned_variance:
+    if not shape.learned_variance:
+        return model
+    if config.variance == StepVariance.LEARNED and "variance" in config.sampler.uses:
         return model
     return lambda x_t, t: model(x_t, t)[:, : shape.in_channels]
 

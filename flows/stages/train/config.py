@@ -86,8 +86,7 @@ class TrainConfig(StageConfig):
 
     def unused(self) -> set[str]:
         """The settings that have no effect."""
-        effective = {"label_dropout": self.class_conditional, "num_heads": bool(self.attention_resolutions)}
-        return super().unused() | {name for name, has_effect in effective.items() if not has_effect}
+        return super().unused() | (set() if self.class_conditional else {"label_dropout"})
 
     @property
     def empty_at_the_end(self) -> bool:

@@ -55,14 +55,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         return _seal(output, resolved, goal)
 
     manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
-    return Snapshot(
-        name=manifest.name,
-        key=manifest.key,
-        digest=manifest.digest,
-        reused=reused,
-        images_seen=manifest.facts["images_seen"],
-        num_timesteps=manifest.facts["num_timesteps"],
-    )
+    return Snapshot.of(manifest, reused=reused)
 
 
 def check_network(config: TrainConfig, dataset: Dataset) -> None:

@@ -1,5 +1,6 @@
 """`ddpm verify` and `ddpm report` on a finished run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,10 @@ def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows":1', b'"rows":2'))
     assert run_command(["verify", str(root)]) == 6
     assert "was changed since it was sealed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "features", "sample/deeper"])
+def test_a_root_may_be_called_like_a_stage(root: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(root, tmp_path / "elsewhere" / name)
+    assert run_command(["verify", str(tmp_path / "elsewhere" / name)]) == 0
+    assert run_command(["verify", str(tmp_path / "elsewhere" / name / "train")]) == 0

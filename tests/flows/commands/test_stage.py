@@ -1,6 +1,8 @@
 """`ddpm stage`: stages one by one from files, each in a process of its own, give what the pipeline gives."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.stages.table import STAGES
+
+SNAPSHOT = {"name": "a", "key": "b", "digest": "c", "images_seen": 1, "num_timesteps": 2}
 
 
 def write(folder: Path, name: str, spec: Any) -> str:
@@ -44,6 +48,9 @@ def test_each_stage_from_a_file(
         ("prepare", {"config": {"kind": "paper"}}, "kind: input should be"),
         ("prepare", {"run": {"mode": "paper"}}, "mode: input should be"),
         ("prepare", {"prepare": {}}, "must hold run, config and inputs"),
+        ("sample", {"inputs": {"train": SNAPSHOT | {"name": 5}}}, "is no Snapshot"),
+        ("sample", {"inputs": {"train": SNAPSHOT | {"images_seen": "x"}}}, "is no Snapshot"),
+        ("sample", {"inputs": {"train": []}}, "is no Snapshot"),
         ("prepare", [], "must hold run, config and inputs"),
         ("prepare", "{", "is no JSON"),
     ],
@@ -60,3 +67,18 @@ def test_a_wrong_file_is_one_line(
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["stage", "train", str(tmp_path / "none.json")]) == 2
     assert "none.json: cannot be read (No such file or directory)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"train_images": 2}, {"class_names": []}, {"digest": "0"}, {"name": "sample"}])
+def test_an_input_that_states_something_else_than_was_sealed_is_refused(
+    tiny_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    """Counts decide what is computed and are in no key: a wrong one would be sealed for all later runs."""
+    if change.get("name"):
+        change = {"name": tiny_run.samples.name}
+    inputs = {"prepare": asdict(tiny_run.dataset) | change}
+    run = {"root": str(tiny_run.root), "mode": "in-process", "tracking": False}
+    before = sorted(tiny_run.root.rglob("*"))
+    assert run_command(["stage", "train", write(tmp_path, "spec", {"run": run, "inputs": inputs})]) == 6
+    assert re.search("than was (handed over|sealed)", capsys.readouterr().err)
+    assert sorted(tiny_run.root.rglob("*")) == before

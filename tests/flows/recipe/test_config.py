@@ -120,12 +120,17 @@ def test_a_new_setting_changes_no_key(stage: type[StageConfig]) -> None:
         (SampleConfig(sampler="ddim"), SampleConfig(sampler="ddim", variance="fixed_small")),
         (TrainConfig(), TrainConfig(min_snr_gamma=1.0, label_dropout=0.5)),
         (TrainConfig(schedule="cosine"), TrainConfig(schedule="cosine", beta_start=1e-3, beta_end=0.5)),
-        (TrainConfig(attention_resolutions=[]), TrainConfig(attention_resolutions=[], num_heads=4)),
     ],
 )
 def test_a_setting_without_effect_changes_no_key(config: StageConfig, other: StageConfig) -> None:
     assert other != config
     assert key(other) == key(config)
+
+
+def test_heads_have_an_effect_without_attention_at_any_size() -> None:
+    """The block in the middle of the network attends at every size."""
+    one, four = (TrainConfig(attention_resolutions=[], num_heads=heads) for heads in (1, 4))
+    assert key(one) != key(four)
 
 
 def test_goals() -> None:

@@ -104,3 +104,22 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     thread.start()
     thread.join(AT_ONCE_S)
     assert seen == [before]
+
+
+@pytest.mark.parametrize("swallowed", [True, False])
+def test_an_interrupt_that_the_block_swallows_or_replaces_comes_all_the_same(
+    handled: Callable[..., None], swallowed: bool
+) -> None:
+    mine = Interrupted(143)
+    handled(signal.SIGTERM, mine)
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            if not swallowed:
+                raise ValueError("something else") from None
+
+    with pytest.raises(Interrupted) as caught, interrupts_kept():
+        work()
+    assert caught.value is mine
