@@ -212,4 +212,4 @@ def test_the_reaper_starts_without_our_packages() -> None:
     with python(
         "import sys, infra.compute.reaper; print(*sorted(n for n in sys.modules if n.startswith('infra')))"
     ) as child:
-        assert child.communicate(timeout=60)[0].split() == ["infra", "infra.compute.reaper"]
+        assert child.communicate(timeout=60)[0].split() == ["infra", "infra.compute", "infra.compute.reaper"]

@@ -71,12 +71,13 @@ def _no_signal_of_ours_stays() -> Iterator[None]:
     assert not [thread for thread in threading.enumerate() if thread.name == "prefect-run"]
 
 
-def _tasks(client: SyncPrefectClient, run: FlowRun) -> list[TaskRun]:
-    """The run's tasks, as soon as the server knows of any: it learns of them from events."""
+def _tasks(client: SyncPrefectClient, run: FlowRun, *, ended: bool = True) -> list[TaskRun]:
+    """The run's tasks, as soon as the server knows of any, and of their ends: it learns of them from events."""
     end = time.monotonic() + 20
     while True:
         found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
-        if found or time.monotonic() > end:
+        known = found and (not ended or all(one.state is not None and one.state.is_final() for one in found))
+        if known or time.monotonic() > end:
             return found
         time.sleep(0.1)
 
@@ -156,7 +157,7 @@ def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -
 
 def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient) -> None:
     def interrupt(run: FlowRun) -> None:
-        assert _tasks(client, run)
+        assert _tasks(client, run, ended=False)
         raise Interrupted(143)
 
     act = _Runs(interrupt)
