@@ -110,6 +110,7 @@ class Tracker:
         """Find or create the stage's run of this pipeline run; both are running."""
         if self._run is None:
             return
+        self._closed = False
         self._begun.add(stage)
         self._working.add(stage)
         self._outbox.put("connection", stage, lambda: self._begin(stage))
@@ -139,6 +140,7 @@ class Tracker:
         """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
         if not self._parent:
             return
+        self._closed = True
         self._working.discard(stage)
         runs = [run for run in (self._children.get(stage, ""), self._parent) if run]
         self._outbox.put("status", stage, lambda: self._abandon(runs, status))
