@@ -147,7 +147,7 @@ class PrefectRun(RunPage):
             if not complained:
                 complained = True
                 say(f"the work is done; waiting at most {limit_s / 60:.0f} min for the Prefect server to take its end")
-            time.sleep(_RETURN_POLL_S)
+            time.sleep(_RETURN_POLL_S)  # nothing reports that a server is back; bounded by limit_s
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:

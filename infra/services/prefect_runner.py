@@ -204,7 +204,7 @@ class ServingRunner:
                     asked.add(run.id)
                     self._say(f"stopping {run.name}: it saves what it has")
                     client.set_flow_run_state(run.id, Cancelling(message="ddpm serve was stopped"), force=True)
-                time.sleep(_POLL_S)
+                time.sleep(_POLL_S)  # the runner reports no end of a process; bounded by _STOP_LIMIT_S
 
     def finish_cancelling(self) -> None:
         """Call cancelled what is being cancelled and has no process: one that was paused, or lost with its server.

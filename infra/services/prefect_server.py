@@ -67,7 +67,7 @@ def _empty_database() -> Path:
 def _end_with(parent: int) -> None:
     """Leave at once when this process has been handed to another parent: its own is gone."""
     while os.getppid() == parent:
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # nothing reports a new parent; bounded by the parent's life
     os._exit(0)
 
 
