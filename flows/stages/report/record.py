@@ -45,8 +45,8 @@ class RunRecord:
     def write(self, store: Store) -> None:
         """Write the record; equal records have equal bytes."""
         run: dict[str, Any] = {kind: part | {"reused": True} for kind, part in asdict(self.finished).items()}
-        # Sorted, because a run that is found sealed has its figures in another order than its first attempt.
-        run["figures"]["metrics"] = dict(sorted(run["figures"]["metrics"].items()))
+        # Sorted, because a run that is found sealed has its counts in another order than its first attempt.
+        run["figures"]["counts"] = dict(sorted(run["figures"]["counts"].items()))
         run["elsewhere"] = dict(self.elsewhere)
         store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
 
