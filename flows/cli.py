@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Images to a trained DDPM, samples, a Fréchet distance and bits/dim, as one resumable pipeline.",
+    help="Turn images into a trained DDPM, samples, a Fréchet distance and bits/dim: one resumable pipeline.",
 )
 run.register(app)
 inspect.register(app)

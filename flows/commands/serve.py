@@ -1,4 +1,4 @@
-"""`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
+"""`ddpm serve`: one deployment per preset, to schedule from the Prefect UI."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,11 +34,14 @@ def serve_deployments(
         ),
     ] = "",
     port: Annotated[
-        int, typer.Option("--port", min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
+        int,
+        typer.Option(
+            "--port", min=1, max=65535, help="Port of our own Prefect server; not used if PREFECT_API_URL is set."
+        ),
     ] = _UI_PORT,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Runs at a time.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")] = 1,
 ) -> None:
-    """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
+    """Serve a deployment per preset to the Prefect UI. There you start and schedule runs; Ctrl-C stops serving."""
     from flows.runtime.root import resolve_root
     from infra.services.prefect import prefect_api
 
@@ -86,7 +89,7 @@ def _deployment(name: PresetName, root: str) -> "Deployment":
 
     return Deployment(
         name=name,
-        description=f"{_ABOUT[name]} An empty field takes the recipe's value.",
+        description=f"{_ABOUT[name]} An empty field has the recipe's value.",
         parameters={"preset": name, "root": root},
         schema=form_schema(name),
         tags=["ddpm", name],

@@ -48,7 +48,7 @@ def _rows(figures: Figures, *, labelled: bool) -> list[Row]:
 
 EVALUATE = Stage(
     name="evaluate",
-    about="Samples and held-out images to figures.",
+    about="Measure samples and held-out images.",
     inputs=("prepare", "train", "sample"),
     config=EvaluateConfig,
     artifact=Figures,
