@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_core.choices import Choice
 from flows.cli import run_command
-from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
 from flows.stages.report.record import RunRecord
@@ -25,15 +24,21 @@ from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
 
 TOP = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md", "docs/python.md"]
+# docs/seed.md has tests of its own.
+GUIDES = ["README.md", *(f"docs/{path.name}" for path in sorted((TOP / "docs").glob("*.md")) if path.name != "seed.md")]
+PAGES = [*GUIDES, "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md"]
 README = (TOP / "README.md").read_text()
 BLOCKS = [
     block
-    for page in ("README.md", "docs/operations.md")
+    for page in GUIDES
     for block in re.findall(r"^```(\w*)\n(.*?)^```", (TOP / page).read_text(), re.MULTILINE | re.DOTALL)
 ]
 COMMANDS = [
-    line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.match(r"(ddpm|make) ", line)
+    line.removeprefix(".venv/bin/")
+    for kind, block in BLOCKS
+    if not kind
+    for line in block.splitlines()
+    if re.match(r"(\.venv/bin/)?(ddpm|make|mlflow) ", line)
 ]
 
 
@@ -47,6 +52,9 @@ def test_commands(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, command, *rest = words(line)
     if program == "make":
         assert re.search(rf"^{command}:.*## ", (TOP / "Makefile").read_text(), re.MULTILINE)
+        return
+    if program == "mlflow":
+        assert shlex.join([command, *rest]) in (TOP / "Makefile").read_text(), "the one that `make demo` ends with"
         return
     assert run_command([command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -95,17 +103,20 @@ def notebook(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_programs_of_the_readme_run(notebook: TinyRun) -> None:
-    first, second = python_blocks("README.md")
-    assert len([line for line in first.splitlines() if line and " import " not in f" {line}"]) <= 5
+    (program,) = python_blocks("README.md")
+    assert len([line for line in program.splitlines() if line and " import " not in f" {line}"]) <= 5
     names = run_blocks("README.md")
     assert names["table"].set_index("name").value["fd_pixels"] == notebook.figures.metrics["eval/fd_pixels"]
     assert len(names["network"].state_dict()) > 0
     assert names["images"].shape == (24, 1, 8, 8)
-    with Image.open("drawn.png") as picture:
-        assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
-    # Each name that a program imports is used in one.
-    imported = {name for line in (first + second).splitlines() if "import " in line for name in line.split()[-1:]}
-    assert all(len(re.findall(rf"\b{name}\b", first + second)) > 1 for name in imported)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_each_name_that_a_program_imports_is_used(page: str) -> None:
+    programs = "\n".join(python_blocks(page))
+    lines = [line.partition("import ")[2] for line in programs.splitlines() if "import " in line]
+    imported = {name for line in lines for name in line.split(", ")}
+    assert all(len(re.findall(rf"\b{name}\b", programs)) > 1 for name in imported)
 
 
 def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +135,33 @@ def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, mo
     weights = names["trained"].network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in names["network"].state_dict().items())
     assert Path("again.png").stat().st_size > 0
+    with Image.open("quick.png") as picture:
+        assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's own prose that are long enough not to be alike by chance."""
+    text = re.sub(
+        r"<!-- generated.*?<!-- end of generated -->|^```.*?^```", "\n\n", (TOP / page).read_text(), flags=re.M | re.S
+    )
+    prose = (" ".join(part.split()) for part in re.split(r"\n\s*\n|\n[*|] |\n\d\. ", text))
+    return [one for part in prose for one in re.split(r"(?<=[.:]) ", part) if len(one.split()) >= 7]
+
+
+def test_no_sentence_twice() -> None:
+    counts = Counter(sentence for page in GUIDES for sentence in sentences(page))
+    assert len(counts) > 100
+    assert [sentence for sentence, count in counts.items() if count > 1] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 160
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -131,7 +169,10 @@ def test_links_and_paths(page: str) -> None:
     text = (TOP / page).read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith("http"):
-            assert ((TOP / page).parent / target).exists(), target
+            path, _, heading = target.partition("#")
+            linked = (TOP / page).parent / path
+            assert linked.exists(), target
+            assert not heading or heading in headings(linked.read_text()), target
     for path in re.findall(r"`((?:ddpm_core|infra|flows|tests|docs)/[\w./*]*)`", text):
         assert list(TOP.glob(path.rstrip("/"))), path
 
@@ -186,16 +227,3 @@ def test_what_the_demo_says_can_be_done() -> None:
     for program, command in commands:
         if program == "ddpm":
             assert run_command([command, "--help"]) == 0
-
-
-def test_the_readme_names_every_option_of_every_choice() -> None:
-    text = (TOP / "README.md").read_text()
-    rows = {row.split("|")[1]: row for row in text.splitlines() if row.startswith("| `")}
-    for stage, field in PipelineConfig.model_fields.items():
-        config = field.default
-        for name in type(config).model_fields:
-            value = getattr(config, name)
-            row = next((row for key, row in rows.items() if f"`{stage}.{name}`" in key), "")
-            if isinstance(value, Choice) and row:
-                missing = [option for option in type(value) if f"`{option}`" not in row and option != "x_prev"]
-                assert not missing, f"{stage}.{name}: {missing}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.recipe.presets import PRESETS, PresetName
+from flows.recipe.presets import PRESET_DESCRIPTIONS, PRESETS, PresetName
 from infra.errors import ConfigError, ResourceError
 from infra.storage.uri import parse_place
 
@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from infra.services.prefect_runner import Deployment, ServedDeployment
 
 _UI_PORT = 4200
-_ABOUT = {
-    "digits": "scikit-learn's 8×8 digits: minutes on two CPU cores, to see the whole pipeline work.",
-    "fashion-mnist": "Fashion-MNIST, 28×28 grey: hours on two CPU cores, minutes on a GPU.",
-    "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: fill in where they are.",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +84,7 @@ def _deployment(name: PresetName, root: str) -> "Deployment":
 
     return Deployment(
         name=name,
-        description=f"{_ABOUT[name]} An empty field has the recipe's value.",
+        description=f"{PRESET_DESCRIPTIONS[name]} An empty field has the recipe's value.",
         parameters={"preset": name, "root": root},
         schema=form_schema(name),
         tags=["ddpm", name],
