@@ -38,7 +38,7 @@ class Parameterisation(Choice):
     EPS = "eps", "The noise eps (Ho et al. 2020, eq. (14))"
     X_START = "x_start", "The clean image x_0"
     V = "v", "The velocity sqrt(alpha-bar) eps - sqrt(1 - alpha-bar) x_0 (Salimans and Ho 2022)"
-    X_PREV = "x_prev", "The posterior's mean E[x_{t-1} | x_t, x_0] (Ho et al. 2020, eq. (8)); of imported networks only"
+    X_PREV = "x_prev", "The posterior's mean E[x_{t-1} | x_t, x_0] (Ho et al. 2020, eq. (8)), of imported networks only"
 
 
 class Loss(Choice):
@@ -73,7 +73,7 @@ FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 class NetworkVariance(Choice):
     """Does the network learn the variance of the reverse steps, and how?"""
 
-    FIXED = "fixed", "The network learns none; sampling and the bound use a fixed variance"
+    FIXED = "fixed", "The network learns none, and sampling and the bound use a fixed variance"
     LEARNED = "learned", "The network learns the log variance of every pixel"
     LEARNED_RANGE = (
         "learned_range",

@@ -14,11 +14,21 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_core.network.unet import UNet
 from flows.cli import run_command
+from flows.commands import serve
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
+from flows.runtime.root import local_folder
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.sources import open_source
 from flows.stages.report.record import RunRecord
+from flows.stages.train.config import TrainConfig
+from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader
+from infra.sources import decode, parquet, tar
+from infra.sources.placing import Placing
+from infra.sources.source import Entry
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
@@ -204,9 +214,55 @@ def render(measured: dict[str, object]) -> str:
     return "\n".join(f"| {left} | {right} |" for left, right in rows)
 
 
-def test_presets_named_in_the_readme() -> None:
-    assert load_config("digits", None, []).sample.count == 512
-    assert load_config("folder", None, []).prepare.image_size == 32
+def prose(name: str) -> str:
+    """A page with single spaces, so that a line may end anywhere."""
+    return " ".join((TOP / name).read_text().split())
+
+
+def test_numbers_of_the_demo() -> None:
+    config = load_config("digits", None, [])
+    found = sum(1 for _ in open_source(config.prepare, "/nowhere").find())
+    assert f"the {found:,} handwritten digits" in prose("README.md")
+    assert f"draws {config.sample.count} new ones" in prose("README.md")
+    assert PATIENCE_S == 600
+    assert "up to ten minutes for replacement capacity" in prose("README.md")
+
+
+def test_numbers_of_the_page_on_data_sets() -> None:
+    text = prose("docs/datasets.md")
+    assert f"{decode._MAX_PIXELS / 1e6:.0f} million pixels" in text
+    assert PrepareConfig().holdout_fraction == 0.1
+    assert "a tenth of the images (`prepare.holdout_fraction`)" in text
+    with torch.device("meta"):
+        network = UNet(load_config("folder", None, []).train.unet(32, 3), seed=0)
+    assert f"{sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M parameters" in text
+    for names in (tar._SUFFIXES, parquet._IMAGE_COLUMNS, parquet._LABEL_COLUMNS):
+        listed = [f"`{name}`" for name in names if name != "labels"]
+        places = [text.index(name) for name in listed]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ["Training", "val2017", "train", "test"])
+def test_folders_that_give_a_split_as_documented(name: str) -> None:
+    assert f"`{name}`" in prose("docs/datasets.md")
+    assert Placing(0, 0, labelled=False)(Entry(name="x", file=f"{name}/x", size=1, stamp="", folder=name))[0]
+
+
+def test_the_steps_from_an_image_to_pixels_are_those_of_the_rule() -> None:
+    text = prose("docs/datasets.md")
+    for rule in (decode.FIT_RULE, text[text.index("1. The EXIF") :]):
+        places = [rule.lower().index(word) for word in ("exif", "transparen", "257", "centred square", "resized")]
+        assert places == sorted(places)
+
+
+def test_numbers_of_the_page_on_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = prose("docs/operations.md")
+    assert f"`train.checkpoint_minutes` ({TrainConfig().checkpoint_minutes:.0f})" in text
+    assert f"at http://127.0.0.1:{serve._UI_PORT}" in text
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(local_folder("s3://bucket/prefix").parent) == "/home/someone/.local/state/ddpm-flows"
+    assert "`~/.local/state/ddpm-flows`" in text
 
 
 def test_the_form_and_the_command_line_agree_as_documented() -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import PRESETS, load_config, validated
@@ -32,17 +34,36 @@ Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track 
 InProcess = Annotated[bool, typer.Option("--in-process", help="Without Ray: one worker in this process.")]
 
 
+class _StageCommand(TyperCommand):
+    """A command named like a stage; its help ends with the stage's settings, their defaults and their descriptions."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
+        (config,) = (stage.config for stage in STAGES if stage.name == ctx.info_name)
+        with formatter.section("Settings, for --set and --config"):
+            formatter.write_dl(
+                [
+                    (f"{ctx.info_name}.{name}", f"{field.description}.  [default: {json.dumps(field.default)}]")
+                    for name, field in config.model_fields.items()
+                ]
+            )
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("run", help="Run the whole pipeline. Stages that are sealed already are not run again.")(
-        _command(_run_flow)
-    )
     with_settings = [stage for stage in STAGES if stage.config is not type(None)]
+    settings = " and ".join(f"`ddpm {stage.name} --help`" for stage in with_settings).replace(
+        " and ", ", ", len(with_settings) - 2
+    )
+    app.command(
+        "run",
+        help="Run the whole pipeline. Stages that are sealed already are not run again.",
+        epilog=f"{settings} list the settings.",
+    )(_command(_run_flow))
     for stage in with_settings:
         last = stage.name if stage is not with_settings[-1] else ""
         about = f"{stage.about} Runs the pipeline up to this stage, without Prefect."
         first = stage is STAGES[0]
-        app.command(stage.name, help=about)(_command(_StagesUpTo(last), together=not first))
+        app.command(stage.name, cls=_StageCommand, help=about)(_command(_StagesUpTo(last), together=not first))
 
 
 def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: bool = True) -> Callable[..., None]:

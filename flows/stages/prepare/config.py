@@ -15,8 +15,8 @@ class SourceKind(Choice):
     """The format of the source of images."""
 
     FOLDER = "folder", "Image files in folders: PNG, JPEG and WebP"
-    TAR = "tar", "tar archives of image files, read without unpacking; webdataset shards with their labels"
-    ZIP = "zip", "zip archives of image files, read without unpacking"
+    TAR = "tar", "tar archives of image files, also webdataset shards with their labels"
+    ZIP = "zip", "zip archives of image files"
     ARRAYS = "arrays", ".npy and .npz files of uint8 images, with or without labels"
     CIFAR = "cifar", "CIFAR-10 and CIFAR-100, binary or Python version, packed or unpacked"
     PARQUET = (
@@ -52,7 +52,7 @@ class PrepareConfig(StageConfig):
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
     drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred earlier in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field(
-        "fail", description="On an image that cannot be decoded: end the run, or set the image aside"
+        "fail", description="An image that cannot be decoded ends the run (fail) or is set aside (quarantine)"
     )
     max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
     holdout_fraction: float = Field(
