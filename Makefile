@@ -16,7 +16,7 @@ define AFTER_DEMO
 next      your own images   $(VENV)/bin/ddpm run folder --set prepare.source=PATH
           schedule runs     $(VENV)/bin/ddpm serve, then http://127.0.0.1:4200
           compare runs      $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///ddpm-runs/mlflow.db, then the link above
-          all settings      $(VENV)/bin/ddpm run --help, and README.md
+          all settings      docs/settings.md
 endef
 export ABOUT_DEMO AFTER_DEMO
 

@@ -31,9 +31,12 @@ def register(app: typer.Typer) -> None:
 
 
 def selftest(
-    device: Annotated[Device, typer.Option(help="auto takes cuda where this machine has it.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="auto takes cuda if this machine has it.")] = Device.AUTO,
 ) -> None:
-    """Compute what is known - randomness, bound, samplers, network - on this device; exit 6 where a number is off."""
+    """Compare what this device computes with known answers: randomness, bound, samplers, network.
+
+    The exit code is 6 if a number is off.
+    """
     import torch
     from rich.console import Console
 

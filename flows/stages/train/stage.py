@@ -52,7 +52,7 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
 
 TRAIN = Stage(
     name="train",
-    about="A data set to a trained network.",
+    about="Train a network on the data set.",
     inputs=("prepare",),
     config=TrainConfig,
     artifact=Snapshot,
