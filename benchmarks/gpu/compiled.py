@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch._dynamo.exc import Unsupported
+from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import counters
 
 from benchmarks.gpu.bench import Bench
@@ -75,7 +75,7 @@ def _one_graph(bench: Bench, batch: int, precision: Precision) -> dict[str, Any]
     whole = torch.compile(train_step, fullgraph=True, backend="eager")
     try:
         whole(training.model, training.optimizer, training.schedule, images, noise, training.config)
-    except Unsupported as error:
+    except TorchDynamoException as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return {"note": "no: " + " ".join(lines[:3])[:250]}
     return {"note": "yes"}

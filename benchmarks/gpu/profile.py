@@ -40,7 +40,9 @@ def _kernels(bench: Bench, call: Callable[[], object], precision: Precision) -> 
         with torch_profile(activities=activities) as recorded:
             seconds_once(setting, call)
     on_device = DeviceType.CUDA if setting.cuda else DeviceType.CPU
-    kernels = [e for e in recorded.events() or [] if e.device_type == on_device and not e.is_user_annotation]
+    kernels = [
+        e for e in recorded.events() or [] if e.device_type == on_device and not getattr(e, "is_user_annotation", False)
+    ]
     order = "self_device_time_total" if setting.cuda else "self_cpu_time_total"
     table = recorded.key_averages().table(sort_by=order, row_limit=20, max_name_column_width=70)
     with (bench.folder / "gpu-profile.txt").open("a") as file:

@@ -60,8 +60,8 @@ _TOY_ESTIMATE_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections; return 1 if any row failed, else 0."""
     options = _options(arguments)
-    # cuBLAS reads it once, at its first call; without it deterministic algorithms refuse to run. It asks for no more
-    # memory than torch gives cuBLAS on this generation of GPUs anyway.
+    # cuBLAS reads it once, at its first call; without it deterministic algorithms refuse to run. It asks for as
+    # much memory as torch gives cuBLAS on a Hopper GPU anyway.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     setting = Setting(device=torch.device(options.device), toy=options.toy or options.device == "cpu")
     if setting.toy:

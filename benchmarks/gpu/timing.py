@@ -53,7 +53,7 @@ def timed(
         warmup: Calls before; compiling and the choice of kernels belong there.
     """
     if setting.toy:
-        fewest, most = 2, 2
+        fewest, most, warmup = 2, 2, 1
     for _ in range(warmup):
         call()
     _wait(setting)

@@ -4,6 +4,7 @@
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ class Training:
 
     def average(self) -> None:
         """Move the EMA by one step."""
-        decay = ema_decay(self.seen, self.batch, halflife_images=887_000, rampup_ratio=0.05)
+        decay = ema_decay(self.seen, self.batch, halflife_images=887_000.0, rampup_ratio=0.05)
         update_ema(self.ema.parameters(), self.network.parameters(), decay)
 
     def state(self) -> dict[str, Any]:
@@ -99,7 +100,9 @@ class Training:
 def drawn_images(setting: Setting, count: int) -> Tensor:
     """Random 8-bit images in the host's memory."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, *setting.shape), dtype=torch.uint8, generator=generator)
+    # Eight bytes a draw: one by one a real data set takes a second. Images have a multiple of 8.
+    longs = torch.randint(-(2**62), 2**62, (count * math.prod(setting.shape) // 8,), generator=generator)
+    return (longs << 1 ^ longs >> 7).view(torch.uint8).reshape(count, *setting.shape)
 
 
 def _dropout_seed(seen: int) -> int:
