@@ -25,8 +25,9 @@ from ddpm_core.network.convolution import Conv3x3
 
 TOP = Path(__file__).parents[2]
 TOY = Setting(device=torch.device("cpu"), toy=True)
-# Slow without being other: tracing, and a network of full size.
-SLOW = {"beside", "compiled, bfloat16", "compiled, float32", "repeatable"}
+# Traces, networks of full size, and many steps.
+SLOW = ("repeatable", "parts", "profile", "beside", "compiled, bfloat16", "compiled, float32")
+FAST = tuple(name for name in run.SECTIONS if name not in SLOW)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -37,13 +38,13 @@ def bench(folder: Path, seconds: float = 60) -> Bench:
     return Bench(setting=TOY, folder=folder, deadline_s=time.monotonic() + seconds)
 
 
-def test_every_section_writes_its_rows_and_none_counts_as_a_measurement(tmp_path: Path) -> None:
-    names = [name for name in run.SECTIONS if name not in SLOW]
+@pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["fast", "slow"])
+def test_every_section_writes_its_rows_and_none_counts_as_a_measurement(tmp_path: Path, names: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu.run", "--device", "cpu", "--out", str(tmp_path), "--only", *names]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = rows(tmp_path)
-    assert list(dict.fromkeys(row["section"] for row in found)) == names
+    assert tuple(dict.fromkeys(row["section"] for row in found)) == names
     assert not any(row["measurement"] for row in found)
     assert not [row for row in found if "failed" in row or "left out: the time" in row.get("note", "")]
     assert "NO MEASUREMENT" in done.stdout
