@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -95,7 +96,7 @@ def repeatable_gradients(device: str) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    modes = torch.utils.deterministic
+    modes: Any = torch.utils.deterministic  # a module with a property, which its types do not show
     before = torch.are_deterministic_algorithms_enabled(), modes.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # We read no memory before we write it; filling all of it would cost a kernel per tensor.
