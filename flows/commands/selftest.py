@@ -41,12 +41,12 @@ def selftest(
     from rich.console import Console
 
     from ddpm_core.selftest.run import run_selftest
-    from infra.compute.device import environment, fixed_threads, resolve_device
+    from infra.compute.device import environment, exact_float32, fixed_threads, resolve_device
 
     started = time.monotonic()
     kind = resolve_device(device.value)
     about = environment(kind)
-    with fixed_threads(1):  # its tensors are tiny
+    with fixed_threads(1), exact_float32():  # its tensors are tiny
         checks = run_selftest(torch.device(kind))
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(_table(checks))

@@ -12,8 +12,8 @@ from flows.cli import Interrupted, run_command
 from flows.recipe.config import PipelineConfig
 from infra.errors import DdpmError, DivergedError
 from infra.tracking.tracker import Tracker
-from tests.conftest import TINY
 from tests.e2e.processes import settings
+from tests.tiny import TINY
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
