@@ -93,8 +93,8 @@ def trained(done: Done, prepared: Path) -> Path:
 def test_all_figures_are_finite(done: Done) -> None:
     figures = done.results["evaluate"]
     assert isinstance(figures, Figures)
-    assert {name: value for name, value in figures.measures.items() if not math.isfinite(value)} == {}
-    assert 0 < figures.measures["eval/bits_per_dim_fixed_large"] < 12, "8 need no network"
+    assert {name: value for name, value in figures.metrics.items() if not math.isfinite(value)} == {}
+    assert 0 < figures.metrics["eval/bits_per_dim_fixed_large"] < 12, "8 need no network"
 
 
 def test_the_report_is_written(done: Done) -> None:
@@ -159,6 +159,6 @@ def test_the_bound_is_that_of_the_cpu(
     for root, where in ((trained, device), (tmp_path / "cpu", "cpu")):
         config = tiny(where, f"evaluate.bpd_timesteps={timesteps}").evaluate
         inputs: list[Artifact] = [done.results[stage] for stage in ("prepare", "train", "sample")]
-        measures.append(evaluate(config, *inputs, context(root)).measures)
+        measures.append(evaluate(config, *inputs, context(root)).metrics)
     print(f"bits/dim, fixed large: {[one['eval/bits_per_dim_fixed_large'] for one in measures]}")
     assert measures[0] == pytest.approx(measures[1], rel=1e-4, abs=1e-6)
