@@ -53,7 +53,7 @@ _ONE_AT_A_TIME = (
     "tests/infra/compute/test_reaper.py",
     "tests/infra/compute/test_units.py",
     "tests/infra/outputs/test_s3",
-    "tests/infra/sources/test_s3",
+    "tests/infra/sources/kinds/test_s3",
     "tests/infra/storage/test_s3",
     "tests/infra/storage/test_store.py",
     "tests/infra/tracking/",

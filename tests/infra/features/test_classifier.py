@@ -6,7 +6,7 @@ import torch
 import infra.features.classifier
 from infra.features.classifier import FEATURE_DIM, Classifier, Extractor, accuracy, train_classifier
 from infra.sources.decode import fit
-from infra.sources.digits import DigitsSource
+from infra.sources.kinds.digits import DigitsSource
 
 
 @pytest.fixture(autouse=True)
