@@ -8,6 +8,9 @@ from PIL import Image
 
 from infra.errors import InputError
 
+# The splits of a data set; a source may also name `val`, see `infra.sources.listing.placing`.
+SPLITS = ("train", "test")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:

@@ -19,8 +19,7 @@ from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 from infra.sources.decode import FIT_RULE
 from infra.sources.listing.listing import Listing, listed
-from infra.sources.listing.placing import SPLITS
-from infra.sources.source import Source
+from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
 
 STAGE = "prepare"

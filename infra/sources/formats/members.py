@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from infra.errors import InputError
 from infra.sources.decode import REPAIR, SUFFIXES
-from infra.sources.files.file_set import File
+from infra.sources.files.file import File
 from infra.sources.source import Entry, Other
 
 MAX_MEMBERS = 10_000_000

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import InputError
-from infra.sources.files.file_set import MAX_BYTES
+from infra.sources.files.file import MAX_BYTES
 
 REMEDY = "take the binary version of the set"
 _RECONSTRUCT = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"})

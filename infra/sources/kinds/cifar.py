@@ -12,9 +12,11 @@ from PIL import Image
 
 from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
-from infra.sources.files.file_set import MAX_BYTES, File, FileSet
+from infra.sources.files.file import MAX_BYTES, File
+from infra.sources.files.file_set import FileSet
+from infra.sources.formats.tar_members import tar_members
+from infra.sources.formats.tar_stream import TarStream
 from infra.sources.formats.unpickle import load
-from infra.sources.kinds.tar import TarStream, tar_members
 from infra.sources.source import Content, Entry, Other
 
 _BATCH = re.compile(r"(data_batch_\d{1,3}|test_batch|train|test)(\.bin)?")

@@ -7,7 +7,8 @@ from posixpath import splitext
 from PIL import Image
 
 from infra.sources.decode import SUFFIXES, decode
-from infra.sources.files.file_set import File, FileSet
+from infra.sources.files.file import File
+from infra.sources.files.file_set import FileSet
 from infra.sources.source import Content, Entry, Other
 
 

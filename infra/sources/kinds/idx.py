@@ -13,7 +13,8 @@ from PIL import Image
 
 from infra.errors import InputError, Term
 from infra.sources.decode import from_array
-from infra.sources.files.file_set import File, FileSet
+from infra.sources.files.file import File
+from infra.sources.files.file_set import FileSet
 from infra.sources.source import Content, Entry, Other
 
 _PARTS = {"t10k": "test", "train": "train"}

@@ -19,9 +19,12 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.errors import InputError, Term
+from infra.sources.listing.cells import Cell, held_out_split, settled
+from infra.sources.listing.folders import names_both
 from infra.sources.listing.origins import Origins
-from infra.sources.listing.placing import SPLITS, Cell, Placing, Survey, held_out_split, names_both, settled
-from infra.sources.source import Entry, Other, Source
+from infra.sources.listing.placing import Placing
+from infra.sources.listing.survey import Survey
+from infra.sources.source import SPLITS, Entry, Other, Source
 
 _MAX_CLASSES = 100_000
 # Test sets whose labels are not published usually have a negative number instead.

@@ -1,5 +1,6 @@
 """Members' names are shown and give classes; nothing is ever looked for under them."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Entry, Other
-from tests.infra.sources.kinds.test_archive_attacks import END, header, listed, member, zipped
+from tests.infra.sources.formats.archives import END, GOOD, ZIP, header, listed, member, refused, zipped
+from tests.oracles.pictures import encoded, picture
+
+pytestmark = pytest.mark.usefixtures("nothing_is_written")
 
 
 class TestNames:
@@ -56,3 +60,23 @@ class TestNames:
         data = header(b"a.png/", kind=b"5") + header(b"b.png/", kind=b"\0") + END
         assert listed(tmp_path / "a.tar", data) == []
         assert listed(tmp_path / "a.zip", zipped(("a.png/", b""))) == []
+
+
+class TestMany:
+    @pytest.mark.parametrize("suffix", ["tar", "tgz"])
+    def test_a_hundred_thousand_empty_members_of_one_name(self, tmp_path: Path, suffix: str) -> None:
+        data = member(b"a.png") * 100_000 + END
+        found = listed(tmp_path / f"a.{suffix}", data if suffix == "tar" else gzip.compress(data, 1))
+        assert len({entry.name for entry in found}) == 100_000
+
+    def test_more_members_than_any_set_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("infra.sources.formats.members.MAX_MEMBERS", 1)
+        for name, data in (("a.tar", GOOD * 2 + END), ("a.zip", ZIP)):
+            refused(tmp_path / name, data, "holds more than 1 members - split it")
+
+    def test_archives_in_archives_are_not_opened(self, tmp_path: Path) -> None:
+        names = ["b.zip", "c.tar", "d.tar.gz", "e.tgz", "f.png.zip"]
+        inner = zipped(("a.png", encoded(picture())))
+        found = listed(tmp_path / "a.tar", b"".join(member(n.encode(), inner) for n in names) + END)
+        found += listed(tmp_path / "a.zip", zipped(*((n, inner) for n in names)))
+        assert found == [Other(f"a.{kind}!{name}") for kind in ("tar", "zip") for name in names]

@@ -221,32 +221,3 @@ class TestLabels:
     def test_a_label_before_many_images(self, tmp_path: Path) -> None:
         members = [("image.cls", b"5"), *((f"image.{n:04d}.png", b"") for n in range(300))]
         assert set(self.labels(tmp_path, *members).values()) == {"5"}
-
-
-class TestCut:
-    """An archive ends with zeros: without one block of them something is missing."""
-
-    def test_wherever_a_tar_is_cut(self, tmp_path: Path) -> None:
-        whole = packed([("a.png", b"a" * 600), ("é" * 90 + ".png", b"b" * 100), ("1.cls", b"7"), ("1.png", b"c")])
-        content = len(whole.rstrip(b"\0")) // 512 * 512 + 512
-        path = tmp_path / "a.tar"
-        path.write_bytes(whole)
-        complete = [entry.name for entry in images(source(path))]
-        for length in range(0, len(whole), 512):
-            path.write_bytes(whole[:length])
-            if length <= content:
-                with pytest.raises(InputError, match="ends too soon") as caught:
-                    list(source(path).find())
-                assert str(path) in str(caught.value)
-                assert "at byte" in str(caught.value)
-            else:
-                assert [entry.name for entry in images(source(path))] == complete
-
-    @pytest.mark.parametrize("mode", ["w:gz", "w:bz2"])
-    def test_wherever_a_compressed_one_is_cut(self, tmp_path: Path, mode: str) -> None:
-        whole = packed([("a.png", bytes(range(256)) * 3), ("b.png", b"b" * 100)], mode)
-        path = tmp_path / {"w:gz": "a.tgz", "w:bz2": "a.tar.bz2"}[mode]
-        for length in range(len(whole)):
-            path.write_bytes(whole[:length])
-            with pytest.raises(InputError, match=r"cannot be read|ends too soon"):
-                list(source(path).find())

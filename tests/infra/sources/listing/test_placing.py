@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infra.errors import InputError
 from infra.sources.files.file_set import FileSet
@@ -19,7 +17,8 @@ from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
-from infra.sources.listing.placing import Survey, settled
+from infra.sources.listing.cells import settled
+from infra.sources.listing.survey import Survey
 from infra.sources.source import Entry, Source
 from tests.infra.sources.kinds.test_tar import packed
 from tests.infra.sources.kinds.test_zip import packed as zipped
@@ -72,41 +71,6 @@ def test_folders(paths: tuple[str, ...], expected: tuple[tuple[str, str], ...]) 
     assert place(*folders(*paths)) == list(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        *(
-            (name, "train")
-            for name in ("train", "Train", "TRAINING", "trainset", "train_set", "train-images", "train 1")
-        ),
-        *((name, "test") for name in ("test", "testing", "Test_data", "testset", "test2", "test_imgs")),
-        *((name, "test") for name in ("val", "valid", "validation", "val2017", "val-set")),
-        *((name, "") for name in ("trains", "trainer", "tests", "testament", "valley", "value", "pretrain", "x-train")),
-        *((name, "") for name in ("train-shoes", "test tube", "")),
-    ],
-)
-def test_names_of_folders(name: str, split: str) -> None:
-    """Rule 2."""
-    path = f"{name}/x".strip("/")
-    assert place(*folders(path, "other"))[0] == ((split, "x") if split else ("", path))
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        *((name, "train") for name in ("train.npy", "training-set.npy", "train-00000-of-00002.parquet", "train/a.npy")),
-        *((name, "test") for name in ("TestSet.npy", "validation-00000-of-00002.parquet", "val.npz", "cats/test.npy")),
-        *((name, "") for name in ("valley.npy", "trains.npy", "testament.npy", "contest.npy", "pretrain.npy")),
-        *((name, "train") for name in ("imagenet1k-train-0000.tar", "x_train.npy", "kmnist-train-imgs.npz")),
-        *((name, "test") for name in ("imagenet1k-validation-00.tar", "cifar10_test.tar")),
-        ("train/test.npy", "train"),
-    ],
-)
-def test_names_of_files(name: str, split: str) -> None:
-    """Rule 3."""
-    assert place(*files(name)) == [(split, "")]
-
-
 def test_the_name_of_a_file_of_one_image_says_nothing() -> None:
     """Rule 3."""
     assert place(Entry(name="a", file="train.png"), Entry(name="b", file="test.png")) == [("", ""), ("", "")]
@@ -128,75 +92,6 @@ def test_if_the_source_gives_labels_folders_give_none(folder: str) -> None:
     """Rule 4."""
     entries = [Entry(name=f"{n}", label=label, folder=folder) for n, label in enumerate(("3", "4", ""))]
     assert place(*entries) == [("", "3"), ("", "4"), ("", "")]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"train": "ab", "val": "ab", "test": "ab"}, {"train": "ab", "": "ab", "test": "ab"}),
-        ({"train": "ab", "val": "ab"}, {"train": "ab", "test": "ab"}),
-        ({"train": "ab", "val": "ab", "test": ""}, {"train": "ab", "test": "ab", "": ""}),
-        ({"train": "", "val": "", "test": ""}, {"train": "", "": "", "test": ""}),
-        ({"train": "", "val": "ab", "test": ""}, {"train": "", "": "ab", "test": ""}),
-        ({"": "ab", "test": "ab"}, {"": "ab", "test": "ab"}),
-    ],
-)
-def test_which_images_are_held_out(given: dict[str, str], expected: dict[str, str]) -> None:
-    """Rules 5 and 6: published test images often lack their labels; then validation has them."""
-    counts = {(split, label): 1 for split, labels in given.items() for label in labels or [""]}
-    assert set(settled(counts, from_folders=True).values()) == {
-        (of, label) for of, labels in expected.items() for label in labels or [""]
-    }
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "expected"),
-    [
-        (["imgs/cat", "imgs/dog"], ["cat"], (["cat", "dog"], ["cat"])),
-        (["set-train/cat", "set-train/dog"], ["set-test/dog"], (["cat", "dog"], ["dog"])),
-        (["cat/a", "cat/b"], ["cat/a", "dog/x"], (["cat/a", "cat/b"], ["cat/a", "dog/x"])),
-        (["Greek/1", "Greek/2"], ["Hebrew/1"], (["Greek/1", "Greek/2"], ["Hebrew/1"])),
-        (["cat", "dog"], ["images"], (["cat", "dog"], ["images"])),
-        (["cat", "dog"], ["eel"], (["cat", "dog"], ["eel"])),
-    ],
-)
-def test_folders_around_one_split(train: list[str], test: list[str], expected: tuple[list[str], list[str]]) -> None:
-    """Rule 7."""
-    counts = {("train", label): 1 for label in train} | {("test", label): 1 for label in test}
-    assert all(cell == change for cell, change in settled(counts, from_folders=False).items()), "labels are as given"
-    changes = settled(counts, from_folders=True)
-    assert [changes["train", label][1] for label in train] == expected[0]
-    assert [changes["test", label][1] for label in test] == expected[1]
-
-
-@pytest.mark.parametrize(
-    ("paths", "named"),
-    [
-        (("seg_train/a", "seg_test/a"), ["seg_train", "seg_test"]),
-        (("x/DIV2K_train_HR", "x/DIV2K_valid_HR"), ["DIV2K_train_HR", "DIV2K_valid_HR"]),
-        (("train_256x256", "val_256x256"), ["train_256x256", "val_256x256"]),
-        (("bullet train", "cat"), []),
-        (("cat", "dog"), []),
-        (("pretrained", "contest"), []),
-    ],
-)
-def test_splits_that_are_only_a_part_of_the_name(paths: tuple[str, ...], named: list[str]) -> None:
-    """Rule 8."""
-    survey = Survey()
-    for entry in folders(*paths):
-        survey.add(entry)
-    assert survey.hidden_splits() == named
-
-
-PATHS = st.lists(st.sampled_from(["train", "test", "val", "cat", "dog", "a"]), max_size=3).map("/".join)
-
-
-@given(paths=st.lists(PATHS, min_size=1, max_size=6), around=st.sampled_from(["x", "x/y", "deep/er/still"]))
-def test_folders_around_everything_are_ignored(paths: list[str], around: str) -> None:
-    """Rule 1."""
-    if not any("/" in path for path in paths) or len({path.split("/")[0] for path in paths}) == 1:
-        paths = [*paths, "cat/inside", "other/inside"]
-    assert place(*folders(*(f"{around}/{path}".rstrip("/") for path in paths))) == place(*folders(*paths))
 
 
 def numpy(array: np.ndarray) -> bytes:
