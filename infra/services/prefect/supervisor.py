@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.errors import ResourceError, Term
-from infra.services.prefect_server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
+from infra.services.prefect.server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 
 HOST = "127.0.0.1"
 _LOG = "server.log"
@@ -115,7 +115,7 @@ class OwnServer:
             "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
             IDENTITY_VARIABLE: self._identity,
         }
-        command = [sys.executable, "-m", "infra.services.prefect_server", str(self._port), str(os.getpid())]
+        command = [sys.executable, "-m", "infra.services.prefect.server", str(self._port), str(os.getpid())]
         # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
         with self.log.open("ab") as output:
             return subprocess.Popen(

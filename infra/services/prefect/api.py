@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ConflictError, StorageError, Term
-from infra.services.prefect_leftovers import mark_lost_runs
-from infra.services.prefect_supervisor import OwnServer, claim_port, identity
+from infra.services.prefect.leftovers import mark_lost_runs
+from infra.services.prefect.supervisor import OwnServer, claim_port, identity
 from infra.storage.uri import parse_place
 
 _SERVING = "serving.json"

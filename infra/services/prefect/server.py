@@ -1,6 +1,6 @@
 """A Prefect server that ends with the process that started it, however that ends.
 
-Called as `python -m infra.services.prefect_server PORT PARENT_PID`, and as `... prefect_server prepare` where the
+Called as `python -m infra.services.prefect.server PORT PARENT_PID`, and as `... server prepare` where the
 environment is made.
 """
 
@@ -150,7 +150,7 @@ def main() -> None:
     import uvicorn
 
     uvicorn.run(
-        "infra.services.prefect_server:make_app",
+        "infra.services.prefect.server:make_app",
         factory=True,
         host="127.0.0.1",
         port=port,

@@ -14,21 +14,21 @@ import pytest
 from prefect.settings import get_current_settings
 
 from infra.errors import ConflictError, StorageError, Term
-from infra.services.prefect import _has_settings_files, _state_folder, prefect_api
-from tests.infra.services.conftest import Serving
+from infra.services.prefect.api import _has_settings_files, _state_folder, prefect_api
+from tests.infra.services.prefect.conftest import Serving
 
 # In a process of its own, since Prefect reads its settings once.
 NAMED = (
-    "import sys; from infra.services.prefect import _named_by_settings; print(_named_by_settings(), "
+    "import sys; from infra.services.prefect.api import _named_by_settings; print(_named_by_settings(), "
     "'prefect.settings' in sys.modules)"
 )
 # A command as `ddpm run` is: Prefect is imported first, by settings that name no API; threads of its own work with it.
 FAILING_RUN = """
 import json, sys, time
-from infra.services.prefect import prefect_api
+from infra.services.prefect.api import prefect_api
 with prefect_api(sys.argv[1], say=print) as api:
     from prefect import flow
-    from infra.services.prefect_run import PrefectRun
+    from infra.services.prefect.run import PrefectRun
     @flow(persist_result=False)
     def failing():
         page = PrefectRun.current()
@@ -155,7 +155,7 @@ def test_settings_name_the_api_from_wherever_they_are(no_settings: Path, serving
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_text(text)
         more = {"PREFECT_HOME": str(folder / "home")} if name == "profile" else {}
-        environment = os.environ | more | {"PYTHONPATH": str(Path(__file__).parents[3])}
+        environment = os.environ | more | {"PYTHONPATH": str(Path(__file__).parents[4])}
         command = [sys.executable, "-c", NAMED]
         asked[name] = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     found = {name: process.communicate(timeout=60)[0].strip() for name, process in asked.items()}
@@ -179,7 +179,7 @@ def test_a_second_serve_of_one_root_is_refused(no_settings: Path, serving: Servi
 def test_a_run_shows_on_the_pages_of_its_root(no_settings: Path, serving: Serving) -> None:
     """Here with settings of Prefect's that name no API; a failure leaves nothing in the home of the user."""
     (no_settings / "prefect.toml").write_text('[logging]\nlevel = "INFO"\n')
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
     command = [sys.executable, "-c", FAILING_RUN, serving.root]
     done = subprocess.run(
         command, cwd=no_settings, env=environment, capture_output=True, text=True, timeout=90, check=True

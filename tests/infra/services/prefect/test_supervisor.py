@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ResourceError
-from infra.services import prefect_supervisor
-from infra.services.prefect_server import DATABASE
-from infra.services.prefect_supervisor import ErrorLines, OwnServer, claim_port, identity
-from tests.infra.services.conftest import Serving
+from infra.services.prefect import supervisor
+from infra.services.prefect.server import DATABASE
+from infra.services.prefect.supervisor import ErrorLines, OwnServer, claim_port, identity
+from tests.infra.services.prefect.conftest import Serving
 
 # As Prefect's server wrote them under SQLAlchemy 2.1, the second a minute after the first.
 BULK = """\
@@ -215,8 +215,8 @@ def _assert_refused(server: OwnServer) -> None:
 def test_a_server_with_a_fault_and_one_that_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serving: Serving
 ) -> None:
-    monkeypatch.setattr(prefect_supervisor, "_WATCH_S", 0.2)
-    monkeypatch.setattr(prefect_supervisor, "_RESTARTS", 1)
+    monkeypatch.setattr(supervisor, "_WATCH_S", 0.2)
+    monkeypatch.setattr(supervisor, "_RESTARTS", 1)
     assert os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] == "CRITICAL", (
         "this process shows none of Prefect's lines"
     )

@@ -38,7 +38,7 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema
 
 from infra.errors import StorageError
-from infra.services.prefect_run import SERVER_VARIABLE, prompt_client
+from infra.services.prefect.run import SERVER_VARIABLE, prompt_client
 
 # A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
 PAUSED_TAG = "paused-while-not-served"

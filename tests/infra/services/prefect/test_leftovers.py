@@ -20,9 +20,9 @@ from prefect.states import (
     Suspended,
 )
 
-from infra.services import prefect_leftovers
-from infra.services.prefect_leftovers import mark_lost_runs
-from tests.infra.services.conftest import Serving
+from infra.services.prefect import leftovers
+from infra.services.prefect.leftovers import mark_lost_runs
+from tests.infra.services.prefect.conftest import Serving
 
 AT_WORK = (Running, Pending, Cancelling)
 OTHERS = (Completed, Failed, Crashed, Cancelled, Scheduled, AwaitingRetry, Paused, Suspended)
@@ -46,7 +46,7 @@ def _state(kind: Any) -> Any:
 def test_what_a_dead_process_left_is_marked(
     serving: Serving, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_leftovers, "_PAGE", 2)  # several pages of them
+    monkeypatch.setattr(leftovers, "_PAGE", 2)  # several pages of them
     runs, tasks = {}, {}
     for kind in (*AT_WORK, *OTHERS):
         run = client.create_flow_run(emptiness, state=Pending(), name=kind.__name__)

@@ -18,9 +18,9 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.states import Cancelling, Running
 
 from infra.errors import StorageError
-from infra.services import prefect_runner
-from infra.services.prefect_run import SERVER_VARIABLE
-from infra.services.prefect_runner import (
+from infra.services.prefect import runner as module
+from infra.services.prefect.run import SERVER_VARIABLE
+from infra.services.prefect.runner import (
     PAUSED_TAG,
     Deployment,
     ServedDeployment,
@@ -153,11 +153,11 @@ def test_parameters_of_a_user_stay_while_they_fit(
     register(deployed, deployment)
     assert _read(client, served).parameters == changed | {"root": "/runs"}, "where outputs go, serve decides"
     _post(client, served, "", {"parameters": changed | {"old": 1}}, "PATCH")
-    logging.getLogger("infra.services.prefect_runner").addHandler(caplog.handler)
+    logging.getLogger("infra.services.prefect.runner").addHandler(caplog.handler)
     try:
         register(deployed, deployment)
     finally:
-        logging.getLogger("infra.services.prefect_runner").removeHandler(caplog.handler)
+        logging.getLogger("infra.services.prefect.runner").removeHandler(caplog.handler)
     assert _read(client, served).parameters == deployment.parameters
     assert f"deployment {deployment.name}: parameters of an older version were reset" in caplog.messages
 
@@ -190,7 +190,7 @@ def test_a_deployment_that_was_deleted_is_passed_over(client: SyncPrefectClient,
 def test_an_idle_runner_stops_within_seconds(
     client: SyncPrefectClient, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_runner, "_WATCH_S", 0.2)
+    monkeypatch.setattr(module, "_WATCH_S", 0.2)
     served, said = register(deployed, deployment), []
     _post(client, served, "/schedules", SCHEDULES)
     schedules = _schedules(client, served)

@@ -10,9 +10,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-from infra.services.prefect_page import RunPage
-from tests.infra.services.conftest import Serving
-from tests.infra.services.gate import Gate
+from infra.services.prefect.page import RunPage
+from tests.infra.services.prefect.conftest import Serving
+from tests.infra.services.prefect.gate import Gate
 
 AWAY = r"refused|disconnected|reset"
 

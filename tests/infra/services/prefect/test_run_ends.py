@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Pending, Running
 
 from infra.errors import Interrupted
-from infra.services import prefect_run
-from infra.services.prefect_run import (
+from infra.services.prefect import run
+from infra.services.prefect.run import (
     SERVER_VARIABLE,
     PrefectRun,
     RunAborted,
@@ -23,7 +23,7 @@ from infra.services.prefect_run import (
     RunUnreported,
     stops_passed_on,
 )
-from tests.infra.services.gate import Gate
+from tests.infra.services.prefect.gate import Gate
 
 PARENT = """
 import os, subprocess, sys, time
@@ -34,7 +34,7 @@ time.sleep(60)
 """
 CHILD = """
 import os, time
-from infra.services.prefect_run import SERVER_VARIABLE, RunAborted, end_with_server
+from infra.services.prefect.run import SERVER_VARIABLE, RunAborted, end_with_server
 server = os.environ.pop(SERVER_VARIABLE)
 end_with_server()
 os.environ[SERVER_VARIABLE] = "1"
@@ -105,7 +105,7 @@ def test_tasks_of_an_earlier_process_are_closed(client: SyncPrefectClient, count
 def test_the_end_waits_for_a_server_that_is_away(
     gate: Gate, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_run, "_RETURN_POLL_S", 0.2)
+    monkeypatch.setattr(run, "_RETURN_POLL_S", 0.2)
     page, said = PrefectRun(client.create_flow_run(ended, parameters={})), []
     assert page.await_api(5.0, said.append)
     assert not said
@@ -141,7 +141,7 @@ def test_a_run_ends_with_its_server() -> None:
     """The one that started it; a run whose server is gone already does not begin."""
     program = PARENT.format(variable=SERVER_VARIABLE, child=CHILD)
     command = [sys.executable, "-c", program]
-    parent = subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(command, cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child, _, words = parent.stdout.readline().partition(" ")
     assert words == "ddpm serve has ended; works\n"

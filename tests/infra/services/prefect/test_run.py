@@ -17,8 +17,8 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Cancelling, Completed, Paused, Running, Suspended
 
 from infra.errors import Interrupted
-from infra.services.prefect_run import PrefectRun, RunAborted, RunPaused, stops_passed_on
-from tests.infra.services.gate import Gate
+from infra.services.prefect.run import PrefectRun, RunAborted, RunPaused, stops_passed_on
+from tests.infra.services.prefect.gate import Gate
 
 LOOK_S = 0.1
 
@@ -57,7 +57,7 @@ class _Warnings(logging.Handler):
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
     """What was warned of the server."""
-    logger, handler = logging.getLogger("infra.services.prefect_run"), _Warnings()
+    logger, handler = logging.getLogger("infra.services.prefect.run"), _Warnings()
     logger.addHandler(handler)
     yield handler.lines
     logger.removeHandler(handler)

@@ -23,8 +23,8 @@ from prefect.states import Cancelled, Crashed, Failed, Suspended
 
 from infra.compute.processes import end_with_parent
 from infra.errors import Interrupted
-from infra.services.prefect_log import quiet_delivery
-from infra.services.prefect_page import RunPage
+from infra.services.prefect.log import quiet_delivery
+from infra.services.prefect.page import RunPage
 
 # Holds the process id of the `ddpm serve` whose runs inherit it.
 SERVER_VARIABLE = "DDPM_SERVED_BY"

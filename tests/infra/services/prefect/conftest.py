@@ -11,8 +11,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import refresh_global_settings_context
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from infra.services.prefect import PrefectApi, prefect_api
-from tests.infra.services.gate import Gate
+from infra.services.prefect.api import PrefectApi, prefect_api
+from tests.infra.services.prefect.gate import Gate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,11 @@ from alembic.script import ScriptDirectory
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from infra.services.prefect_server import DATABASE, PatientApp, give_database
+from infra.services.prefect.server import DATABASE, PatientApp, give_database
 
 PARENT = """
 import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-m", "infra.services.prefect_server", "0", str(os.getpid())])
+child = subprocess.Popen([sys.executable, "-m", "infra.services.prefect.server", "0", str(os.getpid())])
 print(child.pid, flush=True)
 time.sleep(60)
 """
@@ -47,7 +47,7 @@ def test_killed_parent(tmp_path: Path) -> None:
 
 def test_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the environment holds ready is what a server of this version makes by its migrations: empty, and whole."""
-    program = f"import sys; sys.prefix = {str(tmp_path)!r}; from infra.services import prefect_server as server; "
+    program = f"import sys; sys.prefix = {str(tmp_path)!r}; from infra.services.prefect import server; "
     subprocess.run([sys.executable, "-c", program + "server.prepare()"], check=True, timeout=120)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     give_database(tmp_path)
