@@ -6,7 +6,6 @@ the work.
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import time
@@ -17,17 +16,15 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import Abort, ObjectNotFound, Pause
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed, Suspended
 
-from infra.compute.processes import end_with_parent
 from infra.errors import Interrupted
+from infra.services.prefect.client import prompt_client
 from infra.services.prefect.log import quiet_delivery
 from infra.services.prefect.page import RunPage
+from infra.services.prefect.stops import RunAborted, RunPaused
 
-# Holds the process id of the `ddpm serve` whose runs inherit it.
-SERVER_VARIABLE = "DDPM_SERVED_BY"
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
 _CANCELLING_LOOKS = 4
@@ -36,22 +33,9 @@ _RETURN_POLL_S = 2.0
 _LAST_WORD_RETRIES = 2
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
-_INTERRUPTED, _TERMINATED = 130, 143
+_TERMINATED = 143
 _STOP_SIGNAL = signal.SIGUSR1
-
 logger = logging.getLogger(__name__)
-
-
-class RunAborted(Abort, SystemExit):
-    """The run was cancelled, deleted or ended by somebody else; a SystemExit, so that Ray's waits let it through."""
-
-
-class RunUnreported(RunAborted):
-    """The work is done, and the server was away for too long to be told."""
-
-
-class RunPaused(Pause, SystemExit):
-    """The run was paused: this process ends, and another goes on when somebody resumes the run."""
 
 
 class PrefectRun(RunPage):
@@ -254,40 +238,3 @@ class PrefectRun(RunPage):
 
 def _terminate(*_: object) -> None:
     raise Interrupted(_TERMINATED)
-
-
-@contextlib.contextmanager
-def stops_passed_on() -> Iterator[None]:
-    """Raise what stopped a flow in this process as the interrupt that it was, or now is; finished work is none.
-
-    Raises:
-        Interrupted: If the flow was interrupted here, or cancelled, paused or deleted from outside.
-    """
-    try:
-        yield
-    except RunUnreported as finished:
-        logger.warning("%s", finished)
-    except (RunAborted, RunPaused) as stop:
-        if isinstance(stop.__cause__, Interrupted):
-            raise stop.__cause__ from None
-        interrupt = Interrupted(_INTERRUPTED)
-        for note in (str(stop.args[0]), *getattr(stop, "__notes__", [])):
-            interrupt.add_note(note)
-        raise interrupt from None
-
-
-def end_with_server() -> None:
-    """Have this process end with the `ddpm serve` that started it, however that ends; do nothing under any other."""
-    server = os.environ.get(SERVER_VARIABLE)
-    if server is None:
-        return
-    end_with_parent()
-    if os.getppid() != int(server):  # it ended before the line above
-        raise RunAborted("ddpm serve has ended")
-
-
-@contextlib.contextmanager
-def prompt_client(retries: int = 0) -> Iterator[SyncPrefectClient]:
-    """A client that answers soon: whoever asks without retries asks again."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), get_client(sync_client=True) as client:
-        yield client

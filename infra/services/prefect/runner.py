@@ -1,8 +1,4 @@
-"""Deployments of a flow, and the runner that works off their runs until it is told to stop.
-
-A deployment belongs to whoever uses the pages: its schedules, whether it is paused and the parameters that were changed
-survive a restart. What is ours - entry point, form, description - is brought up to date.
-"""
+"""The runner that works off the runs of deployments until it is told to stop."""
 
 import asyncio
 import contextlib
@@ -13,13 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -28,20 +19,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Cancelling
-from prefect.types.entrypoint import EntrypointType
-from prefect.utilities.callables import ParameterSchema
 
 from infra.errors import StorageError
-from infra.services.prefect.run import SERVER_VARIABLE, prompt_client
+from infra.services.prefect.client import prompt_client
+from infra.services.prefect.deployments import ServedDeployment
+from infra.services.prefect.stops import SERVER_VARIABLE
 
-# A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
-PAUSED_TAG = "paused-while-not-served"
 _STOP_LIMIT_S = 45.0
 _POLL_S = 0.5
 _WATCH_S = 5.0
@@ -49,96 +35,6 @@ _REMINDER_S = 1800.0
 # Doubling from two seconds, these bridge an outage of a quarter of an hour; the work itself goes on meanwhile.
 _RETRIES = 8
 _AT_CAPACITY = re.compile(r"\d+ scheduled runs skipped \(at capacity\)")
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deployment:
-    """One entry of the list of deployments.
-
-    Attributes:
-        name: Its name.
-        description: What it does.
-        parameters: Given to every run that names no others.
-        schema: JSON schema of the form.
-        tags: For filtering.
-        accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
-    """
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    schema: dict[str, Any]
-    tags: Sequence[str]
-    accepts: Callable[[dict[str, Any]], bool]
-
-
-def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":
-    """Create the deployment, or bring one that exists up to date."""
-    made = flow.to_deployment(
-        name=deployment.name,
-        parameters=deployment.parameters,
-        entrypoint_type=EntrypointType.MODULE_PATH,
-        description=deployment.description,
-        tags=list(deployment.tags),
-    )
-    assert isinstance(made, RunnerDeployment), "to_deployment is synchronous outside an event loop"
-    made._parameter_openapi_schema = ParameterSchema(**deployment.schema)
-    with get_client(sync_client=True) as client:
-        try:
-            known = client.read_deployment_by_name(f"{flow.name}/{deployment.name}")
-        except ObjectNotFound:
-            number = made.apply()
-        else:
-            number = known.id
-            _update(client, known, made, deployment)
-    return ServedDeployment(name=deployment.name, flow_name=flow.name, number=number)
-
-
-def _update(
-    client: SyncPrefectClient, known: DeploymentResponse, made: RunnerDeployment, deployment: Deployment
-) -> None:
-    """Change what is ours and no more: a schedule that is not named here stays as it is."""
-    kept = dict(known.parameters or {})
-    if not deployment.accepts(kept | deployment.parameters):
-        logger.warning("deployment %s: parameters of an older version were reset", deployment.name)
-        kept = {}
-    changes: dict[str, Any] = {
-        "description": deployment.description,
-        "entrypoint": made.entrypoint,
-        "parameter_openapi_schema": deployment.schema,
-        "parameters": kept | deployment.parameters,
-        "tags": sorted({*(tag for tag in known.tags if tag != PAUSED_TAG), *deployment.tags}),
-    }
-    changes["paused"] = known.paused and PAUSED_TAG not in known.tags
-    # The pages' way to pause deletes what was planned for the time in which nothing served, as cron skips it; the
-    # client's way leaves what is late by now.
-    client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
-    client.update_deployment(known.id, DeploymentUpdate(**changes))
-
-
-class ServedDeployment(RunnerDeployment):
-    """A deployment as `register` left it: the runner, which registers what it is given, leaves it so."""
-
-    number: UUID
-
-    async def aapply(self, *_: object, **__: object) -> UUID:
-        """Return the id."""
-        return self.number
-
-
-def pause(deployments: Sequence[ServedDeployment]) -> None:
-    """Pause what is active, since nobody serves it now; its mark tells the next start to make it active again."""
-    with get_client(sync_client=True) as client:
-        for deployment in deployments:
-            try:
-                known = client.read_deployment(deployment.number)
-            except ObjectNotFound:  # somebody deleted it
-                continue
-            if not known.paused:
-                client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
-                client.pause_deployment(known.id)
 
 
 class ServingRunner:

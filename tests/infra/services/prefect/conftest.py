@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import signal
+import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +15,7 @@ from prefect.context import refresh_global_settings_context
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from infra.services.prefect.api import PrefectApi, prefect_api
+from infra.services.prefect.deployments import Deployment
 from tests.infra.services.prefect.gate import Gate
 
 
@@ -77,3 +81,24 @@ def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def deployment() -> Deployment:
+    """A deployment that nobody else has."""
+    return Deployment(
+        name=f"digits-{uuid.uuid4().hex[:8]}",
+        description="Minutes.",
+        parameters={"preset": "digits", "root": "/runs"},
+        schema={"title": "Parameters", "type": "object", "properties": {"train": {"type": "object"}}},
+        tags=["ddpm", "digits"],
+        accepts=lambda parameters: "old" not in parameters,
+    )
+
+
+@pytest.fixture
+def no_signal_of_ours_stays() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefect-run"]

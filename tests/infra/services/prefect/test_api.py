@@ -14,12 +14,14 @@ import pytest
 from prefect.settings import get_current_settings
 
 from infra.errors import ConflictError, StorageError, Term
-from infra.services.prefect.api import _has_settings_files, _state_folder, prefect_api
+from infra.services.prefect.api import prefect_api
+from infra.services.prefect.settings import _has_settings_files
+from infra.services.prefect.state_folder import state_folder
 from tests.infra.services.prefect.conftest import Serving
 
 # In a process of its own, since Prefect reads its settings once.
 NAMED = (
-    "import sys; from infra.services.prefect.api import _named_by_settings; print(_named_by_settings(), "
+    "import sys; from infra.services.prefect.settings import named_by_settings; print(named_by_settings(), "
     "'prefect.settings' in sys.modules)"
 )
 # A command as `ddpm run` is: Prefect is imported first, by settings that name no API; threads of its own work with it.
@@ -75,7 +77,7 @@ def test_a_server_for_as_long_as_a_command_needs_it(no_settings: Path, tmp_path:
             urllib.request.urlopen(f"{os.environ['PREFECT_API_URL']}/health", timeout=5)
         calls.append("called while the server starts")
 
-    with _state_folder(root) as (folder, owned):
+    with state_folder(root) as (folder, owned):
         assert owned
         with pytest.raises(ConflictError, match="a `ddpm run`, which has a server of its own"):
             prefect_api(root, say=said.append, serve=True).__enter__()
@@ -98,12 +100,12 @@ def test_a_server_for_as_long_as_a_command_needs_it(no_settings: Path, tmp_path:
 
 def test_a_root_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     root = str(tmp_path)
-    with _state_folder(root) as (first, mine), _state_folder(root) as (second, too):
+    with state_folder(root) as (first, mine), state_folder(root) as (second, too):
         assert (mine, too) == (True, False)
         assert first == second
-    with _state_folder(root) as (third, mine):
+    with state_folder(root) as (third, mine):
         assert (third, mine) == (first, True)
-    with _state_folder(str(tmp_path / "other")) as (fourth, _):
+    with state_folder(str(tmp_path / "other")) as (fourth, _):
         assert fourth != first
 
 
@@ -204,7 +206,7 @@ def test_threads_use_it_though_prefect_read_its_settings_before(serving: Serving
 def test_a_neighbour_that_is_gone_is_not_believed(no_settings: Path, serving: Serving, tmp_path: Path) -> None:
     """What is written of a server counts only if the one that answers there says that it is the same."""
     root, said = str(tmp_path / "root"), []
-    with _state_folder(root) as (folder, _):
+    with state_folder(root) as (folder, _):
         for mark in ("", "of-another"):
             about = {"url": serving.api.url, "identity": mark, "pid": 1}
             (folder / "serving.json").write_text(json.dumps(about))

@@ -1,10 +1,8 @@
-"""A run seen from its own process: it leaves when it is no longer to run, and works on when the server is away."""
+"""A run seen from its own process: it leaves when it is no longer to run."""
 
-import logging
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +12,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.flow_engine import run_flow
-from prefect.states import Cancelled, Cancelling, Completed, Paused, Running, Suspended
+from prefect.states import Cancelled, Cancelling, Completed, Paused, Suspended
 
 from infra.errors import Interrupted
-from infra.services.prefect.run import PrefectRun, RunAborted, RunPaused, stops_passed_on
-from tests.infra.services.prefect.gate import Gate
+from infra.services.prefect.run import PrefectRun
+from infra.services.prefect.stops import RunAborted, RunPaused, stops_passed_on
+
+pytestmark = pytest.mark.usefixtures("no_signal_of_ours_stays")
 
 LOOK_S = 0.1
 
@@ -45,33 +45,7 @@ def seen(
     return working(page, lambda: act(current._flow_run), seconds)
 
 
-class _Warnings(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    """What was warned of the server."""
-    logger, handler = logging.getLogger("infra.services.prefect.run"), _Warnings()
-    logger.addHandler(handler)
-    yield handler.lines
-    logger.removeHandler(handler)
-
-
-@pytest.fixture(autouse=True)
-def _no_signal_of_ours_stays() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
-    yield
-    assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefect-run"]
-
-
-def _tasks(client: SyncPrefectClient, run: FlowRun, *, ended: bool = True) -> list[TaskRun]:
+def tasks(client: SyncPrefectClient, run: FlowRun, *, ended: bool = True) -> list[TaskRun]:
     """The run's tasks, as soon as the server knows of any, and of their ends: it learns of them from events."""
     end = time.monotonic() + 20
     while True:
@@ -82,11 +56,11 @@ def _tasks(client: SyncPrefectClient, run: FlowRun, *, ended: bool = True) -> li
         time.sleep(0.1)
 
 
-def _set(client: SyncPrefectClient, state: State[Any]) -> Callable[[FlowRun], None]:
+def setting(client: SyncPrefectClient, state: State[Any]) -> Callable[[FlowRun], None]:
     return lambda run: client.set_flow_run_state(run.id, state, force=True) and None
 
 
-class _Runs:
+class Runs:
     """Remembers which run a flow was."""
 
     def __init__(self, act: Callable[[FlowRun], object]) -> None:
@@ -104,7 +78,7 @@ class _Runs:
 def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state: State[Any]) -> None:
     """Of the pages' two kinds of pause only one lets another process go on; both end as that one."""
     deployment = client.create_deployment(client.create_flow(seen), f"of-{state.name}")
-    act = _Runs(_set(client, state))
+    act = Runs(setting(client, state))
     run = client.create_flow_run_from_deployment(deployment)
     with pytest.raises(RunPaused, match="the flow run was paused"):
         run_flow(seen, flow_run=run, parameters={"act": act})
@@ -112,7 +86,7 @@ def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state
     assert after is not None
     assert (after.type, after.name) == (StateType.PAUSED, "Suspended")
     assert after.state_details.pause_reschedule
-    (one,) = _tasks(client, act.run)
+    (one,) = tasks(client, act.run)
     assert one.state_type == StateType.CANCELLED
     client.resume_flow_run(act.run.id)
     resumed = client.read_flow_run(act.run.id).state
@@ -121,18 +95,18 @@ def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state
 
 
 def test_a_cancelled_run_leaves(client: SyncPrefectClient) -> None:
-    act = _Runs(_set(client, Cancelled()))
+    act = Runs(setting(client, Cancelled()))
     with pytest.raises(RunAborted, match="the flow run is Cancelled"):
         seen(act)
     assert client.read_flow_run(act.run.id).state_type == StateType.CANCELLED
-    (one,) = _tasks(client, act.run)
+    (one,) = tasks(client, act.run)
     assert one.state is not None
     assert one.state.type == StateType.CANCELLED
     assert "What was finished is kept." in str(one.state.message)
 
 
 def test_a_run_that_ended_elsewhere_leaves(client: SyncPrefectClient) -> None:
-    act = _Runs(_set(client, Completed()))
+    act = Runs(setting(client, Completed()))
     with pytest.raises(RunAborted, match="the flow run is Completed"):
         seen(act)
     assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
@@ -144,7 +118,7 @@ def test_a_deleted_run_leaves(client: SyncPrefectClient) -> None:
 
 
 def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -> None:
-    act = _Runs(_set(client, Cancelling()))
+    act = Runs(setting(client, Cancelling()))
     with pytest.raises(RunAborted, match="the flow run was cancelled"):
         seen(act)
     times = {one.name: one.timestamp for one in client.read_flow_run_states(act.run.id)}
@@ -157,21 +131,21 @@ def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -
 
 def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient) -> None:
     def interrupt(run: FlowRun) -> None:
-        assert _tasks(client, run, ended=False)
+        assert tasks(client, run, ended=False)
         raise Interrupted(143)
 
-    act = _Runs(interrupt)
+    act = Runs(interrupt)
     with pytest.raises(Interrupted) as caught, stops_passed_on():
         seen(act)
     assert caught.value.code == 143
     after = client.read_flow_run(act.run.id).state
     assert after is not None
     assert (after.type, after.message) == (StateType.CANCELLED, "Interrupted. What was finished is kept.")
-    assert [one.state_type for one in _tasks(client, act.run)] == [StateType.CANCELLED]
+    assert [one.state_type for one in tasks(client, act.run)] == [StateType.CANCELLED]
 
 
 def test_sigterm_cancels_a_run(client: SyncPrefectClient) -> None:
-    act = _Runs(lambda _: signal.raise_signal(signal.SIGTERM))
+    act = Runs(lambda _: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted) as caught, stops_passed_on():
         seen(act)
     assert caught.value.code == 143
@@ -184,7 +158,7 @@ def test_sigterm_leaves_a_paused_run_to_be_resumed(client: SyncPrefectClient) ->
         client.set_flow_run_state(run.id, Suspended(timeout_seconds=900), force=True)
         signal.raise_signal(signal.SIGTERM)
 
-    act = _Runs(pause)
+    act = Runs(pause)
     with pytest.raises(Interrupted), stops_passed_on():
         seen(act)
     assert client.read_flow_run(act.run.id).state_type == StateType.PAUSED
@@ -202,68 +176,6 @@ def test_sigterm_leaves_the_last_word_to_the_runner_that_cancels(client: SyncPre
     with pytest.raises(Interrupted), stops_passed_on():
         run_flow(seen, flow_run=run, parameters={"act": cancel})
     assert client.read_flow_run(run.id).state_type == StateType.CANCELLING
-
-
-def test_a_run_that_is_meant_to_run_stays(client: SyncPrefectClient, warnings: list[str]) -> None:
-    pages: list[PrefectRun] = []
-    act = _Runs(lambda _: pages[0].show_progress("train", 50.0, "half"))
-    assert seen(act, seconds=0.5, prepare=pages.append) == "kept"
-    assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
-    # The server records a task's end from an event, and may do so late.
-    assert {one.state_type for one in _tasks(client, act.run, ended=False)} <= {StateType.RUNNING, StateType.COMPLETED}
-    assert not warnings
-
-
-def test_a_server_that_is_away_costs_one_warning(gate: Gate, client: SyncPrefectClient, warnings: list[str]) -> None:
-    pages: list[PrefectRun] = []
-
-    def lose_the_server(_: FlowRun) -> None:
-        pages[0].rename("told later")
-        gate.shut()
-        threading.Timer(3.5, gate.open).start()
-
-    act = _Runs(lose_the_server)
-    assert seen(act, seconds=4.5, prepare=pages.append) == "kept"
-    (line,) = warnings
-    assert line.startswith("the Prefect server does not answer (")
-    assert line.endswith("; the work goes on")
-    run = client.read_flow_run(act.run.id)
-    assert (run.name, run.state_type) == ("told later", StateType.COMPLETED)
-
-
-def test_a_server_that_takes_nothing_is_still_asked(client: SyncPrefectClient, warnings: list[str]) -> None:
-    """What is shown is refused at every look; the answer to whether the run is to run counts all the same."""
-    pages: list[PrefectRun] = []
-
-    def refuse(_: SyncPrefectClient) -> None:
-        raise ValueError("too large")
-
-    def cancel_later(run: FlowRun) -> None:
-        pages[0]._jobs.append(refuse)
-        threading.Timer(5 * LOOK_S, lambda: client.set_flow_run_state(run.id, Cancelled(), force=True)).start()
-
-    with pytest.raises(RunAborted, match="the flow run is Cancelled"):
-        seen(cancel_later, prepare=pages.append)
-    assert warnings == ["the Prefect server does not answer (too large); the work goes on"]
-
-
-def test_outside_the_main_thread_a_run_is_shown_but_not_stopped(client: SyncPrefectClient) -> None:
-    run = client.create_flow_run(seen, parameters={}, state=Running())
-    page = PrefectRun(run, LOOK_S)
-    client.set_flow_run_state(run.id, Cancelled(), force=True)
-    ended: list[str] = []
-
-    def work() -> None:
-        with page.watched():
-            page.rename("shown")
-            time.sleep(5 * LOOK_S)
-        ended.append("worked on")
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join(20)
-    assert ended == ["worked on"]
-    assert client.read_flow_run(run.id).name == "shown"
 
 
 def test_no_run_outside_a_flow() -> None:
