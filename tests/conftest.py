@@ -47,6 +47,7 @@ _ONE_AT_A_TIME = (
     "tests/flows/commands/",
     "tests/infra/services/",
     "tests/infra/compute/test_cluster.py",
+    "tests/infra/compute/test_connection.py",
     "tests/infra/compute/test_group.py",
     "tests/infra/compute/test_ray_heartbeat.py",
     "tests/infra/compute/test_ray_signals.py",
