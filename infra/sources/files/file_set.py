@@ -1,9 +1,10 @@
 """The user's files, local or on S3: found in one order, and read only as they were found.
 
-Find and glob are our own because fsspec's leave open what a listing's digest depends on. Here both kinds of place give
-files in the order of their names' characters, so a folder and its copy on S3 list alike; every file comes with a stamp
-(time of modification or ETag) in the same pass, and reading it checks the stamp; hidden files are left out, and links
-to folders are refused instead of followed; names come as a stream, so a bucket of any size fits into memory.
+Find and glob are our own because fsspec's leave the order and the stamps open, on which a listing's digest depends.
+Here both kinds of place give files in the order of their names' characters, so a folder and its copy on S3 list alike;
+every file comes with a stamp (time of modification or ETag) in the same pass, and reading it checks the stamp; hidden
+files are left out, and links to folders are refused instead of followed; names come as a stream, so a bucket of any
+size fits into memory.
 """
 
 import io
@@ -53,7 +54,7 @@ class FileSet:
                 if empty:
                     empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
-            # A single empty folder is reported later, together with what it did contain.
+            # A single empty folder is reported later, together with the other files in it.
             for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(S3)]:
                 cause = "matches nothing" if wanted[source] else "holds nothing"
                 raise InputError(cause, item=source, remedy=f"check {Term.SOURCE}")

@@ -50,7 +50,9 @@ def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
         case {"dtype": "uint8", "layout": "CHW", "shape": [int() as c, int() as h, int() as w]} if min(c, h, w) > 0:
             shape: tuple[int, ...] = (c, h, w)
         case about if about:
-            raise InputError("says of its pixels what is not known", item=path, remedy="prepare it again")
+            raise InputError(
+                "describes its pixels in a form that this version does not know", item=path, remedy="prepare it again"
+            )
         case _:
             shape = ()
     label = next((name for name in LABEL_COLUMNS if schema.get_field_index(name) >= 0), "")

@@ -73,7 +73,7 @@ def row_values(parquet: pq.ParquetFile, group: int, leaf: str, declared: int, pa
     for batch in parquet.iter_batches(size, row_groups=[group], columns=[leaf], use_threads=False):
         left -= batch.nbytes
         if left < 0:
-            raise InputError(f"unpacks to over {MAX_REPEAT} times what it says", item=path, remedy=REPAIR)
+            raise InputError(f"unpacks to over {MAX_REPEAT} times the size that it states", item=path, remedy=REPAIR)
         yield from batch.column(0)
 
 

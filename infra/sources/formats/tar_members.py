@@ -88,7 +88,7 @@ def _header(block: bytes, stream: TarStream) -> tuple[bytes, int, int]:
     """Name, size and kind of the content that follows."""
     checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     if _number(block[148:156]) != checksum:
-        raise stream.fault("has no tar header where one has to be")
+        raise stream.fault("has no tar header at a place that needs one")
     size = _number(block[124:136])
     if size is None:
         raise stream.fault("has a tar header with a bad size")

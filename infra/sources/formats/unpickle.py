@@ -124,14 +124,14 @@ class _Machine:
     def extend(self, values: list[object]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise self.damaged("it appends to what is no list")
+            raise self.damaged("it appends to something other than a list")
         target.extend(values)
 
     def update(self, flat: list[object]) -> None:
         target = self.top()
         keys = flat[::2]
         if type(target) is not dict or len(flat) % 2 or not all(isinstance(key, (bytes, str)) for key in keys):
-            raise self.damaged("it sets what is no name in a dict")
+            raise self.damaged("it sets a key of a dict that is not a name")
         target.update(zip(keys, flat[1::2], strict=True))
 
     def push_dict(self, flat: list[object]) -> None:
@@ -156,7 +156,9 @@ class _Machine:
             case _Global(name="_codecs encode"), (str() as text, "latin1"):
                 self.push(text.encode("latin-1"))
             case _:
-                called = function.name.replace(" ", ".") if isinstance(function, _Global) else "what is no name"
+                called = (
+                    function.name.replace(" ", ".") if isinstance(function, _Global) else "something that is not a name"
+                )
                 raise self.damaged(f"it calls {called} with other arguments than CIFAR")
 
     def build(self, state: object) -> None:
@@ -169,7 +171,7 @@ class _Machine:
                     raise self.damaged(f"an array of another shape has {len(data)} bytes")
                 array.pixels = np.frombuffer(data, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")
             case _:
-                raise self.damaged("it sets the state of what has none")
+                raise self.damaged("it sets the state of something that has no state")
 
     def damaged(self, why: str) -> InputError:
         return InputError(f"is not a pickle of CIFAR ({why})", item=self.item, remedy=REMEDY)

@@ -57,7 +57,9 @@ class ArraySource:
                 yield from self._find_array(file, label_files.get(_stem(file.name)))
         for stem in sorted(unused):
             path = self.files.path(label_files[stem].name)
-            raise InputError("labels no images: there is none of its name", item=path, remedy="remove or rename it")
+            raise InputError(
+                "labels no images: no file of images has its name", item=path, remedy="remove or rename it"
+            )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""

@@ -1,4 +1,4 @@
-"""Tar archives of images, compressed or not, read where they are and never unpacked to disk."""
+"""Tar archives of images, compressed or not, read in place and never unpacked to disk."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

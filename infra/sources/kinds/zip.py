@@ -1,4 +1,4 @@
-"""Zip archives of images, read where they are and never unpacked to disk."""
+"""Zip archives of images, read in place and never unpacked to disk."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

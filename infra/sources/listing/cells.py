@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from infra.sources.listing.folders import VALIDATION, common_folders, path_parts, word_for_split
 
-# A split and a class, each empty if there is none: a cell of the table of all splits and classes.
+# A cell of the table of all splits and classes: an image's split and class, either of which may be empty.
 Cell = tuple[str, str]
 
 

@@ -45,7 +45,7 @@ class Listing:
         class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
         unlabelled: Number of entries of the splits without a class, if others have one.
         others: Number of files that are not images, by suffix.
-        labels_from: The origin of the classes, in words for the user; empty if there are none.
+        labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
     """
 
@@ -66,7 +66,7 @@ class Listing:
 
     @property
     def splits_given(self) -> bool:
-        """Whether the source itself says what is held out; images that it puts into neither split are left out."""
+        """Whether the source itself names both splits; images that it puts into neither are left out."""
         return all(self.splits.get(split) for split in SPLITS)
 
     def parts(self, length: int) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ def listed(source: Source) -> Iterator[Listing]:
     """Find everything in a source, and give each image its split and its class.
 
     Raises:
-        InputError: If it holds no images, lacks one of its splits, or has more classes than anyone can mean.
+        InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
     """
     survey, origins = Survey(), Origins()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
@@ -182,7 +182,7 @@ def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
         raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
     if may_hide_splits and names_both({part for label in labels if "/" in label for part in label.split("/")}):
         raise InputError(
-            "has folders called like train and test below others, where they give no split",
+            "has folders called like train and test below others, so that they give no split",
             item=Term.SOURCE,
             remedy="put train and test into one folder and nothing beside them",
         )

@@ -18,7 +18,7 @@ class Origins:
         self._folders: dict[str, str] = {}
 
     def add_found(self, entry: Entry) -> None:
-        """Note what an entry's source itself says about it."""
+        """Note the split and label that an entry's source itself gives."""
         if entry.label and entry.label_from:
             self._labels.setdefault(entry.label_from)
         if entry.split and entry.split_from:

@@ -78,7 +78,7 @@ def _from_names(placing: Placing, folder: str, file: str) -> tuple[NamedSplit, s
 
 
 def _split_from_names(folders: list[str], folders_around_file: list[str], file_name: str) -> NamedSplit:
-    """Rule 3, after what the source itself says."""
+    """Rule 3, for an image whose source names no split."""
     for around in (folders, folders_around_file):
         if split := _split_of_outermost(around):
             return NamedSplit(split, around[0])
