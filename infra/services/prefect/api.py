@@ -28,8 +28,8 @@ class PrefectApi:
     """An API that answers.
 
     Attributes:
-        url: Where, ending in `/api`.
-        server: Our own server, if it is one.
+        url: Its address, ending in `/api`.
+        server: Our own server; None if the API is another's.
     """
 
     url: str
@@ -60,7 +60,7 @@ def prefect_api(
         root: The root of all outputs; each has a server database of its own.
         say: Called with lines for the terminal.
         port: Where our own server listens; 0 for any free port.
-        serve: People work with its pages; else it serves one command.
+        serve: Whether people work with its pages; else it serves one command.
         meanwhile: Called while our own server starts, which takes seconds; PREFECT_API_URL is set by then.
 
     Raises:
@@ -104,12 +104,12 @@ def prefect_api(
 
 
 def _temporary() -> "tempfile.TemporaryDirectory[str]":
-    """A folder that goes with this process; Prefect would keep failures in the user's home for ever."""
+    """A folder that ends with this process; Prefect would keep failures in the user's home for ever."""
     return tempfile.TemporaryDirectory(prefix="ddpm-prefect-", ignore_cleanup_errors=True)
 
 
 def _deliver() -> None:
-    """Send the lines and events that Prefect still holds back, while the server is there to take them."""
+    """Send the lines and events that Prefect still holds back while the server lives."""
     if "prefect.logging.handlers" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker

@@ -9,6 +9,6 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 @contextlib.contextmanager
 def prompt_client(retries: int = 0) -> Iterator[SyncPrefectClient]:
-    """A client that answers soon: whoever asks without retries asks again."""
+    """Provide a client that answers soon; without retries, the caller asks again later."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), get_client(sync_client=True) as client:
         yield client

@@ -1,7 +1,7 @@
 """Deployments of a flow: registered, brought up to date, and paused while nobody serves them.
 
-A deployment belongs to whoever uses the pages: its schedules, whether it is paused and the parameters that were changed
-survive a restart. What is ours - entry point, form, description - is brought up to date.
+A deployment belongs to the users of the pages: its schedules, its pause and the parameters that they changed survive a
+restart. Entry point, form and description are ours and are brought up to date.
 """
 
 import logging
@@ -30,8 +30,8 @@ class Deployment:
 
     Attributes:
         name: Its name.
-        description: What it does.
-        parameters: Given to every run that names no others.
+        description: Its text on the pages.
+        parameters: The parameters of every run that names no others.
         schema: JSON schema of the form.
         tags: For filtering.
         accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
@@ -70,7 +70,7 @@ def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment"
 def _update(
     client: SyncPrefectClient, known: DeploymentResponse, made: RunnerDeployment, deployment: Deployment
 ) -> None:
-    """Change what is ours and no more: a schedule that is not named here stays as it is."""
+    """Change the fields that are ours and no more: a schedule that is not named here stays as it is."""
     kept = dict(known.parameters or {})
     if not deployment.accepts(kept | deployment.parameters):
         logger.warning("deployment %s: parameters of an older version were reset", deployment.name)
@@ -83,14 +83,14 @@ def _update(
         "tags": sorted({*(tag for tag in known.tags if tag != PAUSED_TAG), *deployment.tags}),
     }
     changes["paused"] = known.paused and PAUSED_TAG not in known.tags
-    # The pages' way to pause deletes what was planned for the time in which nothing served, as cron skips it; the
-    # client's way leaves what is late by now.
+    # The pages' way to pause deletes the runs planned for the time in which nothing served, as cron skips them; the
+    # client's way leaves the runs that are late by now.
     client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
     client.update_deployment(known.id, DeploymentUpdate(**changes))
 
 
 class ServedDeployment(RunnerDeployment):
-    """A deployment as `register` left it: the runner, which registers what it is given, leaves it so."""
+    """A deployment as `register` left it: the runner registers its deployments again, and this one stays as it is."""
 
     number: UUID
 
@@ -100,7 +100,7 @@ class ServedDeployment(RunnerDeployment):
 
 
 def pause(deployments: Sequence[ServedDeployment]) -> None:
-    """Pause what is active, since nobody serves it now; its mark tells the next start to make it active again."""
+    """Pause the active deployments, since nobody serves them now; by the mark the next start activates them again."""
     with get_client(sync_client=True) as client:
         for deployment in deployments:
             try:

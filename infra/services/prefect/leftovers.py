@@ -1,6 +1,6 @@
 """Runs that a server still calls running although their processes ended: marked, so that no page waits for them.
 
-Only for a server of our own, whose database one process has for itself: then nothing that it calls running can live.
+Only for a server of our own, whose database one process has for itself: no run that it calls running can live then.
 """
 
 import json
@@ -8,7 +8,7 @@ import urllib.request
 from typing import Any
 
 _AT_WORK = ["RUNNING", "PENDING", "CANCELLING"]
-_MESSAGE = "Its process ended without a word. A new run of it goes on from what was kept."
+_MESSAGE = "Its process ended without a word. A new run of it goes on from the finished work."
 _PAGE = 200
 
 

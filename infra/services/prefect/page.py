@@ -1,4 +1,4 @@
-"""The page of a Prefect run: its name, progress and results, put there by whoever calls `deliver` now and then."""
+"""The page of a Prefect run: its name, progress and results, put there by calls of `deliver` now and then."""
 
 import collections
 import contextlib
@@ -52,7 +52,7 @@ class RunPage:
             get_run_logger().info(line)
 
     def deliver(self, client: SyncPrefectClient) -> None:
-        """Put on the page what is new; what the server refuses is tried again by the next call."""
+        """Put the news on the page; the next call tries again to deliver news that the server refuses."""
         for stage, (percent, line) in list(self._progress.items()):
             if not self._update_progress(client, stage, percent, line):
                 made = ArtifactCreate(
@@ -66,7 +66,7 @@ class RunPage:
             self._jobs.popleft()
 
     def _update_progress(self, client: SyncPrefectClient, stage: str, percent: float, line: str) -> bool:
-        """Update a stage's progress; False if it is not on the page, or not any more since somebody deleted it."""
+        """Update a stage's progress; False if it is not on the page, or if somebody has deleted it."""
         if stage not in self._artifacts:
             return False
         try:

@@ -1,7 +1,6 @@
 """The Prefect run that this process works for: its page, and whether it is still meant to run.
 
-Everything here is said and asked beside the work, by a thread of its own: an API that is away costs one warning, never
-the work.
+A thread of its own talks to the API beside the work: an API that is away costs one warning, never the work.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
 _CANCELLING_LOOKS = 4
 _RETURN_POLL_S = 2.0
-# What is said once, of a run that ends: its server's database may be locked for a moment.
+# The last word on a run is sent only once, and the server's database may be locked for a moment.
 _LAST_WORD_RETRIES = 2
 _AT_WORK = (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED)
 _STOPPED = (StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
@@ -94,7 +93,7 @@ class PrefectRun(RunPage):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at the run's state while the block works, and leave it if the run is no longer to run.
+        """Look at the run's state while the block works, and leave the block if the run is to stop.
 
         Raises:
             RunAborted: If the run was cancelled, deleted or ended.
@@ -106,7 +105,7 @@ class PrefectRun(RunPage):
             try:
                 yield
             except BaseException as error:
-                self._can_stop = False  # else the next look takes what is done here for somebody else's doing
+                self._can_stop = False  # else the next look takes our own change of the state for somebody else's
                 if isinstance(error, Interrupted):
                     self._attempt(self._cancel)
                 if not isinstance(error, Exception):
@@ -119,7 +118,7 @@ class PrefectRun(RunPage):
                 self._looked.wait(2 * self._look_s)
 
     def await_api(self, limit_s: float, say: Callable[[str], None]) -> bool:
-        """Wait until the API can be told how the run ended; False if it has been away for `limit_s`."""
+        """Wait until the API can take the end of the run; return False if it has been away for `limit_s`."""
         end = time.monotonic() + limit_s
         complained = False
         while True:
@@ -137,7 +136,7 @@ class PrefectRun(RunPage):
     def _stoppable(self) -> Iterator[None]:
         """Let the thread that looks and SIGTERM interrupt this one; only the main thread can be.
 
-        What Prefect's own handler of SIGTERM raises is no SystemExit: Ray's waits hold it back until they are over.
+        The exception of Prefect's own handler of SIGTERM is not a SystemExit, so Ray's waits hold it back to their end.
         """
         self._can_stop = threading.current_thread() is threading.main_thread()
         if not self._can_stop:
@@ -167,7 +166,7 @@ class PrefectRun(RunPage):
             self._looked.set()
 
     def _visit(self, client: SyncPrefectClient) -> None:
-        """Look once; what the server does not take from us says nothing of what it has to say."""
+        """Look once; a server that refuses our news may still have news for us."""
         try:
             self.deliver(client)
         finally:
@@ -177,7 +176,7 @@ class PrefectRun(RunPage):
     def _attempt(self, call: Callable[[], object]) -> bool:
         try:
             call()
-        except Exception as error:  # whatever a server does wrong, the work goes on
+        except Exception as error:  # the work goes on, whatever a server does wrong
             if not self._away:
                 said = str(error).splitlines() or [type(error).__name__]
                 mine = {"flow_run_id": str(self.id)}  # since this may be another thread than the flow's
@@ -187,7 +186,7 @@ class PrefectRun(RunPage):
         return True
 
     def _judge(self, client: SyncPrefectClient) -> None:
-        """Stop the work, as a signal would, if the run is no longer to run."""
+        """Stop the work, as a signal would, if the run is to stop."""
         try:
             state = client.read_flow_run(self.id).state
         except ObjectNotFound:
@@ -198,11 +197,11 @@ class PrefectRun(RunPage):
         elif state.type == StateType.CANCELLING:
             self._cancelling += 1
             if self._cancelling == _CANCELLING_LOOKS:
-                client.set_flow_run_state(self.id, Cancelled(message="What was finished is kept."), force=True)
+                client.set_flow_run_state(self.id, Cancelled(message="Finished work is kept."), force=True)
                 self._stop(RunAborted("the flow run was cancelled"))
         elif state.type == StateType.PAUSED:
             if not state.state_details.pause_reschedule:  # else nobody would go on when it is resumed
-                client.set_flow_run_state(self.id, Suspended(message="Paused. What was finished is kept."), force=True)
+                client.set_flow_run_state(self.id, Suspended(message="Paused. Finished work is kept."), force=True)
             self._stop(RunPaused(f"the flow run was paused ({state.name})", state=state))
         else:
             self._stop(RunAborted(f"the flow run is {state.name}"))
@@ -213,20 +212,20 @@ class PrefectRun(RunPage):
         signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
 
     def _cancel(self) -> None:
-        """Call the run cancelled, unless others have said what it is, or a runner will when the process is gone."""
+        """Mark the run as cancelled, unless others have given it a state or a runner will when the process is gone."""
         mine = _AT_WORK if self._flow_run.deployment_id is not None else (*_AT_WORK, StateType.CANCELLING)
         with prompt_client(_LAST_WORD_RETRIES) as client:
             state = client.read_flow_run(self.id).state
             if state is None or state.type in mine:
-                said: State[Any] = Cancelled(message="Interrupted. What was finished is kept.")
+                said: State[Any] = Cancelled(message="Interrupted. Finished work is kept.")
                 client.set_flow_run_state(self.id, said, force=True)
 
     def _cancel_tasks(self) -> None:
-        """Call the task cancelled that was at work when the run was; Prefect calls it crashed, or still running."""
+        """Mark the tasks of a stopped run as cancelled; Prefect calls them crashed, or still running."""
         with prompt_client(_LAST_WORD_RETRIES) as client:
             state = client.read_flow_run(self.id).state
         if state is not None and state.type in _STOPPED:
-            said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. What was finished is kept.")
+            said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. Finished work is kept.")
             self._settle(said, lambda task: task.state is None or not task.state.is_completed())
 
     def _settle(self, state: State[Any], applies: Callable[[TaskRun], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The runner that works off the runs of deployments until it is told to stop."""
+"""The runner that works off the runs of deployments until it is stopped."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class ServingRunner:
     stopped by `stop` alone, one after the other and with time to save.
 
     Args:
-        deployments: What is served.
+        deployments: The deployments to serve.
         limit: Runs at a time.
         say: Called with lines for the terminal.
         waiting: The line to say if a run waits because the limit is reached.
@@ -67,7 +67,7 @@ class ServingRunner:
         self._ready.wait(_STOP_LIMIT_S)
 
     def watch(self) -> None:
-        """Return after a while, or raise what ended the runner.
+        """Return after a while, or raise if the runner has ended.
 
         Raises:
             StorageError: If the API was away for longer than the runner waits.
@@ -103,9 +103,9 @@ class ServingRunner:
                 time.sleep(_POLL_S)  # the runner reports no end of a process; bounded by _STOP_LIMIT_S
 
     def finish_cancelling(self) -> None:
-        """Call cancelled what is being cancelled and has no process: one that was paused, or lost with its server.
+        """Mark runs as cancelled if they are being cancelled without a process: paused ones, or ones lost with a server.
 
-        Only for a server that nobody else serves.
+        Only for a server with no other runner.
         """
         which = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.number for deployment in self._deployments]))
         cancelling = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
@@ -146,7 +146,7 @@ class ServingRunner:
 
 
 class _Capacity(logging.Filter):
-    """Says once what Prefect's runner repeats every ten seconds: runs wait for the one that works."""
+    """Says once that runs wait for the one that works; Prefect's runner repeats it every ten seconds."""
 
     def __init__(self, say: Callable[[str], None], waiting: str) -> None:
         super().__init__()

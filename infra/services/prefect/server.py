@@ -1,7 +1,7 @@
 """A Prefect server that ends with the process that started it, however that ends.
 
-Called as `python -m infra.services.prefect.server PORT PARENT_PID`, and as `... server prepare` where the
-environment is made.
+Called as `python -m infra.services.prefect.server PORT PARENT_PID`, and as `... server prepare` when the environment
+is made.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ def make_app() -> PatientApp:
 
 
 def main() -> None:
-    """Serve until told to stop or left alone."""
+    """Serve until a signal comes or the starter has ended."""
     _keep_to_one_processor()
     if sys.argv[1:] == ["prepare"]:
         prepare()

@@ -1,4 +1,4 @@
-"""Prefect's settings: the API that the user's name, and ours, set while a command lives."""
+"""Prefect's settings: the API that the user's settings name, and the variables that we set while a command lives."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.errors import StorageError
 
-# Prefect reads them when it is first imported, which the commands do only after this.
+# Prefect reads them when it is first imported, and the commands import it only after they are set.
 CLIENT_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -50,7 +50,7 @@ def _has_settings_files() -> bool:
 
 
 def check_server(url: str) -> None:
-    """Ask whoever answers whether it is a Prefect server, with the credentials of the user's settings.
+    """Check that a Prefect server answers at a URL, with the credentials of the user's settings.
 
     Raises:
         StorageError: If nothing answers there, or something else.

@@ -17,7 +17,7 @@ _SERVING = "serving.json"
 
 @contextlib.contextmanager
 def state_folder(root: str) -> Iterator[tuple[Path, bool]]:
-    """The folder of this root's server database, and whether this process has it for itself."""
+    """Provide the folder of this root's server database, and whether this process has it for itself."""
     name = hashlib.sha256(parse_place(root).uri.encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows" / f"prefect-{name}"
     try:
@@ -37,7 +37,7 @@ def state_folder(root: str) -> Iterator[tuple[Path, bool]]:
 
 @contextlib.contextmanager
 def announcement(folder: Path, url: str) -> Iterator[None]:
-    """Tell other commands of this root where its server is."""
+    """Announce this root's server to other commands."""
     file = folder / _SERVING
     file.write_text(json.dumps({"url": url, "identity": identity(url), "pid": os.getpid()}))
     try:

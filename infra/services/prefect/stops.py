@@ -10,7 +10,7 @@ from prefect.exceptions import Abort, Pause
 from infra.compute.processes import end_with_parent
 from infra.errors import Interrupted
 
-# Holds the process id of the `ddpm serve` whose runs inherit it.
+# The variable holds the process id of the `ddpm serve` whose runs inherit it.
 SERVER_VARIABLE = "DDPM_SERVED_BY"
 _INTERRUPTED = 130
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class RunAborted(Abort, SystemExit):
 
 
 class RunUnreported(RunAborted):
-    """The work is done, and the server was away for too long to be told."""
+    """The work is done, and the server was away for too long to take the run's end."""
 
 
 class RunPaused(Pause, SystemExit):
@@ -30,7 +30,7 @@ class RunPaused(Pause, SystemExit):
 
 @contextlib.contextmanager
 def stops_passed_on() -> Iterator[None]:
-    """Raise what stopped a flow in this process as the interrupt that it was, or now is; finished work is none.
+    """Raise a stop of the flow in this process as an interrupt; finished work ends normally.
 
     Raises:
         Interrupted: If the flow was interrupted here, or cancelled, paused or deleted from outside.
@@ -49,7 +49,7 @@ def stops_passed_on() -> Iterator[None]:
 
 
 def end_with_server() -> None:
-    """Have this process end with the `ddpm serve` that started it, however that ends; do nothing under any other."""
+    """Let this process end with the `ddpm serve` that started it, even by a kill; do nothing if none did."""
     server = os.environ.get(SERVER_VARIABLE)
     if server is None:
         return

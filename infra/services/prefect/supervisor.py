@@ -1,6 +1,6 @@
 """The process of our own Prefect server: started, asked who it is, watched, started again if it dies, ended with us.
 
-Its log lies in its folder, where nobody looks: a line of it that reports an error is repeated on the terminal, once.
+Nobody looks at its log, so each error that the log reports is repeated on the terminal, once.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _RESTARTS = 3
 _RECORD = re.compile(r"^(?:[\d:.]+ \| (?P<level>[A-Z]+) *\| |(?P<uvicorn>[A-Z]+): +)(?P<said>.*)$")
 _ERRORS = ("ERROR", "CRITICAL")
 _TRACEBACK = "Traceback (most recent call last):"
-# What differs between two reports of one error: ids, numbers and the blanks in front of them.
+# Ids, numbers and the blanks in front of them: two reports of one error may differ in these.
 _DETAIL = re.compile(r"\s*(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+)")
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 _SHOWN = 300
@@ -67,7 +67,7 @@ class OwnServer:
         """Start the process; it needs seconds until it answers."""
         give_database(self._folder)
         with self.log.open("wb"):
-            pass  # what an earlier server reported was said then
+            pass  # the errors of an earlier server were repeated then
         self._process = self._spawn()
 
     def await_answer(self) -> None:
@@ -116,7 +116,7 @@ class OwnServer:
             IDENTITY_VARIABLE: self._identity,
         }
         command = [sys.executable, "-m", "infra.services.prefect.server", str(self._port), str(os.getpid())]
-        # A log file and no pipe of ours: whoever reads our output must not wait for the server to end.
+        # A log file and no pipe of ours, because a reader of our output must not wait for the server to end.
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -212,10 +212,10 @@ def identity(url: str) -> str | None:
 
 
 def claim_port(port: int) -> int:
-    """Return a port that nobody listens on: the one asked for, or any if it is 0.
+    """Return a free port: the given one, or any if it is 0.
 
     Raises:
-        ResourceError: If somebody does; the line says who, and the two ways on.
+        ResourceError: If a program listens on it; the line names the program and two remedies.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -102,7 +102,7 @@ def test_a_cancelled_run_leaves(client: SyncPrefectClient) -> None:
     (one,) = tasks(client, act.run)
     assert one.state is not None
     assert one.state.type == StateType.CANCELLED
-    assert "What was finished is kept." in str(one.state.message)
+    assert "Finished work is kept." in str(one.state.message)
 
 
 def test_a_run_that_ended_elsewhere_leaves(client: SyncPrefectClient) -> None:
@@ -126,7 +126,7 @@ def test_cancelling_ends_a_run_that_no_runner_stops(client: SyncPrefectClient) -
     assert waited > 3 * LOOK_S, "a runner, if there is one, comes first"
     after = client.read_flow_run(act.run.id).state
     assert after is not None
-    assert (after.type, after.message) == (StateType.CANCELLED, "What was finished is kept.")
+    assert (after.type, after.message) == (StateType.CANCELLED, "Finished work is kept.")
 
 
 def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient) -> None:
@@ -140,7 +140,7 @@ def test_an_interrupted_run_is_cancelled_and_no_crash(client: SyncPrefectClient)
     assert caught.value.code == 143
     after = client.read_flow_run(act.run.id).state
     assert after is not None
-    assert (after.type, after.message) == (StateType.CANCELLED, "Interrupted. What was finished is kept.")
+    assert (after.type, after.message) == (StateType.CANCELLED, "Interrupted. Finished work is kept.")
     assert [one.state_type for one in tasks(client, act.run)] == [StateType.CANCELLED]
 
 
