@@ -1,6 +1,6 @@
 """Ray: connect, check that the work fits, run units over actors, run a function on a group of workers.
 
-The same calls run in this process where the mode says so; results do not depend on the mode.
+The same calls run in this process if the mode is `in-process`; results do not depend on the mode.
 """
 
 import importlib
@@ -33,9 +33,9 @@ class Cluster:
 
     Attributes:
         mode: `ray`, or `in-process` for no Ray at all.
-        address: A running cluster's address; none starts a local one that dies with this process.
-        cpus: What a local one has room for, at least; never less than this machine's own count.
-        patience_s: How long to wait for room where nodes were lost.
+        address: A running cluster's address; None starts a local one that dies with this process.
+        cpus: The least number of CPUs of a local one; never less than this machine's own count.
+        patience_s: How long to wait for room after nodes were lost.
     """
 
     mode: Mode = "ray"
@@ -60,15 +60,15 @@ class Cluster:
         """Run every unit at least once; return when all are done.
 
         Args:
-            task: Opened once a worker.
+            task: Opened once per worker.
             units: Their numbers.
-            workers: At most so many, fewer where there are fewer units; what does not fit yet joins when nodes do.
+            workers: The most workers, never more than units; those that do not fit yet join when nodes do.
             stage: For error lines.
             on_done: Called here, in this process, with each unit's number.
 
         Raises:
             ResourceError: If the cluster is too small, or a unit keeps killing its worker.
-            DdpmError: Whatever a unit raised.
+            DdpmError: The error that a unit raised.
         """
         if not units:
             return
@@ -102,8 +102,8 @@ class Cluster:
     ) -> None:
         """Run `function(config, beat)` on every worker of one torch.distributed group, by Ray Train.
 
-        If anything is raised here meanwhile, as signals do, the group is asked to stop and has `grace_s` to save its
-        work; then the same is raised, however the group ended.
+        If a signal or a listener raises here meanwhile, the group is asked to stop and has `grace_s` to save its work;
+        then the same exception is raised, however the group ended.
 
         Args:
             function: Importable on the workers; it learns rank and world size from torch.distributed. Rank 0 calls
@@ -111,8 +111,8 @@ class Cluster:
             config: JSON values.
             workers: The group.
             stage: For error lines.
-            run_folder: Where Ray Train keeps its own files for this attempt; reachable from all workers.
-            on_poll: Called here a few times a second while the group works; says how much is committed so far.
+            run_folder: The folder of Ray Train's own files for this attempt; reachable from all workers.
+            on_poll: Called here a few times a second while the group works; returns how much is committed so far.
             on_beat: Called here with each new beat of rank 0. While the group saves after an interrupt it is not
                 called, but once at the end.
             grace_s: How long an interrupted group may take to save; one without a beat yet ends at once.
@@ -135,7 +135,7 @@ class Cluster:
             fit_group(function, config, workers, stage, run_folder, watch, self.patience_s)
 
     def connect(self) -> None:
-        """Connect now, or do nothing where a connection exists or the mode needs none.
+        """Connect now, or do nothing if a connection exists or the mode needs none.
 
         Raises:
             ResourceError: If Ray does not answer.
@@ -147,7 +147,7 @@ class Cluster:
         self._connection.open()
 
     def warm_up(self) -> None:
-        """Import what takes Ray seconds when it is first used."""
+        """Import the parts of Ray whose first use takes seconds."""
         if self.mode == "ray":
             importlib.import_module("ray.data")
             importlib.import_module("ray.train.torch")

@@ -1,4 +1,4 @@
-"""A connection to Ray, and all that a local Ray needs around it: variables, a token, and an end to what it leaves."""
+"""A connection to Ray, with the variables, the token and the clean-up that a local Ray needs."""
 
 import contextlib
 import logging
@@ -20,8 +20,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # What its nodes report of their own ends, Ray writes to this process's output, fifty lines at a time, with no other
-    # switch than this: lines to leave out are all.
+    # Ray prints its nodes' shutdown messages here, fifty lines at a time. Only a skip pattern that matches every line
+    # silences them.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray warns of each pool of actors that may restart
 }
@@ -32,7 +32,7 @@ class Connection:
 
     Args:
         address: A running cluster's address; None starts a local one that dies with this process.
-        cpus: What a local one has room for, at least; never less than this machine's own count.
+        cpus: The least number of CPUs of a local one; never less than this machine's own count.
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
@@ -74,7 +74,7 @@ class Connection:
         self._connected = True
 
     def close(self) -> None:
-        """Close the connection if it was opened here, and take back all that was set for it."""
+        """Close the connection if it was opened here, and reset the variables that were set for it."""
         if self._connected:
             import ray
 
@@ -93,7 +93,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _cleaned_up_after(self) -> Iterator[Reaper | None]:
-        """Have what a local Ray leaves behind ended and removed when this process ends, in whatever way."""
+        """Start the reaper of a local Ray: it clears up what Ray leaves behind, even if this process is killed."""
         if self._address is None and self.reaper is None:
             self.reaper = Reaper.start()
         with self.reaper.marking() if self.reaper is not None else contextlib.nullcontext():
@@ -116,7 +116,7 @@ class Connection:
             os.environ[name] = value
 
     def _set_token(self) -> None:
-        """Have the local cluster's token in a file that only this user reads; Ray's own is readable by all."""
+        """Keep the local cluster's token in a file that only this user can read; all can read Ray's own."""
         if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             return
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
@@ -133,7 +133,7 @@ class Connection:
 
 @contextlib.contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Keep Ray's native code from writing its start-up lines between ours; what fails is raised all the same."""
+    """Keep Ray's native code from writing its start-up lines between ours; failures are raised all the same."""
     kept = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
     try:

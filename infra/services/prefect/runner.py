@@ -103,7 +103,7 @@ class ServingRunner:
                 time.sleep(_POLL_S)  # the runner reports no end of a process; bounded by _STOP_LIMIT_S
 
     def finish_cancelling(self) -> None:
-        """Mark runs as cancelled if they are being cancelled without a process: paused ones, or ones lost with a server.
+        """Mark runs as cancelled that nobody will end: cancelling, but paused before or lost with their server.
 
         Only for a server with no other runner.
         """
