@@ -32,7 +32,7 @@ class PipelineRuns:
     Args:
         uri: MLflow's tracking URI.
         experiment: The experiment's name.
-        artifact_folder: Where a local store keeps artifacts; a server decides for itself.
+        artifact_folder: The folder of a local store's artifacts; a server decides for itself.
 
     Attributes:
         pipeline: The pipeline's run as it is to be recorded; None until the tracker starts.

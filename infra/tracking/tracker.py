@@ -1,7 +1,7 @@
 """MLflow: one run per stage under the pipeline's run, found again by key, so that repeating a record changes nothing.
 
-Tracking never hurts the work. The sealed outputs are the truth; whatever a server does not take costs one warning, and
-the same command later delivers what is missing.
+Tracking never hurts the work. The sealed outputs are the truth; a server that takes nothing costs one warning, and the
+same command later delivers the missing records.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class Tracker:
     Args:
         uri: MLflow's tracking URI, or empty for no tracking.
         experiment: The experiment's name.
-        artifact_folder: Where a local store keeps artifacts; a server decides for itself.
-        pause_s: How long a kind of call stays silent after a failure, in seconds.
+        artifact_folder: The folder of a local store's artifacts; a server decides for itself.
+        pause_s: The pause of a kind of call after a failure, in seconds.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, pause_s: float = 60.0) -> None:
@@ -41,7 +41,7 @@ class Tracker:
 
     @property
     def uri(self) -> str:
-        """The tracking URI, without what may be a password in it."""
+        """The tracking URI without a password."""
         return shown(self._uri)
 
     @property
@@ -112,7 +112,7 @@ class Tracker:
         self._outbox.send({stage, _RUN})
 
     def publish(self, stage: str, record: StageRecord) -> None:
-        """Record everything there is of a sealed stage, once, and finish its run."""
+        """Record everything about a sealed stage, once, and finish its run."""
         if stage not in self._begun:
             return
         self._working.discard(stage)
@@ -128,16 +128,16 @@ class Tracker:
         self._working.discard(stage)
         runs = [run for run in (self._runs.children.get(stage, ""), self._runs.parent) if run]
         self._outbox.put("status", stage, lambda: self._runs.abandon(runs, status))
-        # There is no later call that would try again.
+        # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
     def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
-        """Give the pipeline's run its figures, report and tags, send again what was not delivered, and finish it."""
+        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it."""
         run = self._run
         if run is None:
             return
         self._closed = True
-        # A call that costs little tells whether the server answers, before each of the kinds waits for it.
+        # A cheap call first shows whether the server answers, so that not every kind waits for a timeout.
         self._outbox.put("connection", _RUN, self._runs.probe)
         self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
         self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
@@ -147,7 +147,7 @@ class Tracker:
         self._seal()
 
     def finish(self) -> None:
-        """Finish the pipeline's run if nothing else did: it goes no further than some stage."""
+        """Finish the pipeline's run if nothing else did, as a run that ends with some stage is never closed."""
         if self._run is None or self._closed:
             return
         self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
@@ -182,7 +182,7 @@ class Tracker:
         self._rows[stage] = []
 
     def _seal(self) -> None:
-        """Mark the stages of which everything was delivered, so that no later run delivers it again."""
+        """Mark stages that are delivered completely, so that no later run delivers them again."""
         for stage, digest in list(self._unsealed.items()):
             if self._outbox.is_empty(stage):
                 del self._unsealed[stage]
