@@ -70,7 +70,7 @@ def check_free(target: Path) -> None:
 
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[Path]:
-    """A place to write a file or a folder: whole, it becomes `target`; else nothing of it stays."""
+    """Provide a place to write a file or a folder: it becomes `target` if the block succeeds, else it is removed."""
     place = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

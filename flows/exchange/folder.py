@@ -1,8 +1,8 @@
 """Snapshots to diffusers' folders and back, in safetensors and JSON; neither needs diffusers, and nothing is unpickled.
 
-A folder is what `DDPMPipeline.from_pretrained` takes: model_index.json, and below unet/ and scheduler/ a config each,
-with the weights beside the network's. The weights' file also carries the snapshot's own description, so that the way
-back gives the same bytes, as long as the folder's settings say the same.
+`DDPMPipeline.from_pretrained` reads such a folder: model_index.json, and one config each in unet/ and scheduler/, with
+the weights beside the network's. The file of the weights also carries the snapshot's own description, so that an import
+gives the same bytes as long as the folder's settings are the same.
 """
 
 import json
@@ -37,7 +37,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     Args:
         snapshot: A snapshot file.
         folder: The folder to make; nothing may be there yet.
-        fixed_variance: Of the steps of sampling, where the network has learned none.
+        fixed_variance: Variance of the steps of sampling, if the network has not learned one.
 
     Returns:
         A line on what it holds.
@@ -45,7 +45,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     Raises:
         ConfigError: If something is there, or diffusers has no setting for a property of the network.
         InputError: If the snapshot cannot be read.
-        IntegrityError: If it is none.
+        IntegrityError: If it is not a snapshot.
     """
     target, source = local_path(folder), local_path(snapshot)
     check_free(target)
@@ -80,8 +80,8 @@ def import_folder(folder: str, snapshot: str) -> str:
         A line on what it holds.
 
     Raises:
-        ConfigError: If something is there, or a setting of the folder is none that we can represent.
-        InputError: If files are missing, cannot be read, or hold other tensors than the settings ask for.
+        ConfigError: If something is there, or we cannot represent a setting of the folder.
+        InputError: If files are missing, cannot be read, or hold other tensors than the settings say.
     """
     source, target = local_path(folder), local_path(snapshot)
     check_free(target)
@@ -113,7 +113,7 @@ def import_folder(folder: str, snapshot: str) -> str:
 
 
 def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, task: Process) -> bytes | None:
-    """The snapshot that the folder was exported from, where its settings still say the same."""
+    """Return the snapshot that the folder was exported from, or None if its settings have changed since."""
     if not isinstance(about, dict):
         return None
     data = encode_tensors(weights, about)
@@ -137,7 +137,7 @@ def _same(before: TrainedNetwork, config: UNetConfig, task: Process) -> bool:
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Refuse other pipelines: their network may work on something else than images."""
+    """Refuse other pipelines, because their networks may work on something other than images."""
     if (folder / _INDEX).exists() and (kind := read_settings(folder / _INDEX).get("_class_name")) != "DDPMPipeline":
         raise ConfigError(
             f"_class_name is {json.dumps(kind)}; we can represent DDPMPipeline", item=str(folder / _INDEX)
@@ -145,7 +145,7 @@ def _check_pipeline(folder: Path) -> None:
 
 
 def _find(folder: Path, part: str, name: str) -> Path:
-    """The config of a part: below the folder, or in it, as the first published pipelines have it."""
+    """Return the config of a part: in its own folder, or beside the others as in the first published pipelines."""
     for path in (folder / part / name, folder / name):
         if path.exists():
             return path

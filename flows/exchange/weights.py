@@ -1,4 +1,4 @@
-"""The weights of a diffusers folder: found, and held to the tensors of our network."""
+"""The weights of a diffusers folder, checked against the tensors of our network."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def weights_file(folder: Path) -> Path:
     """Return the file of the weights.
 
     Raises:
-        InputError: If there are none in one file of safetensors.
+        InputError: If the folder has no weights in one file of safetensors.
     """
     whole = folder / f"{WEIGHTS}.safetensors"
     if whole.exists():
@@ -29,12 +29,12 @@ def weights_file(folder: Path) -> Path:
     if (folder / f"{whole.name}.index.json").exists():
         raise InputError("has its weights in several files", item=str(folder), remedy=remedy)
     if (folder / f"{WEIGHTS}.bin").exists():
-        raise InputError("has its weights only pickled, and those could run code", item=str(folder), remedy=remedy)
+        raise InputError("has its weights only as a pickle, which could run code", item=str(folder), remedy=remedy)
     raise InputError(f"has no {whole.name}", item=str(folder), remedy=remedy)
 
 
 def read_weights(file: Path, config: UNetConfig) -> tuple[dict[str, Tensor], Any]:
-    """The network's weights by our names, checked, and what an export of ours says of them."""
+    """Return the network's weights by our names, checked, and the description that an export of ours added."""
     try:
         found, about = decode_foreign_tensors(read_bytes(file), str(file))
     except IntegrityError as error:

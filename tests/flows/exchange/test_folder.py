@@ -122,7 +122,7 @@ REFUSED: list[tuple[Callable[[Path], object], type[DdpmError], str]] = [
     (shutil.rmtree, InputError, "folder: is not a folder - download the pipeline"),
     (lambda f: shutil.rmtree(f / "unet"), InputError, "folder: has no unet/config.json - give a pipeline's folder"),
     (lambda f: shutil.rmtree(f / "scheduler"), InputError, "folder: has no scheduler/scheduler_config.json"),
-    (only("diffusion_pytorch_model.bin"), InputError, "unet: has its weights only pickled, and those could run code"),
+    (only("diffusion_pytorch_model.bin"), InputError, "unet: has its weights only as a pickle, which could run code"),
     (only("diffusion_pytorch_model.safetensors.index.json"), InputError, "unet: has its weights in several files"),
     (only("other"), InputError, "unet: has no diffusion_pytorch_model.safetensors"),
     (lambda f: (f / WEIGHTS).write_bytes(b""), InputError, "safetensors: is not a safetensors file"),
