@@ -83,7 +83,7 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
 
         stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
         from flows.pipeline import pipeline
-        from infra.services.prefect.stops import stops_passed_on
+        from infra.services.prefect.run.stops import stops_passed_on
 
         groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
         named = {"name", "root", "preset"}

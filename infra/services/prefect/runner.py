@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Cancelling
 from infra.errors import StorageError
 from infra.services.prefect.client import prompt_client
 from infra.services.prefect.deployments import ServedDeployment
-from infra.services.prefect.stops import SERVER_VARIABLE
+from infra.services.prefect.run.stops import SERVER_VARIABLE
 
 _STOP_LIMIT_S = 45.0
 _POLL_S = 0.5

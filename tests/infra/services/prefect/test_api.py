@@ -30,7 +30,7 @@ import json, sys, time
 from infra.services.prefect.api import prefect_api
 with prefect_api(sys.argv[1], say=print) as api:
     from prefect import flow
-    from infra.services.prefect.run import PrefectRun
+    from infra.services.prefect.run.run import PrefectRun
     @flow(persist_result=False)
     def failing():
         page = PrefectRun.current()

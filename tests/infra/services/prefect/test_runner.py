@@ -14,8 +14,8 @@ from prefect.states import Cancelling, Running
 from infra.errors import StorageError
 from infra.services.prefect import runner as module
 from infra.services.prefect.deployments import Deployment, ServedDeployment, register
+from infra.services.prefect.run.stops import SERVER_VARIABLE
 from infra.services.prefect.runner import ServingRunner, _Capacity
-from infra.services.prefect.stops import SERVER_VARIABLE
 from tests.infra.services.prefect.test_deployments import SCHEDULES, deployed, post, read, schedules_of
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from infra.errors import ConfigError
-from infra.services.prefect.log import plain_log, quiet_delivery
+from infra.services.prefect.run.log import plain_log, quiet_delivery
 
 
 class _Lines(logging.Handler):
@@ -72,7 +72,7 @@ def test_our_own_warnings_are_on_the_terminal_once(capsys: pytest.CaptureFixture
     loggers = {name: logging.getLogger(name) for name in ("flows", "infra", "prefect.task_runs", "prefect.flow_runs")}
     before = {name: (list(logger.handlers), list(logger.filters)) for name, logger in loggers.items()}
     with plain_log(str):
-        logging.getLogger("infra.services.prefect.run").warning("away (%s)", "why")
+        logging.getLogger("infra.services.prefect.run.run").warning("away (%s)", "why")
         logging.getLogger("flows.runtime.session").info("not a warning")
         logging.getLogger("flows.runtime.session").error("worse")
     logging.getLogger("flows.runtime.session").warning("nobody listens")

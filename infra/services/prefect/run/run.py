@@ -20,9 +20,9 @@ from prefect.states import Cancelled, Crashed, Failed, Suspended
 
 from infra.errors import Interrupted
 from infra.services.prefect.client import prompt_client
-from infra.services.prefect.log import quiet_delivery
-from infra.services.prefect.page import RunPage
-from infra.services.prefect.stops import RunAborted, RunPaused
+from infra.services.prefect.run.log import quiet_delivery
+from infra.services.prefect.run.page import RunPage
+from infra.services.prefect.run.stops import RunAborted, RunPaused
 
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.

@@ -10,9 +10,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.states import Completed, Pending, Running
 
-from infra.services.prefect import run
-from infra.services.prefect.run import PrefectRun
-from infra.services.prefect.stops import RunAborted
+from infra.services.prefect.run import run
+from infra.services.prefect.run.run import PrefectRun
+from infra.services.prefect.run.stops import RunAborted
 from tests.infra.services.prefect.gate import Gate
 
 

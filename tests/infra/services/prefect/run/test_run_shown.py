@@ -10,10 +10,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Running
 
-from infra.services.prefect.run import PrefectRun
-from infra.services.prefect.stops import RunAborted
+from infra.services.prefect.run.run import PrefectRun
+from infra.services.prefect.run.stops import RunAborted
 from tests.infra.services.prefect.gate import Gate
-from tests.infra.services.prefect.test_run import LOOK_S, Runs, seen, tasks
+from tests.infra.services.prefect.run.test_run import LOOK_S, Runs, seen, tasks
 
 pytestmark = pytest.mark.usefixtures("no_signal_of_ours_stays")
 
@@ -30,7 +30,7 @@ class _Warnings(logging.Handler):
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
     """What was warned of the server."""
-    logger, handler = logging.getLogger("infra.services.prefect.run"), _Warnings()
+    logger, handler = logging.getLogger("infra.services.prefect.run.run"), _Warnings()
     logger.addHandler(handler)
     yield handler.lines
     logger.removeHandler(handler)

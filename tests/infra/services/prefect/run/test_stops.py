@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 
 from infra.errors import Interrupted
-from infra.services.prefect.stops import SERVER_VARIABLE, RunAborted, RunPaused, RunUnreported, stops_passed_on
+from infra.services.prefect.run.stops import SERVER_VARIABLE, RunAborted, RunPaused, RunUnreported, stops_passed_on
 from tests.infra.services.prefect.gate import Gate
 
 PARENT = """
@@ -21,7 +21,7 @@ time.sleep(60)
 """
 CHILD = """
 import os, time
-from infra.services.prefect.stops import SERVER_VARIABLE, RunAborted, end_with_server
+from infra.services.prefect.run.stops import SERVER_VARIABLE, RunAborted, end_with_server
 server = os.environ.pop(SERVER_VARIABLE)
 end_with_server()
 os.environ[SERVER_VARIABLE] = "1"
@@ -60,7 +60,7 @@ def test_a_run_ends_with_its_server() -> None:
     """The one that started it; a run whose server is gone already does not begin."""
     program = PARENT.format(variable=SERVER_VARIABLE, child=CHILD)
     command = [sys.executable, "-c", program]
-    parent = subprocess.Popen(command, cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(command, cwd=Path(__file__).parents[5], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child, _, words = parent.stdout.readline().partition(" ")
     assert words == "ddpm serve has ended; works\n"

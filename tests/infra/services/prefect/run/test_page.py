@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-from infra.services.prefect.page import RunPage
+from infra.services.prefect.run.page import RunPage
 from tests.infra.services.prefect.conftest import Serving
 from tests.infra.services.prefect.gate import Gate
 
