@@ -29,7 +29,7 @@ help: ## Say what there is
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) infra/install.py $(VENV) dev
-	@$(VENV)/bin/python -m infra.services.prefect_server prepare
+	@$(VENV)/bin/python -m infra.services.prefect.server prepare
 	@touch $@
 
 demo: ## Run the digits end to end and say where to look

@@ -22,8 +22,9 @@ from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
 from infra.errors import DdpmError, StorageError
-from infra.services.prefect_log import plain_log
-from infra.services.prefect_run import PrefectRun, RunUnreported, end_with_server
+from infra.services.prefect.run.log import plain_log
+from infra.services.prefect.run.run import PrefectRun
+from infra.services.prefect.run.stops import RunUnreported, end_with_server
 
 # Only what another try can mend is tried again; finished units are kept.
 _RETRIES = 2

@@ -26,8 +26,10 @@ from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
 from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader
-from infra.sources import decode, parquet, tar
-from infra.sources.placing import Placing
+from infra.sources import decode
+from infra.sources.formats import parquet_columns
+from infra.sources.kinds import tar
+from infra.sources.listing.placing import Placing
 from infra.sources.source import Entry
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
@@ -185,7 +187,8 @@ def test_links_and_paths(page: str) -> None:
             linked = (TOP / page).parent / path
             assert linked.exists(), target
             assert not heading or heading in headings(linked.read_text()), target
-    for path in re.findall(r"`((?:ddpm_core|infra|flows|tests|docs)/[\w./*]*)`", text):
+    made = set(re.findall(r"`([\w/.]+)`:\n\n```python\n", text))
+    for path in set(re.findall(r"`((?:ddpm_core|infra|flows|tests|docs)/[\w./*]*)`", text)) - made:
         assert list(TOP.glob(path.rstrip("/"))), path
 
 
@@ -238,7 +241,7 @@ def test_numbers_of_the_page_on_data_sets() -> None:
     with torch.device("meta"):
         network = UNet(load_config("folder", None, []).train.unet(32, 3), seed=0)
     assert f"{sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M parameters" in text
-    for names in (tar._SUFFIXES, parquet._IMAGE_COLUMNS, parquet._LABEL_COLUMNS):
+    for names in (tar._SUFFIXES, parquet_columns._IMAGE_COLUMNS, parquet_columns.LABEL_COLUMNS):
         listed = [f"`{name}`" for name in names if name != "labels"]
         places = [text.index(name) for name in listed]
         assert places == sorted(places)

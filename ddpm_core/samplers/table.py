@@ -44,5 +44,9 @@ def _ode(chain: Chain, x_T: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"
 
 
 SAMPLERS: Mapping[Sampler, Callable[[Chain, Float[Tensor, "b c h w"]], Float[Tensor, "b c h w"]]] = MappingProxyType(
-    {Sampler.DDPM: _ddpm, Sampler.DDIM: _ddim, Sampler.ODE: _ode}
+    {
+        Sampler.DDPM: _ddpm,
+        Sampler.DDIM: _ddim,
+        Sampler.ODE: _ode,
+    }
 )

@@ -94,7 +94,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
     from flows.runtime.root import resolve_root
-    from infra.services.prefect import prefect_api
+    from infra.services.prefect.api import prefect_api
 
     with contextlib.ExitStack() as stack:
 
@@ -106,7 +106,7 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
 
         stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
         from flows.pipeline import pipeline
-        from infra.services.prefect_run import stops_passed_on
+        from infra.services.prefect.run.stops import stops_passed_on
 
         groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
         named = {"name", "root", "preset"}

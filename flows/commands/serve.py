@@ -10,8 +10,8 @@ from infra.errors import ConfigError, ResourceError
 from infra.storage.uri import parse_place
 
 if TYPE_CHECKING:
-    from infra.services.prefect import PrefectApi
-    from infra.services.prefect_runner import Deployment, ServedDeployment
+    from infra.services.prefect.api import PrefectApi
+    from infra.services.prefect.deployments import Deployment, ServedDeployment
 
 _UI_PORT = 4200
 
@@ -38,12 +38,12 @@ def serve_deployments(
 ) -> None:
     """Serve a deployment per preset to the Prefect UI. There you start and schedule runs; Ctrl-C stops serving."""
     from flows.runtime.root import resolve_root
-    from infra.services.prefect import prefect_api
+    from infra.services.prefect.api import prefect_api
 
     where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, serve=True, say=_say) as api:
         from flows.pipeline import pipeline
-        from infra.services.prefect_runner import register as register_deployment
+        from infra.services.prefect.deployments import register as register_deployment
 
         served = [register_deployment(pipeline, _deployment(name, where)) for name in PRESETS]
         typer.echo(f"deployments {', '.join(PRESETS)} at {api.ui}; stop with Ctrl-C")
@@ -51,7 +51,8 @@ def serve_deployments(
 
 
 def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:
-    from infra.services.prefect_runner import ServingRunner, pause
+    from infra.services.prefect.deployments import pause
+    from infra.services.prefect.runner import ServingRunner
 
     runner = ServingRunner(served, limit, _say, waiting=f"a run waits: {limit} at a time (--limit)")
     runner.start()
@@ -73,7 +74,7 @@ def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> N
 def _deployment(name: PresetName, root: str) -> "Deployment":
     from flows.recipe.form import changed
     from flows.recipe.form_schema import form_schema
-    from infra.services.prefect_runner import Deployment
+    from infra.services.prefect.deployments import Deployment
 
     def accepts(parameters: dict[str, Any]) -> bool:
         try:

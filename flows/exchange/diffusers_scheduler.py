@@ -14,7 +14,7 @@ _MOST_TIMESTEPS = 100_000
 
 # Settings of which our sampler, or our record of a network, is one case.
 _CASES: Settings = {"clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "steps_offset": 0}
-# What diffusers takes where a folder says nothing.
+# diffusers' defaults for settings that a folder leaves out.
 _DEFAULTS: Settings = _CASES | {
     "num_train_timesteps": 1000,
     "beta_start": 0.0001,
@@ -32,7 +32,8 @@ _DEFAULTS: Settings = _CASES | {
 _SCHEDULES = {"linear": "linear", "quadratic": "scaled_linear", "cosine": "squaredcos_cap_v2"}
 _SIGMOID = "sigmoid"  # of the betas themselves; our kind of that name is of alpha-bar
 _PREDICTIONS = {Parameterisation.EPS: "epsilon", Parameterisation.X_START: "sample", Parameterisation.V: "v_prediction"}
-# diffusers' `learned` is a variance, ours its logarithm; its `fixed_large_log` is the root of a negative number.
+# diffusers' `learned` is a variance, ours its logarithm, so it is left out; so is diffusers' `fixed_large_log`, which
+# takes the square root of a (negative) log variance.
 _VARIANCES = {
     "fixed_small": Variance.FIXED_SMALL,
     "fixed_small_log": Variance.FIXED_SMALL,
@@ -42,7 +43,7 @@ _VARIANCES = {
 
 
 class Process(NamedTuple):
-    """What a scheduler's settings say of a snapshot: the arguments of `make_schedule`, and what the network gives."""
+    """A scheduler's settings in our words: the arguments of `make_schedule`, and the outputs of the network."""
 
     schedule: Settings
     parameterisation: Parameterisation
@@ -57,12 +58,12 @@ def scheduler_settings(
     Args:
         about: The arguments of `make_schedule` that gave the schedule.
         schedule: The schedule.
-        parameterisation: What the network predicts.
-        variance: Of the reverse steps.
+        parameterisation: The quantity that the network predicts.
+        variance: The variance of the reverse steps.
         item: The snapshot, for messages.
 
     Raises:
-        ConfigError: If the parameterisation or the variance is none of diffusers'.
+        ConfigError: If diffusers does not have the parameterisation or the variance.
     """
     if parameterisation not in _PREDICTIONS:
         raise ConfigError(f"diffusers has no prediction_type for {parameterisation.value}", item=item)
@@ -88,11 +89,11 @@ def process(given: Settings, item: str) -> Process:
     """The schedule and the network's task that a DDPMScheduler's settings describe.
 
     Raises:
-        ConfigError: If we have no such; names the setting.
+        ConfigError: If we have no such schedule or task; names the setting.
     """
     settings = ForeignSettings(given, _DEFAULTS, "DDPMScheduler", item)
     settings.check_cases(_CASES)
-    settings.one_of("timestep_spacing", ("leading", "linspace", "trailing"))  # one chain where no timestep is left out
+    settings.one_of("timestep_spacing", ("leading", "linspace", "trailing"))  # all the same if no timestep is left out
     prediction = settings.one_of("prediction_type", tuple(_PREDICTIONS.values()))
     parameterisation = next(ours for ours, theirs in _PREDICTIONS.items() if theirs == prediction)
     variance = _VARIANCES[settings.one_of("variance_type", tuple(_VARIANCES))]
@@ -100,14 +101,14 @@ def process(given: Settings, item: str) -> Process:
     try:
         schedule = make_schedule(**about)
     except ValueError as error:
-        raise ConfigError(f"is no schedule of ours ({error})", item=item) from error
+        raise ConfigError(f"is not a schedule of ours ({error})", item=item) from error
     if schedule.zero_terminal_snr and parameterisation is Parameterisation.EPS:
-        settings.refuse("prediction_type", "v_prediction or sample where the last of alphas_cumprod is 0")
+        settings.refuse("prediction_type", "v_prediction or sample if the last of alphas_cumprod is 0")
     return Process(about, parameterisation, variance)
 
 
 def _schedule(settings: ForeignSettings) -> Settings:
-    """The arguments of `make_schedule`, by name where it has the name, else with the table of betas."""
+    """Return the arguments of `make_schedule`: by name if it has the schedule, else with the table of betas."""
     length = settings.whole("num_train_timesteps", _MOST_TIMESTEPS)
     about = {
         "num_timesteps": length,

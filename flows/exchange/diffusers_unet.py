@@ -1,6 +1,6 @@
 """Our U-Net in diffusers' words, and back: the settings of a UNet2DModel and the names of its tensors.
 
-Its tensors are ours under other names. What its settings can say and ours cannot is refused.
+Its tensors are ours under other names. Settings that our network does not have are refused.
 """
 
 import re
@@ -27,7 +27,7 @@ _CASES: Settings = {
     "add_attention": True,
     "class_embed_type": None,
 }
-# What diffusers takes where a folder says nothing.
+# diffusers' defaults for settings that a folder leaves out.
 _DEFAULTS: Settings = _CASES | {
     "freq_shift": 0,
     "flip_sin_to_cos": True,
@@ -126,7 +126,7 @@ def unet_config(given: Settings, item: str) -> UNetConfig:
     """The shape of our network that a UNet2DModel's settings describe.
 
     Raises:
-        ConfigError: If there is none; names the setting.
+        ConfigError: If our network has no such shape; names the setting.
     """
     settings = ForeignSettings(given, _DEFAULTS, "UNet2DModel", item)
     settings.check_cases(_CASES)
@@ -158,7 +158,7 @@ def unet_config(given: Settings, item: str) -> UNetConfig:
             learned_variance=settings["out_channels"] != channels,
         )
     except ValueError as error:
-        raise ConfigError(f"is no shape of our network ({error})", item=item) from error
+        raise ConfigError(f"is not a shape of our network ({error})", item=item) from error
 
 
 def _size(settings: ForeignSettings) -> int:
@@ -204,7 +204,5 @@ def _heads(settings: ForeignSettings, attended: list[int], middle: int) -> int:
     channels = sorted({*attended, middle})
     if type(each) is not int or each < 1 or len(channels) > 1 or middle % each:
         among = ", ".join(map(str, channels))
-        settings.refuse(
-            "attention_head_dim", f"null, or a divisor where all attentions have equal channels, here {among}"
-        )
+        settings.refuse("attention_head_dim", f"null, or a divisor if all attentions have equal channels, here {among}")
     return middle // int(each)

@@ -1,33 +1,27 @@
 """Snapshots to diffusers' folders and back, in safetensors and JSON; neither needs diffusers, and nothing is unpickled.
 
-A folder is what `DDPMPipeline.from_pretrained` takes: model_index.json, and below unet/ and scheduler/ a config each,
-with the weights beside the network's. The weights' file also carries the snapshot's own description, so that the way
-back gives the same bytes, as long as the folder's settings say the same.
+`DDPMPipeline.from_pretrained` reads such a folder: model_index.json, and one config each in unet/ and scheduler/, with
+the weights beside the network's. The file of the weights also carries the snapshot's own description, so that an import
+gives the same bytes as long as the folder's settings are the same.
 """
 
-import contextlib
-import errno
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ddpm_core.choices import Variance
-from ddpm_core.network.unet import UNet, UNetConfig
+from ddpm_core.network.unet import UNetConfig
 from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
-from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config, unet_settings
+from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
+from flows.exchange.files import aside, check_free, local_path, read_bytes, read_settings, settings_json, write_bytes
 from flows.exchange.foreign_settings import VERSION, Settings
+from flows.exchange.weights import WEIGHTS, read_weights, weights_file
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
-from infra.errors import ConfigError, InputError, IntegrityError, ResourceError, StorageError
-from infra.outputs.tensors import decode_foreign_tensors, decode_tensors, encode_tensors
+from infra.errors import ConfigError, InputError, IntegrityError
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
-_WEIGHTS = "diffusion_pytorch_model"
 _INDEX, _UNET, _SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
 _PIPELINE = {
     "_class_name": "DDPMPipeline",
@@ -35,8 +29,6 @@ _PIPELINE = {
     "scheduler": ["diffusers", "DDPMScheduler"],
     "unet": ["diffusers", "UNet2DModel"],
 }
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # each a float32 without loss
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE) -> str:
@@ -45,7 +37,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     Args:
         snapshot: A snapshot file.
         folder: The folder to make; nothing may be there yet.
-        fixed_variance: Of the steps of sampling, where the network has learned none.
+        fixed_variance: Variance of the steps of sampling, if the network has not learned one.
 
     Returns:
         A line on what it holds.
@@ -53,11 +45,11 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     Raises:
         ConfigError: If something is there, or diffusers has no setting for a property of the network.
         InputError: If the snapshot cannot be read.
-        IntegrityError: If it is none.
+        IntegrityError: If it is not a snapshot.
     """
-    target, source = _local(folder), _local(snapshot)
-    _check_free(target)
-    data = _read(source)
+    target, source = local_path(folder), local_path(snapshot)
+    check_free(target)
+    data = read_bytes(source)
     network, schedule, parameterisation, variance = decode_snapshot(data, snapshot)
     weights, about = decode_tensors(data, snapshot)
     scheduler = scheduler_settings(
@@ -65,15 +57,15 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     )
     renamed = {tensor_name(name): weight for name, weight in weights.items()}
     files = {
-        _INDEX: _to_json(_PIPELINE),
-        f"unet/{_UNET}": _to_json(unet_settings(network.config, item=snapshot)),
-        f"unet/{_WEIGHTS}.safetensors": encode_tensors(renamed, about, {"format": "pt"}),
-        f"scheduler/{_SCHEDULER}": _to_json(scheduler),
+        _INDEX: settings_json(_PIPELINE),
+        f"unet/{_UNET}": settings_json(unet_settings(network.config, item=snapshot)),
+        f"unet/{WEIGHTS}.safetensors": encode_tensors(renamed, about, {"format": "pt"}),
+        f"scheduler/{_SCHEDULER}": settings_json(scheduler),
     }
-    with _aside(target) as place:
+    with aside(target) as place:
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(place / name, content)
+            write_bytes(place / name, content)
     return _describe(network.config, scheduler)
 
 
@@ -88,25 +80,25 @@ def import_folder(folder: str, snapshot: str) -> str:
         A line on what it holds.
 
     Raises:
-        ConfigError: If something is there, or a setting of the folder is none that we can represent.
-        InputError: If files are missing, cannot be read, or hold other tensors than the settings ask for.
+        ConfigError: If something is there, or we cannot represent a setting of the folder.
+        InputError: If files are missing, cannot be read, or hold other tensors than the settings say.
     """
-    source, target = _local(folder), _local(snapshot)
-    _check_free(target)
+    source, target = local_path(folder), local_path(snapshot)
+    check_free(target)
     if not source.is_dir():
         raise InputError("is not a folder", item=folder, remedy="download the pipeline, then give its folder")
     _check_pipeline(source)
     unet_file, scheduler_file = _find(source, "unet", _UNET), _find(source, "scheduler", _SCHEDULER)
-    settings = _read_json(scheduler_file)
+    settings = read_settings(scheduler_file)
     task = process(settings, str(scheduler_file))
-    config = unet_config(_read_json(unet_file), str(unet_file))
+    config = unet_config(read_settings(unet_file), str(unet_file))
     if config.learned_variance != task.variance.is_learned:
         raise ConfigError(
             f"variance_type is {task.variance.value}, for a network of {config.out_channels} output channels and "
             f"{config.in_channels} image channels; a learned one goes with twice as many, a fixed one with as many",
             item=str(scheduler_file),
         )
-    weights, about = _read_weights(_weights_file(unet_file.parent), config)
+    weights, about = read_weights(weights_file(unet_file.parent), config)
     data = _as_exported(weights, about, config, task) or encode_snapshot(
         weights,
         config,
@@ -115,13 +107,13 @@ def import_folder(folder: str, snapshot: str) -> str:
         parameterisation=task.parameterisation,
         variance=task.variance if task.variance.is_learned else None,
     )
-    with _aside(target) as place:
-        _write(place, data)
+    with aside(target) as place:
+        write_bytes(place, data)
     return _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
 
 
 def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, task: Process) -> bytes | None:
-    """The snapshot that the folder was exported from, where its settings still say the same."""
+    """Return the snapshot that the folder was exported from, or None if its settings have changed since."""
     if not isinstance(about, dict):
         return None
     data = encode_tensors(weights, about)
@@ -145,60 +137,19 @@ def _same(before: TrainedNetwork, config: UNetConfig, task: Process) -> bool:
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Refuse other pipelines: their network may work on something else than images."""
-    if (folder / _INDEX).exists() and (kind := _read_json(folder / _INDEX).get("_class_name")) != "DDPMPipeline":
+    """Refuse other pipelines, because their networks may work on something other than images."""
+    if (folder / _INDEX).exists() and (kind := read_settings(folder / _INDEX).get("_class_name")) != "DDPMPipeline":
         raise ConfigError(
             f"_class_name is {json.dumps(kind)}; we can represent DDPMPipeline", item=str(folder / _INDEX)
         )
 
 
 def _find(folder: Path, part: str, name: str) -> Path:
-    """The config of a part: below the folder, or in it, as the first published pipelines have it."""
+    """Return the config of a part: in its own folder, or beside the others as in the first published pipelines."""
     for path in (folder / part / name, folder / name):
         if path.exists():
             return path
     raise InputError(f"has no {part}/{name}", item=str(folder), remedy="give a pipeline's folder")
-
-
-def _weights_file(folder: Path) -> Path:
-    whole = folder / f"{_WEIGHTS}.safetensors"
-    if whole.exists():
-        return whole
-    remedy = "write it with diffusers' save_pretrained(..., safe_serialization=True, max_shard_size='100GB')"
-    if (folder / f"{whole.name}.index.json").exists():
-        raise InputError("has its weights in several files", item=str(folder), remedy=remedy)
-    if (folder / f"{_WEIGHTS}.bin").exists():
-        raise InputError("has its weights only pickled, and those could run code", item=str(folder), remedy=remedy)
-    raise InputError(f"has no {whole.name}", item=str(folder), remedy=remedy)
-
-
-def _read_weights(file: Path, config: UNetConfig) -> tuple[dict[str, Tensor], Any]:
-    """The network's weights by our names, checked, and what an export of ours says of them."""
-    try:
-        found, about = decode_foreign_tensors(_read(file), str(file))
-    except IntegrityError as error:
-        raise InputError(error.cause, item=str(file)) from error
-    old, found = found, {modern_name(name): tensor for name, tensor in found.items()}
-    if len(found) < len(old):
-        raise InputError("has attentions under old and new names", item=str(file))
-    with torch.device("meta"):
-        wanted = {name: weight.shape for name, weight in UNet(config, seed=None).state_dict().items()}
-    names = {tensor_name(name): name for name in wanted}
-    for what, others in (("lacks", names.keys() - found.keys()), ("has the unknown", found.keys() - names.keys())):
-        if others:
-            raise InputError(f"{what} tensor {min(others)}, the first of {len(others)}", item=str(file))
-    for theirs, ours in names.items():
-        _check_tensor(found[theirs], theirs, wanted[ours], str(file))
-    return {ours: found[theirs].float() for theirs, ours in names.items()}, about
-
-
-def _check_tensor(tensor: Tensor, name: str, shape: torch.Size, item: str) -> None:
-    if tensor.shape != shape:
-        raise InputError(f"tensor {name} is of shape {list(tensor.shape)}, not {list(shape)}", item=item)
-    if tensor.dtype not in _FLOATS:
-        raise InputError(f"tensor {name} is of {tensor.dtype}, not of 32 or 16 bits floating", item=item)
-    if not bool(tensor.isfinite().all()):
-        raise InputError(f"tensor {name} holds numbers that are not finite", item=item)
 
 
 def _describe(config: UNetConfig, scheduler: Settings) -> str:
@@ -207,60 +158,3 @@ def _describe(config: UNetConfig, scheduler: Settings) -> str:
         f"{config.in_channels}x{config.image_size}x{config.image_size}{classes}, "
         f"T = {scheduler['num_train_timesteps']}, {scheduler['variance_type']} variance"
     )
-
-
-def _local(path: str) -> Path:
-    if "://" in path:
-        raise ConfigError("only local files are supported", item=path, remedy="copy it to or from there")
-    return Path(path).absolute()
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", item=str(file)) from error
-
-
-def _read_json(file: Path) -> Settings:
-    try:
-        settings = json.loads(_read(file))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not JSON ({error})", item=str(file)) from error
-    if not isinstance(settings, dict):
-        raise InputError("holds no settings", item=str(file))
-    return settings
-
-
-def _to_json(settings: Settings) -> bytes:
-    return f"{json.dumps(settings, indent=2, sort_keys=True)}\n".encode()
-
-
-def _check_free(target: Path) -> None:
-    if os.path.lexists(target):
-        raise ConfigError("is there already", item=str(target), remedy="choose another name, or remove it")
-
-
-@contextlib.contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    """A place to write a file or a folder: whole, it becomes `target`; else nothing of it stays."""
-    place = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield place
-        _check_free(target)
-        place.rename(target)
-    except OSError as error:
-        kind = ResourceError if error.errno in _NO_SPACE else StorageError
-        raise kind(f"cannot be written ({error.strerror})", item=str(target), remedy="choose another place") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if place.is_file():
-            place.unlink()
-
-
-def _write(file: Path, data: bytes) -> None:
-    with file.open("xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())

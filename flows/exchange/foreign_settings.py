@@ -1,4 +1,4 @@
-"""Settings that another program wrote, read strictly: what we cannot represent is refused by name."""
+"""Settings that another program wrote, read strictly: settings that we cannot represent are refused by name."""
 
 import json
 import math
@@ -16,16 +16,16 @@ _SHOWN = 80
 
 
 class ForeignSettings:
-    """The settings of one object, its program's defaults where none is given.
+    """The settings of one object, with its program's defaults for those that are not given.
 
     Args:
-        given: As the file has them; names that begin with `_` are the program's own notes.
-        defaults: Every setting that there is, with its default.
+        given: The settings in the file; names that begin with `_` are the program's own notes.
+        defaults: Every known setting with its default.
         kind: The class that the file must name, if it names one.
         item: The file.
 
     Raises:
-        ConfigError: For another class, or a setting that is none of those.
+        ConfigError: If the class is another one, or a setting is unknown.
     """
 
     def __init__(self, given: Settings, defaults: Settings, kind: str, item: str) -> None:
@@ -35,14 +35,16 @@ class ForeignSettings:
             self.refuse("_class_name", kind)
         for name in given:
             if name not in defaults and not name.startswith("_"):
-                raise ConfigError(f"{name} is no setting of {kind} that we know; it is {_show(given[name])}", item=item)
+                raise ConfigError(
+                    f"{name} is not a setting of {kind} that we know; it is {_show(given[name])}", item=item
+                )
         self._values = {**defaults, **self._values}
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         return self._values[name]
 
     def refuse(self, name: str, ours: str) -> NoReturn:
-        """Say that a setting is what we cannot represent, and what we can."""
+        """Refuse a setting that we cannot represent, and name those that we can."""
         raise ConfigError(f"{name} is {_show(self[name])}; we can represent {ours}", item=self._item)
 
     def check_cases(self, cases: Mapping[str, object]) -> None:
@@ -80,7 +82,7 @@ class ForeignSettings:
 
 
 def is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number; true and false are none."""
+    """Tell whether a JSON value is a finite number; true and false are not numbers."""
     return (type(value) is int and abs(value) <= _LARGEST) or (type(value) is float and math.isfinite(value))
 
 

@@ -23,7 +23,10 @@ STAGE = "classifier"
 FORMAT_VERSION = 4
 
 EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
-    {ExtractorName.CLASSIFIER: CLASSIFIER, ExtractorName.PIXELS: PIXELS}
+    {
+        ExtractorName.CLASSIFIER: CLASSIFIER,
+        ExtractorName.PIXELS: PIXELS,
+    }
 )
 
 

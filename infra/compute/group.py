@@ -28,9 +28,9 @@ def fit_group(
     watch: Watch,
     patience_s: float,
 ) -> None:
-    """Run a TorchTrainer; when it loses workers, another under a new name: our own checkpoints say where it goes on.
+    """Run a TorchTrainer. If workers are lost, start a new one under a new name; it resumes from our checkpoints.
 
-    It gives up after as many losses in a row, with nothing committed between them, as a unit has attempts.
+    Give up after ATTEMPTS_PER_UNIT losses in a row with nothing committed between them.
 
     Raises:
         ResourceError: If the cluster has had no room for the group for `patience_s`.
@@ -66,7 +66,7 @@ def _fit_once(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     name = uuid.uuid4().hex
-    # Those that could not start Ray tries again by itself, a minute each.
+    # Ray itself tries again to start a group that could not start, a minute each time.
     failures = FailureConfig(
         max_failures=0, max_preemption_failures=0, controller_failure_limit=int(patience_s // _START_LIMIT_S)
     )
@@ -91,7 +91,7 @@ def _call(function: GroupFunction, heartbeat: Heartbeat, config: dict[str, Any])
 
 
 def _placement_groups() -> set[str]:
-    """The room that this driver's work holds in the cluster, by id; an id ends with that of the job."""
+    """Return the ids of the placement groups that this driver holds; an id ends with that of the job."""
     import ray
     from ray.util import placement_group_table
 
@@ -102,7 +102,7 @@ def _placement_groups() -> set[str]:
 
 
 def _release(groups: set[str]) -> None:
-    """Give room back: where a worker dies while its group starts, Ray Train 2.60 holds it until the driver ends."""
+    """Give room back: if a worker dies while its group starts, Ray Train 2.60 holds the room until the driver ends."""
     import ray
     from ray.util import remove_placement_group
     from ray.util.placement_group import PlacementGroup
@@ -112,7 +112,7 @@ def _release(groups: set[str]) -> None:
 
 
 def _not_started(failure: Exception, workers: Workers, stage: str) -> DdpmError:
-    """What to raise where Ray Train itself failed; its two errors of a group that did not start have private types."""
+    """Return the error for a failure of Ray Train itself; its two errors for a group that did not start are private."""
     if type(failure).__name__.startswith("WorkerGroupStartup"):
         return no_room(workers, stage, first_line(failure))
     cause = f"Ray Train failed ({type(failure).__name__}: {first_line(failure)})"
@@ -120,7 +120,7 @@ def _not_started(failure: Exception, workers: Workers, stage: str) -> DdpmError:
 
 
 def _await_room(workers: Workers, stage: str, patience_s: float, on_poll: Callable[[], int]) -> None:
-    """Wait for lost nodes, or others, to come."""
+    """Wait until lost nodes return or others join."""
     end = time.monotonic() + patience_s
     while fitting(workers) < workers.count:
         if time.monotonic() > end:
@@ -130,7 +130,7 @@ def _await_room(workers: Workers, stage: str, patience_s: float, on_poll: Callab
 
 
 def _remove(folder: str) -> None:
-    """Remove what Ray Train left, as far as it can be done now: nothing rests on it."""
+    """Remove Ray Train's files as far as possible; nothing depends on them."""
     place = parse_place(folder)
     if place.scheme == "file":
         shutil.rmtree(place.path, ignore_errors=True)

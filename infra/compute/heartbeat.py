@@ -129,11 +129,11 @@ class Watch:
     def follow(self, work: Callable[[], object]) -> None:
         """Run `work` in a thread of its own and poll in this one, which stays interruptible.
 
-        If anything is raised here, the group is asked to stop and has `grace_s` to save; then the same is raised. A
-        group that has not begun its work, or a second interrupt, ends at once.
+        If a signal or a listener raises here, the group is asked to stop and has `grace_s` to save; then the same
+        exception is raised. If the group has not begun its work, or at a second interrupt, this ends at once.
         """
         outcome: list[BaseException] = []
-        # Its `join` would not do: interrupted by a signal, it takes the thread for ended (CPython 3.11).
+        # Not the thread's `join`: interrupted by a signal, it takes the thread for ended (CPython 3.11).
         ended = threading.Event()
         self._working = False
         try:
@@ -160,7 +160,7 @@ class Watch:
         count, about = self.heartbeat.latest(wait_s=1.0)
         if not (self._working or (count > self._count and not about.get("starting"))):
             return
-        # Nobody is called meanwhile: what interrupted may have been raised by a listener, and would be again.
+        # Listeners are not called meanwhile: the interrupt may have come from one, and would come again.
         ended.wait(self.grace_s)
         with contextlib.suppress(BaseException):
             self._hear(self.heartbeat.latest(wait_s=1.0))

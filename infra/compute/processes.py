@@ -1,4 +1,4 @@
-"""What a process asks of the system it runs on."""
+"""Questions and requests of a process to the system: its parent, other processes, and an end to Ray's."""
 
 import contextlib
 import ctypes
@@ -24,17 +24,17 @@ _START_TIME = 19  # its place in /proc/PID/stat, counted from the state; before 
 
 
 def end_with_parent() -> None:
-    """Have the system kill this process when the one that started it ends; on Linux alone, elsewhere do nothing.
+    """Let the system kill this process when its parent ends; do nothing on systems other than Linux.
 
-    A worker of Ray's that waits for ever in its own end (2.60: a lock taken twice while its destructors run) would else
-    outlive the cluster, with all that it has loaded.
+    Otherwise a worker of Ray's that waits for ever in its own end (2.60: a lock taken twice while its destructors run)
+    would outlive the cluster, with all that it has loaded.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def machine() -> str | None:
-    """Return what two processes share if, and only if, each sees the other in /proc; None if there is no /proc."""
+    """Return a name that two processes share if, and only if, each sees the other in /proc; None without /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         pid_namespace = Path("/proc/self/ns/pid").readlink()
@@ -65,7 +65,7 @@ def has_ended(pid: int, started: int) -> bool:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on; None if there are none, or if the system hides them."""
+    """Return the fields of /proc/PID/stat from the state on; None if they are missing or hidden."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() or None
     except OSError:
@@ -77,7 +77,7 @@ class Reaper:
     """The driver's side of `infra.compute.reaper`: a process that ends what Ray leaves behind, however the driver ends.
 
     Attributes:
-        mark: In the environment of the processes to end.
+        mark: The mark in the environment of the processes to end.
         pipe: The writing end of the pipe that the process reads; a child of the driver that is forked without exec
             holds it too, and the process waits for that child's end.
     """

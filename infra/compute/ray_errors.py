@@ -1,4 +1,4 @@
-"""What Ray's layers of exceptions say, in our own terms."""
+"""Ray's layers of exceptions, turned into our own errors."""
 
 import contextlib
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from infra.errors import DdpmError, ResourceError
 
-# What gloo and NCCL say when the other end of a connection is gone.
+# The messages of gloo and NCCL when the other end of a connection is gone.
 _PEER_LOST = re.compile(r"Connection (reset|closed) by peer|gloo/transport/.*(timed out|error)|ncclRemoteError")
 
 
 @contextlib.contextmanager
 def plain_errors(stage: str) -> Iterator[None]:
-    """Raise what a worker raised, without the layers that Ray puts around it."""
+    """Raise a worker's exception without the layers that Ray puts around it."""
     from ray.exceptions import RayError, RayTaskError
     from ray.train import TrainingFailedError
 
@@ -21,18 +21,18 @@ def plain_errors(stage: str) -> Iterator[None]:
     except (RayError, TrainingFailedError) as error:
         links = list(_chain(error))
         for link in links:
-            # Ray also hands out a class made of its own error and ours; its cause is the plain one.
+            # Ray also raises a class made of its own error and ours; the cause of that one is plain.
             if type(link).__module__ == DdpmError.__module__:
                 raise link from None
         if not lost_a_worker(error) and any(isinstance(link, RayTaskError | TrainingFailedError) for link in links):
             raise
-        # Ray Train's own message begins with a line that says no more than that something failed.
+        # Ray Train's own message begins with a line that says only that something failed.
         failures = [*getattr(error, "worker_failures", {}).values(), error]
         raise ResourceError(f"lost its workers ({first_line(failures[0])})", stage=stage, remedy="run again") from error
 
 
 def lost_a_worker(error: BaseException) -> bool:
-    """Tell a worker that died from a function that raised.
+    """Tell whether a worker died, rather than its function raised.
 
     The others of its group may notice before Ray does, by the connection that broke in the middle of a collective.
     """
@@ -46,7 +46,7 @@ def lost_a_worker(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it was made from."""
+    """Yield the error and all of its causes."""
     waiting: list[BaseException] = [error]
     seen: set[int] = set()
     while waiting:
@@ -66,6 +66,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its name."""
+    """Return the first line of an error's message, or its name."""
     lines = str(error).strip().splitlines()
     return lines[0].strip()[:200] if lines else type(error).__name__

@@ -33,7 +33,7 @@ class RayHeartbeat:
         return bool(ray.get(self._actor.beat.remote(about), timeout=_REPLY_S))
 
     def latest(self, wait_s: float = 0.0) -> tuple[int, dict[str, Any]]:
-        """Return how many beats there were and the last one; without a wait, as far as an answer has come."""
+        """Return how many beats there were and the last one; without a wait, those of the latest answer."""
         import ray
 
         with contextlib.suppress(Exception):

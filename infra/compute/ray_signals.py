@@ -17,12 +17,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextlib.contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Raise what our signal handlers raised in the block, at once and as it was; keep the handlers.
+    """Raise the exceptions of our signal handlers in the block at once and unchanged; keep the handlers.
 
-    Inside the block it travels as a `SystemExit`, which Ray's waits let through.
+    Inside the block an exception travels as a `SystemExit`, which Ray's waits let through.
 
     Raises:
-        BaseException: Whatever a handler raised last.
+        BaseException: The last exception that a handler raised.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from infra.compute.processes import end_with_parent
 from infra.errors import DdpmError, ResourceError, error_from_json, error_to_json
 
-# A unit that has been begun so often and not finished takes its worker down each time.
+# A unit that was begun this often and never finished takes its worker down each time.
 ATTEMPTS_PER_UNIT = 3
 _RESTARTS = 20
 _LEDGER_TIMEOUT_S = 60
@@ -22,7 +22,7 @@ _LOOKS_IN_PATIENCE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """How many, and what each takes."""
+    """The number of workers, and the CPUs and GPUs of each."""
 
     count: int = 1
     cpus: int = 1
@@ -30,7 +30,7 @@ class Workers:
 
 
 def no_room(workers: Workers, stage: str, why: str) -> ResourceError:
-    """What to raise where nodes were lost and none came."""
+    """Return the error for nodes that were lost and not replaced."""
     return ResourceError(
         f"the cluster has no room for {workers.count} workers ({why})",
         stage=stage,
@@ -39,10 +39,10 @@ def no_room(workers: Workers, stage: str, why: str) -> ResourceError:
 
 
 class UnitTask(Protocol):
-    """Work in units; sent to the workers, which open it once and then call the result for each unit."""
+    """Work in units. Each worker receives the task, opens it once, and calls the result for each unit."""
 
     def open(self) -> Callable[[int], None]:
-        """Load what all units need; the result computes and commits one unit."""
+        """Load the data that all units need; return a function that computes and commits one unit."""
 
 
 def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
@@ -58,7 +58,7 @@ def start_ledger() -> Any:  # noqa: ANN401 - an actor handle
 
 
 def fitting(workers: Workers) -> int:
-    """How many such workers the cluster's nodes would have room for, were nothing else running there."""
+    """Return how many such workers the cluster's nodes could hold if nothing else were running there."""
     import ray
 
     each = {"CPU": workers.cpus, "GPU": workers.gpus}
@@ -107,10 +107,10 @@ def stream_units(
 
 
 class _RoomWatch:
-    """Ends a run that has nowhere to go on: Ray itself waits for ever for lost nodes to come back.
+    """Ends a run that has no nodes left to work on: Ray itself waits for ever for lost nodes to come back.
 
-    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution. A cluster that
-    others' work keeps busy is waited for.
+    Ray Data calls it at every turn of its loop, some ten times a second, as a callback of an execution. It waits for a
+    cluster that others' work keeps busy.
     """
 
     def __init__(self, workers: Workers, stage: str, patience_s: float) -> None:
@@ -138,7 +138,7 @@ class _RoomWatch:
 
 
 class _Ledger:
-    """An actor that counts how often each unit was begun, so that one that kills its worker is found out."""
+    """An actor that counts how often each unit was begun, so that a unit that kills its worker is found."""
 
     def __init__(self) -> None:
         end_with_parent()
@@ -164,7 +164,7 @@ class _Attempts:
 
 
 class _UnitActor:
-    """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of what is raised."""
+    """Runs units on a worker; our own errors travel as data, since Ray Data keeps only the text of an exception."""
 
     def __init__(self, task: UnitTask, attempts: _Attempts, stage: str) -> None:
         end_with_parent()

@@ -8,6 +8,9 @@ from PIL import Image
 
 from infra.errors import InputError
 
+# The splits of a data set; a source may also name `val`, see `infra.sources.listing.placing`.
+SPLITS = ("train", "test")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -21,7 +24,7 @@ class Entry:
         at: Its place in the file, in the source's own terms; empty if it is the whole file.
         split: `train`, `test` or `val` if the source itself says so, else empty.
         label: Its class if the source itself gives one, else empty.
-        folder: The folders around it, '/'-separated; they may give split and class (`infra.sources.placing`).
+        folder: The folders around it, '/'-separated; they may give split and class (`infra.sources.listing.placing`).
         split_from: The origin of its split, in words for the user; not stored.
         label_from: The origin of its label, in words for the user; not stored.
     """

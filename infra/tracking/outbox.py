@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Holds what is still to be delivered.
+    """Holds the deliveries that are still to be made.
 
     Args:
         uri: The server's URI; a password in it appears in no message.
@@ -37,7 +37,7 @@ class Outbox:
         """Add a delivery. It replaces the pending one of the same kind and scope.
 
         Args:
-            kind: What fails together. Without the connection nothing else is tried.
+            kind: Its kind; deliveries of a kind fail together. Without the connection nothing else is tried.
             scope: The run it belongs to.
             call: Delivers, or raises. It may put further deliveries.
         """
@@ -45,7 +45,7 @@ class Outbox:
         self._failures.pop((kind, scope), None)
 
     def drop(self, kind: Kind, scope: str) -> None:
-        """Forget a delivery that has become needless."""
+        """Drop a delivery that has become needless."""
         self._pending.pop((kind, scope), None)
 
     def is_empty(self, scope: str) -> bool:
@@ -53,17 +53,17 @@ class Outbox:
         return all(key[1] != scope for key in self._pending)
 
     def send(self, scopes: Set[str] | None, *, now: bool = False) -> None:
-        """Deliver what is pending; a failure costs a warning, never an exception.
+        """Make the pending deliveries; a failure costs a warning, never an exception.
 
         Args:
-            scopes: Whose deliveries beside all connections; None for everyone's.
+            scopes: The runs whose deliveries are made beside all connections; None for all runs.
             now: Try each kind once even if it pauses.
         """
         refused: set[Kind] = set()
         while (key := self._next(scopes, refused, now)) is not None:
             try:
                 self._pending[key]()
-            except Exception as error:  # whatever a tracking server does wrong, the work goes on
+            except Exception as error:  # the work goes on, whatever a tracking server does wrong
                 self._failures[key] = self._failures.get(key, 0) + 1
                 self._fail(key[0], error)
                 refused.add(key[0])

@@ -2,7 +2,7 @@
 
 import shlex
 
-# Where `mlflow ui` listens unless it is given another port.
+# The address of `mlflow ui` unless it is started with another port.
 _OWN_SERVER = "http://127.0.0.1:5000"
 
 

@@ -24,7 +24,7 @@ _METRIC_BATCH = 1000
 _BATCH = 100
 _DATASET_DIGEST_DIGITS = 36
 _NOT_IN_MODEL_NAMES = "/:.%\"'"
-# What of a history row says where the row is, and is no figure.
+# The columns of a history row that give its position; all others are figures.
 _PLACE = ("images_seen", "time_ms")
 
 
@@ -33,7 +33,7 @@ class RunStore:
 
     Args:
         uri: MLflow's tracking URI.
-        experiment: Its name; it is created if there is none.
+        experiment: Its name; a missing experiment is created.
         artifact_folder: Where a local store keeps artifacts; a server decides for itself.
     """
 
@@ -70,7 +70,7 @@ class RunStore:
         Args:
             run: Its ID.
             attempt: The attempt's ID.
-            count: Count the attempt.
+            count: Whether to count the attempt.
         """
         stored = self._client.get_run(run)
         if stored.info.status == "FINISHED":
@@ -98,7 +98,7 @@ class RunStore:
         return dict(self._client.get_run(run).data.tags)
 
     def set_tags(self, run: str, tags: dict[str, str]) -> None:
-        """Set tags; their values are cut to what MLflow takes."""
+        """Set tags; their values are cut to the length that MLflow takes."""
         rows = [RunTag(name, value) for name, value in _cut(tags).items()]
         for start in range(0, len(rows), _BATCH):
             self._client.log_batch(run, tags=rows[start : start + _BATCH])
@@ -123,7 +123,7 @@ class RunStore:
         )
 
     def log_figures(self, run: str, figures: dict[str, float]) -> None:
-        """Log figures about the whole."""
+        """Log the figures of a whole stage or pipeline."""
         # The run's own start, not the clock: a repetition is the same point.
         started = self._client.get_run(run).info.start_time
         self._log_metrics(run, [Metric(name, value, started, 0) for name, value in figures.items()])
@@ -158,7 +158,7 @@ class RunStore:
                 self._client.log_artifact(run, str(path))
 
     def log_model(self, run: str, model: ModelFile) -> None:
-        """Register weights that stay where they are, once per experiment, and link them to the run."""
+        """Register weights as a model, once per experiment, without a copy of them, and link them to the run."""
         found = self._client.search_logged_models(
             [self.experiment_id], f"tags.`{_SHA256}` = '{model.sha256}'", max_results=1
         )

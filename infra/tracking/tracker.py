@@ -1,37 +1,21 @@
 """MLflow: one run per stage under the pipeline's run, found again by key, so that repeating a record changes nothing.
 
-Tracking never hurts the work. The sealed outputs are the truth; whatever a server does not take costs one warning, and
-the same command later delivers what is missing.
+Tracking never hurts the work. The sealed outputs are the truth; a server that takes nothing costs one warning, and the
+same command later delivers the missing records.
 """
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from infra.record import StageRecord, TrackedRun
-from infra.tracking.origin import origin_tags
 from infra.tracking.outbox import Outbox
 from infra.tracking.pages import run_page, runs_page, server_command, shown
+from infra.tracking.runs import PIPELINE_RUN, PipelineRuns
 
-if TYPE_CHECKING:
-    from infra.tracking.store import RunStore
-
-_STAGE, _KEY, _PIPELINE = "ddpm.stage", "ddpm.stage_key", "ddpm.pipeline_key"
-_PUBLISHED = "ddpm.published"
-_PARENT = "mlflow.parentRunId"
+_KEY, _PUBLISHED = "ddpm.stage_key", "ddpm.published"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN = "experiment", "pipeline"
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # MLflow prints a link whenever a run ends, with the server's password in it.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own default blocks about four minutes a call.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
+_EXPERIMENT, _RUN = "experiment", PIPELINE_RUN
 
 
 class Tracker:
@@ -40,28 +24,24 @@ class Tracker:
     Args:
         uri: MLflow's tracking URI, or empty for no tracking.
         experiment: The experiment's name.
-        artifact_folder: Where a local store keeps artifacts; a server decides for itself.
-        pause_s: How long a kind of call stays silent after a failure, in seconds.
+        artifact_folder: The folder of a local store's artifacts; a server decides for itself.
+        pause_s: The pause of a kind of call after a failure, in seconds.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, pause_s: float = 60.0) -> None:
-        self._uri, self._experiment, self._folder = uri, experiment, artifact_folder
+        self._uri = uri
         self._outbox = Outbox(uri, pause_s)
-        self._attempt = uuid.uuid4().hex
-        self._store: RunStore | None = None
+        self._runs = PipelineRuns(uri, experiment, artifact_folder)
         self._run: TrackedRun | None = None
         self._closed = False
-        self._parent = ""
-        self._children: dict[str, str] = {}
         self._begun: set[str] = set()
         self._working: set[str] = set()
-        self._counted: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._unsealed: dict[str, str] = {}
 
     @property
     def uri(self) -> str:
-        """The tracking URI, without what may be a password in it."""
+        """The tracking URI without a password."""
         return shown(self._uri)
 
     @property
@@ -72,17 +52,21 @@ class Tracker:
     @property
     def run_id(self) -> str:
         """The pipeline run's ID in MLflow, or nothing."""
-        return self._parent
+        return self._runs.parent
 
     @property
     def page(self) -> str:
         """The pipeline run's page, if a server serves it already."""
-        return run_page(self._uri, self._store.experiment_id, self._parent) if self._store and self._parent else ""
+        return (
+            run_page(self._uri, self._runs.store.experiment_id, self._runs.parent)
+            if self._runs.store and self._runs.parent
+            else ""
+        )
 
     @property
     def runs_page(self) -> str:
         """The page that lists the experiment's runs, or nothing if the experiment is unknown."""
-        return runs_page(self._uri, self._store.experiment_id) if self._store else ""
+        return runs_page(self._uri, self._runs.store.experiment_id) if self._runs.store else ""
 
     @property
     def server_command(self) -> str:
@@ -99,11 +83,11 @@ class Tracker:
         """Find or create the pipeline's run, as running."""
         if not self._uri:
             return
-        self._run = run
-        self._outbox.put("connection", _RUN, self._begin_parent)
-        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags))
-        self._outbox.put("params", _RUN, lambda: self._connected().log_params(self._parent, run.params))
-        self._outbox.put("inputs", _RUN, lambda: self._connected().log_inputs(self._parent, run.inputs))
+        self._run = self._runs.pipeline = run
+        self._outbox.put("connection", _RUN, self._runs.begin_parent)
+        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags))
+        self._outbox.put("params", _RUN, lambda: self._runs.connected().log_params(self._runs.parent, run.params))
+        self._outbox.put("inputs", _RUN, lambda: self._runs.connected().log_inputs(self._runs.parent, run.inputs))
         self._outbox.send({_RUN})
 
     def begin(self, stage: str, params: dict[str, Any]) -> None:
@@ -113,8 +97,8 @@ class Tracker:
         self._closed = False
         self._begun.add(stage)
         self._working.add(stage)
-        self._outbox.put("connection", stage, lambda: self._begin(stage))
-        self._outbox.put("params", stage, lambda: self._connected().log_params(self._children[stage], params))
+        self._outbox.put("connection", stage, lambda: self._runs.begin(stage))
+        self._outbox.put("params", stage, lambda: self._runs.connected().log_params(self._runs.children[stage], params))
         self._outbox.send({stage, _RUN})
 
     def log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -124,11 +108,11 @@ class Tracker:
         self._rows.setdefault(stage, []).extend(rows)
         self._outbox.put("metrics", stage, lambda: self._deliver_rows(stage))
         if stage in self._working:
-            self._outbox.put("status", stage, lambda: self._claim(self._children[stage], self._parent))
+            self._outbox.put("status", stage, lambda: self._runs.claim(self._runs.children[stage], self._runs.parent))
         self._outbox.send({stage, _RUN})
 
     def publish(self, stage: str, record: StageRecord) -> None:
-        """Record everything there is of a sealed stage, once, and finish its run."""
+        """Record everything about a sealed stage, once, and finish its run."""
         if stage not in self._begun:
             return
         self._working.discard(stage)
@@ -138,97 +122,47 @@ class Tracker:
 
     def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
         """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
-        if not self._parent:
+        if not self._runs.parent:
             return
         self._closed = True
         self._working.discard(stage)
-        runs = [run for run in (self._children.get(stage, ""), self._parent) if run]
-        self._outbox.put("status", stage, lambda: self._abandon(runs, status))
-        # There is no later call that would try again.
+        runs = [run for run in (self._runs.children.get(stage, ""), self._runs.parent) if run]
+        self._outbox.put("status", stage, lambda: self._runs.abandon(runs, status))
+        # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
     def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
-        """Give the pipeline's run its figures, report and tags, send again what was not delivered, and finish it."""
+        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it."""
         run = self._run
         if run is None:
             return
         self._closed = True
-        # A call that costs little tells whether the server answers, before each of the kinds waits for it.
-        self._outbox.put("connection", _RUN, self._probe)
-        self._outbox.put("metrics", _RUN, lambda: self._connected().log_figures(self._parent, metrics))
-        self._outbox.put("files", _RUN, lambda: self._connected().log_files(self._parent, files))
-        self._outbox.put("tags", _RUN, lambda: self._connected().set_tags(self._parent, run.tags | tags))
-        self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
+        # A cheap call first shows whether the server answers, so that not every kind waits for a timeout.
+        self._outbox.put("connection", _RUN, self._runs.probe)
+        self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
+        self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
+        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags | tags))
+        self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
         self._outbox.send(None, now=True)
         self._seal()
 
     def finish(self) -> None:
-        """Finish the pipeline's run if nothing else did: it goes no further than some stage."""
+        """Finish the pipeline's run if nothing else did, as a run that ends with some stage is never closed."""
         if self._run is None or self._closed:
             return
-        self._outbox.put("status", _RUN, lambda: self._connected().finish(self._parent))
+        self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
         self._outbox.send({_RUN}, now=True)
 
     def _connect(self) -> None:
-        self._connected()
-
-    def _connected(self) -> "RunStore":
-        if self._store is None:
-            for variable, value in _ENVIRONMENT.items():
-                os.environ.setdefault(variable, value)
-            from infra.tracking.store import RunStore
-
-            self._store = RunStore(self._uri, self._experiment, self._folder)
-        return self._store
-
-    def _parent_run(self) -> str:
-        run = self._run
-        if not self._parent and run is not None:
-            self._parent = self._find_or_create(run, run.name, _RUN, run.tags)
-        return self._parent
-
-    def _child_run(self, stage: str) -> str:
-        run, parent = self._run, self._parent_run()
-        if stage not in self._children and run is not None:
-            # The stage alone would give every curve of a chart the same name.
-            self._children[stage] = self._find_or_create(run, f"{stage} {run.name}", stage, {_PARENT: parent})
-        return self._children[stage]
-
-    def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
-        return self._connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
-
-    def _begin_parent(self) -> None:
-        self._claim(self._parent_run())
-
-    def _begin(self, stage: str) -> None:
-        child = self._child_run(stage)
-        self._claim(child, self._parent)
-        if self._connected().tags(child).get(_PARENT) != self._parent:  # the former parent was deleted
-            self._connected().set_tags(child, {_PARENT: self._parent})
-
-    def _claim(self, *runs: str) -> None:
-        for run in runs:
-            self._connected().claim(run, self._attempt, count=run not in self._counted)
-            self._counted.add(run)
-
-    def _abandon(self, runs: Sequence[str], status: str) -> None:
-        for run in runs:
-            self._connected().abandon(run, self._attempt, status)
-
-    def _probe(self) -> None:
-        self._connected().tags(self._parent_run())
+        self._runs.connected()
 
     def _deliver_rows(self, stage: str) -> None:
-        self._log_history(stage, self._rows[stage])
+        self._runs.log_history(stage, self._rows[stage])
         self._rows[stage] = []
-
-    def _log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
-        for run in (self._children[stage], self._parent):
-            self._connected().log_history(run, stage, rows)
 
     def _offer(self, stage: str, record: StageRecord) -> None:
         """Put the deliveries of a record into the outbox, unless the run has them already."""
-        store, child = self._connected(), self._child_run(stage)
+        store, child = self._runs.connected(), self._runs.child_run(stage)
         if store.tags(child).get(_PUBLISHED) == record.digest:
             self._outbox.drop("metrics", stage)
         else:
@@ -243,17 +177,17 @@ class Tracker:
         self._outbox.put("status", stage, lambda: store.finish(child))
 
     def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
-        self._log_history(stage, record.history)
-        self._connected().log_figures(self._children[stage], record.metrics)
+        self._runs.log_history(stage, record.history)
+        self._runs.connected().log_figures(self._runs.children[stage], record.metrics)
         self._rows[stage] = []
 
     def _seal(self) -> None:
-        """Mark the stages of which everything was delivered, so that no later run delivers it again."""
+        """Mark stages that are delivered completely, so that no later run delivers them again."""
         for stage, digest in list(self._unsealed.items()):
             if self._outbox.is_empty(stage):
                 del self._unsealed[stage]
-                self._put_seal(self._children[stage], stage, digest)
+                self._put_seal(self._runs.children[stage], stage, digest)
                 self._outbox.send({stage, _RUN})
 
     def _put_seal(self, child: str, stage: str, digest: str) -> None:
-        self._outbox.put("tags", stage, lambda: self._connected().set_tags(child, {_PUBLISHED: digest}))
+        self._outbox.put("tags", stage, lambda: self._runs.connected().set_tags(child, {_PUBLISHED: digest}))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from infra.services.prefect import prefect_api
+from infra.services.prefect.api import prefect_api
 from tests.e2e.processes import Command, everything_left
 from tests.e2e.serving import TINY_FORM, Serving, endless
 
@@ -125,7 +125,7 @@ def finishing(images: int = 60_000) -> dict[str, Any]:
 def test_its_server_killed_the_work_goes_on(serving: Serving) -> None:
     run = serving.server.start(finishing())
     serving.await_training(run)
-    (server,) = [pid for pid, line in serving.command.processes() if "infra.services.prefect_server" in line]
+    (server,) = [pid for pid, line in serving.command.processes() if "infra.services.prefect.server" in line]
     os.kill(server, signal.SIGKILL)
     assert serving.await_end(run)["state_type"] == "COMPLETED"
     assert "the Prefect server ended (code -9); starting it again" in serving.text()
@@ -186,7 +186,7 @@ def test_the_embedded_server_killed_the_run_ends_well(tmp_path: Path) -> None:
     root = tmp_path / "root"
     running = Command(["run", "digits", *options, "--root", str(root)], tmp_path / "log")
     running.await_that(lambda: bool(list(root.glob("train/*/checkpoints/*.json"))))
-    (server,) = [pid for pid, line in running.processes() if "infra.services.prefect_server" in line]
+    (server,) = [pid for pid, line in running.processes() if "infra.services.prefect.server" in line]
     os.kill(server, signal.SIGKILL)
     assert running.wait() == 0, running.text()
     assert "starting it again, the work goes on" in running.text()

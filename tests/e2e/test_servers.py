@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 
 from flows.stages.train.config import ScheduleKind
-from infra.services.prefect import prefect_api
+from infra.services.prefect.api import prefect_api
 from tests.e2e.processes import Command, digests, settings
 from tests.e2e.serving import Server, Serving, free_port
 from tests.tiny import TINY

@@ -1,14 +1,18 @@
 """Snapshots with random weights, and diffusers' folders to change one thing in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.network.unet import UNet
 from flows.exchange.folder import export_snapshot
 from flows.snapshot import encode_snapshot
+from infra.outputs.tensors import decode_foreign_tensors, encode_tensors
 from tests.oracles.unet import SMALL, with_random_weights
 
 LINEAR = {"kind": "linear", "num_timesteps": 20, "beta_start": 1e-3, "beta_end": 0.3, "zero_terminal_snr": False}
@@ -82,3 +86,9 @@ def change(folder: Path, part: str, **changes: Any) -> None:
     """Change settings in one of a folder's files; `...` takes one out."""
     found = {name: value for name, value in (settings(folder, part) | changes).items() if value is not ...}
     (folder / CONFIG[part]).write_text(json.dumps(found))
+
+
+def alter(folder: Path, work: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Change the tensors of a folder."""
+    tensors, about = decode_foreign_tensors((folder / WEIGHTS).read_bytes(), "")
+    (folder / WEIGHTS).write_bytes(encode_tensors(work(tensors), about))

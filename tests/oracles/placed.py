@@ -1,6 +1,6 @@
 """What a source's images are, with splits and classes."""
 
-from infra.sources.listing import listed, part_entries
+from infra.sources.listing.listing import listed, part_entries
 from infra.sources.source import Entry, Source
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from infra.sources.files import FileSet
+from infra.sources.files.file_set import FileSet
 
 
 def put(root: Path, *names: str) -> None:

@@ -13,7 +13,7 @@ from infra.digests import Json, canonical_json, sha256
 from infra.errors import IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Record
-from infra.sources.listing import part_entries
+from infra.sources.listing.listing import part_entries
 from infra.sources.source import Entry
 
 _DIGEST_IN_NAME = 12

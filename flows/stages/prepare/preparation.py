@@ -18,9 +18,8 @@ from infra.errors import InputError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 from infra.sources.decode import FIT_RULE
-from infra.sources.listing import Listing, listed
-from infra.sources.placing import SPLITS
-from infra.sources.source import Source
+from infra.sources.listing.listing import Listing, listed
+from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
 
 STAGE = "prepare"

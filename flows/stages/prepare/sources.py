@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
-from infra.sources.arrays import ArraySource
-from infra.sources.cifar import CifarSource
-from infra.sources.digits import DigitsSource
-from infra.sources.files import FileSet
-from infra.sources.folder import FolderSource
-from infra.sources.idx import IdxSource
-from infra.sources.parquet import ParquetSource
+from infra.sources.files.file_set import FileSet
+from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.cifar import CifarSource
+from infra.sources.kinds.digits import DigitsSource
+from infra.sources.kinds.folder import FolderSource
+from infra.sources.kinds.idx import IdxSource
+from infra.sources.kinds.parquet import ParquetSource
+from infra.sources.kinds.tar import TarSource
+from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Source
-from infra.sources.tar import TarSource
-from infra.sources.zip import ZipSource
 from infra.storage.uri import parse_place
 
 SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {

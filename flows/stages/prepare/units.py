@@ -16,8 +16,7 @@ from infra.errors import InputError
 from infra.outputs.images import Images, encode_images
 from infra.outputs.plan import Output
 from infra.sources.decode import FIT_RULE, fit, strictly
-from infra.sources.placing import SPLITS
-from infra.sources.source import Content, Entry, Source
+from infra.sources.source import SPLITS, Content, Entry, Source
 
 NO_LABEL = -1
 _DIGEST_BYTES = 32

@@ -170,9 +170,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"trained_betas": "0.1"}, 'trained_betas is "0.1"; we can represent a list of finite numbers'),
     ({"trained_betas": [0.1, 1.5], "num_train_timesteps": 2}, r"betas must lie in \(0, 1\]"),
     ({"trained_betas": [0.1, float("nan")], "num_train_timesteps": 2}, "trained_betas is .*finite numbers"),
-    ({"beta_end": 1.5}, r"is no schedule of ours \(betas must lie in \(0, 1\]"),
+    ({"beta_end": 1.5}, r"is not a schedule of ours \(betas must lie in \(0, 1\]"),
     ({"beta_start": "0.1"}, 'beta_start is "0.1"; we can represent finite numbers'),
-    ({"num_train_timesteps": 1}, "is no schedule of ours .a schedule needs at least 2 timesteps; got 1"),
+    ({"num_train_timesteps": 1}, "is not a schedule of ours .a schedule needs at least 2 timesteps; got 1"),
     (
         {"num_train_timesteps": 100_001},
         "num_train_timesteps is 100001; we can represent whole numbers from 1 to 100000",
@@ -185,9 +185,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"steps_offset": 1}, "steps_offset is 1; we can represent 0 only"),
     ({"timestep_spacing": "log"}, 'timestep_spacing is "log"; we can represent leading or linspace or trailing'),
     ({"prediction_type": "flow"}, 'prediction_type is "flow"; we can represent epsilon or sample or v_prediction'),
-    ({"rescale_betas_zero_snr": True}, 'prediction_type is "epsilon"; we can represent v_prediction or sample where'),
+    ({"rescale_betas_zero_snr": True}, 'prediction_type is "epsilon"; we can represent v_prediction or sample if'),
     ({"rescale_betas_zero_snr": "yes"}, 'rescale_betas_zero_snr is "yes"; we can represent true or false'),
-    ({"solver_order": 2}, "solver_order is no setting of DDPMScheduler that we know; it is 2"),
+    ({"solver_order": 2}, "solver_order is not a setting of DDPMScheduler that we know; it is 2"),
     ({"_class_name": "DDIMScheduler"}, '_class_name is "DDIMScheduler"; we can represent DDPMScheduler'),
 ]
 

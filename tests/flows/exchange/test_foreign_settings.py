@@ -25,7 +25,7 @@ def test_the_class_and_the_names_are_checked() -> None:
     assert read(_class_name="Thing")["_class_name"] == "Thing"
     with pytest.raises(ConfigError, match=r'^thing.json: _class_name is "Other"; we can represent Thing$'):
         read(_class_name="Other")
-    with pytest.raises(ConfigError, match=r"^thing.json: depth is no setting of Thing that we know; it is 3$"):
+    with pytest.raises(ConfigError, match=r"^thing.json: depth is not a setting of Thing that we know; it is 3$"):
         read(depth=3)
 
 

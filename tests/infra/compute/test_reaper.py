@@ -48,7 +48,8 @@ with Cluster() as cluster:
     actor = Actor.remote()
     pid = ray.get(actor.pid.remote())
     foreign = subprocess.Popen(["sleep", "63"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    print(cluster._reaper.mark, foreign.pid, pid, ray._private.worker._global_node.get_session_dir_path(), flush=True)
+    mark = cluster._connection.reaper.mark
+    print(mark, foreign.pid, pid, ray._private.worker._global_node.get_session_dir_path(), flush=True)
     sys.stdin.readline()
     if sys.argv[1] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ import infra.features.classifier
 from infra.features.classifier import CLASSIFIER, FEATURE_DIM, Classifier, accuracy, features, train_classifier
 from infra.features.extractor import LabelledImages
 from infra.sources.decode import fit
-from infra.sources.digits import DigitsSource
+from infra.sources.kinds.digits import DigitsSource
 
 
 @pytest.fixture(autouse=True)

@@ -5,18 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.tracking.tracker import Tracker
-from tests.infra.tracking.test_tracker import ROWS, STEPS, all_runs, make_run, make_tracker, record, statuses, steps
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database for the module."""
-    return tmp_path_factory.mktemp("mlflow")
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
+from tests.infra.tracking.records import ROWS, STEPS, all_runs, make_run, make_tracker, record, statuses, steps
 
 
 def attempt(folder: Path, key: str) -> Tracker:

@@ -19,7 +19,7 @@ import pytest
 
 from infra.record import ModelFile, StageRecord
 from infra.tracking.tracker import Tracker
-from tests.infra.tracking.test_tracker import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
+from tests.infra.tracking.records import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
 from tests.servers import free_ports
 
 _START_LIMIT_S = 180
@@ -143,7 +143,7 @@ def whole_run(gate: Gate, key: str) -> Tracker:
 def arrived(tracker: Tracker, key: str) -> set[str]:
     """The kinds of which the stage's run and its parent have everything."""
     runs = all_runs(tracker, key)
-    child, parent, client = runs["train"], runs["pipeline"], tracker._store._client
+    child, parent, client = runs["train"], runs["pipeline"], tracker._runs.store._client
     files = [file.path for run in (child, parent) for file in client.list_artifacts(run.info.run_id)]
     models = child.outputs.model_outputs if child.outputs else []
     whole = {
@@ -259,7 +259,7 @@ def test_a_stage_that_missed_its_server_is_delivered_at_the_end(gate: Gate) -> N
 def test_pages_of_a_server(gate: Gate, capfd: pytest.CaptureFixture[str]) -> None:
     tracker = Tracker(gate.url.replace("//", "//user:s3cret@"), "exp", None)
     tracker.start(make_run("pages"))
-    experiment = tracker._store.experiment_id
+    experiment = tracker._runs.store.experiment_id
     assert tracker.runs_page == f"{gate.url}/#/experiments/{experiment}/runs?workflowType=machine_learning"
     assert tracker.page == f"{gate.url}/#/experiments/{experiment}/runs/{tracker.run_id}"
     assert tracker.server_command == ""

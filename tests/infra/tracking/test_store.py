@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from infra.record import ModelFile
 from infra.tracking.store import RunStore
 from infra.tracking.tracker import Tracker
-from tests.infra.tracking.test_tracker import make_run, record
+from tests.infra.tracking.records import make_run, record
 from tests.servers import BUCKET, Server
 
 TOP = Path(__file__).parents[3]
@@ -96,7 +96,7 @@ def test_artifacts_on_s3_need_nothing_further(uri: str, moto: Server, monkeypatc
         tracker.begin("train", {})
         tracker.publish("train", record())
         complaints[experiment] = tracker.complaint
-        run = client.get_run(tracker._children["train"])
+        run = client.get_run(tracker._runs.children["train"])
         assert run.data.metrics.keys() == {"train/loss", "train/fd"}
         assert run.info.status == "FINISHED"
         assert ("ddpm.published" in run.data.tags) == (experiment == "on s3")

@@ -4,82 +4,24 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from infra.record import DatasetInput, ModelFile, StageRecord, TrackedRun
+from infra.record import ModelFile
 from infra.tracking.tracker import Tracker
+from tests.infra.tracking.records import (
+    ROWS,
+    SOURCE,
+    STEPS,
+    all_runs,
+    client_of,
+    make_run,
+    make_tracker,
+    record,
+    steps,
+    warnings,
+)
 from tests.servers import free_ports
-
-ROWS = [
-    {"images_seen": 64 * n, "time_ms": 1_700_000_000_000 + n, "loss": 1 / n, "grad_norm": None} for n in range(1, 21)
-]
-STEPS = [row["images_seen"] for row in ROWS]
-SOURCE = DatasetInput(name="digits", uri="s3://bucket/digits", digest="f" * 64, context="source")
-
-
-def make_tracker(folder: Path, **more: Any) -> Tracker:
-    return Tracker(f"sqlite:///{folder / 'mlflow.db'}", "exp", folder / "artifacts", **more)
-
-
-def make_run(key: str, **more: Any) -> TrackedRun:
-    return TrackedRun(key=key, **({"name": f"digits-{key[:8]}", "params": {"train.lr": 0.1}} | more))
-
-
-def record(**more: Any) -> StageRecord:
-    fields = {
-        "key": "stage-key",
-        "digest": "d" * 64,
-        "metrics": {"train/fd": 1.25},
-        "history": ROWS,
-        "files": {"notes.txt": b"hello"},
-        "inputs": [DatasetInput(name="digits", uri='/a "b"/\\c', digest="e" * 64, context="training")],
-        "tags": {"ddpm.uri": "/somewhere"},
-    }
-    return StageRecord(**fields | more)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database for the module: making it takes seconds; each test has a pipeline key of its own."""
-    return tmp_path_factory.mktemp("mlflow")
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
-
-
-@pytest.fixture
-def tracker(folder: Path, key: str) -> Tracker:
-    made = make_tracker(folder)
-    made.connect()
-    made.start(make_run(key, inputs=[SOURCE], tags={"ddpm.report": "/report"}))
-    assert made.complaint == ""
-    return made
-
-
-def all_runs(tracker: Tracker, key: str) -> dict[str, Any]:
-    """A pipeline's runs by stage; fails if one is there twice."""
-    assert tracker._store is not None
-    found = tracker._store._client.search_runs([tracker._store.experiment_id], f"tags.`ddpm.pipeline_key` = '{key}'")
-    stages = [run.data.tags["ddpm.stage"] for run in found]
-    assert len(set(stages)) == len(stages), f"a run twice: {stages}"
-    return dict(zip(stages, found, strict=True))
-
-
-def client_of(tracker: Tracker) -> Any:
-    assert tracker._store is not None
-    return tracker._store._client
-
-
-def steps(tracker: Tracker, run: Any, name: str = "train/loss") -> list[int]:
-    return [metric.step for metric in client_of(tracker).get_metric_history(run.info.run_id, name)]
-
-
-def statuses(tracker: Tracker, key: str) -> dict[str, str]:
-    return {stage: run.info.status for stage, run in all_runs(tracker, key).items()}
 
 
 def test_a_stage_records_all_there_is(tracker: Tracker, key: str) -> None:
@@ -127,17 +69,6 @@ def test_the_parent_compares_settings_figures_curves_and_data(tracker: Tracker, 
     assert parent.data.tags["prefect.flow_run_id"] == "abc"
 
 
-def test_names_and_origins_fill_the_list_of_runs(tracker: Tracker, key: str) -> None:
-    tracker.begin("train", {})
-    runs = all_runs(tracker, key)
-    assert runs["pipeline"].info.run_name == make_run(key).name
-    assert runs["train"].info.run_name == f"train {make_run(key).name}"
-    for run in runs.values():
-        assert run.data.tags["mlflow.source.name"] == "ddpm"
-        assert run.data.tags["mlflow.source.type"] == "LOCAL"
-        assert run.data.tags["mlflow.user"]
-
-
 def test_repeated_it_is_there_once(tracker: Tracker, folder: Path, key: str) -> None:
     for _ in range(2):
         again = make_tracker(folder)
@@ -174,17 +105,6 @@ def test_a_snapshot_is_a_model_once(tracker: Tracker, folder: Path, key: str) ->
     assert found.source_run_id == run.info.run_id
     assert found.tags["ddpm.uri"] == "s3://bucket/snapshot"
     assert [output.model_id for output in run.outputs.model_outputs] == [found.model_id]
-
-
-def test_another_key_has_runs_of_its_own(tracker: Tracker, folder: Path, key: str) -> None:
-    tracker.begin("train", {"a": 1})
-    other = make_tracker(folder)
-    other.start(make_run("another-key"))
-    other.begin("train", {"a": 2})
-    assert other.complaint == ""
-    one, two = all_runs(tracker, key)["train"], all_runs(other, "another-key")["train"]
-    assert one.info.run_id != two.info.run_id
-    assert (one.data.params, two.data.params) == ({"a": "1"}, {"a": "2"})
 
 
 def test_params_are_added_and_never_changed(tracker: Tracker, folder: Path, key: str) -> None:
@@ -225,10 +145,6 @@ def record_everything(tracker: Tracker) -> None:
     tracker.close({"x": 1.0}, {"a": b""}, {})
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [entry for entry in caplog.records if entry.name.startswith("infra.")]
-
-
 def test_if_nothing_listens_it_costs_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     (port,) = free_ports(1)
     tracker = Tracker(f"http://user:s3cret@127.0.0.1:{port}/", "exp", None)
@@ -255,6 +171,6 @@ def test_off_it_records_and_loads_nothing(caplog: pytest.LogCaptureFixture) -> N
     tracker = Tracker("", "exp", None)
     record_everything(tracker)
     assert tracker.complaint == "tracking is off"
-    assert tracker._store is None
+    assert tracker._runs.store is None
     assert (tracker.run_id, tracker.page, tracker.runs_page, tracker.server_command) == ("", "", "", "")
     assert not caplog.records

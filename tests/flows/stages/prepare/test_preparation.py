@@ -22,7 +22,7 @@ from infra.digests import sha256
 from infra.errors import ConflictError, InputError, IntegrityError, Term
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
-from infra.sources.files import FileSet
+from infra.sources.files.file_set import FileSet
 
 COUNT = 40
 

@@ -9,8 +9,8 @@ import pytest
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from flows.stages.prepare.sources import open_source
 from infra.errors import ConfigError, InputError
-from infra.sources.digits import DigitsSource
-from infra.sources.files import FileSet
+from infra.sources.files.file_set import FileSet
+from infra.sources.kinds.digits import DigitsSource
 
 KINDS = [kind for kind in get_args(SourceKind) if kind != "digits"]
 
@@ -25,7 +25,7 @@ def places(source: str | list[str]) -> tuple[str, ...]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_source_of_its_own(kind: str) -> None:
     opened = open_source(PrepareConfig(kind=kind, source="/a"), "/root")
-    assert type(opened).__module__ == f"infra.sources.{kind}"
+    assert type(opened).__module__ == f"infra.sources.kinds.{kind}"
     assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
 
 

@@ -16,7 +16,7 @@ from infra.digests import Json, canonical_json, sha256
 from infra.errors import InputError, IntegrityError
 from infra.outputs.plan import Output, Plan, Record
 from infra.sources.decode import decode
-from infra.sources.listing import listed
+from infra.sources.listing.listing import listed
 from infra.sources.source import Content, Entry, Source
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store

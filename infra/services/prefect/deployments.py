@@ -1,0 +1,112 @@
+"""Deployments of a flow: registered, brought up to date, and paused while nobody serves them.
+
+A deployment belongs to the users of the pages: its schedules, its pause and the parameters that they changed survive a
+restart. Entry point, form and description are ours and are brought up to date.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.callables import ParameterSchema
+
+# A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
+PAUSED_TAG = "paused-while-not-served"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One entry of the list of deployments.
+
+    Attributes:
+        name: Its name.
+        description: Its text on the pages.
+        parameters: The parameters of every run that names no others.
+        schema: JSON schema of the form.
+        tags: For filtering.
+        accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    schema: dict[str, Any]
+    tags: Sequence[str]
+    accepts: Callable[[dict[str, Any]], bool]
+
+
+def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":
+    """Create the deployment, or bring one that exists up to date."""
+    made = flow.to_deployment(
+        name=deployment.name,
+        parameters=deployment.parameters,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        description=deployment.description,
+        tags=list(deployment.tags),
+    )
+    assert isinstance(made, RunnerDeployment), "to_deployment is synchronous outside an event loop"
+    made._parameter_openapi_schema = ParameterSchema(**deployment.schema)
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.read_deployment_by_name(f"{flow.name}/{deployment.name}")
+        except ObjectNotFound:
+            number = made.apply()
+        else:
+            number = known.id
+            _update(client, known, made, deployment)
+    return ServedDeployment(name=deployment.name, flow_name=flow.name, number=number)
+
+
+def _update(
+    client: SyncPrefectClient, known: DeploymentResponse, made: RunnerDeployment, deployment: Deployment
+) -> None:
+    """Change the fields that are ours and no more: a schedule that is not named here stays as it is."""
+    kept = dict(known.parameters or {})
+    if not deployment.accepts(kept | deployment.parameters):
+        logger.warning("deployment %s: parameters of an older version were reset", deployment.name)
+        kept = {}
+    changes: dict[str, Any] = {
+        "description": deployment.description,
+        "entrypoint": made.entrypoint,
+        "parameter_openapi_schema": deployment.schema,
+        "parameters": kept | deployment.parameters,
+        "tags": sorted({*(tag for tag in known.tags if tag != PAUSED_TAG), *deployment.tags}),
+    }
+    changes["paused"] = known.paused and PAUSED_TAG not in known.tags
+    # The pages' way to pause deletes the runs planned for the time in which nothing served, as cron skips them; the
+    # client's way leaves the runs that are late by now.
+    client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
+    client.update_deployment(known.id, DeploymentUpdate(**changes))
+
+
+class ServedDeployment(RunnerDeployment):
+    """A deployment as `register` left it: the runner registers its deployments again, and this one stays as it is."""
+
+    number: UUID
+
+    async def aapply(self, *_: object, **__: object) -> UUID:
+        """Return the id."""
+        return self.number
+
+
+def pause(deployments: Sequence[ServedDeployment]) -> None:
+    """Pause the active deployments, since nobody serves them now; by the mark the next start activates them again."""
+    with get_client(sync_client=True) as client:
+        for deployment in deployments:
+            try:
+                known = client.read_deployment(deployment.number)
+            except ObjectNotFound:  # somebody deleted it
+                continue
+            if not known.paused:
+                client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
+                client.pause_deployment(known.id)

@@ -1,0 +1,1 @@
+"""A Prefect run, seen from the process that works for it."""

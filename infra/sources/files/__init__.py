@@ -1,0 +1,1 @@
+"""The user's files, local or on S3."""

@@ -1,0 +1,194 @@
+"""The members of an archive as entries: which of them are images, which are labels, and which belong together."""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+from infra.errors import InputError
+from infra.sources.decode import REPAIR, SUFFIXES
+from infra.sources.files.file import File
+from infra.sources.source import Entry, Other
+
+MAX_MEMBERS = 10_000_000
+MAX_LABEL_BYTES = 64 << 10
+REPACK = "pack it anew"
+_MAX_NAME_BYTES = 4096
+# Members that share a name up to its first dot wait in memory for their label.
+_MAX_SAMPLE = 64
+_MAX_LABEL_CHARS = 256
+
+
+class Member(NamedTuple):
+    """Something in an archive.
+
+    Attributes:
+        name: The stored name; it may be any bytes.
+        at: Its place in the archive; the first number differs from that of any other member.
+        is_file: False for links, devices, pipes and the like.
+        text: Its content if it may be a label (`may_label`) and is small enough, or if the reader wants it.
+    """
+
+    name: bytes
+    at: tuple[int, ...]
+    is_file: bool = True
+    text: bytes | None = None
+
+
+def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[Entry | Other]:
+    """List the images of an archive with their labels, and all other members; hidden members are left out.
+
+    Raises:
+        InputError: If there are too many members, a name is too long, or a label is invalid.
+    """
+    seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
+    sample = _Sample("", file)
+    for number, member in enumerate(members):
+        if number >= MAX_MEMBERS:
+            raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
+        if len(member.name) > _MAX_NAME_BYTES:
+            raise InputError(f"has a member whose name is {len(member.name)} bytes long", item=path, remedy=REPACK)
+        stored = printable(member.name.decode("utf-8", "surrogateescape"))
+        parts = [part for part in stored.split("/") if part not in ("", ".", "..")]
+        if _is_hidden(parts):
+            continue
+        name = seen.unique(f"{archive}!{stored}", member.at[0])
+        key = "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
+        if key != sample.key:
+            yield from sample.flush()
+            sample = _Sample(key, file)
+        elif sample.is_full:
+            yield from sample.flush()
+        if not sample.takes(name, member, parts):
+            yield Other(name)
+    yield from sample.flush()
+
+
+def may_label(name: bytes) -> bool:
+    """Tell whether a member of that name may hold the label of an image."""
+    return name.lower().endswith((b".cls", b".cls.txt", b".json"))
+
+
+def printable(text: str) -> str:
+    """Text on one line without control characters; different texts stay different."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    kept = (char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in text)
+    return "".join(kept)
+
+
+def _is_hidden(parts: list[str]) -> bool:
+    return any(part[0] == "." or part == "__MACOSX" for part in parts)
+
+
+class _Seen:
+    """Makes the names of one archive differ.
+
+    A set of ten million names would take too much memory, so this is a Bloom filter. It never misses a name that it
+    has seen. A few in a million new names look known and get a number that they do not need, the same each time.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._bits = 1 << min(max(size.bit_length(), 24), 27)
+        self._table = bytearray(self._bits // 8)
+
+    def unique(self, name: str, number: int) -> str:
+        while self._add(name):
+            name = f"{name}#{number}"
+        return name
+
+    def _add(self, name: str) -> bool:
+        known = True
+        for value in struct.unpack("<4L", blake2b(name.encode(), digest_size=16).digest()):
+            place, bit = divmod(value % self._bits, 8)
+            if not self._table[place] >> bit & 1:
+                known = False
+                self._table[place] |= 1 << bit
+        return known
+
+
+class _Sample:
+    """Neighbours in an archive that share their name up to its first dot."""
+
+    def __init__(self, key: str, file: File) -> None:
+        self.key, self._file = key, file
+        self.images: list[tuple[str, tuple[int, ...], str]] = []
+        self.sidecars: list[tuple[str, bytes | None]] = []
+        self._label, self._label_from, self._listed = "", "", False
+
+    def takes(self, name: str, member: Member, parts: list[str]) -> bool:
+        """Add the member if it is an image or may label one; return whether it is."""
+        _, dot, suffix = (parts[-1] if parts else "").rpartition(".")
+        is_image = member.is_file and dot + suffix.lower() in SUFFIXES
+        if is_image:
+            self.images.append((name, member.at, "/".join(parts[:-1])))
+        elif member.is_file and may_label(member.name):
+            self.sidecars.append((name, member.text))
+            return True
+        return is_image
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.images) + len(self.sidecars) >= _MAX_SAMPLE
+
+    def flush(self) -> Iterator[Entry | Other]:
+        """List the members so far; a label stays for the rest of the sample."""
+        file = self._file
+        # .cls comes before .json because it has no other purpose.
+        for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
+            is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
+            if not is_used and not is_json and _is_label(name, text):
+                raise InputError("labels no image beside it", item=name, remedy=f"{REPACK}: 7.cls next to 7.png")
+            label = _label(name, text) if is_used and not (is_json and self._label) else ""
+            if not label:
+                yield Other(name)
+            elif self._listed:
+                raise InputError(f"labels a sample of more than {_MAX_SAMPLE} members", item=name, remedy=REPACK)
+            elif self._label and label != self._label:
+                cause = f"calls images {label!r} that another label calls {self._label!r}"
+                raise InputError(cause, item=name, remedy="names must differ before their first dot")
+            if label and not self._label:
+                self._label, self._label_from = label, ".json files" if is_json else ".cls files"
+        for name, at, folder in self.images:
+            yield Entry(
+                name=name,
+                file=file.name,
+                size=file.size,
+                stamp=file.stamp,
+                at=at,
+                label=self._label,
+                folder=folder,
+                label_from=self._label_from,
+            )
+        self._listed = self._listed or bool(self.images)
+        self.images, self.sidecars = [], []
+
+
+def _is_label(name: str, text: bytes | None) -> bool:
+    try:
+        return bool(_label(name, text))
+    except InputError:
+        return False
+
+
+def _label(name: str, text: bytes | None) -> str:
+    """The text of a .cls, or the `label` of a .json; empty if the .json has none."""
+    if text is None:
+        raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
+    try:
+        value = text.decode("utf-8")
+        if name.lower().endswith(".json"):
+            found = json.loads(value)
+            found = found.get("label") if isinstance(found, dict) else None
+            if found is None:
+                return ""
+            if not isinstance(found, int | str) or isinstance(found, bool):
+                raise ValueError("neither a number nor a word")
+            value = str(found)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is no label ({error})", item=name, remedy=REPAIR) from error
+    value = value.strip()
+    if not value or not value.isprintable() or len(value) > _MAX_LABEL_CHARS:
+        raise InputError(f"is no label: {value[:20]!r}", item=name, remedy=REPAIR)
+    return value

@@ -1,0 +1,109 @@
+"""The columns of a Parquet file that hold images and their labels."""
+
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import InputError
+from infra.sources.decode import REPAIR
+from infra.sources.source import SPLITS
+
+_IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
+_OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
+MAX_LABEL_CHARS = 256
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of images and labels, with all that the file says about them.
+
+    Attributes:
+        leaf: The path of the images' bytes.
+        shape: [c, h, w] of pixels; empty if the images are encoded.
+        label: The name of the column of labels; empty if the file has none.
+        class_names: The classes by their number; empty if the file does not name them.
+        split: The split of a file of this pipeline; empty for any other.
+    """
+
+    leaf: str
+    shape: tuple[int, ...]
+    label: str
+    class_names: tuple[str, ...]
+    split: str
+
+
+def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
+    """Find the columns of images and labels.
+
+    Raises:
+        InputError: If no column or several columns may hold images, or a type or the metadata is not as it must be.
+    """
+    schema: pa.Schema = parquet.schema_arrow
+    image = _image_column(schema, path)
+    leaf = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
+    metadata = schema.metadata or {}
+    own = _json(metadata, _OWN_KEY, path)
+    match own:
+        case {"dtype": "uint8", "layout": "CHW", "shape": [int() as c, int() as h, int() as w]} if min(c, h, w) > 0:
+            shape: tuple[int, ...] = (c, h, w)
+        case about if about:
+            raise InputError(
+                "describes its pixels in a form that this version does not know", item=path, remedy="prepare it again"
+            )
+        case _:
+            shape = ()
+    label = next((name for name in LABEL_COLUMNS if schema.get_field_index(name) >= 0), "")
+    if label and not _is_label(schema.field(label).type):
+        cause = f"has labels of the type {schema.field(label).type}, neither integers nor text"
+        raise InputError(cause, item=path, remedy=f"write {label} as integers")
+    names = _class_names(metadata, label, own, path) if label else ()
+    split = own.get("split")
+    return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "")
+
+
+def _image_column(schema: pa.Schema, path: str) -> str:
+    named = [name for name in _IMAGE_COLUMNS if name in schema.names][:1]
+    found = named or [field.name for field in schema if _is_image(field.type)]
+    if len(found) != 1 or schema.names.count(found[0]) != 1:
+        cause = "has several columns of bytes" if found else "has no column of images"
+        raise InputError(f"{cause}: {', '.join(schema.names)[:200]}", item=path, remedy="call the images' column image")
+    field = schema.field(found[0])
+    # Arrow returns an extension type that it does not know as its storage type: bytes of unknown meaning.
+    extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode("latin-1")
+    if extension or not _is_image(field.type):
+        cause = f"has a column {found[0]} of the type {(extension or str(field.type))[:80]}, not of bytes"
+        raise InputError(cause, item=path, remedy="write the encoded images as bytes")
+    return str(found[0])
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary))
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string))
+
+
+def _class_names(metadata: dict[bytes, bytes], label: str, own: dict[str, object], path: str) -> tuple[str, ...]:
+    found: object = _json(metadata, _HUGGING_FACE_KEY, path)
+    for key in ("info", "features", label, "names"):
+        found = found.get(key, {}) if isinstance(found, dict) else {}
+    given = own.get("class_names", found)
+    names = given if isinstance(given, list) else []
+    if not all(isinstance(name, str) and len(name) <= MAX_LABEL_CHARS and name.isprintable() for name in names):
+        raise InputError(f"has names of {label} that are no text", item=path, remedy=REPAIR)
+    return tuple(names)
+
+
+def _json(metadata: dict[bytes, bytes], key: bytes, path: str) -> dict[str, object]:
+    try:
+        found = json.loads(metadata.get(key, b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"has metadata that is no JSON ({error})", item=path, remedy=REPAIR) from error
+    return found if isinstance(found, dict) else {}

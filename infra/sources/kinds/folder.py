@@ -1,0 +1,42 @@
+"""Folders of PNG, JPEG and WebP files, in classes or not, split or not, local or on S3."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from posixpath import splitext
+
+from PIL import Image
+
+from infra.sources.decode import SUFFIXES, decode
+from infra.sources.files.file import File
+from infra.sources.files.file_set import FileSet
+from infra.sources.source import Content, Entry, Other
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Every image file of some folders, without hidden files.
+
+    Folders named like `train` and `test` give the split. The folders below them are the class.
+
+    Attributes:
+        files: The images.
+    """
+
+    files: FileSet
+
+    def find(self) -> Iterator[Entry | Other]:
+        """Find every image, in the order of their names."""
+        for file in self.files.find():
+            if splitext(file.name)[1].lower() not in SUFFIXES:
+                yield Other(file.name)
+                continue
+            folder = file.name.rpartition("/")[0]
+            yield Entry(name=file.name, file=file.name, size=file.size, stamp=file.stamp, folder=folder)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read the files."""
+        return self.files.read_all(File(name=entry.file, size=entry.size, stamp=entry.stamp) for entry in entries)
+
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Decode one file."""
+        return decode(content, self.files.path(entry.file))

@@ -1,0 +1,76 @@
+"""Tar archives of images, compressed or not, read in place and never unpacked to disk."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from PIL import Image
+
+from infra.errors import InputError
+from infra.sources.decode import decode
+from infra.sources.files.file import MAX_BYTES, File
+from infra.sources.files.file_set import FileSet
+from infra.sources.formats.members import MAX_LABEL_BYTES, list_members, may_label
+from infra.sources.formats.tar_members import tar_members
+from infra.sources.formats.tar_stream import TarStream
+from infra.sources.source import Content, Entry, Other
+
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """Every image in every .tar, .tar.gz, .tgz and .tar.bz2 file, in the order of the archive.
+
+    Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
+    does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
+    sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. Links, devices,
+    pipes and sparse files are named and left out.
+
+    An archive has to end with a block of zeros and nothing else after it. An archive that was cut short is refused,
+    wherever it was cut, unless only padding is missing.
+
+    Attributes:
+        files: The archives.
+    """
+
+    files: FileSet
+
+    def find(self) -> Iterator[Entry | Other]:
+        """Find every image in one pass over the headers, decompressing on the way."""
+        for file in self.files.find():
+            if not file.name.lower().endswith(_SUFFIXES):
+                yield Other(file.name)
+                continue
+            path = self.files.path(file.name)
+            with self.files.open(file) as opened:
+                members = tar_members(TarStream(opened, file.size, path), _is_label)
+                yield from list_members(file, (member for _, member in members), path)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read the members, each archive once from front to back.
+
+        Each call decompresses a compressed archive from its beginning, thus once per unit. Many small archives, or
+        plain ones, are read much faster than a large compressed one.
+        """
+        for (name, size, stamp), group in groupby(entries, attrgetter("file", "size", "stamp")):
+            file = File(name=name, size=size, stamp=stamp)
+            with self.files.open(file) as opened:
+                stream = TarStream(opened, size, self.files.path(name))
+                for entry in group:
+                    start, length = entry.at
+                    if length > MAX_BYTES:
+                        yield InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=entry.name, remedy="remove it")
+                        continue
+                    stream.skip_to(start)
+                    yield stream.read(length)
+            self.files.open(file).close()  # fails if the file changed meanwhile
+
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Decode one member."""
+        return decode(content, entry.name)
+
+
+def _is_label(name: bytes, size: int) -> bool:
+    return size <= MAX_LABEL_BYTES and may_label(name)

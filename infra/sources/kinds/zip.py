@@ -1,0 +1,57 @@
+"""Zip archives of images, read in place and never unpacked to disk."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from PIL import Image
+
+from infra.errors import InputError
+from infra.sources.decode import decode
+from infra.sources.files.file import File
+from infra.sources.files.file_set import FileSet
+from infra.sources.formats.members import list_members
+from infra.sources.formats.zip_members import member_content, zip_members
+from infra.sources.source import Content, Entry, Other
+
+
+@dataclass(frozen=True)
+class ZipSource:
+    """Every image in every .zip file, in the order of its directory; nothing is ever unpacked to disk.
+
+    Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
+    does, or else a word of its name (train-000.zip). Members that share a name up to its first dot are one
+    sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png.
+
+    Attributes:
+        files: The archives.
+    """
+
+    files: FileSet
+
+    def find(self) -> Iterator[Entry | Other]:
+        """Find every image, reading only the directories and labels of the archives."""
+        for file in self.files.find():
+            if not file.name.lower().endswith(".zip"):
+                yield Other(file.name)
+                continue
+            path = self.files.path(file.name)
+            with self.files.open(file) as opened:
+                yield from list_members(file, zip_members(opened, file.size, path), path)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        """Read the members; an archive is opened once for consecutive entries."""
+        for (name, size, stamp), group in groupby(entries, attrgetter("file", "size", "stamp")):
+            file = File(name=name, size=size, stamp=stamp)
+            with self.files.open(file) as opened:
+                for entry in group:
+                    try:
+                        yield member_content(opened, entry.at, entry.name)
+                    except InputError as error:
+                        yield error
+            self.files.open(file).close()  # fails if the file changed meanwhile
+
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        """Decode one member."""
+        return decode(content, entry.name)

@@ -1,0 +1,1 @@
+"""The listing of a source: all of its images, each with its split and its class."""

@@ -1,0 +1,110 @@
+"""The runs of one pipeline in MLflow: the pipeline's own, and one per stage below it."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.record import TrackedRun
+from infra.tracking.origin import origin_tags
+
+if TYPE_CHECKING:
+    from infra.tracking.store import RunStore
+
+PIPELINE_RUN = "pipeline"  # the stage that the pipeline's own run is tagged with
+_STAGE, _PIPELINE = "ddpm.stage", "ddpm.pipeline_key"
+_PARENT = "mlflow.parentRunId"
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # MLflow prints a link whenever a run ends, with the server's password in it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow's own default blocks about four minutes a call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class PipelineRuns:
+    """The runs of one pipeline, each found or created by the first delivery that needs it; every call may raise.
+
+    Args:
+        uri: MLflow's tracking URI.
+        experiment: The experiment's name.
+        artifact_folder: The folder of a local store's artifacts; a server decides for itself.
+
+    Attributes:
+        pipeline: The pipeline's run as it is to be recorded; None until the tracker starts.
+        store: MLflow's calls; None until the first connection.
+        parent: ID of the pipeline's run; empty until it is known.
+        children: IDs of the stages' runs that are known, by stage.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None) -> None:
+        self._uri, self._experiment, self._folder = uri, experiment, artifact_folder
+        self._attempt = uuid.uuid4().hex
+        self._counted: set[str] = set()
+        self.pipeline: TrackedRun | None = None
+        self.store: RunStore | None = None
+        self.parent = ""
+        self.children: dict[str, str] = {}
+
+    def connected(self) -> "RunStore":
+        """Return MLflow's calls; connect, and find or create the experiment, if that has not been done yet."""
+        if self.store is None:
+            for variable, value in _ENVIRONMENT.items():
+                os.environ.setdefault(variable, value)
+            from infra.tracking.store import RunStore
+
+            self.store = RunStore(self._uri, self._experiment, self._folder)
+        return self.store
+
+    def parent_run(self) -> str:
+        """Return the ID of the pipeline's run; find or create the run if it is not known yet."""
+        run = self.pipeline
+        if not self.parent and run is not None:
+            self.parent = self._find_or_create(run, run.name, PIPELINE_RUN, run.tags)
+        return self.parent
+
+    def child_run(self, stage: str) -> str:
+        """Return the ID of a stage's run below the pipeline's; find or create the run if it is not known yet."""
+        run, parent = self.pipeline, self.parent_run()
+        if stage not in self.children and run is not None:
+            # The stage alone would give every curve of a chart the same name.
+            self.children[stage] = self._find_or_create(run, f"{stage} {run.name}", stage, {_PARENT: parent})
+        return self.children[stage]
+
+    def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
+        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
+
+    def begin_parent(self) -> None:
+        """Find or create the pipeline's run and claim it."""
+        self.claim(self.parent_run())
+
+    def begin(self, stage: str) -> None:
+        """Find or create a stage's run and claim it, together with the pipeline's."""
+        child = self.child_run(stage)
+        self.claim(child, self.parent)
+        if self.connected().tags(child).get(_PARENT) != self.parent:  # the former parent was deleted
+            self.connected().set_tags(child, {_PARENT: self.parent})
+
+    def claim(self, *runs: str) -> None:
+        """Mark runs as this attempt's and as running; count the attempt once per run."""
+        for run in runs:
+            self.connected().claim(run, self._attempt, count=run not in self._counted)
+            self._counted.add(run)
+
+    def abandon(self, runs: Sequence[str], status: str) -> None:
+        """End runs unfinished unless another attempt has claimed them."""
+        for run in runs:
+            self.connected().abandon(run, self._attempt, status)
+
+    def probe(self) -> None:
+        """Make one cheap call, which fails if the server does not answer."""
+        self.connected().tags(self.parent_run())
+
+    def log_history(self, stage: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Log rows of a stage's history to its run and to the pipeline's."""
+        for run in (self.children[stage], self.parent):
+            self.connected().log_history(run, stage, rows)

@@ -1,0 +1,77 @@
+"""Labels and splits of NumPy's files: by name beside them, or by key."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from infra.errors import InputError
+from infra.sources.source import Other
+from tests.infra.sources.kinds.test_arrays import entries, noise, pixels, source
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array([3, 1, 2]), ["3", "1", "2"]),
+        (np.array([[3], [1], [2]], dtype=np.uint8), ["3", "1", "2"]),
+        (np.array([3, 1, 2], dtype=">i4"), ["3", "1", "2"]),
+        (np.array(["cat", "dög", "cat"]), ["cat", "dög", "cat"]),
+        (np.array([b"cat", b"dog", b"cat"]), ["cat", "dog", "cat"]),
+    ],
+    ids=["integers", "a column", "big endian", "text", "bytes"],
+)
+@pytest.mark.parametrize("name", ["a-labels.npy", "a_labels.npy", "arr_1", "labels"])
+def test_labels(tmp_path: Path, labels: NDArray[np.generic], expected: list[str], name: str) -> None:
+    images = noise(3, 4, 4)
+    if name.endswith(".npy"):
+        np.save(tmp_path / "a.npy", images)
+        np.save(tmp_path / name, labels)
+    else:
+        np.savez(tmp_path / "a.npz", **{"arr_0" if name == "arr_1" else "images": images, name: labels})
+    assert [entry.label for entry in entries(tmp_path)] == expected
+    assert not [found for found in source(tmp_path).find() if isinstance(found, Other)]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"x_train": "train", "x_test": "test"},
+        {"train_images": "train", "val_images": "", "test_images": "test"},
+        {"x_train": "train", "x_val": "test"},
+    ],
+)
+def test_splits_by_key(tmp_path: Path, keys: dict[str, str]) -> None:
+    arrays = {key: noise(number + 1, 4, 4) for number, key in enumerate(keys)}
+    labels = {key.replace("x_", "y_").replace("images", "labels"): np.arange(len(a)) for key, a in arrays.items()}
+    np.savez_compressed(tmp_path / "set.npz", **labels, **arrays)
+    found = entries(tmp_path)
+    expected = [(split, str(n)) for key, split in keys.items() for n in range(len(arrays[key]))]
+    assert [(entry.split, entry.label) for entry in found] == expected
+    assert np.array_equal(np.stack(pixels(tmp_path, found)), np.concatenate(list(arrays.values())))
+
+
+def test_labels_of_no_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(2, 4, 4))
+    np.save(tmp_path / "lonely-labels.npy", np.arange(3))
+    with pytest.raises(InputError, match="labels no images") as caught:
+        entries(tmp_path)
+    assert caught.value.item == str(tmp_path / "lonely-labels.npy")
+
+
+@pytest.mark.parametrize("images", ["train_images.npy", "train-images.npy", "train.npy"])
+@pytest.mark.parametrize("labels", ["train_labels.npy", "train-labels.npy"])
+def test_images_and_labels_of_one_name(tmp_path: Path, images: str, labels: str) -> None:
+    np.save(tmp_path / images, noise(2, 4, 4))
+    np.save(tmp_path / labels, np.array([3, 5]))
+    assert [(entry.split, entry.label) for entry in entries(tmp_path)] == [("train", "3"), ("train", "5")]
+
+
+def test_two_files_of_labels_for_one_of_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(2, 4, 4))
+    for name in ("a-labels.npy", "a_labels.npy"):
+        np.save(tmp_path / name, np.arange(2))
+    with pytest.raises(InputError, match="is a second file of the same labels") as caught:
+        entries(tmp_path)
+    assert caught.value.item == str(tmp_path / "a_labels.npy")
