@@ -1,4 +1,4 @@
-"""Feature extractors for the Fréchet distance, by name; none of them is Inception, so no distance here is an FID.
+"""Feature extractors for the Fréchet distance, by name; none of them is Inception, so no such distance is an FID.
 
 `fd_pixels`: the pixels themselves, averaged down to at most 16x16.
 `fd_classifier`: the last hidden layer of a small network trained on the data's own labels.
@@ -19,7 +19,7 @@ _SEED = 0
 
 
 class Classifier(nn.Module):
-    """Three convolutions, an average over positions, and two dense layers; the first of them gives the features."""
+    """Three convolutions, an average over each quarter of the image, and two dense layers; the first gives features."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -85,6 +85,6 @@ def train_classifier(images: Tensor, labels: Tensor, classes: int) -> Classifier
 
 @torch.no_grad()
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of images that the network puts in the right class."""
+    """The share of images that the network classifies correctly, 0..1."""
     scores = torch.cat([network(part.to(torch.float32) / 255) for part in images.split(1024)])
     return float((scores.argmax(1) == labels).double().mean())
