@@ -1,4 +1,4 @@
-"""The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
+"""The small frozen records that stages exchange: the place, digest and counts of a sealed output; never tensors."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from infra.storage.store import Store
 CURVES = "curves"
 _BOUND = "eval/bits_per_dim_"
 _STDERR = "_stderr"
-# Sealed among the metrics, although they are settings.
+# These are sealed among the metrics, although they only count images and timesteps.
 _COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")
 _TERMS = {
     "prior_bpd": "the bound's term at the end of the chain",
@@ -36,7 +36,7 @@ class Artifact:
         name: The manifest's name in the store.
         key: The stage key.
         digest: sha256 over the digests of its units.
-        reused: Whether it had been sealed before this run.
+        reused: Whether it was sealed before this run.
     """
 
     name: str
@@ -47,33 +47,33 @@ class Artifact:
     @classmethod
     def of(cls, manifest: Manifest, *, reused: bool = False) -> Self:
         """Return the record of a sealed output."""
-        about: Json = {"name": manifest.name, "key": manifest.key, "digest": manifest.digest, "reused": reused}
-        return cls(**about, **cls._facts(manifest))
+        common: Json = {"name": manifest.name, "key": manifest.key, "digest": manifest.digest, "reused": reused}
+        return cls(**common, **cls._facts(manifest))
 
     @classmethod
     def _facts(cls, _manifest: Manifest) -> Json:
-        """The fields of this kind, from the manifest's facts."""
+        """The further fields of this kind of record, from the manifest's facts."""
         return {}
 
     def is_of(self, manifest: Manifest) -> bool:
-        """Tell whether this record states what the manifest says."""
+        """Tell whether this record agrees with the manifest."""
         try:
             return type(self).of(manifest, reused=self.reused) == self
-        except KeyError:  # an output of another stage, or of a version that sealed other facts
+        except KeyError:  # the output is of another stage, or of a version that sealed other facts
             return False
 
     def manifest(self, store: Store) -> Manifest:
         """Read the manifest.
 
         Raises:
-            IntegrityError: If it is not there, or seals something else.
+            IntegrityError: If it is missing, damaged or has another digest.
         """
         try:
             manifest = parse_manifest(store.read(self.name), item=self.name)
         except FileNotFoundError as error:
-            raise IntegrityError("is missing", item=self.name, remedy="run the stage before it again") from error
+            raise IntegrityError("is missing", item=self.name, remedy="run the stage that seals it again") from error
         if manifest.digest != self.digest:
-            raise IntegrityError("seals something else than was handed over", item=self.name)
+            raise IntegrityError("has another digest than its record", item=self.name)
         return manifest
 
 
@@ -81,14 +81,14 @@ def artifact_from_json(kind: type[A], values: Json) -> A:
     """Read a record that was written as JSON.
 
     Raises:
-        IntegrityError: If it is none of this kind, or a value has another type.
+        IntegrityError: If the record is of another kind, or a value has another type.
     """
     try:
-        kind(**values)  # no field is missing or unknown
-        made: A = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        kind(**values)  # because it raises if a field is missing or unknown
+        record: A = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except (TypeError, AttributeError, ValidationError) as error:
-        raise IntegrityError(f"is no {kind.__name__} ({str(error).splitlines()[0]})") from error
-    return made
+        raise IntegrityError(f"is not a {kind.__name__} record ({str(error).splitlines()[0]})") from error
+    return record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +96,11 @@ class Dataset(Artifact):
     """Images in splits `train` and `test`.
 
     Attributes:
-        train_images: Number to train on.
-        test_images: Number held out.
-        image_size: Height and width.
+        train_images: Number of images to train on.
+        test_images: Number of held-out images.
+        image_size: Height and width in pixels.
         channels: 1 or 3.
-        class_names: What labels stand for; empty where there are none.
+        class_names: Names of the classes, indexed by label; empty if there are no labels.
         levels: Number of different pixel values that occur.
     """
 
@@ -129,8 +129,8 @@ class Snapshot(Artifact):
     """A trained network: the snapshot of its averaged weights.
 
     Attributes:
-        images_seen: Images it was trained on.
-        num_timesteps: T.
+        images_seen: Images that it was trained on, counting repeats.
+        num_timesteps: T of its chain.
     """
 
     images_seen: int
@@ -160,10 +160,10 @@ class Figure(NamedTuple):
     """One figure of a run.
 
     Attributes:
-        name: Such as `fd_classifier` or `bits_per_dim_fixed_large`; in MLflow `eval/` stands before it.
-        value: In bits/dim for every name with `bpd` or `bits_per_dim`.
-        standard_error: Over the held-out images; None if it is not known.
-        note: What was measured, and on what.
+        name: Its name, such as `fd_classifier` or `bits_per_dim_fixed_large`; MLflow's name has `eval/` in front.
+        value: Its value, in bits/dim if the name contains `bpd` or `bits_per_dim`.
+        standard_error: Its standard error over the held-out images; None if it is not known.
+        note: A description of the measure and its data.
     """
 
     name: str
@@ -177,8 +177,8 @@ class Figures(Artifact):
     """The evaluation's figures.
 
     Attributes:
-        metrics: By name, such as `eval/fd_classifier` and `eval/bits_per_dim_fixed_large`.
-        extractor: What made the features of the Fréchet distance.
+        metrics: Values by name, such as `eval/fd_classifier` and `eval/bits_per_dim_fixed_large`.
+        extractor: The feature extractor of the Fréchet distance.
     """
 
     metrics: dict[str, float]
@@ -190,37 +190,37 @@ class Figures(Artifact):
 
     @property
     def measures(self) -> dict[str, float]:
-        """The metrics proper: what was measured, without the counts of what it was measured on."""
+        """The metrics without the counts of images and timesteps that they rest on."""
         return {name: value for name, value in self.metrics.items() if name.removeprefix("eval/") not in _COUNTS}
 
     @property
     def counts(self) -> dict[str, int]:
-        """On how many images and timesteps the figures rest."""
+        """The numbers of images and timesteps that the figures rest on."""
         return {name: int(self.metrics[f"eval/{name}"]) for name in _COUNTS if f"eval/{name}" in self.metrics}
 
     @property
     def bound_timesteps(self) -> int:
-        """From how many of its timesteps the bound was estimated; 0 where all were summed."""
+        """The number of timesteps per image that the bound was estimated from; 0 if all were summed."""
         return int(self.metrics["eval/bpd_timesteps"])
 
     @property
     def variances(self) -> list[str]:
-        """The variances of the reverse step under which the bound was taken."""
-        found = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
-        return sorted(name for name in found if not name.endswith(_STDERR))
+        """The variances of the reverse step under which the bound was computed."""
+        names = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
+        return sorted(name for name in names if not name.endswith(_STDERR))
 
     def rows(self, *, labelled: bool) -> list[Figure]:
-        """Every measure with its standard error and a note: the distance, then the bounds, then their terms by name.
+        """Return every measure with standard error and note: the distance, the bounds, then their terms by name.
 
         Args:
             labelled: Whether the network was conditioned on the images' labels.
         """
         measures = {name.removeprefix("eval/"): value for name, value in self.measures.items()}
         kind = "estimated upper bound" if self.bound_timesteps else "upper bound"
-        given = " given the labels" if labelled else ""
+        condition = " given the labels" if labelled else ""
         distance = f"Fréchet distance of {self.counts['fd_samples']:,} samples to the training split"
         notes = {self.extractor: distance} | {
-            f"bits_per_dim_{name}": f"{kind}{given}, {name}, 256 levels" for name in self.variances
+            f"bits_per_dim_{name}": f"{kind}{condition}, {name}, 256 levels" for name in self.variances
         }
         notes |= {name: _note(name) for name in sorted(measures.keys() - notes.keys()) if not name.endswith(_STDERR)}
         return [Figure(name, measures[name], measures.get(f"{name}{_STDERR}"), note) for name, note in notes.items()]
@@ -239,10 +239,10 @@ def _note(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPage:
-    """The page of a finished run, with its pictures; written again whenever the run is repeated.
+    """The page of a finished run, with its pictures; it is rewritten whenever the run is repeated.
 
     Attributes:
-        folder: In the store.
+        folder: Its folder in the store.
     """
 
     folder: str

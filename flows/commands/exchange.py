@@ -1,4 +1,4 @@
-"""`ddpm export` and `ddpm import`: snapshots to diffusers' folders and back."""
+"""`ddpm export` and `ddpm import`: convert snapshots to diffusers folders and back."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ def export_snapshot(
     folder: Annotated[str, typer.Argument(help="The folder to make, for diffusers' DDPMPipeline.from_pretrained.")],
     variance: Annotated[
         Literal["fixed_small", "fixed_large"],
-        typer.Option("--variance", help="Of the steps of sampling, where the network has learned none."),
+        typer.Option("--variance", help="Variance of the sampling steps, if the network has learned none."),
     ] = "fixed_large",
 ) -> None:
     """Write a trained network as a diffusers folder: UNet2DModel and DDPMScheduler, in safetensors."""
@@ -34,7 +34,7 @@ def import_folder(
     ],
     snapshot: Annotated[str, typer.Argument(help="The snapshot file to make.")],
 ) -> None:
-    """Write the network of a diffusers folder as a snapshot; a setting that our network cannot follow is named."""
+    """Write the network of a diffusers folder as a snapshot; a setting that our network does not support is refused."""
     from flows.exchange import folder as exchange
 
     typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")

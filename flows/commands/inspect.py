@@ -1,4 +1,4 @@
-"""`ddpm verify` and `ddpm report`: what is sealed, looked at again."""
+"""`ddpm verify` and `ddpm report`: checks sealed outputs, and rewrites a report from them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ def verify_outputs(
         str, typer.Argument(help="A root, local or s3://bucket/prefix, or a stage's folder or one output below it.")
     ],
 ) -> None:
-    """Read every sealed output again and compare each unit with its digest; exit 6 where one differs."""
+    """Read every sealed output again and compare each unit with its digest; exit with 6 if one differs."""
     place = parse_place(path)
     if place.scheme == "file" and not Path(place.path).is_dir():
         raise InputError("is not a folder", item=place.path)
@@ -49,7 +49,7 @@ def report(
     ],
     root: Root = "",
 ) -> None:
-    """Write a finished run's report.html again from what it sealed."""
+    """Write a finished run's report.html again from its sealed outputs."""
     from flows.runtime.root import resolve_root
     from flows.stages.report.page import rewrite_report
 
@@ -62,6 +62,6 @@ def _is_manifest(name: str) -> bool:
 
 
 def _above(store: Store, name: str) -> str:
-    """Return what a manifest's own name, which counts from the root, has in front of its name in this store."""
+    """Return the folder of this store below the root; a manifest holds its own name relative to the root."""
     whole = parse_manifest(store.read(name), item=name).name
     return whole.removesuffix(name).rstrip("/") if whole.endswith(name) else ""

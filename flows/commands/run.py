@@ -17,38 +17,36 @@ from infra.errors import DdpmError
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="May be given often.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="Repeatable.")]
 Root = Annotated[
     str,
     typer.Option("--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."),
 ]
-Name = Annotated[
-    str, typer.Option("--name", help="What to call the run. Default: the preset and what differs from it.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Start afresh beside what is there.")]
-Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Tell MLflow.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the preset and the changes to it.")]
+Force = Annotated[bool, typer.Option("--force", help="Start afresh beside existing outputs.")]
+Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track in MLflow.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="No Ray: one worker in this process.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("run", help="Run the whole pipeline; what is sealed already is found and not run again.")(
+    app.command("run", help="Run the whole pipeline; a stage that is already sealed is not run again.")(
         _command(_run_flow)
     )
     with_settings = [stage for stage in STAGES if stage.config is not type(None)]
     for stage in with_settings:
         last = stage.name if stage is not with_settings[-1] else ""
-        about = f"Run the pipeline up to this stage, without Prefect. {stage.name.capitalize()}: {stage.about}"
+        text = f"Run the pipeline up to this stage, without Prefect. {stage.name.capitalize()}: {stage.about}"
         first = stage is STAGES[0]
-        app.command(stage.name, help=about)(_command(_StagesUpTo(last), together=not first))
+        app.command(stage.name, help=text)(_command(_StagesUpTo(last), together=not first))
 
 
 def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: bool = True) -> Callable[..., None]:
-    """Give some work the options that all these commands share.
+    """Make a command of some work, with the options that all these commands share.
 
     Args:
         work: Receives the config and the run's settings.
-        together: The work needs settings that suit each other across stages.
+        together: Also check the rules between stages.
     """
 
     def command(
@@ -104,7 +102,7 @@ def _say(line: str) -> None:
 
 
 class _StagesUpTo:
-    """Runs the stages up to one, or all, in this process."""
+    """Runs the stages in this process, up to `last` or all if it is empty."""
 
     def __init__(self, last: str) -> None:
         self._last = last

@@ -1,4 +1,4 @@
-"""`ddpm serve`: one deployment a preset, to schedule from the Prefect UI."""
+"""`ddpm serve`: one deployment per preset, to schedule from the Prefect UI."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ _UI_PORT = 4200
 _ABOUT = {
     "digits": "scikit-learn's 8×8 digits: minutes on two CPU cores, to see the whole pipeline work.",
     "fashion-mnist": "Fashion-MNIST, 28×28 grey: hours on two CPU cores, minutes on a GPU.",
-    "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: fill in where they are.",
+    "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: fill in their location.",
 }
 
 
@@ -34,11 +34,14 @@ def serve_deployments(
         ),
     ] = "",
     port: Annotated[
-        int, typer.Option("--port", min=1, max=65535, help="Of our own Prefect server; PREFECT_API_URL wins.")
+        int,
+        typer.Option(
+            "--port", min=1, max=65535, help="Port of the built-in Prefect server; unused if PREFECT_API_URL is set."
+        ),
     ] = _UI_PORT,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Runs at a time.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")] = 1,
 ) -> None:
-    """Serve one deployment a preset until stopped; schedule and start runs from the Prefect UI."""
+    """Serve one deployment per preset until stopped; schedule and start runs from the Prefect UI."""
     from flows.runtime.root import resolve_root
     from infra.services.prefect import prefect_api
 

@@ -42,17 +42,17 @@ def test_each_stage_from_a_file(
 @pytest.mark.parametrize(
     ("name", "spec", "line"),
     [
-        ("bake", {}, "no such stage: bake - known are prepare, train, sample, evaluate, report"),
+        ("bake", {}, "no such stage: bake - choose one of prepare, train, sample, evaluate, report"),
         ("train", {}, "train needs the results of prepare"),
-        ("train", {"inputs": {"prepare": {"name": "x"}}}, "is no Dataset"),
+        ("train", {"inputs": {"prepare": {"name": "x"}}}, "is not a Dataset record"),
         ("prepare", {"config": {"kind": "paper"}}, "kind: input should be"),
         ("prepare", {"run": {"mode": "paper"}}, "mode: input should be"),
         ("prepare", {"prepare": {}}, "must hold run, config and inputs"),
-        ("sample", {"inputs": {"train": SNAPSHOT | {"name": 5}}}, "is no Snapshot"),
-        ("sample", {"inputs": {"train": SNAPSHOT | {"images_seen": "x"}}}, "is no Snapshot"),
-        ("sample", {"inputs": {"train": []}}, "is no Snapshot"),
+        ("sample", {"inputs": {"train": SNAPSHOT | {"name": 5}}}, "is not a Snapshot record"),
+        ("sample", {"inputs": {"train": SNAPSHOT | {"images_seen": "x"}}}, "is not a Snapshot record"),
+        ("sample", {"inputs": {"train": []}}, "is not a Snapshot record"),
         ("prepare", [], "must hold run, config and inputs"),
-        ("prepare", "{", "is no JSON"),
+        ("prepare", "{", "is not JSON"),
     ],
 )
 def test_a_wrong_file_is_one_line(
