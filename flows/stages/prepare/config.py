@@ -12,7 +12,7 @@ _LONGEST_PATH = 4096
 
 
 class SourceKind(Choice):
-    """The form in which the images come."""
+    """The form of the source of images."""
 
     FOLDER = "folder", "PNG, JPEG and WebP files"
     TAR = "tar", "Archives of them, also webdataset shards"
@@ -35,7 +35,7 @@ class ResizeFilter(Choice):
 
 
 class PrepareConfig(StageConfig):
-    """Images to a sealed data set."""
+    """Turns images into a sealed data set."""
 
     kind: SourceKind = choice(SourceKind.FOLDER, "The form in which the images come")
     source: list[str] | str = execution("", "Folder, file or glob, local or s3://, or a list of them; not for digits")
@@ -61,11 +61,11 @@ class PrepareConfig(StageConfig):
 
     @property
     def images_a_file(self) -> int:
-        """`unit_images`, or fewer where they would exceed a gibibyte."""
+        """`unit_images`, or fewer if they would exceed a gibibyte."""
         return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The source as a list."""
-        given = [self.source] if isinstance(self.source, str) else self.source
-        return () if given == [""] else tuple(given)
+        """The paths of the source; empty if it is not set."""
+        paths = [self.source] if isinstance(self.source, str) else self.source
+        return () if paths == [""] else tuple(paths)

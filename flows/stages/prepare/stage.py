@@ -34,7 +34,7 @@ def _account(_config: PrepareConfig, dataset: Dataset, _inputs: Sequence[Artifac
 
 PREPARE = Stage(
     name="prepare",
-    about="Images to a sealed data set.",
+    about="Turn images into a sealed data set.",
     inputs=(),
     config=PrepareConfig,
     artifact=Dataset,
