@@ -1,4 +1,4 @@
-"""A training run's checkpoints: finding, loading and committing them, and dropping old ones when newer ones are whole."""
+"""A training run's checkpoints: found, loaded and committed; old ones are dropped once newer ones are whole."""
 
 import time
 from collections.abc import Callable
