@@ -90,7 +90,7 @@ def _check_schedule(config: TrainConfig) -> None:
     least = float(cumprod[-2] if config.parameterisation != "eps" else cumprod[-1])
     if not least > _LEAST_ALPHA_BAR:
         raise ConfigError(
-            f"leaves too little of an image to recover it, alpha-bar {least:.1g}",
+            f"leaves too little of an image, alpha-bar {least:.1g}, to recover it",
             item="train.schedule",
             stage=STAGE,
             remedy="take smaller betas or fewer timesteps",

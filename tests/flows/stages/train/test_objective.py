@@ -197,10 +197,10 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
     [
         (
             {"num_timesteps": 20_000, "beta_end": 0.02, "beta_start": 1e-4},
-            "leaves so little of an image, alpha-bar 1e-88",
+            "leaves too little of an image, alpha-bar 1e-88",
         ),
-        ({"num_timesteps": 1000, "schedule": "constant", "beta_end": 0.2}, "leaves so little of an image"),
-        ({"num_timesteps": 1000, "beta_end": 0.97}, "leaves so little of an image"),
+        ({"num_timesteps": 1000, "schedule": "constant", "beta_end": 0.2}, "leaves too little of an image"),
+        ({"num_timesteps": 1000, "beta_end": 0.97}, "leaves too little of an image"),
         (
             {"num_timesteps": 1000, "beta_end": 0.97, "parameterisation": "v", "zero_terminal_snr": True},
             "betas must lie in",
