@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,18 +13,6 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
-_BOUND = "eval/bits_per_dim_"
-_STDERR = "_stderr"
-# These are sealed among the metrics, although they only count images and timesteps.
-_COUNTS = ("bpd_images", "bpd_timesteps", "fd_samples")
-_TERMS = {
-    "prior_bpd": "the bound's term at the end of the chain",
-    "step_bpd": "the bound's terms between its two ends, summed",
-    "decoder_bpd": "the bound's term of the last step",
-    "eps_mse": "mean squared error of the predicted noise, over all timesteps",
-}
-
-
 A = TypeVar("A", bound="Artifact")
 
 
@@ -156,20 +144,31 @@ class Samples(Artifact):
         return {"count": manifest.facts["images"]}
 
 
-class Figure(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Figure:
     """One figure of a run.
 
     Attributes:
         name: Its name, such as `fd_classifier` or `bits_per_dim_fixed_large`; MLflow's name has `eval/` in front.
         value: Its value, in bits/dim if the name contains `bpd` or `bits_per_dim`.
-        standard_error: Its standard error over the held-out images; None if it is not known.
+        standard_error: Its standard error over the images; None if it is not known.
+        label: The name in words, for people.
         note: A description of the measure and its data.
+        headline: Whether it belongs in the short table at the end of a run.
     """
 
     name: str
     value: float
-    standard_error: float | None
+    standard_error: float | None = None
+    label: str
     note: str
+    headline: bool = False
+
+
+def figure_text(figure: Figure) -> str:
+    """The value and its standard error as a person reads them."""
+    error = "" if figure.standard_error is None else f" ± {figure.standard_error:.3f}"
+    return f"{figure.value:.3f}{error}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,64 +176,35 @@ class Figures(Artifact):
     """The evaluation's figures.
 
     Attributes:
-        metrics: Values by name, such as `eval/fd_classifier` and `eval/bits_per_dim_fixed_large`.
-        extractor: The feature extractor of the Fréchet distance.
+        figures: The figures, most important first.
+        counts: The numbers of images or timesteps that they rest on, by name.
+        extractor: The feature extractor; empty if no metric compares features.
     """
 
-    metrics: dict[str, float]
+    figures: tuple[Figure, ...]
+    counts: dict[str, int]
     extractor: str
 
     @classmethod
     def _facts(cls, manifest: Manifest) -> Json:
-        return {name: manifest.facts[name] for name in ("metrics", "extractor")}
+        facts = manifest.facts
+        figures = tuple(Figure(**figure) for figure in facts["figures"])
+        return {"figures": figures, "counts": facts["counts"], "extractor": facts["extractor"]}
 
     @property
-    def measures(self) -> dict[str, float]:
-        """The metrics without the counts of images and timesteps that they rest on."""
-        return {name: value for name, value in self.metrics.items() if name.removeprefix("eval/") not in _COUNTS}
+    def metrics(self) -> dict[str, float]:
+        """The values and standard errors by their names in MLflow."""
+        metrics = {}
+        for figure in self.figures:
+            metrics[f"eval/{figure.name}"] = figure.value
+            if figure.standard_error is not None:
+                metrics[f"eval/{figure.name}_stderr"] = figure.standard_error
+        return metrics
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """The numbers of images and timesteps that the figures rest on."""
-        return {name: int(self.metrics[f"eval/{name}"]) for name in _COUNTS if f"eval/{name}" in self.metrics}
-
-    @property
-    def bound_timesteps(self) -> int:
-        """The number of timesteps per image that the bound was estimated from; 0 if all were summed."""
-        return int(self.metrics["eval/bpd_timesteps"])
-
-    @property
-    def variances(self) -> list[str]:
-        """The variances of the reverse step under which the bound was computed."""
-        names = (name.removeprefix(_BOUND) for name in self.metrics if name.startswith(_BOUND))
-        return sorted(name for name in names if not name.endswith(_STDERR))
-
-    def rows(self, *, labelled: bool) -> list[Figure]:
-        """Return every measure with standard error and note: the distance, the bounds, then their terms by name.
-
-        Args:
-            labelled: Whether the network was conditioned on the images' labels.
-        """
-        measures = {name.removeprefix("eval/"): value for name, value in self.measures.items()}
-        kind = "estimated upper bound" if self.bound_timesteps else "upper bound"
-        condition = " given the labels" if labelled else ""
-        distance = f"Fréchet distance of {self.counts['fd_samples']:,} samples to the training split"
-        notes = {self.extractor: distance} | {
-            f"bits_per_dim_{name}": f"{kind}{condition}, {name}, 256 levels" for name in self.variances
-        }
-        notes |= {name: _note(name) for name in sorted(measures.keys() - notes.keys()) if not name.endswith(_STDERR)}
-        return [Figure(name, measures[name], measures.get(f"{name}{_STDERR}"), note) for name, note in notes.items()]
-
-
-def _note(name: str) -> str:
-    return next(
-        (
-            f"{note}, {name.removeprefix(f'{term}_')}" if name != term else note
-            for term, note in _TERMS.items()
-            if name.startswith(term)
-        ),
-        "",
-    )
+    def starting_with(self, prefix: str) -> dict[str, Figure]:
+        """Return the figures whose names start with the prefix, by the rest of their names."""
+        figures = (figure for figure in self.figures if figure.name.startswith(prefix))
+        return {figure.name.removeprefix(prefix): figure for figure in figures}
 
 
 @dataclass(frozen=True, kw_only=True)

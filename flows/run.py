@@ -69,8 +69,8 @@ class Run:
             For each figure its `name`, `value`, `standard_error` over the held-out images (None if it is not known) and
             `note`. The Fréchet distance comes first, then the bounds in bits/dim, then the bounds' terms.
         """
-        labelled = self.manifests["train"].facts["settings"]["class_conditional"]
-        return [row._asdict() for row in self.figures.rows(labelled=labelled)]
+        columns = ("name", "value", "standard_error", "note")
+        return [{column: getattr(figure, column) for column in columns} for figure in self.figures.figures]
 
     def images(self, which: ImageSet, limit: int | None = None) -> tuple[Images, Labels]:
         """Load images and their labels.

@@ -145,6 +145,7 @@ class Context:
         unit: str = "images",
         phase: str = "",
         first: Collection[int] = (),
+        on_unit: Callable[[int], None] = _ignore,
     ) -> None:
         """Run the units that are not committed yet, and report progress.
 
@@ -158,6 +159,7 @@ class Context:
             unit: The unit of the progress, such as "images".
             phase: Shown next to the count.
             first: Units that must be done before the others begin.
+            on_unit: Receives each unit as soon as it is committed.
         """
         missing = [number for number in units if not is_done(number)]
         total = sum(map(size, units))
@@ -170,6 +172,7 @@ class Context:
         def count(number: int) -> None:
             nonlocal done
             done += size(number)
+            on_unit(number)
             report(phase)
 
         report(phase or self.starting)

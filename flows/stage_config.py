@@ -5,6 +5,7 @@ values is sealed by a manifest of its own. An *execution* setting says how and w
 it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +34,13 @@ def choice(default: Choice, description: str) -> Any:  # noqa: ANN401 - pydantic
     return Field(default, description=f"{description}. {options}")
 
 
+def choices(default: Sequence[Choice], description: str) -> Any:  # noqa: ANN401 - pydantic's own type
+    """A setting of several options, each at most once; its description goes on with a line about each."""
+    options = "; ".join(f"{option}: {option.description}" for option in type(default[0]))
+    about = f"{description}, a list. {options}"
+    return Field(list(default), min_length=1, description=about, json_schema_extra={"uniqueItems": True})
+
+
 class StageConfig(BaseModel):
     """The base of every stage's config."""
 
@@ -57,8 +65,13 @@ class StageConfig(BaseModel):
         """The settings without effect: other options use them, but the chosen options do not."""
         unused: set[str] = set()
         for name in type(self).model_fields:
-            if isinstance(chosen := getattr(self, name), Choice):
-                unused |= {setting for option in type(chosen) for setting in option.uses} - set(chosen.uses)
+            value = getattr(self, name)
+            chosen = [
+                option for option in (value if isinstance(value, list) else [value]) if isinstance(option, Choice)
+            ]
+            if chosen:
+                used = {setting for option in chosen for setting in option.uses}
+                unused |= {setting for option in type(chosen[0]) for setting in option.uses} - used
         return unused
 
     def goals(self) -> dict[str, int]:
@@ -74,4 +87,4 @@ class StageConfig(BaseModel):
     def role(cls, name: str) -> str:
         """The role of a setting: `execution`, `goal`, or an empty text for a result setting."""
         extra = cls.model_fields[name].json_schema_extra
-        return str(extra["role"]) if isinstance(extra, dict) else ""
+        return str(extra.get("role", "")) if isinstance(extra, dict) else ""

@@ -39,7 +39,7 @@ TINY = (
     "sample.dtype=float32",
     "evaluate.bpd_images=16",
     "evaluate.batch_size=8",
-    "evaluate.extractor=fd_pixels",
+    "evaluate.extractor=pixels",
 )
 # Tests that start Ray or a server: one after the other, or they would starve each other.
 _ONE_AT_A_TIME = (

@@ -1,40 +1,68 @@
 """The bound on the negative log-likelihood of held-out images: an output of its own, whatever else is measured."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
 
 from flows.artifacts import CURVES, Dataset, Snapshot
-from flows.metrics.bound_figures import bound_curves, bound_metrics
+from flows.metrics.bound_figures import COUNTS, bound_curves, bound_figures, bound_metrics
 from flows.metrics.bound_units import PROPOSAL, BoundSettings, BoundTask
+from flows.metrics.choices import MetricName
+from flows.metrics.metric import Measured, Metric, Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, fixed_threads
 from infra.digests import Json, canonical_json
-from infra.outputs.manifest import Manifest
+from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
 from infra.outputs.tensors import decode_tensors
 from infra.storage.store import Store
 
 STAGE = "bound"
+FORMAT_VERSION = 4
+# Settings that it uses beside those that it alone uses.
+_SHARED = ("threads",)
 
 
-def bound_work(
-    settings: BoundSettings,
-    key: Json,
-    dataset: Dataset,
-    snapshot: Snapshot,
-    *,
-    format_version: int,
-    store: Store,
-) -> Work:
+def _works(subject: Subject) -> list[Work]:
+    settings = BoundSettings(
+        images=subject.settings["bpd_images"],
+        timesteps=subject.settings["bpd_timesteps"],
+        batch_size=subject.settings["batch_size"],
+        seed=subject.settings["seed"],
+        threads=subject.settings["threads"],
+        device=subject.device,
+    )
+    key = subject.key_of([*MetricName.BITS_PER_DIM.uses, *_SHARED])
+    return [bound_work(settings, key, subject.dataset, subject.snapshot, store=subject.store)]
+
+
+def _measure(subject: Subject, sealed: Sequence[Manifest]) -> Measured:
+    (bound,) = sealed
+    labelled = subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]
+    files = {
+        unit["facts"]["kind"]: read_verified(subject.store, bound.folder, unit)
+        for unit in bound.units
+        if "kind" in unit["facts"]
+    }
+    return Measured(
+        figures=bound_figures(bound.facts["metrics"], labelled=labelled),
+        counts={name: int(bound.facts["metrics"][f"eval/{name}"]) for name in COUNTS},
+        files=files,
+    )
+
+
+BOUND = Metric(works=_works, measure=_measure)
+
+
+def bound_work(settings: BoundSettings, key: Json, dataset: Dataset, snapshot: Snapshot, *, store: Store) -> Work:
     """The bound of a snapshot on the held-out split.
 
     Args:
-        settings: How.
+        settings: Of the bound.
         key: Those of its settings that enter the key.
         dataset: With the held-out images.
         snapshot: Of the network.
-        format_version: Of the output.
         store: Where both are.
     """
     count = min(settings.images, dataset.test_images)
@@ -53,21 +81,19 @@ def bound_work(
             trained=snapshot.manifest(store),
         )
 
-    def seal(output: Output) -> Manifest:
-        return _seal(output, names, batches, settings)
-
     plan = Plan(
         stage=STAGE,
-        format_version=format_version,
+        format_version=FORMAT_VERSION,
         settings=key,
         inputs={"dataset": dataset.digest, "snapshot": snapshot.digest},
     )
     return Work(
+        label=STAGE,
         plan=plan,
         environment=environment(settings.device),
         names=names,
         task=task,
-        seal=seal,
+        seal=lambda output: _seal(output, names, batches, settings),
         first=len(proposal),
     )
 

@@ -7,8 +7,19 @@ import torch
 from torch import Tensor
 
 from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
+from flows.artifacts import Figure
 
 _TOTAL = "total_bpd_"
+_BOUND = "bits_per_dim_"
+_STDERR = "_stderr"
+# Sealed among the metrics, although they are settings.
+COUNTS = ("bpd_images", "bpd_timesteps")
+_TERMS = {
+    "prior_bpd": "the bound's term at the end of the chain",
+    "step_bpd": "the bound's terms between its two ends, summed",
+    "decoder_bpd": "the bound's term of the last step",
+    "eps_mse": "mean squared error of the predicted noise, over all timesteps",
+}
 
 # Per image, by name: float [n], or [n, T - 1] for the terms.
 Columns = Mapping[str, Tensor]
@@ -34,6 +45,41 @@ def bound_metrics(columns: Columns, timesteps: int) -> dict[str, float]:
         metrics["eval/eps_mse"] = float(columns["eps_mse"].mean())
     metrics["eval/bpd_images"] = float(len(columns["prior_bpd"]))
     return metrics
+
+
+def bound_figures(metrics: Mapping[str, float], *, labelled: bool) -> list[Figure]:
+    """Return the bounds by variance, with their standard errors, then their terms by name.
+
+    Args:
+        metrics: As `bound_metrics` gives them.
+        labelled: Whether the network was conditioned on the images' labels.
+    """
+    values = {name.removeprefix("eval/"): value for name, value in metrics.items()}
+    kind = "estimated upper bound" if values["bpd_timesteps"] else "upper bound"
+    condition = " given its label" if labelled else ""
+    note = f"{kind} on -log p of an image{condition}, over {values['bpd_images']:,.0f} held-out images and 256 levels"
+    bounds = sorted(name for name in values if name.startswith(_BOUND) and not name.endswith(_STDERR))
+    figures = [
+        Figure(
+            name=name,
+            value=values[name],
+            standard_error=values[f"{name}{_STDERR}"],
+            label=f"bits/dim, {name.removeprefix(_BOUND).replace('_', ' ')}",
+            note=note,
+            headline=True,
+        )
+        for name in bounds
+    ]
+    for name in sorted(values):
+        term = next((term for term in _TERMS if name.startswith(term)), "")
+        if term:
+            variance = name.removeprefix(term).strip("_").replace("_", " ")
+            figures.append(
+                Figure(
+                    name=name, value=values[name], label=name, note=", ".join(filter(None, (_TERMS[term], variance)))
+                )
+            )
+    return figures
 
 
 def bound_curves(columns: Columns) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Artifact
+from flows.metrics.choices import ExtractorName
+from flows.metrics.extractors import open_extractor
+from flows.metrics.metric import Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, fixed_threads, prepare_process
 from infra.digests import Json
-from infra.features.classifier import Classifier, Extractor
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
@@ -22,39 +24,28 @@ from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.store import Store
 
 STAGE = "features"
+FORMAT_VERSION = 4
 _CHUNK = 1024
 _IMAGES_IN_MEMORY = 1 << 15
 
 
-def features_work(
-    artifact: Artifact,
-    split: str,
-    count: int,
-    extractor: str,
-    classifier: Manifest | None,
-    *,
-    threads: int,
-    format_version: int,
-    store: Store,
-) -> Work:
+def features_work(subject: Subject, images: Artifact, split: str, count: int, *, label: str) -> Work:
     """The sums of the features of a split.
 
     Args:
-        artifact: The sealed images.
+        subject: Names the extractor and the threads of each worker; sums depend on both.
+        images: The sealed images.
         split: Of them.
         count: Images in the split.
-        extractor: Its name.
-        classifier: The sealed network of an extractor that has one.
-        threads: Of each worker; sums depend on them.
-        format_version: Of the output.
-        store: Where the images are.
+        label: The name of the output among those that figures rest on.
     """
-    settings: Json = {"extractor": extractor, "split": split} | ({"threads": threads} if threads != 1 else {})
+    threads = int(subject.settings["threads"])
+    settings: Json = {"extractor": subject.extractor.value, "split": split}
     plan = Plan(
         stage=STAGE,
-        format_version=format_version,
-        settings=settings,
-        inputs={"images": artifact.digest, "classifier": classifier.digest if classifier else ""},
+        format_version=FORMAT_VERSION,
+        settings=settings | ({"threads": threads} if threads != 1 else {}),
+        inputs={"images": images.digest, "classifier": subject.weights.digest if subject.weights else ""},
     )
     chunks = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     names = [f"units/{number:06d}" for number in range(len(chunks))]
@@ -62,15 +53,22 @@ def features_work(
     def task(output: Output) -> FeaturesTask:
         return FeaturesTask(
             output=output,
-            images=artifact.manifest(store),
+            images=images.manifest(subject.store),
             split=split,
             chunks=chunks,
-            extractor=extractor,
-            classifier=classifier,
+            extractor=subject.extractor,
+            weights=subject.weights,
             threads=threads,
         )
 
-    return Work(plan=plan, environment=environment("cpu"), names=names, task=task, seal=partial(_seal, chunks=chunks))
+    return Work(
+        label=label,
+        plan=plan,
+        environment=environment("cpu"),
+        names=names,
+        task=task,
+        seal=partial(_seal, chunks=chunks),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +79,8 @@ class FeaturesTask:
     images: Manifest
     split: str
     chunks: list[tuple[int, int]]
-    extractor: str
-    classifier: Manifest | None
+    extractor: ExtractorName
+    weights: Manifest | None
     threads: int
 
     def open(self) -> Callable[[int], None]:
@@ -90,7 +88,7 @@ class FeaturesTask:
         prepare_process(self.threads)
         reader = DatasetReader(store=self.output.store, manifest=self.images)
         rows = RowReader(reader, self.split, _IMAGES_IN_MEMORY)
-        extractor = load_extractor(self.extractor, self.classifier, self.output.store)
+        extractor = open_extractor(self.extractor, self.weights, self.output.store)
 
         def run(number: int) -> None:
             start, stop = self.chunks[number]
@@ -101,17 +99,6 @@ class FeaturesTask:
             self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {})
 
         return run
-
-
-def load_extractor(name: str, classifier: Manifest | None, store: Store) -> Extractor:
-    """Load an extractor, with its network if it has one."""
-    if classifier is None:
-        return Extractor(name)
-    (unit,) = classifier.units
-    weights, about = decode_tensors(read_verified(store, classifier.folder, unit), unit["file"])
-    network = Classifier(about["channels"], about["classes"])
-    network.load_state_dict(weights)
-    return Extractor(name, network.eval())
 
 
 def read_stats(manifest: Manifest, store: Store) -> FeatureStats:

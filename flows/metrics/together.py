@@ -18,14 +18,16 @@ class Work:
     """One output, in units.
 
     Attributes:
-        plan: What it is a function of.
+        label: Its name among the outputs that figures rest on.
+        plan: Everything that its bytes depend on.
         environment: Recorded where the work begins.
         names: Of its units' records.
-        task: Gives what computes and commits unit n, which is the n-th of the names.
-        seal: Seals it when all units are there.
-        first: So many of the units have to be there before the others begin.
+        task: Returns the task that computes and commits unit n, which is the n-th of the names.
+        seal: Seals it as soon as all units are committed.
+        first: Number of units that must be committed before the others begin.
     """
 
+    label: str
     plan: Plan
     environment: Json
     names: Sequence[str]
@@ -37,41 +39,73 @@ class Work:
 def seal_together(works: Sequence[Work], context: Context, *, stage: str, workers: Workers) -> list[Manifest]:
     """Return the manifest of each output; compute what is missing of all of them in one pool.
 
+    An output is sealed, and free for other runs, as soon as its own last unit is committed.
+
     Args:
-        works: The outputs.
+        works: The outputs; those that other runs wait for should come first.
         context: The outside world.
         stage: For error lines.
         workers: Of the pool, at most so many.
     """
-    outputs = [context.output(work.plan) for work in works]
-    sealed = [output.manifest({}) for output in outputs]
     with ExitStack() as held:
-        open_ones = []
-        for number, (work, output) in enumerate(zip(works, outputs, strict=True)):
-            if sealed[number] is None:
-                held.enter_context(context.lease(output.folder))
-                sealed[number] = output.manifest({})  # another run may have sealed it while this one waited
-            if sealed[number] is None:
-                context.begin(output, work.environment)
-                open_ones.append(number)
+        sealings = [_Sealing(work, context, held) for work in works]
+        open_ones = [sealing for sealing in sealings if sealing.manifest is None]
         if open_ones:
-            _run([works[number] for number in open_ones], [outputs[n] for n in open_ones], context, stage, workers)
-        for number in open_ones:
-            sealed[number] = works[number].seal(outputs[number])
-    return [manifest for manifest in sealed if manifest is not None]
+            _run(open_ones, context, stage, workers)
+    return [sealing.manifest for sealing in sealings if sealing.manifest is not None]
 
 
-def _run(works: Sequence[Work], outputs: Sequence[Output], context: Context, stage: str, workers: Workers) -> None:
-    starts = [0, *accumulate(len(work.names) for work in works)]
-    task = _Together(
-        tasks=tuple(work.task(output) for work, output in zip(works, outputs, strict=True)), starts=tuple(starts)
-    )
+class _Sealing:
+    """One output on its way to its manifest; leased from the start of its work to its seal.
+
+    Attributes:
+        work: What is computed.
+        output: Where it goes.
+        manifest: The seal, as soon as there is one.
+        missing: Numbers of the units that are not committed yet.
+    """
+
+    def __init__(self, work: Work, context: Context, held: ExitStack) -> None:
+        self.work, self.output = work, context.output(work.plan)
+        self.manifest = self.output.manifest({})
+        self.missing: set[int] = set()
+        self._lease = held.enter_context(ExitStack())
+        if self.manifest is None:
+            self._lease.enter_context(context.lease(self.output.folder))
+            self.manifest = self.output.manifest({})  # another run may have sealed it while this one waited
+        if self.manifest is None:
+            context.begin(self.output, work.environment)
+            self.missing = {n for n, name in enumerate(work.names) if self.output.record(name) is None}
+        else:
+            self._lease.close()
+
+    def note(self, unit: int) -> None:
+        """Note that a unit is committed, and seal the output after the last."""
+        self.missing.discard(unit)
+        self.seal_if_whole()
+
+    def seal_if_whole(self) -> None:
+        """Seal the output if no unit is missing."""
+        if not self.missing:
+            self.manifest = self.work.seal(self.output)
+            self._lease.close()
+
+
+def _run(sealings: Sequence[_Sealing], context: Context, stage: str, workers: Workers) -> None:
+    starts = [0, *accumulate(len(sealing.work.names) for sealing in sealings)]
+    task = _Together(tasks=tuple(sealing.work.task(sealing.output) for sealing in sealings), starts=tuple(starts))
+    for sealing in sealings:
+        sealing.seal_if_whole()
 
     def is_done(number: int) -> bool:
         which = task.which(number)
-        return outputs[which].record(works[which].names[number - starts[which]]) is not None
+        return number - starts[which] not in sealings[which].missing
 
-    first = {start + unit for work, start in zip(works, starts, strict=False) for unit in range(work.first)}
+    def note(number: int) -> None:
+        which = task.which(number)
+        sealings[which].note(number - starts[which])
+
+    firsts = zip(sealings, starts, strict=False)
     context.run_missing(
         task,
         range(starts[-1]),
@@ -80,7 +114,8 @@ def _run(works: Sequence[Work], outputs: Sequence[Output], context: Context, sta
         is_done=is_done,
         size=lambda _: 1,
         unit="units",
-        first=first,
+        first={start + unit for sealing, start in firsts for unit in range(sealing.work.first)},
+        on_unit=note,
     )
 
 

@@ -50,7 +50,7 @@ class PipelineConfig(BaseModel):
     def _network_has_what_is_sampled(self) -> Self:
         if self.sample.sampler == Sampler.ODE and self.train.empty_at_the_end:
             raise ValueError("sample.sampler ode starts at infinite noise if alpha-bar_T is 0; set it to ddim")
-        if self.sample.variance == StepVariance.LEARNED and self.sample.sampler != Sampler.DDPM:
+        if self.sample.variance == StepVariance.LEARNED and "variance" not in self.sample.sampler.uses:
             raise ValueError(f"sample.variance learned is for the ddpm sampler; {self.sample.sampler} does not use it")
         if self.sample.variance == StepVariance.LEARNED and self.train.variance == NetworkVariance.FIXED:
             raise ValueError(

@@ -141,9 +141,10 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
     schema = kind.model_json_schema()
     for name, properties in schema["properties"].items():
         field = {key: value for key, value in properties.items() if key not in ("default", "role")}
-        if "$ref" in field:  # a choice; the UI resolves no references at this point
-            options = schema["$defs"][field.pop("$ref").rsplit("/", 1)[1]]
-            field |= {key: options[key] for key in ("type", "enum")}
+        if "$ref" in field:  # because the UI resolves no references at this point
+            field |= _options(schema, field.pop("$ref"))
+        if "$ref" in field.get("items", {}):
+            field["items"] = _options(schema, field["items"]["$ref"])
         if field.get("type") == "boolean":
             field["enum"] = [True, False]
             del field["type"]  # because a list of two options can be left empty, and the switch of a boolean cannot
@@ -151,6 +152,12 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
             field["anyOf"] = sorted(field["anyOf"], key=lambda choice: choice["type"] == "array")
         fields[name] = field | {"title": _title(name)}
     return fields
+
+
+def _options(schema: dict[str, Any], reference: str) -> dict[str, Any]:
+    """Describe the choice that a schema refers to."""
+    options = schema["$defs"][reference.rsplit("/", 1)[1]]
+    return {key: options[key] for key in ("type", "enum")}
 
 
 def _title(name: str, stage: str = "") -> str:

@@ -1,17 +1,15 @@
-"""Feature extractors for the Fréchet distance, by name; none of them is Inception, so no such distance is an FID.
+"""The last hidden layer of a small network as features; the network is trained on the data's own labels."""
 
-`fd_pixels`: the pixels themselves, averaged down to at most 16x16.
-`fd_classifier`: the last hidden layer of a small network trained on the data's own labels.
-"""
-
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infra.features.extractor import Extractor, ExtractorKind, Fitted, LabelledImages
+
 FEATURE_DIM = 64
-_PIXELS_SIDE = 16
 _BATCH = 128
 _STEPS = 300
 _LEARNING_RATE = 2e-3
@@ -43,22 +41,11 @@ class Classifier(nn.Module):
         return scores
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """Turns uint8 images [n, c, h, w] into features [n, d]; without a network, the averaged pixels."""
-
-    name: str
-    network: Classifier | None = None
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features of uint8 images, float32."""
-        scaled = images.to(torch.float32) / 255
-        if self.network is None:
-            side = min(_PIXELS_SIDE, images.shape[-1])
-            return F.adaptive_avg_pool2d(scaled, side).flatten(1)
-        features: Tensor = self.network.body(scaled)
-        return features
+def features(network: Classifier, images: Tensor) -> Tensor:
+    """Return the last hidden layer, float32 [n, 64], of uint8 images [n, c, h, w]."""
+    with torch.no_grad():
+        hidden: Tensor = network.body(images.to(torch.float32) / 255)
+    return hidden
 
 
 def train_classifier(images: Tensor, labels: Tensor, classes: int) -> Classifier:
@@ -88,3 +75,21 @@ def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """The share of images that the network classifies correctly, 0..1."""
     scores = torch.cat([network(part.to(torch.float32) / 255) for part in images.split(1024)])
     return float((scores.argmax(1) == labels).double().mean())
+
+
+def _open(weights: dict[str, Tensor], shape: dict[str, Any]) -> Extractor:
+    network = Classifier(shape["channels"], shape["classes"])
+    network.load_state_dict(weights)
+    return partial(features, network.eval())
+
+
+def _fit(train: LabelledImages, held_out: LabelledImages, classes: int) -> Fitted:
+    network = train_classifier(train.images, train.labels, classes)
+    return Fitted(
+        weights=network.state_dict(),
+        shape={"channels": train.images.shape[1], "classes": classes},
+        facts={"held_out_accuracy": accuracy(network, held_out.images, held_out.labels)},
+    )
+
+
+CLASSIFIER = ExtractorKind(open=_open, fit=_fit)

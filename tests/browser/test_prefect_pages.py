@@ -52,12 +52,12 @@ FILLED_PARAMETERS = {
     "sampling_steps": 5,
     "bound_images": 16,
     "train": {"num_timesteps": 20, "beta_end": 0.3},
-    "evaluate": {"extractor": "fd_pixels"},
+    "evaluate": {"extractor": "pixels"},
 }
 CHANGED = {
     "train": {"batch_size": 64, "base_channels": 8, "num_timesteps": 20, "beta_end": 0.3},
     "sample": {"num_steps": 5},
-    "evaluate": {"bpd_images": 16, "extractor": "fd_pixels"},
+    "evaluate": {"bpd_images": 16, "extractor": "pixels"},
 }
 # Trains for longer than any test waits; suspended, it keeps the step in hand.
 LONG = {
@@ -90,7 +90,7 @@ def filled(page: Page, served: Served) -> dict[str, Any]:
     train, evaluate = (field(page, f"More settings: {name}") for name in ("train", "evaluate"))
     fill(train, "Timesteps T", "20")
     fill(train, "Beta end", "0.3")
-    choose(page, field(evaluate, "Extractor").locator("button.p-select-button__control"), "fd_pixels")
+    choose(page, field(evaluate, "Extractor").locator("button.p-select-button__control"), "pixels")
     with page.expect_response(re.compile("/create_flow_run$")) as reply:
         page.get_by_role("button", name="Submit").click()
     return reply.value.json()
@@ -135,7 +135,7 @@ def test_the_runs_page_tells_about_the_run(page: Page, served: Served, completed
     for line in said:
         stage, _, rest = line.partition(" ")
         assert f"{stage}: {rest}" in shown
-    for row in ("fd_pixels", "bits/dim", "upper bound, fixed_large, 256 levels", "report.html"):
+    for row in ("fd_pixels", "bits/dim, fixed large", "upper bound on -log p of an image", "report.html"):
         assert row in shown
 
 

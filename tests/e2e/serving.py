@@ -23,7 +23,7 @@ TINY_FORM: dict[str, Any] = {
     "bound_images": 16,
     "train": {"num_timesteps": 20, "beta_end": 0.3, "norm_groups": 4, "threads": 1, "dtype": "float32"},
     "sample": {"batch_size": 8, "dtype": "float32"},
-    "evaluate": {"batch_size": 8, "extractor": "fd_pixels"},
+    "evaluate": {"batch_size": 8, "extractor": "pixels"},
 }
 # The same, as the command line says it.
 TINY_OPTIONS = (

@@ -103,23 +103,23 @@ class TestContents:
 
     def test_the_table_has_every_sealed_figure(self, finished: TinyRun, run: Run) -> None:
         sealed = manifest(finished, "figures")
-        (unit,) = [unit for unit in sealed["units"] if unit["facts"].get("kind") == "metrics"]
-        metrics = json.loads((finished.root / sealed["folder"] / unit["file"]).read_bytes())
+        (unit,) = [unit for unit in sealed["units"] if unit["facts"].get("kind") == "figures"]
+        values = json.loads((finished.root / sealed["folder"] / unit["file"]).read_bytes())
         table = pandas.DataFrame(run.table()).set_index("name")
         assert list(table.columns) == ["value", "standard_error", "note"]
         assert list(table.index[:3]) == ["fd_pixels", "bits_per_dim_fixed_large", "bits_per_dim_fixed_small"]
-        counts = {"eval/bpd_images", "eval/bpd_timesteps", "eval/fd_samples"}
-        errors = {name for name in metrics if name.endswith("_stderr")}
-        assert {f"eval/{name}": value for name, value in table["value"].items()} == {
-            name: value for name, value in metrics.items() if name not in counts | errors
-        }
+        assert table["value"].to_dict() == {name: value for name, (value, _) in values.items()}
         found = table["standard_error"].dropna()
-        assert {f"eval/{name}_stderr": value for name, value in found.items()} == {
-            name: metrics[name] for name in errors
-        }
-        assert table.loc["fd_pixels", "note"] == "Fréchet distance of 24 samples to the training split"
-        assert table.loc["bits_per_dim_fixed_small", "note"] == "upper bound, fixed_small, 256 levels"
-        assert table.loc["decoder_bpd_fixed_small", "note"] == "the bound's term of the last step, fixed_small"
+        assert found.to_dict() == {name: error for name, (_, error) in values.items() if error is not None}
+        assert (
+            table.loc["fd_pixels", "note"]
+            == "Fréchet distance of 24 samples to 1,576 training images; not an FID, which uses Inception features"
+        )
+        assert (
+            table.loc["bits_per_dim_fixed_small", "note"]
+            == "upper bound on -log p of an image, over 16 held-out images and 256 levels"
+        )
+        assert table.loc["decoder_bpd_fixed_small", "note"] == "the bound's term of the last step, fixed small"
         assert all(table["note"])
 
     @pytest.mark.parametrize(

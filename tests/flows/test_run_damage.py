@@ -54,8 +54,9 @@ def test_a_damaged_manifest_is_refused(finished: TinyRun, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
-        ("figures", {"metrics": {"eval/fd_pixels": 0.0}}),
-        ("figures", {"extractor": "fd_classifier"}),
+        ("figures", {"figures": []}),
+        ("figures", {"counts": {"fd_samples": 1}}),
+        ("figures", {"extractor": "classifier"}),
         ("dataset", {"train_images": 1}),
         ("dataset", {"class_names": ["a"]}),
         ("snapshot", {"images_seen": 1}),

@@ -2,22 +2,15 @@
 
 from pydantic import Field
 
-from ddpm_core.choices import Choice
-from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, execution
-
-
-class ExtractorName(Choice):
-    """The features that a Fréchet distance is between; the figure carries the name."""
-
-    AUTO = "auto", "fd_classifier if the data has labels, else fd_pixels"
-    FD_CLASSIFIER = "fd_classifier", "A small classifier, trained on the data's own labels"
-    FD_PIXELS = "fd_pixels", "The pixels themselves, averaged down"
+from flows.metrics.choices import ExtractorName, MetricName
+from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, choices, execution
 
 
 class EvaluateConfig(StageConfig):
     """Samples and held-out images to a Fréchet distance and bits/dim."""
 
-    extractor: ExtractorName = choice(ExtractorName.AUTO, "The features of the distance")
+    metrics: list[MetricName] = choices([MetricName.FD, MetricName.BITS_PER_DIM], "The figures to compute")
+    extractor: ExtractorName = choice(ExtractorName.AUTO, "The features that a distance compares")
     bpd_images: int = Field(
         256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
     )

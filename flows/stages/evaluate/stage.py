@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
-from flows.stage import Account, Context, Row, Stage, dataset_input
+from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text
+from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.storage.store import Store
 
@@ -16,34 +16,23 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
-    from flows.stages.evaluate.evaluation import extractor_name
+    from flows.metrics.extractors import settled_extractor
 
-    extractor_name(config, dataset)
+    if "extractor" not in config.unused():
+        settled_extractor(config.extractor, dataset)
 
 
 def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
-    dataset, snapshot, _ = inputs
+    dataset, *_ = inputs
     assert isinstance(dataset, Dataset), "the stage's first input is the data set"
-    labelled = snapshot.manifest(store).facts["settings"]["class_conditional"]
     return Account(
-        line=f"{figures.counts['bpd_images']:,} held-out images",
-        metrics=figures.measures,
-        files={"metrics.json": json.dumps(figures.metrics, indent=2, sort_keys=True).encode()},
+        line="; ".join(f"{figure.label} {figure.value:.3f}" for figure in figures.figures if figure.headline),
+        metrics=figures.metrics,
+        files={"metrics.json": json.dumps(figures.metrics | figures.counts, indent=2, sort_keys=True).encode()},
         inputs=[dataset_input(dataset, store, "evaluation")],
         tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()},
-        rows=_rows(figures, labelled=labelled),
+        rows=[(figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline],
     )
-
-
-def _rows(figures: Figures, *, labelled: bool) -> list[Row]:
-    """The distance and the bounds, for the table at the end of a run."""
-    rows: list[Row] = []
-    for name, value, error, note in figures.rows(labelled=labelled):
-        if name == figures.extractor:
-            rows.append((name, f"{value:.3f}", note))
-        elif name.startswith("bits_per_dim_") and error is not None:
-            rows.append(("bits/dim", f"{value:.3f} ± {error:.3f}", note))
-    return rows
 
 
 EVALUATE = Stage(

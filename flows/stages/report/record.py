@@ -45,8 +45,8 @@ class RunRecord:
     def write(self, store: Store) -> None:
         """Write the record; equal records have equal bytes."""
         run: dict[str, Any] = {kind: part | {"reused": True} for kind, part in asdict(self.finished).items()}
-        # Sorted, because a repeated run reads its figures from the manifest in another order than it computed them.
-        run["figures"]["metrics"] = dict(sorted(run["figures"]["metrics"].items()))
+        # Sorted, because a repeated run reads its counts from the manifest in another order than it computed them.
+        run["figures"]["counts"] = dict(sorted(run["figures"]["counts"].items()))
         run["elsewhere"] = dict(self.elsewhere)
         store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
 

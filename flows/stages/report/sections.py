@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, Artifact, Figures
+from flows.artifacts import CURVES, Artifact, Figures, figure_text
 from flows.pages.page import render
 from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
 from flows.stages.report.nearest import nearest_images
@@ -113,7 +113,11 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
             "levels": dataset.levels,
         },
         links=_links(elsewhere),
-        figures=_figures(finished, labelled=trained.facts["settings"]["class_conditional"]),
+        figures=[
+            {"label": figure.label, "value": figure_text(figure), "note": figure.note}
+            for figure in finished.figures.figures
+            if figure.headline
+        ],
         samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": grid},
         nearest=sample_grid(outputs.nearest.reshape(-1, *outputs.nearest.shape[2:]), outputs.nearest.shape[1]),
         denoising={
@@ -123,7 +127,7 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
         },
         loss=_loss(trained.facts["history"], trained.facts["settings"]["loss"]),
         terms=_terms(finished.figures),
-        curves=_curves(outputs.curves, finished.figures.variances),
+        curves=_curves(outputs.curves, list(finished.figures.starting_with("step_bpd_"))),
         outputs=_provenance(outputs.manifests),
     )
 
@@ -132,31 +136,6 @@ def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
     # Only web addresses, because a browser would run a link that begins with "javascript:".
     web = {program: address for program, address in elsewhere.items() if address.startswith(_WEB)}
     return [{"program": program, "address": address} for program, address in web.items()]
-
-
-def _figures(finished: FinishedRun, *, labelled: bool) -> list[dict[str, str]]:
-    figures, dataset, metrics = finished.figures, finished.dataset, finished.figures.metrics
-    extractor = figures.extractor
-    rows = [
-        {
-            "label": extractor,
-            "value": f"{metrics[f'eval/{extractor}']:.3f}",
-            "note": f"Fréchet distance between {finished.samples.count:,} samples and the {dataset.train_images:,} "
-            f"training images, using the extractor {extractor}. This is not an FID, which uses Inception features.",
-        }
-    ]
-    kind = "Unbiased estimate of an upper bound" if figures.bound_timesteps else "Upper bound"
-    condition = ", conditioned on their labels" if labelled else ""
-    note = (
-        f"{kind} on the negative log-likelihood of {figures.counts['bpd_images']:,} held-out images{condition}. It is "
-        f"taken over 256 levels, and the data uses {dataset.levels} of them. ± is one standard error over the images."
-    )
-    for variance in figures.variances:
-        figure = metrics[f"eval/bits_per_dim_{variance}"]
-        error = metrics[f"eval/bits_per_dim_{variance}_stderr"]
-        label = f"bits/dim, {_words(variance)}"
-        rows.append({"label": label, "value": f"{figure:.3f} ± {error:.3f}", "note": note})
-    return rows
 
 
 def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | None:
@@ -170,15 +149,15 @@ def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | N
 
 
 def _terms(figures: Figures) -> list[dict[str, str]]:
-    metrics = figures.metrics
+    steps, decoders = figures.starting_with("step_bpd_"), figures.starting_with("decoder_bpd_")
     return [
         {
             "variance": _words(name),
-            "prior": f"{metrics['eval/prior_bpd']:.6f}",
-            "steps": f"{metrics[f'eval/step_bpd_{name}']:.3f}",
-            "decoder": f"{metrics[f'eval/decoder_bpd_{name}']:.3f}",
+            "prior": f"{figures.starting_with('prior_bpd')[''].value:.6f}",
+            "steps": f"{steps[name].value:.3f}",
+            "decoder": f"{decoders[name].value:.3f}",
         }
-        for name in figures.variances
+        for name in steps
     ]
 
 

@@ -26,7 +26,7 @@ def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store:
     where = f"{store.uri}/{page.folder}"
     return Account(
         line=f"{where}/report.html",
-        metrics=figures.measures,
+        metrics=figures.metrics,
         files=files,
         tags={"ddpm.report": f"{where}/report.html"},
         links={"report": f"{where}/report.html", "samples": f"{where}/samples.png"},

@@ -28,7 +28,7 @@ class SampleConfig(StageConfig):
 
     @model_validator(mode="after")
     def _eta_has_a_use(self) -> Self:
-        if self.eta > 0 and self.sampler != Sampler.DDIM:
+        if self.eta > 0 and "eta" not in self.sampler.uses:
             raise ValueError(
                 f"sample.eta is for the ddim sampler: set sample.sampler=ddim or leave eta at 0; got {self.eta}"
             )

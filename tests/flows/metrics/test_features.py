@@ -4,26 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from flows.metrics import features
-from flows.metrics.features import features_work, load_extractor, read_stats
+from flows.metrics.features import features_work, read_stats
 from flows.metrics.together import seal_together
 from infra.compute.units import Workers
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
+from tests.flows.metrics.subjects import subject
 
 
 def sums(run: Any, threads: int = 1) -> Manifest:
     work = features_work(
-        run.dataset,
-        "train",
-        run.dataset.train_images,
-        "fd_pixels",
-        None,
-        threads=threads,
-        format_version=99,
-        store=run.store,
+        subject(run, {"threads": threads}), run.dataset, "train", run.dataset.train_images, label="reference"
     )
     return seal_together([work], run.context, stage="evaluate", workers=Workers())[0]
 
@@ -31,6 +24,7 @@ def sums(run: Any, threads: int = 1) -> Manifest:
 @pytest.mark.parametrize("chunk", [1 << 20, 700, 64])
 def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(features, "_CHUNK", chunk)
+    monkeypatch.setattr(features, "FORMAT_VERSION", 99)  # another key, since the run has sealed them
     manifest = sums(tiny_run)
     images = DatasetReader(store=tiny_run.store, manifest=tiny_run.dataset.manifest(tiny_run.store)).load("train")[0]
     pixels = images.reshape(len(images), -1).astype(np.float64) / 255
@@ -42,11 +36,5 @@ def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest
 
 
 def test_threads_enter_the_key_only_if_there_are_several(tiny_run: Any) -> None:
-    assert sums(tiny_run).plan["settings"] == {"extractor": "fd_pixels", "split": "train"}
+    assert sums(tiny_run).plan["settings"] == {"extractor": "pixels", "split": "train"}
     assert sums(tiny_run, threads=2).plan["settings"]["threads"] == 2
-
-
-def test_an_extractor_without_a_network_needs_none(tiny_run: Any) -> None:
-    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    found = load_extractor("fd_pixels", None, tiny_run.store)(images)
-    torch.testing.assert_close(found, images.flatten(1) / 255)

@@ -1,7 +1,8 @@
 """Outputs computed by one pool: each sealed by itself, and only what is missing is done."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,7 @@ def work(stage: str, count: int, first: int = 0, fails_at: str = "") -> Work:
 
     plan = Plan(stage=stage, format_version=1, settings={}, inputs={})
     task = partial(Writes, fails_at=fails_at)
-    return Work(plan=plan, environment={}, names=names, task=task, seal=seal, first=first)
+    return Work(label=stage, plan=plan, environment={}, names=names, task=task, seal=seal, first=first)
 
 
 @pytest.fixture
@@ -94,3 +95,33 @@ def test_progress_counts_all_units(make_context: Callable[..., Context]) -> None
     context = make_context(on_progress=heard.append)
     seal_together([work("a", 2), work("b", 1)], context, stage="evaluate", workers=Workers())
     assert [(one.done, one.total, one.unit) for one in heard] == [(n, 3, "units") for n in range(4)]
+
+
+def test_each_is_sealed_and_let_go_as_its_own_last_unit_ends(make_context: Callable[..., Context]) -> None:
+    """So that another run that needs the first output does not wait for the second."""
+    held: list[str] = []
+
+    @contextmanager
+    def lease(folder: str) -> Iterator[None]:
+        held.append(folder.partition("/")[0])
+        yield
+        held.remove(folder.partition("/")[0])
+
+    first, second = work("a", 2), work("b", 2)
+    context = make_context(lease=lease)
+    seen = []
+
+    def look(_: Any) -> None:
+        seen.append((sorted(held), context.output(first.plan).manifest({}) is not None))
+
+    context = replace(context, on_progress=look)
+    seal_together([first, second], context, stage="evaluate", workers=Workers())
+    assert seen == [(["a", "b"], False), (["a", "b"], False), (["b"], True), (["b"], True), ([], True)]
+
+
+def test_one_that_is_whole_but_not_sealed_is_sealed_first(together: Callable[..., list[Manifest]]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        together(work("a", 2), work("b", 1, fails_at="b/0"))
+    DONE.clear()
+    assert [one.stage for one in together(work("a", 2), work("b", 1))] == ["a", "b"]
+    assert DONE == ["b/0"]

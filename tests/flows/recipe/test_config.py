@@ -46,8 +46,8 @@ def others(value: object) -> list[object]:
             return [value / 2, value * 2] if value else [0.5]
         case str():
             words = (
-                "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier "
-                "fd_pixels eps v simple bound learned lanczos box fail quarantine"
+                "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd classifier "
+                "pixels eps v simple bound learned lanczos box fail quarantine"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
         case list():
@@ -221,7 +221,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (TrainConfig, "parameterisation", ("eps", "x_start", "v"), ("x_prev", "epsilon")),
         (TrainConfig, "label_dropout", (0, 0.9), (-0.1, 1)),
         (EvaluateConfig, "bpd_images", (2, 1 << 20), (1,)),
-        (EvaluateConfig, "extractor", ("auto", "fd_classifier", "fd_pixels"), ("fid", "inception")),
+        (EvaluateConfig, "extractor", ("auto", "classifier", "pixels"), ("fid", "inception")),
         (StageConfig, "workers", (0, 4096), (-1, 4097)),
     ],
     ids=lambda v: v if isinstance(v, str) else "",

@@ -33,6 +33,8 @@ def differently(path: str) -> PipelineConfig:
     if isinstance(value, Choice):
         other = next(option for option in type(value) if option != value)
         return config.model_copy(update={stage: part.model_copy(update={name: other})})
+    if path == "evaluate.metrics":
+        return config.model_copy(update={stage: part.model_copy(update={name: value[:1]})})
     other = (not value) if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else None
     if other is None:
         other = [*value, 1] if isinstance(value, list) else value + 1

@@ -1,10 +1,11 @@
-"""The extractors: deterministic, of the stated size, and one of them really knows the digits."""
+"""The classifier: deterministic, of the stated size, and it really knows the digits."""
 
 import pytest
 import torch
 
 import infra.features.classifier
-from infra.features.classifier import FEATURE_DIM, Classifier, Extractor, accuracy, train_classifier
+from infra.features.classifier import CLASSIFIER, FEATURE_DIM, Classifier, accuracy, features, train_classifier
+from infra.features.extractor import LabelledImages
 from infra.sources.decode import fit
 from infra.sources.digits import DigitsSource
 
@@ -32,12 +33,12 @@ def test_the_classifier_learns_the_digits(digits: tuple[torch.Tensor, torch.Tens
     network = train_classifier(images[~held_out], labels[~held_out], 10)
     assert not network.training
     assert accuracy(network, images[held_out], labels[held_out]) > 0.9
-    features = Extractor("fd_classifier", network)(images[held_out])
-    assert features.shape == (int(held_out.sum()), FEATURE_DIM)
-    assert features.dtype == torch.float32
-    assert torch.linalg.matrix_rank(features.double()) > 10, "features tell more than the class"
+    found = features(network, images[held_out])
+    assert found.shape == (int(held_out.sum()), FEATURE_DIM)
+    assert found.dtype == torch.float32
+    assert torch.linalg.matrix_rank(found.double()) > 10, "features tell more than the class"
     # The head alone turns the features into the scores: they are the last hidden layer.
-    assert torch.allclose(network.head(features), network(images[held_out].float() / 255))
+    assert torch.allclose(network.head(found), network(images[held_out].float() / 255))
 
 
 def test_training_is_a_function_of_its_data(
@@ -62,29 +63,15 @@ def test_the_classifier_takes_every_shape(size: int, channels: int) -> None:
     network = Classifier(channels, 7).eval()
     images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
     assert network(images.float()).shape == (2, 7)
-    assert Extractor("fd_classifier", network)(images).shape == (2, FEATURE_DIM)
+    assert features(network, images).shape == (2, FEATURE_DIM)
 
 
 def test_features_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     network = Classifier(1, 10).eval()
     images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8)
-    whole = Extractor("fd_classifier", network)(images)
-    assert torch.allclose(whole[7:9], Extractor("fd_classifier", network)(images[7:9]), atol=1e-6)
-
-
-@pytest.mark.parametrize(("channels", "size", "dim"), [(1, 8, 64), (3, 8, 192), (1, 16, 256), (3, 32, 768)])
-def test_fd_pixels_has_at_most_16_by_16_a_channel(channels: int, size: int, dim: int) -> None:
-    images = torch.randint(256, (3, channels, size, size), dtype=torch.uint8)
-    assert Extractor("fd_pixels")(images).shape == (3, dim)
-
-
-def test_fd_pixels_is_the_pixels_or_their_means() -> None:
-    small = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
-    assert torch.equal(Extractor("fd_pixels")(small), small.float().flatten(1) / 255)
-    large = torch.randint(256, (3, 2, 32, 32), dtype=torch.uint8)
-    means = large.double().reshape(3, 2, 16, 2, 16, 2).mean((3, 5)) / 255
-    assert torch.allclose(Extractor("fd_pixels")(large).double(), means.flatten(1), atol=1e-6)
+    whole = features(network, images)
+    assert torch.allclose(whole[7:9], features(network, images[7:9]), atol=1e-6)
 
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
@@ -96,3 +83,19 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     wrong = truth.clone()
     wrong[:6] = (wrong[:6] + 1) % 3
     assert accuracy(network, images, wrong) == pytest.approx(24 / 30)
+
+
+def test_a_fitted_one_opens_from_its_weights_alone(
+    digits: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 10)
+    images, labels = digits
+    train, held_out = (
+        LabelledImages(images=images[part], labels=labels[part]) for part in (slice(99, None), slice(99))
+    )
+    assert CLASSIFIER.fit is not None
+    fitted = CLASSIFIER.fit(train, held_out, 10)
+    opened = CLASSIFIER.open(fitted.weights, fitted.shape)(held_out.images)
+    network = train_classifier(train.images, train.labels, 10)
+    assert torch.equal(opened, features(network, held_out.images))
+    assert fitted.facts == {"held_out_accuracy": accuracy(network, held_out.images, held_out.labels)}

@@ -81,12 +81,11 @@ def test_cut_short_and_resumed_gives_the_same_digest(
 ) -> None:
     heard: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
-        forced(config, stop_after=2)
+        forced(config, stop_after=4)
     forced.context = replace(forced.context, force=False, on_progress=heard.append)
     resumed = forced(config)
-    assert min(forced.cluster.ran) == 2, "what was done is not done again"
-    total = 2 + len(forced.cluster.ran)
-    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, total, 2, n) for n in range(2, total + 1)]
+    assert forced.cluster.ran == (1,), "both kinds of features are sealed, and one batch of the bound is committed"
+    assert [(p.done, p.total, p.start, p.kept) for p in heard] == [(n, 2, 1, n) for n in (1, 2)]
     assert {p.unit for p in heard} == {"units"}
     assert resumed.digest == tiny_run.figures.digest
 
@@ -97,7 +96,8 @@ def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
 
     manifest = tiny_run.figures.manifest(tiny_run.store)
     data = read_verified(tiny_run.store, manifest.folder, manifest.units[-2])
-    assert json.loads(data) == tiny_run.figures.metrics == manifest.facts["metrics"]
+    sealed = {figure.name: [figure.value, figure.standard_error] for figure in tiny_run.figures.figures}
+    assert json.loads(data) == sealed
 
 
 class TestClassifier:
@@ -108,24 +108,24 @@ class TestClassifier:
     def test_it_is_trained_once_and_sealed_by_itself(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = revised(config, {"extractor": "fd_classifier"})
+        config = revised(config, {"extractor": "classifier"})
         threads = torch.get_num_threads()
         heard: list[Progress] = []
         judge.context = replace(judge.context, on_progress=heard.append)
         first = judge(config)
         assert [p.phase for p in heard[:3]] == ["training the classifier", "starting", ""]
         assert torch.get_num_threads() == threads
-        assert first.extractor == "fd_classifier"
+        assert first.extractor == "classifier"
         assert first.metrics["eval/fd_classifier"] > 0
         assert "eval/fd_pixels" not in first.metrics
         sealed = [name for name in tiny_run.store.list("classifier") if "manifests" in name]
         assert len(sealed) == 1
-        monkeypatch.setattr("flows.metrics.classifier.train_classifier", lambda *_: pytest.fail("it is sealed"))
+        monkeypatch.setattr("infra.features.classifier.train_classifier", lambda *_: pytest.fail("it is sealed"))
         other = judge(config.model_copy(update={"seed": 1}))
         assert other.metrics["eval/fd_classifier"] == first.metrics["eval/fd_classifier"]
 
     def test_its_digest_is_deterministic(self, config: EvaluateConfig, forced: Callable[..., Figures]) -> None:
-        config = revised(config, {"extractor": "fd_classifier"})
+        config = revised(config, {"extractor": "classifier"})
         first = forced(config)
         torch.manual_seed(99)
         again = forced(config, order=lambda units: units[::-1])
@@ -135,13 +135,13 @@ class TestClassifier:
     def test_the_bound_does_not_depend_on_the_features(
         self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
     ) -> None:
-        metrics = judge(revised(config, {"extractor": "fd_classifier"})).metrics
+        metrics = judge(revised(config, {"extractor": "classifier"})).metrics
         shared = metrics.keys() & tiny_run.figures.metrics.keys()
         assert len(shared) == len(metrics) - 1
         assert {name: metrics[name] for name in shared} == {name: tiny_run.figures.metrics[name] for name in shared}
 
     def test_auto_takes_it_where_there_are_labels(self, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
-        assert judge(revised(config, {"extractor": "auto"})).extractor == "fd_classifier"
+        assert judge(revised(config, {"extractor": "auto"})).extractor == "classifier"
 
 
 @pytest.mark.parametrize("names", [(), ("only",)])
@@ -151,10 +151,10 @@ class TestWithoutLabels:
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         with pytest.raises(ConfigError, match="no labels") as caught:
-            judge(revised(config, {"extractor": "fd_classifier"}), {"dataset": unlabelled})
+            judge(revised(config, {"extractor": "classifier"}), {"dataset": unlabelled})
         error = caught.value
         assert (error.exit_code, error.stage, error.item) == (2, "evaluate", "evaluate.extractor")
-        assert "fd_pixels" in error.remedy
+        assert error.remedy.endswith("=pixels")
         assert tiny_run.store.list("classifier") == []
 
     def test_auto_takes_the_pixels(
@@ -162,7 +162,7 @@ class TestWithoutLabels:
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         figures = judge(revised(config, {"extractor": "auto"}), {"dataset": unlabelled})
-        assert figures.extractor == "fd_pixels"
+        assert figures.extractor == "pixels"
         assert figures.digest == tiny_run.figures.digest
 
 
@@ -199,7 +199,7 @@ def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
 
 def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
     config = config.model_copy(update={"bpd_images": 1 << 20, "batch_size": 64})
-    assert judge(config).metrics["eval/bpd_images"] == tiny_run.dataset.test_images
+    assert judge(config).counts["bpd_images"] == tiny_run.dataset.test_images
 
 
 def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
@@ -240,7 +240,7 @@ def test_more_samples_compute_no_bound_and_no_reference(
     assert after["bound"] == before["bound"]
     assert {path: path.stat().st_mtime_ns for path in bound.rglob("*") if path.is_file()} == files
     assert len(after["features"]) == len(before["features"]) + 1
-    assert more.metrics["eval/fd_samples"] == 40
+    assert more.counts["fd_samples"] == 40
     name = "eval/bits_per_dim_fixed_large"
     assert more.metrics[name] == tiny_run.figures.metrics[name]
 
@@ -262,7 +262,7 @@ def test_another_extractor_computes_no_bound(
 ) -> None:
     monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
     before = outputs_of(tiny_run)
-    judge(revised(config, {"extractor": "fd_classifier"}))
+    judge(revised(config, {"extractor": "classifier"}))
     after = outputs_of(tiny_run)
     assert after["bound"] == before["bound"]
     assert len(after["features"]) == len(before["features"]) + 2

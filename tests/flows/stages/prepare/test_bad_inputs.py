@@ -145,7 +145,7 @@ def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.Captu
         "train.attention_resolutions": [],
         "sample.count": 8,
         "sample.batch_size": 8,
-        "evaluate.extractor": "fd_classifier",
+        "evaluate.extractor": "classifier",
     }
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={_text(value)}")]
     assert run(tmp_path / "root", "evaluate", "folder", *given) == CONFIG

@@ -21,7 +21,7 @@ def test_what_is_written_is_read(tiny_run: Any) -> None:
         assert (read.name, read.digest, read.reused) == (written.name, written.digest, True)
     assert found.finished.figures.metrics == tiny_run.figures.metrics
     text = json.loads((tiny_run.root / "reports/digits-1a2b3c4d/run.json").read_text())
-    assert list(text["figures"]["metrics"]) == sorted(text["figures"]["metrics"])
+    assert list(text["figures"]["counts"]) == sorted(text["figures"]["counts"])
 
 
 def test_a_report_that_is_still_written_is_no_finished_run(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str)
 
 def test_the_curves_are_sealed(tiny_run: object) -> None:
     manifest = tiny_run.figures.manifest(tiny_run.store)
-    assert [unit["facts"].get("kind") for unit in manifest.units][-2:] == ["metrics", CURVES]
+    assert [unit["facts"].get("kind") for unit in manifest.units][-2:] == ["figures", CURVES]
 
 
 def test_the_steps_of_the_strip_are_named(page: str) -> None:
@@ -86,8 +86,17 @@ def test_the_steps_of_the_strip_are_named(page: str) -> None:
 
 def test_every_variance_there_is_has_its_line(outputs: RunOutputs) -> None:
     figures = outputs.finished.figures
-    learned = {name.replace("fixed_small", "learned_range"): 3 * value for name, value in figures.metrics.items()}
-    figures = replace(figures, metrics=learned | figures.metrics)
+    learned = [
+        replace(
+            figure,
+            name=figure.name.replace("fixed_small", "learned_range"),
+            label=figure.label.replace("fixed small", "learned range"),
+            value=3 * figure.value,
+        )
+        for figure in figures.figures
+        if "fixed_small" in figure.name
+    ]
+    figures = replace(figures, figures=(*figures.figures, *learned))
     curves = dict(outputs.curves)
     terms = [2 * term for term in curves["variances"]["fixed_small"]["step_bpd"]]
     curves["variances"] = curves["variances"] | {

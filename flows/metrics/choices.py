@@ -1,0 +1,22 @@
+"""The options of the evaluation, each in one place; without torch, so that a config or a form can offer them."""
+
+from ddpm_core.choices import Choice
+
+
+class ExtractorName(Choice):
+    """The features that a distance compares; the figure carries the extractor's name."""
+
+    AUTO = "auto", "classifier if the data has labels, else pixels"
+    CLASSIFIER = "classifier", "The last hidden layer of a small classifier, trained on the data's own labels"
+    PIXELS = "pixels", "The pixels themselves, averaged down to at most 16x16"
+
+
+class MetricName(Choice):
+    """The figures of a run."""
+
+    FD = "fd", "Fréchet distance between the features of the samples and of the training split", ("extractor",)
+    BITS_PER_DIM = (
+        "bits_per_dim",
+        "Upper bound on the negative log-likelihood of held-out images, in bits/dim",
+        ("bpd_images", "bpd_timesteps", "batch_size", "seed"),
+    )

@@ -1,0 +1,51 @@
+"""A kind of features: how an extractor of it is opened, and fitted first if it learns from the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+# uint8 images [n, c, h, w] -> float32 features [n, d].
+Extractor = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """Images with their labels.
+
+    Attributes:
+        images: uint8 [n, c, h, w].
+        labels: int64 [n], 0..classes-1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """An extractor's weights, as they are sealed.
+
+    Attributes:
+        weights: Tensors by name.
+        shape: The numbers that the network is built from.
+        facts: Figures about the fit, such as its accuracy on held-out images.
+    """
+
+    weights: dict[str, Tensor]
+    shape: dict[str, Any]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorKind:
+    """A kind of extractor.
+
+    Attributes:
+        open: (weights, shape) -> the extractor; both are empty if it learns nothing.
+        fit: (training images, held-out images, classes) -> its weights; None if it learns nothing from the data.
+    """
+
+    open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]
+    fit: Callable[[LabelledImages, LabelledImages, int], Fitted] | None = None

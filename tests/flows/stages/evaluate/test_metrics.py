@@ -1,0 +1,68 @@
+"""The metrics that a run computes are a choice: each alone, with a page of its own, and in the table's order."""
+
+from typing import Any
+
+import pytest
+
+from flows.artifacts import Figures
+from flows.metrics.choices import MetricName
+from flows.metrics.table import METRICS
+from flows.pages.pictures import sample_grid
+from flows.stages.evaluate.config import EvaluateConfig
+from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.report.record import FinishedRun
+from flows.stages.report.sections import read_outputs, render_page
+from tests.conftest import TinyRun, revised
+
+
+def figures_of(run: TinyRun, *metrics: str, **changes: Any) -> Figures:
+    config = revised(run.config.evaluate, {"metrics": list(metrics), **changes})
+    return evaluate(config, run.dataset, run.snapshot, run.samples, run.context)
+
+
+def page_of(run: TinyRun, figures: Figures) -> str:
+    finished = FinishedRun(dataset=run.dataset, snapshot=run.snapshot, samples=run.samples, figures=figures)
+    outputs = read_outputs(run.store, finished)
+    return render_page("a-run", outputs, sample_grid(outputs.drawn), {})
+
+
+def test_each_name_has_a_metric() -> None:
+    assert list(METRICS) == list(MetricName)
+
+
+def test_the_distance_alone(tiny_run: TinyRun) -> None:
+    figures = figures_of(tiny_run, "fd")
+    assert figures.metrics == {"eval/fd_pixels": tiny_run.figures.metrics["eval/fd_pixels"]}
+    assert (figures.counts, figures.extractor) == ({"fd_samples": 24}, "pixels")
+    page = page_of(tiny_run, figures)
+    assert "fd_pixels" in page
+    assert "Terms of the bound" not in page
+    assert "Rate and distortion" not in page
+
+
+def test_the_bound_alone_needs_no_extractor(tiny_run: TinyRun) -> None:
+    figures = figures_of(tiny_run, "bits_per_dim", extractor="classifier")
+    whole = tiny_run.figures.metrics
+    assert figures.metrics == {name: value for name, value in whole.items() if name != "eval/fd_pixels"}
+    assert figures.extractor == ""
+    assert tiny_run.store.list("classifier") == []
+    page = page_of(tiny_run, figures)
+    assert "fd_" not in page.partition("<h2>Samples")[0]
+    assert "Rate and distortion" in page
+
+
+def test_their_order_in_the_setting_is_no_matter(tiny_run: TinyRun) -> None:
+    figures = figures_of(tiny_run, "bits_per_dim", "fd", "fd")
+    assert (figures.key, figures.figures) == (tiny_run.figures.key, tiny_run.figures.figures)
+
+
+@pytest.mark.parametrize("metrics", [[], ["fid"]])
+def test_none_and_unknown_ones_are_refused(metrics: list[str]) -> None:
+    with pytest.raises(ValueError, match="metrics"):
+        EvaluateConfig.model_validate({"metrics": metrics})
+
+
+def test_settings_that_no_chosen_metric_uses_change_no_key(tiny_run: TinyRun) -> None:
+    distance = figures_of(tiny_run, "fd")
+    assert figures_of(tiny_run, "fd", bpd_images=12, batch_size=4, seed=3).key == distance.key
+    assert figures_of(tiny_run, "fd", extractor="auto").key != distance.key
