@@ -13,6 +13,7 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
+
 A = TypeVar("A", bound="Artifact")
 
 

@@ -35,10 +35,10 @@ def choice(default: Choice, description: str) -> Any:  # noqa: ANN401 - pydantic
 
 
 def choices(default: Sequence[Choice], description: str) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A setting of several options, each at most once; its description goes on with a line about each."""
+    """Return the field of a list of options, each at most once; its description lists them with a line about each."""
     options = "; ".join(f"{option}: {option.description}" for option in type(default[0]))
-    about = f"{description}, a list. {options}"
-    return Field(list(default), min_length=1, description=about, json_schema_extra={"uniqueItems": True})
+    text = f"{description}, a list. {options}"
+    return Field(list(default), min_length=1, description=text, json_schema_extra={"uniqueItems": True})
 
 
 class StageConfig(BaseModel):

@@ -155,7 +155,7 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _options(schema: dict[str, Any], reference: str) -> dict[str, Any]:
-    """Describe the choice that a schema refers to."""
+    """Return the type and the options of the choice that a schema refers to."""
     options = schema["$defs"][reference.rsplit("/", 1)[1]]
     return {key: options[key] for key in ("type", "enum")}
 
