@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up everything they need: Python 3.11 or newer, make and a package index suffice.
 
 PYTHON ?= python3
+GPU_PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 # Tests that start servers or Ray share one process, see tests/conftest.py; the others take the remaining cores.
@@ -16,12 +17,12 @@ define AFTER_DEMO
 next      your own images   $(VENV)/bin/ddpm run folder --set prepare.source=PATH
           schedule runs     $(VENV)/bin/ddpm serve, then http://127.0.0.1:4200
           compare runs      $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///ddpm-runs/mlflow.db, then the link above
-          all settings      $(VENV)/bin/ddpm run --help, and README.md
+          all settings      docs/settings.md
 endef
 export ABOUT_DEMO AFTER_DEMO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fix check test test-e2e test-all clean
+.PHONY: help demo fix check test test-e2e test-all gpu clean
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +56,9 @@ test-e2e: $(INSTALLED) ## The pages of Prefect and MLflow in a real browser; nee
 
 test-all: check test-e2e ## The long ones too: drivers killed in each stage, real servers, lost workers, the browser
 	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not gpu and not browser'
+
+gpu: ## Measure a real GPU, in seven minutes; any Python with torch and jaxtyping, GPU_PYTHON=PATH
+	$(GPU_PYTHON) -m benchmarks.gpu.run
 
 clean: ## Remove what make made; runs are kept
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -38,7 +38,7 @@ class Parameterisation(Choice):
     EPS = "eps", "The noise eps (Ho et al. 2020, eq. (14))"
     X_START = "x_start", "The clean image x_0"
     V = "v", "The velocity sqrt(alpha-bar) eps - sqrt(1 - alpha-bar) x_0 (Salimans and Ho 2022)"
-    X_PREV = "x_prev", "The posterior's mean E[x_{t-1} | x_t, x_0] (Ho et al. 2020, eq. (8))"
+    X_PREV = "x_prev", "The posterior's mean E[x_{t-1} | x_t, x_0] (Ho et al. 2020, eq. (8)), of imported networks only"
 
 
 class Loss(Choice):
@@ -73,9 +73,12 @@ FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 class NetworkVariance(Choice):
     """Whether and how the network learns the variance of the reverse steps."""
 
-    FIXED = "fixed", "It learns none; sampling and the bound take a fixed variance"
-    LEARNED = "learned", "It learns the log variance of every pixel"
-    LEARNED_RANGE = "learned_range", "It learns how far each pixel's log variance is from fixed small to fixed large"
+    FIXED = "fixed", "The network learns none, and sampling and the bound use a fixed variance"
+    LEARNED = "learned", "The network learns the log variance of every pixel"
+    LEARNED_RANGE = (
+        "learned_range",
+        "The network interpolates each pixel's log variance between fixed small and fixed large",
+    )
 
     @property
     def learned(self) -> Variance | None:
@@ -96,7 +99,7 @@ class StepVariance(Choice):
 
     FIXED_SMALL = "fixed_small", "The variance of the posterior q(x_{t-1} | x_t, x_0)"
     FIXED_LARGE = "fixed_large", "beta_t"
-    LEARNED = "learned", "The network's, if it learned one"
+    LEARNED = "learned", "The variance that the network learned"
 
     def of(self, learned: Variance | None) -> Variance | None:
         """The `Variance` of p_theta for a network that learned `learned`; None for LEARNED if it learned none."""
@@ -130,4 +133,4 @@ class Sampler(Choice):
 
     DDPM = "ddpm", "Ancestral sampling (Ho et al. 2020, Algorithm 2)", ("variance", "clip_x_start")
     DDIM = "ddim", "DDIM, deterministic at eta 0 (Song et al. 2021)", ("eta", "clip_x_start")
-    ODE = "ode", "Heun's method for the probability-flow ODE: two network calls a step, no clipping"
+    ODE = "ode", "Heun's method for the probability-flow ODE: two network calls per step, no clipping"

@@ -92,7 +92,7 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
             blocks,
             (index & _MASK)[:, None],
             ((index >> 32) | (int(stream) << 16))[:, None],
-            torch.tensor(step, device=index.device),
+            torch.full((), step, device=index.device),  # torch.tensor would make a GPU wait for its copy
         ),
         dim=-1,
     )

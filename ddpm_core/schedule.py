@@ -7,6 +7,7 @@ looked up: in float32, 1 - alphas_cumprod would be off by 1.7e-4 relative at T =
 """
 
 import math
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -75,8 +76,15 @@ class NoiseSchedule:
         return len(self.betas)
 
     def to(self, device: torch.device) -> "NoiseSchedule":
-        """Return the same schedule with its tables on `device`."""
-        return replace(self, betas=self.betas.to(device), timesteps=self.timesteps.to(device))
+        """Return the same schedule with its tables on `device`.
+
+        They are moved and not computed there, because another device's products and logarithms end in other bits.
+        """
+        moved = copy(self)
+        for name, table in vars(self).items():
+            if isinstance(table, Tensor):
+                object.__setattr__(moved, name, table.to(device))
+        return moved
 
 
 def at(

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import typer
 from typer.exceptions import TyperException
@@ -15,15 +15,15 @@ from flows.commands import exchange, inspect, run, selftest, serve, stage
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
-_BUG, _USAGE = 1, 2
-_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+BUG, _USAGE = 1, 2
+SIGNALS = MappingProxyType({signal.SIGINT: 130, signal.SIGTERM: 143})
 
 app = typer.Typer(
     name="ddpm",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Turn images into a trained DDPM, samples, a Fréchet distance and bits/dim, as one resumable pipeline.",
+    help="Turn images into a trained DDPM, samples, a Fréchet distance and bits/dim: one resumable pipeline.",
 )
 run.register(app)
 inspect.register(app)
@@ -35,7 +35,7 @@ stage.register(app)
 
 def main() -> None:
     """Run the command line and exit."""
-    for number in _EXIT_CODES:
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     code = run_command(sys.argv[1:] or ["--help"])
     sys.stdout.flush()
@@ -54,14 +54,14 @@ def run_command(arguments: list[str]) -> int:
         return _complain(" ".join(error.format_message().split()), _USAGE)
     except Interrupted as interrupt:
         kept = "".join(f"{note}; " for note in getattr(interrupt, "__notes__", []))
-        return _complain(f"interrupted; {kept}run the same command to resume", int(interrupt.code or _BUG))
+        return _complain(f"interrupted; {kept}run the same command to resume", int(interrupt.code or BUG))
     except Exception as error:  # because a bug of ours, too, ends in one line
-        return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", _BUG)
+        return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", BUG)
     return result if isinstance(result, int) else 0
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted(_EXIT_CODES[signal.Signals(number)])
+    raise Interrupted(SIGNALS[signal.Signals(number)])
 
 
 def _complain(line: str, code: int) -> int:

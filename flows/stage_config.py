@@ -46,7 +46,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    workers: int = execution(0, "Ray workers; 0 means one for each core, or one for each GPU", ge=0, le=4096)
+    workers: int = execution(0, "Ray workers; 0 means one per core, or one per GPU", ge=0, le=4096)
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that determine the result, without the goals."""

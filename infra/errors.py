@@ -64,7 +64,7 @@ class ConfigError(DdpmError):
 
 
 class InputError(DdpmError):
-    """The user's images cannot be read."""
+    """The user's images, or another input, cannot be read."""
 
     exit_code = 3
 
@@ -82,19 +82,19 @@ class ConflictError(DdpmError):
 
 
 class IntegrityError(DdpmError):
-    """Bytes are not what was sealed."""
+    """Bytes differ from their digest, or a self-test from its known answer."""
 
     exit_code = 6
 
 
 class ResourceError(DdpmError):
-    """Memory, disk space or CPUs do not suffice."""
+    """Memory, disk or CPUs do not suffice, or a worker keeps dying."""
 
     exit_code = 7
 
 
 class DivergedError(DdpmError):
-    """Training or sampling produced numbers that are not finite."""
+    """Training or sampling diverged: a number is not finite."""
 
     exit_code = 8
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,27 +14,43 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_core.choices import Choice
+from ddpm_core.network.unet import UNet
 from flows.cli import run_command
-from flows.recipe.config import PipelineConfig
+from flows.commands import serve
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
+from flows.runtime.root import local_folder
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.sources import open_source
 from flows.stages.report.record import RunRecord
+from flows.stages.train.config import TrainConfig
+from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader
+from infra.sources import decode, parquet, tar
+from infra.sources.placing import Placing
+from infra.sources.source import Entry
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
 
 TOP = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md", "docs/operations.md", "docs/python.md"]
+# docs/seed.md has tests of its own.
+GUIDES = ["README.md", *(f"docs/{path.name}" for path in sorted((TOP / "docs").glob("*.md")) if path.name != "seed.md")]
+PAGES = [*GUIDES, "CONTRIBUTING.md", "CHANGELOG.md", "ddpm_core/README.md"]
 README = (TOP / "README.md").read_text()
+# The commands of docs/extending.md need its extensions; tests/test_extending.py runs them.
 BLOCKS = [
     block
-    for page in ("README.md", "docs/operations.md")
+    for page in GUIDES
+    if page != "docs/extending.md"
     for block in re.findall(r"^```(\w*)\n(.*?)^```", (TOP / page).read_text(), re.MULTILINE | re.DOTALL)
 ]
 COMMANDS = [
-    line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.match(r"(ddpm|make) ", line)
+    line.removeprefix(".venv/bin/")
+    for kind, block in BLOCKS
+    if not kind
+    for line in block.splitlines()
+    if re.match(r"(\.venv/bin/)?(ddpm|make|mlflow) ", line)
 ]
 
 
@@ -47,6 +64,9 @@ def test_commands(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, command, *rest = words(line)
     if program == "make":
         assert re.search(rf"^{command}:.*## ", (TOP / "Makefile").read_text(), re.MULTILINE)
+        return
+    if program == "mlflow":
+        assert shlex.join([command, *rest]) in (TOP / "Makefile").read_text(), "the one that `make demo` ends with"
         return
     assert run_command([command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -95,17 +115,20 @@ def notebook(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_programs_of_the_readme_run(notebook: TinyRun) -> None:
-    first, second = python_blocks("README.md")
-    assert len([line for line in first.splitlines() if line and " import " not in f" {line}"]) <= 5
+    (program,) = python_blocks("README.md")
+    assert len([line for line in program.splitlines() if line and " import " not in f" {line}"]) <= 5
     names = run_blocks("README.md")
     assert names["table"].set_index("name").value["fd_pixels"] == notebook.figures.metrics["eval/fd_pixels"]
     assert len(names["network"].state_dict()) > 0
     assert names["images"].shape == (24, 1, 8, 8)
-    with Image.open("drawn.png") as picture:
-        assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
-    # Each name that a program imports is used in one.
-    imported = {name for line in (first + second).splitlines() if "import " in line for name in line.split()[-1:]}
-    assert all(len(re.findall(rf"\b{name}\b", first + second)) > 1 for name in imported)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_each_name_that_a_program_imports_is_used(page: str) -> None:
+    programs = "\n".join(python_blocks(page))
+    lines = [line.partition("import ")[2] for line in programs.splitlines() if "import " in line]
+    imported = {name for line in lines for name in line.split(", ")}
+    assert all(len(re.findall(rf"\b{name}\b", programs)) > 1 for name in imported)
 
 
 def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +147,33 @@ def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, mo
     weights = names["trained"].network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in names["network"].state_dict().items())
     assert Path("again.png").stat().st_size > 0
+    with Image.open("quick.png") as picture:
+        assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's own prose that are long enough not to be alike by chance."""
+    text = re.sub(
+        r"<!-- generated.*?<!-- end of generated -->|^```.*?^```", "\n\n", (TOP / page).read_text(), flags=re.M | re.S
+    )
+    prose = (" ".join(part.split()) for part in re.split(r"\n\s*\n|\n[*|] |\n\d\. ", text))
+    return [one for part in prose for one in re.split(r"(?<=[.:]) ", part) if len(one.split()) >= 7]
+
+
+def test_no_sentence_twice() -> None:
+    counts = Counter(sentence for page in GUIDES for sentence in sentences(page))
+    assert len(counts) > 100
+    assert [sentence for sentence, count in counts.items() if count > 1] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 160
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -131,7 +181,10 @@ def test_links_and_paths(page: str) -> None:
     text = (TOP / page).read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith("http"):
-            assert ((TOP / page).parent / target).exists(), target
+            path, _, heading = target.partition("#")
+            linked = (TOP / page).parent / path
+            assert linked.exists(), target
+            assert not heading or heading in headings(linked.read_text()), target
     for path in re.findall(r"`((?:ddpm_core|infra|flows|tests|docs)/[\w./*]*)`", text):
         assert list(TOP.glob(path.rstrip("/"))), path
 
@@ -163,9 +216,55 @@ def render(measured: dict[str, object]) -> str:
     return "\n".join(f"| {left} | {right} |" for left, right in rows)
 
 
-def test_presets_named_in_the_readme() -> None:
-    assert load_config("digits", None, []).sample.count == 512
-    assert load_config("folder", None, []).prepare.image_size == 32
+def prose(name: str) -> str:
+    """A page with single spaces, so that a line may end anywhere."""
+    return " ".join((TOP / name).read_text().split())
+
+
+def test_numbers_of_the_demo() -> None:
+    config = load_config("digits", None, [])
+    found = sum(1 for _ in open_source(config.prepare, "/nowhere").find())
+    assert f"the {found:,} handwritten digits" in prose("README.md")
+    assert f"draws {config.sample.count} new ones" in prose("README.md")
+    assert PATIENCE_S == 600
+    assert "up to ten minutes for replacement capacity" in prose("README.md")
+
+
+def test_numbers_of_the_page_on_data_sets() -> None:
+    text = prose("docs/datasets.md")
+    assert f"{decode._MAX_PIXELS / 1e6:.0f} million pixels" in text
+    assert PrepareConfig().holdout_fraction == 0.1
+    assert "a tenth of the images (`prepare.holdout_fraction`)" in text
+    with torch.device("meta"):
+        network = UNet(load_config("folder", None, []).train.unet(32, 3), seed=0)
+    assert f"{sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M parameters" in text
+    for names in (tar._SUFFIXES, parquet._IMAGE_COLUMNS, parquet._LABEL_COLUMNS):
+        listed = [f"`{name}`" for name in names if name != "labels"]
+        places = [text.index(name) for name in listed]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ["Training", "val2017", "train", "test"])
+def test_folders_that_give_a_split_as_documented(name: str) -> None:
+    assert f"`{name}`" in prose("docs/datasets.md")
+    assert Placing(0, 0, labelled=False)(Entry(name="x", file=f"{name}/x", size=1, stamp="", folder=name))[0]
+
+
+def test_the_steps_from_an_image_to_pixels_are_those_of_the_rule() -> None:
+    text = prose("docs/datasets.md")
+    for rule in (decode.FIT_RULE, text[text.index("1. The EXIF") :]):
+        places = [rule.lower().index(word) for word in ("exif", "transparen", "257", "centred square", "resized")]
+        assert places == sorted(places)
+
+
+def test_numbers_of_the_page_on_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = prose("docs/operations.md")
+    assert f"`train.checkpoint_minutes` ({TrainConfig().checkpoint_minutes:.0f})" in text
+    assert f"at http://127.0.0.1:{serve._UI_PORT}" in text
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(local_folder("s3://bucket/prefix").parent) == "/home/someone/.local/state/ddpm-flows"
+    assert "`~/.local/state/ddpm-flows`" in text
 
 
 def test_the_form_and_the_command_line_agree_as_documented() -> None:
@@ -186,16 +285,3 @@ def test_what_the_demo_says_can_be_done() -> None:
     for program, command in commands:
         if program == "ddpm":
             assert run_command([command, "--help"]) == 0
-
-
-def test_the_readme_names_every_option_of_every_choice() -> None:
-    text = (TOP / "README.md").read_text()
-    rows = {row.split("|")[1]: row for row in text.splitlines() if row.startswith("| `")}
-    for stage, field in PipelineConfig.model_fields.items():
-        config = field.default
-        for name in type(config).model_fields:
-            value = getattr(config, name)
-            row = next((row for key, row in rows.items() if f"`{stage}.{name}`" in key), "")
-            if isinstance(value, Choice) and row:
-                missing = [option for option in type(value) if f"`{option}`" not in row and option != "x_prev"]
-                assert not missing, f"{stage}.{name}: {missing}"

@@ -19,7 +19,7 @@ from ddpm_core.samplers.chain import Chain
 from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.schedule import linear_schedule, respace
 from infra.sources.digits import DigitsSource
-from tests.conftest import TINY
+from tests.tiny import TINY
 
 TOP = Path(__file__).parent.parent
 PAGE = (TOP / "docs/extending.md").read_text()

@@ -26,10 +26,10 @@ class FeatureStats:
     outer: Float64[Tensor, "d d"]
 
     @classmethod
-    def empty(cls, dim: int) -> "FeatureStats":
-        """Return the statistics of zero vectors."""
-        zeros = torch.zeros(dim, dtype=torch.float64)
-        return cls(count=0, total=zeros, outer=torch.zeros(dim, dim, dtype=torch.float64))
+    def empty(cls, dim: int, device: torch.device | None = None) -> "FeatureStats":
+        """Return the statistics of zero vectors, on the device of the features that will be added."""
+        zeros = torch.zeros(dim, dtype=torch.float64, device=device)
+        return cls(count=0, total=zeros, outer=torch.zeros(dim, dim, dtype=torch.float64, device=device))
 
     def update(self, features: Float[Tensor, "n d"]) -> "FeatureStats":
         """Return the statistics with these vectors added."""

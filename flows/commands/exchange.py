@@ -18,10 +18,10 @@ def export_snapshot(
     folder: Annotated[str, typer.Argument(help="The folder to make, for diffusers' DDPMPipeline.from_pretrained.")],
     variance: Annotated[
         Literal["fixed_small", "fixed_large"],
-        typer.Option("--variance", help="Variance of the sampling steps, if the network has learned none."),
+        typer.Option("--variance", help="Variance of the reverse steps, if the network has learned none."),
     ] = "fixed_large",
 ) -> None:
-    """Write a trained network as a diffusers folder: UNet2DModel and DDPMScheduler, in safetensors."""
+    """Write a trained network as a diffusers folder. It holds a UNet2DModel and a DDPMScheduler."""
     from ddpm_core.choices import Variance
     from flows.exchange import folder as exchange
 
@@ -34,7 +34,7 @@ def import_folder(
     ],
     snapshot: Annotated[str, typer.Argument(help="The snapshot file to make.")],
 ) -> None:
-    """Write the network of a diffusers folder as a snapshot; a setting that our network does not support is refused."""
+    """Write a diffusers network as a snapshot. Settings that our network does not support are refused by name."""
     from flows.exchange import folder as exchange
 
     typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")

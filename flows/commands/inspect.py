@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def verify_outputs(
     path: Annotated[
-        str, typer.Argument(help="A root, local or s3://bucket/prefix, or a stage's folder or one output below it.")
+        str, typer.Argument(help="A root, local or s3://bucket/prefix; or a stage's folder, or one output, below it.")
     ],
 ) -> None:
-    """Read every sealed output again and compare each unit with its digest; exit with 6 if one differs."""
+    """Read every sealed output and compare digests. The exit code is 6 if one differs."""
     place = parse_place(path)
     if place.scheme == "file" and not Path(place.path).is_dir():
         raise InputError("is not a folder", item=place.path)
@@ -45,11 +45,11 @@ def verify_outputs(
 
 def report(
     run: Annotated[
-        str, typer.Argument(help="A finished run's name, as `ddpm run` printed it: its folder in reports/.")
+        str, typer.Argument(help="The name of a finished run, as `ddpm run` printed it: its folder below reports/.")
     ],
     root: Root = "",
 ) -> None:
-    """Write a finished run's report.html again from its sealed outputs."""
+    """Write a finished run's report.html again. It reads only what the run sealed."""
     from flows.runtime.root import resolve_root
     from flows.stages.report.page import rewrite_report
 

@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import PRESETS, load_config, validated
@@ -16,29 +18,52 @@ from infra.compute.cluster import Mode
 from infra.errors import DdpmError
 
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML or JSON file of settings.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="Repeatable.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML or JSON file of settings, in a table per stage.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="Change a setting; repeat for more.")
+]
 Root = Annotated[
     str,
     typer.Option("--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."),
 ]
-Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the preset and the changes to it.")]
-Force = Annotated[bool, typer.Option("--force", help="Start afresh beside existing outputs.")]
-Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track in MLflow.")]
-InProcess = Annotated[bool, typer.Option("--in-process", help="No Ray: one worker in this process.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the preset and what differs from it.")]
+Force = Annotated[bool, typer.Option("--force", help="Compute every stage anew, beside what is sealed.")]
+Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track the run in MLflow, or not.")]
+InProcess = Annotated[bool, typer.Option("--in-process", help="Without Ray: one worker in this process.")]
+
+
+class _StageCommand(TyperCommand):
+    """A command named like a stage; its help ends with the stage's settings, their defaults and their descriptions."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
+        (config,) = (stage.config for stage in STAGES if stage.name == ctx.info_name)
+        with formatter.section("Settings, for --set and --config"):
+            formatter.write_dl(
+                [
+                    (f"{ctx.info_name}.{name}", f"{field.description}.  [default: {json.dumps(field.default)}]")
+                    for name, field in config.model_fields.items()
+                ]
+            )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("run", help="Run the whole pipeline; a stage that is already sealed is not run again.")(
-        _command(_run_flow)
-    )
     with_settings = [stage for stage in STAGES if stage.config is not type(None)]
+    settings = " and ".join(f"`ddpm {stage.name} --help`" for stage in with_settings).replace(
+        " and ", ", ", len(with_settings) - 2
+    )
+    app.command(
+        "run",
+        help="Run the whole pipeline. Stages that are sealed already are not run again.",
+        epilog=f"{settings} list the settings.",
+    )(_command(_run_flow))
     for stage in with_settings:
         last = stage.name if stage is not with_settings[-1] else ""
-        text = f"Run the pipeline up to this stage, without Prefect. {stage.name.capitalize()}: {stage.about}"
+        about = f"{stage.about} Runs the pipeline up to this stage, without Prefect."
         first = stage is STAGES[0]
-        app.command(stage.name, help=text)(_command(_StagesUpTo(last), together=not first))
+        app.command(stage.name, cls=_StageCommand, help=about)(_command(_StagesUpTo(last), together=not first))
 
 
 def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: bool = True) -> Callable[..., None]:

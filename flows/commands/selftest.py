@@ -33,17 +33,20 @@ def register(app: typer.Typer) -> None:
 def selftest(
     device: Annotated[Device, typer.Option(help="auto takes cuda if this machine has it.")] = Device.AUTO,
 ) -> None:
-    """Check known results - randomness, bound, samplers, network - on this device; exit with 6 if a number is off."""
+    """Compare what this device computes with known answers: randomness, bound, samplers, network.
+
+    The exit code is 6 if a number is off.
+    """
     import torch
     from rich.console import Console
 
     from ddpm_core.selftest.run import run_selftest
-    from infra.compute.device import environment, fixed_threads, resolve_device
+    from infra.compute.device import environment, exact_float32, fixed_threads, resolve_device
 
     started = time.monotonic()
     kind = resolve_device(device.value)
     versions = environment(kind)
-    with fixed_threads(1):  # because the tensors are tiny
+    with fixed_threads(1), exact_float32():  # one thread, because the tensors are tiny
         checks = run_selftest(torch.device(kind))
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(_table(checks))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.recipe.presets import PRESETS, PresetName
+from flows.recipe.presets import PRESET_DESCRIPTIONS, PRESETS, PresetName
 from infra.errors import ConfigError, ResourceError
 from infra.storage.uri import parse_place
 
@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from infra.services.prefect_runner import Deployment, ServedDeployment
 
 _UI_PORT = 4200
-_ABOUT = {
-    "digits": "scikit-learn's 8×8 digits: minutes on two CPU cores, to see the whole pipeline work.",
-    "fashion-mnist": "Fashion-MNIST, 28×28 grey: hours on two CPU cores, minutes on a GPU.",
-    "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: fill in their location.",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,12 +31,12 @@ def serve_deployments(
     port: Annotated[
         int,
         typer.Option(
-            "--port", min=1, max=65535, help="Port of the built-in Prefect server; unused if PREFECT_API_URL is set."
+            "--port", min=1, max=65535, help="Port of our own Prefect server; not used if PREFECT_API_URL is set."
         ),
     ] = _UI_PORT,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")] = 1,
 ) -> None:
-    """Serve one deployment per preset until stopped; schedule and start runs from the Prefect UI."""
+    """Serve a deployment per preset to the Prefect UI. There you start and schedule runs; Ctrl-C stops serving."""
     from flows.runtime.root import resolve_root
     from infra.services.prefect import prefect_api
 
@@ -89,7 +84,7 @@ def _deployment(name: PresetName, root: str) -> "Deployment":
 
     return Deployment(
         name=name,
-        description=f"{_ABOUT[name]} An empty field takes the recipe's value.",
+        description=f"{PRESET_DESCRIPTIONS[name]} An empty field has the recipe's value.",
         parameters={"preset": name, "root": root},
         schema=form_schema(name),
         tags=["ddpm", name],

@@ -26,9 +26,11 @@ def register(app: typer.Typer) -> None:
 
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(stage.name for stage in STAGES)}.")],
-    spec: Annotated[Path, typer.Argument(help="A JSON file: run, config, and inputs by the names of their stages.")],
+    spec: Annotated[
+        Path, typer.Argument(help="A JSON file with run, config, and inputs by the names of their stages.")
+    ],
 ) -> None:
-    """Run one stage from a file; the last line is its result as JSON, an input of later stages."""
+    """Run one stage from a JSON file. The last line is its result as JSON, an input of later stages."""
     from flows.runtime.runner import run_stage
 
     stages = {each.name: each for each in STAGES}

@@ -94,7 +94,7 @@ class FeaturesTask:
             start, stop = self.chunks[number]
             images, _ = rows(np.arange(start, stop))
             features = extractor(torch.from_numpy(images))
-            stats = FeatureStats.empty(features.shape[1]).update(features)
+            stats = FeatureStats.empty(features.shape[1], features.device).update(features)
             tensors = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
             self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {})
 

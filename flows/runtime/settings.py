@@ -12,12 +12,16 @@ class RunSettings(BaseModel):
 
     name: str = Field(
         "",
-        description="What to call the run; empty for its recipe and what differs from it. Its key's digits follow.",
+        description="Name of the run, followed by digits of its key; empty for the recipe and what differs from it",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
     )
     preset: str = Field("folder", description="The recipe", pattern=r"^[a-z0-9-]{1,32}$")
-    root: str = Field("", description="Folder of all outputs; empty for DDPM_ROOT, else ./ddpm-runs", max_length=4096)
-    mode: Literal["ray", "in-process"] = Field("ray", description="in-process starts no Ray: one worker, for tests")
-    experiment: str = Field("ddpm", description="MLflow's experiment", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
-    tracking: bool = Field(True, description="Tell MLflow")
-    force: bool = Field(False, description="Start afresh beside what is there")
+    root: str = Field(
+        "",
+        description="Folder of all outputs, or s3://bucket/prefix; empty for DDPM_ROOT, else ./ddpm-runs",
+        max_length=4096,
+    )
+    mode: Literal["ray", "in-process"] = Field("ray", description="in-process: without Ray, one worker in this process")
+    experiment: str = Field("ddpm", description="Experiment in MLflow", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
+    tracking: bool = Field(True, description="Track the run in MLflow")
+    force: bool = Field(False, description="Compute every stage anew, beside what is sealed")

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -23,11 +24,12 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_dtype(name: str, device: str) -> str:
-    """Turn `auto` into `bfloat16` where the device multiplies it natively, else `float32`."""
+    """Turn `auto` into `bfloat16` if the device multiplies it natively, else `float32`."""
     if name != "auto":
         return name
     if device == "cuda":
-        return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+        # torch also answers yes for older GPUs, which emulate bfloat16 more slowly than they compute float32.
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 
@@ -60,9 +62,50 @@ def fixed_threads(count: int) -> Iterator[None]:
 
 
 def prepare_process(threads: int) -> None:
-    """Fix what would let two runs of the same code differ: thread count and the choice of kernels."""
+    """Fix what would let two runs of the same code differ: thread count, kernels and the precision of float32."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # TF32, cuDNN's default, rounds the inputs of convolutions to 11 bits, which no dtype of ours stands for.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Multiply float32 as float32 on a GPU too, not as TF32, and give the caller its own setting back."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def repeatable_gradients(device: str) -> Iterator[None]:
+    """Make equal steps give equal bits on a GPU, and give the caller its own settings back; on a CPU they do already.
+
+    Attention's backward pass otherwise adds up in the order in which its blocks end. cuBLAS asks for a workspace of
+    fixed size by an environment variable, which stays set: cuBLAS reads it once.
+
+    Args:
+        device: `cpu` or `cuda`.
+    """
+    if device != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    modes: Any = torch.utils.deterministic  # a module with a property, which its types do not show
+    before = torch.are_deterministic_algorithms_enabled(), modes.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    # We read no memory before we write it; filling all of it would cost a kernel per tensor.
+    modes.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        modes.fill_uninitialized_memory = before[1]
 
 
 def pool(workers: int, threads: int, device: str) -> Workers:

@@ -20,9 +20,9 @@ from playwright.sync_api import Page
 from scipy.ndimage import label
 
 from tests.browser.conftest import Shoot
-from tests.conftest import TINY
 from tests.e2e.processes import Command, settings
 from tests.servers import free_ports
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.browser
 

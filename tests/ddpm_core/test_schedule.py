@@ -157,6 +157,15 @@ def test_a_move_keeps_betas_and_timesteps():
     assert torch.equal(moved.timesteps, short.timesteps)
 
 
+def test_a_move_computes_nothing():
+    """`meta` knows shapes alone: a value asked of it is an error."""
+    moved = respace(LINEAR, 10).to(torch.device("meta"))
+    tables = {name: table for name, table in vars(moved).items() if isinstance(table, torch.Tensor)}
+    assert len(tables) == 9
+    assert {table.device.type for table in tables.values()} == {"meta"}
+    assert LINEAR.betas.device.type == "cpu"
+
+
 def test_quadratic_betas_have_equally_spaced_roots():
     """Ho's `quad`: np.linspace(b0 ** .5, b1 ** .5, T) ** 2."""
     np.testing.assert_allclose(

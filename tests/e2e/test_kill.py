@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ import infra.compute.cluster
 from infra.compute.heartbeat import Beat
 from infra.compute.units import Workers, start_ledger
 from infra.errors import ResourceError
-from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
+from tests.tiny import TINY
 
 ARGUMENTS = ["run", "digits", *settings(*TINY)]
 SEALED = re.compile(r"^ +(\w+) .*; found sealed; ", re.MULTILINE)

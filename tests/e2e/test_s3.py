@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from infra.storage.open import open_store
-from tests.conftest import TINY
 from tests.e2e.processes import Command, settings
 from tests.servers import BUCKET, SECRET_KEY, Server
+from tests.tiny import TINY
 
 ROOT = f"s3://{BUCKET}/whole/pipeline"
 ARGUMENTS = ["run", "digits", *settings(*TINY, "evaluate.bpd_images=2", "train.images=640")]

@@ -17,9 +17,9 @@ import pytest
 
 from flows.stages.train.config import ScheduleKind
 from infra.services.prefect import prefect_api
-from tests.conftest import TINY
 from tests.e2e.processes import Command, digests, settings
 from tests.e2e.serving import Server, Serving, free_port
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -1,15 +1,19 @@
 """Exit codes of the command line; settings and inputs are in test_bad_inputs.py."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 import flows.commands.run
+from ddpm_core.choices import Choice
 from flows.cli import Interrupted, run_command
+from flows.recipe.config import PipelineConfig
 from infra.errors import DdpmError, DivergedError
 from infra.tracking.tracker import Tracker
-from tests.conftest import TINY
 from tests.e2e.processes import settings
+from tests.tiny import TINY
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +42,25 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run_command([command, "--help"]) == 0
     assert f"ddpm {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", PipelineConfig.model_fields)
+def test_the_help_of_a_stage_names_its_settings_and_all_options(capsys: pytest.CaptureFixture[str], stage: str) -> None:
+    assert run_command([stage, "--help"]) == 0
+    shown = capsys.readouterr().out
+    out = "".join(shown.split())  # a line may end after the hyphen of a word
+    config = type(PipelineConfig.model_fields[stage].default)
+    for name, field in config.model_fields.items():
+        assert re.search(rf"^  {stage}\.{name}\s", shown, re.MULTILINE)
+        assert "".join(f"{field.description}. [default: {json.dumps(field.default)}]".split()) in out
+        if isinstance(field.default, Choice):
+            assert all("".join(f"{option}: {option.description}".split()) in out for option in type(field.default))
+
+
+def test_the_help_of_run_says_where_the_settings_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "`ddpm prepare --help`, `ddpm train --help`, `ddpm sample --help` and `ddpm evaluate --help` list the" in out
 
 
 def raising(error: BaseException) -> object:

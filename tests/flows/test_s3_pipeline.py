@@ -8,9 +8,9 @@ from flows.cli import run_command
 from flows.runtime.root import local_folder
 from infra.storage.open import open_store
 from infra.storage.store import Store
-from tests.conftest import TINY
 from tests.e2e.processes import settings
 from tests.servers import BUCKET, SECRET_KEY, Server
+from tests.tiny import TINY
 
 ROOT = f"s3://{BUCKET}/in/process"
 SMALL = (*TINY, "train.images=640", "train.num_timesteps=10", "sample.count=8", "evaluate.bpd_images=2")

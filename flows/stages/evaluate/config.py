@@ -12,12 +12,14 @@ class EvaluateConfig(StageConfig):
     metrics: list[MetricName] = choices([MetricName.FD, MetricName.BITS_PER_DIM], "The figures to compute")
     extractor: ExtractorName = choice(ExtractorName.AUTO, "The features that a distance compares")
     bpd_images: int = Field(
-        256, ge=2, le=1 << 20, description="Held-out images for the bound; fewer where there are fewer"
+        256, ge=2, le=1 << 20, description="Held-out images for the bound; all of them if there are fewer"
     )
     bpd_timesteps: int = Field(
-        0, ge=0, le=100_000, description="Estimate the bound from so many timesteps an image; 0 sums all T"
+        0, ge=0, le=100_000, description="Timesteps per image for an estimate of the bound; 0 sums all T"
     )
-    batch_size: int = Field(32, ge=1, le=4096, description="Images a unit of the bound")
-    seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Of the draws of x_t")
-    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
-    device: Device = execution("auto", "auto takes cuda where this machine has it")
+    batch_size: int = Field(32, ge=1, le=4096, description="Images per unit of the bound")
+    seed: int = Field(
+        0, ge=0, le=SEED_LIMIT, description="Seed of the draws of x_t and of the timesteps of an estimate"
+    )
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
+    device: Device = execution("auto", "auto takes cuda if this machine has it")

@@ -37,7 +37,7 @@ def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifac
 
 EVALUATE = Stage(
     name="evaluate",
-    about="Samples and held-out images to figures.",
+    about="Measure samples and held-out images.",
     inputs=("prepare", "train", "sample"),
     config=EvaluateConfig,
     artifact=Figures,

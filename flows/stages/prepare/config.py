@@ -12,16 +12,19 @@ _LONGEST_PATH = 4096
 
 
 class SourceKind(Choice):
-    """The form of the source of images."""
+    """The format of the source of images."""
 
-    FOLDER = "folder", "PNG, JPEG and WebP files"
-    TAR = "tar", "Archives of them, also webdataset shards"
-    ZIP = "zip", "Archives of them"
-    ARRAYS = "arrays", "npy and npz files"
-    CIFAR = "cifar", "The archives of CIFAR-10 and CIFAR-100"
-    PARQUET = "parquet", "Tables with an image column, also Hugging Face's"
-    IDX = "idx", "Files in MNIST's format"
-    DIGITS = "digits", "The digits that scikit-learn ships"
+    FOLDER = "folder", "Image files in folders: PNG, JPEG and WebP"
+    TAR = "tar", "tar archives of image files, also webdataset shards with their labels"
+    ZIP = "zip", "zip archives of image files"
+    ARRAYS = "arrays", ".npy and .npz files of uint8 images, with or without labels"
+    CIFAR = "cifar", "CIFAR-10 and CIFAR-100, binary or Python version, packed or unpacked"
+    PARQUET = (
+        "parquet",
+        "Hugging Face image columns, encoded images in a binary column, sealed data sets of ddpm itself",
+    )
+    IDX = "idx", "Files in MNIST's format, gzipped or not"
+    DIGITS = "digits", "The 1,797 digits that ship with scikit-learn"
 
 
 class ResizeFilter(Choice):
@@ -31,25 +34,31 @@ class ResizeFilter(Choice):
     BICUBIC = "bicubic", "Sharp"
     BILINEAR = "bilinear", "Soft"
     BOX = "box", "The mean of each area"
-    NEAREST = "nearest", "One pixel of each area"
+    NEAREST = "nearest", "One pixel per area"
 
 
 class PrepareConfig(StageConfig):
     """Turns images into a sealed data set."""
 
-    kind: SourceKind = choice(SourceKind.FOLDER, "The form in which the images come")
-    source: list[str] | str = execution("", "Folder, file or glob, local or s3://, or a list of them; not for digits")
-    image_size: int = Field(32, ge=4, le=1024, description="Height and width after centre crop and resize")
-    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-    resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter that resizes")
-    min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images with a shorter side below so many pixels")
-    drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred before in the source")
-    on_bad_image: Literal["fail", "quarantine"] = Field("fail", description="Whether one bad image ends the run")
-    max_bad_fraction: float = execution(0.01, "Largest share of images in quarantine", ge=0, le=1)
-    holdout_fraction: float = Field(
-        0.1, gt=0, lt=1, description="Share of images held out, by content hash, where the source gives no split"
+    kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
+    source: list[str] | str = execution(
+        "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
     )
-    unit_images: int = Field(1024, ge=1, le=65536, description="Images a Parquet file, of 1 GiB at most")
+    image_size: int = Field(
+        32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"
+    )
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter of the resize")
+    min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
+    drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred earlier in the source")
+    on_bad_image: Literal["fail", "quarantine"] = Field(
+        "fail", description="An image that cannot be decoded ends the run (fail) or is set aside (quarantine)"
+    )
+    max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
+    holdout_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share of images held out, by content hash, if the source gives no split"
+    )
+    unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:

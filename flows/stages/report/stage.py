@@ -35,7 +35,7 @@ def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store:
 
 REPORT = Stage(
     name="report",
-    about="Show the sealed outputs on one page.",
+    about="Show everything on one page.",
     inputs=("prepare", "train", "sample", "evaluate"),
     config=type(None),
     artifact=ReportPage,

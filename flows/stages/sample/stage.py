@@ -36,7 +36,7 @@ def _account(_config: SampleConfig, samples: Samples, _inputs: Sequence[Artifact
 
 SAMPLE = Stage(
     name="sample",
-    about="Draw images from a trained network.",
+    about="Draw images from the network.",
     inputs=("train",),
     config=SampleConfig,
     artifact=Samples,

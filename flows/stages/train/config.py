@@ -12,50 +12,65 @@ from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, e
 class TrainConfig(StageConfig):
     """Trains a network on a data set."""
 
-    images: int = goal(1_000_000, "Images to train on in all, rounded up to whole steps", ge=1, le=1 << 40)
-    batch_size: int = Field(128, ge=1, le=65536, description="Images a step, over all workers")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="Adam's step size at its peak")
-    lr_warmup_images: int = Field(640_000, ge=0, description="Images over which the rate rises from 0")
-    lr_decay_images: int = Field(0, ge=0, description="Images after which it falls as 1/sqrt; 0 for never")
-    grad_clip: float = Field(1.0, gt=0, description="Bound on the gradient's global norm")
-    ema_halflife_images: float = Field(887_000, gt=0, description="Longest half-life of the averaged weights")
-    ema_rampup_ratio: float = Field(0.05, gt=0, le=1, description="Half-life as a share of the run so far")
-    shuffle_images: int = Field(
-        0, ge=0, le=1 << 40, description="Images to mix and have in memory at a time; 0 for the whole training split"
+    images: int = goal(1_000_000, "Images to train on, repeats counted; rounded up to whole steps", ge=1, le=1 << 40)
+    batch_size: int = Field(128, ge=1, le=65536, description="Images per step, over all workers")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of Adam")
+    lr_warmup_images: int = Field(640_000, ge=0, description="Images over which the learning rate rises from 0")
+    lr_decay_images: int = Field(
+        0, ge=0, description="Images after which the learning rate falls as 1/sqrt(images); 0 for never"
     )
-    random_flip: bool = Field(True, description="Mirror half of the images")
-    seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Of weights, order, timesteps, noise and flips")
-    dtype: Dtype = Field("auto", description="Of the network's matrix products; auto takes bfloat16 where it is native")
-    threads: int = Field(1, ge=1, le=256, description="Processor threads a worker")
+    grad_clip: float = Field(1.0, gt=0, description="Largest global norm of the gradient")
+    ema_halflife_images: float = Field(
+        887_000, gt=0, description="Longest half-life of the averaged weights, in images"
+    )
+    ema_rampup_ratio: float = Field(
+        0.05, gt=0, le=1, description="Half-life of the averaged weights as a share of the images so far"
+    )
+    shuffle_images: int = Field(
+        0,
+        ge=0,
+        le=1 << 40,
+        description="Images to shuffle and hold in memory at a time; 0 for the whole training split",
+    )
+    random_flip: bool = Field(True, description="Mirror half of the images left to right")
+    seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of weights, order, timesteps, noise, flips and dropout")
+    dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     parameterisation: Parameterisation = choice(Parameterisation.EPS, "The quantity that the network predicts")
     loss: Loss = choice(Loss.SIMPLE, "The quantity that training minimises")
-    min_snr_gamma: float = Field(5.0, gt=0, description="Of the min_snr loss")
+    min_snr_gamma: float = Field(5.0, gt=0, description="gamma of the min_snr loss")
     variance: NetworkVariance = choice(
-        NetworkVariance.FIXED, "The variance of the reverse steps; to learn one takes the loss hybrid or bound"
+        NetworkVariance.FIXED, "The variance of the reverse steps; a learned one needs the loss hybrid or bound"
     )
-    class_conditional: bool = Field(False, description="Tell the network each image's label")
-    label_dropout: float = Field(0.1, ge=0, lt=1, description="Share of labels left out in training, for guidance")
+    class_conditional: bool = Field(False, description="Condition the network on class labels")
+    label_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of labels dropped in training, for classifier-free guidance"
+    )
     schedule: ScheduleKind = choice(ScheduleKind.LINEAR, "The shape of the betas")
-    zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T holds nothing of the image")
-    num_timesteps: int = Field(1000, ge=2, le=100_000, description="T")
-    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; cosine, sigmoid, constant and jsd have none")
-    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; cosine, sigmoid and jsd have none")
-    base_channels: int = Field(128, ge=4, le=4096, description="Channels at full size")
+    zero_terminal_snr: bool = Field(False, description="Rescale the schedule so that x_T is pure noise")
+    num_timesteps: int = Field(1000, ge=2, le=100_000, description="Length T of the chain")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="First beta; unused by cosine, sigmoid, constant and jsd")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="Last beta; unused by cosine, sigmoid and jsd")
+    base_channels: int = Field(128, ge=4, le=4096, description="Channels at full resolution")
     channel_mults: list[Annotated[int, Field(ge=1, le=64)]] = Field(
-        [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, in base_channels"
+        [1, 2, 2, 2], min_length=1, max_length=8, description="Channels of each level, as multiples of base_channels"
     )
-    num_res_blocks: int = Field(2, ge=1, le=16, description="Residual blocks a level")
-    attention_resolutions: list[int] = Field([16], max_length=8, description="Sizes with self-attention")
+    num_res_blocks: int = Field(2, ge=1, le=16, description="Residual blocks per level")
+    attention_resolutions: list[int] = Field(
+        [16], max_length=8, description="Sizes of feature maps with self-attention, in pixels"
+    )
     norm_groups: int = Field(32, ge=1, description="Groups of GroupNorm")
-    dropout: float = Field(0.1, ge=0, lt=1, description="In the residual blocks")
-    num_heads: int = Field(1, ge=1, le=64, description="Heads of each attention")
-    scale_shift_norm: bool = Field(False, description="Let the timestep scale and shift the second normalisation")
-    workers: int = execution(1, "Ray Train workers; 0 means one for each GPU, else 1", ge=0, le=4096)
-    device: Device = execution("auto", "auto takes cuda where this machine has it")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout rate in the residual blocks")
+    num_heads: int = Field(1, ge=1, le=64, description="Heads per attention block")
+    scale_shift_norm: bool = Field(
+        False, description="Adaptive normalisation: the timestep scales and shifts (Dhariwal and Nichol 2021)"
+    )
+    workers: int = execution(1, "Ray Train workers; 0 means one per GPU, else 1", ge=0, le=4096)
+    device: Device = execution("auto", "auto takes cuda if this machine has it")
     checkpoint_images: int = execution(200_000, "Images between checkpoints", ge=1)
-    checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, beside those by images", gt=0)
+    checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, in addition to those by images", gt=0)
     history_images: int = execution(20_000, "Images between rows of the loss curve", ge=1)
-    keep_checkpoints: int = execution(2, "Latest checkpoints to keep, beside those at sealed goals", ge=1)
+    keep_checkpoints: int = execution(2, "Latest checkpoints to keep, in addition to those at sealed goals", ge=1)
 
     @model_validator(mode="after")
     def _betas_are_variances(self) -> Self:

@@ -52,7 +52,7 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
 
 TRAIN = Stage(
     name="train",
-    about="Train a network on a data set.",
+    about="Train a network on the data set.",
     inputs=("prepare",),
     config=TrainConfig,
     artifact=Snapshot,

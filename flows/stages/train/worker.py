@@ -24,7 +24,7 @@ from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.state import TrainingState
-from infra.compute.device import prepare_process, torch_dtype
+from infra.compute.device import prepare_process, repeatable_gradients, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
 from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
@@ -141,7 +141,8 @@ class TrainingWorker:
         self.history = History(self.output, self.device, self.clock)
         self.pulse.tell(self.beat)
         while state.images_seen < config.total_images:
-            result = self._step(model)
+            with repeatable_gradients(config.device):
+                result = self._step(model)
             self.history.add(result, config.batch_size)
             done = state.images_seen >= config.total_images
             if done or self._crossed(config.history_images):
@@ -175,7 +176,7 @@ class TrainingWorker:
         slots = torch.arange(seen + self.rank, seen + config.batch_size, self.world_size)
         images, classes = self.data(slots)
         labels = self._labels(slots, classes)
-        slots = slots.to(self.device)
+        slots = slots.to(self.device, non_blocking=True)
         noise = training_noise(config.seed, slots, self.schedule.num_timesteps, self.image_shape)
         rate = learning_rate(
             seen, peak=config.learning_rate, warmup_images=config.lr_warmup_images, decay_images=config.lr_decay_images

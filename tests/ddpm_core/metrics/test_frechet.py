@@ -52,6 +52,12 @@ def test_updates_add_up_like_merges():
     assert torch.equal(updated.outer, merged.outer)
 
 
+def test_sums_stay_on_the_features_device():
+    meta = torch.device("meta")
+    updated = FeatureStats.empty(4, meta).update(torch.empty(10, 4, device=meta))
+    assert (updated.count, updated.total.device, updated.outer.device) == (10, meta, meta)
+
+
 def test_float32_features_are_summed_in_float64():
     vectors = (features(0, 3000, 3) + 100).float()
     expected = np.cov(vectors.double().numpy(), rowvar=False)

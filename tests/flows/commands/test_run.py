@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from tests.conftest import TINY
 from tests.e2e.processes import settings
+from tests.tiny import TINY
 
 STAGES = ["prepare", "train", "sample", "evaluate"]
 

@@ -12,8 +12,8 @@ from flows.recipe.run import open_run
 from flows.runtime.runner import run_stage
 from flows.stages.prepare.stage import PREPARE
 from infra.errors import ConfigError, InputError
-from tests.conftest import TINY
 from tests.flows.sessions import client_of, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
+from tests.tiny import TINY
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 

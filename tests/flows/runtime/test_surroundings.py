@@ -14,8 +14,8 @@ from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Progress
 from infra.errors import ConfigError
-from tests.conftest import TINY
 from tests.flows.sessions import Page, opened, run_settings, run_whole, tracked_runs
+from tests.tiny import TINY
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 

@@ -1,13 +1,36 @@
 """Device and dtype resolve once, and what bytes depend on is written down."""
 
+import os
 import platform
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from infra.compute.device import environment, prepare_process, resolve_device, resolve_dtype, torch_dtype
+from infra.compute.device import (
+    environment,
+    exact_float32,
+    prepare_process,
+    repeatable_gradients,
+    resolve_device,
+    resolve_dtype,
+    torch_dtype,
+)
 from infra.errors import ConfigError
+
+CUDNN, CUBLAS = torch.backends.cudnn, torch.backends.cuda.matmul
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_torch() -> Iterator[None]:
+    """Give back what a test sets."""
+    threads = torch.get_num_threads()
+    before = CUDNN.benchmark, CUDNN.deterministic, CUDNN.allow_tf32, CUBLAS.allow_tf32
+    yield
+    torch.set_num_threads(threads)
+    CUDNN.benchmark, CUDNN.deterministic, CUDNN.allow_tf32, CUBLAS.allow_tf32 = before
 
 
 @pytest.mark.parametrize(("here", "expected"), [(True, "cuda"), (False, "cpu")])
@@ -32,11 +55,21 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
     assert resolve_dtype("bfloat16", "cpu") == "bfloat16"
 
 
-@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
+@pytest.mark.parametrize(("capability", "expected"), [(7, "float32"), (8, "bfloat16"), (9, "bfloat16")])
+def test_auto_on_a_gpu_takes_no_bfloat16_that_is_emulated(
+    monkeypatch: pytest.MonkeyPatch, capability: int, expected: str
+) -> None:
+    """GPUs before capability 8 have none of their own, but torch makes tensors of it there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=capability))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
     assert resolve_dtype("auto", "cuda") == expected
+
+
+def test_auto_on_cuda_where_this_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_dtype("auto", "cuda") == "float32"
 
 
 def test_every_resolved_name_is_a_dtype() -> None:
@@ -64,11 +97,50 @@ def test_cuda_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_prepare_process_fixes_the_threads() -> None:
-    before = torch.get_num_threads()
-    try:
-        for threads in (2, 1):
-            prepare_process(threads)
-            assert torch.get_num_threads() == threads
-        assert torch.backends.cudnn.benchmark is False
-    finally:
-        torch.set_num_threads(before)
+    for threads in (2, 1):
+        prepare_process(threads)
+        assert torch.get_num_threads() == threads
+
+
+def test_prepare_process_fixes_the_choice_of_kernels() -> None:
+    CUDNN.benchmark, CUDNN.deterministic = True, False
+    prepare_process(1)
+    assert CUDNN.benchmark is False
+    assert CUDNN.deterministic is True
+
+
+def test_float32_is_no_tf32_in_a_prepared_process() -> None:
+    CUDNN.allow_tf32 = CUBLAS.allow_tf32 = True
+    prepare_process(1)
+    assert CUDNN.allow_tf32 is False
+    assert CUBLAS.allow_tf32 is False
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_float32_is_exact_for_a_while(before: bool) -> None:
+    CUDNN.allow_tf32 = CUBLAS.allow_tf32 = before
+    with exact_float32():
+        assert (CUDNN.allow_tf32, CUBLAS.allow_tf32) == (False, False)
+    assert (CUDNN.allow_tf32, CUBLAS.allow_tf32) == (before, before)
+
+
+@pytest.mark.parametrize(("device", "inside"), [("cuda", True), ("cpu", False)])
+def test_gradients_are_repeatable_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, device: str, inside: bool) -> None:
+    """On a CPU they are so anyway, and the switch would change which kernels it takes."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    with repeatable_gradients(device):
+        assert torch.are_deterministic_algorithms_enabled() is inside
+        assert torch.utils.deterministic.fill_uninitialized_memory is (before and not inside)
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is inside
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory is before
+
+
+def test_gradients_are_given_back_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with pytest.raises(KeyError), repeatable_gradients("cuda"):
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "the user's own"

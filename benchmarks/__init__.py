@@ -1,0 +1,1 @@
+"""Speed beside public packages, and figures of real GPUs; see RESULTS.md."""

@@ -1,0 +1,1 @@
+"""Every figure wanted from the first hour on a GPU: `python -m benchmarks.gpu.run`."""

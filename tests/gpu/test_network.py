@@ -1,0 +1,142 @@
+"""The U-Net and a training step on a GPU, against float64 on the CPU."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+
+from ddpm_core.choices import Sampler
+from ddpm_core.rng import Stream, normal
+from ddpm_core.samplers.chain import Chain
+from ddpm_core.samplers.table import SAMPLERS
+from ddpm_core.schedule import respace
+from ddpm_core.selftest.run import run_selftest
+from flows.snapshot import channels_last
+from infra.compute.device import repeatable_gradients, resolve_dtype
+from tests.gpu.networks import SCHEDULE, SHAPE, network, step_on
+
+pytestmark = pytest.mark.gpu
+
+BATCH = 64
+
+
+def distance(computed, expected):
+    return float((computed.cpu().double() - expected.cpu().double()).norm() / expected.double().norm())
+
+
+def prediction_error(device, timesteps):
+    """Of float32 on the device against float64 on the CPU, relative."""
+    t = torch.tensor(timesteps)
+    x_t = normal(0, Stream.X_T, torch.arange(len(t)), SHAPE)
+    net = network()
+    with torch.no_grad():
+        expected = copy.deepcopy(net).double()(x_t.double(), t)
+        computed = channels_last(net.to(device))(x_t.to(device), t.to(device))
+    return distance(computed, expected)
+
+
+def test_float32_is_float32(device):
+    """Small t alone: the sinusoids of a large t are float32 in both, rounded by each device in its own way."""
+    error = prediction_error(device, [0, 1, 2, 3, 4, 5, 6, 7])
+    print(f"prediction in float32: relative error {error:.2e}")
+    assert error < 1e-5
+
+
+def test_float32_is_float32_at_every_timestep(device):
+    assert prediction_error(device, [10, 100, 500, 999]) < 1e-4
+
+
+def test_tf32_would_be_seen(gpu):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    error = prediction_error(gpu, [0, 1, 2, 3, 4, 5, 6, 7])
+    print(f"prediction in TF32: relative error {error:.2e}")
+    assert error > 1e-5
+
+
+def test_the_self_test_passes(device):
+    assert [check for check in run_selftest(device) if not check.passed] == []
+
+
+def test_auto_is_bfloat16_on_a_gpu_that_has_it(gpu):
+    native = torch.cuda.get_device_capability()[0] >= 8
+    assert resolve_dtype("auto", "cuda") == ("bfloat16" if native else "float32")
+
+
+def test_a_training_step_is_the_cpus(device):
+    """By plain gradient descent: Adam's first step turns the rounding of a gradient of 0 into a whole step."""
+
+    def trained(where):
+        net = channels_last(network().to(where))
+        start = [weight.detach().clone() for weight in net.parameters()]
+        result = step_on(where, 0, BATCH)(net, torch.optim.SGD(net.parameters(), lr=0.1), SCHEDULE.to(where))
+        moved = torch.cat([(a - b).flatten() for a, b in zip(net.parameters(), start, strict=True)])
+        return result, moved.detach()
+
+    (here, here_moved), (there, there_moved) = trained(torch.device("cpu")), trained(device)
+    assert here.applied
+    assert there.applied
+    assert float(there.loss_sum) == pytest.approx(float(here.loss_sum), rel=1e-5)
+    assert float(there.grad_norm) == pytest.approx(float(here.grad_norm), rel=1e-4)
+    assert distance(there_moved, here_moved) < 1e-3
+
+
+def test_a_step_in_bfloat16_has_almost_the_loss_of_float32(device):
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        net = channels_last(network().to(device))
+        result = step_on(device, 0, BATCH, dtype)(net, torch.optim.SGD(net.parameters(), lr=0.1), SCHEDULE.to(device))
+        assert result.applied
+        losses.append(float(result.loss_sum))
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[1] != losses[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_equal_steps_give_equal_bits(device, dtype):
+    """Bit-equality of trained weights is promised at equal device class."""
+
+    def trained():
+        net = channels_last(network().to(device)).train()
+        optimizer, schedule = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True), SCHEDULE.to(device)
+        for number in range(10):
+            with repeatable_gradients(device.type):
+                step_on(device, number * BATCH, BATCH, dtype)(net, optimizer, schedule)
+        return torch.cat([weight.detach().flatten() for weight in net.parameters()])
+
+    assert torch.equal(trained(), trained())
+
+
+def test_a_training_step_waits_for_the_gpu_once(gpu):
+    """To see whether its gradient is finite; a second wait would leave the GPU idle while the host goes on."""
+    net, schedule = channels_last(network().to(gpu)).train(), SCHEDULE.to(gpu)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    step = step_on(gpu, 0, BATCH)
+    step(net, optimizer, schedule)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step(net, optimizer, schedule)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [str(one.message) for one in caught if "called a synchronizing" in str(one.message)]
+    assert len(waits) == 1, waits
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("sampler", [Sampler.DDPM, Sampler.DDIM])
+def test_samples_do_not_depend_on_the_batch_size_beyond_rounding(device, sampler, count):
+    """Within 1e-3 on [-1, 1], an eighth of a grey level: kernels for another batch add up in another order."""
+    net, schedule = channels_last(network().to(device)), respace(SCHEDULE, 10).to(device)
+
+    @torch.inference_mode()
+    def sample(ids):
+        chain = Chain(model=net, schedule=schedule, noise=lambda t: normal(5, Stream.Z_T, ids, SHAPE, step=t), eta=0.0)
+        return SAMPLERS[sampler](chain, normal(5, Stream.X_T, ids, SHAPE)).cpu()
+
+    ids = torch.arange(16, device=device)
+    together = sample(ids)
+    apart = torch.cat([sample(part) for part in ids.split(count)])
+    assert together.std() > 0.1, "images, not a constant"
+    torch.testing.assert_close(apart, together, rtol=0, atol=1e-3)
