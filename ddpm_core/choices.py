@@ -1,6 +1,6 @@
-"""The options of a run, each in one place: its name, a line about it, and the settings that it uses.
+"""Every option of a run: its name, a one-line description and the settings that it uses.
 
-Without torch, so that a config, a form or a command line can offer them in no time.
+This module imports no torch, so that a config, a form or the command line loads at once.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ class Choice(StrEnum):
 
     Attributes:
         description: One line about it.
-        uses: Names of the settings that it uses and some other option of its kind ignores.
+        uses: Names of the settings that this option uses and some other option of its kind ignores.
     """
 
     _value_: str
@@ -42,7 +42,7 @@ class Parameterisation(Choice):
 
 
 class Loss(Choice):
-    """The quantity that training minimises for each image."""
+    """The quantity that training minimises, per image."""
 
     SIMPLE = "simple", "L_simple, the mean squared error of the prediction"
     MIN_SNR = "min_snr", "L_simple with min-SNR-gamma weights (Hang et al. 2023)", ("min_snr_gamma",)
@@ -51,7 +51,7 @@ class Loss(Choice):
 
 
 class Variance(Choice):
-    """The variance of p_theta(x_{t-1} | x_t): fixed, Ho et al. section 3.2, or the network's, for every pixel."""
+    """The variance of p_theta(x_{t-1} | x_t): fixed (Ho et al. section 3.2) or predicted by the network per pixel."""
 
     FIXED_SMALL = "fixed_small", "The variance of the posterior q(x_{t-1} | x_t, x_0)"
     FIXED_LARGE = "fixed_large", "beta_t"
@@ -71,7 +71,7 @@ FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 
 
 class NetworkVariance(Choice):
-    """Does the network learn the variance of the reverse steps, and how?"""
+    """Whether and how the network learns the variance of the reverse steps."""
 
     FIXED = "fixed", "The network learns none, and sampling and the bound use a fixed variance"
     LEARNED = "learned", "The network learns the log variance of every pixel"
@@ -82,7 +82,7 @@ class NetworkVariance(Choice):
 
     @property
     def learned(self) -> Variance | None:
-        """The variance that such a network gives, or None if it gives none."""
+        """The `Variance` that such a network predicts, or None if it predicts none."""
         match self:
             case NetworkVariance.FIXED:
                 return None
@@ -102,7 +102,7 @@ class StepVariance(Choice):
     LEARNED = "learned", "The variance that the network learned"
 
     def of(self, learned: Variance | None) -> Variance | None:
-        """The variance of p_theta for a network that learned the variance `learned`; None if there is none to take."""
+        """The `Variance` of p_theta for a network that learned `learned`; None for LEARNED if it learned none."""
         match self:
             case StepVariance.FIXED_SMALL:
                 return Variance.FIXED_SMALL
@@ -129,7 +129,7 @@ class ScheduleKind(Choice):
 
 
 class Sampler(Choice):
-    """The way from x_T to an image."""
+    """The method that turns x_T into an image."""
 
     DDPM = "ddpm", "Ancestral sampling (Ho et al. 2020, Algorithm 2)", ("variance", "clip_x_start")
     DDIM = "ddim", "DDIM, deterministic at eta 0 (Song et al. 2021)", ("eta", "clip_x_start")

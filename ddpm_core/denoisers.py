@@ -1,6 +1,6 @@
 """Denoisers in closed form: the best eps_theta for data whose distribution is known.
 
-Each receives original timesteps, as a network does, so it indexes the table of the schedule that was not respaced.
+Like a network, each receives original timesteps, so it indexes the table of the schedule before respacing.
 """
 
 from jaxtyping import Float, Float64, Int64
@@ -11,12 +11,13 @@ from ddpm_core.schedule import at
 
 
 def gaussian_denoiser(alphas_cumprod: Float64[Tensor, " T"], mean: float, variance: float) -> Model:
-    """E[eps | x_t] for independent pixels from N(mean, variance), by the conditioning of one normal on another.
+    """Return E[eps | x_t] for independent pixels from N(mean, variance).
 
+    Conditioning one normal on another gives
     sqrt(1 - alpha-bar) (x_t - sqrt(alpha-bar) mean) / (alpha-bar variance + 1 - alpha-bar).
 
     Args:
-        alphas_cumprod: alpha-bar of the chain that was not respaced.
+        alphas_cumprod: alpha-bar of the chain before respacing.
         mean: The mean of every pixel.
         variance: The variance of every pixel, 0 or above.
     """
@@ -29,12 +30,12 @@ def gaussian_denoiser(alphas_cumprod: Float64[Tensor, " T"], mean: float, varian
 
 
 def point_mass_denoiser(alphas_cumprod: Float64[Tensor, " T"], x_start: Float[Tensor, "#b c h w"]) -> Model:
-    """The eps that leads from `x_start`, the only image there is, to x_t.
+    """Return the eps that leads to x_t from `x_start`, the only image of the data.
 
     (x_t - sqrt(alpha-bar) x_0) / sqrt(1 - alpha-bar).
 
     Args:
-        alphas_cumprod: alpha-bar of the chain that was not respaced.
+        alphas_cumprod: alpha-bar of the chain before respacing.
         x_start: The image, or one per image of the batch.
     """
 

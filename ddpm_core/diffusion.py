@@ -45,7 +45,7 @@ def q_sample(
 def q_posterior(
     schedule: NoiseSchedule, x_start: Float[Tensor, "b c h w"], x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]
 ) -> Gaussian:
-    """The posterior q(x_{t-1} | x_t, x_0), eqs. (6) and (7); its log variance at t = 0 is that of t = 1."""
+    """The posterior q(x_{t-1} | x_t, x_0), eqs. (6) and (7); at t = 0 its log variance is that of t = 1."""
     mean = (
         at(schedule.posterior_mean_coef_x_start, t, like=x_t) * x_start
         + at(schedule.posterior_mean_coef_x_t, t, like=x_t) * x_t

@@ -16,7 +16,7 @@ def ema_decay(images_seen: int, images_per_step: int, *, halflife_images: float,
     Args:
         images_seen: Images seen before the step; at 0 the average starts as a copy of the weights.
         images_per_step: The global batch size.
-        halflife_images: The half-life that a long run reaches, above 0. For 0.9999 per step at batch 128: 887,000.
+        halflife_images: The half-life that a long run reaches, above 0; 0.9999 per step at batch 128 means 887,000.
         rampup_ratio: The half-life as a share of the run so far, above 0.
     """
     halflife = min(halflife_images, rampup_ratio * images_seen)

@@ -37,7 +37,8 @@ def normal_kl(
 def normal_cdf(x: Float[Tensor, "*n"], form: NormalCdf = NormalCdf.EXACT) -> Float[Tensor, "*n"]:
     """Phi(x) of the standard normal, exactly or by the tanh form of Ho's code (off by at most 2e-4).
 
-    Both keep their relative precision on the lower tail; torch.special.ndtr and (1 + tanh(y)) / 2 = sigmoid(2 y) don't.
+    Both keep their relative precision on the lower tail. torch.special.ndtr does not, and neither does
+    (1 + tanh(y)) / 2, hence its equal sigmoid(2 y).
     """
     match form:
         case NormalCdf.EXACT:
@@ -69,7 +70,7 @@ def discretized_gaussian_log_likelihood(
     centred = x_start - mean
     inverse_std = torch.exp(-log_std)
     upper, lower = inverse_std * (centred + _HALF_BIN), inverse_std * (centred - _HALF_BIN)
-    # Phi(b) - Phi(a) = Phi(-a) - Phi(-b): on the side of the lower tail the difference does not cancel.
+    # Phi(b) - Phi(a) = Phi(-a) - Phi(-b): on the lower tail the difference does not cancel.
     flip = centred > 0
     upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
     first, last = x_start < -0.999, x_start > 0.999

@@ -28,7 +28,7 @@ def _call_with(
 def with_guidance(
     model: ConditionalModel, labels: Int64[Tensor, " b"], no_label: int, scale: float, channels: int
 ) -> Model:
-    """Classifier-free guidance: f(no label) + scale (f(label) - f(no label)), from one call of twice the batch.
+    """Classifier-free guidance: f(no label) + scale (f(label) - f(no label)), from one call on a doubled batch.
 
     Ho and Salimans 2022, eq. (6), with scale = 1 + w. The formula is linear in the prediction, so it is the same for
     eps, x_0 and v. A learned variance comes from the call with the label.
@@ -37,8 +37,8 @@ def with_guidance(
         model: The network, trained with some labels replaced by `no_label`.
         labels: One class per image.
         no_label: The class that stands for no label.
-        scale: 1 is the conditional network, 0 the unconditional, above 1 away from the unconditional.
-        channels: Channels of the images; further channels of the output are the variance's.
+        scale: 1 is the conditional network and 0 the unconditional one; above 1 moves away from the unconditional one.
+        channels: Channels of the images; further channels of the output hold the variance.
 
     Raises:
         ValueError: If the scale is negative.

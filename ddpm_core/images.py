@@ -22,5 +22,5 @@ def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
 
 
 def flip_where(images: UInt8[Tensor, "b c h w"], flip: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c h w"]:
-    """Mirror left and right the images whose `flip` is 1."""
+    """Mirror horizontally the images whose `flip` is 1."""
     return torch.where(flip.bool()[:, None, None, None], images.flip(-1), images)

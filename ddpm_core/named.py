@@ -17,7 +17,7 @@ from ddpm_core.schedule import (
     with_zero_terminal_snr,
 )
 
-# From T, the first and the last beta; a kind ignores the betas that are not among the settings it `uses`.
+# Each takes T, the first and the last beta. A kind ignores the betas that are not among the settings it `uses`.
 SCHEDULES: Mapping[ScheduleKind, Callable[[int, float, float], NoiseSchedule]] = MappingProxyType(
     {
         ScheduleKind.LINEAR: linear_schedule,

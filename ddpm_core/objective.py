@@ -1,4 +1,4 @@
-"""The losses of training: L_simple, the bound, and weights between them."""
+"""Training losses: L_simple, terms of the bound, and weightings in between."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -18,7 +18,7 @@ from ddpm_core.schedule import NoiseSchedule, at
 def simple_loss(expected: Float[Tensor, "b c h w"], predicted: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
     """L_simple of each image, eq. (14): the mean over c, h, w of (eps - eps_theta)^2, in float32 or better.
 
-    With another parameterisation it is the same error of that target.
+    With another parameterisation it is the same error of its target.
     """
     wide = torch.promote_types(predicted.dtype, torch.float32)
     return ((expected.to(wide) - predicted.to(wide)) ** 2).mean(dim=(1, 2, 3))
@@ -35,10 +35,10 @@ def bound_loss(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = False,
 ) -> Float[Tensor, " b"]:
-    """The bound's own term of each image at its t: L_{t-1}, or the decoder's L_0 at t = 0, in bits/dim.
+    """The term of the bound of each image at its t: L_{t-1}, or the decoder's L_0 at t = 0, in bits/dim.
 
-    T times its mean over t uniform on 0..T-1 is the bound without L_T. In float32 or better. Clipping is off in
-    training, because a clipped prediction has no gradient.
+    T times its mean over t uniform on 0..T-1 is the bound without L_T. It is computed in float32 or better. Clipping is
+    off in training, because a clipped prediction has no gradient.
     """
     wide = torch.promote_types(model_output.dtype, torch.float32)
     x_start, x_t = x_start.to(wide), x_t.to(wide)
@@ -68,14 +68,17 @@ def hybrid_loss(
 ) -> Float[Tensor, " b"]:
     """L_hybrid = L_simple + bound_share T L_t of each image (Nichol and Dhariwal 2021, eq. (16)), to learn a variance.
 
-    The bound's gradient reaches the variance only: its prediction is detached.
+    The bound's gradient reaches only the variance, because the prediction is detached for it.
+
+    Raises:
+        ValueError: If the variance is fixed.
     """
     x_t = q_sample(schedule, x_start, t, noise)
     prediction, about_variance = split_output(model_output, x_start.shape[1], variance)
     if about_variance is None:
         raise ValueError(f"the hybrid loss is for learned variances; got {variance.value}")
-    held = torch.cat((prediction.detach(), about_variance), dim=1)
-    bound = bound_loss(schedule, held, x_start, x_t, t, variance=variance, parameterisation=parameterisation)
+    output = torch.cat((prediction.detach(), about_variance), dim=1)
+    bound = bound_loss(schedule, output, x_start, x_t, t, variance=variance, parameterisation=parameterisation)
     simple = simple_loss(target(schedule, x_start, noise, t, parameterisation), prediction)
     return simple + bound_share * schedule.num_timesteps * bound
 
@@ -83,14 +86,14 @@ def hybrid_loss(
 def bound_weight(schedule: NoiseSchedule, variance: Variance) -> Float64[Tensor, " T"]:
     """beta^2 / (2 sigma^2 alpha (1 - alpha-bar)) for every t: eq. (12)'s weight of ||eps - eps_theta||^2.
 
-    Times the squared error summed over c, h, w it is L_{t-1} in nats for t >= 1, up to a constant that no network can
-    change, if predictions are not clipped. L_simple is eq. (12) with this weight left out. `variance` is fixed.
+    For t >= 1 and unclipped predictions, this weight times the squared error summed over c, h, w is L_{t-1} in nats, up
+    to a constant that does not depend on the network. L_simple is eq. (12) without this weight.
 
     Raises:
-        ValueError: If alpha-bar_T is 0, because eps then does not determine the mean.
+        ValueError: If alpha-bar_T is 0, because eps then does not determine the mean, or if the variance is learned.
     """
     if schedule.zero_terminal_snr:
-        raise ValueError("the weight of an error of eps is infinite where alpha-bar_T is 0")
+        raise ValueError("the weight of an error of eps is infinite if alpha-bar_T is 0")
     squared = reverse_log_variance(schedule, variance).exp()
     return schedule.betas**2 / (2 * squared * schedule.alphas * (1 - schedule.alphas_cumprod))
 
@@ -104,8 +107,8 @@ def score_matching_loss(
 ) -> Float[Tensor, " b"]:
     """Denoising score matching (Vincent 2011): mean over c, h, w of (score - grad log q(x_t | x_0))^2 of each image.
 
-    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). For the score that eps_theta stands for
-    (`prediction.score`) the loss is L_simple / (1 - alpha-bar_t).
+    The gradient is (sqrt(alpha-bar) x_0 - x_t) / (1 - alpha-bar). For the score that corresponds to eps_theta
+    (`prediction.score`), the loss is L_simple / (1 - alpha-bar_t).
     """
     variance = at(1 - schedule.alphas_cumprod, t, like=x_t)
     conditional = (at(schedule.alphas_cumprod.sqrt(), t, like=x_t) * x_start - x_t) / variance
@@ -117,7 +120,8 @@ def min_snr_weight(
 ) -> Float32[Tensor, " b"]:
     """Min-SNR-gamma weight of each image's squared error (Hang et al. 2023): min(SNR, gamma) in terms of x_0.
 
-    An error of eps weighs 1 / SNR of an error of x_0, an error of v 1 / (SNR + 1); SNR = alpha-bar / (1 - alpha-bar).
+    Relative to an error of x_0, an error of eps is weighted by 1 / SNR and an error of v by 1 / (SNR + 1), with
+    SNR = alpha-bar / (1 - alpha-bar).
 
     Raises:
         ValueError: If gamma is not above 0, or x_{t-1} is predicted, which has another scale.
@@ -146,8 +150,8 @@ class Objective:
     Attributes:
         loss: The loss.
         parameterisation: The predicted quantity.
-        variance: The variance of the reverse step. A learned one needs the bound or the hybrid loss; of the losses
-            only the bound uses a fixed one.
+        variance: The variance of the reverse step. A learned one needs the bound or the hybrid loss; a fixed one is
+            used by the bound alone.
         min_snr_gamma: The gamma of MIN_SNR, above 0.
     """
 
@@ -170,7 +174,7 @@ class Objective:
         noise: Float[Tensor, "b c h w"],
         t: Int64[Tensor, " b"],
     ) -> Float[Tensor, " b"]:
-        """The loss of each image, whose x_t is q_sample(x_start, noise), in float32 or better."""
+        """The loss of each image at x_t = q_sample(schedule, x_start, t, noise), in float32 or better."""
         variance, parameterisation = self.variance, self.parameterisation
         match self.loss:
             case Loss.BOUND:

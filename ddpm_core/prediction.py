@@ -1,4 +1,4 @@
-"""The network's prediction at x_t: eps, x_0, v or the posterior's mean, and each as any of the others."""
+"""The network's prediction at x_t: eps, x_0, v or the posterior's mean, and conversions between them."""
 
 from collections.abc import Callable
 from typing import assert_never
@@ -20,19 +20,19 @@ def predict_x_start(
     prediction: Float[Tensor, "b c h w"],
     parameterisation: Parameterisation = Parameterisation.EPS,
 ) -> Float[Tensor, "b c h w"]:
-    """Solve for x_0 from x_t and the prediction at it.
+    """Solve for x_0, given x_t and the network's prediction at x_t.
 
     For EPS, eq. (4): (x_t - sqrt(1 - alpha-bar) eps) / sqrt(alpha-bar). For V: sqrt(alpha-bar) x_t -
     sqrt(1 - alpha-bar) v. For X_PREV, eq. (7): (x_prev - coefficient x_t) / coefficient.
 
     Raises:
-        ValueError: For EPS if alpha-bar_T is 0, because x_T then is eps for every x_0.
+        ValueError: For EPS if alpha-bar_T is 0, because then x_T = eps for every x_0.
     """
     cumprod = schedule.alphas_cumprod
     match parameterisation:
         case Parameterisation.EPS:
             if schedule.zero_terminal_snr:
-                raise ValueError("eps does not determine x_0 where alpha-bar_T is 0; predict v or x_start instead")
+                raise ValueError("eps does not determine x_0 if alpha-bar_T is 0; predict v or x_start instead")
             factor_x_t, factor = cumprod.rsqrt(), -(1 / cumprod - 1).sqrt()
         case Parameterisation.X_START:
             return prediction
@@ -62,7 +62,7 @@ def target(
     t: Int64[Tensor, " b"],
     parameterisation: Parameterisation,
 ) -> Float[Tensor, "b c h w"]:
-    """The right prediction at x_t = q_sample(x_start, noise)."""
+    """The target of the prediction at x_t = q_sample(schedule, x_start, t, noise)."""
     match parameterisation:
         case Parameterisation.EPS:
             return noise
@@ -95,5 +95,5 @@ def convert(
 
 
 def score(schedule: NoiseSchedule, t: Int64[Tensor, " b"], eps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """The score, the gradient of log q(x_t) that eps stands for: -eps / sqrt(1 - alpha-bar_t)."""
+    """The score that corresponds to eps, an estimate of grad log q(x_t): -eps / sqrt(1 - alpha-bar_t)."""
     return -eps * at((1 - schedule.alphas_cumprod).rsqrt(), t, like=eps)

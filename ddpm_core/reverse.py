@@ -37,7 +37,7 @@ def reverse_log_variance(schedule: NoiseSchedule, variance: Variance) -> Float64
         case Variance.FIXED_LARGE:
             return torch.cat((schedule.posterior_variance[1:2], schedule.betas[1:])).log()
         case Variance.LEARNED | Variance.LEARNED_RANGE:
-            raise ValueError(f"{variance.value} is the network's to give; only fixed variances have a table")
+            raise ValueError(f"the network predicts a {variance.value} variance; only fixed variances have a table")
         case unknown:
             assert_never(unknown)
 
@@ -45,15 +45,15 @@ def reverse_log_variance(schedule: NoiseSchedule, variance: Variance) -> Float64
 def split_output(
     output: Float[Tensor, "b c_out h w"], channels: int, variance: Variance
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
-    """Split a network's output into its prediction and, for a learned variance, the variance's part.
+    """Split a network's output into its prediction and, for a learned variance, the channels of the variance.
 
     Raises:
-        ValueError: If the output has another number of channels than the variance needs.
+        ValueError: If the number of output channels is not the one that the variance needs.
     """
     needed = channels * (2 if variance.is_learned else 1)
     if output.shape[1] != needed:
         raise ValueError(
-            f"{variance.value} variance asks for {needed} output channels of {channels} image channels; "
+            f"{variance.value} variance needs {needed} output channels for {channels} image channels; "
             f"got {output.shape[1]}"
         )
     return (output[:, :channels], output[:, channels:]) if variance.is_learned else (output, None)

@@ -5,8 +5,8 @@ Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
 
     (block, index low 32 bits, index high 16 bits | stream << 16, step)
 
-so image `index` gets the same noise whatever process, batch or order computes it. This is Philox 4x32; numpy's
-generator of that name is 4x64 and gives other numbers.
+so image `index` gets the same noise in every process, batch and order. This is Philox 4x32; numpy's generator of that
+name is 4x64 and gives other numbers.
 """
 
 import math
@@ -59,7 +59,7 @@ def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = seed & _MASK, seed >> 32
     for _ in range(_ROUNDS):
-        # int64 products wrap, which leaves the low 64 bits right: low and high words are read from those.
+        # int64 products wrap, but their low 64 bits are correct, and both words are read from those.
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((product1 >> 32) & _MASK) ^ c1 ^ k0,
@@ -81,7 +81,7 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
         count: Number of words per index.
         step: A further coordinate, such as the timestep, 0..2^32-1.
     """
-    # On a GPU this check would wait for the device, once per step of every chain, so only a CPU's indices are checked.
+    # Only indices on the CPU are checked: on a GPU it would wait for the device, once per step of every chain.
     if index.is_cpu and index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
     if not 0 <= step <= _MASK:
@@ -131,7 +131,7 @@ def normal(
 def integers(seed: int, stream: Stream, index: Int64[Tensor, " b"], high: int, step: int = 0) -> Int64[Tensor, " b"]:
     """Draw one integer from 0..high-1 for each index, as floor(word * high / 2^32).
 
-    A value's probability is off 1/high by at most 2^-32. `high` must lie in 1..2^31.
+    Each value's probability differs from 1/high by at most 2^-32. `high` must lie in 1..2^31.
     """
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high must lie in 1..2^31; got {high}")
@@ -141,9 +141,9 @@ def integers(seed: int, stream: Stream, index: Int64[Tensor, " b"], high: int, s
 def permutation(
     seed: int, count: int, step: int, *, stream: Stream = Stream.PERMUTATION, start: int = 0
 ) -> Int64[Tensor, " n"]:
-    """Order 0..count-1 at random: by 62 random bits each, ties by number. `step` tells the epochs apart.
+    """Return 0..count-1 in random order, sorted by 62 random bits each, ties by number.
 
-    The bits are those of the indices start..start+count-1 of the stream.
+    The bits belong to the indices start..start+count-1 of the stream. `step` is the epoch.
     """
     high, low = words(seed, stream, torch.arange(start, start + count), 2, step).unbind(-1)
     return torch.argsort(((high >> 1) << 31) | (low >> 1), stable=True)

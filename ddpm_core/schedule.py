@@ -29,7 +29,7 @@ class NoiseSchedule:
         posterior_log_variance_clipped: Its logarithm, with the value of t = 1 in the place of log 0 at t = 0.
         posterior_mean_coef_x_start: Factor of x_0 in the posterior's mean, eq. (7).
         posterior_mean_coef_x_t: Factor of x_t in it.
-        zero_terminal_snr: True if alpha-bar_T is 0: x_T holds nothing of x_0, and eps does not determine x_0.
+        zero_terminal_snr: True if alpha-bar_T is 0: x_T is independent of x_0, and eps does not determine x_0.
     """
 
     betas: Float64[Tensor, " T"]
@@ -52,7 +52,7 @@ class NoiseSchedule:
             )
         if bool((betas[:-1] == 1).any()):
             first = int((betas == 1).nonzero()[0])
-            raise ValueError(f"a beta of 1 leaves nothing of x_0: only the last may be 1; got it at timestep {first}")
+            raise ValueError(f"a beta of 1 leaves nothing of x_0: only the last may be 1; got 1 at timestep {first}")
         alphas = 1 - betas
         cumprod = alphas.cumprod(0)
         cumprod_prev = torch.cat((cumprod.new_ones(1), cumprod[:-1]))
@@ -105,7 +105,7 @@ def _spaced(start: float, end: float, num_timesteps: int) -> Float64[Tensor, " T
 
 
 def custom_schedule(betas: Float[Tensor, " T"]) -> NoiseSchedule:
-    """Make a schedule of any table of betas, in float64."""
+    """Make a schedule from any table of betas, in float64."""
     return NoiseSchedule(betas=betas.double(), timesteps=torch.arange(len(betas)))
 
 
@@ -167,7 +167,7 @@ def constant_schedule(num_timesteps: int = 1000, beta: float = 0.02) -> NoiseSch
 
 
 def jsd_schedule(num_timesteps: int = 1000) -> NoiseSchedule:
-    """Betas 1/T, 1/(T-1), ..., 1 (Sohl-Dickstein et al. 2015): alpha-bar falls linearly, and to 0."""
+    """Betas 1/T, 1/(T-1), ..., 1 (Sohl-Dickstein et al. 2015): alpha-bar falls linearly to 0."""
     return custom_schedule(1 / _spaced(float(num_timesteps), 1.0, num_timesteps))
 
 
@@ -202,9 +202,9 @@ def _check_ends(beta_start: float, beta_end: float) -> None:
 
 
 def respace(schedule: NoiseSchedule, num_steps: int) -> NoiseSchedule:
-    """Keep `num_steps` timesteps of `schedule`, equally spaced and both ends among them.
+    """Keep `num_steps` timesteps of `schedule`, equally spaced and including both ends.
 
-    Betas are computed anew from the kept alphas_cumprod, so that the shorter chain has the same marginals
+    Betas are recomputed from the kept alphas_cumprod, so that the shorter chain has the same marginals
     q(x_t | x_0) at the kept timesteps; the network still receives the original t (Nichol and Dhariwal 2021, section 4).
     """
     if not 2 <= num_steps <= schedule.num_timesteps:

@@ -1,4 +1,4 @@
-"""One optimiser step, the same result for every number of workers up to the order of summation."""
+"""One optimiser step, with the same result for every number of workers up to the order of summation."""
 
 import math
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class StepConfig:
         world_size: Number of workers.
         grad_clip: Bound on the global norm of the averaged gradient; infinity for no bound.
         autocast_dtype: dtype of the network's matrix products; float32 turns autocast off.
-        random_flip: Mirror the images whose coin says so.
+        random_flip: Mirror the images whose coin flip is 1.
         objective: The predicted quantity and the loss.
     """
 
@@ -67,10 +67,10 @@ def train_step(
 ) -> StepResult:
     """Take one step on this worker's share of the global batch; pass `labels` if the network has classes.
 
-    The loss is world_size * sum over the share / global_batch_size, so that the mean over workers that
-    DistributedDataParallel takes of the gradients is the gradient of the mean over the global batch, whatever the
-    shares. The norm is clipped after that averaging (Ho's TPU code clipped each replica's before it). A step whose
-    gradient is not finite is left out: neither weights nor moments change.
+    The loss is world_size * sum over the share / global_batch_size. DistributedDataParallel averages the gradients over
+    workers, which gives the gradient of the mean over the global batch, however it is shared out. The norm is clipped
+    after that averaging (Ho's TPU code clipped each replica's before it). A step whose gradient is not finite is
+    skipped: neither weights nor moments change.
     """
     x_start = to_model_range(flip_where(images, noise.flip) if config.random_flip else images)
     x_t = q_sample(schedule, x_start, noise.t, noise.eps)

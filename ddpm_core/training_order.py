@@ -1,4 +1,4 @@
-"""The randomness of training: the image of each slot of the run, its timestep, noise and coins."""
+"""The randomness of training: the image of each slot of the run, its timestep, noise and coin flips."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -25,7 +25,7 @@ def training_noise(
 
     Args:
         seed: The run's seed.
-        slots: Positions in the training order, 0..2^48-1: images seen before each.
+        slots: Positions in the training order, 0..2^48-1: the number of images seen before.
         num_timesteps: T.
         image_shape: (channels, height, width).
     """
@@ -37,7 +37,7 @@ def training_noise(
 
 
 class Order(Protocol):
-    """The image that each slot shows."""
+    """A function that gives the image of each slot."""
 
     def __call__(self, slots: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """Return the image number of each slot."""
@@ -46,8 +46,8 @@ class Order(Protocol):
 class TrainingOrder:
     """The image of each slot: epoch e = slot // size visits every image once, in its own order.
 
-    A pure function of (seed, slot), so that any worker can start anywhere; the permutations of the last epochs asked
-    for are kept.
+    A pure function of (seed, slot), so that any worker can start anywhere. The permutations of the last call's epochs
+    are cached.
     """
 
     def __init__(self, seed: int, dataset_size: int) -> None:
@@ -73,17 +73,17 @@ class TrainingOrder:
 
 
 class TwoLevelOrder:
-    """The image of each slot, for data sets beyond memory: blocks in random order, images at random within a window.
+    """The image of each slot, for data sets larger than memory: random blocks, then random images within a window.
 
     An epoch visits every image once. It orders the blocks (files) at random and cuts that order into windows, each of
-    the fewest blocks that hold at least `window` images; within a window the images are ordered at random. So a worker
-    needs one window in memory, two if a batch spans them. Like `TrainingOrder` it is a pure function of (seed,
-    slot), the same for every number of workers, and starts anywhere at the same cost.
+    the fewest blocks that hold at least `window` images; within a window the images are ordered at random. A worker
+    therefore needs one window in memory, or two if a batch spans them. Like `TrainingOrder` it is a pure function of
+    (seed, slot): the same for every number of workers, and it starts anywhere at the same cost.
 
     Args:
         seed: The run's seed.
-        block_sizes: Images in each block, at least 1; images are numbered through the blocks.
-        window: Images to mix, at least 1.
+        block_sizes: Images in each block, at least 1; image numbers run on from block to block.
+        window: Images to mix at a time, at least 1.
     """
 
     def __init__(self, seed: int, block_sizes: Sequence[int], window: int) -> None:
@@ -107,16 +107,16 @@ class TwoLevelOrder:
         for epoch, (_, _, starts) in self._epochs.items():
             of_epoch = torch.nonzero(epochs == epoch)[:, 0]
             number = torch.searchsorted(starts, places[of_epoch], right=True) - 1
-            for which in number.unique().tolist():
-                key = (epoch, which)
-                windows[key] = self._windows[key] if key in self._windows else self._mix(epoch, which)
-                chosen = of_epoch[number == which]
-                images[chosen] = windows[key][places[chosen] - starts[which]]
+            for window in number.unique().tolist():
+                key = (epoch, window)
+                windows[key] = self._windows[key] if key in self._windows else self._mix(epoch, window)
+                chosen = of_epoch[number == window]
+                images[chosen] = windows[key][places[chosen] - starts[window]]
         self._windows = windows
         return images
 
     def _cut(self, epoch: int) -> tuple[Tensor, list[tuple[int, int]], Tensor]:
-        """An epoch's blocks in order, its windows as ranges of them, and the place at which each window starts."""
+        """An epoch's blocks in order, its windows as ranges of blocks, and the image at which each window starts."""
         order = permutation(self._seed, len(self._sizes), epoch, stream=Stream.BLOCK_ORDER)
         ranges, starts = [], []
         first = start = place = 0
@@ -141,7 +141,7 @@ class TwoLevelOrder:
 def drop_labels(
     seed: int, slots: Int64[Tensor, " b"], labels: Int64[Tensor, " b"], no_label: int, probability: float
 ) -> Int64[Tensor, " b"]:
-    """Replace some slots' labels by `no_label`, so that one network learns both (Ho and Salimans 2022, algorithm 1).
+    """Replace some slots' labels by `no_label`, to train with and without labels (Ho and Salimans 2022, algorithm 1).
 
     Args:
         seed: The run's seed.

@@ -1,1 +1,1 @@
-"""The pipeline: stages, the records they exchange, the Prefect flow and the command line."""
+"""The pipeline: its stages, the records that they exchange, the Prefect flow and the command line."""

@@ -1,4 +1,4 @@
-"""The small frozen records that stages exchange: where a sealed output is, its digest and its counts; never tensors."""
+"""The small frozen records that stages exchange: the place, digest and counts of a sealed output; never tensors."""
 
 import json
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
+
 A = TypeVar("A", bound="Artifact")
 
 
@@ -24,7 +25,7 @@ class Artifact:
         name: The manifest's name in the store.
         key: The stage key.
         digest: sha256 over the digests of its units.
-        reused: Whether it had been sealed before this run.
+        reused: Whether it was sealed before this run.
     """
 
     name: str
@@ -35,33 +36,33 @@ class Artifact:
     @classmethod
     def of(cls, manifest: Manifest, *, reused: bool = False) -> Self:
         """Return the record of a sealed output."""
-        about: Json = {"name": manifest.name, "key": manifest.key, "digest": manifest.digest, "reused": reused}
-        return cls(**about, **cls._facts(manifest))
+        common: Json = {"name": manifest.name, "key": manifest.key, "digest": manifest.digest, "reused": reused}
+        return cls(**common, **cls._facts(manifest))
 
     @classmethod
     def _facts(cls, _manifest: Manifest) -> Json:
-        """The fields of this kind, from the manifest's facts."""
+        """The further fields of this kind of record, from the manifest's facts."""
         return {}
 
     def is_of(self, manifest: Manifest) -> bool:
-        """Tell whether this record states what the manifest says."""
+        """Tell whether this record agrees with the manifest."""
         try:
             return type(self).of(manifest, reused=self.reused) == self
-        except KeyError:  # an output of another stage, or of a version that sealed other facts
+        except KeyError:  # the output is of another stage, or of a version that sealed other facts
             return False
 
     def manifest(self, store: Store) -> Manifest:
         """Read the manifest.
 
         Raises:
-            IntegrityError: If it is not there, or seals something else.
+            IntegrityError: If it is missing, damaged or has another digest.
         """
         try:
             manifest = parse_manifest(store.read(self.name), item=self.name)
         except FileNotFoundError as error:
-            raise IntegrityError("is missing", item=self.name, remedy="run the stage before it again") from error
+            raise IntegrityError("is missing", item=self.name, remedy="run the stage that seals it again") from error
         if manifest.digest != self.digest:
-            raise IntegrityError("seals something else than was handed over", item=self.name)
+            raise IntegrityError("has another digest than its record", item=self.name)
         return manifest
 
 
@@ -69,14 +70,14 @@ def artifact_from_json(kind: type[A], values: Json) -> A:
     """Read a record that was written as JSON.
 
     Raises:
-        IntegrityError: If it is none of this kind, or a value has another type.
+        IntegrityError: If the record is of another kind, or a value has another type.
     """
     try:
-        kind(**values)  # no field is missing or unknown
-        made: A = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        kind(**values)  # because it raises if a field is missing or unknown
+        record: A = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except (TypeError, AttributeError, ValidationError) as error:
-        raise IntegrityError(f"is no {kind.__name__} ({str(error).splitlines()[0]})") from error
-    return made
+        raise IntegrityError(f"is not a {kind.__name__} record ({str(error).splitlines()[0]})") from error
+    return record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +85,11 @@ class Dataset(Artifact):
     """Images in splits `train` and `test`.
 
     Attributes:
-        train_images: Number to train on.
-        test_images: Number held out.
-        image_size: Height and width.
+        train_images: Number of images to train on.
+        test_images: Number of held-out images.
+        image_size: Height and width in pixels.
         channels: 1 or 3.
-        class_names: What labels stand for; empty where there are none.
+        class_names: Names of the classes, indexed by label; empty if there are no labels.
         levels: Number of different pixel values that occur.
     """
 
@@ -117,8 +118,8 @@ class Snapshot(Artifact):
     """A trained network: the snapshot of its averaged weights.
 
     Attributes:
-        images_seen: Images it was trained on.
-        num_timesteps: T.
+        images_seen: Images that it was trained on, counting repeats.
+        num_timesteps: T of its chain.
     """
 
     images_seen: int
@@ -149,11 +150,11 @@ class Figure:
     """One figure of a run.
 
     Attributes:
-        name: Such as `fd_classifier` or `bits_per_dim_fixed_large`; in MLflow `eval/` stands before it.
-        value: In bits/dim for every name with `bpd` or `bits_per_dim`.
-        standard_error: Over the images; None if it is not known.
-        label: The name as a person reads it.
-        note: What was measured, and on what.
+        name: Its name, such as `fd_classifier` or `bits_per_dim_fixed_large`; MLflow's name has `eval/` in front.
+        value: Its value, in bits/dim if the name contains `bpd` or `bits_per_dim`.
+        standard_error: Its standard error over the images; None if it is not known.
+        label: The name in words, for people.
+        note: A description of the measure and its data.
         headline: Whether it belongs in the short table at the end of a run.
     """
 
@@ -176,9 +177,9 @@ class Figures(Artifact):
     """The evaluation's figures.
 
     Attributes:
-        figures: The most important first.
-        counts: How many images or timesteps they rest on, by name.
-        extractor: The extractor of the features; empty if no metric compares features.
+        figures: The figures, most important first.
+        counts: The numbers of images or timesteps that they rest on, by name.
+        extractor: The feature extractor; empty if no metric compares features.
     """
 
     figures: tuple[Figure, ...]
@@ -202,17 +203,17 @@ class Figures(Artifact):
         return metrics
 
     def starting_with(self, prefix: str) -> dict[str, Figure]:
-        """Return the figures whose names begin so, by the rest of their names."""
-        found = (figure for figure in self.figures if figure.name.startswith(prefix))
-        return {figure.name.removeprefix(prefix): figure for figure in found}
+        """Return the figures whose names start with the prefix, by the rest of their names."""
+        figures = (figure for figure in self.figures if figure.name.startswith(prefix))
+        return {figure.name.removeprefix(prefix): figure for figure in figures}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPage:
-    """The page of a finished run, with its pictures; written again whenever the run is repeated.
+    """The page of a finished run, with its pictures; it is rewritten whenever the run is repeated.
 
     Attributes:
-        folder: In the store.
+        folder: Its folder in the store.
     """
 
     folder: str

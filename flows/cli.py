@@ -1,4 +1,4 @@
-"""The command `ddpm`: turns what goes wrong into one line and an exit code."""
+"""The command `ddpm`; it turns every failure into one line and an exit code."""
 
 import gc
 import os
@@ -39,7 +39,7 @@ def main() -> None:
         signal.signal(number, _interrupt)
     code = run_command(sys.argv[1:] or ["--help"])
     sys.stdout.flush()
-    gc.freeze()  # a process that ends need not be searched for cycles: two seconds with torch, Ray and MLflow
+    gc.freeze()  # because collecting cycles at exit would take two seconds with torch, Ray and MLflow
     sys.exit(code)
 
 
@@ -54,8 +54,8 @@ def run_command(arguments: list[str]) -> int:
         return _complain(" ".join(error.format_message().split()), _USAGE)
     except Interrupted as interrupt:
         kept = "".join(f"{note}; " for note in getattr(interrupt, "__notes__", []))
-        return _complain(f"interrupted; {kept}the same command goes on from here", int(interrupt.code or BUG))
-    except Exception as error:  # the one place where our own bugs end
+        return _complain(f"interrupted; {kept}run the same command to resume", int(interrupt.code or BUG))
+    except Exception as error:  # because a bug of ours, too, ends in one line
         return _complain(f"{type(error).__name__} - a bug of ours; the traceback is in {_keep_traceback()}", BUG)
     return result if isinstance(result, int) else 0
 

@@ -1,4 +1,4 @@
-"""The options and settings of `ddpm` for what infra, which knows none of them, calls by a `Term`."""
+"""The options and settings of `ddpm` that replace each `Term` of infra, which knows none of them."""
 
 from infra.errors import DdpmError, Term
 
@@ -13,7 +13,7 @@ OPTIONS = {
 
 
 def name_options(error: DdpmError) -> None:
-    """Put options in the place of terms in an error's item and remedy; doing it twice changes nothing more."""
+    """Replace the terms in an error's item and remedy by options; a second call changes nothing."""
     for term, option in OPTIONS.items():
         error.remedy = error.remedy.replace(term, option)
         if error.item.startswith(term):

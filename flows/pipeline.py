@@ -26,11 +26,11 @@ from infra.services.prefect.run.log import plain_log
 from infra.services.prefect.run.run import PrefectRun
 from infra.services.prefect.run.stops import RunUnreported, end_with_server
 
-# Only what another try can mend is tried again; finished units are kept.
+# Only storage errors are retried, because only they may pass; finished units are kept.
 _RETRIES = 2
 _RETRY_DELAY_S = 5
 
-# How long a finished run waits to tell a server that is away.
+# How long a finished run waits to report its end to a server that does not answer.
 _API_LIMIT_S = 600.0
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
 
 
 def _task_of(stage: Stage[Any, Any]) -> Task[..., Any]:
-    """Make a Prefect task of a stage, plain data in and out; its manifest is the cache, so Prefect keeps none."""
+    """Make a Prefect task of a stage, with plain data in and out; Prefect caches nothing, as manifests do that."""
 
     @task(
         name=stage.name,
@@ -65,8 +65,8 @@ TASKS = {stage.name: _task_of(stage) for stage in STAGES}
 
 @flow(
     name="ddpm",
-    description="Images to a trained DDPM, samples, a Fréchet distance and bits/dim.",
-    validate_parameters=False,  # `changed` does it, for the form, the API and the command line alike
+    description="Turn images into a trained DDPM, samples, a Fréchet distance and bits/dim.",
+    validate_parameters=False,  # because `changed` does it, for the form, the API and the command line alike
     persist_result=False,
 )
 def pipeline(  # noqa: PLR0913 - one per field of the form
@@ -91,10 +91,9 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     evaluate: Settings | None = None,
     run: Settings | None = None,
 ) -> Figures | State[Figures]:
-    """Run the stages one after the other; those that are sealed already are found and not run again.
+    """Run the stages one after the other; a stage that is already sealed is not run again.
 
-    Every parameter is optional: one that is left out has the recipe's value; `flows.recipe.form` says what each one
-    stands for.
+    Every parameter is optional and defaults to the recipe's value; `flows.recipe.form` maps each to its setting.
     """
     parameters = dict(locals())
     page = PrefectRun.current()
@@ -102,7 +101,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
         try:
             return _run(parameters, page)
         except DdpmError as error:
-            # A state, no exception: Prefect would log its traceback and keep it in a file.
+            # A state instead of an exception, because Prefect would log its traceback and keep it in a file.
             name_options(error)
             line = in_form_words(str(error))
             get_run_logger().error(line)
@@ -120,7 +119,7 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
     with page.watched():
         report = _stages(config, settings, page)
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
-        raise RunUnreported("the run is finished; its page in Prefect still calls it running, since the server is away")
+        raise RunUnreported("the run is finished; Prefect still shows it as running, as its server does not answer")
     return report
 
 

@@ -1,7 +1,7 @@
 """A finished run in Python: its figures as a table, its images as arrays, its network.
 
-Everything is read through the manifests that the stages sealed, and every byte is compared with its digest. Neither
-Ray nor Prefect nor MLflow is loaded.
+Everything is read through the manifests that the stages sealed, and every byte is compared with its digest. Ray,
+Prefect and MLflow are not loaded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,13 +32,13 @@ class Run:
 
     Attributes:
         name: Its name, which ends with its key.
-        store: Where its outputs are.
+        store: The store that holds its outputs.
         links: Its pages in other programs, by the program's name.
-        dataset: The images that it was trained and evaluated on.
+        dataset: The images that it was trained and evaluated on, as a record; `images` loads them.
         snapshot: The trained network, as a record; `network` loads it.
         samples: The drawn images, as a record; `images` loads them.
         figures: The evaluation's figures, as a record; `table` lists them.
-        manifests: Of the four outputs, by the stage that sealed them.
+        manifests: The manifests of the four outputs, by the stage that sealed them.
     """
 
     name: str
@@ -154,12 +154,12 @@ def open_run(name: str, root: str | Path = "") -> Run:
     manifests = {manifest.stage: manifest for _, manifest in sealed}
     if not all(part.is_of(manifest) for part, manifest in sealed):
         item = f"{record.folder}/run.json"
-        raise IntegrityError("states something else than was sealed", item=item, remedy="run the pipeline again")
+        raise IntegrityError("differs from what was sealed", item=item, remedy="run the pipeline again")
     return Run(name=record.name, store=store, links=record.elsewhere, manifests=manifests, **vars(finished))
 
 
 def _cut(reader: DatasetReader, split: str, size: int) -> Iterator[tuple[Images, Labels]]:
-    """Cut the files of a split into batches; the images of a file that fill no batch wait for the next file."""
+    """Cut the files of a split into batches; leftover images of a file go into a batch with those of the next file."""
     images, labels = np.empty((0,), np.uint8), np.empty((0,), np.int32)
     for unit in reader.units(split):
         of_unit, their_labels = reader.load_unit(unit)

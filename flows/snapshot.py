@@ -21,10 +21,10 @@ class TrainedNetwork(NamedTuple):
     """A trained network, ready to use.
 
     Attributes:
-        network: In evaluation mode; of its classes, if any, the last stands for no label.
-        schedule: It was trained with.
-        parameterisation: What it predicts.
-        variance: The one it learned, if any.
+        network: The network in evaluation mode; if it has classes, the last one stands for no label.
+        schedule: The schedule that it was trained with.
+        parameterisation: The quantity that it predicts.
+        variance: The variance that it learned, if any.
     """
 
     network: UNet
@@ -42,7 +42,11 @@ def make_schedule(
     zero_terminal_snr: bool = False,
     betas: Sequence[float] = (),
 ) -> NoiseSchedule:
-    """Build the training schedule that a config names, or the `custom` one of a table of betas."""
+    """Build the training schedule that a config names; the kind `custom` takes a table of betas.
+
+    Raises:
+        ValueError: If the kind is unknown, or there are not exactly `num_timesteps` custom betas.
+    """
     if kind != "custom":
         first, last = beta_start, beta_end
         return named_schedule(ScheduleKind(kind), num_timesteps, first, last, zero_terminal_snr=zero_terminal_snr)
@@ -53,7 +57,7 @@ def make_schedule(
 
 
 def channels_last(network: UNet) -> UNet:
-    """Keep the convolutions' weights with the channels last in memory: the faster layout on processors and GPUs."""
+    """Lay out the convolutions' weights with the channels last in memory, which is faster on CPUs and GPUs."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -70,32 +74,32 @@ def encode_snapshot(
     variance: Variance | None = None,
 ) -> bytes:
     """Write a snapshot as safetensors bytes; see `TrainedNetwork`."""
-    about = {
+    settings = {
         "unet": asdict(unet),
         "schedule": schedule,
         "images_seen": images_seen,
         "parameterisation": parameterisation.value,
         "variance": variance.value if variance else NetworkVariance.FIXED.value,
     }
-    return encode_tensors(weights, about)
+    return encode_tensors(weights, settings)
 
 
 def decode_snapshot(data: bytes, item: str) -> TrainedNetwork:
     """Build the network and its schedule from a snapshot's bytes.
 
     Raises:
-        IntegrityError: If the bytes are no snapshot.
+        IntegrityError: If the bytes are not a snapshot.
     """
-    weights, about = decode_tensors(data, item)
+    weights, settings = decode_tensors(data, item)
     try:
         shape: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in about["unet"].items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings["unet"].items()
         }
         network = UNet(UNetConfig(**shape), seed=None)
         network.load_state_dict(weights)
-        schedule = make_schedule(**about["schedule"])
-        parameterisation = Parameterisation(about["parameterisation"])
-        variance = NetworkVariance(about["variance"]).learned
+        schedule = make_schedule(**settings["schedule"])
+        parameterisation = Parameterisation(settings["parameterisation"])
+        variance = NetworkVariance(settings["variance"]).learned
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise IntegrityError(f"is not a snapshot ({error})".splitlines()[0], item=item) from error
     return TrainedNetwork(network.eval().requires_grad_(False), schedule, parameterisation, variance)
@@ -106,7 +110,7 @@ def load_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None) ->
 
     Args:
         uri: A local path, or a URL that fsspec opens, such as s3://bucket/key or https://host/file.
-        storage_options: For the service that a URL names, as in pandas, such as {"anon": True} for a public bucket.
+        storage_options: Options of the URL's service, as in pandas, such as {"anon": True} for a public bucket.
 
     Raises:
         InputError: If the file cannot be read.

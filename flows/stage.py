@@ -1,4 +1,4 @@
-"""What a stage is, and the outside world as it receives it, beside its config and its inputs."""
+"""The definition of a stage, and the context that it runs in."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,23 +17,23 @@ from infra.storage.store import Store
 C = TypeVar("C")
 A = TypeVar("A")
 
-# A name, a figure and a note on what it is.
+# A name, a figure and a note about it.
 Row = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The state of a stage at work.
+    """The progress of a running stage; amounts are numbers of `unit`.
 
     Attributes:
-        done: Units of work done, those of earlier attempts included.
+        done: The amount of work done, including earlier attempts.
         total: The goal.
-        start: Done before this attempt, which resumes from there.
-        kept: What survives if the process is killed now.
-        unit: What is counted.
+        start: The amount done before this attempt, which resumes from there.
+        kept: The amount that survives if the process is killed now.
+        unit: The unit of all amounts, such as "images".
         loss: Training's recent mean loss.
-        rate: `unit` per second of this attempt, if the work measures it itself.
-        phase: What goes on beside counting, such as "starting Ray" or "saving".
+        rate: `unit` per second in this attempt, if the stage measures it itself.
+        phase: Other work in progress, such as "starting Ray" or "saving".
     """
 
     done: int
@@ -51,8 +51,8 @@ class Run:
     """The run that a stage works for: one recipe on one data set.
 
     Attributes:
-        name: Its name, which leads from the report to MLflow, Prefect and back.
-        recipe: The key of its recipe, or nothing if it is not known.
+        name: Its name, the same in the report, MLflow and Prefect.
+        recipe: The key of its recipe; empty if it is not known.
         links: Its pages in other programs, by the program's name.
     """
 
@@ -71,18 +71,18 @@ def _no_lease(_: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The outside world of a stage: its place of work and its listeners.
+    """The outside world of a stage: the places for its outputs and its work, and its listeners.
 
     Attributes:
-        store: Where outputs go.
-        cluster: Where work is done.
-        force: Start a new attempt beside what is there.
-        begun: Keys of the outputs that this run has begun: a stage that is tried again goes on with its own attempt.
-        run: The run that it works for.
-        on_progress: Receives how far the stage is: its starting point at once, then now and then.
+        store: The store of all outputs.
+        cluster: The place where units are computed.
+        force: Start a new attempt beside existing outputs.
+        begun: Keys of the outputs that this run has begun, so that a retried stage resumes its own attempt.
+        run: The run that the stage belongs to.
+        on_progress: Receives the stage's progress: the starting point at once, then updates.
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
-        lease: Holds an output's folder for this run while it works there; waits for a run that holds it.
+        lease: Holds an output's folder for this run while it works there; waits while another run holds it.
     """
 
     store: Store
@@ -97,28 +97,28 @@ class Context:
 
     @property
     def starting(self) -> str:
-        """The phase before the first work of a stage."""
+        """The name of the phase before a stage's first work."""
         return "starting Ray" if self.cluster.mode == "ray" else "starting"
 
     def sealed(
         self, plan: Plan, goal: dict[str, int], environment: Json, make: Callable[[Output], Manifest]
     ) -> tuple[Manifest, bool]:
-        """Return the manifest that seals a goal of a plan, and whether it was there already.
+        """Return the manifest that seals a goal of a plan, and whether it was sealed already.
 
         Args:
-            plan: Of the output.
-            goal: Of its manifest.
-            environment: Recorded where the work begins.
-            make: Does the missing work and seals it; called while this run alone holds the output.
+            plan: The plan of the output.
+            goal: The goal to seal.
+            environment: The software and hardware to record when the work begins.
+            make: Does the missing work and seals it; called only while this run holds the output's lease.
         """
         output = self.output(plan)
-        found = output.manifest(goal)
-        if found is not None:
-            return found, True
+        manifest = output.manifest(goal)
+        if manifest is not None:
+            return manifest, True
         with self.lease(output.folder):
-            found = output.manifest(goal)  # another run may have sealed it while this one waited
-            if found is not None:
-                return found, True
+            manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
+            if manifest is not None:
+                return manifest, True
             self.begin(output, environment)
             return make(output), False
 
@@ -128,7 +128,7 @@ class Context:
         return current(Output(store=self.store, plan=plan), force=force)
 
     def begin(self, output: Output, environment: Json) -> None:
-        """Write an output's plan and environment, or join what was begun with the same ones."""
+        """Write an output's plan and environment, or join an output that was begun with the same ones."""
         output.begin(environment)
         if self.begun is not None:
             self.begun.add(output.plan.key)
@@ -147,18 +147,18 @@ class Context:
         first: Collection[int] = (),
         on_unit: Callable[[int], None] = _ignore,
     ) -> None:
-        """Run the units that are not committed yet, and report progress in what they hold.
+        """Run the units that are not committed yet, and report progress.
 
         Args:
             task: Computes and commits one unit.
-            units: All of them.
-            stage: For error lines.
-            workers: At most so many.
+            units: The numbers of all units.
+            stage: The stage's name, for errors.
+            workers: The workers to use at most.
             is_done: Tells whether a unit is committed.
-            size: How much a unit holds of what is counted.
-            unit: What is counted.
-            phase: Shown beside the count.
-            first: Units that have to be done before the others begin.
+            size: Returns the amount that a unit adds to the progress, in `unit`.
+            unit: The unit of the progress, such as "images".
+            phase: Shown next to the count.
+            first: Units that must be done before the others begin.
             on_unit: Receives each unit as soon as it is committed.
         """
         missing = [number for number in units if not is_done(number)]
@@ -185,18 +185,18 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What a stage has to say of its result: plain data, shown and tracked by whoever ran it.
+    """A stage's account of its result: plain data, which the runner shows and tracks.
 
     Attributes:
-        line: For the terminal and the run's log.
-        metrics: Figures about the whole, by their names in MLflow.
+        line: A line for the terminal and the run's log.
+        metrics: Figures about the whole output, by their names in MLflow.
         files: Small files by name.
-        inputs: Data sets read.
-        tags: For MLflow, such as the snapshot's digest.
+        inputs: The data sets that the stage read.
+        tags: Tags for MLflow, such as the snapshot's digest.
         history: Rows with `images_seen`, `time_ms` and figures.
         model: The snapshot, if the stage made one.
-        rows: Of the table at the end of a run.
-        links: Places to look at, by name, for the end of a run.
+        rows: Rows of the final table of a run.
+        links: Addresses to show at the end of a run, by name.
     """
 
     line: str
@@ -216,16 +216,17 @@ def _no_check(*_: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[C, A]):
-    """One step of the pipeline, for everything that has to know all of them.
+    """One step of the pipeline, as the code sees it that handles all stages alike.
 
     Attributes:
-        name: Of its task, command and MLflow run, and of its outputs' folder.
-        about: What it does, in one line.
+        name: The name of its task, command, MLflow run and output folder.
+        about: One line about its work.
         inputs: The stages whose artifacts it receives, in this order.
+        config: The type of its settings.
         artifact: The type of its result.
         run: (config, *inputs, context) -> the artifact.
-        account: (config, artifact, inputs, store) -> what there is to say of it.
-        check: (config, data set) -> nothing; refuses what can be refused as soon as the data is known.
+        account: (config, artifact, inputs, store) -> the account of the artifact.
+        check: (config, data set) -> None; raises for settings that do not suit the data, as soon as that is known.
         folders: The folders of its sealed outputs below the root.
         ends_run: Whether its account closes the run in MLflow, in place of an MLflow run of its own.
     """
@@ -243,12 +244,12 @@ class Stage(Generic[C, A]):
 
 
 def dataset_input(dataset: Dataset, store: Store, context: str) -> DatasetInput:
-    """The data set as MLflow lists the inputs of a run.
+    """Return the data set in the form in which MLflow lists the inputs of a run.
 
     Args:
-        dataset: That was read.
-        store: Where it is.
-        context: What it was used for.
+        dataset: The data set that was read.
+        store: The store that holds it.
+        context: The purpose of reading it, such as "training".
     """
     kind = dataset.manifest(store).facts["settings"]["kind"]
     return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, context=context)

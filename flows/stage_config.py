@@ -1,7 +1,8 @@
-"""The settings that every stage's config shares, and the role of each setting.
+"""The settings that all stage configs share, and the roles of settings.
 
-A setting is one of three: a *result* setting (part of the stage key), a *goal* (extends work, sealed by a manifest of
-its own) or an *execution* setting (how and where; results do not depend on it).
+A setting has one of three roles. A *result* setting is part of the stage key. A *goal* only extends work; each of its
+values is sealed by a manifest of its own. An *execution* setting says how and where to work, and no result depends on
+it.
 """
 
 from collections.abc import Sequence
@@ -18,50 +19,50 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 def execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A setting of how and where."""
+    """Return the field of an execution setting."""
     return Field(default, description=description, json_schema_extra={"role": "execution"}, **bounds)
 
 
 def goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A setting that only extends work."""
+    """Return the field of a goal."""
     return Field(default, description=description, json_schema_extra={"role": "goal"}, **bounds)
 
 
 def choice(default: Choice, description: str) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A setting with few options; its description goes on with a line about each."""
+    """Return the field of a result setting with few options; its description lists them with a line about each."""
     options = "; ".join(f"{option}: {option.description}" for option in type(default))
     return Field(default, description=f"{description}. {options}")
 
 
 def choices(default: Sequence[Choice], description: str) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A setting of several options, each at most once; its description goes on with a line about each."""
+    """Return the field of a list of options, each at most once; its description lists them with a line about each."""
     options = "; ".join(f"{option}: {option.description}" for option in type(default[0]))
-    about = f"{description}, a list. {options}"
-    return Field(list(default), min_length=1, description=about, json_schema_extra={"uniqueItems": True})
+    text = f"{description}, a list. {options}"
+    return Field(list(default), min_length=1, description=text, json_schema_extra={"uniqueItems": True})
 
 
 class StageConfig(BaseModel):
-    """What every stage's config shares."""
+    """The base of every stage's config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     workers: int = execution(0, "Ray workers; 0 means one per core, or one per GPU", ge=0, le=4096)
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that the result is a function of, goals left out."""
+        """The settings that determine the result, without the goals."""
         return {name: value for name, value in self.model_dump(mode="json").items() if not self.role(name)}
 
     def key_settings(self) -> dict[str, Any]:
         """The result settings that enter the stage key: those that differ from their defaults and have an effect.
 
-        So a new setting changes no key that there is. A default that changes needs a new FORMAT_VERSION.
+        A new setting therefore changes no existing key. A changed default needs a new FORMAT_VERSION.
         """
         usual, unused = type(self)().result_settings(), self.unused()
         settings = self.result_settings()
         return {name: value for name, value in settings.items() if name not in unused and value != usual[name]}
 
     def unused(self) -> set[str]:
-        """The settings that have no effect: other options use them, and the chosen ones do not."""
+        """The settings without effect: other options use them, but the chosen options do not."""
         unused: set[str] = set()
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -79,11 +80,11 @@ class StageConfig(BaseModel):
 
     @property
     def cpus(self) -> int:
-        """The CPUs that the stage's workers take together."""
+        """The number of CPUs that the stage's workers take together."""
         return (self.workers or 1) * int(getattr(self, "threads", 1))
 
     @classmethod
     def role(cls, name: str) -> str:
-        """`execution`, `goal`, or nothing for a result setting."""
+        """The role of a setting: `execution`, `goal`, or an empty text for a result setting."""
         extra = cls.model_fields[name].json_schema_extra
         return str(extra.get("role", "")) if isinstance(extra, dict) else ""

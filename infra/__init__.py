@@ -1,1 +1,1 @@
-"""The outside world: one outside service a file; none of them knows diffusion."""
+"""The outside world: one outside service per file; none of them knows diffusion."""

@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal digest of some bytes."""
+    """The hexadecimal SHA-256 digest of some bytes."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong and whose turn it is: one exception per kind, each with its exit code.
+"""The errors that users see: one exception per kind, each with its exit code.
 
 DdpmError
 ├── ConfigError     2  a setting or an option
@@ -6,7 +6,7 @@ DdpmError
 ├── StorageError    4  the store is away; the same command may work later
 ├── ConflictError   5  another run or another environment holds the output
 ├── IntegrityError  6  bytes are not what was sealed
-├── ResourceError   7  memory, disk, processors, a worker that keeps dying
+├── ResourceError   7  memory, disk, CPUs, a worker that keeps dying
 └── DivergedError   8  numbers that are not finite
 """
 
@@ -15,9 +15,9 @@ from enum import StrEnum
 
 
 class Term(StrEnum):
-    """What a user can set or do, in words that hold for every program that uses infra.
+    """A setting or an action of the user, in words that suit every program that uses infra.
 
-    An error names it in its item or remedy; the program then puts its own option in the place of the term.
+    An error holds it in its item or remedy; the program then replaces the term by its own option.
     """
 
     SOURCE = "the source of images"
@@ -29,13 +29,13 @@ class Term(StrEnum):
 
 
 class DdpmError(Exception):
-    """A failure that its one line explains.
+    """A failure that one line explains.
 
     Args:
-        cause: What is wrong, with the value.
+        cause: The fault, with the offending value.
         item: The file, setting, unit or step it is about; a setting is a `Term`.
-        remedy: What to do about it; it may hold a `Term`.
-        stage: The stage; filled in by the pipeline if the place that raises does not know it.
+        remedy: The user's next step; it may hold a `Term`.
+        stage: The stage; the pipeline fills it in if the raising code does not know it.
     """
 
     exit_code = 1
@@ -100,14 +100,14 @@ class DivergedError(DdpmError):
 
 
 class Interrupted(SystemExit):
-    """Ctrl-C, SIGTERM or a cancel from outside: unwinds everything, and Ray's waits let it through.
+    """Ctrl-C, SIGTERM or a cancel from outside; it unwinds everything, also out of Ray's waits.
 
-    Its notes say what is kept.
+    Its notes name the work that is kept.
     """
 
 
 def error_to_json(error: DdpmError) -> str:
-    """Write an error as text, for places that carry no exceptions."""
+    """Write an error as text, for channels that cannot carry exceptions."""
     return json.dumps([type(error).__name__, error.cause, error.item, error.remedy, error.stage])
 
 

@@ -1,8 +1,8 @@
 """Make the environment: `python infra/install.py VENV EXTRA`, with nothing installed yet.
 
-uv, which pip puts into the new environment first, does in seconds what takes pip minutes, with the same constraints.
-If uv cannot be had, or fails, pip does it. uv reads none of pip's settings, so it is handed those that say where
-packages come from.
+pip first installs uv into the new environment, and uv then installs in seconds what takes pip minutes, with the same
+constraints. If uv is unavailable or fails, pip installs everything. uv reads none of pip's settings, so this module
+passes on those that it takes to reach the package indexes.
 """
 
 import ast
@@ -32,8 +32,8 @@ def install(venv: Path, extra: str, say: Callable[[str], None], run: Run = subpr
     """Install this project with an extra into an environment.
 
     Args:
-        venv: The environment; made if it is not there.
-        extra: Of the project's optional dependencies.
+        venv: The environment's folder; made if it does not exist.
+        extra: The name of a group of optional dependencies.
         say: Receives lines for the terminal.
         run: Runs a command.
 
@@ -45,43 +45,43 @@ def install(venv: Path, extra: str, say: Callable[[str], None], run: Run = subpr
     run([sys.executable, "-m", "venv", str(venv)], check=True)
     python = str(venv / "bin" / "python")
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", _CONSTRAINTS]
-    wanted = ["-e", f".[{extra}]"]
-    tool = "uv" if _by_uv(venv, python, pip, wanted, run) else "pip"
+    project = ["-e", f".[{extra}]"]
+    tool = "uv" if _by_uv(venv, python, pip, project, run) else "pip"
     if tool == "pip":
-        say("setup     uv cannot be had here; pip takes minutes, and is silent meanwhile")
-        run([*pip, *wanted], check=True)
+        say("setup     uv is not available here; pip takes minutes and prints nothing meanwhile")
+        run([*pip, *project], check=True)
     say(f"setup     installed by {tool}, {time.monotonic() - started:.0f} s")
 
 
-def _by_uv(venv: Path, python: str, pip: list[str], wanted: list[str], run: Run) -> bool:
+def _by_uv(venv: Path, python: str, pip: list[str], project: list[str], run: Run) -> bool:
     if run([*pip, "uv"], check=False).returncode != 0:
         return False
-    listed = run([python, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True).stdout
-    command = [str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", python, "-c", _CONSTRAINTS, *wanted]
-    return run(command, check=False, env=os.environ | uv_settings(listed, os.environ)).returncode == 0
+    listing = run([python, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True).stdout
+    command = [str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", python, "-c", _CONSTRAINTS, *project]
+    return run(command, check=False, env=os.environ | uv_settings(listing, os.environ)).returncode == 0
 
 
-def uv_settings(listed: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Turn the output of `pip config list` into uv's variables; those that are set already stay.
+def uv_settings(listing: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Turn the output of `pip config list` into uv's variables, except those that the environment sets already.
 
     >>> uv_settings("global.index-url='https://example.org/simple'", {})
     {'UV_DEFAULT_INDEX': 'https://example.org/simple'}
     """
-    found: dict[tuple[str, str], str] = {}
-    for line in listed.splitlines():
+    pip_settings: dict[tuple[str, str], str] = {}
+    for line in listing.splitlines():
         name, equals, value = line.partition("=")
         section, dot, setting = name.rpartition(".")
         setting = _SAME.get(setting, setting)
         if equals and dot and setting in _HANDED_OVER:
-            # pip writes a value as Python does, with line ends escaped.
-            found[section, setting] = str(ast.literal_eval(value.strip()))
+            # pip writes a value as a Python literal, with line ends escaped.
+            pip_settings[section, setting] = str(ast.literal_eval(value.strip()))
     settings = {}
     for setting, (variable, separator) in _HANDED_OVER.items():
-        values = [found[section, setting] for section in _SECTIONS if (section, setting) in found]
+        values = [pip_settings[section, setting] for section in _SECTIONS if (section, setting) in pip_settings]
         if values and variable not in environment:
             settings[variable] = separator.join(values[0].split())
     if "UV_INDEX" in settings:
-        # pip trusts all its indexes alike; uv would take a package from the first that has any version of it.
+        # pip searches all its indexes; uv by default would use only the first that has any version of a package.
         settings["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return settings
 

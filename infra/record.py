@@ -1,4 +1,4 @@
-"""Records of the pipeline's runs: plain data, independent of the service that receives it."""
+"""Records of the pipeline's runs: plain data, independent of the tracking service that receives it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ class DatasetInput:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """A file of weights that stays where it is.
+    """A file of weights, recorded by its URI and not copied.
 
     Attributes:
-        name: What people call the model.
-        uri: Where the file is.
-        sha256: The digest of its bytes, by which it is found again.
-        kind: The type of the model, for those who filter by it.
+        name: The model's name, for people.
+        uri: The address of the file.
+        sha256: The digest of its bytes, for finding it again.
+        kind: The type of the model, for filtering.
     """
 
     name: str
@@ -38,9 +38,9 @@ class TrackedRun:
 
     Attributes:
         key: The run's identity. The same key always leads to the same run.
-        name: What people call it.
-        params: Every stage's settings, so that runs compare by settings and figures together.
-        inputs: The data it starts from.
+        name: The run's name, for people.
+        params: Every stage's settings, so that runs can be compared by settings and figures together.
+        inputs: The data sets it starts from.
         tags: Links to other places, such as the report's.
     """
 
@@ -53,7 +53,7 @@ class TrackedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """Everything there is to record of a sealed stage.
+    """Everything to record about a sealed stage.
 
     Attributes:
         key: The stage key.
@@ -61,7 +61,7 @@ class StageRecord:
         metrics: Figures about the whole. Settings and counts belong in params and tags.
         history: Rows with `images_seen`, `time_ms` and figures.
         files: Small artifacts by name.
-        inputs: Data sets read.
+        inputs: The data sets that the stage read.
         tags: Further tags, such as the output's URI.
         model: The snapshot, if the stage made one.
     """

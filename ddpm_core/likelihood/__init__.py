@@ -1,1 +1,1 @@
-"""How likely images are: the variational bound, its estimate from a few timesteps, and the flow's density."""
+"""The likelihood of images: the variational bound, its estimate from a few timesteps, and the flow's density."""

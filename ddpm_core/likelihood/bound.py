@@ -25,12 +25,12 @@ class BitsPerDim(NamedTuple):
 
     Attributes:
         prior_bpd: L_T, KL(q(x_T | x_0) || N(0, I)).
-        step_bpd: L_{t-1} of the paper for t = 1..T-1 here, KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)), one
-            draw of x_t each.
+        step_bpd: KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)) for t = 1..T-1, the paper's L_{t-1}, each from one
+            draw of x_t.
         decoder_bpd: L_0, -log p_theta(x_0 | x_1), at t = 0.
         total_bpd: Their sum.
-        eps_mse: Mean over c, h, w of (eps - eps_theta)^2 at t = 0..T-1; no part of the bound.
-        x_start_mse: The same of (x_0 - predicted x_0)^2, clipped if the bound clips.
+        eps_mse: Mean over c, h, w of (eps - eps_theta)^2 at t = 0..T-1; not part of the bound.
+        x_start_mse: The same mean of (x_0 - predicted x_0)^2; the prediction is clipped if the bound clips it.
     """
 
     prior_bpd: Float64[Tensor, " b"]
@@ -42,10 +42,12 @@ class BitsPerDim(NamedTuple):
 
 
 class RateDistortion(NamedTuple):
-    """The bits sent up to x_t and the error of the receiver's guess then, for t = 0..T-1; means over images.
+    """The bits sent up to x_t and the error of the receiver's guess of x_0 at that point, for t = 0..T-1.
+
+    Both are means over images.
 
     Attributes:
-        rate: Bits/dim sent: L_T and the terms of all later timesteps.
+        rate: Bits/dim sent: L_T plus the terms of all timesteps above t.
         rmse: Root mean squared error of the predicted x_0, on the scale 0..255.
     """
 
@@ -100,10 +102,10 @@ def bits_per_dim_by_variance(
 
     Args:
         model: The network, as a callable `(x_t, t) -> output` in float32 or better. Fixed variances use the first c
-            channels and ignore those of a learned one.
+            channels and ignore those of a learned variance.
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
-        noise: The standard normal draw that makes x_t, called once for each t = 0..T-1.
+        noise: Returns the standard normal draw that makes x_t; called once for each t = 0..T-1.
         variances: Variances of the reverse step, at least one; results come in this order.
         parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp predicted x_0 to [-1, 1] (on in published figures).
@@ -116,7 +118,7 @@ def bits_per_dim_by_variance(
         steps = timestep_batch(t, x_start)
         eps = noise(t)
         x_t = q_sample(schedule, x_start, steps, eps)
-        # In float64: the difference of two means is squared and divided by a variance that is as small as 5e-5.
+        # In float64, because the difference of two means is squared and divided by a variance as small as 5e-5.
         output, clean, noisy = model(x_t, schedule.timesteps[steps]).double(), x_start.double(), x_t.double()
         reverses = p_mean_variances(schedule, output, noisy, steps, variances, parameterisation, clip_x_start)
         pred_eps = convert(
@@ -153,7 +155,8 @@ def _collect(
 def rate_distortion(bound: BitsPerDim) -> RateDistortion:
     """The rate and the distortion after each timestep, Ho et al. section 4.3 and table 4.
 
-    At t the receiver knows x_t: `rate[t]` = L_T + sum of the terms above t. Its guess of x_0 is the network's.
+    At t the receiver knows x_t, at a cost of `rate[t]` = L_T + sum of the terms above t. Its guess of x_0 is the
+    network's prediction.
     """
     steps = bound.step_bpd.mean(dim=0)
     later = steps.flip(0).cumsum(0).flip(0)

@@ -1,4 +1,4 @@
-"""The bound from a few of its timesteps: some of its terms, and an estimate of their sum without bias."""
+"""The bound from a few of its timesteps: single terms, and an unbiased estimate of their sum."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -59,16 +59,16 @@ def estimate_bits_per_dim(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = True,
 ) -> list[BitsPerDimEstimate]:
-    """Estimate the bound without bias by n + 1 network calls instead of T, under several variances from the same calls.
+    """Estimate the bound without bias from n + 1 network calls instead of T; all variances share the calls.
 
-    The n timesteps of an image are stratified: the j-th comes from the j-th n-th of the proposal's distribution, and
-    its term counts 1 / (n p_t). L_T and L_0 are as in `bits_per_dim`.
+    The n timesteps of an image are stratified: the proposal is cut into n equally likely parts, and the j-th timestep
+    is drawn from the j-th part. Its term is weighted by 1 / (n p_t). L_T and L_0 are as in `bits_per_dim`.
 
     Args:
         model: The network.
         schedule: The chain.
         x_start: Images on the grid x/127.5 - 1, x in 0..255.
-        noise: The draw that makes x_t: of L_0 for k = 0, of the k-th timestep for k = 1..n.
+        noise: Returns the standard normal draw that makes x_t, for L_0 if k = 0 and for the k-th timestep if k = 1..n.
         uniforms: Uniform numbers in (0, 1), one per image and timestep.
         proposal: A distribution over t = 1..T-1, in this order. Fit it on other images, or the estimate is biased.
             Best: `of_second_moments` of their `step_bpd`. Nearly as good and much cheaper: `of_some_second_moments`
@@ -78,7 +78,7 @@ def estimate_bits_per_dim(
         clip_x_start: Clamp predicted x_0 to [-1, 1].
 
     Raises:
-        ValueError: If the proposal is not one over T - 1 timesteps.
+        ValueError: If the proposal does not cover exactly T - 1 timesteps.
     """
     if len(proposal.probabilities) != schedule.num_timesteps - 1:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 With y = x / sqrt(alpha-bar) and sigma = sqrt((1 - alpha-bar) / alpha-bar) the flow is dy / dsigma = eps(x, t), and
 along it log p changes by -div eps dsigma (Song et al. 2021, eq. (39), in these coordinates). Heun's method solves both
-at once, its nodes the schedule's timesteps: nothing is interpolated between them. The lower cut is sigma_0, the level
-of t = 0: the density is that of images with that much noise added, at the image itself.
+at once. Its nodes are the schedule's timesteps, so nothing is interpolated between them. The lower end is sigma_0, the
+noise level of t = 0: the result is the density of images with that much noise added, evaluated at the clean image.
 """
 
 import math
@@ -18,7 +18,7 @@ from ddpm_core.diffusion import timestep_batch
 from ddpm_core.prediction import Model, convert
 from ddpm_core.schedule import NoiseSchedule, at
 
-# log2 of 127.5: a density on the scale x/127.5 - 1 as one on grey levels.
+# Added per dimension, it turns -log2 of a density on the scale x/127.5 - 1 into that of one on grey levels.
 _BITS_OF_A_LEVEL = math.log2(127.5)
 
 
@@ -32,21 +32,21 @@ def flow_bits_per_dim(
 ) -> Float64[Tensor, " b"]:
     """-log2 of the flow's density at each image, in bits/dim on the scale of grey levels.
 
-    For discrete images add uniform noise of one level first (dequantisation): the mean is then a bound.
+    For discrete images, first add uniform noise one level wide (dequantisation); the mean is then an upper bound.
 
     Args:
         model: The network, differentiable, in float32 or better.
         schedule: The nodes; respaced or not.
         x_start: Images on the scale of [-1, 1].
         parameterisation: The quantity that the network predicts.
-        probe: For Hutchinson's unbiased estimate of the divergence, v . J v: a draw v of mean 0 and covariance I for
-            each node t = 0..T-1. None for the exact divergence, at c h w gradients per node.
+        probe: Returns a draw v of mean 0 and covariance I for each node t = 0..T-1, for Hutchinson's unbiased estimate
+            v . J v of the divergence. None computes the exact divergence, at c h w gradients per node.
 
     Raises:
         ValueError: If alpha-bar_T is 0, because sigma is infinite there.
     """
     if schedule.zero_terminal_snr:
-        raise ValueError("the flow ends at infinite sigma where alpha-bar_T is 0; respace the chain to leave it out")
+        raise ValueError("the flow ends at infinite sigma if alpha-bar_T is 0; use a schedule that ends above 0")
     sigma = (1 / schedule.alphas_cumprod - 1).sqrt()
 
     def slope(y: Float[Tensor, "b c h w"], t: int) -> tuple[Float[Tensor, "b c h w"], Float64[Tensor, " b"]]:

@@ -1,4 +1,4 @@
-"""A distribution over timesteps, to draw those with the largest losses more often and stay unbiased."""
+"""A distribution that draws timesteps with large losses more often, and the weights that keep means unbiased."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class TimestepProposal:
-    """A distribution over timesteps to draw t from; `weight` keeps the mean over uniform t unbiased.
+    """A distribution over timesteps; multiplying by `weight` keeps the mean that uniform t would have.
 
     Attributes:
-        probabilities: The probability of each t = 0..T-1; all above 0, adding up to 1.
+        probabilities: The probability of each t = 0..T-1; each above 0, with sum 1.
     """
 
     probabilities: Float64[Tensor, " T"]
@@ -21,7 +21,7 @@ class TimestepProposal:
         p = self.probabilities
         if not (bool((p > 0).all()) and abs(float(p.sum()) - 1) < 1e-9):
             raise ValueError(
-                f"probabilities must be above 0 and add up to 1; got a least one of {p.min().item():g} "
+                f"probabilities must be above 0 and add up to 1; got a minimum of {p.min().item():g} "
                 f"and a sum of {p.sum().item():g}"
             )
 
@@ -29,11 +29,13 @@ class TimestepProposal:
     def of_second_moments(
         cls, second_moments: Float64[Tensor, " T"], uniform_share: float = 1e-3
     ) -> "TimestepProposal":
-        """p_t ~ sqrt(E[L_t^2]), the least variance (Nichol and Dhariwal 2021, eq. (18)), mixed with uniform t.
+        """Return p_t proportional to sqrt(E[L_t^2]) (Nichol and Dhariwal 2021, eq. (18)), mixed with uniform t.
+
+        This choice minimises the variance.
 
         Args:
             second_moments: Mean of the squared loss at each t, 0 or above and not all 0.
-            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that every t is drawn now and then.
+            uniform_share: Probability of drawing t uniformly instead, in (0, 1], so that no t has probability 0.
         """
         if not 0 < uniform_share <= 1:
             raise ValueError(f"uniform_share must lie in (0, 1]; got {uniform_share}")
@@ -50,7 +52,7 @@ class TimestepProposal:
         num_timesteps: int,
         uniform_share: float = 1e-3,
     ) -> "TimestepProposal":
-        """Like `of_second_moments`, from a few timesteps; the root is interpolated linearly between them.
+        """Like `of_second_moments`, from a few timesteps; square roots are interpolated linearly between them.
 
         Args:
             places: The timesteps, rising from 0 to T-1.
@@ -67,10 +69,10 @@ class TimestepProposal:
         return cls.of_second_moments(torch.lerp(roots[before], roots[after], share) ** 2, uniform_share)
 
     def draw(self, u: Float64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
-        """Turn uniform numbers of (0, 1) into timesteps, by the inverse distribution function."""
+        """Turn uniform numbers in (0, 1) into timesteps, by the inverse distribution function."""
         edges = self.probabilities.cumsum(0)[:-1]
         return torch.searchsorted(edges, u, right=True)
 
     def weight(self, t: Int64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """1 / (T p_t): times L_t at a drawn t it has the mean of L_t at uniform t."""
+        """1 / (T p_t): multiplied by it, L_t at t drawn from here has the mean of L_t at uniform t."""
         return 1 / (len(self.probabilities) * self.probabilities[t])

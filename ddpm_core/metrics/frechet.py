@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-# The rounding of an eigenvalue, relative to the largest; the share of the distance that all roundings may cost.
+# The rounding error of an eigenvalue, relative to the largest; and the share of the trace that rounding may cost.
 _ROUNDING = 10 * torch.finfo(torch.float64).eps
 _TOLERANCE = 1e-9
 
@@ -27,12 +27,12 @@ class FeatureStats:
 
     @classmethod
     def empty(cls, dim: int, device: torch.device | None = None) -> "FeatureStats":
-        """Return the statistics of no vector at all, on the device of the features that will be added."""
+        """Return the statistics of zero vectors, on the device of the features that will be added."""
         zeros = torch.zeros(dim, dtype=torch.float64, device=device)
         return cls(count=0, total=zeros, outer=torch.zeros(dim, dim, dtype=torch.float64, device=device))
 
     def update(self, features: Float[Tensor, "n d"]) -> "FeatureStats":
-        """Return the statistics with some more vectors added."""
+        """Return the statistics with these vectors added."""
         wide = features.double()
         return FeatureStats(
             count=self.count + len(wide), total=self.total + wide.sum(0), outer=self.outer + wide.T @ wide
@@ -84,7 +84,8 @@ def _trace_of_root(a: Float64[Tensor, "d d"], b: Float64[Tensor, "d d"]) -> Floa
     if not int(failed):
         product = lower.T @ b @ lower
         values = torch.linalg.eigvalsh((product + product.T) / 2)
-        # An error of delta becomes delta / (2 root) under the root: nothing for large values, 1e-8 each for lost ones.
+        # An error delta of a value costs its root delta / (2 root): negligible for large values, but about 1e-8 for
+        # each value that is rounding alone.
         delta = _ROUNDING * values[-1]
         total = values.clamp(min=0).sqrt().sum()
         if float((delta / (2 * values.clamp(min=float(delta)).sqrt())).sum()) < _TOLERANCE * float(total):
@@ -93,7 +94,7 @@ def _trace_of_root(a: Float64[Tensor, "d d"], b: Float64[Tensor, "d d"]) -> Floa
 
 
 def _factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    """F with F F^T = covariance, from its eigenvectors; eigenvalues that are rounding alone count as 0."""
+    """F with F F^T = covariance, from its eigenvectors; eigenvalues within rounding of 0 count as 0."""
     values, vectors = torch.linalg.eigh(covariance)
     floor = len(values) * torch.finfo(values.dtype).eps * values[-1]
     return vectors * torch.where(values > floor, values, 0).sqrt()

@@ -7,14 +7,14 @@ from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differe
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
-# From these sizes on matrix products won, 1.1 to 1.5 times in pairs of runs on two cores with AVX2; below, they lost
-# up to a half.
+# From these sizes on, matrix products were 1.1 to 1.5 times as fast in paired runs on two cores with AVX2; below them,
+# they lost up to half the speed.
 _FEWEST_CHANNELS = 96
 _FEWEST_PIXELS = 256
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution of stride 1 with a border of zeros: the output has the input's height and width."""
+    """A 3x3 convolution of stride 1 with zero padding: the output has the input's height and width."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -36,11 +36,11 @@ class Conv3x3(nn.Conv2d):
 def weight_gradient(
     x: Float[Tensor, "b c_in h w"], grad: Float[Tensor, "b c_out h w"]
 ) -> Float[Tensor, "c_out c_in 3 3"]:
-    """The gradient by the weight of a 3x3 convolution, from its input and the gradient by its output.
+    """The gradient for the weight of a 3x3 convolution, from its input and the gradient for its output.
 
-    dL/dW[o, c, i, j] = sum over b, y, x of grad[b, o, y, x] padded_x[b, c, y + i, x + j]: nine matrix products. With
-    both laid out as rows of channels in one and the same padded raster, a shift by (i, j) is a shift of rows, so that
-    nothing is copied; the rows of `grad` that the raster adds are 0.
+    dL/dW[o, c, i, j] = sum over b, y, x of grad[b, o, y, x] padded_x[b, c, y + i, x + j]: nine matrix products. `x` and
+    `grad` are laid out as rows of channels in the same padded raster. A shift by (i, j) is then a shift by whole rows,
+    which copies nothing. The rows that padding adds to `grad` are 0.
     """
     rows_x = F.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1).reshape(-1, x.shape[1])
     rows_grad = F.pad(grad, (0, 2, 0, 2)).permute(0, 2, 3, 1).reshape(-1, grad.shape[1])

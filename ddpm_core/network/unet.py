@@ -1,4 +1,4 @@
-"""The U-Net eps_theta of Ho et al. 2020, appendix B, in every detail of the authors' network.
+"""The U-Net eps_theta of Ho et al. 2020, appendix B; it matches the authors' network in every detail.
 
 Residual blocks with GroupNorm (eps 1e-6) and SiLU, conditioned on the timestep by a sinusoid and two dense layers;
 one-head attention over all channels at the named resolutions and in the middle; convolutions to halve and double the
@@ -64,7 +64,7 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention over positions, each head with its share of the channels, added to its input."""
+    """Self-attention over positions, added to its input; each head has an equal share of the channels."""
 
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class AttentionBlock(nn.Module):
         """Mix positions."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         query, key, value = (self._heads(layer(tokens)) for layer in (self.query, self.key, self.value))
-        # The axis of heads, though it may be 1, makes torch take the fused kernel: three times as fast at 4x4 pixels.
+        # With an axis of heads, even of length 1, torch takes the fused kernel: three times as fast at 4x4 pixels.
         together = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.project_out(together).transpose(1, 2).reshape(x.shape)
 
@@ -114,7 +114,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one size: residual blocks, each with its attention if there is one, and the change of size."""
+    """The blocks of one size: residual blocks, each followed by attention if the size has any, and the resizing."""
 
     def __init__(
         self, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None, config: UNetConfig
@@ -135,8 +135,8 @@ class UNet(nn.Module):
     """eps_theta(x_t, t), or eps_theta(x_t, t, label) if the config has classes.
 
     Initial weights are Ho's: Glorot uniform (fan average) for every convolution and dense layer, biases 0, the last
-    layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone; None
-    skips the work, for a network whose weights are loaded next.
+    layer of each residual branch and of the network scaled down by 1e-5. They are a function of `seed` alone. None
+    skips the initialisation, for a network whose weights are loaded next.
     """
 
     def __init__(self, config: UNetConfig, seed: int | None = 0) -> None:
@@ -231,7 +231,7 @@ class UNet(nn.Module):
         embedding = timestep_embedding(t, self.config.base_channels).to(dtype)
         time: Tensor = self.time_2(F.silu(self.time_1(embedding)))
         if (labels is None) != (self.class_embedding is None):
-            raise ValueError(f"a network of {self.config.num_classes} classes and labels {labels} do not go together")
+            raise ValueError(f"a network with {self.config.num_classes} classes cannot take labels {labels}")
         return time if self.class_embedding is None else time + self.class_embedding(labels)
 
 

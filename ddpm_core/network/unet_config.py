@@ -1,4 +1,4 @@
-"""The shape of the U-Net, in a module without torch so that a config can be checked in no time."""
+"""The shape of the U-Net, in a module without torch, so that checking a config takes no time."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ class UNetConfig:
         base_channels: Channels at full size; even.
         channel_mults: Channels of each level as multiples of `base_channels`; its length is the number of levels.
         num_res_blocks: Residual blocks per level on the way down; one more on the way up.
-        attention_resolutions: Sizes at which each residual block is followed by attention.
+        attention_resolutions: Sizes at which attention follows each residual block.
         norm_groups: Groups of GroupNorm; divides every level's channels.
         dropout: Probability of dropout in the residual blocks, in [0, 1).
         num_heads: Heads of each attention; divides every level's channels.
         scale_shift_norm: Let the time embedding scale and shift the second normalisation of a residual block, instead
             of being added before it (Dhariwal and Nichol 2021, "adaptive group normalisation").
-        num_classes: Number of labels to condition the network on, by an embedding added to the time's; 0 for none.
-        learned_variance: Put out a second half of channels for the variance of the reverse step.
+        num_classes: Number of classes to condition on, by an embedding added to that of the time; 0 for none.
+        learned_variance: Whether the output has a second half of channels for the variance of the reverse step.
     """
 
     image_size: int = 32

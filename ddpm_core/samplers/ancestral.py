@@ -29,7 +29,7 @@ def ddpm_sample(
         model: The network.
         schedule: The chain to run backwards, respaced or not.
         x_T: Standard normal noise to start from.
-        noise: z for step t, called once for each t = T-1..1.
+        noise: Returns z for step t; called once for each t = T-1..1.
         variance: The variance of the steps.
         parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].

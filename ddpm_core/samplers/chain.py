@@ -1,7 +1,7 @@
 """The parts that the samplers share.
 
-The network comes in as a callable `(x_t, t) -> output` that receives `schedule.timesteps[t]`, and the noise as a
-function of the step, so that an analytic denoiser can stand in for the one and any source of randomness for the other.
+The network is a callable `(x_t, t) -> output` that receives `schedule.timesteps[t]`, and the noise is a function of the
+step. So an analytic denoiser can replace the network, and any source of randomness can supply the noise.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from ddpm_core.schedule import NoiseSchedule
 
 # z for step t.
 Noise = Callable[[int], Float[Tensor, "b c h w"]]
-# Receives t and the predicted x_0, once a step, from T-1 down to 0.
+# Receives t and the predicted x_0, once per step, from T-1 down to 0.
 OnStep = Callable[[int, Float[Tensor, "b c h w"]], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chain:
-    """Everything that the samplers of the table need besides x_T; each ignores the settings that it does not use.
+    """Everything that the samplers of the table need besides x_T; a sampler ignores the settings that it does not use.
 
     Attributes:
         model: The network.
         schedule: The chain to run backwards, respaced or not.
-        noise: z for step t, a standard normal draw.
+        noise: Returns z for step t, a standard normal draw.
         parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
         variance: The variance of ancestral steps.

@@ -25,15 +25,15 @@ def ddim_sample(
     """DDIM (Song et al. 2021, eq. (12)): x_{t-1} = sqrt(ab') x_0 + sqrt(1 - ab' - s^2) eps + s z.
 
     ab is alpha-bar_t, ab' is alpha-bar_{t-1}, s = eta sqrt((1 - ab') / (1 - ab)) sqrt(1 - ab / ab'): eta = 0 is
-    deterministic, 1 is the ancestral chain with fixed small variance. If x_0 is clipped, eps is computed anew from it,
-    so that both lie on one line through x_t.
+    deterministic, 1 is the ancestral chain with fixed small variance. If x_0 is clipped, eps is recomputed from it, so
+    that x_t = sqrt(ab) x_0 + sqrt(1 - ab) eps still holds.
 
     Args:
         model: The network.
         schedule: The chain, respaced or not.
         x_T: Standard normal noise to start from.
         eta: The share of noise, 0..1.
-        noise: z for step t, called once for each t = T-1..1; needed if eta is above 0.
+        noise: Returns z for step t; called once for each t = T-1..1, and needed, if eta is above 0.
         parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
         start: The timestep of `x_T`, 0..T-1; None for T-1.
@@ -45,7 +45,7 @@ def ddim_sample(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in 0..1; got {eta}")
     if eta > 0 and noise is None:
-        raise ValueError(f"eta {eta} adds noise: give noise, or eta=0")
+        raise ValueError(f"eta {eta} adds noise: pass noise, or eta=0")
     cumprod, prev = schedule.alphas_cumprod, schedule.alphas_cumprod_prev
     sigma = eta * ((1 - prev) / (1 - cumprod) * (1 - cumprod / prev)).sqrt()
     x_t = x_T
@@ -74,10 +74,10 @@ def ddim_invert(
     *,
     parameterisation: Parameterisation = Parameterisation.EPS,
 ) -> Float[Tensor, "b c h w"]:
-    """Run deterministic DDIM forwards: the x_T from which `ddim_sample` without clipping comes back to `x_start`.
+    """Run deterministic DDIM forwards and return the x_T from which `ddim_sample` without clipping leads to `x_start`.
 
-    Each step takes eps at the timestep it goes to, at which the network was trained. The way there and back differ by
-    O(1 / T), as Euler's method on the probability flow does.
+    Each step takes eps at the timestep that it moves to, because the network has no timestep for clean images. There
+    and back, the error is O(1 / T), that of Euler's method on the probability flow.
     """
     cumprod, prev = schedule.alphas_cumprod, schedule.alphas_cumprod_prev
     x_t = x_start

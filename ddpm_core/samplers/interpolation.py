@@ -1,4 +1,4 @@
-"""Mixtures of two images at a timestep, from which a sampler goes on."""
+"""Mixtures of two images at a timestep, from which a sampler continues."""
 
 import torch
 from jaxtyping import Float
@@ -16,14 +16,14 @@ def interpolation_start(
     noise: Float[Tensor, "c h w"],
     fractions: Float[Tensor, " n"],
 ) -> Float[Tensor, "n c h w"]:
-    """Diffuse two images to t with one noise and mix them; a sampler with `start=t` decodes the mixtures.
+    """Diffuse two images to t with the same noise and mix them; a sampler with `start=t` decodes the mixtures.
 
     Ho et al. section 4.4.
 
     Args:
         schedule: The forward process.
-        first: Clean image of fraction 0.
-        second: Clean image of fraction 1.
+        first: Clean image at fraction 0.
+        second: Clean image at fraction 1.
         t: The timestep to diffuse to, 0..T-1.
         noise: Standard normal noise, the same for both.
         fractions: Shares of the second image, one per mixture.

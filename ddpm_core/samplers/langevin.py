@@ -1,7 +1,7 @@
 """Langevin dynamics and predictor-corrector sampling, with the network as a score.
 
-eps_theta(x_t, t) stands for the score -eps_theta / sqrt(1 - alpha-bar_t) of q(x_t), so that what is trained on L_simple
-also drives annealed Langevin dynamics (Song and Ermon 2019).
+eps_theta(x_t, t) gives the score of q(x_t), -eps_theta / sqrt(1 - alpha-bar_t), so a network trained on L_simple also
+drives annealed Langevin dynamics (Song and Ermon 2019).
 """
 
 from collections.abc import Callable
@@ -47,23 +47,26 @@ def langevin_sample(
     parameterisation: Parameterisation = Parameterisation.EPS,
     clip_x_start: bool = False,
 ) -> Float[Tensor, "b c h w"]:
-    """Annealed Langevin dynamics, or, with a predictor, predictor-corrector sampling, by the same network.
+    """Sample by annealed Langevin dynamics or, with a predictor, by predictor-corrector sampling.
 
-    At each level t = T-1..0, `steps_per_level` Langevin steps towards q(x_t) (Song and Ermon 2019, algorithm 1), then,
-    with a predictor, the ancestral step to the next level (Song et al. 2021, algorithm 3 with the corrector first).
-    Both end with the predicted x_0 of the last level.
+    At each level t = T-1..0 the sampler takes `steps_per_level` Langevin steps towards q(x_t) (Song and Ermon 2019,
+    algorithm 1). With a predictor it then takes the ancestral step to the next level (Song et al. 2021, algorithm 3
+    with the corrector first). Both methods end with the predicted x_0 of the last level.
 
     Args:
         model: The network.
         schedule: The levels.
         x_T: Standard normal noise to start from.
-        noise: z for (t, k): k = 0..steps_per_level-1 the Langevin steps, k = steps_per_level the predictor's.
+        noise: Returns z for (t, k): k = 0..steps_per_level-1 for Langevin steps, k = steps_per_level for the predictor.
         steps_per_level: Langevin steps at each level, 0 or more; without a predictor at least 1.
-        step_size: The length of each, in units of 1 - alpha-bar_t; in (0, 1].
+        step_size: Length of a Langevin step in units of 1 - alpha-bar_t, in (0, 1].
         predictor: Take the ancestral step between levels.
         variance: The predictor's variance, a fixed one.
         parameterisation: The quantity that the network predicts.
         clip_x_start: Clamp the predictor's and the last predicted x_0 to [-1, 1].
+
+    Raises:
+        ValueError: If `steps_per_level` or `step_size` is out of range.
     """
     if steps_per_level < (0 if predictor else 1):
         raise ValueError(f"steps_per_level must be at least {0 if predictor else 1}; got {steps_per_level}")

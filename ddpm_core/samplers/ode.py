@@ -35,7 +35,7 @@ def ode_sample(
         ValueError: If alpha-bar_T is 0, because sigma is infinite there.
     """
     if schedule.zero_terminal_snr:
-        raise ValueError("the flow starts at infinite sigma where alpha-bar_T is 0; use ddim_sample")
+        raise ValueError("the flow starts at infinite sigma if alpha-bar_T is 0; use ddim_sample")
     root = schedule.alphas_cumprod.sqrt()
     sigma = (1 / schedule.alphas_cumprod - 1).sqrt()
 

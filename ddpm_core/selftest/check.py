@@ -1,4 +1,4 @@
-"""A known number beside the one that this installation computes."""
+"""The comparison of a computed number with its known value."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Check:
-    """A computed number, the right one, and how far apart the two may lie.
+    """A computed number, its known value, and how far apart the two may be.
 
     Attributes:
         name: The family of computations that it tests.

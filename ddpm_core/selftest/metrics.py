@@ -1,7 +1,7 @@
-"""Checks of the figures that are reported: the bound in bits/dim, the decoder's bins, the Fréchet distance.
+"""Checks of the reported figures: the bound in bits/dim, the decoder's bins, the Fréchet distance.
 
-On data that are one point the best denoiser makes every term of the bound a constant; on Gaussian data it is the
-conditional mean, and every term's expectation has a closed form.
+If the data are a single point, the best denoiser makes every term of the bound a constant. On Gaussian data the best
+denoiser is the conditional mean, and every term's expectation has a closed form.
 """
 
 import math
@@ -34,7 +34,7 @@ _VARIANCE, _SHORT = 0.25, 50
 
 
 def check_point_mass_bound(device: torch.device) -> list[Check]:
-    """The bound on one known image, linear schedule with T = 1000: every term is a constant, in bits/dim.
+    """Check the bound on one known image, linear schedule with T = 1000: every term is a constant, in bits/dim.
 
     Under fixed small variance the sum of KLs is 0, under fixed large 0.486419230044; L_0 is that of one grey level.
     """
@@ -65,11 +65,11 @@ def check_point_mass_bound(device: torch.device) -> list[Check]:
 
 
 def check_gaussian_bound(device: torch.device) -> list[Check]:
-    """L_T, and the expected KLs on pixels of N(0.1, 0.25) by the best denoiser, 50 respaced steps, without clipping.
+    """Check L_T, and the best denoiser's expected KLs on pixels from N(0.1, 0.25), 50 respaced steps, no clipping.
 
     E KL_t = (r - 1 - log r) / 2 + c_t^2 Var(x_0 | x_t) / (2 sigma_t^2) nats, r the posterior's variance over sigma^2,
-    c_t the posterior mean's factor of x_0. A KL is quadratic in (x_0, eps), so that the mean over four images, one
-    standard deviation to either side of both, is the expectation, without chance.
+    c_t the posterior mean's factor of x_0. A KL is quadratic in (x_0, eps). Its mean over four images, both variables
+    one standard deviation to either side of their means, is therefore the exact expectation.
     """
     name = "bound"
     linear = linear_schedule().to(device)
@@ -129,13 +129,13 @@ def _expected_steps(*, large: bool) -> float:
 
 
 def check_decoder(device: torch.device) -> list[Check]:
-    """The decoder's 256 bins, 2/255 wide and open at both ends, against the error function; and the levels themselves.
+    """Check the decoder's 256 bins, 2/255 wide and open at both ends, against the error function, and the grey levels.
 
     L_0 of one known image is that of its grey level, by the exact Phi and by the tanh form.
     """
     name = "decoder"
     x = torch.full((1, 1, 2, 2), _GREY, device=device)
-    # Its two steps are the first two of the linear schedule with T = 1000, so both have the same decoder.
+    # Both steps equal the first two of the linear schedule with T = 1000, so the decoder is the same.
     short = linear_schedule(2, 1e-4, 1e-4 + (0.02 - 1e-4) / 999).to(device)
     model = point_mass_denoiser(short.alphas_cumprod, x)
     exact, tanh = (
@@ -159,12 +159,12 @@ def check_decoder(device: torch.device) -> list[Check]:
         Check(name, "log probabilities of likely levels: largest error, nats", error, 0.0, 1e-6),
         Check(name, "256 probabilities: sum", float(logs.exp().sum()), 1.0, 1e-9),
         Check(name, "the last level under its own mean, bits", -float(edge) / math.log(2), half_open, 1e-9),
-        Check(name, "of 256 levels, how many change on [-1, 1] and back", float(moved), 0.0, 0.0),
+        Check(name, "levels of 256 that change on the way to [-1, 1] and back", float(moved), 0.0, 0.0),
     ]
 
 
 def _mass(level: int, mean: float, std: float) -> float:
-    """Phi(b) - Phi(a) of the bin of a level, computed on the side on which it does not cancel."""
+    """Phi(b) - Phi(a) of the bin of a level, computed on the tail on which the difference does not cancel."""
     below = (level / 127.5 - 1 - 1 / 255 - mean) / std if level > 0 else -math.inf
     above = (level / 127.5 - 1 + 1 / 255 - mean) / std if level < 255 else math.inf
     if below > 0:
@@ -173,9 +173,10 @@ def _mass(level: int, mean: float, std: float) -> float:
 
 
 def check_frechet(device: torch.device) -> list[Check]:
-    """The Fréchet distance of two planar Gaussians whose covariances do not commute, on the device and by parts.
+    """Check the Fréchet distance of two planar Gaussians whose covariances do not commute, and sums added up by parts.
 
-    |m_a - m_b|^2 + tr(A) + tr(B) - 2 sqrt(tr(A B) + 2 sqrt(det(A B))), the trace of the root of a 2 x 2 matrix.
+    The distance is |m_a - m_b|^2 + tr(A) + tr(B) - 2 sqrt(tr(A B) + 2 sqrt(det(A B))); the last term has the closed
+    form of the trace of the root of a 2 x 2 matrix.
     """
     name = "frechet"
     a, b = ((2.0, 1.0), (1.0, 3.0)), ((5.0, -2.0), (-2.0, 4.0))
@@ -195,7 +196,7 @@ def check_frechet(device: torch.device) -> list[Check]:
 def _stats_of(
     mean: tuple[float, float], covariance: tuple[tuple[float, float], ...], device: torch.device, count: int = 11
 ) -> FeatureStats:
-    """The sums that `count` vectors of this mean and unbiased covariance have."""
+    """Return the sums over `count` vectors that have this mean and unbiased covariance."""
     centre = torch.tensor(mean, dtype=torch.float64, device=device)
     spread = torch.tensor(covariance, dtype=torch.float64, device=device)
     outer = (count - 1) * spread + count * torch.outer(centre, centre)

@@ -1,6 +1,6 @@
 """Checks of the U-Net and of a training step on a device, against the same network in float64 on the CPU.
 
-Weights are drawn anew, because initial weights leave every residual branch almost at zero and would hide its errors.
+Weights are redrawn, because initial weights leave every residual branch almost at zero and would hide its errors.
 """
 
 import copy
@@ -29,12 +29,12 @@ _TINY = UNetConfig(
     dropout=0.0,
 )
 _BATCH = 4
-# Products in TF32, a GPU's default for convolutions, round their inputs by 2^-11, 5e-4, in each of ten layers.
+# Products in TF32, a GPU's default for convolutions, round their inputs by 2^-11, or 5e-4, in each of ten layers.
 _SINGLE_ERROR = 1e-4
 
 
 def check_network(device: torch.device) -> list[Check]:
-    """The U-Net's parts against their definitions, and all of it in float32 against float64 on the CPU.
+    """Check the U-Net's parts against their definitions, and the whole U-Net against float64 on the CPU.
 
     Errors of tensors are relative, |a - b| / |b|, by Euclidean norms over all elements.
     """
@@ -48,7 +48,7 @@ def check_network(device: torch.device) -> list[Check]:
         double = copy.deepcopy(net).to(device).double()(x_t.to(device).double(), t.to(device))
     with torch.device("meta"):
         count = sum(weight.numel() for weight in UNet(UNetConfig.cifar10(), seed=None).parameters())
-    # 1e-4 in float64 too: the sinusoids are float32, and the rounding of t * frequency is the device's.
+    # 1e-4 in float64 too, because the sinusoids are float32, and devices differ in how they round t * frequency.
     return [
         Check(name, "parameters of the network for CIFAR-10", float(count), float(_CIFAR10_PARAMETERS), 0.0),
         Check(name, "sines, then cosines of the timestep: largest error", _embedding_error(device), 0.0, 5e-4),
@@ -60,10 +60,10 @@ def check_network(device: torch.device) -> list[Check]:
 
 
 def check_training(device: torch.device) -> list[Check]:
-    """One step on L_simple: loss and gradient against autograd in float64 on the CPU from the formulas written out.
+    """Check the loss and gradient of one step on L_simple against formulas written out, with autograd in float64.
 
-    L_simple = mean of (eps - eps_theta(sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, t))^2; a small step of plain gradient
-    descent, rate r, lowers it by r |gradient|^2 to first order.
+    L_simple = mean of (eps - eps_theta(sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, t))^2; the reference is computed on the
+    CPU. A small step of plain gradient descent with rate r lowers the loss by r |gradient|^2 to first order.
     """
     name = "training"
     schedule = linear_schedule()
@@ -77,9 +77,9 @@ def check_training(device: torch.device) -> list[Check]:
         moved = training_noise(0, torch.arange(_BATCH, device=device), 1000, (3, 8, 8))
         config = StepConfig(global_batch_size=_BATCH, grad_clip=clip)
         optimizer = torch.optim.SGD(net.parameters(), lr=rate)
-        return float(train_step(net, optimizer, there, images.to(device), moved, config).loss_sum) / _BATCH
+        return float(train_step(net, optimizer, tables, images.to(device), moved, config).loss_sum) / _BATCH
 
-    there, net = schedule.to(device), _network().to(device)
+    tables, net = schedule.to(device), _network().to(device)
     before = step(net, math.inf)
     after = _gradient(net)
     lowered = before - step(net, length / 2)
@@ -91,17 +91,21 @@ def check_training(device: torch.device) -> list[Check]:
         Check(name, "gradient: elements that are not finite", float((~after.isfinite()).sum()), 0.0, 0.0),
         Check(name, "gradient: relative error", _distance(after, gradient), 0.0, _SINGLE_ERROR),
         Check(
-            name, "what a small step lowers the loss by, over r |gradient|^2", lowered / (rate * length**2), 1.0, 0.2
+            name, "decrease of the loss by a small step, over r |gradient|^2", lowered / (rate * length**2), 1.0, 0.2
         ),
         Check(
-            name, "norm of a gradient clipped to half its norm, over that", clipped / (length / 2), 1.0, _SINGLE_ERROR
+            name,
+            "norm of a gradient clipped to half its norm, over that half",
+            clipped / (length / 2),
+            1.0,
+            _SINGLE_ERROR,
         ),
         Check(name, "EMA of (1, -1) and (3, 7) at 0.75: sum", float(average[0].sum()), 2.5, 1e-6),
     ]
 
 
 def _network() -> UNet:
-    """A tiny network of fixed weights: normal of variance 1 / fan-in; biases and norms moved by 0.1 times a normal."""
+    """A tiny network with fixed weights: normal, variance 1 / fan-in; biases and norms shifted by 0.1 normal draws."""
     net = UNet(_TINY).eval()
     with torch.no_grad():
         for number, weight in enumerate(net.parameters()):
@@ -135,7 +139,7 @@ def _by_hand(
 
 
 def _embedding_error(device: torch.device) -> float:
-    """Against sin and cos of t 10000^(-i / 7), i = 0..7; at t = 999 float32 angles are off by up to 1e-4."""
+    """The error against sin and cos of t 10000^(-i / 7), i = 0..7; at t = 999 float32 angles are off by up to 1e-4."""
     t: Int64[Tensor, " b"] = torch.tensor([0, 1, 500, 999])
     angles = t.double()[:, None] * 10_000 ** (-torch.arange(8, dtype=torch.float64) / 7)
     return largest(timestep_embedding(t.to(device), 16).cpu() - torch.cat((angles.sin(), angles.cos()), dim=1))
@@ -143,7 +147,7 @@ def _embedding_error(device: torch.device) -> float:
 
 @torch.no_grad()
 def _norm_error(net: UNet, device: torch.device) -> float:
-    """Every GroupNorm maps +-1e-3 to +-1 / sqrt(2): the variance 1e-6 and Ho's epsilon are equal."""
+    """The error of mapping +-1e-3 to +-1 / sqrt(2) by every GroupNorm: the variance 1e-6 and Ho's epsilon are equal."""
     errors = []
     for module in copy.deepcopy(net).to(device).modules():
         if isinstance(module, nn.GroupNorm):
@@ -155,9 +159,10 @@ def _norm_error(net: UNet, device: torch.device) -> float:
 
 @torch.no_grad()
 def _padding_error(device: torch.device) -> float:
-    """With 0 before and 1 after, output (i, j) starts at pixel (2 i, 2 j): a pixel at (0, 0) meets weight (0, 0) alone.
+    """The error of two single pixels: padded by 0 before and 1 after, output (i, j) starts at pixel (2 i, 2 j).
 
-    One at (3, 3) of 4 x 4, beside the padding, meets weight (1, 1) in output (1, 1).
+    A pixel at (0, 0) meets weight (0, 0) alone. One at (3, 3) of 4 x 4, next to the padding, meets weight (1, 1) in
+    output (1, 1).
     """
     layer = Downsample(1)
     layer.conv.weight.copy_(torch.arange(1.0, 10.0).reshape(1, 1, 3, 3))

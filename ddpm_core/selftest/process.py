@@ -1,6 +1,6 @@
 """Checks of the randomness, the schedules, q(x_t | x_0), its posterior and the reverse step.
 
-The expected numbers follow from the betas by other formulas than those checked, or are published figures.
+The expected numbers are published, or follow from the betas by formulas other than those checked.
 """
 
 import math
@@ -29,7 +29,7 @@ _KNOWN_ANSWERS = (
     ),
 )
 _STANDARD_ERRORS = 5
-# Of the linear schedule with T = 1000: t, beta, alpha-bar, posterior variance.
+# Rows of the linear schedule with T = 1000: t, beta, alpha-bar, posterior variance.
 _LINEAR = (
     (0, 1e-4, 0.9999, 0.0),
     (1, 1.1991991992e-4, 0.999780092072, 5.4531876613e-05),
@@ -40,14 +40,14 @@ _LINEAR = (
 
 
 def check_randomness(device: torch.device) -> list[Check]:
-    """Philox against its published answers and the CPU, bit for bit; normal numbers by moments and by Box-Muller.
+    """Check Philox bit for bit against published answers and the CPU, and normal numbers by moments and by Box-Muller.
 
-    Moments are of 65,536 numbers, allowed 5 standard errors: 1/sqrt(n), sqrt(2/n), sqrt(96/n) for z, z^2, z^4.
+    Moments of 65,536 numbers may be 5 standard errors off: 1/sqrt(n), sqrt(2/n), sqrt(96/n) for z, z^2, z^4.
     """
     name = "randomness"
     wrong = 0
     for counter, seed, answer in _KNOWN_ANSWERS:
-        # 1,027 copies, so that both a vectorised kernel and its remainder loop compute some.
+        # 1,027 copies, so that both a vectorised kernel and its remainder loop are tested.
         drawn = philox4x32(torch.tensor(counter, device=device).repeat(1027, 1), seed)
         wrong += int((drawn != torch.tensor(answer, device=device)).sum())
     seed, step, shape = 0x0123456789ABCDEF, 999, (1, 8, 8)
@@ -64,9 +64,9 @@ def check_randomness(device: torch.device) -> list[Check]:
         for power, expected, v in ((1, 0.0, 1), (2, 1.0, 2), (4, 3.0, 96))
     ]
     return [
-        Check(name, "Philox4x32-10: words that differ from the published", float(wrong), 0.0, 0.0),
-        Check(name, "words not of the counter (block, index, stream, step)", _misplaced(placed, index, seed), 0.0, 0.0),
-        Check(name, "of 65,536 words, how many differ from the CPU's", float(different), 0.0, 0.0),
+        Check(name, "Philox4x32-10: words that differ from published ones", float(wrong), 0.0, 0.0),
+        Check(name, "words not from counter (block, index, stream, step)", _misplaced(placed, index, seed), 0.0, 0.0),
+        Check(name, "words of 65,536 that differ from the CPU's", float(different), 0.0, 0.0),
         Check(name, "normal numbers by Box-Muller: largest error", largest(z[:4].cpu() - by_hand), 0.0, 1e-6),
         Check(
             name,
@@ -98,7 +98,7 @@ def _box_muller(drawn: Int64[Tensor, "b n"]) -> Float64[Tensor, "b n"]:
 
 
 def check_schedule(device: torch.device) -> list[Check]:
-    """The tables of the linear and the cosine schedule, T = 1000, and of a respaced one, by relative error."""
+    """Check the tables of the linear and the cosine schedule, T = 1000, and of a respaced one, by relative error."""
     name = "schedule"
     linear, cosine = linear_schedule().to(device), cosine_schedule().to(device)
     t, *golden = (torch.tensor(column, dtype=torch.float64) for column in zip(*_LINEAR, strict=True))
@@ -132,7 +132,7 @@ def _relative(computed: Float64[Tensor, " n"], expected: Float64[Tensor, " n"]) 
 
 
 def check_forward(device: torch.device) -> list[Check]:
-    """q_sample against eq. (4) with alpha-bar written out, and solved for x_0 and eps again."""
+    """Check q_sample against eq. (4) with alpha-bar written out, and its inverses for x_0 and eps."""
     name = "forward"
     schedule = linear_schedule().to(device)
     cumprod = torch.tensor([row[2] for row in _LINEAR], dtype=torch.float64).reshape(-1, 1, 1, 1)
@@ -154,7 +154,7 @@ def check_forward(device: torch.device) -> list[Check]:
 
 
 def check_posterior(device: torch.device) -> list[Check]:
-    """q(x_{t-1} | x_t, x_0) against Bayes: the product of q(x_{t-1} | x_0) and q(x_t | x_{t-1}), t = 1..999.
+    """Check q(x_{t-1} | x_t, x_0) by Bayes: the product of q(x_{t-1} | x_0) and q(x_t | x_{t-1}), t = 1..999.
 
     Precisions add up, 1 / (1 - alpha-bar_{t-1}) + alpha_t / beta_t, and the mean is the mean weighted by them.
     """
@@ -188,7 +188,7 @@ def _images(values: Float64[Tensor, " b"], device: torch.device) -> Float64[Tens
 
 
 def check_reverse_step(device: torch.device) -> list[Check]:
-    """p_theta(x_{t-1} | x_t): its variances, the clipping of x_0 before the mean, and every parameterisation."""
+    """Check p_theta(x_{t-1} | x_t): its variances, clipping x_0 before the mean, and every parameterisation."""
     name = "reverse step"
     schedule = linear_schedule().to(device)
     betas = _betas()

@@ -1,4 +1,4 @@
-"""Test that this installation computes correctly on a device, on data with known answers."""
+"""All checks that this installation computes correctly on a device, on data with known answers."""
 
 from collections.abc import Callable, Iterable
 
@@ -44,7 +44,8 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
 def run_selftest(device: torch.device, families: Iterable[tuple[str, Family]] = FAMILIES) -> list[Check]:
     """Compute every family of checks on `device`, in seconds. A seed fixes every draw.
 
-    A family that raises, as on a device that lacks a kernel, counts as one failed check with the error's message.
+    A family that raises, for example because the device lacks a kernel, counts as one failed check with the error's
+    message.
 
     Args:
         device: The device to test. Tables and figures are float64, networks and drawn images float32, as in a run.

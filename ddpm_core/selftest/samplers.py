@@ -1,9 +1,9 @@
-"""Checks of the reverse chains on pixels of N(0.1, 0.25), on which the best denoiser makes each chain linear.
+"""Checks of the reverse chains on pixels from N(0.1, 0.25), for which the best denoiser makes each chain linear.
 
-So the samples are Gaussian, with a mean and a variance that a recursion over two numbers gives exactly. Around the
+The samples are therefore Gaussian, and a recursion over two numbers gives their exact mean and variance. Around the
 means of q(x_t) and q(x_{t-1}) a step is x -> factor x + sqrt(added) z. The sampler's own mean and variance are measured
-without chance: its answer to zero noise is the mean, and the squares of the changes that a unit of each draw alone
-makes add up to the variance.
+without sampling error: zero noise gives the mean, and setting one draw at a time to 1 changes the result by amounts
+whose squares add up to the variance.
 """
 
 import math
@@ -33,12 +33,12 @@ _TOLERANCE = 1e-9
 _STANDARD_ERRORS = 5
 
 _Noise = Callable[[int], Float[Tensor, "b c h w"]]
-# Factor, added variance, and sqrt(alpha-bar) of the level before and after the step.
+# A step's factor, its added variance, and sqrt(alpha-bar) of the level before and after it.
 _Step = tuple[float, float, float, float]
 
 
 def check_ancestral(device: torch.device) -> list[Check]:
-    """Ancestral sampling with both fixed variances: the moments after all 1000 steps, known to nine digits."""
+    """Check ancestral sampling with both fixed variances: the moments after 1000 steps are known to nine digits."""
     linear = linear_schedule().to(device)
     rows = []
     for variance, spread in ((Variance.FIXED_SMALL, _KNOWN_SMALL), (Variance.FIXED_LARGE, _KNOWN_LARGE)):
@@ -48,10 +48,10 @@ def check_ancestral(device: torch.device) -> list[Check]:
 
 
 def check_respaced(device: torch.device) -> list[Check]:
-    """Ancestral sampling respaced to 50 steps: moments by recursion and of drawn samples; one point, reached exactly.
+    """Check ancestral sampling respaced to 50 steps: exact moments, moments of drawn samples, and a single point.
 
-    The drawn samples, by Philox in float32, are allowed 5 standard errors of n = 16,384 pixels, sqrt(v / n) for the
-    mean and v sqrt(2 / n) for the variance v.
+    The samples are drawn by Philox in float32. With n = 16,384 pixels their moments may be 5 standard errors off:
+    sqrt(v / n) for the mean and v sqrt(2 / n) for the variance v. A single point must be reached exactly.
     """
     name = "ancestral"
     linear = linear_schedule().to(device)
@@ -88,7 +88,7 @@ def _ddpm(
 
 
 def check_ddim(device: torch.device) -> list[Check]:
-    """DDIM over 50 steps with eta = 0, and with eta = 1, which is the ancestral chain with fixed small variance."""
+    """Check DDIM over 50 steps with eta = 0, and with eta = 1, the ancestral chain with fixed small variance."""
     linear = linear_schedule().to(device)
     short = respace(linear, _SHORT)
     model = gaussian_denoiser(linear.alphas_cumprod, _MEAN, _VARIANCE)
@@ -103,7 +103,7 @@ def check_ddim(device: torch.device) -> list[Check]:
 
 
 def check_ode(device: torch.device) -> list[Check]:
-    """Heun's method for the probability flow over 50 nodes."""
+    """Check Heun's method for the probability flow over 50 nodes."""
     linear = linear_schedule().to(device)
     short = respace(linear, _SHORT)
     model = gaussian_denoiser(linear.alphas_cumprod, _MEAN, _VARIANCE)
@@ -112,7 +112,7 @@ def check_ode(device: torch.device) -> list[Check]:
 
 
 def check_langevin(device: torch.device) -> list[Check]:
-    """Predictor-corrector sampling and annealed Langevin dynamics over 50 levels, two steps of 0.1 per level."""
+    """Check predictor-corrector sampling and annealed Langevin dynamics, 50 levels, two steps of 0.1 per level."""
     linear = linear_schedule().to(device)
     short = respace(linear, _SHORT)
     sample = partial(
@@ -122,15 +122,15 @@ def check_langevin(device: torch.device) -> list[Check]:
         steps_per_level=_LANGEVIN_STEPS,
         step_size=_STEP_SIZE,
     )
-    each = _LANGEVIN_STEPS + 1
+    draws_per_step = _LANGEVIN_STEPS + 1
     rows = []
     for predictor, what in ((True, "predictor-corrector"), (False, "annealed Langevin dynamics")):
 
         def run(x_T: Float[Tensor, "b 1 1 1"], noise: _Noise, by: bool = predictor) -> Float[Tensor, "b 1 1 1"]:
-            return sample(x_T, noise=lambda t, k: noise(each * t + k), predictor=by)
+            return sample(x_T, noise=lambda t, k: noise(draws_per_step * t + k), predictor=by)
 
         truth = _after(_langevin(_cumprods(_SHORT), predictor=predictor))
-        rows += _compare("langevin", what, _moments(run, short, each), truth)
+        rows += _compare("langevin", what, _moments(run, short, draws_per_step), truth)
     return rows
 
 
@@ -159,7 +159,7 @@ def _moments(
 
 
 def _cumprods(num_steps: int) -> list[float]:
-    """alpha-bar of the linear schedule with T = 1000 at `num_steps` equally spaced timesteps, both ends among them."""
+    """alpha-bar of the linear schedule with T = 1000 at `num_steps` equally spaced timesteps including both ends."""
     products, running = [], 1.0
     for t in range(1000):
         running *= 1 - (1e-4 + t * (0.02 - 1e-4) / 999)
@@ -208,7 +208,7 @@ def _heun(cumprods: list[float]) -> Iterator[_Step]:
 
 
 def _langevin(cumprods: list[float], *, predictor: bool) -> Iterator[_Step]:
-    """Towards q(x_t) of variance V, x + d score + sqrt(2 d) z: factor 1 - d / V. The last step is to E[x_0 | x_t]."""
+    """Steps x + d score + sqrt(2 d) z towards q(x_t) with variance V: factor 1 - d / V. The last is to E[x_0 | x_t]."""
     ancestral = list(_ancestral(cumprods, large=False))
     for (t, now, _, gain), step in zip(_backwards(cumprods), ancestral, strict=True):
         length = _STEP_SIZE * (1 - now)

@@ -1,1 +1,1 @@
-"""The command `ddpm`, one small file a command group."""
+"""The command `ddpm`, one small file per command group."""

@@ -1,4 +1,4 @@
-"""`ddpm export` and `ddpm import`: snapshots to diffusers' folders and back."""
+"""`ddpm export` and `ddpm import`: convert snapshots to diffusers folders and back."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""`ddpm verify` and `ddpm report`: what is sealed, looked at again."""
+"""`ddpm verify` and `ddpm report`: checks sealed outputs, and rewrites a report from them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,6 @@ def _is_manifest(name: str) -> bool:
 
 
 def _above(store: Store, name: str) -> str:
-    """Return what a manifest's own name, which counts from the root, has in front of its name in this store."""
+    """Return the folder of this store below the root; a manifest holds its own name relative to the root."""
     whole = parse_manifest(store.read(name), item=name).name
     return whole.removesuffix(name).rstrip("/") if whole.endswith(name) else ""

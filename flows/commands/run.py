@@ -67,11 +67,11 @@ def register(app: typer.Typer) -> None:
 
 
 def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: bool = True) -> Callable[..., None]:
-    """Give some work the options that all these commands share.
+    """Make a command of some work, with the options that all these commands share.
 
     Args:
         work: Receives the config and the run's settings.
-        together: The work needs settings that suit each other across stages.
+        together: Also check the rules between stages.
     """
 
     def command(
@@ -127,7 +127,7 @@ def _say(line: str) -> None:
 
 
 class _StagesUpTo:
-    """Runs the stages up to one, or all, in this process."""
+    """Runs the stages in this process, up to `last` or all if it is empty."""
 
     def __init__(self, last: str) -> None:
         self._last = last

@@ -1,4 +1,4 @@
-"""`ddpm selftest`: does this installation compute right on this device?"""
+"""`ddpm selftest`: does this installation compute correctly on this device?"""
 
 import time
 from enum import Enum
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from ddpm_core.selftest.check import Check
 
-# Wide enough for a table that goes to a file.
+# Width of the table if it goes to a file.
 _WIDTH = 130
 
 
 class Device(Enum):
-    """Where to compute."""
+    """The device to compute on."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -45,8 +45,8 @@ def selftest(
 
     started = time.monotonic()
     kind = resolve_device(device.value)
-    about = environment(kind)
-    with fixed_threads(1), exact_float32():  # its tensors are tiny
+    versions = environment(kind)
+    with fixed_threads(1), exact_float32():  # one thread, because the tensors are tiny
         checks = run_selftest(torch.device(kind))
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(_table(checks))
@@ -54,8 +54,8 @@ def selftest(
     for check in failed:
         typer.echo(f"ddpm: {_complaint(check, kind)}", err=True)
     typer.echo(
-        f"{len(checks) - len(failed)} of {len(checks)} checks passed on {about['device']}, "
-        f"torch {about['torch']}, in {time.monotonic() - started:.1f} s"
+        f"{len(checks) - len(failed)} of {len(checks)} checks passed on {versions['device']}, "
+        f"torch {versions['torch']}, in {time.monotonic() - started:.1f} s"
     )
     if failed:
         raise typer.Exit(IntegrityError.exit_code)
@@ -85,7 +85,7 @@ def _expected(check: "Check") -> str:
 
 
 def _complaint(check: "Check", device: str) -> str:
-    """One line: check, what was computed, what it must be, what to do."""
+    """One line with the check, the computed number, the expected one and the remedy."""
     if device == "cuda":
         remedy = (
             "do not trust this device's results; if `ddpm selftest --device cpu` passes, change the GPU's driver or "

@@ -1,1 +1,1 @@
-"""Pages of HTML for people: the frame, the pictures, the palette and a template per page."""
+"""The HTML pages for people: the frame, the pictures, the palette and one template per page."""

@@ -1,6 +1,6 @@
 """The frame of every page: templates become HTML that needs no other file.
 
-Every value is escaped. If a template uses a value that it did not receive, that is an error, not an empty place.
+Every value is escaped. A value that a template uses but did not receive is an error, not a gap in the page.
 """
 
 import base64
@@ -12,31 +12,31 @@ from flows.pages import palette
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in a template of this package.
+    """Render a template of this package.
 
     Args:
-        template: Its file's name in `templates/`.
+        template: The name of its file in `templates/`.
         values: The values that it shows.
 
     Raises:
-        jinja2.UndefinedError: If the template uses a value that is not among them.
+        jinja2.UndefinedError: If the template uses a value that is not among `values`.
     """
     return environment().get_template(template).render(values)
 
 
 @functools.cache
 def environment() -> Environment:
-    """Return the environment of the templates: it escapes every value, and fails if a value is missing."""
-    made = Environment(
+    """Return the environment of the templates, which escapes every value and fails if a value is missing."""
+    templates = Environment(
         loader=PackageLoader("flows.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["palette"] = palette
-    made.filters["data_uri"] = _data_uri
-    return made
+    templates.globals["palette"] = palette
+    templates.filters["data_uri"] = _data_uri
+    return templates
 
 
 def _data_uri(png: bytes) -> str:

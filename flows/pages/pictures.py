@@ -22,7 +22,7 @@ _GAP = 4
 
 
 def sample_grid(images: Images, columns: int = 0) -> bytes:
-    """Lay images [n, c, h, w] out in rows, enlarged by a whole factor, in a square unless `columns` is given."""
+    """Lay out images [n, c, h, w] in rows of `columns`, or in a square if it is 0, enlarged by a whole factor."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     scale = max(1, _TILE // images.shape[-1])
     tiles = [_tile(image, scale) for image in images]
@@ -45,7 +45,7 @@ def _tile(image: Images, scale: int) -> NDArray[np.uint8]:
 def curve(
     x: Sequence[float], lines: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
 ) -> bytes:
-    """Draw lines over a common x."""
+    """Draw lines over a common x axis."""
     return _plot({name: (x, y) for name, y in lines.items()}, x_label=x_label, y_label=y_label, log_y=log_y)
 
 
@@ -55,10 +55,10 @@ def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[fl
 
 
 def histogram(counts: Mapping[str, Sequence[int]]) -> bytes:
-    """Draw how often each value 0..255 occurs, one outline per channel, as a share of the channel's pixels.
+    """Draw the share of each channel's pixels that have each value 0..255, one outline per channel.
 
     Args:
-        counts: For each of the 256 values, by channel: red, green and blue, or grey.
+        counts: The 256 counts of each channel, by its name: red, green and blue, or grey.
     """
     figure, axes = _axes("pixel value", "share of pixels")
     for name, of_channel in counts.items():
@@ -92,7 +92,7 @@ def _plot(
 
 
 def _coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values], str]]:
-    """Give each series a colour; if there are more series than colours, the colours begin again."""
+    """Pair each series with a colour; if there are more series than colours, the colours repeat."""
     return zip(series.items(), itertools.cycle(palette.SERIES), strict=False)
 
 

@@ -1,1 +1,1 @@
-"""A recipe: every stage's settings, where they come from, and the identity of a run."""
+"""A recipe: the settings of every stage, their sources, and the identity of a run."""

@@ -12,7 +12,7 @@ from flows.stages.train.config import TrainConfig
 
 
 class PipelineConfig(BaseModel):
-    """All four stages."""
+    """The settings of all four stages."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,15 +49,19 @@ class PipelineConfig(BaseModel):
     @model_validator(mode="after")
     def _network_has_what_is_sampled(self) -> Self:
         if self.sample.sampler == Sampler.ODE and self.train.empty_at_the_end:
-            raise ValueError("sample.sampler ode starts at infinite noise where alpha-bar_T is 0; set it to ddim")
+            raise ValueError("sample.sampler ode starts at infinite noise if alpha-bar_T is 0; set it to ddim")
         if self.sample.variance == StepVariance.LEARNED and "variance" not in self.sample.sampler.uses:
-            raise ValueError(f"sample.variance learned is the ancestral chain's; {self.sample.sampler} has none")
+            raise ValueError(f"sample.variance learned is for the ddpm sampler; {self.sample.sampler} does not use it")
         if self.sample.variance == StepVariance.LEARNED and self.train.variance == NetworkVariance.FIXED:
-            raise ValueError("sample.variance learned needs a network with one; set train.variance=learned_range")
+            raise ValueError(
+                "sample.variance learned needs a network that learns one; set train.variance=learned_range"
+            )
         if not self.train.class_conditional and (self.sample.guidance_scale != 1 or self.sample.label >= 0):
             raise ValueError(
-                "sample.guidance_scale and sample.label are for a network with classes; set train.class_conditional"
+                "sample.guidance_scale and sample.label need a network with classes; set train.class_conditional"
             )
         if self.sample.guidance_scale != 1 and self.train.label_dropout == 0:
-            raise ValueError("sample.guidance_scale needs a network that also saw no label; set train.label_dropout")
+            raise ValueError(
+                "sample.guidance_scale needs a network also trained without labels; set train.label_dropout"
+            )
         return self

@@ -1,7 +1,7 @@
-"""The parameters of the Prefect flow: a recipe and what a run changes of it; an empty field means the recipe's value.
+"""The parameters of the Prefect flow: a recipe, and a run's changes to it; an empty field keeps the recipe's value.
 
-The form leads with the settings that people change. Every setting is there again in the group of its stage, under the
-name that the command line gives it, so that the same choice has the same key whichever way it is made.
+The form leads with the settings that people change most. The group of each stage repeats all its settings under their
+command-line names, so that the same choice has the same key however it is made.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from flows.recipe.presets import PRESETS, preset, put, validated
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 
-# Parameters at the top of the form, each with the setting that it stands for.
+# Parameters at the top of the form, and the setting that each stands for.
 LEAD = {
     "source": "prepare.source",
     "image_size": "prepare.image_size",
@@ -27,7 +27,7 @@ LEAD = {
     "sampling_steps": "sample.num_steps",
     "bound_images": "evaluate.bpd_images",
 }
-# Of the run itself, at the top too; its other settings are a group.
+# The run's own settings at the top of the form; its other settings form a group.
 RUN_LEAD = ("name", "root")
 STAGES = ("prepare", "train", "sample", "evaluate")
 
@@ -37,27 +37,27 @@ def changed(
 ) -> tuple[PipelineConfig, RunSettings]:
     """Merge a run's parameters over its deployment's, and both over the recipe.
 
-    Prefect itself replaces a whole group by one that names a single setting of it; here a setting that nobody names
-    keeps its value.
+    Prefect merges group by group: a run's group replaces the deployment's, even if it names a single setting. Here a
+    setting that the run does not name keeps its value.
 
     Args:
-        parameters: Of the run, as Prefect hands them over: the deployment's, replaced group by group.
-        deployment: Of the deployment alone.
+        parameters: The run's parameters as Prefect passes them, already merged over the deployment's group by group.
+        deployment: The deployment's own parameters.
 
     Raises:
-        ConfigError: If a setting is unknown, out of range, contradicts another or is given twice.
+        ConfigError: If a setting is unknown, out of range, contradicts another or is given two values.
     """
     below = _filled(deployment or {})
     own = {name: value for name, value in _filled(parameters).items() if below.get(name) != value}
     name = str(own.get("preset") or below.get("preset") or "digits")
     if name not in PRESETS:
-        raise ConfigError(f"no such recipe: {name}", item="preset", remedy=f"known are {', '.join(PRESETS)}")
+        raise ConfigError(f"no such recipe: {name}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}")
     values = preset(name).model_dump()
     run: dict[str, Any] = {"preset": name}
     for layer in (below, own):
         _put_layer(values, run, layer)
     if values["prepare"]["kind"] == "digits" and not any(map(_names_a_source, (below, own))):
-        values["prepare"]["source"] = ""  # because an empty field cannot take away the recipe's
+        values["prepare"]["source"] = ""  # because an empty field cannot clear the recipe's source
     try:
         return validated(PipelineConfig, values), validated(RunSettings, run)
     except ConfigError as error:
@@ -87,7 +87,7 @@ def _put_group(values: dict[str, Any], run: dict[str, Any], name: str, group: ob
         raise ConfigError("must be a group of settings", item=name)
     if name == "run":
         if twice := group.keys() & {"preset", *RUN_LEAD}:
-            raise ConfigError("no such setting", item=f"run.{min(twice)}", remedy="it is a parameter by itself")
+            raise ConfigError("no such setting", item=f"run.{min(twice)}", remedy="it is a parameter of its own")
         run.update(group)
         return
     for setting, value in group.items():
@@ -103,10 +103,10 @@ def _check_twice(layer: Mapping[str, Any], name: str, path: str) -> None:
         )
 
 
-def _filled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the fields that hold a value: not None, no empty text or group, and no empty list as source."""
+def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that hold a value; None, an empty text or group, and an empty list as source are none."""
     filled = {}
-    for name, value in given.items():
+    for name, value in fields.items():
         inner = _filled(value) if isinstance(value, Mapping) else value
         if inner is not None and inner not in ("", {}) and not (name == "source" and not inner):
             filled[name] = inner

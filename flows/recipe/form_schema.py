@@ -1,4 +1,4 @@
-"""The looks of the form in the Prefect pages: fields in order with titles and units, and errors in its words."""
+"""The form in the Prefect UI: its fields in order with titles and units, and errors in the form's words."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from flows.recipe.presets import PRESETS, PresetName, preset
 from flows.runtime.settings import RunSettings
 from flows.stage_config import StageConfig
 
-# What a name alone does not say, with units.
+# Titles with units, for settings whose names do not say enough.
 _TITLES = {
     "source": "Images to read",
     "image_size": "Image size (pixels)",
@@ -55,7 +55,7 @@ _TITLES = {
 
 
 def form_schema(recipe: PresetName) -> dict[str, Any]:
-    """The JSON schema of the form for a deployment of this recipe; descriptions name the recipe's values."""
+    """Return the JSON schema of the form for a deployment of this recipe; descriptions state the recipe's values."""
     config, run = preset(recipe), _empty_fields(RunSettings)
     stages = {stage: _stage_fields(stage, getattr(config, stage)) for stage in STAGES}
     fields: dict[str, Any] = {name: run[name] for name in RUN_LEAD}
@@ -72,8 +72,8 @@ def form_schema(recipe: PresetName) -> dict[str, Any]:
             for place, name in enumerate(name for name in run if name not in (*RUN_LEAD, "preset"))
         },
     }
-    about = "The preset that empty fields take their values from."
-    fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": about}
+    description = "The preset that empty fields take their values from."
+    fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": description}
     definitions = {}
     for name, group in groups.items():
         definitions[f"{name.capitalize()}Changes"] = group
@@ -91,8 +91,8 @@ def form_schema(recipe: PresetName) -> dict[str, Any]:
 
 
 def in_form_words(line: str) -> str:
-    """Say a remedy of the command line as one of the form."""
-    line = re.sub(r"--set (\w+)\.(\w+)=(\S+)", lambda found: f"fill in {_place(found[1], found[2])}", line)
+    """Translate the remedy of an error from the words of the command line to those of the form."""
+    line = re.sub(r"--set (\w+)\.(\w+)=(\S+)", lambda match: f"fill in {_place(match[1], match[2])}", line)
     return line.replace("run with --force", f"turn on “{_title('force')}” below “{_group_title('run')}”").replace(
         "--root", f"“{_title('root')}”"
     )
@@ -104,18 +104,18 @@ def _place(stage: str, setting: str) -> str:
 
 
 def _group(stage: str, config: StageConfig, fields: dict[str, Any]) -> dict[str, Any]:
-    """A stage's settings, those of its result first, then those that only say how the work is done.
+    """Return the group of a stage's settings: first those that its result depends on, then the execution settings.
 
-    What leads the form is not shown twice, but taken here as well: a pattern is no field.
+    Settings at the top of the form are accepted here but not shown twice: a property pattern gets no field.
     """
     names = sorted(fields, key=lambda name: config.role(name) == "execution")
     hidden = {f"^{name}$": fields[name] for name in names if f"{stage}.{name}" in LEAD.values()}
-    shown = [name for name in names if f"^{name}$" not in hidden]
+    visible = [name for name in names if f"^{name}$" not in hidden]
     return {
         "title": _group_title(stage),
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: fields[name] | {"position": place} for place, name in enumerate(shown)},
+        "properties": {name: fields[name] | {"position": place} for place, name in enumerate(visible)},
         "patternProperties": hidden,
     }
 
@@ -125,29 +125,29 @@ def _group_title(name: str) -> str:
 
 
 def _stage_fields(stage: str, config: StageConfig) -> dict[str, Any]:
-    """The fields of a stage; descriptions name the recipe's values."""
+    """Return the fields of a stage; descriptions state the recipe's values."""
     fields = _empty_fields(type(config))
-    for name, about in fields.items():
+    for name, field in fields.items():
         value = getattr(config, name)
-        shown = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-        about["title"] = _title(name, stage)
-        about["description"] = f"{about['description']}." + (f" Recipe: {shown}." if shown else "")
+        text = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        field["title"] = _title(name, stage)
+        field["description"] = f"{field['description']}." + (f" Recipe: {text}." if text else "")
     return fields
 
 
 def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
-    """Describe a model's fields so that the pages show them empty, and send nothing of those left empty."""
+    """Return the schema of a model's fields such that the UI shows them empty and omits those left empty."""
     fields: dict[str, Any] = {}
     schema = kind.model_json_schema()
-    for name, about in schema["properties"].items():
-        field = {key: value for key, value in about.items() if key not in ("default", "role")}
-        if "$ref" in field:  # the pages read no references here
+    for name, properties in schema["properties"].items():
+        field = {key: value for key, value in properties.items() if key not in ("default", "role")}
+        if "$ref" in field:  # because the UI resolves no references at this point
             field |= _options(schema, field.pop("$ref"))
         if "$ref" in field.get("items", {}):
             field["items"] = _options(schema, field["items"]["$ref"])
         if field.get("type") == "boolean":
             field["enum"] = [True, False]
-            del field["type"]  # a list of two can be empty; the switch of a boolean is off, and says so
+            del field["type"]  # because a list of two options can be left empty, and the switch of a boolean cannot
         if "anyOf" in field:
             field["anyOf"] = sorted(field["anyOf"], key=lambda choice: choice["type"] == "array")
         fields[name] = field | {"title": _title(name)}
@@ -155,7 +155,7 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _options(schema: dict[str, Any], reference: str) -> dict[str, Any]:
-    """Describe the choice that a schema refers to."""
+    """Return the type and the options of the choice that a schema refers to."""
     options = schema["$defs"][reference.rsplit("/", 1)[1]]
     return {key: options[key] for key in ("type", "enum")}
 

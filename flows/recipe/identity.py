@@ -1,4 +1,4 @@
-"""Which run is which: a run is one trial, recipe and data; its name says both and ends with its key."""
+"""The identity of runs: a run is one trial, recipe and data; its name states both and ends with its key."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 
 def recipe_key(config: PipelineConfig) -> str:
-    """Return the key that two recipes share if all their settings but the execution ones are equal."""
+    """Return the key that two recipes share if all their settings except the execution settings are equal."""
     return _digest(_recipe(config))
 
 
@@ -25,13 +25,13 @@ def run_key(config: PipelineConfig, data_key: str) -> str:
 
 
 def run_name(config: PipelineConfig, recipe: str, key: str, given: str = "") -> str:
-    """The run's name in the report's folder, MLflow and Prefect, such as `digits-train.learning_rate=0.008-1a2b3c4d`.
+    """Return the run's name in reports, MLflow and Prefect, such as `digits-train.learning_rate=0.008-1a2b3c4d`.
 
     Args:
         config: All settings.
         recipe: The preset that they started from.
         key: The run's key.
-        given: What the user calls it, in place of recipe and differences.
+        given: The user's name for it, which replaces recipe and differences; empty for none.
     """
     end = f"-{key[:_SHOWN_DIGITS]}"
     name = given or recipe
@@ -47,7 +47,7 @@ def run_name(config: PipelineConfig, recipe: str, key: str, given: str = "") -> 
 
 
 def settings_of(config: PipelineConfig) -> dict[str, Any]:
-    """Every result setting and goal by its full name, such as `train.learning_rate`."""
+    """Return every result setting and goal by its full name, such as `train.learning_rate`."""
     return {
         f"{stage}.{name}": value
         for stage in type(config).model_fields
@@ -56,13 +56,15 @@ def settings_of(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _differences(config: PipelineConfig, recipe: str) -> list[str]:
-    """List what the run changes of its recipe, in the order of the stages; the source by the last part of its path."""
+    """List the run's changes to its recipe, first the source by the last part of its path, then stage by stage."""
     if recipe not in PRESETS:
         return []
     standard = preset(recipe)
-    usual, found = settings_of(standard), settings_of(config)
+    usual, settings = settings_of(standard), settings_of(config)
     unused = {f"{stage}.{name}" for stage in type(config).model_fields for name in getattr(config, stage).unused()}
-    changed = [f"{name}={_text(value)}" for name, value in found.items() if value != usual[name] and name not in unused]
+    changed = [
+        f"{name}={_text(value)}" for name, value in settings.items() if value != usual[name] and name not in unused
+    ]
     if config.prepare.source and config.prepare.source != standard.prepare.source:
         changed.insert(
             0, _NOT_IN_NAMES.sub("_", parse_place(config.prepare.sources[0]).path.rstrip("/").split("/")[-1])

@@ -1,4 +1,4 @@
-"""Named configs, and how a preset, a file and `a.b=value` settings make one."""
+"""Named configs, and the merging of a preset, a file and `a.b=value` settings."""
 
 import difflib
 import json
@@ -98,13 +98,13 @@ def load_config(name: str, file: Path | None, settings: Sequence[str], *, togeth
     """Build a config from a preset, then a TOML or JSON file, then `a.b=value` settings; later ones win.
 
     Args:
-        name: The preset's.
-        file: Of settings.
-        settings: Each as `a.b=value`.
-        together: Check the rules between stages too; a first stage that runs alone needs none of them.
+        name: The preset's name.
+        file: A TOML or JSON file of settings, if any.
+        settings: Settings, each as `a.b=value`.
+        together: Also check the rules between stages, which the first stage alone does not need.
 
     Raises:
-        ConfigError: If any of them is wrong; the message names the setting and what it may be.
+        ConfigError: If any of them is wrong; the message names the setting and its allowed values.
     """
     if name not in PRESETS:
         raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, PRESETS))
@@ -135,7 +135,7 @@ def validated(kind: type[M], values: dict[str, Any]) -> M:
     """Build a config from plain values.
 
     Raises:
-        ConfigError: If one of them is wrong, or contradicts another.
+        ConfigError: If a value is wrong or contradicts another.
     """
     try:
         return kind.model_validate(values)
@@ -152,7 +152,7 @@ def _put_file(values: dict[str, Any], file: Path) -> None:
 
 
 def put(values: dict[str, Any], path: str, value: object) -> None:
-    """Put a value at `stage.setting`.
+    """Set the value of `stage.setting`.
 
     Raises:
         ConfigError: If there is no such setting.
@@ -191,16 +191,16 @@ def _read_file(file: Path) -> dict[str, Any]:
     return values
 
 
-def _suggest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+def _suggest(word: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
 
 
 def _as_config_error(error: ValidationError) -> ConfigError:
     first = error.errors(include_url=False, include_context=False)[0]
-    # After stage and setting pydantic also names the type that it tried; only a place in a list is the user's.
+    # pydantic's path goes on with the union member that it tried. Keep only stage, setting and list index.
     path = [part for number, part in enumerate(first["loc"]) if number < _PATH_LENGTH or isinstance(part, int)]
     item = ".".join(map(str, path))
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) or not item else f"; got {first['input']!r}"
-    return ConfigError(message[:1].lower() + message[1:] + given, item=item)
+    value = "" if isinstance(first["input"], dict) or not item else f"; got {first['input']!r}"
+    return ConfigError(message[:1].lower() + message[1:] + value, item=item)

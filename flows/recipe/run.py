@@ -1,4 +1,4 @@
-"""A recipe carried out: its surroundings, and its stages one after the other."""
+"""Running a recipe: its surroundings, and its stages one after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,20 +26,20 @@ from infra.record import DatasetInput, TrackedRun
 from infra.storage.open import open_store
 from infra.storage.store import Store
 
-# Runs a stage on its config and inputs; a Prefect task, or `run_stage` itself.
+# Runs a stage on its config and inputs: a Prefect task, or `run_stage` itself.
 Step = Callable[..., Any]
 
 
 def steps(
     config: PipelineConfig, settings: RunSettings, step: Callable[[Stage[Any, Any]], Step], last: str = ""
 ) -> Iterator[tuple[Stage[Any, Any], Any]]:
-    """Run each stage on the results of those before it; yield it with its result.
+    """Run each stage on the results of earlier stages; yield the stage with its result.
 
     Args:
         config: The settings of every stage.
-        settings: The run's.
-        step: Gives the function that runs a stage on (settings, config, *inputs).
-        last: The stage to end with; all if it is empty.
+        settings: The run's settings.
+        step: Returns the function that runs a stage on (settings, config, *inputs).
+        last: The name of the last stage to run; all stages run if it is empty.
 
     Raises:
         DdpmError: If a stage fails, or its settings do not suit the data.
@@ -56,14 +56,14 @@ def steps(
 
 
 def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any, Any]]) -> None:
-    """Refuse what does not suit the data before any other stage begins."""
+    """Refuse settings that do not suit the data, before the next stage begins."""
     try:
         for stage in stages:
             if (part := getattr(config, stage.name, None)) is not None:
                 stage.check(part, dataset)
     except DdpmError:
         if (around := current_surroundings()) is not None:
-            around.tracker.end("", "FAILED")  # no stage does: none of them is at work
+            around.tracker.end("", "FAILED")  # because no stage is running that would end it
         raise
 
 
@@ -73,7 +73,7 @@ def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | N
 
     Args:
         config: The settings of every stage.
-        settings: The run's.
+        settings: The run's settings.
         page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
@@ -98,7 +98,7 @@ def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | N
 
 
 def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:
-    """Do early what takes seconds: open the tracking store and, unless this recipe has a report already, Ray."""
+    """Open the tracking store and, unless this recipe already has a report, Ray: each takes seconds to start."""
     from flows.stages.report.page import has_report
 
     store = _open_root(config, settings)
@@ -109,7 +109,7 @@ def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) ->
 
 
 def open_run_cluster(config: PipelineConfig, settings: RunSettings) -> Cluster:
-    """The cluster of a run of this recipe, not connected yet."""
+    """Return the cluster of a run of this recipe, not yet connected."""
     return open_cluster(settings, _cpus(config))
 
 
@@ -118,7 +118,7 @@ def _cpus(config: PipelineConfig) -> int:
 
 
 def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
-    """Make the root, unless the source that is to be read forbids it."""
+    """Make the root, unless the source of images does not allow it."""
     store = open_store(resolve_root(settings.root))
     open_source(config.prepare, store.uri)
     store.make()

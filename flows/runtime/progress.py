@@ -1,4 +1,4 @@
-"""Progress of the stages: a bar on a terminal, elsewhere a line a minute, and figures for a UI."""
+"""Progress of the stages: a bar on a terminal, otherwise one line per minute, and figures for a UI."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ Publish = Callable[[str, float, str], None]
 _LOGGER = logging.getLogger(__name__)
 _RETRY_S = 30.0
 _MIN_BAR_WIDTH = 8
-# Before this, the first units' rate says little.
+# A rate over less time is not reliable.
 _MIN_RATE_S = 1.0
 
 
@@ -27,13 +27,13 @@ class StageProgress:
     """Shows the progress of one stage after the other.
 
     Args:
-        console: Where to draw.
-        publish: Receives (stage, percent, description) for a UI. If it fails, a warning is logged and it is left
-            alone for half a minute.
-        log: Receives the lines that are shown without a terminal, as plain text; also on a terminal.
-        every_s: Least time between two calls of `publish` for a stage.
-        line_s: Least time between two lines of a stage.
-        clock: Seconds from any origin.
+        console: The terminal or file to draw on.
+        publish: Receives (stage, percent, description) for a UI. If it fails, a warning is logged and it is not called
+            again for half a minute.
+        log: Receives progress lines as plain text, whether or not there is a terminal.
+        every_s: Least number of seconds between two calls of `publish` for a stage.
+        line_s: Least number of seconds between two lines of a stage.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StageProgress:
         self._bars.stop()
 
     def __call__(self, stage: str, progress: Progress) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
         shown = self._stages.get(stage)
         if shown is None or shown.is_over:
             shown = self._begin(stage, progress)
@@ -79,17 +79,17 @@ class StageProgress:
             self._publisher(stage, progress, text)
 
     def last(self, stage: str) -> Progress | None:
-        """Return what a stage said last."""
+        """Return the last reported progress of a stage, or None if it has not begun."""
         shown = self._stages.get(stage)
         return shown.progress if shown else None
 
     def finished(self, stage: str, line: str) -> None:
-        """Say in a line that a stage has ended."""
+        """Print a line about a stage that has ended."""
         self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False, soft_wrap=True)
         self._end(stage)
 
     def stopped(self, stage: str) -> None:
-        """Say in a line what is kept of a stage that was interrupted, if it had begun."""
+        """Print how much of an interrupted stage is kept, if the stage had begun."""
         shown = self._stages.get(stage)
         if shown is None or shown.is_over:
             return
@@ -120,13 +120,13 @@ class StageProgress:
 
 @dataclass(kw_only=True)
 class _Shown:
-    """A stage as it is shown.
+    """The state of a stage's display.
 
     Attributes:
-        task: Its bar.
-        progress: What it said last.
-        is_new: Whether its next line is the first of an attempt.
-        is_over: Whether it has ended; what it says after that belongs to another attempt.
+        task: The stage's bar.
+        progress: The last report.
+        is_new: Whether the next line is the first of an attempt.
+        is_over: Whether the stage has ended; a later report belongs to another attempt.
     """
 
     task: TaskID
@@ -138,7 +138,7 @@ class _Shown:
     _now_s: float = 0.0
 
     def update(self, progress: Progress, now_s: float) -> None:
-        """Take what the stage says now."""
+        """Take in a new report."""
         if progress.done < self.progress.done or progress.start != self.progress.start:
             self._first, self.is_new = None, True
         self.progress, self._now_s = progress, now_s
@@ -147,28 +147,28 @@ class _Shown:
 
     @property
     def rate(self) -> float | None:
-        """Units per second of this attempt: the stage's own figure, or what came after the first report of any."""
+        """Units per second in this attempt: the stage's own figure, or else the rate since the first finished units."""
         if self.progress.rate is not None or self._first is None:
             return self.progress.rate
         seconds, done = self._now_s - self._first[0], self.progress.done - self._first[1]
         return done / seconds if done and seconds >= _MIN_RATE_S else None
 
     def line_is_due(self, now_s: float, every_s: float) -> bool:
-        """Tell whether it is time for a line, and count it as printed if so."""
+        """Return whether a line is due; if so, count it as printed."""
         due = self.is_new or (now_s - self._last_line_s >= every_s)
         if due:
             self._last_line_s = now_s
         return due
 
     def describe_start(self) -> str:
-        """The first line's text."""
+        """Return the text of an attempt's first line."""
         progress = self.progress
         if progress.done == progress.start > 0:
             return f"resumed at {_count(progress)}"
         return self.describe()
 
     def describe(self) -> str:
-        """Count, rate, loss and time left, or what goes on instead of counting."""
+        """Return count, rate, loss and time left, or the phase if nothing is being counted yet."""
         progress, rate = self.progress, self.rate
         count = _count(progress)
         if progress.phase and not rate:
@@ -186,7 +186,7 @@ class _Shown:
 
 
 class _Publisher:
-    """Calls `publish` now and then, and leaves it alone for a while after it failed."""
+    """Calls `publish` at intervals, and pauses for a while after a failure."""
 
     def __init__(self, publish: Publish, every_s: float, clock: Callable[[], float]) -> None:
         self._publish, self._every_s, self._clock = publish, every_s, clock
@@ -194,7 +194,7 @@ class _Publisher:
         self._silent_until_s: float | None = None
 
     def __call__(self, stage: str, progress: Progress, text: str) -> None:
-        """Publish, if it is time to, or the end is reached."""
+        """Publish if the interval is over or the stage has reached its end."""
         now_s = self._clock()
         last_s, done = self._last.get(stage, (-float("inf"), -1))
         at_end = progress.done == progress.total != done
@@ -205,7 +205,7 @@ class _Publisher:
         self._last[stage] = (now_s, progress.done)
         try:
             self._publish(stage, round(100 * progress.done / progress.total, 1), text)
-        except Exception as error:  # the work goes on, whatever the other side says
+        except Exception as error:  # because a failing UI must not stop the work
             if self._silent_until_s is None:
                 _LOGGER.warning("progress is not published: %s; trying again every %g s", error, _RETRY_S)
             self._silent_until_s = self._clock() + _RETRY_S

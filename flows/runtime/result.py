@@ -1,4 +1,4 @@
-"""The end of a run in few lines: its table on the terminal, and the same with pictures as Markdown for a page."""
+"""The summary of a finished run: a table for the terminal, and the same with a picture as Markdown for a page."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from flows.stage import Row
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows for a terminal."""
-    made = Table(show_header=False, box=None, pad_edge=False)
+    """Return the rows as a table for the terminal."""
+    lines = Table(show_header=False, box=None, pad_edge=False)
     for row in rows:
-        made.add_row(*row)
-    return made
+        lines.add_row(*row)
+    return lines
 
 
 def render_run_page(name: str, rows: Sequence[Row], picture: bytes, links: Mapping[str, str]) -> str:
-    """Rows, sample grid and links as Markdown; the picture is inside, so that the page needs no other file."""
+    """Return rows, links and the sample grid as Markdown; the picture is embedded, so the page needs no other file."""
     lines = [f"## {name}", "", "| | figure | |", "|---|---:|---|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    lines += ["", *(f"* {what.strip()}: {_link(address)}" for what, address in links.items())]
+    lines += ["", *(f"* {label.strip()}: {_link(address)}" for label, address in links.items())]
     return "\n".join([*lines, "", f"![samples](data:image/png;base64,{base64.b64encode(picture).decode()})", ""])
 
 
 def _link(address: str) -> str:
-    """An address to click, or a path or command to copy."""
+    """Return a web address as a link, and a path or command as code."""
     return f"<{address}>" if address.startswith(("http://", "https://")) and " " not in address else f"`{address}`"

@@ -1,4 +1,4 @@
-"""Where outputs go."""
+"""The root of all outputs, and a local folder for files that no object store can hold."""
 
 import hashlib
 import os
@@ -10,18 +10,19 @@ DEFAULT_ROOT = "ddpm-runs"
 
 
 def resolve_root(root: str) -> str:
-    """The place of all outputs: what was given, else DDPM_ROOT, else ./ddpm-runs."""
+    """Return the root of all outputs: `root` if it is not empty, else DDPM_ROOT, else ./ddpm-runs."""
     return root or os.environ.get("DDPM_ROOT", "") or DEFAULT_ROOT
 
 
 def local_folder(root: str) -> Path:
-    """Where files lie that a root's runs need and no object store can hold, such as a database.
+    """Return the folder for files that an object store cannot hold, such as a database.
 
-    Beside the outputs where the root is a local folder; else below XDG_STATE_HOME, a folder for each root.
+    If the root is local, this is the root itself. Otherwise it is a folder per root below XDG_STATE_HOME, or below
+    ~/.local/state if that is not set to an absolute path.
     """
     place = parse_place(root)
     if place.scheme == "file":
         return Path(place.path)
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    base = given if given.is_absolute() else Path.home() / ".local" / "state"
+    state_home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    base = state_home if state_home.is_absolute() else Path.home() / ".local" / "state"
     return base / "ddpm-flows" / hashlib.sha256(place.uri.encode()).hexdigest()[:16]

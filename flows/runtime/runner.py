@@ -1,4 +1,4 @@
-"""The one place that runs a stage: it tracks, times, prints and fails it."""
+"""The runner of a stage: tracking, timing, output on the terminal, and failure."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,16 @@ _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
 
 
 def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> A:
-    """Run a stage in the surroundings of the run that is open, or else in surroundings of its own.
+    """Run a stage in the surroundings of the open run or, if no run is open, in surroundings of its own.
 
     Args:
-        stage: Which.
-        settings: The run's.
-        config: The stage's; None if it has none.
-        inputs: The artifacts of the stages before it, in the order of `stage.inputs`.
+        stage: The stage.
+        settings: The run's settings.
+        config: The stage's settings; None if it has none.
+        inputs: The artifacts that it depends on, in the order of `stage.inputs`.
 
     Raises:
-        DdpmError: If anything went wrong that one line explains; it names the stage.
+        DdpmError: If the stage fails for a reason that one line explains; the error names the stage.
     """
     around = current_surroundings()
     if around is not None:
@@ -43,7 +43,7 @@ def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig |
 def _alone(
     stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, inputs: Sequence[Artifact]
 ) -> Iterator[Surroundings]:
-    """Surroundings for one stage, which has a run of its own in MLflow, named after what it computes."""
+    """Open surroundings for a single stage; in MLflow it has a run of its own, named after the key of its work."""
     opened: list[Surroundings] = []
 
     def begin(data_key: str) -> None:
@@ -90,7 +90,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
             params = {f"{name}.{setting}": value for setting, value in config.model_dump(mode="json").items()}
             around.tracker.begin(name, params)
 
-    if stage.inputs:  # the first stage finds out what its data is
+    if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
     return Context(
         store=around.store,
@@ -106,7 +106,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
 
 
 def _stopped(around: Surroundings, stage: str, error: BaseException) -> None:
-    """Say what is kept, and how the attempt ended: by a fault, or because somebody stopped it."""
+    """Report how much work is kept, and record in MLflow whether the attempt failed or was stopped."""
     around.progress.stopped(stage)
     if last := around.progress.last(stage):
         error.add_note(f"{stage} keeps {last.kept:,} of {last.total:,} {last.unit}")
@@ -114,7 +114,7 @@ def _stopped(around: Surroundings, stage: str, error: BaseException) -> None:
 
 
 def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Account, seconds: float) -> None:
-    """Say in a line what was sealed, and keep the rate of this attempt for the table at the end."""
+    """Print a line about the sealed output, and note the rate of this attempt for the final table."""
     state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s"
     line = f"{account.line}; {state}; digest {artifact.digest[:12]}"
     around.progress.finished(stage, line)
@@ -122,24 +122,24 @@ def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Acc
         around.page.log(f"{stage}: {line}")
     last = around.progress.last(stage)
     done, unit = (last.done - last.start, last.unit) if last else (0, "images")
-    rate = f"{done / seconds:,.1f}", f"{unit}/s of this attempt, start-up counted in"
+    rate = f"{done / seconds:,.1f}", f"{unit}/s of this attempt, including start-up"
     around.rates[stage] = (stage, "sealed before", "") if artifact.reused else (stage, *rate)
 
 
 def _publish(
     around: Surroundings, stage: str, config: StageConfig | None, artifact: Artifact, account: Account
 ) -> None:
-    """Give MLflow everything there is of a sealed stage."""
+    """Publish everything about a sealed stage to MLflow."""
     manifest = artifact.manifest(around.store)
-    about = {"manifest.json": canonical_json(manifest.as_json())}
+    files = {"manifest.json": canonical_json(manifest.as_json())}
     if config is not None:
-        about["config.json"] = canonical_json(config.model_dump(mode="json"))
+        files["config.json"] = canonical_json(config.model_dump(mode="json"))
     record = StageRecord(
         key=artifact.key,
         digest=artifact.digest,
         metrics=account.metrics,
         history=account.history,
-        files=about | account.files,
+        files=files | account.files,
         inputs=account.inputs,
         tags={"ddpm.uri": f"{around.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
         model=account.model,
@@ -148,7 +148,7 @@ def _publish(
 
 
 def _close(around: Surroundings, account: Account) -> None:
-    """End the run: its figures and files to MLflow, the table and the links to the terminal and the run's page."""
+    """End the run: send figures and files to MLflow, and show table and links on the terminal and the run's page."""
     around.tracker.close(account.metrics, account.files, account.tags)
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))

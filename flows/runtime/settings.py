@@ -1,4 +1,4 @@
-"""The settings of a run that no result depends on."""
+"""The settings of a run that do not affect its results."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RunSettings(BaseModel):
-    """A run's name, place and listeners; no result depends on any of it."""
+    """A run's name, root, mode and tracking; no result depends on them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,6 +1,7 @@
-"""What surrounds the stages of one run: root, cluster, tracker, progress and the run's page.
+"""The surroundings of the stages of one run: root, cluster, tracker, progress and the run's page.
 
-Prefect's tasks and `ddpm stage` pass plain data; the stages of a run in one process find these live objects here.
+Prefect's tasks and `ddpm stage` pass only plain data. The stages of a run share one process, and find the run's live
+objects here.
 """
 
 import os
@@ -26,7 +27,7 @@ from infra.storage.open import open_store
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
 
-# Of lines that go to a file and not to a terminal.
+# The width of lines that go to a file instead of a terminal.
 _WIDTH = 120
 _LEASES = ".leases"
 
@@ -36,16 +37,16 @@ class RunPage(Protocol):
 
     @property
     def page(self) -> str:
-        """Its address."""
+        """The page's address."""
 
     def rename(self, name: str) -> None:
-        """Give the run its name."""
+        """Set the run's name."""
 
     def show_progress(self, stage: str, percent: float, line: str) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
 
     def show_page(self, key: str, markdown: str, line: str) -> None:
-        """Put a page of Markdown beside the run."""
+        """Attach a page of Markdown to the run."""
 
     def log(self, line: str) -> None:
         """Add a line to the run's log."""
@@ -56,18 +57,18 @@ class Surroundings:
     """The live objects of one run.
 
     Attributes:
-        settings: The run's.
-        store: Where outputs go.
-        cluster: Where work is done.
-        tracker: MLflow, or nothing.
-        progress: Shows how far a stage is.
+        settings: The run's settings.
+        store: The store of all outputs.
+        cluster: The place where units are computed.
+        tracker: The connection to MLflow; it does nothing if tracking is off.
+        progress: The display of the stages' progress.
         console: The terminal.
-        page: The run's page in a workflow service.
+        page: The run's page in a workflow service, if there is one.
         on_data: Receives the data's key as soon as the source is listed, before any work.
         stack: Closed at the end of the run.
         run: The run, once its data is known.
-        rows: The figures of the table at the end, by stage, as stages end.
-        rates: Its further rows, the rate of each stage in this attempt.
+        rows: The figures of the final table, by stage; each stage adds its own when it ends.
+        rates: Further rows of the final table: each stage's rate in this attempt.
         begun: Keys of the outputs that this run has begun.
     """
 
@@ -97,14 +98,14 @@ class Surroundings:
             self.page.log(" ".join(line.split()))
 
     def begin(self, run: TrackedRun, recipe: str) -> None:
-        """Name the run, now that its data is known, wait for an equal one at work, and open its tracking.
+        """Name the run once its data is known, wait for an equal run to end, and start tracking.
 
         Args:
-            run: Its key, name and settings.
+            run: The run's key, name and settings.
             recipe: The key of its recipe.
         """
         if self.run is not None:
-            return  # a stage that is tried again finds the same data
+            return  # a retried stage lists the same data
         self.run = Run(name=run.name)
         self.say(f"{'run':>9} {run.name}")
         links = {}
@@ -115,7 +116,7 @@ class Surroundings:
             try:
                 self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
             except BaseException:
-                self.run = None  # so that another try begins anew
+                self.run = None  # so that a retry starts over
                 raise
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
@@ -123,19 +124,19 @@ class Surroundings:
         self.run = Run(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
-        """Hold a folder for this run; wait, and say for whom, while another has it."""
+        """Hold a folder for this run; while another run holds it, wait and say who does."""
         holder = Holder.here(self.name, datetime.now(UTC))
         return held(self.store, f"{folder}/lease", holder, on_wait=self.say)
 
     def tracking_links(self) -> Mapping[str, str]:
-        """Name the page of the tracked runs, and the command that serves a database without a server."""
+        """Return the page of the tracked runs and, if they are in a local database, the command that serves it."""
         tracker = self.tracker
         if tracker.complaint:
             return {"tracking": tracker.complaint}
         if not tracker.server_command:
             return {"MLflow": tracker.page}
         alone = self.store.uri.startswith("s3://")
-        note = "on this machine alone; MLFLOW_TRACKING_URI names a server that others see"
+        note = "on this machine only; set MLFLOW_TRACKING_URI to a server that others can see"
         return {"MLflow": tracker.runs_page, "served by": tracker.server_command} | ({"  note": note} if alone else {})
 
 
@@ -151,12 +152,12 @@ def current_surroundings() -> Surroundings | None:
 def open_surroundings(
     settings: RunSettings, cpus: int, on_data: Callable[[str], None], page: RunPage | None = None
 ) -> Iterator[Surroundings]:
-    """Connect what a run needs; Ray only when the first work does.
+    """Connect everything that a run needs; Ray connects later, with the first work.
 
     Args:
-        settings: The run's.
-        cpus: The CPUs that the largest stage takes, for a local Ray.
-        on_data: Receives the data's key.
+        settings: The run's settings.
+        cpus: CPUs that the largest stage takes, for a local Ray.
+        on_data: Receives the data's key as soon as the source is listed.
         page: The run's page in a workflow service.
     """
     store = open_store(resolve_root(settings.root))
@@ -182,21 +183,21 @@ def open_surroundings(
         token = _CURRENT.set(opened)
         try:
             yield opened
-            tracker.finish()  # of a run that goes no further than some stage
+            tracker.finish()  # for a run that ends before its last stage, which would have closed it
         finally:
             _CURRENT.reset(token)
 
 
 def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
-    """Return the cluster of a run, not connected yet: RAY_ADDRESS's, or a local one with room for every stage.
+    """Return a run's cluster, not yet connected: the one at RAY_ADDRESS, or a local one with room for every stage.
 
     Raises:
-        ConfigError: If RAY_ADDRESS is of a kind that cannot carry the work.
+        ConfigError: If RAY_ADDRESS is a Ray Client address.
     """
     address = os.environ.get("RAY_ADDRESS") or None
     if address and address.startswith("ray://"):
         raise ConfigError(
-            "Ray Client connections break in long work",
+            "Ray Client connections break during long work",
             item=f"RAY_ADDRESS {address}",
             remedy="run inside the cluster with its host:port, or unset it for a local Ray",
         )
@@ -204,13 +205,16 @@ def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
 
 
 def open_tracker(settings: RunSettings, store: Store) -> Tracker:
-    """Return the tracker of a run, not connected yet: MLFLOW_TRACKING_URI's, or a database below the root."""
+    """Return a run's tracker, not yet connected: the one at MLFLOW_TRACKING_URI, or a database below the root.
+
+    If the root is not local, the database is in `local_folder`. If tracking is off, the tracker does nothing.
+    """
     uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI", ""), None
     if not settings.tracking:
         uri = ""
     elif not uri:
         folder = local_folder(store.uri)
-        # If it cannot be made, MLflow complains, and the work goes on.
+        # If the folder cannot be made, MLflow reports it, and the work continues.
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts"

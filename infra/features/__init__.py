@@ -1,1 +1,1 @@
-"""Extractors of features, by name."""
+"""Feature extractors, by name."""

@@ -17,7 +17,7 @@ _SEED = 0
 
 
 class Classifier(nn.Module):
-    """Three convolutions, an average over positions, and two dense layers; the first of them gives the features."""
+    """Three convolutions, an average over each quarter of the image, and two dense layers; the first gives features."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def train_classifier(images: Tensor, labels: Tensor, classes: int) -> Classifier
 
 @torch.no_grad()
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of images that the network puts in the right class."""
+    """The share of images that the network classifies correctly, 0..1."""
     scores = torch.cat([network(part.to(torch.float32) / 255) for part in images.split(1024)])
     return float((scores.argmax(1) == labels).double().mean())
 

@@ -1,4 +1,4 @@
-"""A kind of features: how an extractor of it is opened, and fitted first if it learns from the data."""
+"""Kinds of feature extractors: opening one and, if it learns from the data, fitting it first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """An extractor's weights, as they are sealed.
+    """A fitted extractor, in the form in which it is sealed.
 
     Attributes:
         weights: Tensors by name.

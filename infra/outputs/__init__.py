@@ -1,1 +1,1 @@
-"""What a stage writes, and how it is read again."""
+"""The outputs of stages: how they are written, sealed and read."""

@@ -1,6 +1,6 @@
 """Images in Parquet: raw uint8 bytes in a binary column, the shape in the schema's metadata, pages checksummed.
 
-A file is cut into row groups of about a mebibyte of pixels, so that one image costs reading its row group.
+A file is cut into row groups of about a mebibyte of pixels, so that reading one image reads only its row group.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from infra.storage.store import Store
 
 _METADATA_KEY = b"ddpm.image"
 _ROW_GROUP_BYTES = 1 << 20
-_END_BYTES = 8  # of a Parquet file: the footer's length and PAR1
+_END_BYTES = 8  # a Parquet file ends with the footer's length and PAR1
 Images = NDArray[np.uint8]
 
 
@@ -34,9 +34,9 @@ def encode_images(images: Images, first_id: int, columns: dict[str, pa.Array], r
 
     Args:
         images: uint8 [n, channels, height, width].
-        first_id: Number of the first; they count up from it.
+        first_id: Number of the first image; the others count up from it.
         columns: Further columns of n rows each.
-        rules: What else the schema's metadata says, beside dtype, layout and shape.
+        rules: Further entries of the schema's metadata, next to dtype, layout and shape.
     """
     table = pa.table(
         {
@@ -54,7 +54,7 @@ def encode_images(images: Images, first_id: int, columns: dict[str, pa.Array], r
         row_group_size=max(_ROW_GROUP_BYTES // images[0].size, 1),
         compression="zstd",
         use_dictionary=False,
-        write_statistics=False,  # the least and the greatest image of each row group help nobody
+        write_statistics=False,  # because the least and the greatest image of a row group are of no use
         write_page_checksum=True,
     )
     return buffer.getvalue()
@@ -75,16 +75,16 @@ class ImageFile:
 
     Args:
         opened: The file.
-        item: What to call it in errors.
-        footer: Its own, as `ImageFile.footer` was before; the file's is not read then.
+        item: The file's name in errors.
+        footer: The result of an earlier call of `footer`, which spares reading the file's own.
 
     Attributes:
-        starts: The row that each row group begins with.
-        rows: Rows in all.
+        starts: The first row of each row group.
+        rows: Number of rows in all.
         labelled: Whether there are labels.
 
     Raises:
-        IntegrityError: If it is something else; so does `read`, where a page differs from its checksum.
+        IntegrityError: If it is something else. `read` raises it too, if a page differs from its checksum.
     """
 
     def __init__(self, opened: BytesIO | RangeFile, item: str, footer: bytes = b"") -> None:
@@ -92,8 +92,8 @@ class ImageFile:
         with self._judged():
             metadata = pq.read_metadata(BytesIO(zlib.decompress(footer))) if footer else None
             self._file = pq.ParquetFile(opened, metadata=metadata, page_checksum_verification=True, pre_buffer=True)
-            about = self._file.metadata
-            sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+            layout = self._file.metadata
+            sizes = [layout.row_group(group).num_rows for group in range(layout.num_row_groups)]
             schema = self._file.schema_arrow
             self._shape = tuple(json.loads(schema.metadata[_METADATA_KEY])["shape"])
             if schema.field("image").type != pa.binary():
@@ -103,7 +103,7 @@ class ImageFile:
         self.rows = int(sum(sizes))
 
     def footer(self) -> bytes:
-        """Return what the file's end says, schema and places of row groups, packed to some sixty bytes a row group."""
+        """Return the file's footer, with the schema and the row groups' offsets, in some sixty bytes per row group."""
         with self._judged():
             self._opened.seek(-_END_BYTES, os.SEEK_END)
             length = int.from_bytes(self._opened.read(4), "little")
@@ -111,7 +111,7 @@ class ImageFile:
             return zlib.compress(b"PAR1" + self._opened.read())
 
     def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> tuple[Images, pa.Table]:
-        """Return the images [n, c, h, w] of some row groups, and their table, or some columns of it."""
+        """Return the images [n, c, h, w] of some row groups, and their table or some of its columns."""
         with self._judged():
             table = self._file.read_row_groups(groups, columns)
             return _pixels(table["image"], self._shape), table
@@ -125,7 +125,7 @@ class ImageFile:
 
 
 def _pixels(column: pa.ChunkedArray, shape: tuple[int, ...]) -> Images:
-    """All rows' bytes as images; without a copy where they are in one piece already."""
+    """All rows' bytes as images; without a copy if they are in one piece."""
     parts = [_chunk_pixels(chunk).reshape(len(chunk), *shape) for chunk in column.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty((0, *shape), dtype=np.uint8)])
 
@@ -150,24 +150,24 @@ class DatasetReader:
 
         Args:
             split: Only the units of this split.
-            limit: At most so many images.
+            limit: The largest number of images to return; None for all.
         """
         images: list[Images] = []
         labels: list[NDArray[np.int32]] = []
-        wanted = limit if limit is not None else sum(unit["rows"] for unit in self.manifest.units)
+        remaining = limit if limit is not None else sum(unit["rows"] for unit in self.manifest.units)
         for unit in self.units(split):
-            if wanted <= 0:
+            if remaining <= 0:
                 break
-            of_unit, their_labels = self.load_unit(unit)
-            images.append(of_unit[:wanted])
-            labels.append(their_labels[:wanted])
-            wanted -= len(images[-1])
+            unit_images, unit_labels = self.load_unit(unit)
+            images.append(unit_images[:remaining])
+            labels.append(unit_labels[:remaining])
+            remaining -= len(images[-1])
         if not images:
             raise IntegrityError(f"holds no images of split {split!r}", item=self.manifest.folder)
         return np.concatenate(images), np.concatenate(labels)
 
     def units(self, split: str | None = None) -> list[Json]:
-        """The records of the files that hold a split, in order; `rows` images each."""
+        """The records of the files that hold a split, in order; each file counts `rows` images."""
         return [unit for unit in self.manifest.units if split is None or unit["facts"]["split"] == split]
 
     def load_unit(self, unit: Json) -> tuple[Images, NDArray[np.int32]]:
@@ -180,12 +180,12 @@ class DatasetReader:
         """Open one file for reading its row groups.
 
         Args:
-            unit: Its record.
-            footer: The file's own, known from an earlier call. Without, the whole is read and compared with its digest.
-                With it, what is read later is compared with the pages' own checksums.
+            unit: The file's record.
+            footer: The file's footer from an earlier call. Without it, the whole file is read now and compared with its
+                digest. With it, only row groups are read, and compared with their pages' checksums.
 
         Raises:
-            IntegrityError: If it is not what was sealed.
+            IntegrityError: If the file differs from what was sealed.
         """
         folder, item = self.manifest.folder, self._item(unit)
         if not footer:
@@ -198,7 +198,7 @@ class DatasetReader:
         return file
 
     def read_groups(self, unit: Json, file: ImageFile, groups: Sequence[int]) -> tuple[Images, NDArray[np.int32]]:
-        """Return the images and labels, -1 where there are none, of consecutive row groups of a unit's file."""
+        """Return images and labels of consecutive row groups of a unit's file; without labels, each label is -1."""
         images, table = file.read(groups, ["id", "image", "label"] if file.labelled else ["id", "image"])
         if table["id"][0].as_py() != unit["facts"]["first_id"] + file.starts[groups[0]]:
             raise IntegrityError("holds other rows than its manifest says", item=self._item(unit))

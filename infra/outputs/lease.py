@@ -1,12 +1,12 @@
-"""One run at a time on one output: an advisory lease, over any store.
+"""An advisory lease in any store, so that one run at a time works on an output.
 
-    <name>/000000000007.json    the highest number names the holder
+    <name>/000000000007.json    the object with the highest number names the holder
 
 A holder puts the next number every few seconds and deletes its earlier ones. A waiter takes over by putting the next
-number itself: at once if the holder is a process of this machine that is gone, else if no new number comes for a while
-by the waiter's own clock. Clocks of two machines are never compared.
+number itself: at once if the holder is a process of this machine that has ended, otherwise after no new number has
+appeared for a while by the waiter's own clock. Clocks of two machines are never compared.
 
-The lease only saves work. Outputs are committed put-if-absent, so two holders at once do the same work twice and spoil
+The lease only saves work. Outputs are committed put-if-absent, so two simultaneous holders duplicate work but damage
 nothing.
 """
 
@@ -25,7 +25,7 @@ from infra.storage.store import Store
 logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"(\d{12,})\.json")
-_UNKNOWN = "another run works on this; waiting for it to end"
+_UNKNOWN = "another run is working on this; waiting for it to end"
 _NOTICE_S = 60.0
 _LOOK_S = 1.0
 _RELEASE_S = 10.0
@@ -49,14 +49,14 @@ def held(
     If the store fails during the block, or if another holder takes over, one warning is logged and the block goes on.
 
     Args:
-        store: The place of the lease.
+        store: The store that the lease is kept in.
         name: The lease's folder in the store.
-        holder: A new one per block.
-        on_wait: Receives a line about the present holder, at once and then every minute.
-        beat_s: The time between two renewals.
-        expiry_s: After how long without a renewal a waiter takes over; several times `beat_s`.
-        clock: Seconds, for the expiry.
-        sleep: Waits between two looks at the store.
+        holder: This run; make a new `Holder` for each block.
+        on_wait: Receives a line about the current holder, at once and then every minute.
+        beat_s: Seconds between two renewals.
+        expiry_s: Seconds without a renewal after which a waiter takes over; several times `beat_s`.
+        clock: Returns seconds, for the expiry.
+        sleep: Waits between two requests to the store.
 
     Raises:
         StorageError: If the store does not answer before the block begins.
@@ -70,7 +70,7 @@ def held(
     finally:
         stop.set()
         if renewing.is_alive():
-            renewing.join(_RELEASE_S)  # it releases the lease when it is done with its last request
+            renewing.join(_RELEASE_S)  # the thread releases the lease after its last request
         else:
             lease.release()
 
@@ -101,16 +101,16 @@ class _Lease:
             return _Entry(0)
         try:
             return _Entry(number, self._store.read(self._path(number)))
-        except FileNotFoundError:  # its holder renewed or released it just now
+        except FileNotFoundError:  # the holder has just renewed or released it
             return self.look()
 
     def take(self, seen: _Entry) -> bool:
-        """Put the number after the object that is free or given up; False if another holder came first."""
+        """Put the number after `seen`, whose holder is gone or gave up; False if another holder came first."""
         number = seen.number + 1
         if not self._put(number):
             return False
-        # The view may be old: since then others may have taken the lease and even released it, and numbers start anew.
-        # Of two takers that put first and look then, at least one sees the other.
+        # `seen` may be out of date: others may since have taken the lease and even released it, which restarts the
+        # numbers. Each taker puts first and looks afterwards, so of two takers at least one sees the other.
         others = self._numbers() - {number}
         if others and (max(others) != seen.number or not self._is(seen.number, seen.data)):
             self.release()
@@ -131,13 +131,13 @@ class _Lease:
         return self._signs < _SIGNS_OF_LOSS
 
     def release(self) -> None:
-        """Delete what this holder put; if the store fails, it expires."""
+        """Delete this holder's objects; if the store fails, the lease expires."""
         with contextlib.suppress(DdpmError, OSError):
             for number in sorted(self._mine):
                 self._delete(number)
 
     def _put(self, number: int) -> bool:
-        self._mine.add(number)  # before the request, because one that fails may have been carried out
+        self._mine.add(number)  # before the request, because a failed request may have been carried out
         done = self._store.put_if_absent(self._path(number), self._data)
         if not done:
             self._mine.discard(number)
@@ -169,15 +169,15 @@ def _acquire(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    seen, seen_at = _Entry(0), clock()
-    notice_at = seen_at
+    last_entry, changed_at = _Entry(0), clock()
+    notice_at = changed_at
     while True:
         entry, now = lease.look(), clock()
-        if entry != seen:
-            seen, seen_at = entry, now
+        if entry != last_entry:
+            last_entry, changed_at = entry, now
         holder = parse_holder(entry.data)
         free = entry.number == 0 or (holder is not None and holder.is_gone)
-        if free or now - seen_at >= expiry_s:
+        if free or now - changed_at >= expiry_s:
             if lease.take(entry):
                 return
         elif now >= notice_at:

@@ -18,11 +18,11 @@ class Holder:
     Attributes:
         who: The run's name, for people.
         host: Its host's name, for people.
-        pid: Its process.
-        started: When it began, in ISO format and UTC, for people.
-        machine: The same for two processes if each sees the other's pid; None if unknown.
-        process_start: When its process started, in the system's ticks; None if unknown.
-        token: Different for any two holders, even of one process.
+        pid: Its process ID.
+        started: Its start time in ISO format and UTC, for people.
+        machine: An identifier that two processes share if each sees the other's pid; None if unknown.
+        process_start: The start of its process in the system's ticks; None if unknown.
+        token: A random text that differs between any two holders, even of one process.
     """
 
     who: str
@@ -35,7 +35,7 @@ class Holder:
 
     @classmethod
     def here(cls, who: str, started: datetime) -> "Holder":
-        """Return a new holder of this process."""
+        """Return a new holder for this process."""
         return cls(
             who=who,
             host=socket.gethostname(),
@@ -47,7 +47,7 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """True if its process has certainly ended; False if it lives or cannot be seen from here."""
+        """True if its process has certainly ended; False if it lives or is not visible to this process."""
         if self.machine is None or self.process_start is None or self.machine != machine():
             return False
         return has_ended(self.pid, self.process_start)
@@ -57,18 +57,18 @@ class Holder:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     def notice_to(self, waiter: "Holder") -> str:
-        """Return the line that a waiter shows; it has the day too if the waiter began on another one."""
+        """Return the line that a waiter shows; it includes the date if the waiter started on another day."""
         since = ""
-        with contextlib.suppress(ValueError, OverflowError):  # a text that is no time
+        with contextlib.suppress(ValueError, OverflowError):  # because a stored text may be no valid time
             began, today = (datetime.fromisoformat(text).astimezone(UTC) for text in (self.started, waiter.started))
             day = "" if began.date() == today.date() else f"{began:%Y-%m-%d} "
-            since = f" since {day}{began:%H:%M} UTC"
-        line = f"{self.who} on host {self.host}, process {self.pid}, works on this{since}; waiting for it to end"
+            since = f" (since {day}{began:%H:%M} UTC)"
+        line = f"{self.who} on host {self.host}, process {self.pid}, is working on this{since}; waiting for it to end"
         return "".join(char if char.isprintable() else " " for char in line)
 
 
 def parse_holder(data: bytes) -> Holder | None:
-    """Return the holder that the bytes name, or None if they are damaged."""
+    """Return the holder that the bytes describe, or None if they are damaged."""
     try:
         holder = Holder(**json.loads(data))
     except (ValueError, TypeError):

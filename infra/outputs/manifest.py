@@ -1,6 +1,6 @@
-"""A sealed output as its readers see it: a manifest that names every file by digest, and the files it names.
+"""A sealed output as its readers see it: a manifest that names every file with its digest, and those files.
 
-Readers go through a manifest, never through a listing.
+Readers rely on a manifest, never on a listing.
 """
 
 import json
@@ -16,18 +16,18 @@ _RESTORE = f"restore it from a copy, or {Term.RUN_ANEW}"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A sealed output: the only thing that readers trust.
+    """The record of a sealed output, and the only thing that readers trust.
 
     Attributes:
         stage: The stage's name.
         key: The stage key.
         folder: The output's folder in the store.
-        goal: What was asked for, such as {"count": 512}.
-        units: Records by unit number, each with the rows that count.
-        facts: Figures about the whole.
+        goal: The requested amount, such as {"count": 512}.
+        units: The units' records in order, each with `rows`, the number of its rows that belong to the goal.
+        facts: Figures about the whole output.
         digest: sha256 over the units' digests and rows.
-        plan: The plan.
-        environment: What computed it.
+        plan: The plan as JSON.
+        environment: The software and hardware that computed the output.
     """
 
     stage: str
@@ -42,33 +42,33 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The manifest's own name in the store."""
+        """The name of the manifest in the store."""
         return manifest_name(self.folder, self.goal)
 
     def as_json(self) -> Json:
-        """Return the manifest as stored; `sha256` is of all the rest."""
+        """Return the manifest as stored; `sha256` covers all other fields."""
         value = {"format": "ddpm-manifest", "version": MANIFEST_VERSION, **self.__dict__}
         return value | {"sha256": sha256(canonical_json(value))}
 
 
 def manifest_name(folder: str, goal: dict[str, int]) -> str:
-    """The name in the store of the manifest that seals a goal."""
-    described = "-".join(f"{key}-{value}" for key, value in sorted(goal.items())) or "all"
-    return f"{folder}/manifests/{described}.json"
+    """The name of the manifest in the store that seals a goal."""
+    file = "-".join(f"{key}-{value}" for key, value in sorted(goal.items())) or "all"
+    return f"{folder}/manifests/{file}.json"
 
 
 def parse_manifest(data: bytes, item: str) -> Manifest:
-    """Read a stored manifest and check that nothing in it was changed and that its digest follows from its units.
+    """Read a stored manifest; check that nothing in it was changed and that its digest follows from its units.
 
     Raises:
-        IntegrityError: If it is not one.
+        IntegrityError: If it is not a manifest, or a check fails.
     """
     try:
         value = json.loads(data)
         if value["format"] != "ddpm-manifest" or value["version"] != MANIFEST_VERSION:
             raise IntegrityError("not a manifest of this version", item=item, remedy=Term.RUN_ANEW)
-        stated = value.pop("sha256")
-        if sha256(canonical_json(value)) != stated:
+        checksum = value.pop("sha256")
+        if sha256(canonical_json(value)) != checksum:
             raise IntegrityError("was changed since it was sealed", item=item, remedy=_RESTORE)
         manifest = Manifest(**{name: value[name] for name in value.keys() - {"format", "version"}})
         expected = root_digest(manifest.units)
@@ -88,7 +88,7 @@ def read_verified(store: Store, folder: str, unit: Json) -> bytes:
     """Return a unit's bytes.
 
     Raises:
-        IntegrityError: If they are missing or not what was committed.
+        IntegrityError: If they are missing or differ from what was committed.
     """
     data = read_part(store, folder, unit)
     if len(data) != unit["bytes"] or sha256(data) != unit["sha256"]:
@@ -97,7 +97,7 @@ def read_verified(store: Store, folder: str, unit: Json) -> bytes:
 
 
 def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int | None = None) -> bytes:
-    """Return some of a unit's bytes, which only the whole's digest would verify.
+    """Return some of a unit's bytes, unverified, since the digest covers only the whole.
 
     Raises:
         IntegrityError: If they are missing.
@@ -110,7 +110,7 @@ def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int
 
 
 def verify(store: Store, manifest: Manifest) -> None:
-    """Read every file of a sealed output again, units and those that its facts name, and compare it with its digest."""
+    """Read every file that a manifest names, in its units and its facts, and compare it with its digest."""
     named = [fact for fact in manifest.facts.values() if isinstance(fact, dict) and {"file", "sha256"} <= fact.keys()]
     for record in (*manifest.units, *named):
         read_verified(store, manifest.folder, record)

@@ -1,12 +1,12 @@
 """A stage's output: a plan of deterministic units, committed put-if-absent, sealed by a manifest.
 
-    <root>/<stage>/<key>/plan.json            what the output is a function of
-                        /environment.json     what computed it
-                        /units/000000.json    a record: names the bytes by digest; the commit of unit 0
+    <root>/<stage>/<key>/plan.json            everything that determines the output
+                        /environment.json     the software and hardware that compute it
+                        /units/000000.json    the record that commits unit 0; it names the bytes by their digest
                         /units/000000.<sha>.parquet
                         /manifests/<goal>.json
 
-Workers run at least once; the effect is exactly once, since a unit's bytes are a function of (plan, unit) and the first
+Workers run at least once, but the effect is exactly once: a unit's bytes are a function of (plan, unit), and the first
 record wins.
 """
 
@@ -25,13 +25,13 @@ _MAX_ATTEMPTS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What an output is a function of.
+    """Everything that determines an output.
 
     Attributes:
         stage: The stage's name.
-        format_version: Raised whenever the same settings give other bytes.
-        settings: The result settings, goals left out.
-        inputs: Digests of the inputs by name.
+        format_version: A number that is raised whenever the same settings give other bytes.
+        settings: The result settings without the goals.
+        inputs: The inputs' digests by name.
     """
 
     stage: str
@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all of it."""
+        """The sha256 of the plan as JSON."""
         return sha256(canonical_json(self.as_json()))
 
     @property
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A committed object: where its bytes are and what they must be."""
+    """The record of a committed object: its file, and the size and digest that the file must have."""
 
     file: str
     bytes: int
@@ -75,12 +75,12 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A plan's place in a store.
+    """The output of a plan in a store.
 
     Attributes:
-        store: Where.
-        plan: Of what.
-        attempt: 0, or higher if a run begins anew beside what is there.
+        store: The store.
+        plan: The plan.
+        attempt: 0 for the first attempt; each run that starts afresh beside earlier attempts adds 1.
     """
 
     store: Store
@@ -102,10 +102,11 @@ class Output:
             return None
 
     def begin(self, environment: Json) -> None:
-        """Write plan and environment, or join what was begun with the same ones.
+        """Write plan and environment, or join an output that was begun with the same ones.
 
         Raises:
             ConflictError: If the output was begun with another plan or in another environment.
+            IntegrityError: If the stored plan or environment is damaged.
         """
         self._agree("plan.json", self.plan.as_json(), "was begun with another plan")
         self._agree("environment.json", environment, "was begun in another environment")
@@ -129,7 +130,7 @@ class Output:
             )
 
     def commit(self, name: str, suffix: str, data: bytes, facts: Json) -> Record:
-        """Commit bytes under a name, put-if-absent; the first committer's record wins and is returned."""
+        """Commit bytes under a name and return the name's record, which is that of the first committer."""
         digest = sha256(data)
         record = Record(file=f"{name}.{digest[:_DIGEST_IN_NAME]}.{suffix}", bytes=len(data), sha256=digest, facts=facts)
         self.store.put_if_absent(f"{self.folder}/{record.file}", data)
@@ -142,7 +143,7 @@ class Output:
         return stored
 
     def record(self, name: str) -> Record | None:
-        """Return what was committed under a name, if anything."""
+        """Return the record committed under a name, or None if there is none."""
         path = f"{self.folder}/{name}.json"
         try:
             return Record(**json.loads(self.store.read(path)))
@@ -153,8 +154,8 @@ class Output:
 
     def records(self, folder: str) -> list[str]:
         """Return the names committed below a folder of the output, sorted."""
-        found = self.store.list(f"{self.folder}/{folder}")
-        return [name.removeprefix(f"{self.folder}/").removesuffix(".json") for name in found if name.endswith(".json")]
+        names = self.store.list(f"{self.folder}/{folder}")
+        return [name.removeprefix(f"{self.folder}/").removesuffix(".json") for name in names if name.endswith(".json")]
 
     def read(self, record: Record) -> bytes:
         """Return a record's bytes, verified."""
@@ -164,9 +165,12 @@ class Output:
         """Check every unit's bytes against its record and write the manifest.
 
         Args:
-            goal: What was asked for.
-            units: For each unit, its record as JSON with `unit` and `rows` added.
-            facts: Figures about the whole; not part of the digest.
+            goal: The requested amount, such as {"count": 512}.
+            units: Each unit's record as JSON, with `unit` and `rows` added.
+            facts: Figures about the whole output; not part of the digest.
+
+        Raises:
+            IntegrityError: If a unit is missing or damaged, or another run sealed other bytes.
         """
         for unit in units:
             read_verified(self.store, self.folder, unit)
@@ -191,7 +195,7 @@ class Output:
 
 
 def current(output: Output, *, force: bool = False) -> Output:
-    """Return the output's latest attempt, or with `force` the next one, as a new place aside."""
+    """Return the output's latest attempt, or with `force` a new one beside it if that has begun."""
     latest = 0
     for attempt in range(1, _MAX_ATTEMPTS):
         if not output.store.exists(f"{replace(output, attempt=attempt).folder}/plan.json"):

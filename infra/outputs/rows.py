@@ -1,4 +1,4 @@
-"""Random access to the images of a sealed data set, a bounded number of them in memory."""
+"""Random access to the images of a sealed data set, with a bounded number of them in memory."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,19 +12,20 @@ _Rows = tuple[Images, NDArray[np.int32]]
 
 
 class RowReader:
-    """The images of a split by number.
+    """Reads the images of a split by number.
 
-    A file is read whole and verified when it is first used. After that its row groups are read one by one, as they are
-    needed, by the verified footer. Of those in memory the one unused for longest makes room.
+    A file is read whole and verified on first use. Later its row groups are read one by one on demand, with the
+    verified footer. The least recently used row group is dropped to make room.
 
     Args:
-        reader: Of a sealed data set.
-        split: Which.
-        images_in_memory: Row groups are kept up to so many images, and at least one.
-        by_file: All of a file is wanted soon once some of it is: it is read whole, in one request, each time.
+        reader: The reader of a sealed data set.
+        split: The split to read.
+        images_in_memory: Largest number of images to keep in memory; at least one row group is kept.
+        by_file: Read a file whole, in one request, each time; for callers that soon need all of a file once they need
+            some of it.
 
     Attributes:
-        images_held: Images in memory now.
+        images_held: Number of images now in memory.
     """
 
     def __init__(self, reader: DatasetReader, split: str, images_in_memory: int, *, by_file: bool = False) -> None:
@@ -37,33 +38,33 @@ class RowReader:
         self.images_held = 0
 
     def __call__(self, numbers: NDArray[np.int64]) -> _Rows:
-        """Return the images [n, c, h, w] and labels [n] of these numbers, 0..size-1.
+        """Return the images [n, c, h, w] and labels [n] with these numbers, 0..size-1.
 
         Raises:
-            IndexError: If a number is outside.
-            IntegrityError: If a file is not what was sealed.
+            IndexError: If there are no numbers, or one is out of range.
+            IntegrityError: If a file differs from what was sealed.
         """
         if not len(numbers):
-            raise IndexError("no image numbers were given")
+            raise IndexError("got no image numbers")
         if not (numbers.min() >= 0 and numbers.max() < self._ends[-1]):
             raise IndexError(f"image numbers must lie in 0..{self._ends[-1] - 1}; got {numbers.min()}..{numbers.max()}")
         images: Images | None = None
         labels = np.empty(len(numbers), dtype=np.int32)
         files = np.searchsorted(self._ends, numbers, side="right")
         for file in np.unique(files).tolist():
-            here = np.flatnonzero(files == file)
-            rows = numbers[here] - (self._ends[file] - self._units[file]["rows"])
-            for places, found, their_labels in self._find(file, rows):
+            positions = np.flatnonzero(files == file)
+            rows = numbers[positions] - (self._ends[file] - self._units[file]["rows"])
+            for places, group_images, group_labels in self._find(file, rows):
                 if images is None:
-                    images = np.empty((len(numbers), *found.shape[1:]), dtype=np.uint8)
-                images[here[places]], labels[here[places]] = found, their_labels
-        assert images is not None, "there was a number"
+                    images = np.empty((len(numbers), *group_images.shape[1:]), dtype=np.uint8)
+                images[positions[places]], labels[positions[places]] = group_images, group_labels
+        assert images is not None, "there is at least one number"
         return images, labels
 
     def _find(
         self, file: int, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Images, NDArray[np.int32]]]:
-        """For each row group that holds some of a file's rows: their places among them, their images and labels."""
+        """Yield, per row group that holds some of `rows`, their places in `rows`, their images and labels."""
         opened = None if file in self._starts else self._load(file)
         starts = self._starts[file]
         groups = np.searchsorted(starts, rows, side="right") - 1
@@ -83,7 +84,7 @@ class RowReader:
         return self._reader.open_unit(self._units[file], footer=self._footers[file])
 
     def _load(self, file: int) -> ImageFile:
-        """Read a file whole; what there is room for is kept, so that it need not be read again."""
+        """Read a file whole; keep its row groups if there is room, so that they need not be read again."""
         opened = self._reader.open_unit(self._units[file])
         if file not in self._starts:
             self._starts[file] = opened.starts

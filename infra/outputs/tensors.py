@@ -1,4 +1,4 @@
-"""Tensors and scalars as safetensors bytes, committed and verified by the output they belong to; never pickled."""
+"""Tensors and scalars as safetensors bytes, never pickled; the output that holds them commits and verifies them."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def encode_tensors(
 ) -> bytes:
     """Write named tensors and JSON scalars as the bytes of one safetensors file; equal arguments give equal bytes.
 
-    `labels` go into the file's metadata beside the scalars, for other programs that look for them there.
+    `labels` go into the file's metadata next to the scalars, for other programs that expect them there.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {**(labels or {}), _SCALARS: json.dumps(scalars, sort_keys=True)}
@@ -27,7 +27,7 @@ def encode_tensors(
 
 
 def _ordered(data: bytes, metadata: dict[str, str]) -> bytes:
-    """The same file with its metadata in this order; the library's own changes from call to call."""
+    """Return the file with its metadata in this order; the library's own order changes from call to call."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start]) | {"__metadata__": metadata}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -50,10 +50,10 @@ def decode_tensors(data: bytes, item: str) -> tuple[dict[str, Tensor], dict[str,
 
 
 def decode_foreign_tensors(data: bytes, item: str) -> tuple[dict[str, Tensor], Any]:
-    """Read any program's safetensors file, with the scalars of `encode_tensors` where it has them, else None.
+    """Read any program's safetensors file; return its tensors, and the scalars of `encode_tensors` or None.
 
     Raises:
-        IntegrityError: If the bytes are no safetensors file.
+        IntegrityError: If the bytes are not a safetensors file.
     """
     try:
         tensors = safetensors.torch.load(data)

@@ -1,9 +1,9 @@
 """Bytes from any URL that fsspec opens: S3 by s3fs, https, gs, hf, or a cache in front of one of them.
 
-Only for reading one file that a user names in Python. Here fsspec does more than our own store: public buckets without
-credentials, other services and local caches, with the `storage_options` that pandas takes. What a run writes, and
-what it reads of its own outputs, goes through `infra.storage.open`, which repeats no request unasked, names no server
-but the one of the AWS_* variables, and compares with digests.
+This module serves only to read one file that a user names in Python. fsspec covers more than our own store: public
+buckets without credentials, other services and local caches, with the `storage_options` that pandas takes. A run writes
+and reads its own outputs through `infra.storage.open` instead, which controls every retry, contacts no server but the
+one of the AWS_* variables, and verifies digests.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from infra.errors import InputError
 
 _USER = re.compile(r"//[^/@]*@")
-# Their texts name an unknown scheme, a package to install or an option; all others may hold parts of an answer.
+# Their texts name an unknown scheme, a package to install or an option. Texts of other errors may quote an answer.
 _USERS_MISTAKES = (ImportError, TypeError, ValueError)
 
 
@@ -23,7 +23,7 @@ def is_url(text: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """Return the URL to show in a line: without user, password and query, which may hold a signature."""
+    """Return the URL in the form that may be shown: without user, password and query, which may hold a signature."""
     return _USER.sub("//", url).partition("?")[0]
 
 
@@ -31,23 +31,23 @@ def download(url: str, storage_options: Mapping[str, Any] | None = None) -> byte
     """Return the bytes of a file.
 
     Args:
-        url: Such as s3://bucket/key or https://host/file; fsspec's chains are supported.
-        storage_options: For the service, as in pandas: {"anon": True} reads a public bucket of S3.
+        url: A URL such as s3://bucket/key or https://host/file; fsspec's chains are supported.
+        storage_options: Options of the service, as in pandas: {"anon": True} reads a public bucket of S3.
 
     Raises:
-        InputError: If it cannot be read; the line shows neither passwords nor signatures of the URL.
+        InputError: If it cannot be read; the message shows neither passwords nor signatures of the URL.
     """
-    # Imported here, because it takes a part of a second and most runs do not need it.
+    # Imported here, because it takes a fraction of a second and most runs do not need it.
     import fsspec
 
     options = dict(storage_options or {})
     if "::" not in url:
-        # Instances are cached by their arguments, and would keep credentials that have been corrected since.
+        # fsspec caches instances by their arguments, and would keep credentials that the user has since corrected.
         options = {"skip_instance_cache": True} | options
     try:
         files, path = fsspec.url_to_fs(url, **options)
         return bytes(files.cat_file(path))
-    except Exception as error:  # each service has its own
+    except Exception as error:  # because each service raises errors of its own
         raise InputError(f"cannot be read ({_reason(error)})", item=without_secrets(url)) from error
 
 

@@ -1,4 +1,4 @@
-"""A store in a folder: written aside and linked into place, so that a name is taken by one writer alone."""
+"""A store in a folder: files are written aside and linked into place, so that one writer alone takes a name."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ class LocalStore:
             self.root.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them; FileNotFoundError if it does not exist."""
+        """Return an object's bytes, or a range of them; FileNotFoundError if it does not exist."""
         with _translated(name, self.root), self._path(name).open("rb") as file:
             file.seek(start)
             return file.read(length)

@@ -15,7 +15,7 @@ def open_store(uri: str) -> Store:
     """
     place = parse_place(uri)
     if place.scheme == "s3":
-        # Imported here, because its client takes a part of a second to load and local runs do not need it.
+        # Imported here, because its client takes a fraction of a second to load and local runs do not need it.
         from infra.storage.s3_store import S3Store
 
         return S3Store(place.bucket, place.path)

@@ -1,10 +1,10 @@
 """Objects of S3: list, read, remove, put if absent, replace; every wait bounded, every error one of ours.
 
-botocore itself, not the asynchronous clients on top of it: aiohttp sends a PUT again by itself when the connection
-breaks, and the 412 that a first, lost request earns the second would read as another writer's. Here each attempt is
-one request and all repeating is done below, where it is known what may have happened before.
+This module uses botocore itself, not the asynchronous clients on top of it. If a connection breaks, aiohttp resends a
+PUT on its own; if the first request was carried out, the second one gets a 412, as if another writer had won. Here each
+attempt is one request, and `_persist` does all retrying, so the code knows what earlier attempts may have done.
 
-Credentials come from the standard chain (environment, profile, role), the server from AWS_ENDPOINT_URL_S3 or
+Credentials come from the standard chain (environment, profile, role); the server comes from AWS_ENDPOINT_URL_S3 or
 AWS_ENDPOINT_URL alone.
 """
 
@@ -30,9 +30,9 @@ class S3Object:
     """An object as a listing describes it.
 
     Attributes:
-        key: Its key, from the bucket's top.
-        size: In bytes.
-        etag: Changes whenever its bytes do; without quotes.
+        key: Its key in the bucket.
+        size: Its length in bytes.
+        etag: Its ETag without quotes; it changes whenever the bytes do.
     """
 
     key: str
@@ -41,7 +41,7 @@ class S3Object:
 
 
 class _RepeatError(Exception):
-    """The store's answers contradict each other for now."""
+    """The store's answers contradict each other for the moment."""
 
 
 def list_objects(bucket: str, prefix: str, *, markers: bool = False, limits: Limits = _LIMITS) -> Iterator[S3Object]:
@@ -51,9 +51,9 @@ def list_objects(bucket: str, prefix: str, *, markers: bool = False, limits: Lim
 
     Args:
         bucket: The bucket.
-        prefix: As S3 means it: end it with a slash to list a folder, or those beside it that start alike come too.
-        markers: Yield the empty objects too that stand for folders, whose keys end with a slash.
-        limits: How long to wait.
+        prefix: The start of the keys. To list a folder, end it with a slash, or its siblings that start alike come too.
+        markers: Also yield the empty objects that stand for folders; their keys end with a slash.
+        limits: The bounds of every wait.
     """
     options: dict[str, str | int] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": _PAGE}
     while True:
@@ -78,11 +78,11 @@ def head(bucket: str, key: str, *, limits: Limits = _LIMITS) -> S3Object | None:
 def get(
     bucket: str, key: str, *, etag: str = "", start: int = 0, length: int | None = None, limits: Limits = _LIMITS
 ) -> bytes:
-    """Return an object's bytes, or a stretch of them: fewer, or none, where the object ends before.
+    """Return an object's bytes, or a range of them, cut off at the object's end.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        IntegrityError: If an etag is given and the object has another one by now.
+        IntegrityError: If `etag` is not empty and the object now has another one.
     """
     if length == 0:
         return b""
@@ -106,10 +106,10 @@ def get(
 
 
 def put_if_absent(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMITS) -> bool:
-    """Make an object visible, whole; return False if the key is taken.
+    """Make a whole object visible; return False if the key is taken.
 
-    A reply may be lost after the store has written. The attempt after that finds the key taken, and reads the object:
-    the same bytes are this call's own.
+    A reply may be lost after the store has written the object. The next attempt then finds the key taken and reads the
+    object; equal bytes count as this call's own.
 
     Raises:
         StorageError: If the store does not answer; the object may exist or not.
@@ -134,16 +134,16 @@ def put_if_absent(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMIT
         try:
             stored = get(bucket, key, limits=limits)
         except FileNotFoundError as error:
-            raise _RepeatError("taken and yet not there") from error
+            raise _RepeatError("the key is taken, but the object is missing") from error
         return hashlib.sha256(stored).digest() == digest
 
     return _persist(attempt, item, limits)
 
 
 def put(bucket: str, key: str, data: bytes, *, limits: Limits = _LIMITS) -> None:
-    """Make an object visible, whole, in place of another one if the key is taken: S3 swaps the two at once.
+    """Make a whole object visible; if the key is taken, S3 replaces the old object atomically.
 
-    If a reply is lost, the same bytes are sent again. Of several writers the last one wins.
+    If a reply is lost, the same bytes are sent again. If several writers write one key, the last one wins.
 
     Raises:
         StorageError: If the store does not answer; the object then has either the old bytes or the new ones.
@@ -162,7 +162,7 @@ def _call(method: str, item: str, limits: Limits, **parameters: str | int | byte
 
 
 def _persist(attempt: Callable[[], _Result], item: str, limits: Limits) -> _Result:
-    """Repeat what may work later, waiting twice as long each time, until the time is over."""
+    """Retry an attempt that may work later, waiting twice as long each time, until `limits.total_s` is over."""
     end = time.monotonic() + limits.total_s
     wait = limits.first_wait_s
     while True:
@@ -177,9 +177,9 @@ def _persist(attempt: Callable[[], _Result], item: str, limits: Limits) -> _Resu
                 raise
             if time.monotonic() + wait > end:
                 raise StorageError(
-                    f"the store does not serve: {code_of(error)}, for {limits.total_s:g} s",
+                    f"the store has failed for {limits.total_s:g} s: {code_of(error)}",
                     item=item,
-                    remedy="run again once it does",
+                    remedy="run again once it works",
                 ) from error
             time.sleep(wait)
             wait = min(2 * wait, limits.longest_wait_s)

@@ -1,4 +1,4 @@
-"""botocore's client with no repeating of its own, and what its errors mean."""
+"""botocore's client without retries of its own, and the meaning of its errors."""
 
 import functools
 import os
@@ -10,7 +10,7 @@ from infra.errors import ConfigError
 
 _CONNECTIONS = 32
 _NOT_FOUND = 404
-# Answers that pass with time although their status says the request is to blame.
+# Temporary errors, although their status blames the request.
 _PASSING = ("RequestTimeout", "BadDigest", "SlowDown", "Throttling", 408, 409, 429)
 _CREDENTIALS = ("the store refuses the credentials", "correct or renew them")
 _RIGHTS = ("not allowed", "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there")
@@ -34,14 +34,14 @@ _CAUSES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait for a store.
+    """The bounds of every wait for a store, in seconds.
 
     Attributes:
-        total_s: No attempt starts later than this after the first.
-        connect_s: For a connection.
-        read_s: For the next bytes of an answer.
-        first_wait_s: Before the second attempt; doubled before each further one.
-        longest_wait_s: The longest of these waits.
+        total_s: Time after the first attempt after which no further one starts.
+        connect_s: Longest wait for a connection.
+        read_s: Longest wait for the next bytes of an answer.
+        first_wait_s: Wait before the second attempt; it doubles before each further one.
+        longest_wait_s: The longest wait between two attempts.
     """
 
     total_s: float = 60.0
@@ -51,11 +51,11 @@ class Limits:
     longest_wait_s: float = 5.0
 
 
-def client(limits: Limits) -> Any:  # noqa: ANN401  # botocore makes its clients' classes at run time
-    """Return this process's client, safe to use from several threads, for the AWS_* variables as they are now.
+def client(limits: Limits) -> Any:  # noqa: ANN401  # because botocore makes its clients' classes at run time
+    """Return this process's client for the current AWS_* variables; it is safe to use from several threads.
 
     Raises:
-        ConfigError: If they do not make one.
+        ConfigError: If no client can be made from these variables.
     """
     variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     return _client(os.getpid(), variables, limits.connect_s, limits.read_s)
@@ -63,7 +63,7 @@ def client(limits: Limits) -> Any:  # noqa: ANN401  # botocore makes its clients
 
 @functools.lru_cache(maxsize=4)
 def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: float, read_s: float) -> Any:  # noqa: ANN401 - as above
-    # A client made before a fork shares its sockets with the parent: `process` tells the two apart.
+    # A client made before a fork shares its sockets with the parent, so `process` is part of the cache's key.
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
@@ -82,7 +82,7 @@ def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: flo
         return Session().create_client("s3", endpoint_url=endpoint or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigError(
-            f"no S3 client can be made of them: {type(error).__name__}",
+            f"do not define an S3 client: {type(error).__name__}",
             item="AWS_* variables",
             remedy="see AWS_PROFILE and AWS_REGION",
         ) from error
@@ -103,19 +103,19 @@ def _endpoint(variables: dict[str, str]) -> str:
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status that an error reports; 0 where there was no answer."""
+    """The HTTP status that an error reports; 0 if there was no answer."""
     return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code_of(error: Exception) -> str:
-    """A short name of what went wrong; never the message, which others write."""
+    """A short name of the error; never its message, which comes from outside."""
     return str(_response(error).get("Error", {}).get("Code", "")) or type(error).__name__
 
 
 def refused(error: Exception, item: str) -> Exception | None:
-    """Return what an answer that no repeating changes means; None for all others.
+    """Translate an error that no retry can mend; return None for all others.
 
-    A missing object is FileNotFoundError, all else a ConfigError.
+    A missing object becomes FileNotFoundError, everything else a ConfigError.
     """
     from botocore.exceptions import NoCredentialsError, PartialCredentialsError, TokenRetrievalError
 
@@ -124,8 +124,8 @@ def refused(error: Exception, item: str) -> Exception | None:
         return ConfigError(
             "there are no credentials", item=item, remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
         )
-    if found := _CAUSES.get(code) or _CAUSES.get(status):
-        return ConfigError(f"{found[0]}: {code}", item=item, remedy=found[1])
+    if explanation := _CAUSES.get(code) or _CAUSES.get(status):
+        return ConfigError(f"{explanation[0]}: {code}", item=item, remedy=explanation[1])
     if status == _NOT_FOUND:
         return FileNotFoundError(item)
     if 400 <= status < 500 and not {code, status} & set(_PASSING):
@@ -134,7 +134,7 @@ def refused(error: Exception, item: str) -> Exception | None:
 
 
 def worth_repeating(error: Exception) -> bool:
-    """Tell errors of the store and the way there from mistakes of ours."""
+    """Return True for an error of the store or the network, False for a bug of ours."""
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
@@ -152,7 +152,7 @@ def worth_repeating(error: Exception) -> bool:
 
 
 def may_have_happened(error: Exception) -> bool:
-    """Tell whether a request that failed so may have been carried out."""
+    """Tell whether a request that failed with this error may have been carried out."""
     from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
     if status := status_of(error):

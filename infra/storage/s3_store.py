@@ -29,7 +29,7 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def make(self) -> None:
-        """Check that the bucket exists and keeps the promise of `put_if_absent`.
+        """Check that the bucket exists and supports `put_if_absent`.
 
         Raises:
             ConfigError: If it lets a second writer overwrite the first.
@@ -42,21 +42,21 @@ class S3Store:
             s3.delete(self.bucket, key, limits=self.limits)
         if not first or second:
             raise ConfigError(
-                "the store does not keep to If-None-Match, so two writers could overwrite each other",
+                "the store ignores If-None-Match, so two writers could overwrite each other",
                 item=f"root {self.uri}",
                 remedy="use a store with conditional writes",
             )
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them; FileNotFoundError if it does not exist."""
+        """Return an object's bytes, or a range of them; FileNotFoundError if it does not exist."""
         return s3.get(self.bucket, self._key(name), start=start, length=length, limits=self.limits)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Make the object visible, whole and durable; return False if the name is taken."""
+        """Make the whole object visible and durable; return False if the name is taken."""
         return s3.put_if_absent(self.bucket, self._key(name), data, limits=self.limits)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Make these bytes the object's, whole and durable; readers find the old bytes until they find the new ones."""
+        """Replace the object's bytes as a whole and durably; readers see the old bytes or the new ones."""
         s3.put(self.bucket, self._key(name), data, limits=self.limits)
 
     def exists(self, name: str) -> bool:

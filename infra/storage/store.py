@@ -1,9 +1,9 @@
 """Bytes by name, put only if the name is free: the one operation that commits rest on.
 
-Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or leaves things as they
-were, and of several writers of one name exactly one wins. `replace` is for the few objects that change, such as report
-pages: a reader sees the old bytes or the new ones, never none. Local disks are served by
-`infra.storage.local_store`, S3 by `infra.storage.s3_store`.
+Names are relative, '/'-separated paths. `put_if_absent` either makes the whole object visible or changes nothing; if
+several writers put one name, exactly one wins. `replace` is for the few objects that change, such as report pages: a
+reader always sees the old bytes or the new ones. `infra.storage.local_store` serves local disks,
+`infra.storage.s3_store` serves S3.
 """
 
 import re
@@ -19,23 +19,23 @@ class Store(Protocol):
 
     @property
     def uri(self) -> str:
-        """Its address; `open_store` takes it."""
+        """Its address, from which `open_store` opens it again."""
 
     def make(self) -> None:
-        """Make the place itself if it does not exist yet."""
+        """Make the store itself if it does not exist yet."""
 
     def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return an object's bytes, or a stretch of them: fewer if the object ends before.
+        """Return an object's bytes, or a range of them, cut off at the object's end.
 
         Raises:
             FileNotFoundError: If there is no object of that name.
         """
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Make the object visible, whole and durable; return False if the name is taken."""
+        """Make the whole object visible and durable; return False if the name is taken."""
 
     def replace(self, name: str, data: bytes) -> None:
-        """Make these bytes the object's, whole and durable; readers find the old bytes until they find the new ones.
+        """Replace the object's bytes as a whole and durably; readers see the old bytes or the new ones.
 
         If several writers replace one object, the last one wins.
         """

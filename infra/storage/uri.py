@@ -1,7 +1,7 @@
-"""Where things are: one strict reader of paths and URIs, of local folders and S3 prefixes alone.
+"""Locations: the one strict parser of local paths and S3 URIs.
 
-Nothing is decoded, nothing is completed and no other scheme is known, so that no text from a setting can name another
-server, carry a password into a log or climb out of its folder.
+It decodes nothing, completes nothing and knows no other scheme. So no text from a setting can name another server,
+carry a password into a log or climb out of its folder.
 """
 
 import re
@@ -26,8 +26,8 @@ class Place:
     """A local folder or file, or an S3 prefix or key.
 
     Attributes:
-        scheme: Which of the two.
-        bucket: S3's bucket; empty for local ones.
+        scheme: `file` if it is local, or `s3`.
+        bucket: The S3 bucket; empty if it is local.
         path: An absolute local path, or an S3 key without slashes at its ends; empty for a whole bucket.
     """
 
@@ -37,7 +37,7 @@ class Place:
 
     @property
     def uri(self) -> str:
-        """The text that is read as this place."""
+        """The text that `parse_place` reads as this place."""
         return "/".join(part for part in (f"s3://{self.bucket}", self.path) if part) if self.bucket else self.path
 
 
@@ -45,10 +45,10 @@ def parse_place(text: str) -> Place:
     """Read a path or a URI.
 
     Args:
-        text: A path, relative ones counting from the working folder; file:///path; or s3://bucket/prefix.
+        text: A path, relative to the working folder unless it is absolute; file:///path; or s3://bucket/prefix.
 
     Raises:
-        ConfigError: If it is of any other form. The error shows no part of it that may be a password.
+        ConfigError: If it has any other form. The message shows no part of it that may be a password.
     """
     if not text:
         raise ConfigError("a location is needed", item="location", remedy=_REMEDY)
@@ -104,7 +104,7 @@ def _is_bucket(name: str) -> bool:
 
 
 def _refusal(text: str, cause: str, remedy: str = _REMEDY) -> ConfigError:
-    # Whatever may be a password stays out of the line: one may even hold a slash, so all but the scheme is left out.
-    scheme, found, rest = text.partition("://")
-    shown = f"{scheme.rpartition(':')[2]}://..." if found and set(rest) & set("@?#%:") else text
-    return ConfigError(cause, item=f"location {shown}", remedy=remedy)
+    # The message must not show a password. One may even hold a slash, so everything but the scheme is left out.
+    scheme, separator, rest = text.partition("://")
+    location = f"{scheme.rpartition(':')[2]}://..." if separator and set(rest) & set("@?#%:") else text
+    return ConfigError(cause, item=f"location {location}", remedy=remedy)

@@ -126,7 +126,7 @@ def test_a_learned_range_is_a_geometric_mean_in_between():
 @pytest.mark.parametrize(("variance", "channels", "wanted"), [(Variance.FIXED_LARGE, 4, 2), (Variance.LEARNED, 2, 4)])
 def test_an_output_of_other_channels_is_refused(variance, channels, wanted):
     output = torch.zeros(len(T), channels, 3, 3)
-    with pytest.raises(ValueError, match=f"asks for {wanted} output channels of 2 image channels; got {channels}"):
+    with pytest.raises(ValueError, match=f"needs {wanted} output channels for 2 image channels; got {channels}"):
         p_mean_variance(SCHEDULE, output, images(0).float(), T, variance=variance)
 
 

@@ -270,7 +270,7 @@ def test_every_schedule_needs_two_timesteps(make, num_timesteps):
         (lambda: sigmoid_schedule(10, tau=0.0), r"tau above 0; got .*tau 0"),
         (lambda: warmup_schedule(10, fraction=0.0), r"fraction must lie in \(0, 1\]; got 0"),
         (lambda: warmup_schedule(10, fraction=1.5), r"fraction must lie in \(0, 1\]; got 1\.5"),
-        (lambda: schedule_of(0.5, 1.0, 0.5), r"only the last may be 1; got it at timestep 1"),
+        (lambda: schedule_of(0.5, 1.0, 0.5), r"only the last may be 1; got 1 at timestep 1"),
         (lambda: alphas_cumprod_schedule(torch.tensor([0.9, 0.95])), r"betas must lie in \(0, 1\]; got values from -"),
         (lambda: custom_schedule(torch.tensor([0.1, 0.0])), r"got values from 0 to 0\.1"),
     ],

@@ -61,7 +61,7 @@ def test_interrupted(tmp_path: Path, number: int, code: int) -> None:
     root = tmp_path / "root"
     running = Command(["evaluate", *ARGUMENTS, "--root", str(root), "--no-tracking"], tmp_path / "log")
     assert running.send_when(some(root, "sample/*/units/*.json"), number) == code, running.text()
-    last = r"ddpm: interrupted; sample keeps [\d,]+ of [\d,]+ images; the same command goes on from here\n$"
+    last = r"ddpm: interrupted; sample keeps [\d,]+ of [\d,]+ images; run the same command to resume\n$"
     assert re.search(last, running.text()), running.text()
     assert "Traceback" not in running.text()
     running.assert_nothing_left()

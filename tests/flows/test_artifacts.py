@@ -39,7 +39,7 @@ def test_a_manifest_that_is_gone(sealed: tuple[LocalStore, Manifest, Artifact]) 
 
 def test_a_manifest_of_something_else(sealed: tuple[LocalStore, Manifest, Artifact]) -> None:
     store, _, artifact = sealed
-    with pytest.raises(IntegrityError, match="something else"):
+    with pytest.raises(IntegrityError, match="another digest"):
         replace(artifact, digest="0" * 64).manifest(store)
 
 

@@ -101,7 +101,7 @@ def test_codes_are_those_of_the_design() -> None:
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int) -> None:
     monkeypatch.setattr(flows.commands.run, "load_config", raising(Interrupted(code)))
     assert run_command(["prepare", "digits"]) == code
-    assert capsys.readouterr().err == "ddpm: interrupted; the same command goes on from here\n"
+    assert capsys.readouterr().err == "ddpm: interrupted; run the same command to resume\n"
 
 
 def test_an_interrupt_says_what_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_an_interrupt_says_what_is_kept(monkeypatch: pytest.MonkeyPatch, capsys:
     interrupt.add_note("train keeps 640 of 1,280 images")
     monkeypatch.setattr(flows.commands.run, "load_config", raising(interrupt))
     assert run_command(["prepare", "digits"]) == 130
-    line = "interrupted; train keeps 640 of 1,280 images; the same command goes on from here"
+    line = "interrupted; train keeps 640 of 1,280 images; run the same command to resume"
     assert capsys.readouterr().err == f"ddpm: {line}\n"
 
 
@@ -125,7 +125,7 @@ def test_a_real_interrupt_names_what_the_stage_kept(
     arguments = ["train", "digits", *settings(*TINY, "train.images=1000000000"), "--in-process", "--no-tracking"]
     assert run_command([*arguments, "--root", str(tmp_path)]) == 143
     kept = max(int(path.stem) for path in tmp_path.glob("train/*/checkpoints/*.json"))
-    line = f"interrupted; train keeps {kept:,} of 1,000,000,000 images; the same command goes on from here"
+    line = f"interrupted; train keeps {kept:,} of 1,000,000,000 images; run the same command to resume"
     assert capsys.readouterr().err == f"ddpm: {line}\n"
 
 

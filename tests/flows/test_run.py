@@ -70,7 +70,7 @@ class TestOpening:
         with pytest.raises(InputError) as caught:
             open_run("third", finished.root)
         assert str(caught.value) == (
-            f"third: no finished run of that name below {finished.root} - known are {NAME}, other-5e6f7a8b"
+            f"third: no finished run of that name below {finished.root} - choose one of {NAME}, other-5e6f7a8b"
         )
 
     def test_a_root_without_runs(self, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_run_on_s3(finished: TinyRun, run: Run, moto: Server, monkeypatch: pyt
     there.replace(file, b"PAR1" + there.read(file)[4:-1] + b"2")
     with pytest.raises(IntegrityError, match="differs from its digest"):
         remote.images("samples")
-    with pytest.raises(InputError, match=f"known are {NAME}"):
+    with pytest.raises(InputError, match=f"choose one of {NAME}"):
         open_run("other", root)
 
 

@@ -68,7 +68,7 @@ def test_a_record_that_states_something_else_is_refused(finished: TinyRun, kind:
     record = json.loads(path.read_text())
     record[kind] |= changed
     path.write_text(json.dumps(record))
-    with pytest.raises(IntegrityError, match=r"run\.json: states something else than was sealed"):
+    with pytest.raises(IntegrityError, match=r"run\.json: differs from what was sealed"):
         open_run(NAME, finished.root)
 
 

@@ -37,7 +37,7 @@ def test_a_run_on_s3_gives_the_bytes_of_a_local_one(
     said = capsys.readouterr().out
     assert f"report    {ROOT}/reports/" in said
     assert f"served by mlflow ui --backend-store-uri sqlite:///{tmp_path / 'state'}" in said
-    assert "  note    on this machine alone" in said
+    assert "  note    on this machine only" in said
     assert (local_folder(ROOT) / "mlflow.db").is_file()
     assert run_command([*ARGUMENTS, "--root", str(tmp_path / "local"), "--no-tracking"]) == 0
     assert "on this machine" not in capsys.readouterr().out

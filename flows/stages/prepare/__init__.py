@@ -1,1 +1,1 @@
-"""Prepare: a source of images to a sealed data set."""
+"""Prepare: turns a source of images into a sealed data set."""

@@ -1,6 +1,6 @@
-"""The account of a data set in words: how many images, which splits and classes, and what was left out.
+"""The account of a data set in words: its images, splits and classes, and the images left out.
 
-The terminal's line and the card both say it with these.
+The line on the terminal and the card both use these phrases.
 """
 
 from flows.artifacts import Dataset
@@ -11,7 +11,7 @@ _SPLITS = ("train", "test")
 
 
 def account_parts(dataset: Dataset, facts: Json) -> list[str]:
-    """Return the parts of the stage's line, as far as there is something to say."""
+    """Return the parts of the stage's line, without those that have nothing to report."""
     parts = [f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images"]
     if splits := splits_line(facts):
         parts.append(splits)
@@ -29,7 +29,7 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
 
 
 def splits_line(facts: Json) -> str:
-    """Return how the images were split; empty for data sets sealed before that was recorded."""
+    """Return how the images were split; an empty text for data sets sealed before that was recorded."""
     if "splits_from" not in facts:
         return ""
     if facts["splits_from"]:
@@ -38,7 +38,7 @@ def splits_line(facts: Json) -> str:
 
 
 def classes_line(facts: Json) -> str:
-    """Return how many classes there are, their origin and their names, or why there are none."""
+    """Return the number, origin and names of the classes, or why there are none."""
     names = facts["class_names"]
     if names:
         origin = f" from {facts['labels_from']}" if facts.get("labels_from") else ""
@@ -49,12 +49,12 @@ def classes_line(facts: Json) -> str:
 
 
 def _shortened(names: list[str]) -> str:
-    """All names if they are few and short, else the first two and the last."""
-    shown = [_printable(name) for name in names]
-    whole = ", ".join(shown)
-    if len(shown) <= _MOST_NAMES and len(whole) <= _LONGEST_NAMES:
+    """Return all names if they are few and short, else the first two and the last."""
+    printable = [_printable(name) for name in names]
+    whole = ", ".join(printable)
+    if len(printable) <= _MOST_NAMES and len(whole) <= _LONGEST_NAMES:
         return whole
-    cut = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name in shown]
+    cut = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name in printable]
     return ", ".join(cut) if len(cut) <= 3 else f"{cut[0]}, {cut[1]}, ... {cut[-1]}"
 
 

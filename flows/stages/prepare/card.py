@@ -1,4 +1,4 @@
-"""The card of a data set: pictures, histograms and the account of every image, made from the sealed output alone."""
+"""The card of a data set: pictures, histograms and an account of every image, from the sealed output alone."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
     """Render the card as HTML that needs no other file.
 
     Args:
-        store: Where the data set is.
+        store: The store that holds the data set.
         manifest: The manifest of the sealed data set.
 
     Raises:

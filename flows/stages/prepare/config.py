@@ -38,7 +38,7 @@ class ResizeFilter(Choice):
 
 
 class PrepareConfig(StageConfig):
-    """Images to a sealed data set."""
+    """Turns images into a sealed data set."""
 
     kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
     source: list[str] | str = execution(
@@ -75,6 +75,6 @@ class PrepareConfig(StageConfig):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The source as a list."""
-        given = [self.source] if isinstance(self.source, str) else self.source
-        return () if given == [""] else tuple(given)
+        """The paths of the source; empty if it is not set."""
+        paths = [self.source] if isinstance(self.source, str) else self.source
+        return () if paths == [""] else tuple(paths)

@@ -1,10 +1,10 @@
-"""What the preparation leaves in its output: parts of the listing, and units, each committed by its account.
+"""The objects in the preparation's output: parts of the listing, and units, each committed by its account.
 
-    listing/000000.jsonl            entries, one a line, and a last line with their digest
+    listing/000000.jsonl            entries, one per line, and a last line with their digest
     units/000000-train.<sha>.parquet
-    units/000000.json               the account, which names the files: the commit
+    units/000000.json               the account, which names the files and commits them
 
-As few objects as can be: each is synced to the disk, which costs as much as decoding some fifty small images.
+There are as few objects as possible, because syncing one to disk costs as much as decoding some fifty small images.
 """
 
 import json
@@ -21,7 +21,7 @@ _REMEDY = "run with --force"
 
 
 def put_listing(output: Output, unit: int, part: bytes) -> None:
-    """Write one part of the listing, where it is not yet."""
+    """Write one part of the listing, unless it exists."""
     name = f"{output.folder}/listing/{unit:06d}.jsonl"
     if not output.store.exists(name):
         output.store.put_if_absent(name, part + sha256(part).encode())
@@ -31,7 +31,7 @@ def listing_entries(output: Output, unit: int) -> list[Entry]:
     """Read one part of the listing.
 
     Raises:
-        IntegrityError: If it is missing or not what was written.
+        IntegrityError: If it is missing or differs from what was written.
     """
     name = f"{output.folder}/listing/{unit:06d}.jsonl"
     try:
@@ -47,22 +47,22 @@ def commit_unit(output: Output, unit: int, files: dict[str, tuple[bytes, Json]],
     """Commit a unit's Parquet files and its account, put-if-absent; the first committer's account wins.
 
     Args:
-        output: Where.
-        unit: Its number.
-        files: By split, bytes and facts.
-        account: What became of every entry, as JSON.
+        output: The output to commit to.
+        unit: The unit's number.
+        files: Bytes and facts of the files, by split.
+        account: The outcome of every entry, as JSON.
     """
-    named = {}
+    records = {}
     for split, (data, facts) in files.items():
         digest = sha256(data)
         file = f"units/{unit:06d}-{split}.{digest[:_DIGEST_IN_NAME]}.parquet"
         output.store.put_if_absent(f"{output.folder}/{file}", data)
-        named[split] = Record(file=file, bytes=len(data), sha256=digest, facts=facts).as_json()
-    output.store.put_if_absent(_account_name(output, unit), canonical_json(account | {"files": named}))
+        records[split] = Record(file=file, bytes=len(data), sha256=digest, facts=facts).as_json()
+    output.store.put_if_absent(_account_name(output, unit), canonical_json(account | {"files": records}))
 
 
 def is_committed(output: Output, unit: int) -> bool:
-    """Tell whether a unit is done."""
+    """Tell whether a unit is committed."""
     return output.store.exists(_account_name(output, unit))
 
 
@@ -70,13 +70,13 @@ def unit_account(output: Output, unit: int) -> Json:
     """Read a committed unit's account; `files` holds its records by split.
 
     Raises:
-        IntegrityError: If it is missing or not an account.
+        IntegrityError: If it is missing, is not an account, or does not account for every image.
     """
     name = _account_name(output, unit)
     try:
         account: Json = json.loads(output.store.read(name))
-        found = sum(account["written"].values()) + sum(account["filtered"].values()) + len(account["quarantined"])
-        if found == account["read"] and all(account["files"][split]["facts"] for split in account["files"]):
+        total = sum(account["written"].values()) + sum(account["filtered"].values()) + len(account["quarantined"])
+        if total == account["read"] and all(account["files"][split]["facts"] for split in account["files"]):
             return account
     except FileNotFoundError as error:
         raise IntegrityError("is missing", item=name, remedy=_REMEDY) from error
@@ -90,5 +90,5 @@ def _account_name(output: Output, unit: int) -> str:
 
 
 def card_name(manifest: Manifest) -> str:
-    """Name of a data set's card in the store."""
+    """The name of a data set's card in the store."""
     return f"{manifest.folder}/card.html"

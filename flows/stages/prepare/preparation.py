@@ -1,4 +1,4 @@
-"""Prepare: a source of images to a sealed data set, by Ray Data."""
+"""Prepare: turns a source of images into a sealed data set, with Ray Data."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -31,14 +31,14 @@ _REASONS_SHOWN = 3
 def prepare(config: PrepareConfig, context: Context) -> Dataset:
     """Seal a data set.
 
-    A unit is made of consecutive entries of the source, so its bytes do not depend on who makes it; it has a Parquet
-    file for each split. Held-out images are those of the source's own test split, or, where it gives none, those whose
-    content's digest falls below `holdout_fraction`. Every entry is accounted for: read = written + filtered +
-    quarantined.
+    A unit holds consecutive entries of the source, so its bytes do not depend on the worker that makes it; it has a
+    Parquet file per split. The source's own test split is held out. If the source has no splits, an image is held out
+    if the digest of its content falls below `holdout_fraction`. Every entry is accounted for: read = written +
+    filtered + quarantined.
 
     Raises:
-        InputError: If the source is missing or empty, holds too few images, or bad ones beyond what is allowed.
-        IntegrityError: If the source changes meanwhile.
+        InputError: If the source is missing or empty, or holds too few images or more bad ones than allowed.
+        IntegrityError: If the source changes during the work.
     """
     source = open_source(config, context.store.uri)
     with listed(source) as listing:
@@ -69,7 +69,7 @@ def _put_card(store: Store, manifest: Manifest) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """What is not sealed yet."""
+    """The work on a data set that is not sealed yet."""
 
     config: PrepareConfig
     context: Context
@@ -78,7 +78,7 @@ class _Work:
     output: Output
 
     def run(self) -> Manifest:
-        """Do what is missing and seal it."""
+        """Run the missing units and seal the output."""
         units = -(-self.listing.count // self.config.images_a_file)
         for number, part in enumerate(self.listing.parts(self.config.images_a_file)):
             put_listing(self.output, number, part)
@@ -154,8 +154,8 @@ class _Work:
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 
     def _check(self, account: "_Account") -> None:
-        shown = "; ".join(f"{one['name']}: {one['reason']}" for one in account.quarantined[:_REASONS_SHOWN])
-        _check_bad(self.config, len(account.quarantined), account.read, shown)
+        reasons = "; ".join(f"{image['name']}: {image['reason']}" for image in account.quarantined[:_REASONS_SHOWN])
+        _check_bad(self.config, len(account.quarantined), account.read, reasons)
         for split in SPLITS:
             _check_split(split, account.written[split], account.read)
 
@@ -172,7 +172,7 @@ class _Account:
         self._histogram = [[0] * 256 for _ in range(channels)]
 
     def add(self, report: Json) -> None:
-        """Count one unit."""
+        """Add the account of one unit."""
         self.read += report["read"]
         self.written.update(report["written"])
         self.filtered.update(report["filtered"])
@@ -183,7 +183,7 @@ class _Account:
             total[:] = [so_far + count for so_far, count in zip(total, counts, strict=True)]
 
     def facts(self) -> Json:
-        """What the manifest says of the whole; means and deviations by channel, of values 0..255."""
+        """Return the manifest's facts about the whole; means and deviations are per channel, of values 0..255."""
         occurs = [any(counts) for counts in zip(*self._histogram, strict=True)]
         moments = [_moments(counts) for counts in self._histogram]
         return {
@@ -200,7 +200,7 @@ class _Account:
 
 
 def _moments(counts: list[int]) -> tuple[float, float]:
-    """Mean and standard deviation of values 0..255 that occur so often; sums in whole numbers."""
+    """Mean and standard deviation of values 0..255 with these counts; the sums are exact integers."""
     n = max(sum(counts), 1)
     first = sum(value * count for value, count in enumerate(counts))
     second = sum(value * value * count for value, count in enumerate(counts))
@@ -212,17 +212,17 @@ def _by_number(counts: Iterable[str] | Counter[str]) -> dict[str, int]:
     return {label: tally[label] for label in sorted(tally, key=int) if int(label) >= 0}
 
 
-def _check_bad(config: PrepareConfig, bad: int, total: int, which: str) -> None:
+def _check_bad(config: PrepareConfig, bad: int, total: int, details: str) -> None:
     if bad > config.max_bad_fraction * total:
         raise InputError(
-            f"{bad} of {total} images are bad ({which})",
+            f"{bad} of {total} images are bad ({details})",
             item="prepare.source",
             remedy="repair them or raise prepare.max_bad_fraction",
         )
 
 
 def _check_splits(listing: Listing) -> None:
-    """Refuse early what cannot come to two images a split."""
+    """Refuse early a source that cannot give two images per split."""
     if listing.splits_given:
         for split in SPLITS:
             _check_split(split, listing.splits[split], listing.count)
@@ -230,10 +230,10 @@ def _check_splits(listing: Listing) -> None:
         _check_split(SPLITS[1], max(listing.count - _MIN_IMAGES, 0), listing.count)
 
 
-def _check_split(split: str, found: int, total: int) -> None:
-    if found < _MIN_IMAGES:
+def _check_split(split: str, count: int, total: int) -> None:
+    if count < _MIN_IMAGES:
         raise InputError(
-            f"only {found} of {total} images fall to the {split} split, and {_MIN_IMAGES} are needed",
+            f"only {count} of {total} images are in the {split} split, and {_MIN_IMAGES} are needed",
             item="prepare.source",
-            remedy="add images, or change prepare.holdout_fraction where the source gives no splits",
+            remedy="add images, or change prepare.holdout_fraction if the source has no splits",
         )

@@ -1,4 +1,4 @@
-"""The kinds of source in a table, and the source that a config names."""
+"""The table of the kinds of source, and the source that a config names."""
 
 from collections.abc import Callable
 
@@ -27,27 +27,27 @@ SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
     SourceKind.DIGITS: lambda _: DigitsSource(),
 }
 
-# Below the root, such as a source takes.
+# Outputs below the root that a source could read as images.
 _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
 
 
 def open_source(config: PrepareConfig, root: str) -> Source:
-    """Return the source of images, nothing read yet.
+    """Return the source of images without reading from it.
 
     Args:
-        config: What names it.
-        root: Where the outputs go: pictures that a run draws are there, and must not become images of the next.
+        config: The settings that name it.
+        root: The root of all outputs. The source must not hold it, or pictures of one run become images of the next.
 
     Raises:
-        InputError: If it is not set.
-        ConfigError: If it is no place that is served, is below the home of a user who is not there, or holds the root.
+        InputError: If the source is not set.
+        ConfigError: If it is not a valid place, is below the home of an unknown user, or holds the root.
     """
     if not config.sources and config.kind != SourceKind.DIGITS:
         raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
     files = FileSet(tuple(_absolute(text) for text in config.sources))
     if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(
-            f"the outputs go to {root}, inside of prepare.source", item="root", remedy="choose another --root"
+            f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
     return SOURCES[config.kind](files)
 

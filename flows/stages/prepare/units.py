@@ -1,4 +1,4 @@
-"""The units of the preparation. A worker that runs them loads no torch, which takes seconds."""
+"""The units of the preparation; a worker that runs them does not load torch, which would take seconds."""
 
 import json
 from collections import Counter
@@ -24,16 +24,16 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What becomes of an image.
+    """The rules that decide how an image is prepared.
 
     Attributes:
-        image_size: Height and width.
+        image_size: Height and width in pixels.
         channels: 1 or 3.
-        resize_filter: By name.
+        resize_filter: The name of the filter.
         min_side: Images whose shorter side has fewer pixels are left out.
-        holdout_fraction: Share of the test split, by content, where the source gives no splits.
-        splits_given: The source does; what it puts into neither is left out.
-        class_names: By number.
+        holdout_fraction: Share of images held out by content, 0..1, if the source has no splits.
+        splits_given: Whether the source has splits; an image in neither of them is left out.
+        class_names: Names of the classes, indexed by label.
         quarantine: Set bad images aside instead of failing.
     """
 
@@ -52,9 +52,9 @@ class HashTask:
     """Commits the digests of each part's contents, for finding duplicates.
 
     Attributes:
-        output: Where.
-        source: Of what.
-        splits_given: The source gives the splits; what is in neither is left out, so it makes nothing a duplicate.
+        output: The output to commit to.
+        source: The source of the images.
+        splits_given: Whether the source has splits; an image in neither is left out, and nothing is its duplicate.
     """
 
     output: Output
@@ -66,14 +66,14 @@ class HashTask:
 
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
-            wanted = [entry for entry in entries if entry.split or not self.splits_given]
-            found = {
+            selected = [entry for entry in entries if entry.split or not self.splits_given]
+            digests_by_name = {
                 entry.name: bytes.fromhex(sha256(content))
-                for entry, content in zip(wanted, self.source.read(wanted), strict=True)
+                for entry, content in zip(selected, self.source.read(selected), strict=True)
                 if not isinstance(content, InputError)
             }
-            # Of what is left out or cannot be read there is no content to be a duplicate of.
-            digests = [found.get(entry.name, bytes(_DIGEST_BYTES)) for entry in entries]
+            # Zeros, because an entry that is left out or cannot be read has no duplicates.
+            digests = [digests_by_name.get(entry.name, bytes(_DIGEST_BYTES)) for entry in entries]
             self.output.commit(f"hashes/{unit:06d}", "bin", b"".join(digests), {})
 
         return run
@@ -84,10 +84,10 @@ class PrepareTask:
     """Reads, decodes, fits and commits one part of the listing at a time.
 
     Attributes:
-        output: Where.
-        source: Of what.
-        rules: How.
-        unit_images: Entries a part; ids count up from the part's number times it.
+        output: The output to commit to.
+        source: The source of the images.
+        rules: The rules to prepare them by.
+        unit_images: Entries per part; a part's ids count up from its number times this.
         duplicates: Whether the output names entries to leave out as duplicates.
     """
 
@@ -104,9 +104,9 @@ class PrepareTask:
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
             part = _Part(rules=self.rules)
-            wanted = list(part.wanted(entries, duplicates))
+            selected = list(part.select(entries, duplicates))
             with strictly():
-                for entry, content in zip(wanted, self.source.read(wanted), strict=True):
+                for entry, content in zip(selected, self.source.read(selected), strict=True):
                     part.take(self.source, entry, content)
             images = {split: np.stack([row.pixels for row in rows]) for split, rows in part.rows.items() if rows}
             files, first = {}, unit * self.unit_images
@@ -127,8 +127,8 @@ class PrepareTask:
             "sha256": pa.array([row.digest for row in rows]),
         }
         rule = FIT_RULE.format(filter=self.rules.resize_filter)
-        about = {"fit": rule, "class_names": list(self.rules.class_names), "split": split}
-        return encode_images(images, first_id, columns, about)
+        metadata = {"fit": rule, "class_names": list(self.rules.class_names), "split": split}
+        return encode_images(images, first_id, columns, metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class _Row:
 
 @dataclass(kw_only=True)
 class _Part:
-    """One part's rows by split, and the account of every entry."""
+    """The rows of one part by split, and the account of every entry."""
 
     rules: Rules
     rows: dict[str, list[_Row]] = field(default_factory=lambda: {split: [] for split in SPLITS})
@@ -151,8 +151,8 @@ class _Part:
     def __post_init__(self) -> None:
         self._labels = {name: number for number, name in enumerate(self.rules.class_names)}
 
-    def wanted(self, entries: Sequence[Entry], duplicates: frozenset[str]) -> Iterator[Entry]:
-        """The entries to be read; those left out unread are counted."""
+    def select(self, entries: Sequence[Entry], duplicates: frozenset[str]) -> Iterator[Entry]:
+        """Yield the entries to read; count those that are left out unread."""
         for entry in entries:
             if self.rules.splits_given and not entry.split:
                 self.filtered["outside train and test"] += 1
@@ -162,7 +162,7 @@ class _Part:
                 yield entry
 
     def take(self, source: Source, entry: Entry, content: Content) -> None:
-        """Make a row of an image, or say why not."""
+        """Make a row of an image, or record why there is none."""
         digest = "" if isinstance(content, InputError) else sha256(content)
         try:
             if isinstance(content, InputError):
@@ -187,7 +187,7 @@ class _Part:
         self.rows[self._split(entry, digest)].append(_Row(name=entry.name, digest=digest, label=label, pixels=pixels))
 
     def account(self, read: int) -> Json:
-        """What became of each: read = written + filtered + quarantined."""
+        """Return the account of the part's entries: read = written + filtered + quarantined."""
         classes = {split: Counter(row.label for row in rows) for split, rows in self.rows.items()}
         return {
             "read": read,
@@ -204,16 +204,16 @@ class _Part:
 
 
 def read_duplicates(output: Output) -> frozenset[str]:
-    """The names of the entries that repeat an earlier one."""
+    """Return the names of the entries that repeat an earlier one."""
     record = output.record("duplicates")
     assert record is not None, "duplicates were committed before any unit began"
     return frozenset(json.loads(output.read(record)))
 
 
 def find_duplicates(output: Output, units: int) -> list[str]:
-    """Compare the committed digests; of equal contents the first in the source's order stays.
+    """Return the names of entries whose contents occur earlier in the source, from the committed digests.
 
-    Memory: 32 bytes an image and twice that while sorting.
+    Memory: 32 bytes per image, and twice that while sorting.
     """
     parts = []
     for unit in range(units):
@@ -237,7 +237,7 @@ def find_duplicates(output: Output, units: int) -> list[str]:
 
 
 def _histogram(images: dict[str, Images], channels: int) -> list[list[int]]:
-    """How often each of the 256 values occurs, by channel; Pillow counts four times as fast as numpy."""
+    """Count each of the 256 values per channel; Pillow does so four times as fast as numpy."""
     counts: NDArray[np.int64] = np.zeros((channels, 256), dtype=np.int64)
     for of_split in images.values():
         for channel in range(channels):

@@ -1,1 +1,1 @@
-"""Report: everything sealed to one page."""
+"""Report: shows a run's sealed outputs on one page."""

@@ -1,4 +1,4 @@
-"""Write report.html and its pictures from sealed artifacts alone; the page needs no other file."""
+"""Writes report.html and its pictures from sealed artifacts alone; the page needs no other file."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ _RECIPES = ".recipes"
 def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
     """Write report.html, samples.png and run.json under reports/<name>; return that folder.
 
-    A reader of an earlier report finds each file whole, the old one or the new one.
+    A reader of an earlier report sees each file whole, either the old one or the new one.
 
     Args:
-        name: The run's.
-        store: Where the outputs are and the report goes.
+        name: The run's name.
+        store: The store that holds the outputs and the report.
         finished: The artifacts that the stages sealed.
         elsewhere: The run's pages in other programs, by the program's name.
         recipe: The key of its recipe, which `has_report` looks up.
@@ -44,7 +44,7 @@ def rewrite_report(name: str, store: Store) -> str:
 
     Args:
         name: The run's name, or the digits of its key.
-        store: Where the run is.
+        store: The store that holds the run.
 
     Raises:
         InputError: If there is no finished run of that name.

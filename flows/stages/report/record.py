@@ -1,4 +1,4 @@
-"""The record of a finished run: run.json beside its report, found by the run's name or the digits of its key."""
+"""The record of a finished run: run.json next to its report, found by the run's name or the digits of its key."""
 
 import json
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class FinishedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What is recorded of a finished run.
+    """The record of a finished run.
 
     Attributes:
-        name: The run's.
+        name: The run's name.
         finished: The artifacts.
         elsewhere: The run's pages in other programs, by the program's name.
     """
@@ -39,13 +39,13 @@ class RunRecord:
 
     @property
     def folder(self) -> str:
-        """Its folder in the store."""
+        """The folder of the report and the record in the store."""
         return f"{FOLDER}/{self.name}"
 
     def write(self, store: Store) -> None:
         """Write the record; equal records have equal bytes."""
         run: dict[str, Any] = {kind: part | {"reused": True} for kind, part in asdict(self.finished).items()}
-        # Sorted, because a run that is found sealed has its counts in another order than its first attempt.
+        # Sorted, because a repeated run reads its counts from the manifest in another order than it computed them.
         run["figures"]["counts"] = dict(sorted(run["figures"]["counts"].items()))
         run["elsewhere"] = dict(self.elsewhere)
         store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
@@ -62,7 +62,7 @@ def read_record(name: str, store: Store) -> RunRecord:
 
     Args:
         name: The run's name, or the digits of its key.
-        store: Where the run is.
+        store: The store that holds the run.
 
     Raises:
         InputError: If there is no finished run of that name; the line lists those that exist.
@@ -73,8 +73,8 @@ def read_record(name: str, store: Store) -> RunRecord:
     try:
         run: dict[str, Any] = json.loads(store.read(path))
     except FileNotFoundError as error:
-        known = run_names(store)
-        remedy = f"known are {', '.join(known)}" if known else "`ddpm run` makes one"
+        names = run_names(store)
+        remedy = f"choose one of {', '.join(names)}" if names else "`ddpm run` makes one"
         raise InputError(f"no finished run of that name below {store.uri}", item=name, remedy=remedy) from error
     except ValueError as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
@@ -91,12 +91,12 @@ def read_record(name: str, store: Store) -> RunRecord:
 
 
 def _full_name(name: str, store: Store) -> str:
-    """Return the run that ends in these digits of its key, else the name itself.
+    """Return the name of the run whose name ends in these digits, or `name` itself if there is none.
 
     Raises:
-        InputError: If several do.
+        InputError: If several names do.
     """
     ending = [known for known in run_names(store) if known.endswith(f"-{name}")]
     if len(ending) > 1:
-        raise InputError("is the end of several runs' names", item=name, remedy=f"take one of {', '.join(ending)}")
+        raise InputError("is the end of several runs' names", item=name, remedy=f"choose one of {', '.join(ending)}")
     return ending[0] if ending else name

@@ -1,6 +1,6 @@
 """The page of a finished run: figures, pictures and the provenance of each number.
 
-`read_outputs` reads what the stages sealed, `render_page` makes the page from that alone.
+`read_outputs` reads the sealed outputs, and `render_page` makes the page from them alone.
 """
 
 import json
@@ -28,13 +28,13 @@ _WEB = ("http://", "https://")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutputs:
-    """All that the page shows of a finished run, in memory.
+    """All data that the page shows of a finished run, in memory.
 
     Attributes:
         finished: The artifacts.
-        manifests: Their manifests, by the names that the page gives them.
+        manifests: The artifacts' manifests, by their names on the page.
         drawn: The first samples, uint8 [n, channels, height, width].
-        nearest: The first of them, each followed by its nearest training images, uint8 [m, columns, c, h, w].
+        nearest: The first samples, each followed by its nearest training images, uint8 [m, columns, c, h, w].
         progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
         timesteps: The timesteps of each sample's predictions, zero-based.
         curves: The bound by timestep, see `flows.metrics.bound_figures`; None if it was estimated from some timesteps.
@@ -50,10 +50,10 @@ class RunOutputs:
 
 
 def read_outputs(store: Store, finished: FinishedRun) -> RunOutputs:
-    """Read what the page shows; every byte verified.
+    """Read the data for the page, and verify every byte.
 
     Args:
-        store: Where the outputs are.
+        store: The store that holds the outputs.
         finished: The artifacts.
 
     Raises:
@@ -96,9 +96,9 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
     """Render the page as HTML that needs no other file.
 
     Args:
-        name: The run's.
+        name: The run's name.
         outputs: The run's outputs.
-        grid: The picture of the first samples.
+        grid: The picture of the first samples, as PNG bytes.
         elsewhere: The run's pages in other programs, by the program's name.
     """
     finished, trained = outputs.finished, outputs.manifests["snapshot"]
@@ -133,7 +133,7 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
 
 
 def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
-    # Only web addresses, because a browser would run one that begins with "javascript:".
+    # Only web addresses, because a browser would run a link that begins with "javascript:".
     web = {program: address for program, address in elsewhere.items() if address.startswith(_WEB)}
     return [{"program": program, "address": address} for program, address in web.items()]
 
@@ -143,8 +143,8 @@ def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | N
     if not rows:
         return None
     label = "L_simple" if loss == "simple" else f"the {loss} loss"
-    seen, losses = [row["images_seen"] for row in rows], [row["loss"] for row in rows]
-    picture = curve(seen, {label: losses}, x_label="images seen", y_label=label, log_y=True)
+    images_seen, losses = [row["images_seen"] for row in rows], [row["loss"] for row in rows]
+    picture = curve(images_seen, {label: losses}, x_label="images seen", y_label=label, log_y=True)
     return {"label": label[0].upper() + label[1:], "curve": picture}
 
 

@@ -14,7 +14,7 @@ def _run(
     from flows.stages.report.record import FinishedRun
 
     run = context.run
-    assert run is not None, "the run has a name since its data was listed"
+    assert run is not None, "the run is named as soon as its data is listed"
     finished = FinishedRun(dataset=dataset, snapshot=snapshot, samples=samples, figures=figures)
     return ReportPage(folder=write_report(run.name, context.store, finished, run.links, run.recipe))
 

@@ -1,1 +1,1 @@
-"""Sample: a snapshot to images."""
+"""Sample: draws images from a snapshot."""

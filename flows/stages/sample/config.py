@@ -10,7 +10,7 @@ from infra.errors import ConfigError
 
 
 class SampleConfig(StageConfig):
-    """A trained network to images."""
+    """Draws images from a trained network."""
 
     count: int = goal(50_000, "Images to draw", ge=2, le=1 << 40)
     num_steps: int = Field(0, ge=0, le=100_000, description="Steps of the respaced chain; 0 for all T")
@@ -29,20 +29,22 @@ class SampleConfig(StageConfig):
     @model_validator(mode="after")
     def _eta_has_a_use(self) -> Self:
         if self.eta > 0 and "eta" not in self.sampler.uses:
-            raise ValueError(f"sample.eta is DDIM's: set sample.sampler=ddim or leave eta at 0; got {self.eta}")
+            raise ValueError(
+                f"sample.eta is for the ddim sampler: set sample.sampler=ddim or leave eta at 0; got {self.eta}"
+            )
         return self
 
 
 def check_label(config: SampleConfig, classes: int, of: str) -> None:
-    """Refuse a class that there is none of.
+    """Refuse a label without a class.
 
     Args:
-        config: Names the class.
-        classes: How many there are.
-        of: What has them.
+        config: The settings that name the label.
+        classes: The number of classes.
+        of: The owner of the classes, for the error: "data" or "network".
 
     Raises:
-        ConfigError: If its number is too large.
+        ConfigError: If the label is too large.
     """
     if config.label >= classes:
         raise ConfigError(

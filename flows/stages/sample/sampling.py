@@ -1,4 +1,4 @@
-"""Sample: a snapshot to images, by Ray-parallel reverse chains."""
+"""Sample: draws images from a snapshot, by reverse chains that run in parallel on Ray."""
 
 from functools import partial
 
@@ -14,10 +14,10 @@ FORMAT_VERSION = 4
 
 
 def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Samples:
-    """Draw `config.count` images and seal them; images drawn for a smaller or larger count are shared.
+    """Draw `config.count` images and seal them; counts share their common images.
 
     Raises:
-        DivergedError: If a chain leaves the finite numbers.
+        DivergedError: If a chain produces numbers that are not finite.
     """
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
@@ -51,7 +51,7 @@ def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Cont
 
 
 def _images(config: SampleConfig, unit: int) -> int:
-    """Count the images of a unit that belong to the goal."""
+    """Return the number of a unit's images that belong to the goal."""
     return min(config.batch_size, config.count - unit * config.batch_size)
 
 
@@ -59,9 +59,9 @@ def _seal(output: Output, config: SampleConfig, goal: dict[str, int]) -> Manifes
     units = []
     for unit in range(-(-config.count // config.batch_size)):
         record = output.record(unit_name(unit))
-        assert record is not None, f"unit {unit} was committed and has no record"
+        assert record is not None, f"unit {unit} is committed but has no record"
         units.append({"unit": unit, "rows": _images(config, unit), **record.as_json()})
     progress = output.record(PROGRESS)
-    assert progress is not None, "the first unit was committed without its progress"
+    assert progress is not None, "the first unit is committed without its progress"
     units.append({"unit": len(units), "rows": progress.facts["rows"], **progress.as_json()})
     return output.seal(goal, units, {"images": config.count, "settings": config.result_settings()})

@@ -1,4 +1,4 @@
-"""The units of sampling: a snapshot's network, told what the config says, through one of the chains."""
+"""The units of sampling: batches of images, drawn from a snapshot's network by the sampler that the config names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from infra.outputs.plan import Output
 
 STAGE = "sample"
 PROGRESS = "progress/000000"
-# Of the first images, what the network takes them for on the way.
+# For the first images, the predicted x_0 is kept at some steps of the chain.
 PROGRESS_IMAGES = 8
 PROGRESS_STEPS = 10
 
 
 def unit_name(unit: int) -> str:
-    """Name of a unit below the output's folder."""
+    """The name of a unit in the output."""
     return f"units/{unit:06d}"
 
 
@@ -41,8 +41,8 @@ def unit_name(unit: int) -> str:
 class SampleTask:
     """Runs the reverse chain for one unit of images at a time.
 
-    A unit is one compute batch of fixed shape: by then results depend neither on workers nor on order. Image i starts
-    from noise that is a function of (seed, i), so asking for more images keeps those that are there.
+    A unit is one compute batch of fixed shape, so that results depend neither on workers nor on their order. All noise
+    of image i is a function of (seed, i), so a larger count keeps the existing images.
     """
 
     output: Output
@@ -71,7 +71,7 @@ class SampleTask:
             labels = _labels(config, network.config, ids)
             progress = Progress(schedule.num_timesteps)
             chain = Chain(
-                model=_told(predict, network.config, config, labels),
+                model=_chain_model(predict, network.config, config, labels),
                 schedule=schedule,
                 noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
                 parameterisation=snapshot.parameterisation,
@@ -90,7 +90,7 @@ class SampleTask:
         broken = torch.isfinite(images).flatten(1).all(1).logical_not().nonzero()[:, 0] + first
         if len(broken):
             raise DivergedError(
-                "the chain left the finite numbers",
+                "the chain produced numbers that are not finite",
                 stage=STAGE,
                 item=f"images {broken.tolist()[:5]}",
                 remedy="the snapshot is unusable; train with a lower train.learning_rate",
@@ -108,7 +108,7 @@ class SampleTask:
 
 
 class Progress:
-    """Progressive generation (Ho et al. section 4.3): the predicted x_0 of the first images at evenly spaced steps."""
+    """Collects the predicted x_0 of the first images at evenly spaced steps: progressive generation (Ho et al. 4.3)."""
 
     def __init__(self, num_timesteps: int) -> None:
         last = num_timesteps - 1
@@ -116,12 +116,12 @@ class Progress:
         self._kept: list[Tensor] = []
 
     def __call__(self, t: int, pred_x_start: Tensor) -> None:
-        """Keep the prediction of step t if it is one of the steps to show."""
+        """Keep the prediction of step t if that step is to be shown."""
         if t in self.timesteps:
             self._kept.append(pred_x_start[:PROGRESS_IMAGES].cpu())
 
     def frames(self) -> Tensor:
-        """The predictions, all of the first image in the order of the chain, then all of the second: [n, c, h, w]."""
+        """Return the predictions [n, c, h, w]: all of the first image in the order of the chain, then the second's."""
         return torch.stack(self._kept, dim=1).flatten(0, 1)
 
 
@@ -135,7 +135,7 @@ def _in_dtype(network: UNet, device: torch.device, dtype: torch.dtype) -> Callab
 
 
 def _labels(config: SampleConfig, shape: UNetConfig, ids: Tensor) -> Tensor | None:
-    """The class that each image is drawn of: the one asked for, or all in turn; none without classes."""
+    """The label of each image: the one in the config, or all classes in turn; None if the network has no classes."""
     if not shape.num_classes:
         return None
     classes = shape.num_classes - 1
@@ -143,7 +143,9 @@ def _labels(config: SampleConfig, shape: UNetConfig, ids: Tensor) -> Tensor | No
     return ids % classes if config.label < 0 else torch.full_like(ids, config.label)
 
 
-def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None) -> Model:
+def _chain_model(
+    predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None
+) -> Model:
     """Wrap the network for the sampler: bind labels, apply guidance, drop the variance channels if they are unused."""
     model: Model = predict
     if labels is not None:
@@ -156,7 +158,7 @@ def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfi
 
 
 def _variance(config: SampleConfig, snapshot: TrainedNetwork) -> Variance:
-    """The variance of the steps; a sampler that uses none gets one that it ignores."""
+    """The variance of the steps; a sampler that uses none receives one that it ignores."""
     variance = config.variance.of(snapshot.variance)
     if variance is not None:
         return variance

@@ -1,1 +1,1 @@
-"""Train: a data set to a snapshot of averaged weights."""
+"""Train: turns a data set into a snapshot of averaged weights."""

@@ -1,4 +1,4 @@
-"""A training run's checkpoints: found, loaded, committed, and dropped when newer ones are whole."""
+"""A training run's checkpoints: found, loaded and committed; old ones are dropped once newer ones are whole."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from infra.outputs.tensors import decode_tensors, encode_tensors
 SNAPSHOTS = "snapshots"
 CHECKPOINTS = "checkpoints"
 
-# Tensors and scalars by name.
+# A checkpoint's tensors and scalars, by name.
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def latest_checkpoint(output: Output, goal: int) -> int:
-    """Images seen by the latest checkpoint that is not beyond the goal; 0 if there is none."""
+    """Return the images seen by the latest checkpoint up to the goal; 0 if there is none."""
     return max(_up_to(output, goal), default=0)
 
 
@@ -26,13 +26,13 @@ class Checkpoints:
     """The checkpoints of one attempt.
 
     Args:
-        output: Where they are committed.
-        keep: How many of the latest to keep, beside those at sealed goals.
+        output: The output to commit them to.
+        keep: Number of latest checkpoints to keep, in addition to those at sealed goals.
         every_s: Seconds after which the next one is due.
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
 
     Attributes:
-        kept: Images seen by the last one that was loaded or committed; what survives if the process is killed.
+        kept: Images seen by the last checkpoint loaded or committed, which survive if the process is killed.
     """
 
     def __init__(self, output: Output, keep: int, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,12 +41,12 @@ class Checkpoints:
         self._last_s = clock()
 
     def latest(self, goal: int) -> tuple[int, Saved | None]:
-        """Load the latest checkpoint up to the goal whose bytes are whole."""
+        """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None."""
         for images_seen in sorted(_up_to(self._output, goal), reverse=True):
             try:
                 return images_seen, self.load(images_seen)
             except IntegrityError:
-                # The one before it is as good a place to go on from; `ddpm verify` names the damaged one.
+                # Because resuming from an earlier checkpoint leads to the same result.
                 continue
         return 0, None
 
@@ -65,7 +65,7 @@ class Checkpoints:
         return saved
 
     def are_due(self) -> bool:
-        """Tell whether the last one is `every_s` old."""
+        """Tell whether the last checkpoint is at least `every_s` old."""
         return self._clock() - self._last_s >= self._every_s
 
     def commit(self, images_seen: int, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Checkpoints:
         self._last_s = self._clock()
 
     def _drop_old(self) -> None:
-        """Delete all but the latest and those at sealed goals, records first, and only after a newer one is whole."""
+        """Delete all but the latest checkpoints and those at sealed goals; each record is deleted before its file."""
         output = self._output
         goals = {name.rsplit("/", 1)[1] for name in output.records(SNAPSHOTS)}
         names = [name for name in output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals]
@@ -92,5 +92,5 @@ def _name(images_seen: int) -> str:
 
 
 def _up_to(output: Output, goal: int) -> list[int]:
-    found = (int(name.rsplit("/", 1)[1]) for name in output.records(CHECKPOINTS))
-    return [images_seen for images_seen in found if images_seen <= goal]
+    numbers = (int(name.rsplit("/", 1)[1]) for name in output.records(CHECKPOINTS))
+    return [images_seen for images_seen in numbers if images_seen <= goal]

@@ -10,7 +10,7 @@ from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, e
 
 
 class TrainConfig(StageConfig):
-    """A data set to a trained network."""
+    """Trains a network on a data set."""
 
     images: int = goal(1_000_000, "Images to train on, repeats counted; rounded up to whole steps", ge=1, le=1 << 40)
     batch_size: int = Field(128, ge=1, le=65536, description="Images per step, over all workers")
@@ -88,30 +88,33 @@ class TrainConfig(StageConfig):
             raise ValueError("train.parameterisation x_prev is for imported networks; set it to eps, x_start or v")
         if self.empty_at_the_end and self.parameterisation == Parameterisation.EPS:
             raise ValueError(
-                "train.parameterisation eps says nothing of the image where alpha-bar_T is 0 "
+                "train.parameterisation eps does not determine the image if alpha-bar_T is 0 "
                 f"({'train.zero_terminal_snr' if self.zero_terminal_snr else 'schedule jsd'}); set it to v"
             )
         if self.empty_at_the_end and self.loss == Loss.MIN_SNR:
-            raise ValueError("train.loss min_snr has weight 0 where alpha-bar_T is 0; set it to simple")
+            raise ValueError("train.loss min_snr has weight 0 if alpha-bar_T is 0; set it to simple")
         if self.variance == NetworkVariance.FIXED and self.loss == Loss.HYBRID:
-            raise ValueError("train.loss hybrid is for a learned train.variance; set it to learned_range")
+            raise ValueError("train.loss hybrid needs a learned train.variance; set it to learned_range")
         if self.variance != NetworkVariance.FIXED and self.loss not in (Loss.BOUND, Loss.HYBRID):
-            raise ValueError(f"train.variance {self.variance} is not learned by the {self.loss} loss; set hybrid")
+            raise ValueError(
+                f"train.variance {self.variance} is not learned by the {self.loss} loss; set train.loss=hybrid"
+            )
         return self
 
     def unused(self) -> set[str]:
-        """The settings that have no effect."""
+        """The settings without effect."""
         return super().unused() | (set() if self.class_conditional else {"label_dropout"})
 
     @property
     def empty_at_the_end(self) -> bool:
-        """Whether alpha-bar_T is 0, so that x_T holds nothing of the image."""
+        """Whether alpha-bar_T is 0, so that x_T is independent of the image."""
         return self.zero_terminal_snr or self.schedule == ScheduleKind.JSD
 
     def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:
-        """The network for images of this shape; ValueError if they do not fit.
+        """Return the network for images of this shape; a class-conditional one has a last, extra class for no label.
 
-        A class-conditional one has one class more, the last, which stands for no label.
+        Raises:
+            ValueError: If the network does not suit the images.
         """
         return UNetConfig(
             image_size=image_size,

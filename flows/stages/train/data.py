@@ -1,4 +1,4 @@
-"""The images of a training run, slot by slot: all in memory, or a window of them."""
+"""The images of a training run, slot by slot, with all of them in memory or one window."""
 
 from collections.abc import Callable
 
@@ -9,17 +9,17 @@ from ddpm_core.training_order import Order, TrainingOrder, TwoLevelOrder
 from infra.outputs.images import DatasetReader
 from infra.outputs.rows import RowReader
 
-# The images, uint8 [b, c, h, w], and labels [b] of some slots.
+# Returns the images, uint8 [b, c, h, w], and labels [b] of some slots.
 TrainingData = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def training_data(reader: DatasetReader, seed: int, shuffle_images: int) -> TrainingData:
-    """Return what gives each slot of the run its image.
+    """Return the function that gives each slot of the run its image and label.
 
     Args:
-        reader: Of the data set.
+        reader: The reader of the data set.
         seed: The run's seed.
-        shuffle_images: Images to mix at a time; 0, or as many as there are, mixes all and has them all in memory.
+        shuffle_images: Images to mix at a time; 0, or the number of all or more, mixes all and keeps them in memory.
     """
     sizes = [unit["rows"] for unit in reader.units("train")]
     if not 0 < shuffle_images < sum(sizes):

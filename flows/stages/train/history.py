@@ -1,4 +1,4 @@
-"""The loss curve of a training run, and how fast this attempt trains."""
+"""The loss curve of a training run, and the speed of this attempt."""
 
 import json
 import math
@@ -20,17 +20,17 @@ HISTORY = "history"
 
 
 def history_rows(output: Output) -> list[dict[str, Any]]:
-    """All rows of the loss curve, by images seen."""
+    """Return all rows of the loss curve, sorted by images seen."""
     names = output.store.list(f"{output.folder}/{HISTORY}")
     rows = [row for name in names for row in json.loads(output.store.read(name))]
     return sorted(rows, key=lambda row: int(row["images_seen"]))
 
 
 class TrainingTime:
-    """Seconds spent on training itself.
+    """Measures the seconds spent on training itself.
 
     Args:
-        clock: Seconds from any origin.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,13 +39,13 @@ class TrainingTime:
         self._pause_began: float | None = None
 
     def seconds(self) -> float:
-        """Seconds since the start, without those inside `paused`."""
+        """Return the seconds since the start, without those inside `paused`."""
         pause_began = self._pause_began
         return (self._clock() if pause_began is None else pause_began) - self._began - self._paused_s
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time that passes inside."""
+        """Exclude the time of the block."""
         self._pause_began = began = self._clock()
         try:
             yield
@@ -68,9 +68,9 @@ class History:
     """Writes the rows of one attempt and measures its rate.
 
     Args:
-        output: Where the rows are committed.
-        device: Where losses are summed.
-        clock: Seconds from any origin.
+        output: The output to commit rows to.
+        device: The device that losses are summed on.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(self, output: Output, device: torch.device, clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,21 +90,21 @@ class History:
         self._window.skipped += not result.applied
 
     def loss(self) -> float | None:
-        """The mean loss since the row before the last; of rank 0's share where no row has summed over all."""
+        """The mean loss since the row before the last; of steps since the last row, only this rank's share counts."""
         loss_sum, images = self._last_row
         window = self._window
         loss_sum, images = loss_sum + float(window.loss_sum) * self._world_size, images + window.images
         return loss_sum / images if images else None
 
     def images_per_second(self) -> float | None:
-        """This attempt's rate; the time that checkpoints and rows take does not count."""
+        """This attempt's rate, without the time that checkpoints and rows take."""
         seconds = self.time.seconds()
         return self._images / seconds if self._images and seconds > 0 else None
 
     def commit(self, images_seen: int, learning_rate: float, grad_norm: Tensor) -> None:
-        """Sum the window over all ranks, commit its row on rank 0 and begin the next window."""
+        """Sum the window over all ranks, commit its row on rank 0, and begin the next window."""
         window = self._window
-        # Of a copy, since `loss` may read the window's own sum in another thread.
+        # A copy, because `loss` may read the window's own sum in another thread.
         loss_sum = window.loss_sum.clone()
         if self._world_size > 1:
             dist.all_reduce(loss_sum)

@@ -1,4 +1,4 @@
-"""From training's settings to the schedule and the objective of the core."""
+"""The core's schedule and objective from the settings of training."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from flows.stages.train.config import TrainConfig
 
 
 def schedule_settings(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of `make_schedule` that a config stands for."""
+    """Return the arguments of `make_schedule` for a config."""
     return {
         "kind": config.schedule,
         "num_timesteps": config.num_timesteps,
@@ -19,7 +19,7 @@ def schedule_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def make_objective(config: TrainConfig) -> Objective:
-    """What a config trains for."""
+    """Return the objective that a config trains for."""
     return Objective(
         loss=config.loss,
         parameterisation=config.parameterisation,

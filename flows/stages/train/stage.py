@@ -9,7 +9,7 @@ from flows.stages.train.config import TrainConfig
 from infra.record import ModelFile
 from infra.storage.store import Store
 
-# A snapshot up to this size goes to MLflow as a file, a larger one as its URI and digest.
+# MLflow receives a snapshot up to this size as a file, a larger one as its URI and digest.
 MAX_SNAPSHOT_BYTES = 64 << 20
 
 

@@ -1,4 +1,4 @@
-"""What training has come to: all that a checkpoint saves."""
+"""The state of training, which a checkpoint saves."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from ddpm_core.network.unet import UNet
 
 @dataclass
 class TrainingState:
-    """All that a checkpoint saves; order, noise and timesteps are computed from `images_seen`."""
+    """Everything that a checkpoint saves; order, noise and timesteps are computed from `images_seen`."""
 
     network: UNet
     ema: UNet
@@ -20,15 +20,15 @@ class TrainingState:
     skipped_in_a_row: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name."""
-        named = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        named |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        """Return every tensor by name."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
-            named |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-        return named
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+        return tensors
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the state from a checkpoint's tensors and scalars."""
         self.network.load_state_dict(_below("network.", tensors))
         self.ema.load_state_dict(_below("ema.", tensors))
         weights = list(self.network.parameters())
@@ -36,7 +36,7 @@ class TrainingState:
         for name, value in _below("optimizer.", tensors).items():
             number, _, kind = name.partition(".")
             if kind != "step":
-                # The fused kernel walks through memory: moments must lie in it as their weights do, channels last.
+                # The fused kernel walks through memory in order, so moments need their weights' layout, channels last.
                 value = torch.empty_like(weights[int(number)]).copy_(value)
             moments.setdefault(int(number), {})[kind] = value
         groups = self.optimizer.state_dict()["param_groups"]

@@ -1,4 +1,4 @@
-"""Train: a data set to a snapshot of averaged weights, on workers of one torch.distributed group by Ray Train."""
+"""Train: turns a data set into a snapshot of averaged weights, on one torch.distributed group that Ray Train runs."""
 
 import json
 import tempfile
@@ -23,19 +23,19 @@ from infra.outputs.plan import Output, Plan
 
 STAGE = "train"
 FORMAT_VERSION = 3
-# 1 / sqrt(alpha-bar) must be a float32.
+# 1 / sqrt(alpha-bar) must be finite in float32.
 _LEAST_ALPHA_BAR = 1e-76
 
 
 def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     """Train on `config.images` images in all and seal the snapshot of that goal.
 
-    Checkpoints are shared by all goals of one key: a longer run goes on from a shorter one. The samples, timesteps and
-    noise of each step are a function of (seed, step) for every number of workers.
+    All goals of one key share their checkpoints, so a longer run resumes a shorter one. For every number of workers,
+    the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not fit the images, or asks for labels that they have not, or the
-            schedule leaves nothing of an image.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, or the schedule leaves
+            too little of an image.
         DivergedError: If gradients stay non-finite.
     """
     check_network(config, dataset)
@@ -59,10 +59,10 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
 
 
 def check_network(config: TrainConfig, dataset: Dataset) -> None:
-    """Refuse a network that does not fit the images.
+    """Refuse a network that does not suit the images.
 
     Raises:
-        ConfigError: If their size does not suit it, or it is to be conditioned on labels and they have none.
+        ConfigError: If it does not suit their size, or it is conditioned on labels and they have none.
     """
     try:
         config.unet(dataset.image_size, dataset.channels)
@@ -78,7 +78,7 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
 
 
 def _check_schedule(config: TrainConfig) -> None:
-    """Refuse before training what sampling could not undo.
+    """Refuse, before training, a schedule that sampling could not invert.
 
     Raises:
         ConfigError: If alpha-bar reaches 0 before its end, or is so small there that float32 cannot divide by its root.
@@ -90,7 +90,7 @@ def _check_schedule(config: TrainConfig) -> None:
     least = float(cumprod[-2] if config.parameterisation != "eps" else cumprod[-1])
     if not least > _LEAST_ALPHA_BAR:
         raise ConfigError(
-            f"leaves so little of an image, alpha-bar {least:.1g}, that none can be found again",
+            f"leaves too little of an image, alpha-bar {least:.1g}, to recover it",
             item="train.schedule",
             stage=STAGE,
             remedy="take smaller betas or fewer timesteps",
@@ -123,7 +123,7 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
 
 @dataclass(kw_only=True)
 class _News:
-    """Passes on what the workers commit and what they say of themselves."""
+    """Passes on the workers' commits and reports."""
 
     output: Output
     context: Context
@@ -137,7 +137,7 @@ class _News:
         self._rows = set(self._history())
 
     def on_poll(self) -> int:
-        """Pass on new rows of the history; return a number that grows with everything that is committed."""
+        """Pass on new rows of the history; return a number that grows with every commit."""
         for name in self._history():
             if name not in self._rows:
                 self._rows.add(name)
@@ -145,8 +145,8 @@ class _News:
         return len(self._rows) + self.kept
 
     def on_beat(self, beat: dict[str, Any]) -> None:
-        """Pass on a worker's beat; before it has resumed, it says its phase alone."""
-        # A worker goes on from an earlier checkpoint if the latest is damaged.
+        """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""
+        # If the latest checkpoint is damaged, a worker resumes from an earlier one.
         self.start = min(self.start, beat.get("resumed_at", self.start))
         self.kept = beat.get("kept", self.kept)
         progress = Progress(
@@ -166,7 +166,7 @@ class _News:
 
 @contextmanager
 def _run_folder(context: Context) -> Iterator[str]:
-    """Where Ray Train keeps its own files: beside the outputs, or on this machine where that is all of the cluster."""
+    """Yield the folder for Ray Train's own files: below the root, or local if the root is on S3 and Ray is local."""
     if context.store.uri.startswith("s3://") and context.cluster.address is None:
         with tempfile.TemporaryDirectory(prefix="ddpm-train-", ignore_cleanup_errors=True) as folder:
             yield folder
@@ -176,7 +176,7 @@ def _run_folder(context: Context) -> Iterator[str]:
 
 def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:
     record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
-    assert record is not None, "training ended and there is no snapshot"
+    assert record is not None, "training ended without a snapshot"
     rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
     facts = {
         "images_seen": config.total_images,

@@ -1,4 +1,4 @@
-"""The training loop of one worker: computed order and noise, checkpoints to go on from, a snapshot at the goal."""
+"""The training loop of one worker: computed order and noise, checkpoints to resume from, a snapshot at the goal."""
 
 import copy
 import os
@@ -35,11 +35,11 @@ _SKIPS_IN_A_ROW = 10
 
 
 def run_training(spec: dict[str, Any], beat: Beat) -> None:
-    """Run one worker of the group from the last checkpoint to the goal, or until a beat's reply asks it to stop.
+    """Run one worker of the group from the last checkpoint to the goal, or until the reply to a beat asks it to stop.
 
     Args:
         spec: Root, plan, attempt, config and data set, as JSON values.
-        beat: Receives what `TrainingWorker.beat` says, from rank 0.
+        beat: Receives the result of `TrainingWorker.beat`, from rank 0 only.
     """
     config = TrainConfig(**spec["config"])
     output = Output(store=open_store(spec["root"]), plan=Plan(**spec["plan"]), attempt=spec["attempt"])
@@ -55,11 +55,11 @@ class TrainingWorker:
     """One worker's share of the run.
 
     Args:
-        config: The stage's settings, device and dtype resolved.
-        dataset: To train on.
-        output: Where checkpoints, history and the snapshot go.
-        pulse: Reports the work and says when to stop; by default nobody listens.
-        clock: Seconds from any origin.
+        config: The stage's settings, with device and dtype resolved.
+        dataset: The data set to train on.
+        output: The output to commit checkpoints, history and the snapshot to.
+        pulse: Reports the work and says when to stop; the default has no listener and never stops.
+        clock: Returns seconds from any origin.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class TrainingWorker:
         self.resumed_at, self.phase = 0, ""
 
     def resume(self) -> None:
-        """Go on from the latest checkpoint up to the goal whose bytes are whole."""
+        """Resume from the latest undamaged checkpoint up to the goal, if there is one."""
         goal = self.config.total_images
         chosen, loaded = self.checkpoints.latest(goal) if self.rank == 0 else (0, None)
         if self.world_size > 1:
-            # A worker of an earlier run may still commit: all ranks take what rank 0 saw.
+            # All ranks take rank 0's choice, because a worker of an earlier run may still commit.
             choice = torch.tensor(chosen, device=self.device)
             dist.broadcast(choice, src=0)
             chosen = int(choice)
@@ -118,7 +118,7 @@ class TrainingWorker:
         self.resumed_at = chosen
 
     def beat(self) -> dict[str, Any]:
-        """Return the news for the driver, about once a second, as JSON values."""
+        """Return the report for the driver as JSON values; it is called about once per second."""
         return {
             "images_seen": self.state.images_seen,
             "resumed_at": self.resumed_at,
@@ -129,9 +129,9 @@ class TrainingWorker:
         }
 
     def run(self) -> None:
-        """Train to the goal, or to the step after which the pulse asks to stop; rank 0 commits what is to be kept.
+        """Train to the goal, or until the pulse asks to stop; rank 0 commits checkpoints and the snapshot.
 
-        Where it was asked to stop, it leaves a checkpoint of the last step and no snapshot.
+        If it is asked to stop, it leaves a checkpoint of the last step and no snapshot.
         """
         model: nn.Module = self.state.network
         if self.world_size > 1:
@@ -158,7 +158,7 @@ class TrainingWorker:
             self._commit_snapshot()
 
     def _stop_requested(self) -> bool:
-        """Decide whether to stop here; rank 0 alone is asked to, and all ranks must leave at the same step."""
+        """Decide whether to stop after this step; only rank 0 is asked to, but all ranks must stop at the same step."""
         if self.world_size == 1:
             return self.pulse.stop
         flag = torch.tensor(int(self.pulse.stop), device=self.device)
@@ -206,14 +206,14 @@ class TrainingWorker:
 
     def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
         """Labels for these slots after label dropout, or None if the network is unconditional."""
-        config, known = self.config, self.state.network.config.num_classes
-        if not known:
+        config, num_classes = self.config, self.state.network.config.num_classes
+        if not num_classes:
             return None
-        labels = drop_labels(config.seed, slots, classes, known - 1, config.label_dropout)
+        labels = drop_labels(config.seed, slots, classes, num_classes - 1, config.label_dropout)
         return labels.to(self.device, non_blocking=True)
 
     def _crossed(self, every: int) -> bool:
-        """Whether the last step crossed a multiple of `every`: the same steps wherever a run starts."""
+        """Whether the last step crossed a multiple of `every`; this does not depend on where the attempt started."""
         seen = self.state.images_seen
         return seen // every > (seen - self.config.batch_size) // every
 
@@ -244,6 +244,6 @@ class TrainingWorker:
 
 
 def _dropout_seed(seed: int, images_seen: int, rank: int) -> int:
-    """A seed of its own for each step and rank; dropout is the one draw that torch makes."""
+    """Return a seed per step and rank; dropout is the only draw from torch's own generator."""
     drawn = words(seed, Stream.DROPOUT, torch.tensor([images_seen]), 2, step=rank)[0]
     return int(drawn[0]) << 31 | int(drawn[1]) >> 1

@@ -33,7 +33,7 @@ def test_drawing_by_second_moments_leaves_no_variance_where_losses_are_constant_
     ("make", "said"),
     [
         (lambda: TimestepProposal(torch.tensor([0.5, 0.4], dtype=torch.float64)), "a sum of 0.9"),
-        (lambda: TimestepProposal(torch.tensor([1.0, 0.0], dtype=torch.float64)), "a least one of 0"),
+        (lambda: TimestepProposal(torch.tensor([1.0, 0.0], dtype=torch.float64)), "a minimum of 0"),
         (lambda: TimestepProposal.of_second_moments(torch.zeros(3, dtype=torch.float64)), "not all 0"),
         (lambda: TimestepProposal.of_second_moments(-torch.ones(3, dtype=torch.float64)), "got -1"),
         (lambda: TimestepProposal.of_second_moments(torch.ones(3, dtype=torch.float64), 0.0), "uniform_share"),

@@ -78,7 +78,7 @@ def test_ddim_keeps_the_marginals_of_a_point_mass(eta):
         assert abs(float(x_t.var() / variance) - 1) < 4 * math.sqrt(2 / 2000)
 
 
-@pytest.mark.parametrize(("eta", "said"), [(-0.1, "got -0.1"), (1.1, "got 1.1"), (0.5, "give noise, or eta=0")])
+@pytest.mark.parametrize(("eta", "said"), [(-0.1, "got -0.1"), (1.1, "got 1.1"), (0.5, "pass noise, or eta=0")])
 def test_ddim_refuses_an_eta_it_cannot_follow(eta, said):
     with pytest.raises(ValueError, match=said):
         ddim_sample(lambda x, t: x, SHORT, zeros(0), eta=eta)

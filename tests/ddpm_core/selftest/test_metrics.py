@@ -104,7 +104,7 @@ def test_closed_edges(monkeypatch):
 
 def test_levels_truncated(monkeypatch):
     monkeypatch.setattr(metrics, "to_uint8", lambda images: ((images + 1) * 127.5).to(torch.uint8))
-    assert failures("decoder") == ["of 256 levels, how many change on [-1, 1] and back"]
+    assert failures("decoder") == ["levels of 256 that change on the way to [-1, 1] and back"]
 
 
 def test_the_covariance_of_a_population(monkeypatch):

@@ -80,7 +80,7 @@ def test_gradients_that_are_no_numbers(monkeypatch):
 def test_no_clipping(monkeypatch):
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda weights, bound: torch.tensor(1.0))
     failed = failures("training")
-    assert "norm of a gradient clipped to half its norm, over that" in failed
+    assert "norm of a gradient clipped to half its norm, over that half" in failed
 
 
 def test_a_step_the_wrong_way(monkeypatch):
@@ -92,7 +92,7 @@ def test_a_step_the_wrong_way(monkeypatch):
         step(self)
 
     monkeypatch.setattr(torch.optim.SGD, "step", upwards)
-    assert failures("training") == ["what a small step lowers the loss by, over r |gradient|^2"]
+    assert failures("training") == ["decrease of the loss by a small step, over r |gradient|^2"]
 
 
 @pytest.mark.parametrize(

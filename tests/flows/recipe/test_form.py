@@ -250,7 +250,7 @@ def test_the_runs_own_settings() -> None:
         ({"run": {"imags": 5}}, "imags: extra inputs are not permitted"),
         ({"run": {"preset": "folder"}}, "run.preset: no such setting"),
         ({"run": {"root": "/x"}}, "run.root: no such setting"),
-        ({"preset": "cifar"}, "preset: no such recipe: cifar - known are digits, fashion-mnist, folder"),
+        ({"preset": "cifar"}, "preset: no such recipe: cifar - choose one of digits, fashion-mnist, folder"),
         ({"images": 0}, "train.images: input should be greater than or equal to 1; got 0"),
         ({"train": {"images": 1.5}}, "train.images"),
         ({"sample": {"eta": 2}}, "sample.eta"),

@@ -92,7 +92,7 @@ def refused(settings: list[str] = (), file: Path | None = None, name: str = "dig
         ("train.imags=5", "did you mean images?"),
         ("train.learningrate=5", "did you mean learning_rate?"),
         ("evaluate.bpd_image=5", "did you mean bpd_images?"),
-        ("zzz.images=5", "known are prepare, train, sample, evaluate"),
+        ("zzz.images=5", "choose one of prepare, train, sample, evaluate"),
         ("sample.zzzzz=5", "count"),
         ("train=5", "images"),
         ("train.=5", "images"),
@@ -109,7 +109,7 @@ def test_unknown_names_get_a_suggestion(setting: str, remedy: str) -> None:
 
 def test_an_unknown_preset_gets_one_too() -> None:
     assert refused(name="digit").remedy == "did you mean digits?"
-    assert refused(name="zzz").remedy == "known are digits, fashion-mnist, folder"
+    assert refused(name="zzz").remedy == "choose one of digits, fashion-mnist, folder"
 
 
 @pytest.mark.parametrize("setting", ["train.images", "", "train images 5"])

@@ -60,8 +60,9 @@ def test_a_living_holder_is_waited_for_and_a_killed_one_followed_at_once(store: 
             assert killed_at, "a living holder was taken over"
             assert time.monotonic() - killed_at[0] < 5
     assert len(lines) == 1
-    assert lines[0].startswith(f"digits-1a2b on host {os.uname().nodename}, process {child.pid}, works on this since ")
-    assert lines[0].endswith(" UTC; waiting for it to end")
+    who = f"digits-1a2b on host {os.uname().nodename}, process {child.pid}"
+    assert lines[0].startswith(f"{who}, is working on this (since ")
+    assert lines[0].endswith(" UTC); waiting for it to end")
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -144,7 +145,7 @@ def test_a_damaged_lease_is_an_unknown_holders_and_expires(store: LocalStore) ->
     fake, lines = FakeTime(), []
     with held(store, NAME, holder(), on_wait=lines.append, clock=fake.clock, sleep=fake.sleep):
         assert 1030 <= fake.now <= 1032
-    assert lines == ["another run works on this; waiting for it to end"]
+    assert lines == ["another run is working on this; waiting for it to end"]
     assert store.list(NAME) == []
 
 

@@ -39,15 +39,15 @@ def test_a_pid_given_away_again_is_gone() -> None:
 @pytest.mark.parametrize(
     ("started", "since"),
     [
-        ("2026-03-01T14:03:59+00:00", " since 14:03 UTC"),
-        ("2026-03-01T23:03:00+09:00", " since 14:03 UTC"),
-        ("2026-02-28T14:03:00+00:00", " since 2026-02-28 14:03 UTC"),
+        ("2026-03-01T14:03:59+00:00", " (since 14:03 UTC)"),
+        ("2026-03-01T23:03:00+09:00", " (since 14:03 UTC)"),
+        ("2026-02-28T14:03:00+00:00", " (since 2026-02-28 14:03 UTC)"),
         ("yesterday", ""),
     ],
 )
 def test_the_line_for_people(started: str, since: str) -> None:
     holder = replace(Holder.here("digits-1a2b", NOON), host="node7", pid=1234, started=started)
-    line = f"digits-1a2b on host node7, process 1234, works on this{since}; waiting for it to end"
+    line = f"digits-1a2b on host node7, process 1234, is working on this{since}; waiting for it to end"
     assert holder.notice_to(Holder.here("digits-1a2b", NOON)) == line
 
 

@@ -68,7 +68,7 @@ def test_what_is_quarantined_is_told_where_it_is_too_much(tmp_path: Path, capsys
 SOURCES = {
     "not set": ("", "prepare.source"),
     "missing": ("nowhere", "is not there"),
-    "a single file": ("file.png", "only 0 of 1 images fall to the test split"),
+    "a single file": ("file.png", "only 0 of 1 images are in the test split"),
     "empty": ("empty", "holds no images"),
     "no image files": ("texts", "holds no images (left out: 1 .txt)"),
     "a glob that matches nothing": ("texts/*.png", "*.png: matches nothing"),

@@ -121,7 +121,7 @@ def test_idx_files_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_outputs_inside_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str], root: str) -> None:
     """Pictures that a run draws would be images of the next."""
     assert run(tmp_path / root, "prepare", "folder", "--set", f"prepare.source={tmp_path}") == CONFIG
-    assert_one_line(capsys, "inside of prepare.source - choose another --root")
+    assert_one_line(capsys, "inside prepare.source - choose another --root")
     assert not list(tmp_path.iterdir()), "the images' folder is as it was"
 
 

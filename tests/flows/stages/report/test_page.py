@@ -199,7 +199,7 @@ def test_the_digits_of_its_key_name_a_run(tiny_run: object) -> None:
     for name in ("digits-1a2b3c4d", "digits-x=1-5e6f7a8b"):
         write_report(name, tiny_run.store, tiny_run.finished, {})
     assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
-    with pytest.raises(InputError, match="known are digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
+    with pytest.raises(InputError, match="choose one of digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
         rewrite_report("a2b3c4d", tiny_run.store)
 
 

@@ -29,5 +29,5 @@ def test_a_report_that_is_still_written_is_no_finished_run(tmp_path: Path) -> No
     store.replace("reports/begun-1a2b3c4d/report.html", b"")
     store.replace("reports/done-5e6f7a8b/run.json", b"{}")
     assert run_names(store) == ["done-5e6f7a8b"]
-    with pytest.raises(InputError, match=r"known are done-5e6f7a8b$"):
+    with pytest.raises(InputError, match=r"choose one of done-5e6f7a8b$"):
         read_record("begun-1a2b3c4d", store)

@@ -145,15 +145,15 @@ def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Trained
     [
         ({"train": {"zero_terminal_snr": True}}, r"parameterisation eps .*zero_terminal_snr\); set it to v"),
         ({"train": {"schedule": "jsd"}}, r"parameterisation eps .*schedule jsd\); set it to v"),
-        ({"train": {"loss": "hybrid"}}, "loss hybrid is for a learned train.variance"),
+        ({"train": {"loss": "hybrid"}}, "loss hybrid needs a learned train.variance"),
         ({"train": {"variance": "learned"}}, "learned is not learned by the simple loss"),
         ({"train": {"variance": "learned_range", "loss": "min_snr"}}, "not learned by the min_snr loss"),
-        ({"sample": {"variance": "learned"}}, "sample.variance learned needs a network with one"),
-        ({"sample": {"guidance_scale": 2.0}}, "for a network with classes"),
-        ({"sample": {"label": 3}}, "for a network with classes"),
+        ({"sample": {"variance": "learned"}}, "sample.variance learned needs a network that learns one"),
+        ({"sample": {"guidance_scale": 2.0}}, "need a network with classes"),
+        ({"sample": {"label": 3}}, "need a network with classes"),
         (
             {"train": {"class_conditional": True, "label_dropout": 0.0}, "sample": {"guidance_scale": 2.0}},
-            "also saw no label",
+            "also trained without labels",
         ),
         ({"train": {"schedule": "jsd", "parameterisation": "v"}, "sample": {"sampler": "ode"}}, "infinite noise"),
         ({"train": {"num_heads": 3}}, "num_heads must divide base_channels"),
@@ -162,7 +162,7 @@ def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Trained
                 "train": {"variance": "learned_range", "loss": "hybrid"},
                 "sample": {"variance": "learned", "sampler": "ddim"},
             },
-            "ddim has none",
+            "ddim does not use it",
         ),
         ({"train": {"loss": "min_snr", "zero_terminal_snr": True, "parameterisation": "v"}}, "has weight 0"),
     ],
@@ -197,10 +197,10 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
     [
         (
             {"num_timesteps": 20_000, "beta_end": 0.02, "beta_start": 1e-4},
-            "leaves so little of an image, alpha-bar 1e-88",
+            "leaves too little of an image, alpha-bar 1e-88",
         ),
-        ({"num_timesteps": 1000, "schedule": "constant", "beta_end": 0.2}, "leaves so little of an image"),
-        ({"num_timesteps": 1000, "beta_end": 0.97}, "leaves so little of an image"),
+        ({"num_timesteps": 1000, "schedule": "constant", "beta_end": 0.2}, "leaves too little of an image"),
+        ({"num_timesteps": 1000, "beta_end": 0.97}, "leaves too little of an image"),
         (
             {"num_timesteps": 1000, "beta_end": 0.97, "parameterisation": "v", "zero_terminal_snr": True},
             "betas must lie in",
