@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.worker import TrainingWorker
@@ -24,7 +25,8 @@ class Bench:
         return Output(store=self.store, plan=plan)
 
     def worker(self, output: Output, config: TrainConfig, images: int, **more: object) -> TrainingWorker:
-        worker = TrainingWorker(config.model_copy(update={"images": images}), self.dataset, output, **more)
+        config = config.model_copy(update={"images": images})
+        worker = TrainingWorker(Assignment(config=config, dataset=self.dataset, output=output), **more)
         worker.resume()
         return worker
 

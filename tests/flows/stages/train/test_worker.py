@@ -10,6 +10,7 @@ import torch
 
 from ddpm_core.train_step import learning_rate
 from flows.artifacts import Dataset
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
@@ -198,4 +199,4 @@ def test_the_images_are_those_of_the_training_split(bench: Bench, config: TrainC
 def test_a_data_set_that_is_gone(bench: Bench, config: TrainConfig) -> None:
     gone: Dataset = replace(bench.dataset, name="prepare/none/manifests/all.json")
     with pytest.raises(IntegrityError, match="is missing"):
-        TrainingWorker(config, gone, bench.output("a"))
+        TrainingWorker(Assignment(config=config, dataset=gone, output=bench.output("a")))
