@@ -47,7 +47,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunIdentity:
     """The run that a stage works for: one recipe on one data set.
 
     Attributes:
@@ -89,7 +89,7 @@ class Context:
     cluster: Cluster
     force: bool = False
     begun: set[str] | None = None
-    run: Run | None = None
+    run: RunIdentity | None = None
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore

@@ -68,7 +68,9 @@ def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any,
 
 
 @contextmanager
-def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None) -> Iterator[Surroundings]:
+def recipe_surroundings(
+    config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None
+) -> Iterator[Surroundings]:
     """Open the surroundings of a run of this recipe.
 
     Args:

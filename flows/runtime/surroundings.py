@@ -16,7 +16,7 @@ from rich.console import Console
 from flows.runtime.progress import StageProgress
 from flows.runtime.root import local_folder, resolve_root
 from flows.runtime.settings import RunSettings
-from flows.stage import Row, Run
+from flows.stage import Row, RunIdentity
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held
@@ -80,7 +80,7 @@ class Surroundings:
     page: RunPage | None
     on_data: Callable[[str], None]
     stack: ExitStack
-    run: Run | None = None
+    run: RunIdentity | None = None
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rates: dict[str, Row] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
@@ -105,7 +105,7 @@ class Surroundings:
         """
         if self.run is not None:
             return  # a stage that is tried again finds the same data
-        self.run = Run(name=run.name)
+        self.run = RunIdentity(name=run.name)
         self.say(f"{'run':>9} {run.name}")
         links = {}
         if self.page is not None:
@@ -120,7 +120,7 @@ class Surroundings:
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
         links["MLflow"] = self.tracker.page
-        self.run = Run(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
+        self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
         """Hold a folder for this run; wait, and say for whom, while another has it."""
