@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from infra.storage.open import open_store
 
 
 @pytest.fixture
-def sealed(tmp_path: object) -> tuple[LocalStore, Manifest, Artifact]:
+def sealed(tmp_path: Path) -> tuple[LocalStore, Manifest, Artifact]:
     store = open_store(str(tmp_path))
     output = Output(store=store, plan=Plan(stage="s", format_version=1, settings={}, inputs={}))
     output.begin({})

@@ -8,6 +8,7 @@ from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.worker import TrainingWorker
 from infra.outputs.plan import Output, Plan
+from tests.conftest import TinyRun
 
 STEP = 16
 
@@ -17,7 +18,7 @@ class Bench:
 
     known: ClassVar[dict[tuple[str, tuple[int, ...]], dict[str, bytes]]] = {}
 
-    def __init__(self, tiny_run: object) -> None:
+    def __init__(self, tiny_run: TinyRun) -> None:
         self.store, self.dataset = tiny_run.store, tiny_run.dataset
 
     def output(self, name: str) -> Output:

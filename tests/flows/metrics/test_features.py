@@ -1,7 +1,5 @@
 """Sums of features: those of all images at once, under a key that runs share."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,10 @@ from flows.metrics.together import seal_together
 from infra.compute.units import Workers
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
+from tests.conftest import TinyRun
 
 
-def sums(run: Any, threads: int = 1) -> Manifest:
+def sums(run: TinyRun, threads: int = 1) -> Manifest:
     work = features_work(
         run.dataset,
         "train",
@@ -29,7 +28,7 @@ def sums(run: Any, threads: int = 1) -> Manifest:
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 700, 64])
-def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_they_are_those_of_all_images_at_once(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(features, "_CHUNK", chunk)
     manifest = sums(tiny_run)
     images = DatasetReader(store=tiny_run.store, manifest=tiny_run.dataset.manifest(tiny_run.store)).load("train")[0]
@@ -41,12 +40,12 @@ def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest
     assert len(manifest.units) == -(-len(images) // chunk)
 
 
-def test_threads_enter_the_key_only_if_there_are_several(tiny_run: Any) -> None:
+def test_threads_enter_the_key_only_if_there_are_several(tiny_run: TinyRun) -> None:
     assert sums(tiny_run).plan["settings"] == {"extractor": "fd_pixels", "split": "train"}
     assert sums(tiny_run, threads=2).plan["settings"]["threads"] == 2
 
 
-def test_an_extractor_without_a_network_needs_none(tiny_run: Any) -> None:
+def test_an_extractor_without_a_network_needs_none(tiny_run: TinyRun) -> None:
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     found = load_extractor("fd_pixels", None, tiny_run.store)(images)
     torch.testing.assert_close(found, images.flatten(1) / 255)

@@ -23,6 +23,7 @@ from infra.errors import ConflictError, InputError, IntegrityError, Term
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
 from infra.sources.files import FileSet
+from tests.conftest import TinyRun
 
 COUNT = 40
 
@@ -285,7 +286,7 @@ def test_no_source(make_context: Callable[..., Context], source: str | list[str]
     assert context.store.list("prepare") == []
 
 
-def test_the_digits(tiny_run: object) -> None:
+def test_the_digits(tiny_run: TinyRun) -> None:
     dataset = tiny_run.dataset
     assert dataset.train_images + dataset.test_images == 1797
     assert dataset.levels == 17
