@@ -17,7 +17,7 @@ from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings
 from tests.conftest import TINY
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 # The tiny config on images of a folder, and fewer of them.
 SMALL = ("prepare.kind=folder", "prepare.image_size=8", "prepare.channels=1", "train.images=128", "sample.count=8")

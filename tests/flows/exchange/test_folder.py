@@ -18,7 +18,7 @@ from flows.exchange.folder import export_snapshot, import_folder
 from flows.snapshot import decode_snapshot, load_snapshot
 from infra.errors import ConfigError, DdpmError, InputError, IntegrityError, ResourceError, StorageError
 from infra.outputs.tensors import decode_foreign_tensors, decode_tensors, encode_tensors
-from tests.oracles.diffusers_folders import LINEAR, NETWORKS, WEIGHTS, change, exported, settings, write_snapshot
+from tests.flows.exchange.diffusers_folders import LINEAR, NETWORKS, WEIGHTS, change, exported, settings, write_snapshot
 
 SCHEDULES: list[dict[str, Any]] = [
     LINEAR | {"kind": "sigmoid"},

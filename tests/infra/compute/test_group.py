@@ -27,7 +27,7 @@ from infra.errors import DivergedError, ResourceError
 from infra.outputs.plan import Output, Plan
 from infra.storage import s3
 from infra.storage.s3_store import S3Store
-from tests.oracles.training import kept
+from tests.flows.stages.train.bench import kept
 
 
 def diverge(config: dict[str, Any], _: Beat) -> None:

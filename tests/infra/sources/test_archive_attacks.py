@@ -19,7 +19,7 @@ from infra.sources.files import FileSet
 from infra.sources.source import Entry, Other
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 END = bytes(1024)
 LINKS = {"sym": b"2", "hard": b"1", "char": b"3", "block": b"4", "fifo": b"6"}

@@ -13,7 +13,7 @@ from infra.errors import InputError, IntegrityError
 from infra.sources.arrays import ArraySource
 from infra.sources.files import FileSet
 from infra.sources.source import Entry, Other
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 Pixels = NDArray[np.uint8]
 

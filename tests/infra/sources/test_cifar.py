@@ -18,7 +18,7 @@ from infra.sources.cifar import CifarSource
 from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other, Source
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 NAMES = [f"class-{n}" for n in range(100)]
 COUNTS = {

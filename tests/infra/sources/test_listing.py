@@ -16,7 +16,7 @@ from infra.sources.files import FileSet
 from infra.sources.folder import FolderSource
 from infra.sources.listing import listed, part_entries
 from infra.sources.source import Content, Entry, Other, Source
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 
 @dataclass(frozen=True)

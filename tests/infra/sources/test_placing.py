@@ -21,9 +21,9 @@ from infra.sources.placing import Survey, settled
 from infra.sources.source import Entry, Source
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
+from tests.infra.sources.placed import placed
 from tests.infra.sources.test_tar import packed
 from tests.infra.sources.test_zip import packed as zipped
-from tests.oracles.placed import placed
 
 
 def place(*entries: Entry) -> list[tuple[str, str]]:

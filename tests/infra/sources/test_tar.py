@@ -14,8 +14,8 @@ from infra.sources.folder import FolderSource
 from infra.sources.source import Entry, Other
 from infra.sources.tar import TarSource
 from infra.sources.zip import ZipSource
-from tests.oracles.pictures import encoded, picture
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
+from tests.pictures import encoded, picture
 
 FOLDER = {
     "train/cat/a.png": encoded(picture(1)),

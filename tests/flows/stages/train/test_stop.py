@@ -14,7 +14,7 @@ from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker
 from infra.compute.heartbeat import Pulse
 from tests.conftest import TinyRun
-from tests.oracles.training import STEP, Bench, kept, snapshot
+from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 
 
 class Clock:

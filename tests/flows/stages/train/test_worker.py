@@ -19,7 +19,7 @@ from infra.errors import DivergedError, IntegrityError
 from infra.outputs.images import DatasetReader
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors
-from tests.oracles.training import STEP, Bench, kept, snapshot
+from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 
 
 class TestHistory:
