@@ -6,11 +6,8 @@ back gives the same bytes, as long as the folder's settings say the same.
 """
 
 import contextlib
-import errno
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from flows.exchange.foreign_settings import VERSION, Settings
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
 from infra.errors import ConfigError, InputError, IntegrityError, ResourceError, StorageError
 from infra.outputs.tensors import decode_foreign_tensors, decode_tensors, encode_tensors
+from infra.storage.aside import NO_SPACE, replaced, write_synced
 
 _WEIGHTS = "diffusion_pytorch_model"
 _INDEX, _UNET, _SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
@@ -36,7 +34,6 @@ _PIPELINE = {
     "unet": ["diffusers", "UNet2DModel"],
 }
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # each a float32 without loss
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE) -> str:
@@ -73,7 +70,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     with _aside(target) as place:
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(place / name, content)
+            write_synced(place / name, content)
     return _describe(network.config, scheduler)
 
 
@@ -116,7 +113,7 @@ def import_folder(folder: str, snapshot: str) -> str:
         variance=task.variance if task.variance.is_learned else None,
     )
     with _aside(target) as place:
-        _write(place, data)
+        write_synced(place, data)
     return _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
 
 
@@ -244,23 +241,10 @@ def _check_free(target: Path) -> None:
 @contextlib.contextmanager
 def _aside(target: Path) -> Iterator[Path]:
     """A place to write a file or a folder: whole, it becomes `target`; else nothing of it stays."""
-    place = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield place
-        _check_free(target)
-        place.rename(target)
+        with replaced(target) as place:
+            yield place
+            _check_free(target)
     except OSError as error:
-        kind = ResourceError if error.errno in _NO_SPACE else StorageError
+        kind = ResourceError if error.errno in NO_SPACE else StorageError
         raise kind(f"cannot be written ({error.strerror})", item=str(target), remedy="choose another place") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if place.is_file():
-            place.unlink()
-
-
-def _write(file: Path, data: bytes) -> None:
-    with file.open("xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())

@@ -8,7 +8,6 @@ import importlib
 import logging
 import os
 import secrets
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +22,7 @@ from infra.compute.ray_heartbeat import start_heartbeat
 from infra.compute.ray_signals import interrupts_kept
 from infra.compute.units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
 from infra.errors import ResourceError, Term
+from infra.storage.aside import replaced
 
 Mode = Literal["ray", "in-process"]
 
@@ -233,13 +233,11 @@ class Cluster:
         if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             return
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
-        folder.mkdir(parents=True, exist_ok=True)
         token = folder / "ray-token"
         if not token.exists():
-            aside = folder / f"ray-token-{uuid.uuid4().hex}"
-            aside.touch(mode=0o600)
-            aside.write_text(secrets.token_hex(32))
-            aside.rename(token)
+            with replaced(token) as aside:
+                aside.touch(mode=0o600)
+                aside.write_text(secrets.token_hex(32))
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
 
