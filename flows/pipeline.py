@@ -117,14 +117,14 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
         return _stages(config, settings, None)
     page.close_lost_tasks()
     with page.watched():
-        report = _stages(config, settings, page)
+        figures = _stages(config, settings, page)
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
         raise RunUnreported("the run is finished; its page in Prefect still calls it running, since the server is away")
-    return report
+    return figures
 
 
 def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:
     with recipe_surroundings(config, settings, page=page):
         results = {stage.name: result for stage, result in steps(config, settings, lambda stage: TASKS[stage.name])}
-    report: Figures = results["evaluate"]
-    return report
+    figures: Figures = results["evaluate"]
+    return figures

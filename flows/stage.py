@@ -163,16 +163,16 @@ class Context:
         total = sum(map(size, units))
         start = done = total - sum(map(size, missing))
 
-        def report(phase: str) -> None:
+        def show(phase: str) -> None:
             progress = Progress(done=done, total=total, start=start, kept=done, unit=unit, phase=phase)
             self.on_progress(progress)
 
         def count(number: int) -> None:
             nonlocal done
             done += size(number)
-            report(phase)
+            show(phase)
 
-        report(phase or self.starting)
+        show(phase or self.starting)
         before = [number for number in missing if number in first]
         if before:
             self.cluster.run_units(task, before, workers=workers, stage=stage, on_done=count)
@@ -239,13 +239,13 @@ class Stage(Generic[C, A]):
     ends_run: bool = False
 
 
-def dataset_input(dataset: Dataset, store: Store, context: str) -> DatasetInput:
+def dataset_input(dataset: Dataset, store: Store, purpose: str) -> DatasetInput:
     """The data set as MLflow lists the inputs of a run.
 
     Args:
         dataset: That was read.
         store: Where it is.
-        context: What it was used for.
+        purpose: What it was used for.
     """
     kind = dataset.manifest(store).facts["settings"]["kind"]
-    return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, context=context)
+    return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, purpose=purpose)

@@ -84,7 +84,7 @@ def recipe_surroundings(
     def identify(data_key: str) -> None:
         key = run_key(config, data_key)
         data = DatasetInput(
-            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, context="all stages"
+            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
         run = TrackedRun(
             key=key,

@@ -104,7 +104,7 @@ class PrepareTask:
 
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
-            part = _Part(rules=self.rules)
+            part = _PartRows(rules=self.rules)
             wanted = list(part.wanted(entries, duplicates))
             with strictly():
                 for entry, content in zip(wanted, self.source.read(wanted), strict=True):
@@ -141,7 +141,7 @@ class _Row:
 
 
 @dataclass(kw_only=True)
-class _Part:
+class _PartRows:
     """One part's rows by split, and the account of every entry."""
 
     rules: Rules

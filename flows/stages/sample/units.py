@@ -1,4 +1,4 @@
-"""The units of sampling: a snapshot's network, told what the config says, through one of the chains."""
+"""The units of sampling: a snapshot's network, labels and guidance bound to it, through one of the samplers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from infra.outputs.plan import Output
 
 STAGE = "sample"
 PROGRESS = "progress/000000"
-# Of the first images, what the network takes them for on the way.
+# For the first images the predicted x_0 is kept along the chain.
 PROGRESS_IMAGES = 8
 PROGRESS_STEPS = 10
 
@@ -71,7 +71,7 @@ class SampleTask:
             labels = _labels(config, network.config, ids)
             progress = Progress(schedule.num_timesteps)
             chain = Chain(
-                model=_told(predict, network.config, config, labels),
+                model=_model(predict, network.config, config, labels),
                 schedule=schedule,
                 noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
                 parameterisation=snapshot.parameterisation,
@@ -143,7 +143,7 @@ def _labels(config: SampleConfig, shape: UNetConfig, ids: Tensor) -> Tensor | No
     return ids % classes if config.label < 0 else torch.full_like(ids, config.label)
 
 
-def _told(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None) -> Model:
+def _model(predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None) -> Model:
     """Wrap the network for the sampler: bind labels, apply guidance, drop the variance channels if they are unused."""
     model: Model = predict
     if labels is not None:
