@@ -58,7 +58,7 @@ def test_what_another_run_sealed_meanwhile_is_taken(
 def test_the_lease_is_held_until_the_seal(
     tiny_run: TinyRun, stages: dict[str, Callable[[Context], Artifact]], stage: str
 ) -> None:
-    held = False
+    held, reported = False, []
 
     @contextmanager
     def lease(folder: str) -> Iterator[None]:
@@ -68,10 +68,12 @@ def test_the_lease_is_held_until_the_seal(
         held = False
         assert list(tiny_run.store.list(f"{folder}/manifests"))
 
-    def check(_: Progress) -> None:
+    def check(progress: Progress) -> None:
         assert held
+        reported.append(progress)
 
     assert not stages[stage](replace(tiny_run.context, lease=lease, on_progress=check)).reused
+    assert reported
 
 
 def test_the_classifier_has_a_lease_of_its_own(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
