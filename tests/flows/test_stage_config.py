@@ -25,10 +25,23 @@ REFUSED = {"eta"}
 
 
 def options(config: StageConfig, name: str) -> list[Any]:
-    """Every option of a choice or a switch, the config's own first; none of any other setting."""
-    value = getattr(config, name)
-    kinds: list[Any] = list(type(value)) if isinstance(value, Choice) else [True, False] * isinstance(value, bool)
+    """Every option of a choice, of a list of choices or of a switch, the config's own first; none of other settings."""
+    match value := getattr(config, name):
+        case bool():
+            kinds: list[Any] = [True, False]
+        case Choice():
+            kinds = list(type(value))
+        case [Choice(), *_]:
+            kinds = [value, *([option] for option in type(value[0]))]
+        case _:
+            kinds = []
     return sorted(kinds, key=lambda option: option != value)
+
+
+def used_by(option: bool | Choice | list[Choice]) -> set[str]:
+    """The settings that an option uses."""
+    chosen = option if isinstance(option, list) else [option]
+    return {name for one in chosen if isinstance(one, Choice) for name in one.uses}
 
 
 def with_option(config: StageConfig, name: str, option: object) -> StageConfig | None:
@@ -48,7 +61,7 @@ def cases() -> Iterator[tuple[Stage[Any, Any], StageConfig]]:
         config = getattr(BASE, stage.name, None)
         for name in type(config).model_fields if config else ():
             known = options(config, name)
-            if any(isinstance(option, bool) or option.uses for option in known):
+            if any(isinstance(option, bool) or used_by(option) for option in known):
                 chosen = (with_option(config, name, option) for option in known)
                 yield from ((stage, one) for one in chosen if one is not None and one.unused() - REFUSED)
 
@@ -88,10 +101,10 @@ def test_every_setting_that_some_option_ignores_is_among_them() -> None:
     used = {
         name
         for stage in STAGES
-        for _, default in (getattr(BASE, stage.name, None) or ())
-        if isinstance(default, Choice)
-        for option in type(default)
-        for name in option.uses
+        if (config := getattr(BASE, stage.name, None))
+        for field in type(config).model_fields
+        for option in options(config, field)
+        for name in used_by(option)
     }
     assert used <= ignored | REFUSED
     assert {"min_snr_gamma", "label_dropout", "beta_start", "beta_end", "clip_x_start", "variance"} <= ignored
