@@ -15,7 +15,7 @@ from flows.options import name_options
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import changed
 from flows.recipe.form_schema import in_form_words
-from flows.recipe.run import open_run, steps
+from flows.recipe.run import recipe_surroundings, steps
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
@@ -117,14 +117,14 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
         return _stages(config, settings, None)
     page.close_lost_tasks()
     with page.watched():
-        report = _stages(config, settings, page)
+        figures = _stages(config, settings, page)
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
         raise RunUnreported("the run is finished; Prefect still shows it as running, as its server does not answer")
-    return report
+    return figures
 
 
 def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:
-    with open_run(config, settings, page=page):
+    with recipe_surroundings(config, settings, page=page):
         results = {stage.name: result for stage, result in steps(config, settings, lambda stage: TASKS[stage.name])}
-    report: Figures = results["evaluate"]
-    return report
+    figures: Figures = results["evaluate"]
+    return figures

@@ -47,7 +47,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunIdentity:
     """The run that a stage works for: one recipe on one data set.
 
     Attributes:
@@ -89,7 +89,7 @@ class Context:
     cluster: Cluster
     force: bool = False
     begun: set[str] | None = None
-    run: Run | None = None
+    run: RunIdentity | None = None
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
@@ -165,7 +165,7 @@ class Context:
         total = sum(map(size, units))
         start = done = total - sum(map(size, missing))
 
-        def report(phase: str) -> None:
+        def show(phase: str) -> None:
             progress = Progress(done=done, total=total, start=start, kept=done, unit=unit, phase=phase)
             self.on_progress(progress)
 
@@ -173,9 +173,9 @@ class Context:
             nonlocal done
             done += size(number)
             on_unit(number)
-            report(phase)
+            show(phase)
 
-        report(phase or self.starting)
+        show(phase or self.starting)
         before = [number for number in missing if number in first]
         if before:
             self.cluster.run_units(task, before, workers=workers, stage=stage, on_done=count)
@@ -243,13 +243,13 @@ class Stage(Generic[C, A]):
     ends_run: bool = False
 
 
-def dataset_input(dataset: Dataset, store: Store, context: str) -> DatasetInput:
+def dataset_input(dataset: Dataset, store: Store, purpose: str) -> DatasetInput:
     """Return the data set in the form in which MLflow lists the inputs of a run.
 
     Args:
         dataset: The data set that was read.
         store: The store that holds it.
-        context: The purpose of reading it, such as "training".
+        purpose: The purpose of reading it, such as "training".
     """
     kind = dataset.manifest(store).facts["settings"]["kind"]
-    return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, context=context)
+    return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, purpose=purpose)

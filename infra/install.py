@@ -25,10 +25,10 @@ _HANDED_OVER = {
 _SAME = {"default-timeout": "timeout"}
 _SECTIONS = (":env:", "install", "global", "user", "site")
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def install(venv: Path, extra: str, say: Callable[[str], None], run: Run = subprocess.run) -> None:
+def install(venv: Path, extra: str, say: Callable[[str], None], run: RunCommand = subprocess.run) -> None:
     """Install this project with an extra into an environment.
 
     Args:
@@ -53,7 +53,7 @@ def install(venv: Path, extra: str, say: Callable[[str], None], run: Run = subpr
     say(f"setup     installed by {tool}, {time.monotonic() - started:.0f} s")
 
 
-def _by_uv(venv: Path, python: str, pip: list[str], project: list[str], run: Run) -> bool:
+def _by_uv(venv: Path, python: str, pip: list[str], project: list[str], run: RunCommand) -> bool:
     if run([*pip, "uv"], check=False).returncode != 0:
         return False
     listing = run([python, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True).stdout

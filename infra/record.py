@@ -7,12 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInput:
-    """A data set that a run read."""
+    """A data set that a run read.
+
+    Attributes:
+        name: What people call it.
+        uri: Where it is.
+        digest: Of its content.
+        purpose: What the run used it for; MLflow calls it the data set's context.
+    """
 
     name: str
     uri: str
     digest: str
-    context: str
+    purpose: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,9 +135,9 @@ class _StagesUpTo:
     def __call__(self, config: PipelineConfig, settings: RunSettings) -> None:
         from functools import partial
 
-        from flows.recipe.run import open_run, steps
+        from flows.recipe.run import recipe_surroundings, steps
         from flows.runtime.runner import run_stage
 
-        with open_run(config, settings):
+        with recipe_surroundings(config, settings):
             for _ in steps(config, settings, lambda stage: partial(run_stage, stage), self._last):
                 pass

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.run import Root
 from flows.recipe.presets import PRESET_DESCRIPTIONS, PRESETS, PresetName
 from infra.errors import ConfigError, ResourceError
 from infra.storage.uri import parse_place
@@ -22,12 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve_deployments(
-    root: Annotated[
-        str,
-        typer.Option(
-            "--root", help="Folder of all outputs, or s3://bucket/prefix. Default: DDPM_ROOT, else ./ddpm-runs."
-        ),
-    ] = "",
+    root: Root = "",
     port: Annotated[
         int,
         typer.Option(

@@ -85,8 +85,8 @@ def scheduler_settings(
     }
 
 
-def process(given: Settings, item: str) -> Process:
-    """The schedule and the network's task that a DDPMScheduler's settings describe.
+def foreign_process(given: Settings, item: str) -> Process:
+    """The schedule, parameterisation and variance that a DDPMScheduler's settings describe.
 
     Raises:
         ConfigError: If we have no such schedule or task; names the setting.

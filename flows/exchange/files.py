@@ -1,18 +1,14 @@
 """Local files, read with errors that name them, and written whole or not at all."""
 
 import contextlib
-import errno
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from flows.exchange.foreign_settings import Settings
 from infra.errors import ConfigError, InputError, ResourceError, StorageError
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from infra.storage.aside import NO_SPACE, replaced
 
 
 def local_path(path: str) -> Path:
@@ -71,24 +67,10 @@ def check_free(target: Path) -> None:
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[Path]:
     """Provide a place to write a file or a folder: it becomes `target` if the block succeeds, else it is removed."""
-    place = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield place
-        check_free(target)
-        place.rename(target)
+        with replaced(target) as place:
+            yield place
+            check_free(target)
     except OSError as error:
-        kind = ResourceError if error.errno in _NO_SPACE else StorageError
+        kind = ResourceError if error.errno in NO_SPACE else StorageError
         raise kind(f"cannot be written ({error.strerror})", item=str(target), remedy="choose another place") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if place.is_file():
-            place.unlink()
-
-
-def write_bytes(file: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
-    with file.open("xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())

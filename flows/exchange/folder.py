@@ -13,14 +13,15 @@ from torch import Tensor
 
 from ddpm_core.choices import Variance
 from ddpm_core.network.unet import UNetConfig
-from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
+from flows.exchange.diffusers_scheduler import Process, foreign_process, scheduler_settings
 from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
-from flows.exchange.files import aside, check_free, local_path, read_bytes, read_settings, settings_json, write_bytes
+from flows.exchange.files import aside, check_free, local_path, read_bytes, read_settings, settings_json
 from flows.exchange.foreign_settings import VERSION, Settings
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
+from infra.storage.aside import write_synced
 
 _INDEX, _UNET, _SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
 _PIPELINE = {
@@ -65,7 +66,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     with aside(target) as place:
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(place / name, content)
+            write_synced(place / name, content)
     return _describe(network.config, scheduler)
 
 
@@ -90,29 +91,29 @@ def import_folder(folder: str, snapshot: str) -> str:
     _check_pipeline(source)
     unet_file, scheduler_file = _find(source, "unet", _UNET), _find(source, "scheduler", _SCHEDULER)
     settings = read_settings(scheduler_file)
-    task = process(settings, str(scheduler_file))
+    process = foreign_process(settings, str(scheduler_file))
     config = unet_config(read_settings(unet_file), str(unet_file))
-    if config.learned_variance != task.variance.is_learned:
+    if config.learned_variance != process.variance.is_learned:
         raise ConfigError(
-            f"variance_type is {task.variance.value}, for a network of {config.out_channels} output channels and "
+            f"variance_type is {process.variance.value}, for a network of {config.out_channels} output channels and "
             f"{config.in_channels} image channels; a learned one goes with twice as many, a fixed one with as many",
             item=str(scheduler_file),
         )
     weights, about = read_weights(weights_file(unet_file.parent), config)
-    data = _as_exported(weights, about, config, task) or encode_snapshot(
+    data = _as_exported(weights, about, config, process) or encode_snapshot(
         weights,
         config,
-        task.schedule,
+        process.schedule,
         0,
-        parameterisation=task.parameterisation,
-        variance=task.variance if task.variance.is_learned else None,
+        parameterisation=process.parameterisation,
+        variance=process.variance if process.variance.is_learned else None,
     )
     with aside(target) as place:
-        write_bytes(place, data)
+        write_synced(place, data)
     return _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
 
 
-def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, task: Process) -> bytes | None:
+def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, process: Process) -> bytes | None:
     """Return the snapshot that the folder was exported from, or None if its settings have changed since."""
     if not isinstance(about, dict):
         return None
@@ -121,18 +122,18 @@ def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, 
         before = decode_snapshot(data, "")
     except IntegrityError:
         return None
-    return data if _same(before, config, task) else None
+    return data if _same(before, config, process) else None
 
 
-def _same(before: TrainedNetwork, config: UNetConfig, task: Process) -> bool:
-    betas, was = make_schedule(**task.schedule).betas, before.network.config
+def _same(before: TrainedNetwork, config: UNetConfig, process: Process) -> bool:
+    betas, was = make_schedule(**process.schedule).betas, before.network.config
     return (
         {**vars(was), "attention_resolutions": set(was.attention_resolutions)}
         == {**vars(config), "attention_resolutions": set(config.attention_resolutions)}
         and betas.shape == before.schedule.betas.shape
         and torch.allclose(betas, before.schedule.betas, rtol=1e-12, atol=0)
-        and before.parameterisation is task.parameterisation
-        and before.variance is (task.variance if task.variance.is_learned else None)
+        and before.parameterisation is process.parameterisation
+        and before.variance is (process.variance if process.variance.is_learned else None)
     )
 
 

@@ -138,7 +138,7 @@ class _Worker:
     def bound(self, start: int, stop: int) -> dict[str, Tensor]:
         """The bound of some held-out images, by every term or estimated; image i's noise is a function of (seed, i).
 
-        A network that has classes is told each image's own: the bound is on -log p(x_0 | label).
+        A network with classes is conditioned on each image's own: the bound is on -log p(x_0 | label).
         """
         batch = self._batch("test", start, stop, Stream.NLL)
         tensors = self._estimated_terms(batch) if self.task.settings.timesteps else self._all_terms(batch)
@@ -157,12 +157,12 @@ class _Worker:
         places = torch.arange(settings.batch_size).clamp(max=len(images) - 1)
         ids = torch.arange(start, start + settings.batch_size, device=self.device)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        told = with_labels(network, labels[places].to(self.device)) if network.config.num_classes else network
+        model = with_labels(network, labels[places].to(self.device)) if network.config.num_classes else network
         return _Batch(
             count=len(images),
             ids=ids,
             x_start=to_model_range(images[places].to(self.device)),
-            model=told,
+            model=model,
             noise=lambda t: normal(settings.seed, stream, ids, shape, step=t),
         )
 

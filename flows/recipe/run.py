@@ -68,7 +68,9 @@ def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any,
 
 
 @contextmanager
-def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None) -> Iterator[Surroundings]:
+def recipe_surroundings(
+    config: PipelineConfig, settings: RunSettings, *, page: RunPage | None = None
+) -> Iterator[Surroundings]:
     """Open the surroundings of a run of this recipe.
 
     Args:
@@ -82,7 +84,7 @@ def open_run(config: PipelineConfig, settings: RunSettings, *, page: RunPage | N
     def identify(data_key: str) -> None:
         key = run_key(config, data_key)
         data = DatasetInput(
-            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, context="all stages"
+            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
         run = TrackedRun(
             key=key,

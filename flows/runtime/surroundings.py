@@ -17,7 +17,7 @@ from rich.console import Console
 from flows.runtime.progress import StageProgress
 from flows.runtime.root import local_folder, resolve_root
 from flows.runtime.settings import RunSettings
-from flows.stage import Row, Run
+from flows.stage import Row, RunIdentity
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held
@@ -81,7 +81,7 @@ class Surroundings:
     page: RunPage | None
     on_data: Callable[[str], None]
     stack: ExitStack
-    run: Run | None = None
+    run: RunIdentity | None = None
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rates: dict[str, Row] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
@@ -106,7 +106,7 @@ class Surroundings:
         """
         if self.run is not None:
             return  # a retried stage lists the same data
-        self.run = Run(name=run.name)
+        self.run = RunIdentity(name=run.name)
         self.say(f"{'run':>9} {run.name}")
         links = {}
         if self.page is not None:
@@ -121,7 +121,7 @@ class Surroundings:
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
         links["MLflow"] = self.tracker.page
-        self.run = Run(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
+        self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
         """Hold a folder for this run; while another run holds it, wait and say who does."""

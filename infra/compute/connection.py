@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import secrets
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from infra.compute.processes import Reaper
 from infra.compute.ray_errors import first_line, plain_errors
 from infra.compute.ray_signals import interrupts_kept
 from infra.errors import ResourceError
+from infra.storage.aside import replaced
 
 _OBJECT_STORE_BYTES = 256 << 20
 _SPARE_CPUS = 2  # for what Ray itself runs beside the work
@@ -120,13 +120,11 @@ class Connection:
         if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             return
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
-        folder.mkdir(parents=True, exist_ok=True)
         token = folder / "ray-token"
         if not token.exists():
-            aside = folder / f"ray-token-{uuid.uuid4().hex}"
-            aside.touch(mode=0o600)
-            aside.write_text(secrets.token_hex(32))
-            aside.rename(token)
+            with replaced(token) as aside:
+                aside.touch(mode=0o600)
+                aside.write_text(secrets.token_hex(32))
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
 

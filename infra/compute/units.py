@@ -1,4 +1,9 @@
-"""Units of work streamed through a pool of actors by Ray Data."""
+"""Units of work streamed through a pool of actors by Ray Data.
+
+Attempts are counted and room is watched here because Ray does neither per unit: its restarts and retries count for an
+actor or a task of its own, so a unit that kills every worker would take the whole pool's; and it waits for lost nodes
+without end.
+"""
 
 import time
 import uuid

@@ -1,17 +1,14 @@
 """A store in a folder: files are written aside and linked into place, so that one writer alone takes a name."""
 
 import contextlib
-import errno
 import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ConfigError, ResourceError, StorageError, Term
+from infra.storage.aside import NO_SPACE, spare, write_synced
 from infra.storage.store import check_name
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -76,17 +73,10 @@ class LocalStore:
     @contextlib.contextmanager
     def _aside(self, data: bytes, final: Path) -> Iterator[Path]:
         """Yield a synced file with these bytes under a name of its own, and remove that name afterwards."""
-        aside = self.root / ".tmp" / uuid.uuid4().hex
-        for folder in (aside.parent, final.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with spare(self.root / ".tmp") as aside:
+            write_synced(aside, data)
             yield aside
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         check_name(name, str(self.root))
@@ -117,7 +107,7 @@ def _translated(name: str, root: Path) -> Iterator[None]:
             f"not allowed: {error.filename}", item=f"root {root}", remedy=f"choose {Term.ANOTHER_ROOT}"
         ) from error
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise ResourceError(
                 f"no space left for {name}", item=str(root), remedy="free some and run again"
             ) from error

@@ -142,7 +142,7 @@ class RunStore:
                     source_type="s3" if item.uri.startswith("s3://") else "local",
                     source=json.dumps({"uri": item.uri}),
                 ),
-                tags=[InputTag("mlflow.data.context", item.context)],
+                tags=[InputTag("mlflow.data.context", item.purpose)],
             )
             for item in inputs
         ]

@@ -9,7 +9,7 @@ import pytest
 
 from infra.outputs.lease_holder import Holder
 from infra.storage.store import Store
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 NAME = "train/0123456789/lease"
 

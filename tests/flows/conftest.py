@@ -13,7 +13,7 @@ from flows.recipe.config import PipelineConfig
 from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
 from tests.conftest import TinyRun
-from tests.oracles.training import STEP, Bench
+from tests.flows.stages.train.bench import STEP, Bench
 
 # Of the run that `finished` records.
 NAME = "digits-1a2b3c4d"

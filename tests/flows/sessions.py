@@ -12,11 +12,11 @@ from mlflow.entities import Run
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
-from flows.recipe.run import open_run, steps
+from flows.recipe.run import recipe_surroundings, steps
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 from tests.tiny import TINY
 
 # The tiny config on images of a folder, and fewer of them.
@@ -100,7 +100,7 @@ class Walk:
 @contextmanager
 def opened(config: PipelineConfig, settings: RunSettings, page: Page | None = None) -> Iterator[Walk]:
     """Open a run."""
-    with open_run(config, settings, page=page) as around:
+    with recipe_surroundings(config, settings, page=page) as around:
         yield Walk(around, config)
 
 

@@ -19,11 +19,12 @@ from flows.recipe.run import steps
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
 from infra.errors import InputError, StorageError
+from tests.conftest import TinyRun
 
 GRAPH = Path(__file__).with_name("graph.txt")
 
 
-def test_the_graph_is_the_one_that_is_written_down(tiny_run: Any) -> None:
+def test_the_graph_is_the_one_that_is_written_down(tiny_run: TinyRun) -> None:
     """Which stage runs when and on what, as the flow's own loop does it."""
     results = {
         "prepare": tiny_run.dataset,
@@ -63,7 +64,7 @@ def test_stages_with_settings_are_the_fields_of_a_recipe() -> None:
     assert [stage.name for stage in STAGES if stage.ends_run] == [STAGES[-1].name]
 
 
-def test_tasks_exchange_plain_data(tiny_run: Any) -> None:
+def test_tasks_exchange_plain_data(tiny_run: TinyRun) -> None:
     for one in (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.figures):
         json.dumps(asdict(one))
     for one in (tiny_run.config.train, RunSettings()):

@@ -66,9 +66,9 @@ def test_equal_weights_give_equal_bytes_in_any_layout(network: UNet, data: bytes
 def test_a_config_names_its_schedule() -> None:
     for kind in choices.ScheduleKind:
         config = TrainConfig(
-            schedule=kind.value, num_timesteps=30, beta_start=0.001, beta_end=0.02, parameterisation="v"
+            schedule=kind.value, num_timesteps=30, beta_start=0.001, beta_end=0.015, parameterisation="v"
         )
-        expected = named_schedule(kind, 30, 0.001, 0.02)
+        expected = named_schedule(kind, 30, 0.001, 0.015)
         assert torch.equal(make_schedule(**schedule_settings(config)).betas, expected.betas), kind
         rescaled = config.model_copy(update={"zero_terminal_snr": True})
         assert float(make_schedule(**schedule_settings(rescaled)).alphas_cumprod[-1]) == 0, kind

@@ -1,34 +1,79 @@
-"""A context is handed around as it is; whoever wants to hear of progress says so."""
+"""A context finds what is sealed, begins what is not, and runs the missing units in order, reporting what is done."""
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from flows.stage import Context, Progress
 from infra.compute.cluster import Cluster
+from infra.compute.units import Workers
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+
+PLAN = Plan(stage="bake", format_version=1, settings={}, inputs={})
 
 
-def test_by_default_nobody_is_told_and_nothing_is_forced(make_context: Callable[..., Context]) -> None:
+class Baking:
+    """A task that notes its units."""
+
+    def __init__(self) -> None:
+        self.ran: list[int] = []
+
+    def open(self) -> Callable[[int], None]:
+        return self.ran.append
+
+
+def seal(output: Output) -> Manifest:
+    return output.seal({"loaves": 1}, [], {})
+
+
+def test_by_default_nobody_listens(make_context: Callable[..., Context]) -> None:
     context = make_context()
-    assert context.force is False
-    assert context.on_progress(Progress(done=1, total=2)) is None
-    assert context.on_history([{"loss": 1.0}]) is None
-    with context.lease("train/0123") as nothing:
-        assert nothing is None
+    context.on_progress(Progress(done=1, total=2))
+    context.on_history([{"loss": 1.0}])
+    context.on_data("0123")
+    with context.lease("train/0123"):
+        pass
 
 
-def test_it_is_frozen_and_replaced(make_context: Callable[..., Context], tmp_path: Path) -> None:
-    told: list[Progress] = []
-    context = make_context(tmp_path / "here")
-    with pytest.raises(FrozenInstanceError):
-        context.force = True
-    other = replace(context, force=True, on_progress=told.append)
-    other.on_progress(Progress(done=1, total=2))
-    assert told == [Progress(done=1, total=2, start=0, kept=0, unit="images", loss=None, rate=None, phase="")]
-    assert other.store is context.store
-    assert Path(other.store.uri) == tmp_path / "here"
+def test_what_is_sealed_is_found_and_made_again_only_by_force(make_context: Callable[..., Context]) -> None:
+    context = make_context()
+    made, reused = context.sealed(PLAN, {"loaves": 1}, {}, seal)
+    assert not reused
+    assert context.sealed(PLAN, {"loaves": 1}, {}, lambda _: pytest.fail("it is sealed")) == (made, True)
+    anew, reused = replace(context, force=True).sealed(PLAN, {"loaves": 1}, {}, seal)
+    assert not reused
+    assert anew.name != made.name
+
+
+def test_a_forced_run_that_is_tried_again_goes_on_with_its_own_attempt(make_context: Callable[..., Context]) -> None:
+    context = make_context()
+    context.sealed(PLAN, {"loaves": 1}, {}, seal)
+    forced = replace(context, force=True, begun=set())
+    output = forced.output(PLAN)
+    assert output.attempt == 1
+    forced.begin(output, {})
+    assert forced.output(PLAN) == output
+
+
+def test_the_missing_units_are_run_and_counted(make_context: Callable[..., Context]) -> None:
+    seen: list[Progress] = []
+    context, task = make_context(on_progress=seen.append), Baking()
+    context.run_missing(
+        task,
+        range(4),
+        stage="bake",
+        workers=Workers(),
+        is_done=lambda unit: unit == 1,
+        size=lambda unit: 10 + unit,
+        unit="loaves",
+        first=(3,),
+    )
+    assert task.ran == [3, 0, 2], "the one that the others need comes first"
+    assert [progress.done for progress in seen] == [11, 24, 34, 46]
+    assert {(one.start, one.total, one.unit) for one in seen} == {(11, 46, "loaves")}
+    assert all(one.kept == one.done for one in seen)
 
 
 @pytest.mark.parametrize(("mode", "phase"), [("ray", "starting Ray"), ("in-process", "starting")])

@@ -16,7 +16,7 @@ pytest.importorskip("pydantic")
 from flows.artifacts import Artifact, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
-from flows.recipe.run import open_run, steps
+from flows.recipe.run import recipe_surroundings, steps
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.snapshot import decode_snapshot
@@ -69,7 +69,7 @@ def done(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Done
     root = tmp_path_factory.mktemp("run")
     config = tiny(device)
     settings = RunSettings(mode="in-process", tracking=False, root=str(root), preset="digits")
-    with open_run(config, settings):
+    with recipe_surroundings(config, settings):
         results = {
             stage.name: result for stage, result in steps(config, settings, lambda stage: partial(run_stage, stage))
         }

@@ -134,9 +134,9 @@ class _Work:
         account = _Account(self.config.channels)
         files: dict[str, list[Json]] = {split: [] for split in SPLITS}
         for unit in range(units):
-            report = unit_account(self.output, unit)
-            account.add(report)
-            for split, record in report["files"].items():
+            part = unit_account(self.output, unit)
+            account.add(part)
+            for split, record in part["files"].items():
                 files[split].append({"unit": unit, "rows": record["facts"]["rows"], **record})
         self._check(account)
         quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
@@ -171,15 +171,15 @@ class _Account:
         self.quarantined: list[Json] = []
         self._histogram = [[0] * 256 for _ in range(channels)]
 
-    def add(self, report: Json) -> None:
+    def add(self, part: Json) -> None:
         """Add the account of one unit."""
-        self.read += report["read"]
-        self.written.update(report["written"])
-        self.filtered.update(report["filtered"])
-        self.quarantined += report["quarantined"]
-        for split, counts in report["classes"].items():
+        self.read += part["read"]
+        self.written.update(part["written"])
+        self.filtered.update(part["filtered"])
+        self.quarantined += part["quarantined"]
+        for split, counts in part["classes"].items():
             self.classes[split].update(counts)
-        for total, counts in zip(self._histogram, report["histogram"], strict=True):
+        for total, counts in zip(self._histogram, part["histogram"], strict=True):
             total[:] = [so_far + count for so_far, count in zip(total, counts, strict=True)]
 
     def facts(self) -> Json:

@@ -103,7 +103,7 @@ class PrepareTask:
 
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
-            part = _Part(rules=self.rules)
+            part = _PartRows(rules=self.rules)
             selected = list(part.select(entries, duplicates))
             with strictly():
                 for entry, content in zip(selected, self.source.read(selected), strict=True):
@@ -140,7 +140,7 @@ class _Row:
 
 
 @dataclass(kw_only=True)
-class _Part:
+class _PartRows:
     """The rows of one part by split, and the account of every entry."""
 
     rules: Rules

@@ -8,12 +8,19 @@ from flows.stages.train.config import TrainConfig
 
 
 def schedule_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the arguments of `make_schedule` for a config."""
+    """The arguments of `make_schedule` that a config stands for.
+
+    Betas that the schedule ignores have their defaults: the snapshot holds them, and its key does not depend on them.
+    """
+    unused = config.unused()
+    betas = {
+        name: TrainConfig.model_fields[name].default if name in unused else getattr(config, name)
+        for name in ("beta_start", "beta_end")
+    }
     return {
         "kind": config.schedule,
         "num_timesteps": config.num_timesteps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
+        **betas,
         "zero_terminal_snr": config.zero_terminal_snr,
     }
 

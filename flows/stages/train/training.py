@@ -4,12 +4,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset, Snapshot
 from flows.snapshot import make_schedule
 from flows.stage import Context, Progress
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS, latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HISTORY, history_rows
@@ -100,19 +101,13 @@ def _check_schedule(config: TrainConfig) -> None:
 def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    spec = {
-        "root": context.store.uri,
-        "plan": output.plan.as_json(),
-        "attempt": output.attempt,
-        "config": config.model_dump(mode="json"),
-        "dataset": asdict(dataset),
-    }
+    assignment = Assignment(config=config, dataset=dataset, output=output)
     news = _News(output=output, context=context, goal=config.total_images)
     news.on_beat({"phase": context.starting})
     with _run_folder(context) as folder:
         context.cluster.run_group(
             run_training,
-            spec,
+            assignment.as_json(),
             workers=workers,
             stage=STAGE,
             run_folder=folder,

@@ -16,10 +16,9 @@ from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
 from ddpm_core.training_order import drop_labels, training_noise
-from flows.artifacts import Dataset
 from flows.snapshot import channels_last, encode_snapshot, make_schedule
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS, Checkpoints
-from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.objective import make_objective, schedule_settings
@@ -28,25 +27,21 @@ from infra.compute.device import prepare_process, repeatable_gradients, torch_dt
 from infra.compute.heartbeat import Beat, Pulse
 from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
-from infra.outputs.plan import Output, Plan
-from infra.storage.open import open_store
 
 _SKIPS_IN_A_ROW = 10
 
 
-def run_training(spec: dict[str, Any], beat: Beat) -> None:
-    """Run one worker of the group from the last checkpoint to the goal, or until the reply to a beat asks it to stop.
+def run_training(values: dict[str, Any], beat: Beat) -> None:
+    """Run one worker of the group from the last checkpoint to the goal, or until a beat's reply asks it to stop.
 
     Args:
-        spec: Root, plan, attempt, config and data set, as JSON values.
+        values: An `Assignment` as JSON values, since Ray Train passes a dict.
         beat: Receives the result of `TrainingWorker.beat`, from rank 0 only.
     """
-    config = TrainConfig(**spec["config"])
-    output = Output(store=open_store(spec["root"]), plan=Plan(**spec["plan"]), attempt=spec["attempt"])
-    dataset = Dataset(**spec["dataset"])
+    assignment = Assignment.from_json(values)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     with Pulse(beat if is_first else None, lambda: {"phase": "loading the data", "starting": True}) as pulse:
-        worker = TrainingWorker(config, dataset, output, pulse)
+        worker = TrainingWorker(assignment, pulse)
         worker.resume()
         worker.run()
 
@@ -55,21 +50,15 @@ class TrainingWorker:
     """One worker's share of the run.
 
     Args:
-        config: The stage's settings, with device and dtype resolved.
-        dataset: The data set to train on.
-        output: The output to commit checkpoints, history and the snapshot to.
+        assignment: The work of the group.
         pulse: Reports the work and says when to stop; the default has no listener and never stops.
         clock: Returns seconds from any origin.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        dataset: Dataset,
-        output: Output,
-        pulse: Pulse | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, assignment: Assignment, pulse: Pulse | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        config, dataset, output = assignment.config, assignment.dataset, assignment.output
         prepare_process(config.threads)
         self.config, self.output = config, output
         self.pulse, self.clock = pulse or Pulse(), clock

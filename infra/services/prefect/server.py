@@ -14,10 +14,11 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from infra.storage.aside import replaced
 
 _POLL_S = 0.5
 DATABASE = "prefect.db"
@@ -37,10 +38,10 @@ def give_database(folder: Path) -> None:
 
     Prefect makes one by some two hundred migrations, 8 s of one processor; the outcome depends on its version alone.
     """
-    empty, aside = _empty_database(), folder / f"{DATABASE}-aside"
+    empty = _empty_database()
     if empty.exists() and not (folder / DATABASE).exists():
-        shutil.copyfile(empty, aside)
-        aside.replace(folder / DATABASE)
+        with replaced(folder / DATABASE) as aside:
+            shutil.copyfile(empty, aside)
 
 
 def prepare() -> None:
@@ -51,12 +52,9 @@ def prepare() -> None:
         from prefect.server.database import provide_database_interface
 
         asyncio.run(provide_database_interface().create_db())
-        empty = _empty_database()
-        empty.parent.mkdir(parents=True, exist_ok=True)
-        aside = empty.with_name(f"{empty.name}-{uuid.uuid4().hex}")
-        with contextlib.closing(sqlite3.connect(f"{folder}/{DATABASE}")) as database:
+        connection = contextlib.closing(sqlite3.connect(f"{folder}/{DATABASE}"))
+        with replaced(_empty_database()) as aside, connection as database:
             database.execute("VACUUM INTO ?", (str(aside),))
-        aside.replace(empty)
 
 
 def _empty_database() -> Path:

@@ -32,7 +32,7 @@ _FETCH = "fetch the set again"
 
 
 @dataclass(frozen=True)
-class _Part:
+class _SetFile:
     """A file of the set, by itself or within an archive.
 
     Attributes:
@@ -67,10 +67,10 @@ class CifarSource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the batches' names; one batch at a time is in memory."""
-        batches: dict[str, _Part] = {}
+        batches: dict[str, _SetFile] = {}
         class_names: tuple[str, ...] = ()
         for file in self.files.find():
-            parts = list(self._parts(file))
+            parts = list(self._set_files(file))
             if not parts:
                 yield Other(file.name)
             for part in parts:
@@ -97,13 +97,13 @@ class CifarSource:
         """Return the image of these pixels."""
         return from_array(np.frombuffer(content, dtype=np.uint8).reshape(_SHAPE).transpose(1, 2, 0), entry.name)
 
-    def _parts(self, file: File) -> Iterator[_Part]:
+    def _set_files(self, file: File) -> Iterator[_SetFile]:
         for ordinal, name, data in self._contents(file):
             item = f"{self.files.path(file.name)}[{name}]" if ordinal else self.files.path(file.name)
             if _BATCH.fullmatch(name):
-                yield _Part(file, ordinal, name, label_of=_parse(name, data, item)[0].tobytes())
+                yield _SetFile(file, ordinal, name, label_of=_parse(name, data, item)[0].tobytes())
             else:
-                yield _Part(file, ordinal, name, class_names=_class_names(name, data, item))
+                yield _SetFile(file, ordinal, name, class_names=_class_names(name, data, item))
 
     def _load(self, file: File, ordinal: int) -> NDArray[np.uint8]:
         for found, name, data in self._contents(file):
@@ -126,7 +126,7 @@ class CifarSource:
                     if member.text is not None:
                         yield ordinal, _own_name(member.name), member.text
 
-    def _check(self, batches: list[_Part], class_names: tuple[str, ...]) -> None:
+    def _check(self, batches: list[_SetFile], class_names: tuple[str, ...]) -> None:
         where = self.files.sources[0]
         if not batches:
             remedy = f"set {Term.SOURCE} to the folder of data_batch_1 or train, or of the .tar.gz"
@@ -203,7 +203,7 @@ def _class_names(name: str, data: bytes, item: str) -> tuple[str, ...]:
     return texts
 
 
-def _entries(part: _Part, class_names: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(part: _SetFile, class_names: tuple[str, ...]) -> Iterator[Entry]:
     stem = part.name.removesuffix(".bin")
     for number, label in enumerate(part.label_of):
         yield Entry(

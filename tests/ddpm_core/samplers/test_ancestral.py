@@ -7,8 +7,8 @@ import torch
 from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace
+from tests.ddpm_core.samplers.noise import zeros
 from tests.oracles.denoisers import gaussian, point_mass
-from tests.oracles.noise import zeros
 
 LINEAR = linear_schedule()
 SHORT = respace(LINEAR, 50)

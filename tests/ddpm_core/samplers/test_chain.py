@@ -12,9 +12,9 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_invert, ddim_sample
 from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import linear_schedule, respace
+from tests.ddpm_core.samplers.noise import zeros
 from tests.oracles.denoisers import gaussian, gaussian_mixture
 from tests.oracles.flow import DATA_MEAN, DATA_VARIANCE, PIXEL
-from tests.oracles.noise import zeros
 
 LINEAR = linear_schedule()
 SHORT = respace(LINEAR, 50)

@@ -11,9 +11,9 @@ from ddpm_core.prediction import target
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_invert, ddim_sample
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace, with_zero_terminal_snr
+from tests.ddpm_core.samplers.noise import zeros
 from tests.oracles.denoisers import gaussian, point_mass
 from tests.oracles.flow import DATA_MEAN, DATA_VARIANCE, PIXEL, errors, flow, refined
-from tests.oracles.noise import zeros
 
 LINEAR = linear_schedule()
 SHORT = respace(LINEAR, 50)

@@ -6,9 +6,9 @@ import torch
 from ddpm_core.choices import Parameterisation
 from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import linear_schedule, respace, with_zero_terminal_snr
+from tests.ddpm_core.samplers.noise import zeros
 from tests.oracles.denoisers import point_mass
 from tests.oracles.flow import errors
-from tests.oracles.noise import zeros
 
 LINEAR = linear_schedule()
 SHORT = respace(LINEAR, 50)

@@ -15,8 +15,8 @@ from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.diffusion import q_posterior, q_sample
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.schedule import NoiseSchedule, respace
+from tests.ddpm_core.seed.values import GREY, LINEAR, draws, of_normal, pixels, schedule_of
 from tests.oracles.denoisers import gaussian
-from tests.oracles.seed import GREY, LINEAR, draws, of_normal, pixels, schedule_of
 
 
 def test_squared_coefficients_add_up_to_one():

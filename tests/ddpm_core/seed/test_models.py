@@ -19,8 +19,8 @@ from ddpm_core.reverse import p_mean_variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.langevin import langevin_step
 from ddpm_core.schedule import linear_schedule
+from tests.ddpm_core.seed.values import GREY, LINEAR, SHORT, draws, pixels, schedule_of
 from tests.oracles.denoisers import gaussian, gaussian_mixture
-from tests.oracles.seed import GREY, LINEAR, SHORT, draws, pixels, schedule_of
 
 
 def test_l_t_is_the_same_for_every_network():

@@ -15,7 +15,7 @@ from ddpm_core.reverse import reverse_log_variance
 from ddpm_core.schedule import at
 from ddpm_core.selftest import metrics
 from ddpm_core.selftest.metrics import check_gaussian_bound, check_point_mass_bound
-from tests.oracles.selftests import failures, spoil
+from tests.ddpm_core.selftest.family import failures, spoil
 
 SWAPPED = {Variance.FIXED_SMALL: Variance.FIXED_LARGE, Variance.FIXED_LARGE: Variance.FIXED_SMALL}
 SMALL_SUM = "one point, fixed small: sum of KLs, bits/dim"

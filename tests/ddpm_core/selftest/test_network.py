@@ -12,7 +12,7 @@ from ddpm_core.images import to_model_range
 from ddpm_core.network import unet
 from ddpm_core.network.unet import Downsample, UNet, UNetConfig, timestep_embedding
 from ddpm_core.selftest import network
-from tests.oracles.selftests import failures
+from tests.ddpm_core.selftest.family import failures
 
 
 def test_another_number_of_parameters(monkeypatch):

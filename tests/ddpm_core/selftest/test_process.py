@@ -8,7 +8,7 @@ from ddpm_core.reverse import p_mean_variance, reverse_log_variance
 from ddpm_core.rng import normal, words
 from ddpm_core.schedule import alphas_cumprod_schedule, at, cosine_schedule, linear_schedule
 from ddpm_core.selftest import process
-from tests.oracles.selftests import failures, spoil
+from tests.ddpm_core.selftest.family import failures, spoil
 
 SWAPPED = {Variance.FIXED_SMALL: Variance.FIXED_LARGE, Variance.FIXED_LARGE: Variance.FIXED_SMALL}
 

@@ -8,7 +8,7 @@ import torch
 from ddpm_core import gaussian
 from ddpm_core.selftest import metrics
 from ddpm_core.selftest.run import FAMILIES, Check, run_selftest
-from tests.oracles.selftests import CPU
+from tests.ddpm_core.selftest.family import CPU
 
 QUICK = [(name, run) for name, run in FAMILIES if name in ("forward", "decoder", "frechet")]
 

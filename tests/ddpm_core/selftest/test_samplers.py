@@ -17,7 +17,7 @@ from ddpm_core.samplers.langevin import langevin_sample
 from ddpm_core.schedule import respace
 from ddpm_core.selftest import samplers
 from ddpm_core.selftest.samplers import check_respaced
-from tests.oracles.selftests import failures, spoil
+from tests.ddpm_core.selftest.family import failures, spoil
 
 respaced = partial(failures, "ancestral", check_respaced)
 # Without the two seconds that 1000 steps take.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from tests.oracles.diffusers_folders import change, settings, write_snapshot
+from tests.flows.exchange.diffusers_folders import change, settings, write_snapshot
 
 
 def test_export_and_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.stages.table import STAGES
+from tests.conftest import TinyRun
 
 SNAPSHOT = {"name": "a", "key": "b", "digest": "c", "images_seen": 1, "num_timesteps": 2}
 
@@ -22,7 +23,7 @@ def write(folder: Path, name: str, spec: Any) -> str:
 
 
 def test_each_stage_from_a_file(
-    tiny_run: Any, tiny: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: TinyRun, tiny: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = {"root": str(tmp_path / "fresh"), "mode": "in-process", "tracking": False}
     results: dict[str, Any] = {}
@@ -71,7 +72,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("change", [{"train_images": 2}, {"class_names": []}, {"digest": "0"}, {"name": "sample"}])
 def test_an_input_that_states_something_else_than_was_sealed_is_refused(
-    tiny_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+    tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
 ) -> None:
     """Counts decide what is computed and are in no key: a wrong one would be sealed for all later runs."""
     if change.get("name"):

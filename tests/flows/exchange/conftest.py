@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracles.diffusers_folders import exported
+from tests.flows.exchange.diffusers_folders import exported
 
 
 @pytest.fixture(autouse=True)

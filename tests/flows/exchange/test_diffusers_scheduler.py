@@ -11,7 +11,7 @@ from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.exchange import diffusers_scheduler
-from flows.exchange.diffusers_scheduler import Process, process, scheduler_settings
+from flows.exchange.diffusers_scheduler import Process, foreign_process, scheduler_settings
 from flows.snapshot import make_schedule
 from flows.stages.train.config import ScheduleKind
 from infra.errors import ConfigError
@@ -54,7 +54,7 @@ def test_betas_are_equal_to_float32(kind: str, empty: bool, num_timesteps: int) 
 @pytest.mark.parametrize(("kind", "empty"), [*((kind, False) for kind in KINDS), *EMPTY_AT_THE_END])
 def test_schedules_there_and_back(kind: str, empty: bool) -> None:
     arguments = about(kind, 50, zero_terminal_snr=empty)
-    found = process(export(arguments, V, Variance.FIXED_SMALL), "")
+    found = foreign_process(export(arguments, V, Variance.FIXED_SMALL), "")
     assert found[1:] == (V, Variance.FIXED_SMALL)
     assert torch.equal(make_schedule(**found.schedule).betas, make_schedule(**arguments).betas)
     if kind in ("linear", "quadratic", "cosine") and not empty:
@@ -77,7 +77,7 @@ def test_schedules_there_and_back(kind: str, empty: bool) -> None:
     ids=str,
 )
 def test_their_schedules_as_ours(settings: dict[str, Any]) -> None:
-    theirs, ours = scheduler(settings), make_schedule(**process(settings, "").schedule)
+    theirs, ours = scheduler(settings), make_schedule(**foreign_process(settings, "").schedule)
     # Rescaling in float32, as they do, loses digits of small betas.
     tolerance = 1e-3 if "rescale_betas_zero_snr" in settings else 1e-6
     torch.testing.assert_close(ours.betas.float(), theirs.betas, rtol=tolerance, atol=2e-7)
@@ -160,7 +160,7 @@ def test_published_settings() -> None:
         "variance_type": "fixed_small",
     }
     linear = about(beta_end=0.02, zero_terminal_snr=False)
-    assert process(published, "") == Process(linear, EPS, Variance.FIXED_SMALL)
+    assert foreign_process(published, "") == Process(linear, EPS, Variance.FIXED_SMALL)
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -195,7 +195,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "message"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_our_schedule_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^s.json: .*{message}") as caught:
-        process(export(about()) | changes, "s.json")
+        foreign_process(export(about()) | changes, "s.json")
     assert "\n" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from flows.exchange.diffusers_unet import modern_name, tensor_name, unet_config,
 from flows.exchange.folder import import_folder
 from flows.snapshot import load_snapshot
 from infra.errors import ConfigError
-from tests.oracles.diffusers_folders import NETWORKS, exported, write_snapshot
+from tests.flows.exchange.diffusers_folders import NETWORKS, exported, write_snapshot
 from tests.oracles.unet import SMALL, randn, with_random_weights
 
 

@@ -14,7 +14,7 @@ from flows.exchange.folder import export_snapshot, import_folder
 from flows.snapshot import load_snapshot
 from infra.errors import ConfigError, DdpmError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
-from tests.oracles.diffusers_folders import LINEAR, NETWORKS, WEIGHTS, alter, change, settings, write_snapshot
+from tests.flows.exchange.diffusers_folders import LINEAR, NETWORKS, WEIGHTS, alter, change, settings, write_snapshot
 
 SCHEDULES: list[dict[str, Any]] = [
     LINEAR | {"kind": "sigmoid"},

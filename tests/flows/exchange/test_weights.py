@@ -10,7 +10,7 @@ from flows.exchange.folder import import_folder
 from flows.exchange.weights import weights_file
 from flows.snapshot import decode_snapshot, load_snapshot
 from infra.outputs.tensors import decode_foreign_tensors, encode_tensors
-from tests.oracles.diffusers_folders import WEIGHTS, alter
+from tests.flows.exchange.diffusers_folders import WEIGHTS, alter
 
 
 def test_the_layout_and_names_of_the_first_published_pipelines(folder: Path, tmp_path: Path) -> None:

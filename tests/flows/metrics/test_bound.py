@@ -12,14 +12,15 @@ from ddpm_core.rng import Stream, normal
 from flows.metrics.bound_figures import bound_metrics
 from flows.snapshot import decode_snapshot
 from infra.outputs.images import DatasetReader
-from infra.outputs.manifest import read_verified
+from infra.outputs.manifest import Manifest, read_verified
+from tests.conftest import TinyRun
 
 
-def load(run: object, manifest: object, split: str | None = None) -> np.ndarray:
+def load(run: TinyRun, manifest: Manifest, split: str | None = None) -> np.ndarray:
     return DatasetReader(store=run.store, manifest=manifest).load(split)[0]
 
 
-def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) -> None:
+def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: TinyRun) -> None:
     """Against numpy's covariances and scipy's matrix square root."""
     reference = load(tiny_run, tiny_run.dataset.manifest(tiny_run.store), "train")
     drawn = load(tiny_run, tiny_run.samples.manifest(tiny_run.store), "samples")
@@ -34,7 +35,7 @@ def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: object) ->
 
 
 @pytest.mark.parametrize("variance", FIXED_VARIANCES)
-def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, variance: Variance) -> None:
+def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: TinyRun, variance: Variance) -> None:
     config, metrics = tiny_run.config.evaluate, tiny_run.figures.metrics
     trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "snapshot")
@@ -60,7 +61,7 @@ def test_the_bound_is_that_of_all_held_out_images_at_once(tiny_run: object, vari
     assert tiny_run.figures.counts["bpd_images"] == 16
 
 
-def test_the_parts_add_up(tiny_run: object) -> None:
+def test_the_parts_add_up(tiny_run: TinyRun) -> None:
     metrics = tiny_run.figures.metrics
     for variance in ("fixed_small", "fixed_large"):
         parts = (
@@ -97,6 +98,6 @@ def test_an_estimate_knows_no_error_of_eps() -> None:
     assert bound_metrics(made, 3)["eval/bpd_timesteps"] == 3
 
 
-def test_the_figure_carries_the_extractors_name(tiny_run: object) -> None:
+def test_the_figure_carries_the_extractors_name(tiny_run: TinyRun) -> None:
     assert "eval/fd_pixels" in tiny_run.figures.metrics
     assert "eval/fid" not in tiny_run.figures.metrics

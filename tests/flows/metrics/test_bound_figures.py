@@ -1,7 +1,6 @@
 """The bound estimated from a few timesteps through the evaluate stage, and figures of either kind."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -22,28 +21,29 @@ from flows.stages.report.sections import read_outputs, render_page
 from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, parse_manifest, read_verified
+from tests.conftest import TinyRun
 
 
 @pytest.fixture
-def estimated(tiny_run: Any) -> Figures:
+def estimated(tiny_run: TinyRun) -> Figures:
     config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
     return evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
 
 
-def bound_of(run: Any, figures: Figures) -> Manifest:
+def bound_of(run: TinyRun, figures: Figures) -> Manifest:
     """The sealed bound that figures rest on."""
     folder = figures.manifest(run.store).facts["outputs"]["bound"]
     name = f"{folder}/manifests/all.json"
     return parse_manifest(run.store.read(name), item=name)
 
 
-def images(run: Any, split: str, count: int) -> torch.Tensor:
+def images(run: TinyRun, split: str, count: int) -> torch.Tensor:
     reader = DatasetReader(store=run.store, manifest=run.dataset.manifest(run.store))
     return to_model_range(torch.from_numpy(reader.load(split, limit=count)[0]))
 
 
 @torch.no_grad()
-def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Figures) -> None:
+def test_the_estimate_is_the_cores(tiny_run: TinyRun, estimated: Figures) -> None:
     """The proposal from the first batch of the training split under streams of its own, the images in two batches."""
     trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, schedule, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
@@ -82,7 +82,7 @@ def test_the_estimate_is_the_cores(tiny_run: Any, estimated: Figures) -> None:
         assert sum(parts) + estimated.metrics["eval/prior_bpd"] == pytest.approx(found)
 
 
-def test_the_estimate_is_near_the_full_sum(tiny_run: Any, estimated: Figures) -> None:
+def test_the_estimate_is_near_the_full_sum(tiny_run: TinyRun, estimated: Figures) -> None:
     full = evaluate(
         tiny_run.config.evaluate.model_copy(update={"bpd_images": 12}),
         tiny_run.dataset,
@@ -96,7 +96,7 @@ def test_the_estimate_is_near_the_full_sum(tiny_run: Any, estimated: Figures) ->
     assert estimated.metrics["eval/fd_pixels"] == full.metrics["eval/fd_pixels"]
 
 
-def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated: Figures) -> None:
+def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: TinyRun, estimated: Figures) -> None:
     from dataclasses import replace
 
     manifest = estimated.manifest(tiny_run.store)
@@ -115,7 +115,7 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: Any, estimated:
     assert "Terms of the bound" in page
 
 
-def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: Any, estimated: Figures) -> None:
+def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: TinyRun, estimated: Figures) -> None:
     manifest = bound_of(tiny_run, estimated)
     for name in (estimated.name, manifest.name):
         tiny_run.store.delete(name)

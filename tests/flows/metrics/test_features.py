@@ -1,7 +1,5 @@
 """Sums of features: those of all images at once, under a key that runs share."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from infra.outputs.manifest import Manifest
 from tests.flows.metrics.subjects import subject
 
 
-def sums(run: Any, threads: int = 1) -> Manifest:
+def sums(run: TinyRun, threads: int = 1) -> Manifest:
     work = features_work(
         subject(run, {"threads": threads}), run.dataset, "train", run.dataset.train_images, label="reference"
     )
@@ -22,7 +20,7 @@ def sums(run: Any, threads: int = 1) -> Manifest:
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 700, 64])
-def test_they_are_those_of_all_images_at_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_they_are_those_of_all_images_at_once(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(features, "_CHUNK", chunk)
     monkeypatch.setattr(features, "FORMAT_VERSION", 99)  # another key, since the run has sealed them
     manifest = sums(tiny_run)

@@ -14,6 +14,7 @@ from flows.stages.sample.config import SampleConfig
 from flows.stages.train.config import TrainConfig
 from infra.digests import canonical_json
 from infra.outputs.plan import Plan
+from tests.flows.toggles import toggled
 
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 # What design.md section 3.4 says: how and where, and what only extends work.
@@ -33,36 +34,6 @@ FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]
 
 def key(config: StageConfig) -> str:
     return Plan(stage="s", format_version=1, settings=config.key_settings(), inputs={}).key
-
-
-def others(value: object) -> list[object]:
-    """Values to try in the place of one."""
-    match value:
-        case bool():
-            return [not value]
-        case int():
-            return [value + 1, value - 1, 3 if value == 1 else 1]
-        case float():
-            return [value / 2, value * 2] if value else [0.5]
-        case str():
-            words = (
-                "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd classifier "
-                "pixels eps v simple bound learned lanczos box fail quarantine"
-            )
-            return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
-        case list():
-            return [value[:-1] or [8], [*value, 1]]
-        case _:
-            raise AssertionError(f"teach this test about {type(value)}")
-
-
-def toggled(config: StageConfig, name: str) -> StageConfig:
-    for value in others(getattr(config, name)):
-        try:
-            return type(config).model_validate(config.model_dump() | {name: value})
-        except ValidationError:
-            continue
-    raise AssertionError(f"no other value of {name} is valid")
 
 
 # What a setting needs beside it to have an effect.

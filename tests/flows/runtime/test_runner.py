@@ -8,7 +8,7 @@ import pytest
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import settings_of
 from flows.recipe.presets import load_config
-from flows.recipe.run import open_run
+from flows.recipe.run import recipe_surroundings
 from flows.runtime.runner import run_stage
 from flows.stages.prepare.stage import PREPARE
 from infra.errors import ConfigError, InputError
@@ -104,7 +104,7 @@ def test_a_class_that_the_data_has_not_is_refused_before_training(root: Path) ->
 
 def test_a_stage_that_is_tried_again_does_not_wait_for_itself(root: Path, tmp_path: Path) -> None:
     config, settings = small(put_images(tmp_path / "images", range(40))), run_settings(root)
-    with open_run(config, settings) as around:
+    with recipe_surroundings(config, settings) as around:
         first = run_stage(PREPARE, settings, config.prepare)
         again = run_stage(PREPARE, settings, config.prepare)
     assert again == replace(first, reused=True)

@@ -13,13 +13,13 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
-from tests.conftest import revised
+from tests.conftest import TinyRun, revised
 
 STAGES = ("prepare", "train", "sample", "evaluate")
 
 
 @pytest.fixture
-def stages(tiny_run: object) -> dict[str, Callable[[Context], Artifact]]:
+def stages(tiny_run: TinyRun) -> dict[str, Callable[[Context], Artifact]]:
     """Each stage with settings of which nothing is sealed yet."""
     config = tiny_run.config
     inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
@@ -34,7 +34,7 @@ def stages(tiny_run: object) -> dict[str, Callable[[Context], Artifact]]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_another_run_sealed_meanwhile_is_taken(
-    tiny_run: object, stages: dict[str, Callable[[Context], Artifact]], stage: str
+    tiny_run: TinyRun, stages: dict[str, Callable[[Context], Artifact]], stage: str
 ) -> None:
     held: list[str] = []
     others: list[Artifact] = []
@@ -56,9 +56,9 @@ def test_what_another_run_sealed_meanwhile_is_taken(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_lease_is_held_until_the_seal(
-    tiny_run: object, stages: dict[str, Callable[[Context], Artifact]], stage: str
+    tiny_run: TinyRun, stages: dict[str, Callable[[Context], Artifact]], stage: str
 ) -> None:
-    held = False
+    held, reported = False, []
 
     @contextmanager
     def lease(folder: str) -> Iterator[None]:
@@ -68,13 +68,15 @@ def test_the_lease_is_held_until_the_seal(
         held = False
         assert list(tiny_run.store.list(f"{folder}/manifests"))
 
-    def check(_: Progress) -> None:
+    def check(progress: Progress) -> None:
         assert held
+        reported.append(progress)
 
     assert not stages[stage](replace(tiny_run.context, lease=lease, on_progress=check)).reused
+    assert reported
 
 
-def test_the_classifier_has_a_lease_of_its_own(tiny_run: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_has_a_lease_of_its_own(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
     config = revised(tiny_run.config.evaluate, {"extractor": "classifier"})
     inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples

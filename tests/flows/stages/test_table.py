@@ -12,13 +12,14 @@ from flows.stages.report.stage import REPORT
 from flows.stages.sample.stage import SAMPLE
 from flows.stages.table import STAGES
 from flows.stages.train.stage import MAX_SNAPSHOT_BYTES, TRAIN
+from tests.conftest import TinyRun
 
 
-def result(run: Any, stage: Stage[Any, Any]) -> Any:
+def result(run: TinyRun, stage: Stage[Any, Any]) -> Any:
     return {"prepare": run.dataset, "train": run.snapshot, "sample": run.samples, "evaluate": run.figures}[stage.name]
 
 
-def account(run: Any, stage: Stage[Any, Any]) -> Account:
+def account(run: TinyRun, stage: Stage[Any, Any]) -> Account:
     by_name = {one.name: one for one in STAGES}
     inputs = [result(run, by_name[name]) for name in stage.inputs]
     return stage.account(getattr(run.config, stage.name), result(run, stage), inputs, run.store)
@@ -35,18 +36,18 @@ def test_a_stage_comes_after_its_inputs() -> None:
 @pytest.mark.parametrize(
     "stage", [stage for stage in STAGES if issubclass(stage.artifact, Artifact)], ids=lambda s: s.name
 )
-def test_outputs_are_in_the_folders_that_it_names(tiny_run: Any, stage: Stage[Any, Any]) -> None:
+def test_outputs_are_in_the_folders_that_it_names(tiny_run: TinyRun, stage: Stage[Any, Any]) -> None:
     artifact = result(tiny_run, stage)
     assert artifact.name.split("/")[0] in stage.folders
     assert isinstance(artifact, stage.artifact)
 
 
-def test_every_folder_is_some_stages(tiny_run: Any) -> None:
+def test_every_folder_is_some_stages(tiny_run: TinyRun) -> None:
     folders = {path.parent.parent.parent.name for path in tiny_run.root.glob("*/*/manifests/*.json")}
     assert folders <= {folder for stage in STAGES for folder in stage.folders}
 
 
-def test_the_preparation_says_what_it_found(tiny_run: Any) -> None:
+def test_the_preparation_says_what_it_found(tiny_run: TinyRun) -> None:
     said = account(tiny_run, PREPARE)
     dataset = tiny_run.dataset
     assert said.line.startswith(f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images")
@@ -56,7 +57,7 @@ def test_the_preparation_says_what_it_found(tiny_run: Any) -> None:
     assert (data.name, data.digest) == ("digits", dataset.digest)
 
 
-def test_training_hands_over_its_snapshot_and_history(tiny_run: Any) -> None:
+def test_training_hands_over_its_snapshot_and_history(tiny_run: TinyRun) -> None:
     said = account(tiny_run, TRAIN)
     assert said.line == "1,280 images seen"
     assert len(said.files["snapshot.safetensors"]) < MAX_SNAPSHOT_BYTES
@@ -66,7 +67,7 @@ def test_training_hands_over_its_snapshot_and_history(tiny_run: Any) -> None:
     assert said.tags["ddpm.snapshot"].startswith(f"{tiny_run.root}/train/")
 
 
-def test_sampling_shows_a_picture(tiny_run: Any) -> None:
+def test_sampling_shows_a_picture(tiny_run: TinyRun) -> None:
     said = account(tiny_run, SAMPLE)
     assert said.line == "24 images"
     assert said.files["samples.png"].startswith(b"\x89PNG")

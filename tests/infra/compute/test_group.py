@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ import torch
 from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from flows.artifacts import Dataset
 from flows.recipe.config import PipelineConfig
 from flows.stage import Context, Progress
 from flows.stages.prepare.preparation import prepare
-from flows.stages.train.config import TrainConfig
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker
 from infra.compute.cluster import Cluster
@@ -27,9 +26,8 @@ from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
 from infra.errors import DivergedError, ResourceError
 from infra.outputs.plan import Output, Plan
 from infra.storage import s3
-from infra.storage.open import open_store
 from infra.storage.s3_store import S3Store
-from tests.oracles.training import kept
+from tests.flows.stages.train.bench import kept
 
 
 def diverge(config: dict[str, Any], _: Beat) -> None:
@@ -53,11 +51,9 @@ def die_four_times(config: dict[str, Any], _: Beat) -> None:
 
 def train_and_note(config: dict[str, Any], beat: Beat) -> None:
     """Train as the stage does; leave the step that each rank left at."""
-    train_config, dataset = TrainConfig(**config["train"]), Dataset(**config["dataset"])
-    output = Output(store=open_store(config["root"]), plan=Plan(**config["plan"]))
     rank = torch.distributed.get_rank()
     with Pulse(beat if rank == 0 else None, every_s=0.2) as pulse:
-        worker = TrainingWorker(train_config, dataset, output, pulse)
+        worker = TrainingWorker(Assignment.from_json(config["assignment"]), pulse)
         worker.run()
     Path(config["folder"], str(rank)).write_text(str(worker.state.images_seen))
 
@@ -197,13 +193,10 @@ def test_two_workers_stop_at_the_same_step(
     dataset = prepare(tiny.prepare, context)
     plan = Plan(stage="train", format_version=1, settings={}, inputs={})
     endless = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
-    config = {
-        "train": tiny.train.model_copy(update=endless).model_dump(mode="json"),
-        "dataset": asdict(dataset),
-        "root": context.store.uri,
-        "plan": plan.as_json(),
-        "folder": str(tmp_path),
-    }
+    assignment = Assignment(
+        config=tiny.train.model_copy(update=endless), dataset=dataset, output=Output(store=context.store, plan=plan)
+    )
+    config = {"assignment": assignment.as_json(), "folder": str(tmp_path)}
     with pytest.raises(KeyboardInterrupt):
         ray_cluster.run_group(
             train_and_note,

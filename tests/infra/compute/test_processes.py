@@ -10,7 +10,7 @@ import pytest
 
 from infra.compute.processes import Reaper, has_ended, machine, start_time
 from infra.compute.reaper import VARIABLE
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and the system calls are Linux's")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.compute.reaper import VARIABLE, remove_session
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the reaper reads /proc")
 

@@ -15,7 +15,7 @@ from infra.errors import StorageError
 from infra.outputs.lease import held
 from infra.storage.local_store import LocalStore
 from tests.faults.leases import NAME, FakeTime, Hooked, await_true, elsewhere, ended, holder, never, number
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 HOLD = """
 import sys, time

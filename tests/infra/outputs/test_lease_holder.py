@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from infra.outputs.lease_holder import Holder, parse_holder
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from infra.errors import IntegrityError
 from infra.outputs.manifest import manifest_name, parse_manifest, read_part, read_verified, verify
 from infra.outputs.plan import Output
 from infra.storage.local_store import LocalStore
-from tests.oracles.outputs import path, seal
+from tests.infra.outputs.example import path, seal
 
 
 class TestCanonicalJson:

@@ -9,7 +9,7 @@ from infra.digests import canonical_json, sha256
 from infra.errors import ConflictError, IntegrityError, Term
 from infra.outputs.plan import Output, Plan, current
 from infra.storage.local_store import LocalStore
-from tests.oracles.outputs import HERE, path, seal
+from tests.infra.outputs.example import HERE, path, seal
 
 
 class TestKey:

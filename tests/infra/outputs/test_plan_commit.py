@@ -10,7 +10,7 @@ from infra.outputs.manifest import root_digest
 from infra.outputs.plan import Output, Plan
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
-from tests.oracles.outputs import HERE, path, seal
+from tests.infra.outputs.example import HERE, path, seal
 
 
 class TestCommit:

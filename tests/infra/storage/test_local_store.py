@@ -11,7 +11,7 @@ import pytest
 from infra.errors import ConfigError, ResourceError, StorageError
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 
 def files(store: LocalStore) -> list[str]:

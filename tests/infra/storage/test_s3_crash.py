@@ -12,8 +12,8 @@ from infra.storage.s3_client import Limits, client
 from infra.storage.s3_store import S3Store
 from tests.faults.proxy import Fault, Proxy
 from tests.infra.conftest import QUICK
-from tests.oracles.outputs import seal
-from tests.oracles.scripts import python
+from tests.infra.outputs.example import seal
+from tests.scripts import python
 from tests.servers import BUCKET
 
 
@@ -96,7 +96,7 @@ from infra.storage import s3
 from infra.outputs.plan import Output, Plan
 from infra.storage.s3_client import client
 from infra.storage.open import open_store
-from tests.oracles.outputs import seal
+from tests.infra.outputs.example import seal
 uri, stop = sys.argv[1], int(sys.argv[2])
 count = 0
 class Dying:

@@ -11,7 +11,7 @@ from infra.errors import ConfigError
 from infra.storage.s3_store import S3Store
 from tests.faults.proxy import Fault, Seen, fault_proxy
 from tests.infra.conftest import QUICK
-from tests.oracles.scripts import python
+from tests.scripts import python
 from tests.servers import Server
 
 

@@ -10,7 +10,7 @@ import pytest
 from infra.digests import sha256
 from infra.errors import ConfigError
 from infra.storage.store import Store
-from tests.oracles.scripts import python
+from tests.scripts import python
 
 
 @pytest.fixture(params=["store", "moto_store", "seaweed_store"], ids=["local", "moto", "seaweed"])

@@ -18,7 +18,7 @@ from infra.compute.cluster import Cluster
 from infra.errors import ConfigError, DivergedError
 from infra.outputs.manifest import parse_manifest, read_verified, verify
 from infra.outputs.plan import Output, Plan
-from tests.conftest import revised
+from tests.conftest import TinyRun, revised
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Arranged(Cluster):
 
 
 @pytest.fixture
-def config(tiny_run: object) -> EvaluateConfig:
+def config(tiny_run: TinyRun) -> EvaluateConfig:
     return tiny_run.config.evaluate
 
 
 @pytest.fixture
-def judge(tiny_run: object) -> Callable[..., Figures]:
+def judge(tiny_run: TinyRun) -> Callable[..., Figures]:
     def call(config: EvaluateConfig, changes: dict[str, object] | None = None, **how: object) -> Figures:
         call.cluster = Arranged(mode="in-process", **how)
         inputs = {name: getattr(tiny_run, name) for name in ("dataset", "snapshot", "samples")} | (changes or {})
@@ -60,14 +60,14 @@ def forced(judge: Callable[..., Figures]) -> Callable[..., Figures]:
     return judge
 
 
-def test_a_sealed_one_is_found(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
+def test_a_sealed_one_is_found(tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
     assert judge(config) == replace(tiny_run.figures, reused=True)
     verify(tiny_run.store, tiny_run.figures.manifest(tiny_run.store))
 
 
 @pytest.mark.parametrize("order", [lambda u: u[::-1], lambda u: [*u[1:], *u]])
 def test_any_order_gives_the_same_digest(
-    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Figures], order: object
+    tiny_run: TinyRun, config: EvaluateConfig, forced: Callable[..., Figures], order: object
 ) -> None:
     again = forced(config, order=order)
     assert not again.reused
@@ -77,7 +77,7 @@ def test_any_order_gives_the_same_digest(
 
 
 def test_cut_short_and_resumed_gives_the_same_digest(
-    tiny_run: object, config: EvaluateConfig, forced: Callable[..., Figures]
+    tiny_run: TinyRun, config: EvaluateConfig, forced: Callable[..., Figures]
 ) -> None:
     heard: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
@@ -90,7 +90,7 @@ def test_cut_short_and_resumed_gives_the_same_digest(
     assert resumed.digest == tiny_run.figures.digest
 
 
-def test_the_metrics_are_a_unit_of_their_own(tiny_run: object) -> None:
+def test_the_metrics_are_a_unit_of_their_own(tiny_run: TinyRun) -> None:
     """So that the digest covers the figures, too."""
     import json
 
@@ -106,7 +106,7 @@ class TestClassifier:
         monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
 
     def test_it_is_trained_once_and_sealed_by_itself(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
+        self, tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = revised(config, {"extractor": "classifier"})
         threads = torch.get_num_threads()
@@ -133,7 +133,7 @@ class TestClassifier:
         assert again.digest == first.digest
 
     def test_the_bound_does_not_depend_on_the_features(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+        self, tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]
     ) -> None:
         metrics = judge(revised(config, {"extractor": "classifier"})).metrics
         shared = metrics.keys() & tiny_run.figures.metrics.keys()
@@ -147,7 +147,7 @@ class TestClassifier:
 @pytest.mark.parametrize("names", [(), ("only",)])
 class TestWithoutLabels:
     def test_the_classifier_is_refused(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
+        self, tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         with pytest.raises(ConfigError, match="no labels") as caught:
@@ -158,7 +158,7 @@ class TestWithoutLabels:
         assert tiny_run.store.list("classifier") == []
 
     def test_auto_takes_the_pixels(
-        self, tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
+        self, tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
         figures = judge(revised(config, {"extractor": "auto"}), {"dataset": unlabelled})
@@ -172,7 +172,7 @@ class TestWithoutLabels:
     ids=str,
 )
 def test_the_key(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], change: dict[str, object], same: bool
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], change: dict[str, object], same: bool
 ) -> None:
     other = judge(config.model_copy(update=change))
     assert (other.key == tiny_run.figures.key) is same
@@ -180,7 +180,7 @@ def test_the_key(
 
 
 def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]
 ) -> None:
     """Thirteen images in batches of eight: each image's terms are those of a run of sixteen."""
     from infra.outputs.tensors import decode_tensors
@@ -197,12 +197,14 @@ def test_the_last_unit_of_the_bound_is_filled_up_and_cut_again(
     assert torch.equal(thirteen, sixteen[:13])
 
 
-def test_more_than_there_are_is_all(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
+def test_more_than_there_are_is_all(tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
     config = config.model_copy(update={"bpd_images": 1 << 20, "batch_size": 64})
     assert judge(config).counts["bpd_images"] == tiny_run.dataset.test_images
 
 
-def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]) -> None:
+def test_a_snapshot_that_is_not_finite(
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]
+) -> None:
     trained = tiny_run.snapshot.manifest(tiny_run.store)
     network, *_ = decode_snapshot(read_verified(tiny_run.store, trained.folder, trained.units[0]), "s")
     weights = network.state_dict()
@@ -220,7 +222,7 @@ def test_a_snapshot_that_is_not_finite(tiny_run: object, config: EvaluateConfig,
     assert caught.value.item == "held-out images 0..7"
 
 
-def outputs_of(run: object) -> dict[str, set[str]]:
+def outputs_of(run: TinyRun) -> dict[str, set[str]]:
     """The sealed outputs that figures rest on, by folder."""
     return {
         stage: {path.parent.parent.name for path in run.root.glob(f"{stage}/*/manifests/*.json")}
@@ -229,7 +231,7 @@ def outputs_of(run: object) -> dict[str, set[str]]:
 
 
 def test_more_samples_compute_no_bound_and_no_reference(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]
 ) -> None:
     before, bound = outputs_of(tiny_run), tiny_run.root / "bound"
     files = {path: path.stat().st_mtime_ns for path in bound.rglob("*") if path.is_file()}
@@ -246,7 +248,7 @@ def test_more_samples_compute_no_bound_and_no_reference(
 
 
 def test_another_network_shares_the_reference(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures]
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures]
 ) -> None:
     before = outputs_of(tiny_run)
     other = train(tiny_run.config.train.model_copy(update={"seed": 1}), tiny_run.dataset, tiny_run.context)
@@ -258,7 +260,7 @@ def test_another_network_shares_the_reference(
 
 
 def test_another_extractor_computes_no_bound(
-    tiny_run: object, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
+    tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
     before = outputs_of(tiny_run)

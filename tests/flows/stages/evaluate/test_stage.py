@@ -1,12 +1,11 @@
 """What the evaluation says of itself."""
 
-from typing import Any
-
 from flows.stage import Account
 from flows.stages.evaluate.stage import EVALUATE
+from tests.conftest import TinyRun
 
 
-def account(run: Any) -> Account:
+def account(run: TinyRun) -> Account:
     return EVALUATE.account(run.config.evaluate, run.figures, (run.dataset, run.snapshot, run.samples), run.store)
 
 
@@ -30,7 +29,7 @@ def test_the_line_is_the_figures(tiny_run: Any) -> None:
     assert account(tiny_run).line == expected
 
 
-def test_counts_are_tags_and_no_metrics(tiny_run: Any) -> None:
+def test_counts_are_tags_and_no_metrics(tiny_run: TinyRun) -> None:
     said = account(tiny_run)
     assert said.tags == {"ddpm.bpd_images": "16", "ddpm.bpd_timesteps": "0", "ddpm.fd_samples": "24"}
     assert not [name for name in said.metrics if name.endswith(("bpd_images", "bpd_timesteps", "fd_samples"))]

@@ -11,7 +11,7 @@ from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.stage import PREPARE
 from infra.digests import Json
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 FACTS: Json = {
     "class_names": ["cat", "dog"],

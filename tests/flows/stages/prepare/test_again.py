@@ -9,7 +9,7 @@ from flows.stage import Context, Progress
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
 from infra.errors import InputError
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 MakeContext = Callable[..., Context]
 

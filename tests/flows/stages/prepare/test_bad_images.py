@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.oracles.command import CONFIG, INPUT, assert_nothing_half_made, assert_one_line, run
+from tests.flows.stages.prepare.command import CONFIG, INPUT, assert_nothing_half_made, assert_one_line, run
 
 
 def png(size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from flows.cli import run_command
-from tests.oracles.command import CONFIG, CONFLICT, INPUT, INTEGRITY, assert_one_line, run
+from tests.flows.stages.prepare.command import CONFIG, CONFLICT, INPUT, INTEGRITY, assert_one_line, run
 
 SETTINGS = {
     "unknown preset": (["cifar11"], "no such preset: cifar11"),

@@ -285,7 +285,7 @@ def test_no_source(make_context: Callable[..., Context], source: str | list[str]
     assert context.store.list("prepare") == []
 
 
-def test_the_digits(tiny_run: object) -> None:
+def test_the_digits(tiny_run: TinyRun) -> None:
     dataset = tiny_run.dataset
     assert dataset.train_images + dataset.test_images == 1797
     assert dataset.levels == 17

@@ -16,7 +16,7 @@ from flows.stages.prepare.preparation import prepare
 from infra.digests import Json, sha256
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest, read_verified
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 MakeContext = Callable[..., Context]
 WHOLE = encoded(picture(0, (64, 64)))

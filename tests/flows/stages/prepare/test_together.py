@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 PROGRAM = """
 import json, sys

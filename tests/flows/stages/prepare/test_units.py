@@ -20,7 +20,7 @@ from infra.sources.listing.listing import listed
 from infra.sources.source import Content, Entry, Source
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 UNIT = 4
 RULES = Rules(

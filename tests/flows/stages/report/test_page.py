@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from infra.digests import canonical_json
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.local_store import LocalStore
 from infra.storage.store import Store
+from tests.conftest import TinyRun
 
 
 class Page(HTMLParser):
@@ -48,7 +50,7 @@ def _first() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def written(tiny_run: object, _first: dict[str, bytes]) -> str:
+def written(tiny_run: TinyRun, _first: dict[str, bytes]) -> str:
     """The page; drawn once, laid down again for every further test."""
     if not _first:
         assert write_report("my-run", tiny_run.store, tiny_run.finished, {}) == "reports/my-run"
@@ -58,7 +60,7 @@ def written(tiny_run: object, _first: dict[str, bytes]) -> str:
     return _first["reports/my-run/report.html"].decode()
 
 
-def test_its_files(tiny_run: object, written: str) -> None:
+def test_its_files(tiny_run: TinyRun, written: str) -> None:
     names = tiny_run.store.list("reports")
     assert names == [f"reports/my-run/{name}" for name in ("report.html", "run.json", "samples.png")]
     Image.open(BytesIO(tiny_run.store.read("reports/my-run/samples.png"))).load()
@@ -78,7 +80,7 @@ def test_the_page_needs_nothing_else(written: str) -> None:
     assert not [1 for _, attributes in page.tags if "href" in attributes or "srcset" in attributes]
 
 
-def test_it_says_the_figures_and_where_they_come_from(tiny_run: object, written: str) -> None:
+def test_it_says_the_figures_and_where_they_come_from(tiny_run: TinyRun, written: str) -> None:
     text = " ".join(Page(written).texts)
     metrics = tiny_run.figures.metrics
     assert f"{metrics['eval/fd_pixels']:.3f}" in text
@@ -93,7 +95,7 @@ def test_it_says_the_figures_and_where_they_come_from(tiny_run: object, written:
     assert '"num_timesteps": 20' in text
 
 
-def test_written_again_it_is_the_same(tiny_run: object, written: str) -> None:
+def test_written_again_it_is_the_same(tiny_run: TinyRun, written: str) -> None:
     names = tiny_run.store.list("reports")
     before = {name: tiny_run.store.read(name) for name in names}
     assert rewrite_report("my-run", tiny_run.store) == "reports/my-run"
@@ -134,7 +136,7 @@ class _Mortal:
 
 
 def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
-    tiny_run: object, written: str, monkeypatch: pytest.MonkeyPatch
+    tiny_run: TinyRun, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, names = tiny_run.store, tiny_run.store.list("reports")
     old = {name: store.read(name) for name in names}
@@ -152,13 +154,13 @@ def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     assert {name: store.read(name) for name in names} == new
 
 
-def test_a_lost_page_comes_back(tiny_run: object, written: str) -> None:
+def test_a_lost_page_comes_back(tiny_run: TinyRun, written: str) -> None:
     tiny_run.store.delete("reports/my-run/report.html")
     rewrite_report("my-run", tiny_run.store)
     assert tiny_run.store.read("reports/my-run/report.html").decode() == written
 
 
-def test_the_page_is_a_function_of_what_was_sealed(tiny_run: object, written: str) -> None:
+def test_the_page_is_a_function_of_what_was_sealed(tiny_run: TinyRun, written: str) -> None:
     write_report("other-name", tiny_run.store, tiny_run.finished, {})
     other = tiny_run.store.read("reports/other-name/report.html").decode()
     assert other.replace("other-name", "my-run") == written
@@ -167,7 +169,7 @@ def test_the_page_is_a_function_of_what_was_sealed(tiny_run: object, written: st
 ELSEWHERE = {"Prefect": "http://127.0.0.1:4200/runs/flow-run/1?a=1&b=2", "MLflow": "https://mlflow.example/#/runs/2"}
 
 
-def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: object) -> None:
+def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: TinyRun) -> None:
     write_report("my-run", tiny_run.store, tiny_run.finished, ELSEWHERE)
     first = tiny_run.store.read("reports/my-run/report.html").decode()
     page = Page(first)
@@ -180,7 +182,7 @@ def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: object) 
     assert tiny_run.store.read("reports/my-run/report.html").decode() == first
 
 
-def test_what_is_no_web_address_is_no_link(tiny_run: object) -> None:
+def test_what_is_no_web_address_is_no_link(tiny_run: TinyRun) -> None:
     elsewhere = {"Bad": "javascript:alert(1)", "File": "file:///etc/passwd", '"><script>': 'http://x/"><script>'}
     write_report("my-run", tiny_run.store, tiny_run.finished, elsewhere)
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
@@ -188,14 +190,14 @@ def test_what_is_no_web_address_is_no_link(tiny_run: object) -> None:
     assert "script" not in {tag for tag, _ in page.tags}
 
 
-def test_a_recipe_with_a_finished_run_is_known(tiny_run: object) -> None:
+def test_a_recipe_with_a_finished_run_is_known(tiny_run: TinyRun) -> None:
     write_report("my-run", tiny_run.store, tiny_run.finished, {}, "0123abcd")
     assert has_report(tiny_run.store, "0123abcd")
     assert not has_report(tiny_run.store, "0123abce")
     assert {name.split("/")[1] for name in tiny_run.store.list("reports")} == {"my-run"}, "it is no report itself"
 
 
-def test_the_digits_of_its_key_name_a_run(tiny_run: object) -> None:
+def test_the_digits_of_its_key_name_a_run(tiny_run: TinyRun) -> None:
     for name in ("digits-1a2b3c4d", "digits-x=1-5e6f7a8b"):
         write_report(name, tiny_run.store, tiny_run.finished, {})
     assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
@@ -217,7 +219,7 @@ class AnyName(LocalStore):
 
 
 @pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
-def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: object, hostile: str) -> None:
+def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: TinyRun, hostile: str) -> None:
     with pytest.raises(ConfigError):
         write_report(hostile, tiny_run.store, tiny_run.finished, {})
     write_report(hostile, AnyName(tiny_run.root), tiny_run.finished, {})
@@ -228,7 +230,7 @@ def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: object, hostil
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
-def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None:
+def test_hostile_settings_and_environments_are_escaped(tiny_run: TinyRun) -> None:
     """Whoever wrote the manifest may have called things as he liked."""
     path = tiny_run.root / tiny_run.samples.name
     manifest = tiny_run.samples.manifest(tiny_run.store)
@@ -241,7 +243,7 @@ def test_hostile_settings_and_environments_are_escaped(tiny_run: object) -> None
     assert any("<script>alert(1)</script>" in text for text in page.texts)
 
 
-def test_an_unknown_run_names_the_known_ones(tiny_run: object, written: str) -> None:
+def test_an_unknown_run_names_the_known_ones(tiny_run: TinyRun, written: str) -> None:
     with pytest.raises(InputError) as caught:
         rewrite_report("other", tiny_run.store)
     assert caught.value.exit_code == 3
@@ -249,13 +251,13 @@ def test_an_unknown_run_names_the_known_ones(tiny_run: object, written: str) -> 
     assert caught.value.item == "other"
 
 
-def test_without_any_run(tmp_path: object) -> None:
+def test_without_any_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ddpm run"):
         rewrite_report("x", LocalStore(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../b", "", "a\nb"])
-def test_a_name_leads_nowhere_else(tiny_run: object, name: str) -> None:
+def test_a_name_leads_nowhere_else(tiny_run: TinyRun, name: str) -> None:
     with pytest.raises(ConfigError):
         rewrite_report(name, tiny_run.store)
 
@@ -274,14 +276,14 @@ def test_a_name_leads_nowhere_else(tiny_run: object, name: str) -> None:
         b"\xff",
     ],
 )
-def test_a_damaged_record_is_named(tiny_run: object, written: str, content: bytes) -> None:
+def test_a_damaged_record_is_named(tiny_run: TinyRun, written: str, content: bytes) -> None:
     (tiny_run.root / "reports/my-run/run.json").write_bytes(content)
     with pytest.raises(IntegrityError, match=r"run\.json") as caught:
         rewrite_report("my-run", tiny_run.store)
     assert caught.value.exit_code == 6
 
 
-def test_a_damaged_output_is_not_reported(tiny_run: object, written: str) -> None:
+def test_a_damaged_output_is_not_reported(tiny_run: TinyRun, written: str) -> None:
     manifest = tiny_run.samples.manifest(tiny_run.store)
     file = tiny_run.root / manifest.folder / manifest.units[0]["file"]
     data = bytearray(file.read_bytes())

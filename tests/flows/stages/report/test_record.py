@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows.stages.report.record import RunRecord, read_record, run_names
 from infra.errors import InputError
 from infra.storage.local_store import LocalStore
+from tests.conftest import TinyRun
 
 
-def test_what_is_written_is_read(tiny_run: Any) -> None:
+def test_what_is_written_is_read(tiny_run: TinyRun) -> None:
     links = {"MLflow": "http://127.0.0.1:5000/#/runs/1"}
     RunRecord(name="digits-1a2b3c4d", finished=tiny_run.finished, elsewhere=links).write(tiny_run.store)
     found = read_record("1a2b3c4d", tiny_run.store)

@@ -45,7 +45,7 @@ def picture(page: str, alt: str) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(base64.b64decode(found[1]))).convert("RGB"))
 
 
-def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str) -> None:
+def test_rate_and_distortion_are_those_of_the_bound(tiny_run: TinyRun, page: str) -> None:
     name = f"{tiny_run.figures.manifest(tiny_run.store).facts['outputs']['bound']}/manifests/all.json"
     manifest = parse_manifest(tiny_run.store.read(name), item=name)
     parts = [
@@ -75,7 +75,7 @@ def test_rate_and_distortion_are_those_of_the_bound(tiny_run: object, page: str)
     assert float(rows[-1][1]) == pytest.approx(bound - decoder, abs=6e-5)
 
 
-def test_the_curves_are_sealed(tiny_run: object) -> None:
+def test_the_curves_are_sealed(tiny_run: TinyRun) -> None:
     manifest = tiny_run.figures.manifest(tiny_run.store)
     assert [unit["facts"].get("kind") for unit in manifest.units][-2:] == ["figures", CURVES]
 

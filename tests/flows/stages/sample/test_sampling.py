@@ -26,7 +26,7 @@ from infra.errors import DivergedError, IntegrityError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified, verify
 from infra.outputs.plan import Output, Plan
-from tests.conftest import revised
+from tests.conftest import TinyRun, revised
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Arranged(Cluster):
 
 
 @pytest.fixture
-def config(tiny_run: object) -> SampleConfig:
+def config(tiny_run: TinyRun) -> SampleConfig:
     return tiny_run.config.sample.model_copy(update={"count": 20, "seed": 5})
 
 
 @pytest.fixture
-def draw(tiny_run: object) -> Callable[..., Samples]:
+def draw(tiny_run: TinyRun) -> Callable[..., Samples]:
     def call(config: SampleConfig, order: Callable[[Sequence[int]], Sequence[int]] = tuple, **more: object) -> Samples:
         call.cluster = Arranged(mode="in-process", order=order)
         return sample(config, tiny_run.snapshot, replace(tiny_run.context, cluster=call.cluster, **more))
@@ -55,7 +55,7 @@ def draw(tiny_run: object) -> Callable[..., Samples]:
     return call
 
 
-def pixels(run: object, samples: Samples) -> np.ndarray:
+def pixels(run: TinyRun, samples: Samples) -> np.ndarray:
     return DatasetReader(store=run.store, manifest=samples.manifest(run.store)).load("samples")[0]
 
 
@@ -70,7 +70,7 @@ def pixels(run: object, samples: Samples) -> np.ndarray:
     ids=["ddpm", "ddim", "ddim eta=0.5", "ode"],
 )
 def test_they_are_what_the_reverse_chain_gives(
-    tiny_run: object,
+    tiny_run: TinyRun,
     config: SampleConfig,
     draw: Callable[..., Samples],
     change: dict[str, object],
@@ -112,7 +112,7 @@ def test_three_orders_of_the_units_give_one_digest(config: SampleConfig, draw: C
 
 
 def test_into_another_root_too(
-    tiny_run: object, config: SampleConfig, draw: Callable[..., Samples], tmp_path: Path, make_context: Callable
+    tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples], tmp_path: Path, make_context: Callable
 ) -> None:
     import shutil
 
@@ -123,7 +123,7 @@ def test_into_another_root_too(
 
 
 def test_a_growing_count_keeps_the_prefix_and_its_units(
-    tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]
+    tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]
 ) -> None:
     few = draw(config)
     assert draw.cluster.ran == (0, 1, 2)
@@ -139,7 +139,7 @@ def test_a_growing_count_keeps_the_prefix_and_its_units(
     assert again == replace(few, reused=True)
 
 
-def test_a_smaller_count_needs_no_work(tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]) -> None:
+def test_a_smaller_count_needs_no_work(tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]) -> None:
     many = draw(config)
     few = draw(config.model_copy(update={"count": 9}))
     assert draw.cluster.ran == ()
@@ -161,7 +161,7 @@ def test_a_smaller_count_needs_no_work(tiny_run: object, config: SampleConfig, d
     ids=str,
 )
 def test_settings_that_matter_change_key_and_images_and_others_neither(
-    tiny_run: object, config: SampleConfig, draw: Callable[..., Samples], change: dict[str, object], same: bool
+    tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples], change: dict[str, object], same: bool
 ) -> None:
     one, other = draw(config), draw(revised(config, change))
     assert (one.key == other.key) is same
@@ -170,14 +170,14 @@ def test_settings_that_matter_change_key_and_images_and_others_neither(
 
 
 def test_the_start_of_an_image_does_not_depend_on_the_batch(
-    tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]
+    tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]
 ) -> None:
     """Another batch is another key, since the last bits may differ; the noise is the same."""
     eight, five = (pixels(tiny_run, draw(config.model_copy(update={"batch_size": n}))) for n in (8, 5))
     assert np.abs(eight.astype(int) - five).max() <= 1
 
 
-def test_a_whole_chain_by_default(tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]) -> None:
+def test_a_whole_chain_by_default(tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]) -> None:
     """0 stands for all T; that is the same chain as T steps, under another key."""
     zero, all_steps = (draw(config.model_copy(update={"count": 8, "num_steps": n})) for n in (0, 20))
     assert zero.digest == all_steps.digest
@@ -193,7 +193,7 @@ def test_progress(config: SampleConfig, draw: Callable[..., Samples]) -> None:
     assert [(p.done, p.total, p.start) for p in heard] == [(n, 30, 24) for n in (24, 30)], "24 are in three whole units"
 
 
-def broken_checkpoint(run: object, poison: float) -> Snapshot:
+def broken_checkpoint(run: TinyRun, poison: float) -> Snapshot:
     """A sealed snapshot whose weights are not all finite."""
     trained = run.snapshot.manifest(run.store)
     network, *_ = decode_snapshot(read_verified(run.store, trained.folder, trained.units[0]), "s")
@@ -209,7 +209,7 @@ def broken_checkpoint(run: object, poison: float) -> Snapshot:
 
 
 @pytest.mark.parametrize(("poison", "clip"), [(float("nan"), True), (float("nan"), False), (float("inf"), False)])
-def test_a_snapshot_that_is_not_finite(tiny_run: object, config: SampleConfig, poison: float, clip: bool) -> None:
+def test_a_snapshot_that_is_not_finite(tiny_run: TinyRun, config: SampleConfig, poison: float, clip: bool) -> None:
     broken = broken_checkpoint(tiny_run, poison)
     with pytest.raises(DivergedError) as caught:
         sample(config.model_copy(update={"clip_x_start": clip}), broken, tiny_run.context)
@@ -222,14 +222,14 @@ def test_a_snapshot_that_is_not_finite(tiny_run: object, config: SampleConfig, p
     assert len(left) == len([n for n in left if tiny_run.samples.key in n]), "nothing of it was committed"
 
 
-def test_a_damaged_snapshot_is_named(tiny_run: object, config: SampleConfig) -> None:
+def test_a_damaged_snapshot_is_named(tiny_run: TinyRun, config: SampleConfig) -> None:
     trained = tiny_run.snapshot.manifest(tiny_run.store)
     (tiny_run.root / trained.folder / trained.units[0]["file"]).write_bytes(b"x")
     with pytest.raises(IntegrityError, match="snapshots/"):
         sample(config, tiny_run.snapshot, tiny_run.context)
 
 
-def test_a_damaged_unit_is_not_sealed(tiny_run: object, config: SampleConfig, draw: Callable[..., Samples]) -> None:
+def test_a_damaged_unit_is_not_sealed(tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]) -> None:
     samples = draw(config)
     manifest = samples.manifest(tiny_run.store)
     verify(tiny_run.store, manifest)

@@ -13,6 +13,7 @@ from flows.snapshot import decode_snapshot
 from flows.stages.sample.units import Progress
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified
+from tests.conftest import TinyRun
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_ten_steps_from_the_first_to_the_last_or_all(num_timesteps: int, expecte
     assert Progress(num_timesteps).timesteps == expected
 
 
-def test_the_progress_is_the_chains_own(tiny_run: object) -> None:
+def test_the_progress_is_the_chains_own(tiny_run: TinyRun) -> None:
     manifest = tiny_run.samples.manifest(tiny_run.store)
     frames, _ = DatasetReader(store=tiny_run.store, manifest=manifest).load("progress")
     drawn, _ = DatasetReader(store=tiny_run.store, manifest=manifest).load("samples")

@@ -7,7 +7,7 @@ from ddpm_core.training_order import TwoLevelOrder
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import training_data
 from infra.outputs.images import DatasetReader
-from tests.oracles.training import Bench, snapshot
+from tests.flows.stages.train.bench import Bench, snapshot
 
 
 @pytest.fixture

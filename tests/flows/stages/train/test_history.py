@@ -1,6 +1,7 @@
 """Rows of the loss curve hold the steps since the one before; time on other things is no training time."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from infra.storage.open import open_store
 
 
 @pytest.fixture
-def output(tmp_path: object) -> Output:
+def output(tmp_path: Path) -> Output:
     store: LocalStore = open_store(str(tmp_path))
     return Output(store=store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
 

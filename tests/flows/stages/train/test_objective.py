@@ -26,7 +26,7 @@ from flows.stages.train.training import train
 from infra.errors import ConfigError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified
-from tests.conftest import revised
+from tests.conftest import TinyRun, revised
 
 RUNS: dict[str, dict[str, dict[str, Any]]] = {
     "v, min-SNR": {"train": {"parameterisation": "v", "loss": "min_snr"}},
@@ -184,7 +184,7 @@ def test_a_class_that_the_network_does_not_know(tiny: PipelineConfig, make_conte
         sample(tiny.sample.model_copy(update={"label": 10}), snapshot, context)
 
 
-def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
+def test_classes_are_not_made_up(tiny_run: TinyRun, tiny: PipelineConfig, make_context: Callable[..., Context]) -> None:
     from dataclasses import replace
 
     without = replace(tiny_run.dataset, class_names=())
@@ -209,7 +209,7 @@ def test_classes_are_not_made_up(tiny_run: Any, tiny: PipelineConfig, make_conte
     ids=str,
 )
 def test_a_schedule_that_leaves_nothing_is_refused_before_training(
-    tiny_run: Any, change: dict[str, Any], said: str
+    tiny_run: TinyRun, change: dict[str, Any], said: str
 ) -> None:
     config = revised(tiny_run.config.train, change)
     with pytest.raises(ConfigError, match=said):

@@ -6,7 +6,7 @@ import torch
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from infra.errors import IntegrityError
-from tests.oracles.training import Bench, kept, snapshot
+from tests.flows.stages.train.bench import Bench, kept, snapshot
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])

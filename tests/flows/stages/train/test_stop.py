@@ -13,7 +13,8 @@ from flows.stages.train.history import history_rows
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker
 from infra.compute.heartbeat import Pulse
-from tests.oracles.training import STEP, Bench, kept, snapshot
+from tests.conftest import TinyRun
+from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 
 
 class Clock:
@@ -60,7 +61,7 @@ def test_a_wish_to_stop_at_the_goal_comes_too_late(bench: Bench, config: TrainCo
     assert kept(output, SNAPSHOTS) == [5 * STEP]
 
 
-def test_an_interrupt_in_one_process(tiny_run: object, config: TrainConfig) -> None:
+def test_an_interrupt_in_one_process(tiny_run: TinyRun, config: TrainConfig) -> None:
     """It goes the way of the stage: nothing is sealed, and what was kept is said."""
     heard: list[Progress] = []
 

@@ -13,10 +13,11 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
 from infra.outputs.manifest import verify
+from tests.conftest import TinyRun
 
 
 @pytest.fixture
-def config(tiny_run: object) -> TrainConfig:
+def config(tiny_run: TinyRun) -> TrainConfig:
     """Even smaller: sixteen images a step, one level."""
     return tiny_run.config.train.model_copy(
         update={
@@ -31,14 +32,14 @@ def config(tiny_run: object) -> TrainConfig:
 
 
 @pytest.fixture
-def run(tiny_run: object) -> Callable[..., Snapshot]:
+def run(tiny_run: TinyRun) -> Callable[..., Snapshot]:
     def call(config: TrainConfig, **context: object) -> Snapshot:
         return train(config, tiny_run.dataset, replace(tiny_run.context, **context))
 
     return call
 
 
-def test_it_seals_a_snapshot_that_loads(tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
+def test_it_seals_a_snapshot_that_loads(tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     snapshot = run(config)
     assert (snapshot.images_seen, snapshot.num_timesteps, snapshot.reused) == (80, 20, False)
     manifest = snapshot.manifest(tiny_run.store)
@@ -75,7 +76,7 @@ def test_a_longer_goal_goes_on_from_a_shorter_one(
 
 
 def test_the_digest_is_that_of_an_undisturbed_run(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
+    tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     run(config)
     longer = config.model_copy(update={"images": 112})
@@ -110,7 +111,7 @@ def test_the_key(config: TrainConfig, run: Callable[..., Snapshot], change: dict
 
 
 def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
+    tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     from infra.compute.device import resolve_device, resolve_dtype
 
@@ -122,7 +123,7 @@ def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
     assert trained.manifest(tiny_run.store).environment["dtype"] == became
 
 
-def test_another_data_set_is_another_key(tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
+def test_another_data_set_is_another_key(tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     from flows.stages.prepare.preparation import prepare
 
     other = prepare(tiny_run.config.prepare.model_copy(update={"holdout_fraction": 0.2}), tiny_run.context)
@@ -151,7 +152,7 @@ def test_listeners_hear_every_row_once(config: TrainConfig, run: Callable[..., S
 
 
 def test_the_start_is_where_the_worker_really_goes_on(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
+    tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     """The latest snapshot may turn out to be damaged."""
     folder = tiny_run.root / run(config).manifest(tiny_run.store).folder
@@ -185,7 +186,7 @@ def test_another_environment_that_began_is_a_conflict(
 
 
 def test_a_snapshot_damaged_before_the_seal(
-    tiny_run: object, config: TrainConfig, run: Callable[..., Snapshot]
+    tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
     snapshot = run(config)
     manifest = snapshot.manifest(tiny_run.store)

@@ -10,6 +10,7 @@ import torch
 
 from ddpm_core.train_step import learning_rate
 from flows.artifacts import Dataset
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
@@ -18,7 +19,7 @@ from infra.errors import DivergedError, IntegrityError
 from infra.outputs.images import DatasetReader
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors
-from tests.oracles.training import STEP, Bench, kept, snapshot
+from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 
 
 class TestHistory:
@@ -198,4 +199,4 @@ def test_the_images_are_those_of_the_training_split(bench: Bench, config: TrainC
 def test_a_data_set_that_is_gone(bench: Bench, config: TrainConfig) -> None:
     gone: Dataset = replace(bench.dataset, name="prepare/none/manifests/all.json")
     with pytest.raises(IntegrityError, match="is missing"):
-        TrainingWorker(config, gone, bench.output("a"))
+        TrainingWorker(Assignment(config=config, dataset=gone, output=bench.output("a")))

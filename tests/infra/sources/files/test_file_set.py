@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from infra.errors import InputError, IntegrityError, Term
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from tests.oracles.trees import names, put
+from tests.infra.sources.trees import names, put
 
 PARTS = st.text("aB.- ~0é日\n", min_size=1, max_size=3).filter(lambda part: not part.startswith("."))
 TREES = st.sets(st.lists(PARTS, min_size=1, max_size=3).map("/".join), max_size=12)

@@ -7,7 +7,7 @@ import pytest
 
 from infra.errors import InputError
 from infra.sources.files.file_set import FileSet
-from tests.oracles.trees import names, put
+from tests.infra.sources.trees import names, put
 
 TREE = (
     "a.tar",

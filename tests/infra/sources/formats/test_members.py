@@ -10,7 +10,7 @@ from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Entry, Other
 from tests.infra.sources.formats.archives import END, GOOD, ZIP, header, listed, member, refused, zipped
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 pytestmark = pytest.mark.usefixtures("nothing_is_written")
 

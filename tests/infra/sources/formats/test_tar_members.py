@@ -12,7 +12,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.tar import TarSource
 from infra.sources.source import Entry, Other
 from tests.infra.sources.formats.archives import END, GOOD, ZIP, header, listed, member, patched, refused
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 pytestmark = pytest.mark.usefixtures("nothing_is_written")
 

@@ -12,7 +12,7 @@ from infra.errors import InputError, IntegrityError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.source import Entry, Other
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 Pixels = NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.source import Entry, Other, Source
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 NAMES = [f"class-{n}" for n in range(100)]
 COUNTS = {

@@ -14,8 +14,8 @@ from infra.errors import InputError, IntegrityError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.source import Entry, Other
-from tests.oracles.pictures import encoded, picture
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
+from tests.pictures import encoded, picture
 
 
 def put(root: Path, *names: str) -> None:

@@ -15,7 +15,7 @@ from infra.sources.decode import fit
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.source import Entry
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 
 def png_that_says(width: int, height: int) -> bytes:

@@ -17,7 +17,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.source import Content, Entry, Other
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 N = 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 5, 6, 3), dtype=np.uint8)

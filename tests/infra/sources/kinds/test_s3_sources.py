@@ -24,7 +24,7 @@ from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Content, Entry, Source
 from infra.storage import s3
 from infra.storage.s3_store import S3Store
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 IMAGES = {
     f"{split}/{name}/{n}.png": encoded(picture(n)) for split in ("test", "train") for name in "ab" for n in (1, 2)

@@ -14,8 +14,8 @@ from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Entry, Other
-from tests.oracles.pictures import encoded, picture
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
+from tests.pictures import encoded, picture
 
 FOLDER = {
     "train/cat/a.png": encoded(picture(1)),

@@ -13,8 +13,8 @@ from infra.errors import InputError, IntegrityError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.source import Content, Entry, Other
-from tests.oracles.pictures import encoded, picture
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
+from tests.pictures import encoded, picture
 
 FOLDER = {
     "train/cat/a.png": encoded(picture(1)),

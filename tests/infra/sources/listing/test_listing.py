@@ -16,7 +16,7 @@ from infra.sources.kinds.folder import FolderSource
 from infra.sources.listing import listing as module
 from infra.sources.listing.listing import listed, part_entries
 from infra.sources.source import Content, Entry, Other, Source
-from tests.oracles.pictures import encoded, picture
+from tests.pictures import encoded, picture
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from infra.sources.listing.survey import Survey
 from infra.sources.source import Entry, Source
 from tests.infra.sources.kinds.test_tar import packed
 from tests.infra.sources.kinds.test_zip import packed as zipped
-from tests.oracles.placed import placed
+from tests.infra.sources.placed import placed
 
 
 def place(*entries: Entry) -> list[tuple[str, str]]:

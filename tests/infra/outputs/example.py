@@ -1,4 +1,4 @@
-"""Outputs of a made-up stage: sealed, and where their files lie."""
+"""Outputs of an example stage: sealed, and the places of their files."""
 
 from pathlib import Path
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import ClassVar
 
+from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.worker import TrainingWorker
 from infra.outputs.plan import Output, Plan
+from tests.conftest import TinyRun
 
 STEP = 16
 
@@ -16,7 +18,7 @@ class Bench:
 
     known: ClassVar[dict[tuple[str, tuple[int, ...]], dict[str, bytes]]] = {}
 
-    def __init__(self, tiny_run: object) -> None:
+    def __init__(self, tiny_run: TinyRun) -> None:
         self.store, self.dataset = tiny_run.store, tiny_run.dataset
 
     def output(self, name: str) -> Output:
@@ -24,7 +26,8 @@ class Bench:
         return Output(store=self.store, plan=plan)
 
     def worker(self, output: Output, config: TrainConfig, images: int, **more: object) -> TrainingWorker:
-        worker = TrainingWorker(config.model_copy(update={"images": images}), self.dataset, output, **more)
+        config = config.model_copy(update={"images": images})
+        worker = TrainingWorker(Assignment(config=config, dataset=self.dataset, output=output), **more)
         worker.resume()
         return worker
 
