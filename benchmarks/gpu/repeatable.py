@@ -18,10 +18,10 @@ _STEPS, _BEFORE = 5, 3
 
 
 def repeatable(bench: Bench) -> None:
-    """Five steps twice, and three and two after a resume, under three sets of flags."""
+    """Five steps twice, and three and two after a resume, under three sets of flags; the last is the product's."""
     images = drawn_images(bench.setting, bench.setting.dataset_size)
     for precision in (BFLOAT16, FLOAT32):
-        for flags in ("as the product", "deterministic", "deterministic, memory not filled"):
+        for flags in ("as torch has it", "deterministic", "deterministic, memory not filled"):
             bench.attempt(f"{precision.name}, {flags}", partial(_twice, bench, precision, flags, images))
 
 
@@ -29,7 +29,7 @@ def repeatable(bench: Bench) -> None:
 def _set(flags: str, precision: Precision) -> Iterator[None]:
     with flags_of(precision):
         torch.backends.cudnn.benchmark = False
-        if flags != "as the product":
+        if flags != "as torch has it":
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.deterministic = True
             # On, it fills every new tensor with NaN: a debugging aid that costs time.

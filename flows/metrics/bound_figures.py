@@ -56,8 +56,8 @@ def bound_figures(metrics: Mapping[str, float], *, labelled: bool) -> list[Figur
     """
     values = {name.removeprefix("eval/"): value for name, value in metrics.items()}
     kind = "estimated upper bound" if values["bpd_timesteps"] else "upper bound"
-    condition = " given its label" if labelled else ""
-    note = f"{kind} on -log p of an image{condition}, over {values['bpd_images']:,.0f} held-out images and 256 levels"
+    condition = " given their labels" if labelled else ""
+    note = f"{kind} on -log p of {values['bpd_images']:,.0f} held-out images{condition}, 256 levels"
     bounds = sorted(name for name in values if name.startswith(_BOUND) and not name.endswith(_STDERR))
     figures = [
         Figure(

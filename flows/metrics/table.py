@@ -11,9 +11,7 @@ from flows.metrics.metric import Metric
 
 METRICS: Mapping[MetricName, Metric] = MappingProxyType(
     {
-        MetricName.FD: distance_metric(
-            "fd", "Fréchet distance", frechet_distance, caution="; not an FID, which uses Inception features"
-        ),
+        MetricName.FD: distance_metric("fd", "Fréchet distance", frechet_distance, caution=" (not an FID)"),
         MetricName.BITS_PER_DIM: BOUND,
     }
 )

@@ -91,6 +91,7 @@ def test_flags_are_given_back_after_a_section(tmp_path: Path) -> None:
         torch.use_deterministic_algorithms(True)
         raise ValueError
 
+    torch.backends.cudnn.allow_tf32 = True
     bench(tmp_path).run("flags", 1, section)
     assert torch.backends.cudnn.allow_tf32
     assert not torch.are_deterministic_algorithms_enabled()

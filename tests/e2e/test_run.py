@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert first.wait() == 0, first.text()
     text = first.text()
     assert "fd_pixels" in text
-    assert len(re.findall(r"bits/dim +\d+\.\d+ ± \d+\.\d+", text)) == 2
+    assert len(re.findall(r"bits/dim, fixed \w+ +\d+\.\d+ ± \d+\.\d+", text)) == 2
     (page,) = re.findall(r"^report +(.*report\.html)$", text, re.MULTILINE)
     assert Path(page).is_file()
     assert Path(page).with_name("samples.png").is_file()

@@ -66,5 +66,5 @@ def test_records_travel_as_json(artifact: Artifact) -> None:
 @pytest.mark.parametrize("artifact", RECORDS, ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("change", [{"key": 7}, {"reused": "no"}, {"unheard_of": 1}], ids=str)
 def test_other_json_is_refused(artifact: Artifact, change: dict[str, object]) -> None:
-    with pytest.raises(IntegrityError, match=f"is no {type(artifact).__name__}"):
+    with pytest.raises(IntegrityError, match=f"is not a {type(artifact).__name__} record"):
         artifact_from_json(type(artifact), json.loads(json.dumps(asdict(artifact) | change)))

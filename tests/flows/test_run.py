@@ -111,13 +111,9 @@ class TestContents:
         assert table["value"].to_dict() == {name: value for name, (value, _) in values.items()}
         found = table["standard_error"].dropna()
         assert found.to_dict() == {name: error for name, (_, error) in values.items() if error is not None}
+        assert table.loc["fd_pixels", "note"] == "Fréchet distance of 24 samples to 1,576 training images (not an FID)"
         assert (
-            table.loc["fd_pixels", "note"]
-            == "Fréchet distance of 24 samples to 1,576 training images; not an FID, which uses Inception features"
-        )
-        assert (
-            table.loc["bits_per_dim_fixed_small", "note"]
-            == "upper bound on -log p of an image, over 16 held-out images and 256 levels"
+            table.loc["bits_per_dim_fixed_small", "note"] == "upper bound on -log p of 16 held-out images, 256 levels"
         )
         assert table.loc["decoder_bpd_fixed_small", "note"] == "the bound's term of the last step, fixed small"
         assert all(table["note"])

@@ -9,6 +9,7 @@ from flows.metrics.together import seal_together
 from infra.compute.units import Workers
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
+from tests.conftest import TinyRun
 from tests.flows.metrics.subjects import subject
 
 
@@ -33,6 +34,6 @@ def test_they_are_those_of_all_images_at_once(tiny_run: TinyRun, monkeypatch: py
     assert len(manifest.units) == -(-len(images) // chunk)
 
 
-def test_threads_enter_the_key_only_if_there_are_several(tiny_run: Any) -> None:
+def test_threads_enter_the_key_only_if_there_are_several(tiny_run: TinyRun) -> None:
     assert sums(tiny_run).plan["settings"] == {"extractor": "pixels", "split": "train"}
     assert sums(tiny_run, threads=2).plan["settings"]["threads"] == 2

@@ -13,7 +13,7 @@ ROWS = [
     {"images_seen": 64 * n, "time_ms": 1_700_000_000_000 + n, "loss": 1 / n, "grad_norm": None} for n in range(1, 21)
 ]
 STEPS = [row["images_seen"] for row in ROWS]
-SOURCE = DatasetInput(name="digits", uri="s3://bucket/digits", digest="f" * 64, context="source")
+SOURCE = DatasetInput(name="digits", uri="s3://bucket/digits", digest="f" * 64, purpose="source")
 
 
 def make_tracker(folder: Path, **more: Any) -> Tracker:
@@ -31,7 +31,7 @@ def record(**more: Any) -> StageRecord:
         "metrics": {"train/fd": 1.25},
         "history": ROWS,
         "files": {"notes.txt": b"hello"},
-        "inputs": [DatasetInput(name="digits", uri='/a "b"/\\c', digest="e" * 64, context="training")],
+        "inputs": [DatasetInput(name="digits", uri='/a "b"/\\c', digest="e" * 64, purpose="training")],
         "tags": {"ddpm.uri": "/somewhere"},
     }
     return StageRecord(**fields | more)

@@ -9,20 +9,20 @@ def account(run: TinyRun) -> Account:
     return EVALUATE.account(run.config.evaluate, run.figures, (run.dataset, run.snapshot, run.samples), run.store)
 
 
-def test_the_rows_are_the_headline_figures(tiny_run: Any) -> None:
+def test_the_rows_are_the_headline_figures(tiny_run: TinyRun) -> None:
     said, metrics = account(tiny_run), tiny_run.figures.metrics
     assert said.rows[0] == (
         "fd_pixels",
         f"{metrics['eval/fd_pixels']:.3f}",
-        "Fréchet distance of 24 samples to 1,576 training images; not an FID, which uses Inception features",
+        "Fréchet distance of 24 samples to 1,576 training images (not an FID)",
     )
-    note = "upper bound on -log p of an image, over 16 held-out images and 256 levels"
+    note = "upper bound on -log p of 16 held-out images, 256 levels"
     for row, variance in zip(said.rows[1:], ("fixed_large", "fixed_small"), strict=True):
         figure, error = (metrics[f"eval/bits_per_dim_{variance}{end}"] for end in ("", "_stderr"))
         assert row == (f"bits/dim, {variance.replace('_', ' ')}", f"{figure:.3f} ± {error:.3f}", note)
 
 
-def test_the_line_is_the_figures(tiny_run: Any) -> None:
+def test_the_line_is_the_figures(tiny_run: TinyRun) -> None:
     large, small = (tiny_run.figures.metrics[f"eval/bits_per_dim_fixed_{size}"] for size in ("large", "small"))
     distance = tiny_run.figures.metrics["eval/fd_pixels"]
     expected = f"fd_pixels {distance:.3f}; bits/dim, fixed large {large:.3f}; bits/dim, fixed small {small:.3f}"

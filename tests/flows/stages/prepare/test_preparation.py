@@ -23,6 +23,7 @@ from infra.errors import ConflictError, InputError, IntegrityError, Term
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
 from infra.sources.files.file_set import FileSet
+from tests.conftest import TinyRun
 
 COUNT = 40
 

@@ -24,5 +24,5 @@ def test_it_travels_as_json(assignment: Assignment) -> None:
 def test_a_data_set_without_its_digest_is_refused(assignment: Assignment) -> None:
     values = assignment.as_json()
     del values["dataset"]["digest"]
-    with pytest.raises(IntegrityError, match="is no Dataset"):
+    with pytest.raises(IntegrityError, match="is not a Dataset record"):
         Assignment.from_json(values)

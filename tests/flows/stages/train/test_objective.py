@@ -119,10 +119,10 @@ def check_bound(config: PipelineConfig, finished: FinishedRun, snapshot: Trained
     data, classes = DatasetReader(store=context.store, manifest=finished.dataset.manifest(context.store)).load("test")
     images, ids = to_model_range(torch.from_numpy(data[:16])), torch.arange(16)
     learned = [snapshot.variance.value] if snapshot.variance else []
-    assert finished.figures.variances == sorted(["fixed_small", "fixed_large", *learned])
+    assert list(finished.figures.starting_with("bits_per_dim_")) == sorted(["fixed_small", "fixed_large", *learned])
     network = snapshot.network
     told = with_labels(network, torch.from_numpy(classes[:16]).long()) if network.config.num_classes else network
-    for name in finished.figures.variances:
+    for name in finished.figures.starting_with("bits_per_dim_"):
         variance = Variance(name)
 
         def model(x_t: Tensor, t: Tensor, variance: Variance = variance) -> Tensor:

@@ -6,13 +6,14 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import refresh_global_settings_context
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from infra.services.prefect.api import PrefectApi, prefect_api
 from infra.services.prefect.deployments import Deployment
@@ -26,11 +27,13 @@ class Serving:
     Attributes:
         root: The root that is served.
         api: Its API.
+        url_of_threads: The API that a new thread used as soon as the server was there.
         said: What the server had to say on the terminal.
     """
 
     root: str
     api: PrefectApi
+    url_of_threads: str | None
     said: list[str] = field(default_factory=list)
 
 
@@ -45,7 +48,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             patch.chdir(folder)
             patch.delenv("PREFECT_API_URL", raising=False)
             api = stack.enter_context(prefect_api(str(folder / "root"), say=said.append, serve=True))
-        yield Serving(root=str(folder / "root"), api=api, said=said)
+        with ThreadPoolExecutor(1) as thread:
+            url = thread.submit(lambda: get_current_settings().api.url).result()
+        yield Serving(root=str(folder / "root"), api=api, url_of_threads=url, said=said)
 
 
 @pytest.fixture

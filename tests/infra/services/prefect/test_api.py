@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import get_current_settings
 
 from infra.errors import ConflictError, StorageError, Term
 from infra.services.prefect.api import prefect_api
@@ -196,11 +195,7 @@ def test_a_run_shows_on_the_pages_of_its_root(no_settings: Path, serving: Servin
 
 def test_threads_use_it_though_prefect_read_its_settings_before(serving: Serving) -> None:
     """As in this process, which imported Prefect first; a new thread has no settings of its own."""
-    found: list[str | None] = []
-    thread = threading.Thread(target=lambda: found.append(get_current_settings().api.url))
-    thread.start()
-    thread.join()
-    assert found == [get_current_settings().api.url] == [serving.api.url]
+    assert serving.url_of_threads == serving.api.url
 
 
 def test_a_neighbour_that_is_gone_is_not_believed(no_settings: Path, serving: Serving, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def _state(kind: Any) -> Any:
 def test_what_a_dead_process_left_is_marked(
     serving: Serving, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mark_lost_runs(serving.api.url)  # those that other tests left at this server
     monkeypatch.setattr(leftovers, "_PAGE", 2)  # several pages of them
     runs, tasks = {}, {}
     for kind in (*AT_WORK, *OTHERS):

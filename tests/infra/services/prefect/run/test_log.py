@@ -1,7 +1,6 @@
 """What the log of a run and the terminal say of a failure: one line, once."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,15 +18,12 @@ class _Lines(logging.Handler):
 
 
 @pytest.fixture
-def lines() -> Iterator[_Lines]:
-    """What the loggers of runs, tasks and this project write."""
+def lines(monkeypatch: pytest.MonkeyPatch) -> _Lines:
+    """What the loggers of runs, tasks and this project write; nothing of it goes to a server."""
     handler = _Lines()
-    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs", "flows", "infra")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    yield handler
-    for logger in loggers:
-        logger.removeHandler(handler)
+    for name in ("prefect.flow_runs", "prefect.task_runs", "flows", "infra"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
+    return handler
 
 
 def _fail(logger: logging.Logger, error: Exception) -> None:
