@@ -154,7 +154,7 @@ class Serving:
             seen = [int(path.stem) for path in self.root.glob("train/*/checkpoints/*.json")]
             return max(seen, default=-1) > above and self.server.state(run) == "RUNNING"
 
-        self.server.await_that(trained, 120, self.text)
+        self.server.await_that(trained, 300, self.text)
 
     def last_checkpoint(self) -> int:
         return max(int(path.stem) for path in self.root.glob("train/*/checkpoints/*.json"))

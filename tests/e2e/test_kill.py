@@ -41,7 +41,7 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
         "prepare": ("evaluate", "prepare/*/units/*.json"),
         "train": ("run", "train/*/checkpoints/*.json"),
         "sample": ("evaluate", "sample/*/units/*.json"),
-        "evaluate": ("evaluate", "evaluate/*/units/*.json"),
+        "evaluate": ("evaluate", "bound/*/units/*.json"),
     }
     for stage, (command, committed) in stages.items():
         running = Command([command, *ARGUMENTS, "--root", str(root)], tmp_path / stage)

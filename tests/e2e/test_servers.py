@@ -11,11 +11,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from flows.stages.train.config import ScheduleKind
+from ddpm_core.choices import ScheduleKind
+from flows.stages.table import STAGES
 from infra.services.prefect.api import prefect_api
 from tests.e2e.processes import Command, digests, settings
 from tests.e2e.serving import Server, Serving, free_port
@@ -114,7 +115,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 def test_prefect_ran_one_task_a_stage(servers: Servers, scheduled: dict[str, Any]) -> None:
     server, run = Server(servers.environment["PREFECT_API_URL"]), scheduled["run"]["id"]
-    assert server.tasks(run) == dict.fromkeys(("prepare", "train", "sample", "evaluate"), "COMPLETED")
+    assert server.tasks(run) == dict.fromkeys([stage.name for stage in STAGES], "COMPLETED")
     assert server.artifacts(run).keys() >= {"train-progress", "sample-progress", "result"}
 
 
@@ -123,7 +124,7 @@ def test_the_form_is_typed(servers: Servers, scheduled: dict[str, Any]) -> None:
     train = schema["definitions"]["TrainChanges"]
     assert train["additionalProperties"] is False
     assert schema["properties"]["images"]["minimum"] == 1
-    assert train["properties"]["schedule"]["enum"] == list(get_args(ScheduleKind))
+    assert train["properties"]["schedule"]["enum"] == list(ScheduleKind)
     assert all(setting.get("description") for setting in train["properties"].values())
     assert scheduled["deployment"]["parameters"] == {"preset": "digits", "root": str(servers.root)}
 
