@@ -11,12 +11,13 @@ import typer
 from typer.core import TyperCommand
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, load_config, validated
+from flows.recipe.presets import PRESETS, PresetName, load_config, preset, validated, without_effect
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
 from infra.compute.cluster import Mode
 from infra.errors import DdpmError
 
+_PRESET: PresetName = "digits"
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML or JSON file of settings, in a table per stage.")
@@ -39,10 +40,11 @@ class _StageCommand(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own types are private
         (config,) = (stage.config for stage in STAGES if stage.name == ctx.info_name)
-        with formatter.section("Settings, for --set and --config"):
+        values = getattr(preset(_PRESET), str(ctx.info_name)).model_dump(mode="json")
+        with formatter.section(f"Settings, for --set and --config, with their values in the preset {_PRESET}"):
             formatter.write_dl(
                 [
-                    (f"{ctx.info_name}.{name}", f"{field.description}.  [default: {json.dumps(field.default)}]")
+                    (f"{ctx.info_name}.{name}", f"{field.description}.  [{_PRESET}: {json.dumps(values[name])}]")
                     for name, field in config.model_fields.items()
                 ]
             )
@@ -75,7 +77,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
     """
 
     def command(
-        preset: Preset = "digits",
+        preset: Preset = _PRESET,
         config: ConfigFile = None,
         setting: Settings = None,
         root: Root = "",
@@ -85,6 +87,8 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         in_process: InProcess = False,
     ) -> None:
         values = load_config(preset, config, setting or [], together=together)
+        for path in without_effect(values, config, setting or []):
+            _say(f"{path} has no effect: nothing that is chosen uses it")
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
         work(values, validated(RunSettings, run))

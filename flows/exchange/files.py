@@ -65,7 +65,7 @@ def check_free(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def aside(target: Path) -> Iterator[Path]:
+def written_aside(target: Path) -> Iterator[Path]:
     """Provide a place to write a file or a folder: it becomes `target` if the block succeeds, else it is removed."""
     try:
         with replaced(target) as place:

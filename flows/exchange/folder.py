@@ -15,7 +15,7 @@ from ddpm_core.choices import Variance
 from ddpm_core.network.unet import UNetConfig
 from flows.exchange.diffusers_scheduler import Process, foreign_process, scheduler_settings
 from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
-from flows.exchange.files import aside, check_free, local_path, read_bytes, read_settings, settings_json
+from flows.exchange.files import check_free, local_path, read_bytes, read_settings, settings_json, written_aside
 from flows.exchange.foreign_settings import VERSION, Settings
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
@@ -63,7 +63,7 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
         f"unet/{WEIGHTS}.safetensors": encode_tensors(renamed, about, {"format": "pt"}),
         f"scheduler/{_SCHEDULER}": settings_json(scheduler),
     }
-    with aside(target) as place:
+    with written_aside(target) as place:
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             write_synced(place / name, content)
@@ -108,7 +108,7 @@ def import_folder(folder: str, snapshot: str) -> str:
         parameterisation=process.parameterisation,
         variance=process.variance if process.variance.is_learned else None,
     )
-    with aside(target) as place:
+    with written_aside(target) as place:
         write_synced(place, data)
     return _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
 

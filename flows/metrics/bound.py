@@ -94,6 +94,7 @@ def bound_work(settings: BoundSettings, key: Json, dataset: Dataset, snapshot: S
         names=names,
         task=task,
         seal=lambda output: _seal(output, names, batches, settings),
+        device=settings.device,
         first=len(proposal),
     )
 

@@ -43,4 +43,4 @@ def _measure(
     full_name = f"{name}_{subject.extractor}"
     note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
     figure = Figure(name=full_name, value=value, label=full_name, note=note, headline=True)
-    return Measured(figures=[figure], counts={"fd_samples": drawn.count})
+    return Measured(figures=[figure], counts={"distance_samples": drawn.count})

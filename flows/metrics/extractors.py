@@ -34,14 +34,14 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
     """Return the extractor that a setting names, or the one that `auto` takes for this data.
 
     Raises:
-        ConfigError: If it is fitted to labels and the data has none.
+        ConfigError: If it learns from labels and the data has fewer than two classes.
     """
     labelled = len(dataset.class_names) > 1
     if name == ExtractorName.AUTO:
         return ExtractorName.CLASSIFIER if labelled else ExtractorName.PIXELS
     if EXTRACTORS[name].fit is not None and not labelled:
         raise ConfigError(
-            "the data has no labels to train it on",
+            "the data has fewer than two classes to train it on",
             item="evaluate.extractor",
             stage="evaluate",
             remedy=f"set evaluate.extractor={ExtractorName.PIXELS}",

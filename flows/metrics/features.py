@@ -39,8 +39,9 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
         count: Images in the split.
         label: The name of the output among those that figures rest on.
     """
-    threads = int(subject.settings["threads"])
-    settings: Json = {"extractor": subject.extractor.value, "split": split}
+    extractor, threads = subject.extractor, int(subject.settings["threads"])
+    assert extractor is not None, "a metric of features says that it uses the setting `extractor`"
+    settings: Json = {"extractor": extractor.value, "split": split}
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
@@ -56,7 +57,7 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
             images=images.manifest(subject.store),
             split=split,
             chunks=chunks,
-            extractor=subject.extractor,
+            extractor=extractor,
             weights=subject.weights,
             threads=threads,
         )

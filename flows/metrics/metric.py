@@ -22,7 +22,7 @@ class Subject:
         samples: The images that the network drew.
         settings: Every result setting of the evaluation by name.
         key: Those of them that enter keys.
-        extractor: Of the features; `auto` is settled.
+        extractor: Of the features, `auto` settled; None if no chosen metric uses one.
         weights: Sealed, of an extractor that learns from the data.
         device: `cpu` or `cuda`.
         store: Where all of it is.
@@ -33,7 +33,7 @@ class Subject:
     samples: Samples
     settings: Mapping[str, Any]
     key: Json
-    extractor: ExtractorName
+    extractor: ExtractorName | None
     weights: Manifest | None
     device: str
     store: Store

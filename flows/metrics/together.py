@@ -24,6 +24,7 @@ class Work:
         names: Of its units' records.
         task: Returns the task that computes and commits unit n, which is the n-th of the names.
         seal: Seals it as soon as all units are committed.
+        device: What its units compute on, `cpu` or `cuda`.
         first: Number of units that must be committed before the others begin.
     """
 
@@ -33,25 +34,33 @@ class Work:
     names: Sequence[str]
     task: Callable[[Output], UnitTask]
     seal: Callable[[Output], Manifest]
+    device: str = "cpu"
     first: int = 0
 
 
-def seal_together(works: Sequence[Work], context: Context, *, stage: str, workers: Workers) -> list[Manifest]:
+def seal_together(
+    works: Sequence[Work], context: Context, *, stage: str, workers: Callable[[str], Workers]
+) -> list[Manifest]:
     """Return the manifest of each output; compute what is missing of all of them in one pool.
 
     An output is sealed, and free for other runs, as soon as its own last unit is committed.
 
     Args:
-        works: The outputs; those that other runs wait for should come first.
+        works: The outputs. Their units run in this order, after those that must come first: outputs that other runs
+            share belong at the front.
         context: The outside world.
         stage: For error lines.
-        workers: Of the pool, at most so many.
+        workers: Gives the pool for a device: `cuda` if the work that is missing needs it, else `cpu`.
     """
     with ExitStack() as held:
-        sealings = [_Sealing(work, context, held) for work in works]
+        sealings = [_Sealing(work, context) for work in works]
+        # In an order that is the same for every run, so that no two runs wait for each other.
+        for sealing in sorted(sealings, key=lambda sealing: sealing.work.plan.key):
+            sealing.begin(held)
         open_ones = [sealing for sealing in sealings if sealing.manifest is None]
         if open_ones:
-            _run(open_ones, context, stage, workers)
+            device = "cuda" if any(sealing.work.device == "cuda" for sealing in open_ones) else "cpu"
+            _run(open_ones, context, stage, workers(device))
     return [sealing.manifest for sealing in sealings if sealing.manifest is not None]
 
 
@@ -65,17 +74,25 @@ class _Sealing:
         missing: Numbers of the units that are not committed yet.
     """
 
-    def __init__(self, work: Work, context: Context, held: ExitStack) -> None:
+    def __init__(self, work: Work, context: Context) -> None:
         self.work, self.output = work, context.output(work.plan)
         self.manifest = self.output.manifest({})
         self.missing: set[int] = set()
-        self._lease = held.enter_context(ExitStack())
+        self._context, self._lease = context, ExitStack()
+
+    def begin(self, held: ExitStack) -> None:
+        """Lease the output and begin it, unless it is sealed, or becomes so while this run waits for the lease.
+
+        Args:
+            held: Gives the lease back if the work ends without a seal.
+        """
+        held.enter_context(self._lease)
         if self.manifest is None:
-            self._lease.enter_context(context.lease(self.output.folder))
-            self.manifest = self.output.manifest({})  # another run may have sealed it while this one waited
+            self._lease.enter_context(self._context.lease(self.output.folder))
+            self.manifest = self.output.manifest({})
         if self.manifest is None:
-            context.begin(self.output, work.environment)
-            self.missing = {n for n, name in enumerate(work.names) if self.output.record(name) is None}
+            self._context.begin(self.output, self.work.environment)
+            self.missing = {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}
         else:
             self._lease.close()
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from infra.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 PresetName = Literal["digits", "fashion-mnist", "folder"]
 _PATH_LENGTH = 2
+_LONGEST_VALUE = 100
 PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 PRESET_DESCRIPTIONS: Mapping[PresetName, str] = MappingProxyType(
     {
@@ -197,10 +199,37 @@ def _suggest(word: str, names: Sequence[str]) -> str:
 
 
 def _as_config_error(error: ValidationError) -> ConfigError:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     # pydantic's path goes on with the union member that it tried. Keep only stage, setting and list index.
     path = [part for number, part in enumerate(first["loc"]) if number < _PATH_LENGTH or isinstance(part, int)]
+    message, remedy = first["msg"].removeprefix("Value error, "), ""
+    match first["type"]:
+        case "enum":
+            path = path[:_PATH_LENGTH]
+            remedy = _suggest(str(first["input"]), re.findall("'([^']*)'", first["ctx"]["expected"]))
+        case "list_type":
+            remedy = f"write it as a list, such as {_shortened(json.dumps([first['input']]))}"
+        case "too_short":
+            message = f"must have at least {first['ctx']['min_length']}"
     item = ".".join(map(str, path))
-    message = first["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(first["input"], dict) or not item else f"; got {first['input']!r}"
-    return ConfigError(message[:1].lower() + message[1:] + value, item=item)
+    value = "" if isinstance(first["input"], dict) or not item else f"; got {_shortened(repr(first['input']))}"
+    return ConfigError(message[:1].lower() + message[1:] + value, item=item, remedy=remedy)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def without_effect(config: PipelineConfig, file: Path | None, settings: Sequence[str]) -> list[str]:
+    """Return those settings of a file and a command line that nothing which is chosen uses.
+
+    Args:
+        config: What `load_config` made of them.
+        file: Of settings, or None.
+        settings: Each as `a.b=value`.
+    """
+    paths = [setting.partition("=")[0].strip() for setting in settings]
+    if file is not None:
+        paths = [f"{stage}.{name}" for stage, part in _read_file(file).items() for name in part] + paths
+    places = (path.partition(".") for path in dict.fromkeys(paths))
+    return [f"{stage}.{name}" for stage, _, name in places if name in getattr(config, stage).unused()]

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from infra.compute.connection import Connection
+from infra.compute.device import settings_kept
 from infra.compute.group import GroupFunction, fit_group
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
 from infra.compute.ray_errors import plain_errors
@@ -73,10 +74,11 @@ class Cluster:
         if not units:
             return
         if self.mode == "in-process":
-            run = task.open()
-            for unit in units:
-                run(unit)
-                on_done(unit)
+            with settings_kept():
+                run = task.open()
+                for unit in units:
+                    run(unit)
+                    on_done(unit)
             return
         workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
         self.connect()
@@ -125,7 +127,8 @@ class Cluster:
                     remedy=f"{Term.ONE_WORKER} or use Ray",
                 )
             watch = Watch(heartbeat=LocalHeartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
-            watch.follow(partial(function, config, watch.heartbeat.beat))
+            with settings_kept():
+                watch.follow(partial(function, config, watch.heartbeat.beat))
             return
         self.connect()
         with interrupts_kept(), plain_errors(stage):

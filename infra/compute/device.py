@@ -62,7 +62,12 @@ def fixed_threads(count: int) -> Iterator[None]:
 
 
 def prepare_process(threads: int) -> None:
-    """Fix what would let two runs of the same code differ: thread count, kernels and the precision of float32."""
+    """Fix what would let two runs of the same code differ: thread count, kernels and the precision of float32.
+
+    It is for a process that does nothing else; `settings_kept` gives a shared one its own settings back.
+    """
+    # For `repeatable_gradients`: cuBLAS reads it once, at its first product.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -72,22 +77,31 @@ def prepare_process(threads: int) -> None:
 
 
 @contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Give the caller its own thread count and choice of kernels back, whatever `prepare_process` sets meanwhile."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    with fixed_threads(torch.get_num_threads()):
+        try:
+            yield
+        finally:
+            cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = flags
+
+
+@contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
     """Multiply float32 as float32 on a GPU too, not as TF32, and give the caller its own setting back."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
+    with settings_kept():
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextlib.contextmanager
 def repeatable_gradients(device: str) -> Iterator[None]:
     """Make equal steps give equal bits on a GPU, and give the caller its own settings back; on a CPU they do already.
 
-    Attention's backward pass otherwise adds up in the order in which its blocks end. cuBLAS asks for a workspace of
-    fixed size by an environment variable, which stays set: cuBLAS reads it once.
+    Attention's backward pass otherwise adds up in the order in which its blocks end. cuBLAS needs the workspace of
+    fixed size that `prepare_process` asks for.
 
     Args:
         device: `cpu` or `cuda`.
@@ -95,17 +109,17 @@ def repeatable_gradients(device: str) -> Iterator[None]:
     if device != "cuda":
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     modes: Any = torch.utils.deterministic  # a module with a property, which its types do not show
-    before = torch.are_deterministic_algorithms_enabled(), modes.fill_uninitialized_memory
+    enabled, filled = torch.are_deterministic_algorithms_enabled(), modes.fill_uninitialized_memory
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True)
     # We read no memory before we write it; filling all of it would cost a kernel per tensor.
     modes.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        modes.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        modes.fill_uninitialized_memory = filled
 
 
 def pool(workers: int, threads: int, device: str) -> Workers:

@@ -52,7 +52,7 @@ RECORDS = [
     Figures(
         **COMMON,
         figures=(Figure(name="fd_pixels", value=1.5, label="fd_pixels", note="Fréchet distance"),),
-        counts={"fd_samples": 24},
+        counts={"distance_samples": 24},
         extractor="pixels",
     ),
 ]

@@ -55,7 +55,7 @@ def test_a_damaged_manifest_is_refused(finished: TinyRun, kind: str) -> None:
     ("kind", "changed"),
     [
         ("figures", {"figures": []}),
-        ("figures", {"counts": {"fd_samples": 1}}),
+        ("figures", {"counts": {"distance_samples": 1}}),
         ("figures", {"extractor": "classifier"}),
         ("dataset", {"train_images": 1}),
         ("dataset", {"class_names": ["a"]}),

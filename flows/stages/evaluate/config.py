@@ -1,6 +1,6 @@
 """The settings of the evaluation."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, choices, execution
@@ -23,3 +23,12 @@ class EvaluateConfig(StageConfig):
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     device: Device = execution("auto", "auto takes cuda if this machine has it")
+
+    @field_validator("metrics")
+    @classmethod
+    def _each_once(cls, chosen: list[MetricName]) -> list[MetricName]:
+        """Put them in the order of their kind, so that equal choices are equal settings."""
+        twice = next((name for name in chosen if chosen.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice")
+        return sorted(chosen, key=list(MetricName).index)

@@ -6,9 +6,9 @@ features, the extractor's weights. More samples draw and compare; they compute n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
-from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import sealed_weights, settled_extractor
 from flows.metrics.metric import Measured, Subject
 from flows.metrics.table import METRICS
@@ -19,6 +19,8 @@ from infra.compute.device import environment, pool, resolve_device
 from infra.digests import canonical_json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
+
+T = TypeVar("T")
 
 STAGE = "evaluate"
 FORMAT_VERSION = 5
@@ -41,10 +43,14 @@ def evaluate(
     works = {name: METRICS[name].works(subject) for name in METRICS if name in config.metrics}
     # Metrics may rest on the same output.
     by_key: dict[str, Work] = {work.plan.key: work for needed in works.values() for work in needed}
-    workers = pool(config.workers, config.threads, subject.device)
-    manifests = seal_together(list(by_key.values()), context, stage=STAGE, workers=workers)
+    manifests = seal_together(
+        list(by_key.values()),
+        context,
+        stage=STAGE,
+        workers=lambda device: pool(config.workers, config.threads, device),
+    )
     sealed = dict(zip(by_key, manifests, strict=True))
-    outputs = {work.label: sealed[key] for key, work in by_key.items()}
+    outputs = _merged("outputs", [{work.label: sealed[key]} for key, work in by_key.items()])
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
@@ -65,17 +71,17 @@ def evaluate(
 def _subject(
     config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: Samples, context: Context
 ) -> Subject:
-    used = "extractor" not in config.unused()
-    extractor = settled_extractor(config.extractor if used else ExtractorName.AUTO, dataset)
-    key, weights = config.key_settings(), None
-    if used:
+    unused, key, extractor, weights = config.unused(), config.key_settings(), None, None
+    settings = {name: value for name, value in config.result_settings().items() if name not in unused}
+    if "extractor" not in unused:
+        extractor = settled_extractor(config.extractor, dataset)
         weights = sealed_weights(extractor, dataset, threads=config.threads, context=context)
-        key["extractor"] = extractor.value
+        settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
         dataset=dataset,
         snapshot=snapshot,
         samples=samples,
-        settings=config.result_settings() | {"extractor": extractor.value},
+        settings=settings,
         key=key,
         extractor=extractor,
         weights=weights,
@@ -88,18 +94,26 @@ def _seal(output: Output, measured: Sequence[Measured], subject: Subject, output
     """Seal the figures; their values are units, since only units are in the digest."""
     figures = [figure for part in measured for figure in part.figures]
     values = {figure.name: [figure.value, figure.standard_error] for figure in figures}
-    files = {"figures": canonical_json(values)}
-    for part in measured:
-        files |= part.files
+    assert len(values) == len(figures), "two metrics give a figure the same name"
+    files = _merged("files", [{"figures": canonical_json(values)}, *(part.files for part in measured)])
     units = []
     for number, (name, data) in enumerate(files.items()):
         record = output.commit(name, "json", data, {"kind": name})
         units.append({"unit": number, "rows": 1, **record.as_json()})
     facts = {
         "figures": [asdict(figure) for figure in figures],
-        "counts": {name: count for part in measured for name, count in part.counts.items()},
+        "counts": _merged("counts", [part.counts for part in measured]),
         "extractor": subject.key.get("extractor", ""),
         "settings": dict(subject.settings),
         "outputs": {label: manifest.folder for label, manifest in outputs.items()},
     }
     return output.seal({}, units, facts)
+
+
+def _merged(what: str, parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    """Put parts together whose names differ, or stand for the same."""
+    merged: dict[str, T] = {}
+    for part in parts:
+        for name, value in part.items():
+            assert merged.setdefault(name, value) == value, f"two {what} of metrics are called {name}"
+    return merged

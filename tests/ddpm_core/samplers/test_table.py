@@ -44,8 +44,8 @@ def test_an_entry_is_its_function():
         Sampler.DDIM: ddim_sample(model, SHORT, X_T, eta=0.5, **more),
         Sampler.ODE: ode_sample(model, SHORT, X_T, **common),
     }
-    for sampler, sample in SAMPLERS.items():
-        assert torch.equal(sample(chain, X_T), expected[sampler]), sampler
+    for sampler, samples in expected.items():
+        assert torch.equal(SAMPLERS[sampler](chain, X_T), samples), sampler
 
 
 @pytest.mark.parametrize("sampler", Sampler)

@@ -31,7 +31,7 @@ def test_the_frechet_distance_is_that_of_all_pixels_at_once(tiny_run: TinyRun) -
     cross = np.sqrt(np.clip(scipy.linalg.eigvals(cov_a @ cov_b).real, 0, None)).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
     assert tiny_run.figures.metrics["eval/fd_pixels"] == pytest.approx(expected, rel=1e-4)
-    assert tiny_run.figures.counts["fd_samples"] == 24
+    assert tiny_run.figures.counts["distance_samples"] == 24
 
 
 @pytest.mark.parametrize("variance", FIXED_VARIANCES)

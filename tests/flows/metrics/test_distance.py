@@ -20,7 +20,7 @@ def signed_shift(samples: FeatureStats, reference: FeatureStats) -> float:
 def measured(run: TinyRun) -> Measured:
     metric, about = distance_metric("shift", "Signed shift", signed_shift, caution="; a test"), subject(run)
     works = metric.works(about)
-    sealed = seal_together(works, run.context, stage="evaluate", workers=Workers())
+    sealed = seal_together(works, run.context, stage="evaluate", workers=lambda _: Workers())
     assert [work.label for work in works] == ["reference", "samples"]
     return metric.measure(about, sealed)
 
@@ -41,4 +41,4 @@ def test_its_figure_names_the_extractor_and_both_sides(tiny_run: TinyRun) -> Non
     assert (figure.name, figure.label, figure.headline) == ("shift_pixels", "shift_pixels", True)
     assert figure.note == "Signed shift of 24 samples to 1,576 training images; a test"
     assert figure.standard_error is None
-    assert found.counts == {"fd_samples": 24}
+    assert found.counts == {"distance_samples": 24}

@@ -48,5 +48,5 @@ def test_auto_depends_on_the_labels(tiny_run: Any, labels: tuple[str, ...], expe
     assert settled_extractor(ExtractorName.AUTO, data) == expected
     assert settled_extractor(ExtractorName.PIXELS, data) == "pixels"
     if expected == "pixels":
-        with pytest.raises(ConfigError, match="no labels"):
+        with pytest.raises(ConfigError, match="fewer than two classes"):
             settled_extractor(ExtractorName.CLASSIFIER, data)

@@ -17,7 +17,7 @@ def sums(run: TinyRun, threads: int = 1) -> Manifest:
     work = features_work(
         subject(run, {"threads": threads}), run.dataset, "train", run.dataset.train_images, label="reference"
     )
-    return seal_together([work], run.context, stage="evaluate", workers=Workers())[0]
+    return seal_together([work], run.context, stage="evaluate", workers=lambda _: Workers())[0]
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 700, 64])

@@ -51,7 +51,7 @@ def work(stage: str, count: int, first: int = 0, fails_at: str = "") -> Work:
 def together(make_context: Callable[..., Context]) -> Callable[..., list[Manifest]]:
     DONE.clear()
     context = make_context()
-    return lambda *works: seal_together(works, context, stage="evaluate", workers=Workers())
+    return lambda *works: seal_together(works, context, stage="evaluate", workers=lambda _: Workers())
 
 
 def test_each_is_sealed_and_the_second_time_found(together: Callable[..., list[Manifest]]) -> None:
@@ -93,7 +93,7 @@ def test_without_missing_outputs_the_cluster_is_left_alone(
 def test_progress_counts_all_units(make_context: Callable[..., Context]) -> None:
     heard: list[Any] = []
     context = make_context(on_progress=heard.append)
-    seal_together([work("a", 2), work("b", 1)], context, stage="evaluate", workers=Workers())
+    seal_together([work("a", 2), work("b", 1)], context, stage="evaluate", workers=lambda _: Workers())
     assert [(one.done, one.total, one.unit) for one in heard] == [(n, 3, "units") for n in range(4)]
 
 
@@ -115,7 +115,7 @@ def test_each_is_sealed_and_let_go_as_its_own_last_unit_ends(make_context: Calla
         seen.append((sorted(held), context.output(first.plan).manifest({}) is not None))
 
     context = replace(context, on_progress=look)
-    seal_together([first, second], context, stage="evaluate", workers=Workers())
+    seal_together([first, second], context, stage="evaluate", workers=lambda _: Workers())
     assert seen == [(["a", "b"], False), (["a", "b"], False), (["b"], True), (["b"], True), ([], True)]
 
 
@@ -125,3 +125,22 @@ def test_one_that_is_whole_but_not_sealed_is_sealed_first(together: Callable[...
     DONE.clear()
     assert [one.stage for one in together(work("a", 2), work("b", 1))] == ["a", "b"]
     assert DONE == ["b/0"]
+
+
+def test_leases_are_taken_in_one_order_whatever_the_order_of_the_works(make_context: Callable[..., Context]) -> None:
+    """Else two runs that list the same outputs in two orders wait for each other."""
+    orders = []
+    for works in ((work("a", 1), work("b", 1), work("c", 1)), (work("c", 1), work("b", 1), work("a", 1))):
+        taken: list[str] = []
+
+        @contextmanager
+        def lease(folder: str, taken: list[str] = taken) -> Iterator[None]:
+            taken.append(folder)
+            yield
+
+        context = make_context(lease=lease, force=True)
+        assert [one.stage for one in seal_together(works, context, stage="evaluate", workers=lambda _: Workers())] == [
+            one.plan.stage for one in works
+        ]
+        orders.append([folder.partition("/")[0] for folder in taken])
+    assert orders[0] == orders[1]

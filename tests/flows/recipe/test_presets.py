@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, load_config, preset
+from flows.recipe.presets import PRESETS, load_config, preset, without_effect
 from infra.errors import ConfigError
+
+ORDERS = ('["bits_per_dim", "fd"]', '["fd", "bits_per_dim"]')
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -110,6 +112,40 @@ def test_unknown_names_get_a_suggestion(setting: str, remedy: str) -> None:
 def test_an_unknown_preset_gets_one_too() -> None:
     assert refused(name="digit").remedy == "did you mean digits?"
     assert refused(name="zzz").remedy == "choose one of digits, fashion-mnist, folder"
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("evaluate.metrics=fd", "input should be a valid list; got 'fd' - write it as a list, such as [\"fd\"]"),
+        ("evaluate.metrics=[]", "must have at least 1; got []"),
+        ('evaluate.metrics=["fid"]', "input should be 'fd' or 'bits_per_dim'; got 'fid' - did you mean fd?"),
+        ('evaluate.metrics=["fd", "fd"]', "fd is named twice; got ['fd', 'fd']"),
+        ("evaluate.extractor=fd_pixels", "'pixels'; got 'fd_pixels' - did you mean pixels?"),
+    ],
+)
+def test_a_wrong_choice_gets_a_way_on(setting: str, line: str) -> None:
+    error = str(refused([setting]))
+    assert error.startswith(setting.partition("=")[0] + ": ")
+    assert error.endswith(line)
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    assert len(str(refused(["train.channel_mults=" + "[" * 100_000]))) < 400
+
+
+def test_metrics_in_another_order_are_the_same_settings() -> None:
+    one, other = (load_config("digits", None, [f"evaluate.metrics={names}"]) for names in ORDERS)
+    assert one == other == load_config("digits", None, [])
+
+
+def test_settings_without_effect_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text("[train]\nmin_snr_gamma = 3.0\nimages = 5\n")
+    settings = ["train.schedule=cosine", "train.beta_end=0.5", "sample.eta=0", "train.beta_end=0.4", "sample.seed=3"]
+    config = load_config("digits", file, settings)
+    assert without_effect(config, file, settings) == ["train.min_snr_gamma", "train.beta_end", "sample.eta"]
+    assert without_effect(config, None, []) == []
 
 
 @pytest.mark.parametrize("setting", ["train.images", "", "train images 5"])

@@ -2,13 +2,14 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from infra.compute.cluster import Cluster
 from infra.compute.device import (
     environment,
     exact_float32,
@@ -16,8 +17,10 @@ from infra.compute.device import (
     repeatable_gradients,
     resolve_device,
     resolve_dtype,
+    settings_kept,
     torch_dtype,
 )
+from infra.compute.units import Workers
 from infra.errors import ConfigError
 
 CUDNN, CUBLAS = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -127,20 +130,53 @@ def test_float32_is_exact_for_a_while(before: bool) -> None:
 @pytest.mark.parametrize(("device", "inside"), [("cuda", True), ("cpu", False)])
 def test_gradients_are_repeatable_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, device: str, inside: bool) -> None:
     """On a CPU they are so anyway, and the switch would change which kernels it takes."""
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     before = torch.utils.deterministic.fill_uninitialized_memory
     with repeatable_gradients(device):
         assert torch.are_deterministic_algorithms_enabled() is inside
         assert torch.utils.deterministic.fill_uninitialized_memory is (before and not inside)
-        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is inside
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory is before
 
 
-def test_gradients_are_given_back_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    with pytest.raises(KeyError), repeatable_gradients("cuda"):
-        raise KeyError
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "the user's own"
+def test_a_callers_warnings_stay_warnings_after_a_failure() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pytest.raises(KeyError), repeatable_gradients("cuda"):
+            raise KeyError
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("own", ["", ":16:8"])
+def test_cublas_has_a_workspace_of_fixed_size(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    if not own:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    prepare_process(1)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:8")
+
+
+def test_a_shared_process_has_its_own_settings_back() -> None:
+    CUDNN.benchmark, CUDNN.deterministic, CUDNN.allow_tf32, CUBLAS.allow_tf32 = True, False, True, True
+    torch.set_num_threads(2)
+    with settings_kept():
+        prepare_process(1)
+    assert (CUDNN.benchmark, CUDNN.deterministic, CUDNN.allow_tf32, CUBLAS.allow_tf32) == (True, False, True, True)
+    assert torch.get_num_threads() == 2
+
+
+def test_work_in_the_drivers_process_leaves_its_settings() -> None:
+    CUDNN.allow_tf32 = True
+
+    class Task:
+        def open(self) -> Callable[[int], None]:
+            prepare_process(1)
+            return lambda _: None
+
+    Cluster(mode="in-process").run_units(Task(), [0], workers=Workers(), stage="sample", on_done=lambda _: None)
+    assert CUDNN.allow_tf32
+    Cluster(mode="in-process").run_group(
+        lambda *_: prepare_process(1), {}, workers=Workers(), stage="train", run_folder="", on_poll=lambda: 0
+    )
+    assert CUDNN.allow_tf32

@@ -150,7 +150,7 @@ class TestWithoutLabels:
         self, tiny_run: TinyRun, config: EvaluateConfig, judge: Callable[..., Figures], names: tuple[str, ...]
     ) -> None:
         unlabelled = replace(tiny_run.dataset, class_names=names)
-        with pytest.raises(ConfigError, match="no labels") as caught:
+        with pytest.raises(ConfigError, match="fewer than two classes") as caught:
             judge(revised(config, {"extractor": "classifier"}), {"dataset": unlabelled})
         error = caught.value
         assert (error.exit_code, error.stage, error.item) == (2, "evaluate", "evaluate.extractor")
@@ -242,7 +242,7 @@ def test_more_samples_compute_no_bound_and_no_reference(
     assert after["bound"] == before["bound"]
     assert {path: path.stat().st_mtime_ns for path in bound.rglob("*") if path.is_file()} == files
     assert len(after["features"]) == len(before["features"]) + 1
-    assert more.counts["fd_samples"] == 40
+    assert more.counts["distance_samples"] == 40
     name = "eval/bits_per_dim_fixed_large"
     assert more.metrics[name] == tiny_run.figures.metrics[name]
 

@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from flows.artifacts import Figures
+from flows.metrics import bound
 from flows.metrics.choices import MetricName
 from flows.metrics.table import METRICS
 from flows.pages.pictures import sample_grid
+from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import read_outputs, render_page
+from infra.compute.units import Workers
 from tests.conftest import TinyRun, revised
 
 
@@ -33,7 +36,7 @@ def test_each_name_has_a_metric() -> None:
 def test_the_distance_alone(tiny_run: TinyRun) -> None:
     figures = figures_of(tiny_run, "fd")
     assert figures.metrics == {"eval/fd_pixels": tiny_run.figures.metrics["eval/fd_pixels"]}
-    assert (figures.counts, figures.extractor) == ({"fd_samples": 24}, "pixels")
+    assert (figures.counts, figures.extractor) == ({"distance_samples": 24}, "pixels")
     page = page_of(tiny_run, figures)
     assert "fd_pixels" in page
     assert "Terms of the bound" not in page
@@ -52,7 +55,7 @@ def test_the_bound_alone_needs_no_extractor(tiny_run: TinyRun) -> None:
 
 
 def test_their_order_in_the_setting_is_no_matter(tiny_run: TinyRun) -> None:
-    figures = figures_of(tiny_run, "bits_per_dim", "fd", "fd")
+    figures = figures_of(tiny_run, "bits_per_dim", "fd")
     assert (figures.key, figures.figures) == (tiny_run.figures.key, tiny_run.figures.figures)
 
 
@@ -66,3 +69,28 @@ def test_settings_that_no_chosen_metric_uses_change_no_key(tiny_run: TinyRun) ->
     distance = figures_of(tiny_run, "fd")
     assert figures_of(tiny_run, "fd", bpd_images=12, batch_size=4, seed=3).key == distance.key
     assert figures_of(tiny_run, "fd", extractor="auto").key != distance.key
+
+
+def test_a_pool_has_gpus_only_if_missing_work_needs_them(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def pool(_workers: int, threads: int, device: str) -> Workers:
+        asked.append(device)
+        return Workers(cpus=threads)
+
+    monkeypatch.setattr(evaluation, "pool", pool)
+    monkeypatch.setattr(bound, "environment", lambda _: {})
+    figures_of(tiny_run, "fd", extractor="auto", device="cuda")
+    assert asked == ["cpu"]
+
+
+def test_facts_have_no_setting_that_was_not_used(tiny_run: TinyRun) -> None:
+    settings = figures_of(tiny_run, "bits_per_dim", extractor="pixels").manifest(tiny_run.store).facts["settings"]
+    assert "extractor" not in settings
+    assert settings["bpd_images"] == 16
+
+
+def test_two_results_of_one_name_are_refused() -> None:
+    assert evaluation._merged("counts", [{"a": 1}, {"a": 1, "b": 2}]) == {"a": 1, "b": 2}
+    with pytest.raises(AssertionError, match="two counts of metrics are called a"):
+        evaluation._merged("counts", [{"a": 1}, {"a": 2}])
