@@ -128,8 +128,7 @@ def _stage_fields(stage: str, config: StageConfig) -> dict[str, Any]:
     """Return the fields of a stage; descriptions state the recipe's values."""
     fields = _empty_fields(type(config))
     for name, field in fields.items():
-        value = getattr(config, name)
-        text = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        text = _text(getattr(config, name))
         field["title"] = _title(name, stage)
         field["description"] = f"{field['description']}." + (f" Recipe: {text}." if text else "")
     return fields
@@ -152,6 +151,13 @@ def _empty_fields(kind: type[BaseModel]) -> dict[str, Any]:
             field["anyOf"] = sorted(field["anyOf"], key=lambda choice: choice["type"] == "array")
         fields[name] = field | {"title": _title(name)}
     return fields
+
+
+def _text(value: object) -> str:
+    """Return a value as the descriptions state it; an empty list is none."""
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _options(schema: dict[str, Any], reference: str) -> dict[str, Any]:

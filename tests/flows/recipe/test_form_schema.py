@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prefect.utilities.schema_tools.validation import is_valid_schema, validate
 
+from flows.metrics.choices import MetricName
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import LEAD, STAGES
 from flows.recipe.form_schema import form_schema
@@ -74,6 +75,10 @@ def test_every_field_is_named_and_described_in_plain_words(schema: dict[str, Any
 def test_the_recipes_values_are_said(recipe: PresetName, schema: dict[str, Any]) -> None:
     images = {"digits": "89,600", "fashion-mnist": "6,000,000", "folder": "1,000,000"}[recipe]
     assert schema["properties"]["images"]["description"].endswith(f" Recipe: {images}.")
+    metrics = schema["definitions"]["EvaluateChanges"]["properties"]["metrics"]
+    assert metrics["description"].endswith(" Recipe: fd, bits_per_dim.")
+    assert metrics["items"]["enum"] == list(MetricName)
+    assert not [field for field in fields_of(schema).values() if "<" in field["description"]]
 
 
 def test_an_untouched_field_sends_nothing(schema: dict[str, Any]) -> None:
