@@ -29,7 +29,7 @@ LEAD = {
 }
 # The run's own settings at the top of the form; its other settings form a group.
 RUN_LEAD = ("name", "root")
-STAGES = ("prepare", "train", "sample", "evaluate")
+STAGES = tuple(PipelineConfig.model_fields)
 
 
 def changed(
