@@ -70,7 +70,7 @@ class StageConfig(BaseModel):
                 option for option in (value if isinstance(value, list) else [value]) if isinstance(option, Choice)
             ]
             if chosen:
-                used = {setting for option in chosen for setting in option.uses}
+                used = {setting for option in chosen for setting in option.uses} if name not in unused else set()
                 unused |= {setting for option in type(chosen[0]) for setting in option.uses} - used
         return unused
 

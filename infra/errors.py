@@ -22,6 +22,7 @@ class Term(StrEnum):
 
     SOURCE = "the source of images"
     SOURCE_KIND = "the kind of source"
+    WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"
     RUN_ANEW = "run anew"
     ANOTHER_ROOT = "another root"

@@ -9,6 +9,11 @@ class ExtractorName(Choice):
     AUTO = "auto", "classifier if the data has labels, else pixels"
     CLASSIFIER = "classifier", "The last hidden layer of a small classifier, trained on the data's own labels"
     PIXELS = "pixels", "The pixels themselves, averaged down to at most 16x16"
+    INCEPTION = (
+        "inception",
+        "The layer pool_3 of FID's Inception network, with weights from a file; the figure is then called fid",
+        ("extractor_sha256",),
+    )
 
 
 class MetricName(Choice):

@@ -5,29 +5,47 @@ from functools import partial
 
 from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Figure
+from flows.metrics.extractors import EXTRACTORS
 from flows.metrics.features import features_work, read_stats
 from flows.metrics.metric import Measured, Metric, Subject
 from flows.metrics.together import Work
 from infra.compute.device import fixed_threads
+from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
 
+_FEWEST = 2
 # (samples, reference) -> their distance.
 Distance = Callable[[FeatureStats, FeatureStats], float]
 
 
-def distance_metric(name: str, about: str, distance: Distance, *, caution: str = "") -> Metric:
+def distance_metric(
+    name: str, about: str, distance: Distance, *, caution: str = "", published: tuple[str, str] | None = None
+) -> Metric:
     """Return the metric of a distance between feature statistics; its figure is called `<name>_<extractor>`.
+
+    Features of an extractor with weights from a file have many dimensions: if there are fewer images than these, the
+    note warns that the distance is biased upward.
 
     Args:
         name: Of the distance, such as `fd`.
         about: The distance in words, such as "Fréchet distance".
         distance: Computes it from the sums over the samples' features and over the reference's.
         caution: A remark that stands behind the figure's note.
+        published: The figure's name in the field, and in words, if the features are those of published weights; the
+            caution is then left out.
     """
-    return Metric(works=_works, measure=partial(_measure, name, about, distance, caution))
+    return Metric(works=_works, measure=partial(_measure, name, about, distance, caution, published))
 
 
 def _works(subject: Subject) -> list[Work]:
+    for count, part in ((subject.dataset.train_images, "training split"), (subject.samples.count, "samples")):
+        if count < _FEWEST:
+            raise ConfigError(
+                f"a distance needs at least {_FEWEST} images on each side; the {part} has {count}",
+                item="evaluate.metrics",
+                stage="evaluate",
+                remedy="take more images, or leave the distance out",
+            )
     return [
         features_work(subject, subject.dataset, "train", subject.dataset.train_images, label="reference"),
         features_work(subject, subject.samples, "samples", subject.samples.count, label="samples"),
@@ -35,12 +53,23 @@ def _works(subject: Subject) -> list[Work]:
 
 
 def _measure(
-    name: str, about: str, distance: Distance, caution: str, subject: Subject, sealed: Sequence[Manifest]
+    name: str,
+    about: str,
+    distance: Distance,
+    caution: str,
+    published: tuple[str, str] | None,
+    subject: Subject,
+    sealed: Sequence[Manifest],
 ) -> Measured:
     reference, drawn = (read_stats(manifest, subject.store) for manifest in sealed)
     with fixed_threads(1):
         value = distance(drawn, reference)
     full_name = f"{name}_{subject.extractor}"
+    if published is not None and subject.published:
+        (full_name, about), caution = published, ""
     note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
+    dimensions = len(drawn.total)
+    if EXTRACTORS[subject.extractor].file is not None and min(drawn.count, reference.count) < dimensions:
+        note += f"; biased upward below {dimensions:,}"
     figure = Figure(name=full_name, value=value, label=full_name, note=note, headline=True)
     return Measured(figures=[figure], counts={"distance_samples": drawn.count})

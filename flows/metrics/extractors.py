@@ -1,4 +1,7 @@
-"""The extractors by name, and the weights of those that learn from the data: fitted once per data set, then sealed."""
+"""The extractors by name, and the sealed weights of those that have some: fitted once per data set or read from a file.
+
+Sealed weights are the same bytes for every worker, wherever it works, and each verifies them before it opens them.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,10 +12,13 @@ from flows.artifacts import Dataset
 from flows.metrics.choices import ExtractorName
 from flows.stage import Context, Progress
 from infra.compute.device import environment, fixed_threads
+from infra.digests import sha256
 from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
 from infra.features.extractor import Extractor, ExtractorKind, LabelledImages
+from infra.features.inception.kind import INCEPTION
 from infra.features.pixels import PIXELS
+from infra.features.weights_file import WeightsFile
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
@@ -21,11 +27,14 @@ from infra.storage.store import Store
 
 STAGE = "classifier"
 FORMAT_VERSION = 4
+FILE_STAGE = "weights"
+FILE_FORMAT_VERSION = 1
 
 EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
     {
         ExtractorName.CLASSIFIER: CLASSIFIER,
         ExtractorName.PIXELS: PIXELS,
+        ExtractorName.INCEPTION: INCEPTION,
     }
 )
 
@@ -49,19 +58,46 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
     return name
 
 
-def sealed_weights(name: ExtractorName, dataset: Dataset, *, threads: int, context: Context) -> Manifest | None:
-    """Fit an extractor in this process, or find its weights sealed; their key is the data alone.
+def check_file(name: ExtractorName, file: str, digest: str) -> None:
+    """Check that the weights of an extractor that takes them from a file are there, and are those.
+
+    Args:
+        name: Of the extractor.
+        file: Path or URI of the file.
+        digest: The sha256 that it must have; empty for that of any published file.
+
+    Raises:
+        InputError: If the file is not there, cannot be read or has another digest.
+    """
+    kind = EXTRACTORS[name]
+    if kind.file is not None:
+        kind.file.bytes_of(file, digest)
+
+
+def sealed_weights(
+    name: ExtractorName, dataset: Dataset, *, threads: int, context: Context, file: str = "", digest: str = ""
+) -> Manifest | None:
+    """Fit an extractor in this process, or read its weights from a file, or find them sealed.
+
+    The key of fitted weights is the data alone, that of others the file's digest alone.
 
     Args:
         name: Of the extractor.
         dataset: To fit it to, with labels.
         threads: To compute with; sums depend on them.
         context: The outside world.
+        file: Path or URI of the weights of an extractor that takes them from a file.
+        digest: The sha256 that the file must have; empty for that of any published file.
 
     Returns:
-        The manifest of the weights, or None if the extractor learns nothing.
+        The manifest of the weights, or None if the extractor has none.
+
+    Raises:
+        InputError: If the file is not there, damaged or another.
     """
     kind = EXTRACTORS[name]
+    if kind.file is not None:
+        return _read(name, kind.file, file, digest, context)
     if kind.fit is None:
         return None
     plan = Plan(
@@ -80,18 +116,44 @@ def sealed_weights(name: ExtractorName, dataset: Dataset, *, threads: int, conte
     return context.sealed(plan, {}, environment("cpu"), make)[0]
 
 
-def open_extractor(name: ExtractorName, weights: Manifest | None, store: Store) -> Extractor:
+def extractor_device(name: ExtractorName, device: str) -> str:
+    """Return the device that an extractor computes on if the stage has this one; small extractors keep to the CPU."""
+    return "cpu" if EXTRACTORS[name].file is None else device
+
+
+def open_extractor(name: ExtractorName, weights: Manifest | None, store: Store, device: str = "cpu") -> Extractor:
     """Open an extractor.
 
     Args:
         name: Of the extractor.
-        weights: Sealed, of an extractor that learns from the data.
+        weights: Sealed, of an extractor that has some.
         store: Where they are.
+        device: Where it computes.
+
+    Raises:
+        IntegrityError: If the weights differ from what was sealed.
     """
     if weights is None:
         return EXTRACTORS[name].open({}, {})
     (unit,) = weights.units
-    return EXTRACTORS[name].open(*decode_tensors(read_verified(store, weights.folder, unit), unit["file"]))
+    tensors, shape = decode_tensors(read_verified(store, weights.folder, unit), unit["file"])
+    return EXTRACTORS[name].open({part: tensor.to(device) for part, tensor in tensors.items()}, shape)
+
+
+def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, context: Context) -> Manifest:
+    data = kind.bytes_of(file, digest)
+    found = sha256(data)
+    settings = {"extractor": name.value, "sha256": found}
+    plan = Plan(stage=FILE_STAGE, format_version=FILE_FORMAT_VERSION, settings=settings, inputs={})
+
+    def make(output: Output) -> Manifest:
+        # The digest of the file goes into the sealed bytes, and with them into the key of the features.
+        weights = encode_tensors(kind.read(data, file), {"sha256": found})
+        record = output.commit("units/000000", "safetensors", weights, {})
+        facts = {"sha256": found, "published": kind.published.get(found, "")}
+        return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+    return context.sealed(plan, {}, environment("cpu"), make)[0]
 
 
 def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) -> Manifest:

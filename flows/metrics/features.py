@@ -11,7 +11,7 @@ from torch import Tensor
 from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Artifact
 from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import open_extractor
+from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, fixed_threads, prepare_process
@@ -25,6 +25,7 @@ from infra.storage.store import Store
 
 STAGE = "features"
 FORMAT_VERSION = 4
+# Images at a time.
 _CHUNK = 1024
 _IMAGES_IN_MEMORY = 1 << 15
 
@@ -33,7 +34,7 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
     """The sums of the features of a split.
 
     Args:
-        subject: Names the extractor and the threads of each worker; sums depend on both.
+        subject: Names the extractor, the threads of each worker and its device; sums depend on them.
         images: The sealed images.
         split: Of them.
         count: Images in the split.
@@ -48,7 +49,9 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
         settings=settings | ({"threads": threads} if threads != 1 else {}),
         inputs={"images": images.digest, "classifier": subject.weights.digest if subject.weights else ""},
     )
-    chunks = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    size = _CHUNK * EXTRACTORS[extractor].unit_chunks
+    chunks = [(start, min(start + size, count)) for start in range(0, count, size)]
+    device = extractor_device(extractor, subject.device)
     names = [f"units/{number:06d}" for number in range(len(chunks))]
 
     def task(output: Output) -> FeaturesTask:
@@ -60,12 +63,13 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
             extractor=extractor,
             weights=subject.weights,
             threads=threads,
+            device=device,
         )
 
     return Work(
         label=label,
         plan=plan,
-        environment=environment("cpu"),
+        environment=environment(device),
         names=names,
         task=task,
         seal=partial(_seal, chunks=chunks),
@@ -74,7 +78,7 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesTask:
-    """Computes the sums of one chunk at a time."""
+    """Computes the sums of one unit at a time, on the device of the features."""
 
     output: Output
     images: Manifest
@@ -83,19 +87,24 @@ class FeaturesTask:
     extractor: ExtractorName
     weights: Manifest | None
     threads: int
+    device: str = "cpu"
 
     def open(self) -> Callable[[int], None]:
-        """Return the function that computes and commits one chunk."""
+        """Return the function that computes and commits one unit."""
         prepare_process(self.threads)
         reader = DatasetReader(store=self.output.store, manifest=self.images)
         rows = RowReader(reader, self.split, _IMAGES_IN_MEMORY)
-        extractor = open_extractor(self.extractor, self.weights, self.output.store)
+        extractor = open_extractor(self.extractor, self.weights, self.output.store, self.device)
 
         def run(number: int) -> None:
             start, stop = self.chunks[number]
-            images, _ = rows(np.arange(start, stop))
-            features = extractor(torch.from_numpy(images))
-            stats = FeatureStats.empty(features.shape[1], features.device).update(features)
+            stats: FeatureStats | None = None
+            for first in range(start, stop, _CHUNK):
+                images, _ = rows(np.arange(first, min(first + _CHUNK, stop)))
+                features = extractor(torch.from_numpy(images))
+                stats = stats or FeatureStats.empty(features.shape[1], features.device)
+                stats = stats.update(features)
+            assert stats is not None, "a unit has at least one image"
             tensors = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
             self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {})
 

@@ -23,7 +23,7 @@ class Subject:
         settings: Every result setting of the evaluation by name.
         key: Those of them that enter keys.
         extractor: Of the features, `auto` settled; None if no chosen metric uses one.
-        weights: Sealed, of an extractor that learns from the data.
+        weights: Sealed, of an extractor that has weights.
         device: `cpu` or `cuda`.
         store: Where all of it is.
     """
@@ -37,6 +37,11 @@ class Subject:
     weights: Manifest | None
     device: str
     store: Store
+
+    @property
+    def published(self) -> bool:
+        """True if the features are those of a published file of weights, on which a figure of the field rests."""
+        return self.weights is not None and bool(self.weights.facts.get("published"))
 
     def key_of(self, names: Sequence[str]) -> Json:
         """Return those settings of these names that enter keys."""

@@ -11,7 +11,13 @@ from flows.metrics.metric import Metric
 
 METRICS: Mapping[MetricName, Metric] = MappingProxyType(
     {
-        MetricName.FD: distance_metric("fd", "Fréchet distance", frechet_distance, caution=" (not an FID)"),
+        MetricName.FD: distance_metric(
+            "fd",
+            "Fréchet distance",
+            frechet_distance,
+            caution=" (not an FID)",
+            published=("fid", "Fréchet Inception distance"),
+        ),
         MetricName.BITS_PER_DIM: BOUND,
     }
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from infra.features.weights_file import WeightsFile
+
 # uint8 images [n, c, h, w] -> float32 features [n, d].
 Extractor = Callable[[Tensor], Tensor]
 
@@ -40,12 +42,17 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorKind:
-    """A kind of extractor.
+    """A kind of extractor: without weights, with weights that are fitted to the data, or with weights from a file.
 
     Attributes:
-        open: (weights, shape) -> the extractor; both are empty if it learns nothing.
+        open: (weights, shape) -> the extractor; both are empty if it has none. With weights from a file it computes on
+            the weights' device and returns features there.
         fit: (training images, held-out images, classes) -> its weights; None if it learns nothing from the data.
+        file: The file that its weights come from; None if they come from no file.
+        unit_chunks: Chunks of images per unit of work; the sums over a unit are one file.
     """
 
     open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]
     fit: Callable[[LabelledImages, LabelledImages, int], Fitted] | None = None
+    file: WeightsFile | None = None
+    unit_chunks: int = 1

@@ -1,7 +1,9 @@
-"""The store that an address names."""
+"""The store that an address names, and the file that one names."""
 
+import os
 from pathlib import Path
 
+from infra.errors import InputError
 from infra.storage.local_store import LocalStore
 from infra.storage.store import Store
 from infra.storage.uri import parse_place
@@ -20,3 +22,34 @@ def open_store(uri: str) -> Store:
 
         return S3Store(place.bucket, place.path)
     return LocalStore(Path(place.path))
+
+
+def read_file(location: str, limit: int) -> bytes:
+    """Return the bytes of a file at a local path or an s3://bucket/key.
+
+    Args:
+        location: The path or URI.
+        limit: The largest number of bytes to accept.
+
+    Raises:
+        ConfigError: If the location is neither.
+        InputError: If there is no such file, or it cannot be read or is larger.
+        StorageError: If S3 does not answer.
+    """
+    place = parse_place(location)
+    try:
+        if place.scheme == "s3":
+            folder, _, name = place.path.rpartition("/")
+            data = open_store(f"s3://{place.bucket}/{folder}").read(name, 0, limit + 1)
+        else:
+            with Path(place.path).open("rb") as file:
+                data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise InputError("is not there", item=location) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or os.strerror(error.errno or 0)})", item=location
+        ) from error
+    if len(data) > limit:
+        raise InputError(f"is larger than {limit >> 20} MiB", item=location)
+    return data

@@ -19,7 +19,7 @@ def others(value: object) -> list[object]:
                 "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier "
                 "classifier pixels fd_pixels eps v simple bound learned lanczos box fail quarantine"
             )
-            return [word for word in [*words.split(), "cpu", "elsewhere"] if word != value]
+            return [word for word in [*words.split(), "cpu", "elsewhere", "0" * 64] if word != value]
         case list():
             return [value[:-1] or [8], [*value, 1]]
         case _:

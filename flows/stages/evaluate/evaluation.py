@@ -37,7 +37,8 @@ def evaluate(
     is one, from the same network calls.
 
     Raises:
-        ConfigError: If the extractor learns from labels and the data has none.
+        ConfigError: If the extractor learns from labels and the data has none, or a distance has too few images.
+        InputError: If the file of the extractor's weights is not there, damaged or another.
     """
     subject = _subject(config, dataset, snapshot, samples, context)
     works = {name: METRICS[name].works(subject) for name in METRICS if name in config.metrics}
@@ -75,7 +76,14 @@ def _subject(
     settings = {name: value for name, value in config.result_settings().items() if name not in unused}
     if "extractor" not in unused:
         extractor = settled_extractor(config.extractor, dataset)
-        weights = sealed_weights(extractor, dataset, threads=config.threads, context=context)
+        weights = sealed_weights(
+            extractor,
+            dataset,
+            threads=config.threads,
+            context=context,
+            file=config.extractor_weights,
+            digest=config.extractor_sha256,
+        )
         settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
         dataset=dataset,

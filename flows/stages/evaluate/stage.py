@@ -16,10 +16,10 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
-    from flows.metrics.extractors import settled_extractor
+    from flows.metrics.extractors import check_file, settled_extractor
 
     if "extractor" not in config.unused():
-        settled_extractor(config.extractor, dataset)
+        check_file(settled_extractor(config.extractor, dataset), config.extractor_weights, config.extractor_sha256)
 
 
 def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
@@ -44,5 +44,5 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("bound", "features", "classifier", "evaluate"),
+    folders=("bound", "features", "classifier", "weights", "evaluate"),
 )

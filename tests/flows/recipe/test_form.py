@@ -73,6 +73,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "sample.dtype": ("bfloat16", "float32"),
     "evaluate.metrics": (["fd"], ["bits_per_dim"]),
     "evaluate.extractor": ("pixels", "classifier"),
+    "evaluate.extractor_sha256": ("0" * 64, "1" * 64),
+    "evaluate.extractor_weights": ("/a b/w.pth", "s3://bucket/w.pt"),
     "evaluate.bpd_images": (33, 34),
     "evaluate.bpd_timesteps": (7, 8),
     "evaluate.batch_size": (9, 10),

@@ -36,7 +36,11 @@ SETTINGS = {
     "eta above 1": (["digits", "--set", "sample.eta=1.5"], "sample.eta"),
     "eta without ddim": (["digits", "--set", "sample.eta=0.5"], "set sample.sampler=ddim"),
     "unknown variance": (["digits", "--set", "sample.variance=learned"], "sample.variance"),
-    "unknown extractor": (["digits", "--set", "evaluate.extractor=inception"], "evaluate.extractor"),
+    "unknown extractor": (["digits", "--set", "evaluate.extractor=vgg"], "evaluate.extractor"),
+    "inception without its file": (
+        ["digits", "--set", "evaluate.extractor=inception"],
+        "set evaluate.extractor_weights to pt_inception-2015-12-05-6726825d.pth from github.com/mseitzer/pytorch-fid",
+    ),
     "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),
     "unknown device": (["digits", "--set", "train.device=tpu"], "train.device"),
     "unknown kind": (["digits", "--set", "prepare.kind=rar"], "prepare.kind"),

@@ -1,0 +1,97 @@
+"""The weights of FID's Inception network from either file that people have, as tensors only: no code of a file runs."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from infra.errors import InputError
+from infra.features.inception.layers import CLASSES, FEATURE_DIM, convolutions
+from infra.features.torch_file import read_torch_file
+
+PYTORCH_FID = "pt_inception-2015-12-05-6726825d.pth"
+NVIDIA = "inception-2015-12-05.pt"
+# The sha256 of the files that are published under these names; both hold the weights of TensorFlow's graph.
+PUBLISHED = {
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": PYTORCH_FID,
+    "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": NVIDIA,
+}
+REMEDY = f"take {PYTORCH_FID} from github.com/mseitzer/pytorch-fid/releases/tag/fid_weights, or NVIDIA's {NVIDIA}"
+
+_Shape = tuple[int, ...]
+_NORM = ("weight", "bias", "running_mean", "running_var")
+# NVIDIA's names of the parts of a batch norm; its weights are all 1 and not in the file.
+_NVIDIA_NORM = {"bias": "beta", "running_mean": "mean", "running_var": "var"}
+
+
+def weight_shapes() -> dict[str, _Shape]:
+    """The shape of every tensor that the features need, by its name in the file of pytorch-fid."""
+    shapes: dict[str, _Shape] = {}
+    for found in convolutions():
+        shapes[f"{found.name}.conv.weight"] = (found.conv.channels, found.inputs, *found.conv.kernel)
+        shapes |= {f"{found.name}.bn.{part}": (found.conv.channels,) for part in _NORM}
+    return shapes
+
+
+def read_weights(data: bytes, item: str) -> dict[str, Tensor]:
+    """Read a state dict in the names of pytorch-fid, or a TorchScript archive in the names of NVIDIA.
+
+    Args:
+        data: The file.
+        item: Its name in an error.
+
+    Returns:
+        The tensors of `weight_shapes`, float32.
+
+    Raises:
+        InputError: If it is neither, or a name or a shape is not the network's.
+    """
+    try:
+        tensors = read_torch_file(data, item)
+        if any(name.startswith("layers.") for name in tensors):
+            return _from_nvidia(tensors, item)
+        return _checked(tensors, weight_shapes(), _unused(), item)
+    except InputError as error:
+        error.remedy = REMEDY
+        raise
+
+
+def _from_nvidia(tensors: dict[str, Tensor], item: str) -> dict[str, Tensor]:
+    named = dict(_nvidia_names())
+    expected = {ours: weight_shapes()[theirs] for ours, theirs in named.items()}
+    unused = {"output.weight": (CLASSES, FEATURE_DIM), "output.bias": (CLASSES,)}
+    found = {named[name]: tensor for name, tensor in _checked(tensors, expected, unused, item).items()}
+    ones = {f"{one.name}.bn.weight": torch.ones(one.conv.channels) for one in convolutions()}
+    return {name: (found | ones)[name] for name in weight_shapes()}
+
+
+def _nvidia_names() -> Iterator[tuple[str, str]]:
+    """Yield each name in NVIDIA's file and the name of the same tensor in that of pytorch-fid."""
+    for one in convolutions():
+        yield f"{one.scope}.weight", f"{one.name}.conv.weight"
+        for part, name in _NVIDIA_NORM.items():
+            yield f"{one.scope}.{name}", f"{one.name}.bn.{part}"
+
+
+def _unused() -> dict[str, _Shape]:
+    """What the file of pytorch-fid holds beside the features' weights."""
+    counters: dict[str, _Shape] = {f"{one.name}.bn.num_batches_tracked": () for one in convolutions()}
+    return counters | {"fc.weight": (CLASSES, FEATURE_DIM), "fc.bias": (CLASSES,)}
+
+
+def _checked(
+    found: dict[str, Tensor], expected: dict[str, _Shape], unused: dict[str, _Shape], item: str
+) -> dict[str, Tensor]:
+    """Return the expected tensors after a check of every name, shape and type in the file."""
+    known = expected | unused
+    for name, tensor in found.items():
+        if name not in known:
+            raise InputError(f"holds {str(name)[:80]!r}, which FID's network does not have", item=item)
+        if tuple(tensor.shape) != known[name]:
+            raise InputError(f"holds {name} of shape {list(tensor.shape)}, not {list(known[name])}", item=item)
+        if name in expected and tensor.dtype != torch.float32:
+            raise InputError(f"holds {name} in {tensor.dtype}, not torch.float32", item=item)
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise InputError(f"lacks {missing[0]} and {len(missing) - 1} more", item=item)
+    return {name: found[name] for name in expected}
