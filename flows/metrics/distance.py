@@ -5,7 +5,7 @@ from functools import partial
 
 from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Figure
-from flows.metrics.extractors import EXTRACTORS
+from flows.metrics.extractors import EXTRACTORS, is_published
 from flows.metrics.features import features_work, read_stats
 from flows.metrics.metric import Measured, Metric, Subject
 from flows.metrics.together import Work
@@ -65,7 +65,7 @@ def _measure(
     with fixed_threads(1):
         value = distance(drawn, reference)
     full_name = f"{name}_{subject.extractor}"
-    if published is not None and subject.published:
+    if published is not None and is_published(subject.extractor, subject.weights):
         (full_name, about), caution = published, ""
     note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
     dimensions = len(drawn.total)

@@ -116,6 +116,17 @@ def sealed_weights(
     return context.sealed(plan, {}, environment("cpu"), make)[0]
 
 
+def is_published(name: ExtractorName, weights: Manifest | None) -> bool:
+    """Tell whether an extractor has the weights of a published file, on which a figure of the field rests.
+
+    Args:
+        name: Of the extractor.
+        weights: Sealed, of an extractor that has some.
+    """
+    file = EXTRACTORS[name].file
+    return file is not None and weights is not None and weights.facts["sha256"] in file.published
+
+
 def extractor_device(name: ExtractorName, device: str) -> str:
     """Return the device that an extractor computes on if the stage has this one; small extractors keep to the CPU."""
     return "cpu" if EXTRACTORS[name].file is None else device
@@ -150,8 +161,7 @@ def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, contex
         # The digest of the file goes into the sealed bytes, and with them into the key of the features.
         weights = encode_tensors(kind.read(data, file), {"sha256": found})
         record = output.commit("units/000000", "safetensors", weights, {})
-        facts = {"sha256": found, "published": kind.published.get(found, "")}
-        return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+        return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {"sha256": found})
 
     return context.sealed(plan, {}, environment("cpu"), make)[0]
 

@@ -38,11 +38,6 @@ class Subject:
     device: str
     store: Store
 
-    @property
-    def published(self) -> bool:
-        """True if the features are those of a published file of weights, on which a figure of the field rests."""
-        return self.weights is not None and bool(self.weights.facts.get("published"))
-
     def key_of(self, names: Sequence[str]) -> Json:
         """Return those settings of these names that enter keys."""
         return {name: value for name, value in self.key.items() if name in names}

@@ -27,6 +27,7 @@ EXECUTION = {
     "checkpoint_minutes",
     "history_images",
     "keep_checkpoints",
+    "extractor_weights",
 }
 GOALS = {"images", "count"}
 FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]
@@ -41,6 +42,7 @@ BESIDE = {
     "min_snr_gamma": {"parameterisation": "v", "loss": "min_snr"},
     "eta": {"sampler": "ddim"},
     "variance": {"sampler": "ddpm"},
+    "extractor_sha256": {"extractor": "inception", "extractor_weights": "w.pth"},
 }
 
 
@@ -50,7 +52,7 @@ def base(stage: type[StageConfig], name: str = "") -> StageConfig:
         return TrainConfig(
             **({"parameterisation": "v", "loss": "bound", "class_conditional": True} | BESIDE.get(name, {}))
         )
-    return SampleConfig(**BESIDE.get(name, {})) if stage is SampleConfig else stage()
+    return stage(**BESIDE.get(name, {})) if stage in (SampleConfig, EvaluateConfig) else stage()
 
 
 @pytest.mark.parametrize(("stage", "name"), FIELDS, ids=lambda v: v if isinstance(v, str) else v.__name__)
@@ -91,6 +93,11 @@ def test_a_new_setting_changes_no_key(stage: type[StageConfig]) -> None:
         (SampleConfig(sampler="ddim"), SampleConfig(sampler="ddim", variance="fixed_small")),
         (TrainConfig(), TrainConfig(min_snr_gamma=1.0, label_dropout=0.5)),
         (TrainConfig(schedule="cosine"), TrainConfig(schedule="cosine", beta_start=1e-3, beta_end=0.5)),
+        (EvaluateConfig(extractor="pixels"), EvaluateConfig(extractor="pixels", extractor_sha256="0" * 64)),
+        (
+            EvaluateConfig(metrics=["bits_per_dim"]),
+            EvaluateConfig(metrics=["bits_per_dim"], extractor="inception", extractor_sha256="0" * 64),
+        ),
     ],
 )
 def test_a_setting_without_effect_changes_no_key(config: StageConfig, other: StageConfig) -> None:

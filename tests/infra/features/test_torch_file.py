@@ -141,7 +141,8 @@ REFUSED = {
     "compressed": (zipped(tensor(), TWO, zipfile.ZIP_DEFLATED), "is compressed"),
     "beyond its numbers": (zipped(tensor(offset=1), TWO), r"a tensor of shape \[2\] has 2 numbers"),
     "larger than its numbers": (
-        zipped(tensor(shape=b"J\x00\x00\x00\x40\x85", strides=b"K\x00\x85"), TWO), r"shape \[1073741824\] has 2 numbers",
+        zipped(tensor(shape=b"J\x00\x00\x00\x40\x85", strides=b"K\x00\x85"), TWO),
+        r"shape \[1073741824\] has 2 numbers",
     ),
     "negative": (zipped(tensor(shape=b"J\xff\xff\xff\xff\x85"), TWO), "a tensor has no shape"),
     "a stride too few": (zipped(tensor(strides=b")"), TWO), "a tensor has no shape"),

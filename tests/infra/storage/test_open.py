@@ -1,12 +1,13 @@
-"""The store that an address names."""
+"""The store that an address names, and the file that one names."""
 
 from pathlib import Path
 
 import pytest
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, InputError
 from infra.storage.local_store import LocalStore
-from infra.storage.open import open_store
+from infra.storage.open import open_store, read_file
+from infra.storage.s3_store import S3Store
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:
@@ -16,5 +17,31 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_path_nor_s3_is_refused() -> None:
-    with pytest.raises(ConfigError):
-        open_store("ftp://host/folder")
+    for opened in (open_store, lambda uri: read_file(uri, 10)):
+        with pytest.raises(ConfigError):
+            opened("ftp://host/folder")
+
+
+def test_a_file_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a file").write_bytes(b"0123")
+    monkeypatch.chdir(tmp_path)
+    for location in (str(tmp_path / "a file"), f"file://{tmp_path}/a file", "a file"):
+        assert read_file(location, 4) == b"0123"
+
+
+def test_no_file_a_folder_and_a_large_file(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(5))
+    for name, cause in (("nothing", "is not there"), ("", "cannot be read"), ("large", "is larger than")):
+        with pytest.raises(InputError, match=cause) as caught:
+            read_file(str(tmp_path / name), 4)
+        assert caught.value.item == str(tmp_path / name)
+
+
+def test_a_file_on_s3(moto_store: S3Store) -> None:
+    moto_store.put_if_absent("a/file.pth", b"0123")
+    assert read_file(f"{moto_store.uri}/a/file.pth", 4) == b"0123"
+    with pytest.raises(InputError, match="is larger than"):
+        read_file(f"{moto_store.uri}/a/file.pth", 3)
+    with pytest.raises(InputError, match="is not there") as caught:
+        read_file(f"{moto_store.uri}/a/other.pth", 4)
+    assert caught.value.item == f"{moto_store.uri}/a/other.pth"
