@@ -59,7 +59,9 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
 
 
 def check_file(name: ExtractorName, file: str, digest: str) -> None:
-    """Check that the weights of an extractor that takes them from a file are there, and are those.
+    """Check that the file of an extractor's weights is there, is the one that is meant, and holds them.
+
+    The evaluation reads the file only after training, which may take days.
 
     Args:
         name: Of the extractor.
@@ -67,11 +69,11 @@ def check_file(name: ExtractorName, file: str, digest: str) -> None:
         digest: The sha256 that it must have; empty for that of any published file.
 
     Raises:
-        InputError: If the file is not there, cannot be read or has another digest.
+        InputError: If the file is not there, damaged or another.
     """
     kind = EXTRACTORS[name]
     if kind.file is not None:
-        kind.file.bytes_of(file, digest)
+        kind.file.read(kind.file.bytes_of(file, digest), file)
 
 
 def sealed_weights(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from flows.artifacts import Dataset, Figures, Samples
 from flows.metrics import features
-from flows.metrics.choices import ExtractorName
+from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.distance import distance_metric
 from flows.metrics.extractors import extractor_device, is_published, open_extractor
 from flows.metrics.metric import Subject
@@ -196,7 +196,7 @@ def test_by_other_weights_it_is_no_fid(finished: TinyRun, scene: Scene, monkeypa
 def test_any_other_distance_keeps_name_and_caution(finished: TinyRun) -> None:
     about = with_weights(finished, sealed_weights(finished))
     metric = distance_metric("shift", "Shift", lambda a, b: float((a.mean - b.mean).sum()), caution="; a test")
-    works = METRICS["fd"].works(about)  # type: ignore[index]
+    works = METRICS[MetricName.FD].works(about)
     sealed = [finished.context.output(work.plan).manifest({}) for work in works]
     (figure,) = metric.measure(about, [one for one in sealed if one]).figures
     assert figure.name == "shift_inception"
@@ -206,11 +206,14 @@ def test_any_other_distance_keeps_name_and_caution(finished: TinyRun) -> None:
 def test_another_file_makes_other_features_and_one_image_too_few_is_refused(finished: TinyRun) -> None:
     weights = sealed_weights(finished)
     other = replace(weights, digest="0" * 64)
-    keys = [[work.plan.key for work in METRICS["fd"].works(with_weights(finished, one))] for one in (weights, other)]  # type: ignore[index]
+    keys = [
+        [work.plan.key for work in METRICS[MetricName.FD].works(with_weights(finished, one))]
+        for one in (weights, other)
+    ]
     assert not set(keys[0]) & set(keys[1])
     about = replace(with_weights(finished, weights), samples=replace(finished.samples, count=1))
     with pytest.raises(ConfigError, match="at least 2 images on each side; the samples has 1"):
-        METRICS["fd"].works(about)  # type: ignore[index]
+        METRICS[MetricName.FD].works(about)
 
 
 def test_a_worker_verifies_the_weights(finished: TinyRun) -> None:
@@ -248,7 +251,7 @@ def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun) ->
     assert devices == {"classifier": "cpu", "pixels": "cpu", "inception": "cuda"}
     about = with_weights(replace(finished), sealed_weights(finished))
     work = features.features_work(about, finished.dataset, "train", 7, label="reference")
-    assert work.task(finished.context.output(work.plan)).device == "cpu"  # type: ignore[attr-defined]
+    assert work.task(finished.context.output(work.plan)).device == "cpu"
 
 
 ERRORS = {
@@ -267,6 +270,18 @@ def test_a_wrong_file_ends_the_run_before_it_trains(
     given = [part for setting in scene.given(**{name: value}) for part in ("--set", setting)]
     assert run(tmp_path / "root", "evaluate", "folder", *given) == INPUT
     assert_one_line(capsys, cause)
+    assert not (tmp_path / "root" / "train").exists()
+
+
+def test_so_does_a_file_that_holds_something_else(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.pth"
+    file.write_bytes(state_dict_file({"fc.bias": torch.zeros(1000)}))
+    changes = {"extractor_weights": str(file), "extractor_sha256": sha256(file.read_bytes())}
+    given = [part for setting in scene.given(**changes) for part in ("--set", setting)]
+    assert run(tmp_path / "root", "evaluate", "folder", *given) == INPUT
+    assert_one_line(capsys, "holds fc.bias of shape [1000], not [1008]")
     assert not (tmp_path / "root" / "train").exists()
 
 

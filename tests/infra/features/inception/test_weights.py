@@ -29,15 +29,19 @@ def equal(found: Weights, expected: Weights) -> bool:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_the_file_of_pytorch_fid(weights: Weights, zipped: bool) -> None:
     entries = with_the_rest(weights)
-    assert len(entries) == 566, "as many as the published file has"
-    assert equal(read_weights(state_dict_file(entries, zipped=zipped), "x"), weights)
+    data = state_dict_file(entries, zipped=zipped)
+    if not zipped:
+        # The published file has 566 entries and 95,628,359 bytes, and was written in this form.
+        assert len(entries) == 566
+        assert len(data) == pytest.approx(95_628_359, rel=1e-4)
+    assert equal(read_weights(data, "x"), weights)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch still writes the archives
 def test_the_file_of_nvidia(weights: Weights) -> None:
     data = torchscript_file(weights)
-    # The published archive has 95,607,719 bytes; tensors of any other kind or number would not have that size.
-    assert len(data) == pytest.approx(95_607_719, rel=2e-3)
+    # The published archive has 95,607,719 bytes. Weights of all batch norms would add 68,864.
+    assert len(data) == pytest.approx(95_607_719, abs=60_000)
     assert equal(read_weights(data, "x"), weights)
 
 
