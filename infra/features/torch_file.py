@@ -5,9 +5,7 @@ goes through the machine of `infra.pickles`, a class of the file becomes a recor
 tensor is checked against the bytes that the file has for it.
 """
 
-import struct
 import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
@@ -16,7 +14,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from infra.errors import InputError
 from infra.pickles import Global, PickleMachine
 
 _STORAGES = {
@@ -34,6 +31,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 # No name, since a name in a pickle has no space at its end.
 _PERSISTENT = "persistent id "
 _PICKLE_BYTES = 16 << 20
+_NAME_LENGTH = 300
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,27 +114,25 @@ def read_torch_file(data: bytes, item: str) -> dict[str, Tensor]:
     Raises:
         InputError: If it is damaged, asks for anything else, or holds anything but tensors by name.
     """
+    machine = _Machine(item)
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            root, content = _zipped(archive, item)
-            return _resolved(_views(root, item), content, len(data), item)
-    except zipfile.BadZipFile:
-        root, content = _older(data, item)
-        return _resolved(_views(root, item), content, len(data), item)
-    except (EOFError, LookupError, OSError, RuntimeError, ValueError) as error:  # the complaints of the zip
-        raise _Machine(item).damaged(str(error)[:120]) from error
+        return _zipped(data, item) if data.startswith(_ZIP) else _older(data, item)
+    except (EOFError, LookupError, OSError, OverflowError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise machine.damaged(str(error)[:120]) from error
 
 
-_Content = Callable[[_View], bytes]
-
-
-def _zipped(archive: zipfile.ZipFile, item: str) -> tuple[object, _Content]:
-    pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-    if len(pickled) != 1:
-        raise _Machine(item).damaged("a zip without data.pkl")
-    folder = pickled[0].removesuffix("data.pkl")
-    root = _Machine(item).run(BytesIO(_stored(archive, pickled[0], _PICKLE_BYTES)))
-    return root, lambda view: _stored(archive, f"{folder}data/{view.key}", view.count * view.dtype.itemsize)
+def _zipped(data: bytes, item: str) -> dict[str, Tensor]:
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickled) != 1:
+            raise ValueError("a zip without data.pkl")
+        folder = pickled[0].removesuffix("data.pkl")
+        views = _views(_Machine(item).run(BytesIO(_stored(archive, pickled[0], _PICKLE_BYTES))))
+        storages = {
+            view.key: _stored(archive, f"{folder}data/{view.key}", view.count * view.dtype.itemsize)
+            for view in {view.key: view for view in views.values()}.values()
+        }
+    return _tensors(views, storages, len(data))
 
 
 def _stored(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -146,54 +143,56 @@ def _stored(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return archive.read(found)
 
 
-def _older(data: bytes, item: str) -> tuple[object, _Content]:
+def _older(data: bytes, item: str) -> dict[str, Tensor]:
     """Read the form without a zip: pickles, then the storages in the order of the last pickle."""
     stream = BytesIO(data)
     if _Machine(item).run(stream) != _MAGIC:
-        raise _Machine(item).damaged("another program wrote it")
+        raise ValueError("another program wrote it")
     for _ in range(2):
         _Machine(item).run(stream)
-    root, keys = _Machine(item).run(stream), _Machine(item).run(stream)
-    dtypes = {view.key: view.dtype for _, view in _views(root, item)}
-    if type(keys) is not list or not all(type(key) is str and key in dtypes for key in keys):
-        raise _Machine(item).damaged("it lists no storages")
+    views, keys = _views(_Machine(item).run(stream)), _Machine(item).run(stream)
+    sizes = {view.key: view.count * view.dtype.itemsize for view in views.values()}
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(sizes):
+        raise ValueError("it lists other storages than its tensors have")
     storages: dict[str, bytes] = {}
     for key in keys:
-        head = stream.read(8)
-        count = struct.unpack("<q", head)[0] if len(head) == 8 else -1
-        storages[key] = stream.read(count * dtypes[key].itemsize) if count >= 0 else b""
-    return root, lambda view: storages[view.key]
+        stream.read(8)  # the number of elements once more
+        storages[str(key)] = stream.read(sizes[str(key)])
+    return _tensors(views, storages, len(data))
 
 
-def _views(root: object, item: str) -> Iterator[tuple[str, _View]]:
-    """Yield the tensors of a dict, or those among the attributes of objects, each object once."""
-    if type(root) is dict:
+def _views(root: object) -> dict[str, _View]:
+    """Return the tensors of a dict, or those among the attributes of objects, each object once."""
+    if isinstance(root, dict):
         for name, value in root.items():
             if not isinstance(value, _View):
-                raise InputError(f"holds {str(name)[:80]!r}, which is no tensor", item=item)
-            yield str(name), value
-        return
-    waiting, seen = [("", root)], set()
+                raise ValueError(f"{str(name)[:80]} is no tensor")
+        return {str(name): value for name, value in root.items()}
+    views, waiting, seen = {}, [("", root)], set()
     while waiting:
         prefix, value = waiting.pop()
-        if isinstance(value, _View) and prefix:
-            yield prefix, value
+        if len(prefix) > _NAME_LENGTH:
+            raise ValueError("a name is too long")
+        if isinstance(value, _View):
+            views[prefix.removesuffix(".")] = value
         elif isinstance(value, _Record) and id(value) not in seen:
             seen.add(id(value))
-            inner = f"{prefix}." if prefix else ""
-            waiting += [(inner + name, part) for name, part in value.attributes.items()]
+            inner = ((name, part) for name, part in value.attributes.items() if isinstance(part, (_View, _Record)))
+            waiting += [(f"{prefix}{name}.", part) for name, part in inner]
+    return views
 
 
-def _resolved(views: Iterator[tuple[str, _View]], content: _Content, size: int, item: str) -> dict[str, Tensor]:
-    """Return the tensors, each with numbers of its own; together they are no larger than the file."""
+def _tensors(views: dict[str, _View], storages: dict[str, bytes], size: int) -> dict[str, Tensor]:
+    """Return the tensors, each with numbers of its own; together they are no larger than the file of this size."""
+    wholes: dict[str, Tensor] = {}
     tensors: dict[str, Tensor] = {}
-    for name, view in views:
+    for name, view in views.items():
         size -= prod(view.shape) * view.dtype.itemsize
-        numbers = content(view)
+        numbers = storages[view.key]
         if size < 0 or len(numbers) != view.count * view.dtype.itemsize:
-            raise _Machine(item).damaged(f"{name[:80]} has {len(numbers)} bytes")
-        whole = torch.frombuffer(bytearray(numbers), dtype=view.dtype)
-        tensors[name] = whole.as_strided(view.shape, view.strides, view.offset).clone(
-            memory_format=torch.contiguous_format
-        )
+            raise ValueError(f"{name[:80]} has {len(numbers)} bytes")
+        if view.key not in wholes:
+            wholes[view.key] = torch.frombuffer(bytearray(numbers), dtype=view.dtype)
+        part = wholes[view.key].view(view.dtype).as_strided(view.shape, view.strides, view.offset)
+        tensors[name] = part.clone(memory_format=torch.contiguous_format)
     return tensors

@@ -134,7 +134,7 @@ REFUSED = {
     "a picture": (b"\x89PNG\r\n", "holds the pickle instruction"),
     "another zip": (zipped(b"", {}).replace(b"data.pkl", b"data.txt"), "without data.pkl"),
     "another pickle": (pickle.dumps({"a": 1}, 2), "another program wrote it"),
-    "no tensor": (saved({"a": 1}), "holds 'a', which is no tensor"),
+    "no tensor": (saved({"a": 1}), "a is no tensor"),
     "a storage too few": (zipped(tensor(), {}), "There is no item named"),
     "a storage cut short": (zipped(tensor(), {"0": b"\0" * 4}), "a has 4 bytes"),
     "a storage too long": (zipped(tensor(), {"0": b"\0" * 80}), "is compressed, or has 80 bytes"),
@@ -165,6 +165,21 @@ def test_many_views_of_one_storage_take_no_memory() -> None:
     value = torch.zeros(1000)
     with pytest.raises(InputError, match="is not a file of tensors"):
         read_torch_file(saved({str(n): value for n in range(100)}), "x")
+
+
+def test_names_of_any_length_take_no_memory() -> None:
+    """Each object holds the next under a name of 200 letters."""
+    name = b"X" + struct.pack("<I", 200) + b"n" * 200
+    chain = b"\x80\x02" + b"c__torch__\nA\n)\x81}" + (name + b"c__torch__\nA\n)\x81}") * 5 + b"b" + b"sb" * 5 + b"."
+    with pytest.raises(InputError, match="a name is too long"):
+        read_torch_file(zipped(chain), "x")
+
+
+def test_a_storage_that_is_not_listed() -> None:
+    whole = saved({"a": torch.zeros(2)}, zipped=False)
+    start = whole.rindex(b"\x80\x02]")
+    with pytest.raises(InputError, match="lists other storages"):
+        read_torch_file(whole[:start] + b"\x80\x02].", "x")
 
 
 def test_modules_that_hold_each_other_end() -> None:

@@ -76,7 +76,7 @@ REFUSED = {
         changed(Conv2d_1a_3x3__bn__bias=torch.zeros(32, dtype=torch.float16)),
         "holds Conv2d_1a_3x3.bn.bias in torch.float16, not torch.float32",
     ),
-    "a state dict within": (changed(state_dict={}), "holds 'state_dict', which is no tensor"),
+    "a state dict within": (changed(state_dict={}), "state_dict is no tensor"),
     "NVIDIA's names, but not all": (
         changed(layers__conv__beta=torch.zeros(32)),
         "lacks layers.conv.weight and 374 more",
