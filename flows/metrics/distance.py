@@ -64,12 +64,14 @@ def _measure(
     reference, drawn = (read_stats(manifest, subject.store) for manifest in sealed)
     with fixed_threads(1):
         value = distance(drawn, reference)
-    full_name = f"{name}_{subject.extractor}"
-    if published is not None and is_published(subject.extractor, subject.weights):
+    extractor = subject.extractor
+    assert extractor is not None, "a distance says that it uses the setting `extractor`"
+    full_name = f"{name}_{extractor}"
+    if published is not None and is_published(extractor, subject.weights):
         (full_name, about), caution = published, ""
     note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
     dimensions = len(drawn.total)
-    if EXTRACTORS[subject.extractor].file is not None and min(drawn.count, reference.count) < dimensions:
+    if EXTRACTORS[extractor].file is not None and min(drawn.count, reference.count) < dimensions:
         note += f"; biased upward below {dimensions:,}"
     figure = Figure(name=full_name, value=value, label=full_name, note=note, headline=True)
     return Measured(figures=[figure], counts={"distance_samples": drawn.count})

@@ -246,12 +246,16 @@ def test_a_unit_is_read_in_chunks(finished: TinyRun, monkeypatch: pytest.MonkeyP
     assert seen == [2, 2, 2, 1]
 
 
-def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun) -> None:
+def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = {name: extractor_device(name, "cuda") for name in ExtractorName if name != ExtractorName.AUTO}
     assert devices == {"classifier": "cpu", "pixels": "cpu", "inception": "cuda"}
-    about = with_weights(replace(finished), sealed_weights(finished))
-    work = features.features_work(about, finished.dataset, "train", 7, label="reference")
-    assert work.task(finished.context.output(work.plan)).device == "cpu"
+    monkeypatch.setattr(features, "environment", lambda device: {"device": device})
+    for extractor, device in (("inception", "cuda"), ("pixels", "cpu")):
+        about = with_weights(finished, sealed_weights(finished))
+        about = replace(about, device="cuda", extractor=ExtractorName(extractor))
+        work = features.features_work(about, finished.dataset, "train", 7, label="reference")
+        assert (work.device, work.environment) == (device, {"device": device})
+        assert work.task(finished.context.output(work.plan)).device == device
 
 
 ERRORS = {
