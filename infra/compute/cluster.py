@@ -5,12 +5,12 @@ The same calls run in this process if the mode is `in-process`; results do not d
 
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 from infra.compute.connection import Connection
-from infra.compute.device import settings_kept
 from infra.compute.group import GroupFunction, fit_group
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
 from infra.compute.ray_errors import plain_errors
@@ -74,7 +74,7 @@ class Cluster:
         if not units:
             return
         if self.mode == "in-process":
-            with settings_kept():
+            with _settings_kept():
                 run = task.open()
                 for unit in units:
                     run(unit)
@@ -127,7 +127,7 @@ class Cluster:
                     remedy=f"{Term.ONE_WORKER} or use Ray",
                 )
             watch = Watch(heartbeat=LocalHeartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
-            with settings_kept():
+            with _settings_kept():
                 watch.follow(partial(function, config, watch.heartbeat.beat))
             return
         self.connect()
@@ -154,6 +154,13 @@ class Cluster:
         if self.mode == "ray":
             importlib.import_module("ray.data")
             importlib.import_module("ray.train.torch")
+
+
+def _settings_kept() -> AbstractContextManager[None]:
+    # Not with this module: torch takes two seconds, and every command imports the cluster.
+    from infra.compute.device import settings_kept
+
+    return settings_kept()
 
 
 def _refuse(workers: Workers, stage: str) -> None:

@@ -153,7 +153,7 @@ def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.Captu
     }
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={_text(value)}")]
     assert run(tmp_path / "root", "evaluate", "folder", *given) == CONFIG
-    assert_one_line(capsys, "no labels")
+    assert_one_line(capsys, "fewer than two classes")
 
 
 def _text(value: object) -> str:
