@@ -10,6 +10,7 @@ import flows.commands.run
 from ddpm_core.choices import Choice
 from flows.cli import Interrupted, run_command
 from flows.recipe.config import PipelineConfig
+from flows.recipe.presets import preset
 from infra.errors import DdpmError, DivergedError
 from infra.tracking.tracker import Tracker
 from tests.e2e.processes import settings
@@ -50,9 +51,10 @@ def test_the_help_of_a_stage_names_its_settings_and_all_options(capsys: pytest.C
     shown = capsys.readouterr().out
     out = "".join(shown.split())  # a line may end after the hyphen of a word
     config = type(PipelineConfig.model_fields[stage].default)
+    values = getattr(preset("digits"), stage).model_dump(mode="json")  # the preset of a command that names none
     for name, field in config.model_fields.items():
         assert re.search(rf"^  {stage}\.{name}\s", shown, re.MULTILINE)
-        assert "".join(f"{field.description}. [default: {json.dumps(field.default)}]".split()) in out
+        assert "".join(f"{field.description}. [digits: {json.dumps(values[name])}]".split()) in out
         if isinstance(field.default, Choice):
             assert all("".join(f"{option}: {option.description}".split()) in out for option in type(field.default))
 
