@@ -71,7 +71,7 @@ FIXED_VARIANCES = (Variance.FIXED_SMALL, Variance.FIXED_LARGE)
 
 
 class NetworkVariance(Choice):
-    """Whether and how the network learns the variance of the reverse steps."""
+    """The ways in which the network learns the variance of the reverse steps, or none."""
 
     FIXED = "fixed", "The network learns none, and sampling and the bound use a fixed variance"
     LEARNED = "learned", "The network learns the log variance of every pixel"

@@ -162,7 +162,7 @@ def chain_variances(variance: Variance, data_variance: float, num_steps: int) ->
 
 
 def variances() -> str:
-    """What the two variances make of x_t's variance, beside the forward process's, on a chain of 20 steps."""
+    """Draw the variance of x_t under the two variances, beside the forward process's, on a chain of 20 steps."""
     parts, count = [], 20
     cumprod = [1.0, *respace(linear_schedule(), count).alphas_cumprod.tolist()][::-1]
     for place, (title, data_variance) in enumerate((("data N(0, 1)", 1.0), ("a single point", 0.0))):
@@ -188,7 +188,7 @@ def of_mixture(schedule: NoiseSchedule, x_t: Tensor, t: Tensor) -> Tensor:
 
 
 def mixture_samples() -> dict[str, Tensor]:
-    """What three samplers draw with the mixture's own score."""
+    """Draw samples of three samplers with the mixture's own score."""
     schedule, count = quadratic_schedule(100, 5e-4, 0.2), 5_000
 
     def draw(stream: Stream, step: int = 0) -> Tensor:
@@ -226,7 +226,7 @@ def samplers(drawn: dict[str, Tensor]) -> str:
 
 
 class Facts(NamedTuple):
-    """What figures and numbers share, computed once."""
+    """Values that figures and numbers share, computed once."""
 
     terms: dict[Variance, Tensor]
     drawn: dict[str, Tensor]

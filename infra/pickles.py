@@ -9,6 +9,7 @@ refused, and so is a file of too many instructions.
 
 import pickletools
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
@@ -39,7 +40,7 @@ class Global:
 
 
 @dataclass
-class PickleMachine:
+class PickleMachine(ABC):
     """Runs a pickle's instructions; a kind of pickle says which names it has and what they mean.
 
     Attributes:
@@ -58,25 +59,25 @@ class PickleMachine:
     # Instructions beyond those that every kind has.
     further: ClassVar[Mapping[str, Callable[["PickleMachine", object], None]]] = {}
 
+    @abstractmethod
     def knows(self, name: str) -> bool:
         """Tell whether this kind of pickle has a name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def called(self, name: str, arguments: object) -> object:
         """Return the result that the call of a name stands for.
 
         Raises:
             InputError: If it has other arguments than this kind of pickle.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def set_state(self, target: object, state: object) -> None:
         """Give a result its state.
 
         Raises:
             InputError: If it has none.
         """
-        raise NotImplementedError
 
     def run(self, stream: BinaryIO) -> object:
         """Return the pickle's value; the stream then stands behind it.

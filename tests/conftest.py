@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, a tiny config, and the finished run of it."""
+"""Fixtures of all tests: a clean environment, a tiny config, and the finished run of it."""
 
 import os
 import shutil

@@ -23,7 +23,7 @@ _SEAWEED_PORTS = ("master", "volume", "filer", "s3")
 
 @dataclass(frozen=True)
 class Server:
-    """Where one listens."""
+    """The address of a server."""
 
     url: str
 

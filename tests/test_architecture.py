@@ -1,4 +1,4 @@
-"""What import contracts cannot say about the layout."""
+"""Rules of the layout that import contracts cannot state."""
 
 import ast
 import re

@@ -1,6 +1,7 @@
 """Our forward pass and train step in turns with those of diffusers."""
 
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.gpu.bench import Bench
@@ -13,10 +14,8 @@ from ddpm_core.network.unet_config import UNetConfig
 
 def beside(bench: Bench) -> None:
     """Both in each precision; without diffusers one row that says so."""
-    try:
-        from benchmarks.theirs import theirs  # noqa: F401  # not on every machine
-    except ImportError as error:
-        bench.row("diffusers", note=f"left out: not installed here ({error})")
+    if find_spec("diffusers") is None:
+        bench.row("diffusers", note="left out: not installed here")
         return
     # The network has no toy size here, and a processor may only emulate bfloat16.
     toy = bench.setting.toy
@@ -26,7 +25,7 @@ def beside(bench: Bench) -> None:
 
 
 def _pair(bench: Bench, work: str, precision: Precision) -> dict[str, Any]:
-    from benchmarks.theirs import theirs
+    from benchmarks.theirs import theirs  # diffusers is not on every machine
 
     device, dtype = bench.setting.device, precision.autocast
     batch, repeats = (1, 2) if bench.setting.toy else (128, 10)

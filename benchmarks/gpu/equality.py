@@ -1,4 +1,4 @@
-"""How far the device's numbers are from the host's: randomness, tables, the network."""
+"""The distance of the device's numbers from the host's: randomness, tables, the network."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""How many kernels a train step and a sampling step launch, and how long the GPU is at work in them."""
+"""The number of kernels that a train step and a sampling step launch, and the time that the GPU works in them."""
 
 from collections.abc import Callable
 from functools import partial

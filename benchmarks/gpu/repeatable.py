@@ -1,4 +1,4 @@
-"""Whether training gives the same bits twice, and after a resume, and the cost of making it so."""
+"""Bit-equality of two trainings, and of a resumed one, and its cost."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -71,7 +71,7 @@ class Setting:
 
     @property
     def cuda(self) -> bool:
-        """Whether the device is a GPU."""
+        """True if the device is a GPU."""
         return self.device.type == "cuda"
 
     @property
@@ -90,7 +90,7 @@ class Setting:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image."""
+        """Return the shape of one image."""
         return (self.config.in_channels, self.config.image_size, self.config.image_size)
 
     @property

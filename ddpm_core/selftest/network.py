@@ -39,7 +39,7 @@ def check_network(device: torch.device) -> list[Check]:
     Errors of tensors are relative, |a - b| / |b|, by Euclidean norms over all elements.
     """
     name = "network"
-    net = _network()
+    net = network_of_every_layer(_TINY)
     x_t = normal(0, Stream.X_T, torch.arange(_BATCH), (3, 8, 8))
     t = torch.tensor([0, 10, 500, 999])
     with torch.no_grad():
@@ -69,7 +69,7 @@ def check_training(device: torch.device) -> list[Check]:
     schedule = linear_schedule()
     images = (words(0, Stream.X_T, torch.arange(_BATCH), 3 * 8 * 8) & 255).to(torch.uint8).reshape(-1, 3, 8, 8)
     noise = training_noise(0, torch.arange(_BATCH), 1000, (3, 8, 8))
-    loss, gradient = _by_hand(_network().double(), schedule, images, noise)
+    loss, gradient = _by_hand(network_of_every_layer(_TINY).double(), schedule, images, noise)
     length = float(gradient.norm())
     rate = 1e-2 * loss / length**2
 
@@ -79,7 +79,7 @@ def check_training(device: torch.device) -> list[Check]:
         optimizer = torch.optim.SGD(net.parameters(), lr=rate)
         return float(train_step(net, optimizer, tables, images.to(device), moved, config).loss_sum) / _BATCH
 
-    tables, net = schedule.to(device), _network().to(device)
+    tables, net = schedule.to(device), network_of_every_layer(_TINY).to(device)
     before = step(net, math.inf)
     after = _gradient(net)
     lowered = before - step(net, length / 2)
@@ -104,9 +104,12 @@ def check_training(device: torch.device) -> list[Check]:
     ]
 
 
-def _network() -> UNet:
-    """A tiny network with fixed weights: normal, variance 1 / fan-in; biases and norms shifted by 0.1 normal draws."""
-    net = UNet(_TINY).eval()
+def network_of_every_layer(config: UNetConfig) -> UNet:
+    """Return a network with fixed weights: normal, variance 1 / fan-in; biases and norms shifted by 0.1 normal draws.
+
+    Initial weights leave each residual branch almost at zero and would hide its errors.
+    """
+    net = UNet(config).eval()
     with torch.no_grad():
         for number, weight in enumerate(net.parameters()):
             z = normal(0, Stream.INITIAL_WEIGHTS, torch.tensor([number]), tuple(weight.shape))[0]

@@ -182,7 +182,7 @@ def _widths(settings: ForeignSettings) -> list[int]:
 
 
 def _attends(settings: ForeignSettings, levels: int) -> list[bool]:
-    """Whether each level has attention, the same on the way down and up."""
+    """Tell for each level if it has attention, the same on the way down and up."""
     found = []
     for name, way in (("down_block_types", "Down"), ("up_block_types", "Up")):
         blocks = settings[name]

@@ -1,1 +1,1 @@
-"""What can be measured: each kind of output that figures rest on."""
+"""Metrics, and the outputs that their figures rest on."""

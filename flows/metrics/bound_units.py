@@ -36,7 +36,7 @@ _SPLITS = {"train": "training", "test": "held-out"}
 
 @dataclass(frozen=True, kw_only=True)
 class BoundSettings:
-    """What the bound is computed with.
+    """The settings of the bound.
 
     Attributes:
         images: Held-out images.
@@ -80,7 +80,7 @@ class BoundTask:
 
 
 class _Worker:
-    """What a worker has loaded; each part when the first unit needs it."""
+    """A worker's inputs, each loaded when the first unit needs it."""
 
     def __init__(self, task: "BoundTask") -> None:
         self.task = task

@@ -1,4 +1,4 @@
-"""What computes: device, dtype and the versions that bytes depend on."""
+"""The device, its dtype and the versions that bytes depend on."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def environment(device: str) -> dict[str, str]:
-    """What can change the bytes of an output beside its plan: versions, and the device or the processor's class."""
+    """Return everything beside its plan that can change an output's bytes: versions, and the device or CPU class."""
     if device == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("cuda was asked for and this machine has none", item="device", remedy="set device=cpu")

@@ -1,4 +1,4 @@
-"""What tests in a browser share: Chromium, a page, a folder of screenshots, and `ddpm serve`."""
+"""Fixtures of the tests in a browser: Chromium, a page, a folder of screenshots, and `ddpm serve`."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go."""
+    """The folder of screenshots."""
     folder = os.environ.get("DDPM_SCREENSHOTS")
     if not folder:
         return tmp_path_factory.mktemp("screenshots")

@@ -28,7 +28,7 @@ class Served(Server):
         return [state["name"] for state in self.get(f"/flow_run_states/?flow_run_id={run}")]
 
     def progress(self, number: str, stage: str) -> float:
-        """How far a stage is, in percent; 0 before it says so."""
+        """The progress of a stage in percent; 0 before it reports any."""
         shown = self.artifacts(number).get(f"{stage}-progress")
         return float(shown["data"]) if shown else 0.0
 

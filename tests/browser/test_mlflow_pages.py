@@ -119,6 +119,6 @@ def test_bits_per_dim_against_the_learning_rate(page: Page, tracked: Tracked, sh
 
 
 def _points(picture: bytes) -> int:
-    """How many spots of MLflow's red are in a picture that is grey otherwise."""
+    """Count the spots of MLflow's red in a picture that is grey otherwise."""
     red, green, _ = np.moveaxis(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int), -1, 0)
     return int(label(red - green > 60)[1])

@@ -53,7 +53,7 @@ class Command:
         return self.wait(60)
 
     def text(self) -> str:
-        """What it has said."""
+        """Its output so far."""
         return self.log.read_text(errors="replace")
 
     def processes(self) -> list[tuple[int, str]]:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Servers:
-    """Where everything is."""
+    """The places of everything."""
 
     environment: dict[str, str]
     root: Path

@@ -26,7 +26,7 @@ _LIMIT_S = 60
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request.
+    """The fate of one request.
 
     Attributes:
         kind: "status" answers without asking the server; "status_after", having asked it; a "reset" breaks the
@@ -53,7 +53,7 @@ class Seen:
 
 @dataclass
 class Proxy:
-    """What a test talks to.
+    """The proxy as a test uses it.
 
     Attributes:
         url: Where it listens.

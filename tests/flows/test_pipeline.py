@@ -25,7 +25,7 @@ GRAPH = Path(__file__).with_name("graph.txt")
 
 
 def test_the_graph_is_the_one_that_is_written_down(tiny_run: TinyRun) -> None:
-    """Which stage runs when and on what, as the flow's own loop does it."""
+    """The order and the inputs of the stages, as the flow's own loop does it."""
     results = {
         "prepare": tiny_run.dataset,
         "train": tiny_run.snapshot,

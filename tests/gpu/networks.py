@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ddpm_core.network.unet import UNet, UNetConfig
-from ddpm_core.rng import Stream, normal, words
+from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule, linear_schedule
+from ddpm_core.selftest.network import network_of_every_layer
 from ddpm_core.train_step import StepConfig, StepResult, train_step
 from ddpm_core.training_order import training_noise
 
@@ -27,16 +28,8 @@ SCHEDULE = linear_schedule()
 
 
 def network() -> UNet:
-    """Weights drawn anew: initial ones leave each residual branch almost at zero and would hide its errors."""
-    net = UNet(CONFIG).eval()
-    with torch.no_grad():
-        for number, weight in enumerate(net.parameters()):
-            z = normal(0, Stream.INITIAL_WEIGHTS, torch.tensor([number]), tuple(weight.shape))[0]
-            if weight.ndim > 1:
-                weight.copy_(z / math.sqrt(weight[0].numel()))
-            else:
-                weight.add_(0.1 * z)
-    return net
+    """The self-test's weights at this size."""
+    return network_of_every_layer(CONFIG)
 
 
 def images(first: int, count: int) -> Tensor:

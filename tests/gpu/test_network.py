@@ -26,7 +26,7 @@ def distance(computed, expected):
 
 
 def prediction_error(device, timesteps):
-    """Of float32 on the device against float64 on the CPU, relative."""
+    """Return the relative error of float32 on the device against float64 on the CPU."""
     t = torch.tensor(timesteps)
     x_t = normal(0, Stream.X_T, torch.arange(len(t)), SHAPE)
     net = network()

@@ -70,11 +70,11 @@ def _empty(server: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
 
 @pytest.fixture
 def plan() -> Plan:
-    """What the stage would do."""
+    """The plan of a stage."""
     return Plan(stage="bake", format_version=1, settings={"heat": 180, "parts": [1, 2]}, inputs={"dough": "ab" * 32})
 
 
 @pytest.fixture
 def output(store: LocalStore, plan: Plan) -> Output:
-    """Where it would do it."""
+    """The output of that plan."""
     return Output(store=store, plan=plan)

@@ -12,7 +12,7 @@ from infra.install import install, uv_settings
 
 
 def listed_by_pip(folder: Path, config: str, **environment: str) -> str:
-    """What this machine's own pip lists of a config file and variables, and nothing else."""
+    """Return the lines of this machine's own pip about a config file and variables, and nothing else."""
     file = folder / "pip.conf"
     file.write_text(config)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}

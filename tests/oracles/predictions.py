@@ -1,4 +1,4 @@
-"""What a network should predict, from its definition and plain floats, at six timesteps of the linear schedule."""
+"""The right prediction of a network, from its definition in plain floats, at six timesteps of the linear schedule."""
 
 import torch
 
@@ -19,7 +19,7 @@ def column(values: torch.Tensor) -> torch.Tensor:
 
 
 def truth(parameterisation: Parameterisation, x_start: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """What is to be predicted, from its definition and plain floats."""
+    """Return the quantity to predict, from its definition and plain floats."""
     cumprod, prev = column(SCHEDULE.alphas_cumprod[T]), column(SCHEDULE.alphas_cumprod_prev[T])
     alpha = cumprod / prev
     x_t = cumprod.sqrt() * x_start + (1 - cumprod).sqrt() * noise

@@ -1,4 +1,4 @@
-"""What every worker of a training group receives: the settings, the data set and the output to work on."""
+"""The assignment of every worker of a training group: the settings, the data set and the output to work on."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self

@@ -107,7 +107,7 @@ class TrainConfig(StageConfig):
 
     @property
     def empty_at_the_end(self) -> bool:
-        """Whether alpha-bar_T is 0, so that x_T is independent of the image."""
+        """True if alpha-bar_T is 0, so that x_T is independent of the image."""
         return self.zero_terminal_snr or self.schedule == ScheduleKind.JSD
 
     def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:

@@ -202,7 +202,7 @@ class TrainingWorker:
         return labels.to(self.device, non_blocking=True)
 
     def _crossed(self, every: int) -> bool:
-        """Whether the last step crossed a multiple of `every`; this does not depend on where the attempt started."""
+        """Tell if the last step crossed a multiple of `every`; this does not depend on where the attempt started."""
         seen = self.state.images_seen
         return seen // every > (seen - self.config.batch_size) // every
 

@@ -74,7 +74,7 @@ def _nvidia_names() -> Iterator[tuple[str, str]]:
 
 
 def _unused() -> dict[str, _Shape]:
-    """What the file of pytorch-fid holds beside the features' weights."""
+    """The tensors of pytorch-fid's file beside the weights of the features."""
     counters: dict[str, _Shape] = {f"{one.name}.bn.num_batches_tracked": () for one in convolutions()}
     return counters | {"fc.weight": (CLASSES, FEATURE_DIM), "fc.bias": (CLASSES,)}
 

@@ -51,7 +51,7 @@ class _SetFile:
 
     @property
     def classes(self) -> int:
-        """How many classes the set has, by the name of the file."""
+        """Return the number of classes of the set, by the name of the file."""
         return 10 if "_batch" in self.name else 100
 
 

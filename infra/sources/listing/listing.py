@@ -66,7 +66,7 @@ class Listing:
 
     @property
     def splits_given(self) -> bool:
-        """Whether the source itself names both splits; images that it puts into neither are left out."""
+        """True if the source itself names both splits; images that it puts into neither are left out."""
         return all(self.splits.get(split) for split in SPLITS)
 
     def parts(self, length: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What holds for every sampler."""
+"""Properties of every sampler."""
 
 import math
 from functools import partial

@@ -55,7 +55,7 @@ def test_ddim_with_eta_1_is_the_ancestral_chain_with_fixed_small_variance(clip):
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_ddim_keeps_the_marginals_of_a_point_mass(eta):
-    """Whatever eta, x_t stays sqrt(ab) x_0 + sqrt(1 - ab) of unit noise, for a known x_0 exactly (Song, lemma 1)."""
+    """For every eta, x_t stays sqrt(ab) x_0 + sqrt(1 - ab) of unit noise, for a known x_0 exactly (Song, lemma 1)."""
     x_start = torch.full((2000, 1, 1, 1), 0.3, dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
 

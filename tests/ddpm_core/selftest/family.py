@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def failures(family: str, *only: Family) -> list[str]:
-    """What fails of a family's checks, or of some of its functions; each check is named after the family."""
+    """Return the failures of a family's checks, or of some of its functions; each check is named after the family."""
     checks = run_selftest(CPU, [(name, run) for name, run in FAMILIES if name == family and (not only or run in only)])
     assert checks
     assert {check.name for check in checks} == {family}

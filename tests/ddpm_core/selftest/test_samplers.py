@@ -79,7 +79,7 @@ def test_too_little_noise(monkeypatch):
 
 
 def test_the_same_noise_at_every_step(monkeypatch):
-    """What only drawn samples show: a source of noise that repeats itself."""
+    """A fault that only drawn samples show: a source of noise that repeats itself."""
     monkeypatch.setattr(samplers, "normal", lambda seed, _, index, shape, t: normal(seed, Stream.Z_T, index, shape, 7))
     assert respaced() == ["drawn in float32, 50 steps: mean", "drawn in float32, 50 steps: variance"]
 

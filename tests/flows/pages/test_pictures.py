@@ -19,7 +19,7 @@ def opened(data: bytes) -> np.ndarray:
 
 
 def inked(picture: np.ndarray, colour: str, within: int = 0) -> np.ndarray:
-    """Where a picture has a colour, or one near it, as at the edges of thin lines."""
+    """The pixels of a picture that have a colour, or one near it, as at the edges of thin lines."""
     return (abs(picture.astype(int) - tuple(bytes.fromhex(colour[1:]))) <= within).all(2)
 
 

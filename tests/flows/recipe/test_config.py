@@ -228,7 +228,7 @@ def test_a_source_is_one_place_or_several(source: str | list[str], sources: tupl
 
 
 def test_an_images_share_of_the_bound_is_no_result() -> None:
-    """What was prepared below one bound is found again below another."""
+    """A data set prepared below one bound is found again below another."""
     assert key(PrepareConfig(max_bad_fraction=0)) == key(PrepareConfig(max_bad_fraction=1, source=["/a", "/b"]))
 
 

@@ -1,4 +1,4 @@
-"""What a failed run says is in the words of the form, not in options of the command line."""
+"""The line of a failed run is in the words of the form, not in options of the command line."""
 
 import ast
 from collections.abc import Iterator

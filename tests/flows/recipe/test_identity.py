@@ -1,4 +1,4 @@
-"""Which runs are the same, and what they are called."""
+"""The identity of runs, and their names."""
 
 from pathlib import Path
 

@@ -102,7 +102,7 @@ class TestWithoutATerminal:
 
 
 class TestRate:
-    """Of this attempt alone: what was done before, and the time until the first images, do not count."""
+    """A rate is this attempt's alone: earlier work, and the time until the first images, do not count."""
 
     def said(self, clock: Clock, *, start: int, after_s: tuple[float, ...]) -> str:
         target = console(terminal=False)

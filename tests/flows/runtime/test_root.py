@@ -1,4 +1,4 @@
-"""Where outputs go."""
+"""The root of all outputs."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ STAGES = ("prepare", "train", "sample", "evaluate")
 
 
 def test_the_pipelines_run_has_settings_data_and_figures_together(root: Path, tmp_path: Path) -> None:
-    """What MLflow's comparison joins: two runs of it differ in one setting, and each has its figures beside it."""
+    """MLflow's comparison joins settings and figures: two runs differ in one setting, each has its figures."""
     folder = put_images(tmp_path / "images", range(40))
     rates = {}
     for rate in (1e-3, 4e-3):

@@ -104,7 +104,7 @@ def test_another_recipe_on_the_same_data_does_not_wait(root: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_run_that_ended_is_not_waited_for(root: Path, tmp_path: Path, ends: bool) -> None:
-    """Whether well or not."""
+    """Both ends of a run, the good and the bad."""
     folder, page = put_images(tmp_path / "images", range(40)), Page()
     if ends:
         run_whole(small(folder), root, tracking=False)

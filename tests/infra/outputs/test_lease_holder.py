@@ -1,4 +1,4 @@
-"""Who holds a lease: told apart, found gone, shown in one line."""
+"""The holder of a lease: told apart, found gone, shown in one line."""
 
 import json
 import os

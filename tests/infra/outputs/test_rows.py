@@ -132,7 +132,7 @@ def test_by_file_one_request_is_for_all_of_it(reader: DatasetReader) -> None:
 
 
 def test_what_is_kept_of_a_file_is_little(reader: DatasetReader) -> None:
-    """Of ten thousand files some megabytes: a parsed footer takes kilobytes for each row group."""
+    """Ten thousand files take some megabytes: a parsed footer takes kilobytes for each row group."""
     unit = reader.units("train")[0]
     assert len(reader.open_unit(unit).footer()) < 1500
     images = np.zeros((1000, 3, 32, 32), np.uint8)

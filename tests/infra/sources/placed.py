@@ -1,4 +1,4 @@
-"""What a source's images are, with splits and classes."""
+"""The images of a source, with splits and classes."""
 
 from infra.sources.listing.listing import listed, part_entries
 from infra.sources.source import Entry, Source

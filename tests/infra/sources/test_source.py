@@ -1,4 +1,4 @@
-"""What a source yields can be stored and read again."""
+"""Entries of a source can be stored and read again."""
 
 import json
 

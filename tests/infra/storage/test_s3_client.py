@@ -1,4 +1,4 @@
-"""What S3 refuses, in which words, and never with a secret in them."""
+"""S3's refusals become one line each, never with a secret in it."""
 
 import traceback
 import uuid

@@ -50,7 +50,7 @@ def contents(output: Output) -> dict[str, bytes]:
 
 @pytest.fixture
 def undisturbed(plan: Plan, proxy: Proxy) -> tuple[dict[str, bytes], int]:
-    """What is there in the end, and how many requests it takes."""
+    """Return the objects in the end, and the number of requests."""
     output = fresh(plan)
     proxy.set(lambda *_: None)
     seal(output, count=1)

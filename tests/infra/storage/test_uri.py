@@ -1,4 +1,4 @@
-"""Where things may be: local folders and S3 prefixes, and no text that leads anywhere else."""
+"""Places of outputs are local folders and S3 prefixes, and no text that leads anywhere else."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the evaluation says of itself."""
+"""The account that the evaluation gives."""
 
 from flows.stage import Account
 from flows.stages.evaluate.stage import EVALUATE

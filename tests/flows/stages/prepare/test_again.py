@@ -1,4 +1,4 @@
-"""What a second preparation finds, and what it must not take for the same."""
+"""A second preparation finds the same data set, and takes no other for it."""
 
 from collections.abc import Callable
 from pathlib import Path

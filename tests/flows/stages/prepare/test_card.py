@@ -20,7 +20,7 @@ ESCAPED = "&lt;b&gt;&amp;&#34;x"
 
 @pytest.fixture(params=[1, 3])
 def card(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of twelve images in two classes of hostile names, one more that is bad, and one text file."""
+    """A folder of twelve images in two classes of hostile names, a bad image and a text file."""
     generator = np.random.default_rng(0)
     source = tmp_path / "source"
     for split, count in (("train", 4), ("test", 2)):

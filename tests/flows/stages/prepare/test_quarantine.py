@@ -1,4 +1,4 @@
-"""What becomes of each image: its side, what is left out and what is set aside; and it all adds up."""
+"""The fate of each image: its side, what is left out and what is set aside; and it all adds up."""
 
 import json
 from collections.abc import Callable

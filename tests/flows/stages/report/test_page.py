@@ -231,7 +231,7 @@ def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: TinyRun, hosti
 
 
 def test_hostile_settings_and_environments_are_escaped(tiny_run: TinyRun) -> None:
-    """Whoever wrote the manifest may have called things as he liked."""
+    """Names in a manifest may be anything."""
     path = tiny_run.root / tiny_run.samples.name
     manifest = tiny_run.samples.manifest(tiny_run.store)
     plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}

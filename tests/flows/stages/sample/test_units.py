@@ -1,4 +1,4 @@
-"""What is kept of the way to the first images."""
+"""The predictions that are kept along the chain of the first images."""
 
 import numpy as np
 import pytest

@@ -61,7 +61,7 @@ def snapshot(output: Output, images: int) -> str:
 
 
 def kept(output: Output, folder: str) -> list[int]:
-    """What is there at which images seen; fails where bytes and records do not go together."""
+    """Return the outputs by images seen; fails where bytes and records do not go together."""
     recorded = [int(name.rsplit("/", 1)[1]) for name in output.records(folder)]
     files = [name for name in output.store.list(f"{output.folder}/{folder}") if name.endswith(".safetensors")]
     assert [int(Path(name).name.split(".")[0]) for name in files] == recorded

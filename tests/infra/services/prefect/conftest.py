@@ -22,7 +22,7 @@ from tests.infra.services.prefect.gate import Gate
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What the tests ask and inspect.
+    """The server that the tests ask and inspect.
 
     Attributes:
         root: The root that is served.

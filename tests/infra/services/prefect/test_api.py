@@ -1,4 +1,4 @@
-"""Which Prefect API a command uses, whose it is, and that nothing of it stays behind."""
+"""The Prefect API that a command uses, its owner, and that nothing of it stays behind."""
 
 import http.server
 import json
@@ -199,7 +199,7 @@ def test_threads_use_it_though_prefect_read_its_settings_before(serving: Serving
 
 
 def test_a_neighbour_that_is_gone_is_not_believed(no_settings: Path, serving: Serving, tmp_path: Path) -> None:
-    """What is written of a server counts only if the one that answers there says that it is the same."""
+    """A note about a server counts only if the one that answers there says that it is the same."""
     root, said = str(tmp_path / "root"), []
     with state_folder(root) as (folder, _):
         for mark in ("", "of-another"):

@@ -1,4 +1,4 @@
-"""Which runs a server's start marks as ended, and which it leaves alone."""
+"""A server's start marks lost runs as ended, and leaves all others alone."""
 
 from typing import Any
 

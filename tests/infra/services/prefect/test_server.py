@@ -46,7 +46,7 @@ def test_killed_parent(tmp_path: Path) -> None:
 
 
 def test_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment holds ready is what a server of this version makes by its migrations: empty, and whole."""
+    """The environment's empty database is the one that a server of this version makes by its migrations."""
     program = f"import sys; sys.prefix = {str(tmp_path)!r}; from infra.services.prefect import server; "
     subprocess.run([sys.executable, "-c", program + "server.prepare()"], check=True, timeout=120)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))

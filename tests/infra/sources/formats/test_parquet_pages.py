@@ -1,4 +1,4 @@
-"""What the headers of a column's pages add up to, known before a page is unpacked."""
+"""The sizes that the headers of a column's pages add up to, known before a page is unpacked."""
 
 from io import BytesIO
 

@@ -208,7 +208,7 @@ class TestLabels:
         assert caught.value.item == "a.tar!0.cls"
 
     def test_two_labels_of_one_sample_are_refused(self, tmp_path: Path) -> None:
-        """What comes after the first dot tells no samples apart."""
+        """The part of a name after its first dot tells no samples apart."""
         members = [(f"img.{n}.{suffix}", data) for n in range(3) for suffix, data in (("png", b""), ("cls", b"%d" % n))]
         with pytest.raises(InputError, match="calls images '1' that another label calls '0'") as caught:
             self.labels(tmp_path, *members)

@@ -1,4 +1,4 @@
-"""What a source holds, written down: every entry once, digested, and its classes numbered."""
+"""The listing of a source: every entry once, digested, and its classes numbered."""
 
 import hashlib
 import json

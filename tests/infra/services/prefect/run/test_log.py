@@ -1,4 +1,4 @@
-"""What the log of a run and the terminal say of a failure: one line, once."""
+"""A failure is one line in the log of a run and on the terminal, once."""
 
 import logging
 
@@ -19,7 +19,7 @@ class _Lines(logging.Handler):
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> _Lines:
-    """What the loggers of runs, tasks and this project write; nothing of it goes to a server."""
+    """The records of the loggers of runs, tasks and this project; nothing of it goes to a server."""
     handler = _Lines()
     for name in ("prefect.flow_runs", "prefect.task_runs", "flows", "infra"):
         monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])

@@ -1,4 +1,4 @@
-"""What a run's page shows, on a real server that is now and then away."""
+"""The page of a run, on a real server that is now and then away."""
 
 import uuid
 from collections.abc import Iterator

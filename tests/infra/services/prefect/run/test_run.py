@@ -76,7 +76,7 @@ class Runs:
     "state", [Suspended(timeout_seconds=900), Paused(timeout_seconds=900)], ids=["left", "waiting"]
 )
 def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state: State[Any]) -> None:
-    """Of the pages' two kinds of pause only one lets another process go on; both end as that one."""
+    """Only one of the pages' two kinds of pause lets another process go on; both end as that one."""
     deployment = client.create_deployment(client.create_flow(seen), f"of-{state.name}")
     act = Runs(setting(client, state))
     run = client.create_flow_run_from_deployment(deployment)

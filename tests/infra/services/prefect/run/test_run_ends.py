@@ -1,4 +1,4 @@
-"""How a run ends: what its server hears, and what an earlier process left."""
+"""The ends of runs: the states that the server receives, and the leftovers of an earlier process."""
 
 import threading
 import time

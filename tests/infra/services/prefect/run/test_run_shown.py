@@ -29,7 +29,7 @@ class _Warnings(logging.Handler):
 
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
-    """What was warned of the server."""
+    """The warnings about the server."""
     logger, handler = logging.getLogger("infra.services.prefect.run.run"), _Warnings()
     logger.addHandler(handler)
     yield handler.lines
@@ -64,7 +64,7 @@ def test_a_server_that_is_away_costs_one_warning(gate: Gate, client: SyncPrefect
 
 
 def test_a_server_that_takes_nothing_is_still_asked(client: SyncPrefectClient, warnings: list[str]) -> None:
-    """What is shown is refused at every look; the answer to whether the run is to run counts all the same."""
+    """The state on the page is refused at every look; whether the run is to go on counts all the same."""
     pages: list[PrefectRun] = []
 
     def refuse(_: SyncPrefectClient) -> None:
