@@ -109,7 +109,9 @@ def test_the_projects_own_tests_still_pass(extended: Path) -> None:
     files = (
         "tests/ddpm_core/test_choices.py",
         "tests/ddpm_core/samplers/test_table.py",
+        "tests/flows/metrics/test_choices.py",
         "tests/flows/metrics/test_extractors.py",
+        "tests/flows/metrics/test_table.py",
         "tests/flows/recipe/test_defaults.py",
         "tests/flows/recipe/test_presets.py",
         "tests/flows/stages/evaluate/test_metrics.py",

@@ -12,13 +12,11 @@ from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
 from flows.artifacts import CURVES, Figures
-from flows.metrics.bound_units import _finite, proposal_timesteps
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.sections import read_outputs, render_page
-from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, parse_manifest, read_verified
 from tests.conftest import TinyRun
@@ -133,19 +131,3 @@ def test_an_estimate_of_all_timesteps_is_refused(tiny: PipelineConfig) -> None:
     values["evaluate"]["bpd_timesteps"] = 20
     with pytest.raises(ValueError, match=r"below train.num_timesteps \(20\), or 0 for all; got 20"):
         PipelineConfig.model_validate(values)
-
-
-@pytest.mark.parametrize("num_timesteps", [2, 3, 20, 65, 1000, 4000])
-def test_the_fits_timesteps_are_few_and_reach_both_ends(num_timesteps: int) -> None:
-    timesteps = proposal_timesteps(num_timesteps)
-    assert int(timesteps[0]) == 1
-    assert int(timesteps[-1]) == num_timesteps - 1
-    assert bool((timesteps.diff() > 0).all())
-    assert len(timesteps) <= 64
-    if num_timesteps <= 20:
-        assert timesteps.tolist() == list(range(1, num_timesteps))
-
-
-def test_a_fit_that_is_not_finite_is_not_kept() -> None:
-    with pytest.raises(DivergedError, match=r"training images 0\.\.7"):
-        _finite({"second_moments": torch.tensor([1.0, float("inf")])}, "train", 0, 8)

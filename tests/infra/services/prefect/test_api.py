@@ -14,15 +14,9 @@ import pytest
 
 from infra.errors import ConflictError, StorageError, Term
 from infra.services.prefect.api import prefect_api
-from infra.services.prefect.settings import _has_settings_files
 from infra.services.prefect.state_folder import state_folder
 from tests.infra.services.prefect.conftest import Serving
 
-# In a process of its own, since Prefect reads its settings once.
-NAMED = (
-    "import sys; from infra.services.prefect.settings import named_by_settings; print(named_by_settings(), "
-    "'prefect.settings' in sys.modules)"
-)
 # A command as `ddpm run` is: Prefect is imported first, by settings that name no API; threads of its own work with it.
 FAILING_RUN = """
 import json, sys, time
@@ -97,17 +91,6 @@ def test_a_server_for_as_long_as_a_command_needs_it(no_settings: Path, tmp_path:
     assert not said
 
 
-def test_a_root_is_one_process_s_at_a_time(tmp_path: Path) -> None:
-    root = str(tmp_path)
-    with state_folder(root) as (first, mine), state_folder(root) as (second, too):
-        assert (mine, too) == (True, False)
-        assert first == second
-    with state_folder(root) as (third, mine):
-        assert (third, mine) == (first, True)
-    with state_folder(str(tmp_path / "other")) as (fourth, _):
-        assert fourth != first
-
-
 def test_a_server_that_the_settings_name_must_answer(no_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(StorageError, match=r"no Prefect server answers at http://127\.0\.0\.1:9/api") as caught:
@@ -137,39 +120,6 @@ def test_a_given_server_is_used_and_left_alone(
         assert reply.status == 200
 
 
-def test_settings_name_the_api_from_wherever_they_are(no_settings: Path, serving: Serving) -> None:
-    """A profile, prefect.toml, .env and pyproject.toml: each leads there, and other contents cost no import."""
-    url = serving.api.url
-    files = {
-        "profile": {"home/profiles.toml": f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{url}"\n'},
-        "toml": {"prefect.toml": f'[api]\nurl = "{url}"\n'},
-        "env": {".env": f"OTHER=1\nPREFECT_API_URL={url}\n"},
-        "project": {"pyproject.toml": f'[tool.prefect.api]\nurl = "{url}"\n'},
-        "none": {".env": "OTHER=1\n", "pyproject.toml": '[project]\ndependencies = ["prefect>=3"]\n'},
-        "broken": {"pyproject.toml": "[tool.prefect\n"},
-    }
-    # A folder whose own path says Prefect decides nothing.
-    asked = {}
-    for name, contents in files.items():
-        folder = no_settings / f"prefect-{name}"
-        for file, text in contents.items():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).write_text(text)
-        more = {"PREFECT_HOME": str(folder / "home")} if name == "profile" else {}
-        environment = os.environ | more | {"PYTHONPATH": str(Path(__file__).parents[4])}
-        command = [sys.executable, "-c", NAMED]
-        asked[name] = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-    found = {name: process.communicate(timeout=60)[0].strip() for name, process in asked.items()}
-    named = {name: f"{url} True" for name in ("profile", "toml", "env", "project")}
-    assert found == named | {"none": "False", "broken": "False"}
-
-
-def test_a_profile_of_that_name_is_asked_for(no_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not _has_settings_files()
-    monkeypatch.setenv("PREFECT_PROFILE", "local")
-    assert _has_settings_files()
-
-
 def test_a_second_serve_of_one_root_is_refused(no_settings: Path, serving: Serving) -> None:
     with pytest.raises(ConflictError, match=f"another `ddpm serve` at {serving.api.ui}") as caught:
         prefect_api(serving.root, say=print, serve=True).__enter__()
@@ -196,14 +146,3 @@ def test_a_run_shows_on_the_pages_of_its_root(no_settings: Path, serving: Servin
 def test_threads_use_it_though_prefect_read_its_settings_before(serving: Serving) -> None:
     """As in this process, which imported Prefect first; a new thread has no settings of its own."""
     assert serving.url_of_threads == serving.api.url
-
-
-def test_a_neighbour_that_is_gone_is_not_believed(no_settings: Path, serving: Serving, tmp_path: Path) -> None:
-    """A note about a server counts only if the one that answers there says that it is the same."""
-    root, said = str(tmp_path / "root"), []
-    with state_folder(root) as (folder, _):
-        for mark in ("", "of-another"):
-            about = {"url": serving.api.url, "identity": mark, "pid": 1}
-            (folder / "serving.json").write_text(json.dumps(about))
-            with pytest.raises(ConflictError, match="a `ddpm run`, which has a server of its own"):
-                prefect_api(root, say=said.append, serve=True).__enter__()

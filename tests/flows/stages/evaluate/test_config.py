@@ -1,0 +1,32 @@
+"""The settings of the evaluation: what is refused, and in which form a choice of metrics is kept."""
+
+import pytest
+
+from flows.stages.evaluate.config import EvaluateConfig
+
+
+@pytest.mark.parametrize("metrics", [[], ["fid"]])
+def test_none_and_unknown_ones_are_refused(metrics: list[str]) -> None:
+    with pytest.raises(ValueError, match="metrics"):
+        EvaluateConfig.model_validate({"metrics": metrics})
+
+
+def test_a_choice_of_metrics_is_kept_in_one_order() -> None:
+    chosen = EvaluateConfig.model_validate({"metrics": ["bits_per_dim", "fd"]})
+    assert chosen == EvaluateConfig()
+    assert chosen.key_settings() == {}
+    with pytest.raises(ValueError, match="fd is named twice"):
+        EvaluateConfig.model_validate({"metrics": ["fd", "bits_per_dim", "fd"]})
+
+
+def test_inception_needs_its_file_only_if_a_metric_uses_it() -> None:
+    with pytest.raises(ValueError, match=r"set evaluate\.extractor_weights to"):
+        EvaluateConfig.model_validate({"extractor": "inception"})
+    unused = EvaluateConfig.model_validate({"extractor": "inception", "metrics": ["bits_per_dim"]})
+    assert {"extractor", "extractor_sha256"} <= unused.unused()
+
+
+@pytest.mark.parametrize("digest", ["0" * 63, "G" * 64, "A" * 64])
+def test_a_digest_is_64_small_hexadecimal_digits(digest: str) -> None:
+    with pytest.raises(ValueError, match="extractor_sha256"):
+        EvaluateConfig.model_validate({"extractor_sha256": digest})

@@ -1,0 +1,32 @@
+"""Kinds of extractors: float32 features, an image's own whatever stands beside it."""
+
+import pytest
+import torch
+
+from infra.features.classifier import CLASSIFIER, Classifier
+from infra.features.extractor import Extractor
+from infra.features.inception.kind import INCEPTION
+from infra.features.pixels import PIXELS
+
+
+def opened(kind: str) -> Extractor:
+    if kind == "pixels":
+        return PIXELS.open({}, {})
+    torch.manual_seed(0)
+    return CLASSIFIER.open(Classifier(3, 5).state_dict(), {"channels": 3, "classes": 5})
+
+
+@pytest.mark.parametrize("kind", ["pixels", "classifier"])
+def test_features_are_float32_and_each_images_own(kind: str) -> None:
+    images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    extractor = opened(kind)
+    together = extractor(images)
+    assert (together.dtype, together.ndim, len(together)) == (torch.float32, 2, 6)
+    alone = torch.cat([extractor(images[number : number + 1]) for number in range(6)])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_weights_come_from_one_place() -> None:
+    """From nowhere, from a fit or from a file."""
+    sources = [(kind.fit is not None, kind.file is not None) for kind in (PIXELS, CLASSIFIER, INCEPTION)]
+    assert sources == [(False, False), (True, False), (False, True)]
