@@ -67,7 +67,7 @@ class Run:
 
         Returns:
             For each figure its `name`, `value`, `standard_error` over the held-out images (None if it is not known) and
-            `note`. The Fréchet distance comes first, then the bounds in bits/dim, then the bounds' terms.
+            `note`, in the order of the metrics' table: the distance, the bounds in bits/dim, the bounds' terms.
         """
         columns = ("name", "value", "standard_error", "note")
         return [{column: getattr(figure, column) for column in columns} for figure in self.figures.figures]

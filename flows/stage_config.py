@@ -62,17 +62,26 @@ class StageConfig(BaseModel):
         return {name: value for name, value in settings.items() if name not in unused and value != usual[name]}
 
     def unused(self) -> set[str]:
-        """The settings without effect: other options use them, but the chosen options do not."""
+        """The settings without effect: other options use them, but the chosen options do not.
+
+        A choice without effect uses nothing itself, whatever the order of the settings.
+        """
         unused: set[str] = set()
+        while (more := self._unused_beside(unused)) != unused:
+            unused = more
+        return unused
+
+    def _unused_beside(self, unused: set[str]) -> set[str]:
+        """Return these settings without effect, and those that only they use."""
+        found = set(unused)
         for name in type(self).model_fields:
             value = getattr(self, name)
-            chosen = [
-                option for option in (value if isinstance(value, list) else [value]) if isinstance(option, Choice)
-            ]
+            options = value if isinstance(value, list) else [value]
+            chosen = [option for option in options if isinstance(option, Choice)]
             if chosen:
                 used = {setting for option in chosen for setting in option.uses} if name not in unused else set()
-                unused |= {setting for option in type(chosen[0]) for setting in option.uses} - used
-        return unused
+                found |= {setting for option in type(chosen[0]) for setting in option.uses} - used
+        return found
 
     def goals(self) -> dict[str, int]:
         """The settings that only extend work."""

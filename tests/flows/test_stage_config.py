@@ -116,3 +116,32 @@ def test_what_is_refused_has_no_other_value() -> None:
     for name in REFUSED:
         with pytest.raises(AssertionError, match="no other value"):
             toggled(BASE.sample, name)
+
+
+class Inner(Choice):
+    """A choice that matters only beside one option of another."""
+
+    PLAIN = "plain", "Uses nothing"
+    FANCY = "fancy", "Uses a setting", ("strength",)
+
+
+class Outer(Choice):
+    """The other choice."""
+
+    OFF = "off", "Uses nothing"
+    ON = "on", "Uses the inner choice", ("inner",)
+
+
+class Nested(StageConfig):
+    """The inner choice stands first, so that the order of the settings decides nothing."""
+
+    strength: int = 1
+    inner: Inner = Inner.FANCY
+    outer: Outer = Outer.ON
+
+
+def test_a_choice_without_effect_uses_nothing_wherever_it_stands() -> None:
+    assert Nested().unused() == set()
+    assert Nested(inner=Inner.PLAIN).unused() == {"strength"}
+    assert Nested(outer=Outer.OFF).unused() == {"inner", "strength"}
+    assert Nested(outer=Outer.OFF, strength=5).key_settings() == {"outer": "off"}
