@@ -1,7 +1,7 @@
 """The bound on the negative log-likelihood of held-out images: an output of its own, whatever else is measured."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
@@ -9,7 +9,7 @@ from flows.artifacts import CURVES, Dataset, Snapshot
 from flows.metrics.bound_figures import COUNTS, bound_curves, bound_figures, bound_metrics
 from flows.metrics.bound_units import PROPOSAL, BoundSettings, BoundTask
 from flows.metrics.choices import MetricName
-from flows.metrics.metric import Measured, Metric, Subject
+from flows.metrics.metric import Measured, Metric, Steps, Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, fixed_threads
 from infra.digests import Json, canonical_json
@@ -24,7 +24,7 @@ FORMAT_VERSION = 4
 _SHARED = ("threads",)
 
 
-def _works(subject: Subject) -> list[Work]:
+def _steps(subject: Subject) -> Steps:
     settings = BoundSettings(
         images=subject.settings["bpd_images"],
         timesteps=subject.settings["bpd_timesteps"],
@@ -34,11 +34,11 @@ def _works(subject: Subject) -> list[Work]:
         device=subject.device,
     )
     key = subject.key_of([*MetricName.BITS_PER_DIM.uses, *_SHARED])
-    return [bound_work(settings, key, subject.dataset, subject.snapshot, store=subject.store)]
+    (bound,) = yield [bound_work(settings, key, subject.dataset, subject.snapshot, store=subject.store)]
+    return partial(_measure, subject, bound)
 
 
-def _measure(subject: Subject, sealed: Sequence[Manifest]) -> Measured:
-    (bound,) = sealed
+def _measure(subject: Subject, bound: Manifest) -> Measured:
     labelled = subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]
     files = {
         unit["facts"]["kind"]: read_verified(subject.store, bound.folder, unit)
@@ -52,7 +52,7 @@ def _measure(subject: Subject, sealed: Sequence[Manifest]) -> Measured:
     )
 
 
-BOUND = Metric(works=_works, measure=_measure)
+BOUND: Metric = _steps
 
 
 def bound_work(settings: BoundSettings, key: Json, dataset: Dataset, snapshot: Snapshot, *, store: Store) -> Work:

@@ -5,15 +5,14 @@ from functools import partial
 
 from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Figure
-from flows.metrics.extractors import EXTRACTORS, is_published
-from flows.metrics.features import features_work, read_stats
-from flows.metrics.metric import Measured, Metric, Subject
-from flows.metrics.together import Work
+from flows.metrics.extractors import EXTRACTORS, extractor_device, is_published
+from flows.metrics.feature_rows import FeatureRows
+from flows.metrics.features import compared_features
+from flows.metrics.metric import Measured, Metric, Steps, Subject
+from flows.metrics.statistics import read_stats, statistics_work
 from infra.compute.device import fixed_threads
-from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
 
-_FEWEST = 2
 # (samples, reference) -> their distance.
 Distance = Callable[[FeatureStats, FeatureStats], float]
 
@@ -34,22 +33,21 @@ def distance_metric(
         published: The figure's name in the field, and in words, if the features are those of published weights; the
             caution is then left out.
     """
-    return Metric(works=_works, measure=partial(_measure, name, about, distance, caution, published))
+    return partial(_steps, partial(_measure, name, about, distance, caution, published))
 
 
-def _works(subject: Subject) -> list[Work]:
-    for count, part in ((subject.dataset.train_images, "training split"), (subject.samples.count, "samples")):
-        if count < _FEWEST:
-            raise ConfigError(
-                f"a distance needs at least {_FEWEST} images on each side; the {part} has {count}",
-                item="evaluate.metrics",
-                stage="evaluate",
-                remedy="take more images, or leave the distance out",
-            )
-    return [
-        features_work(subject, subject.dataset, "train", subject.dataset.train_images, label="reference"),
-        features_work(subject, subject.samples, "samples", subject.samples.count, label="samples"),
+def _steps(measure: Callable[[Subject, Sequence[Manifest]], Measured], subject: Subject) -> Steps:
+    compared = compared_features(subject)
+    sealed = yield list(compared)
+    assert subject.extractor is not None, "a distance says that it uses the setting `extractor`"
+    device = extractor_device(subject.extractor, subject.device)
+    statistics = yield [
+        statistics_work(
+            FeatureRows(manifest=features, store=subject.store), label=f"{work.label}_statistics", device=device
+        )
+        for work, features in zip(compared, sealed, strict=True)
     ]
+    return partial(measure, subject, statistics)
 
 
 def _measure(

@@ -1,4 +1,4 @@
-"""Sums of the features of images: an output of its own, so that all runs on a data set share its reference."""
+"""The features of images: an output of its own, so that all runs on a data set share its reference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,35 +6,54 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ddpm_core.metrics.frechet import FeatureStats
 from flows.artifacts import Artifact
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
-from infra.compute.device import environment, fixed_threads, prepare_process
+from infra.compute.device import environment, prepare_process
 from infra.digests import Json
+from infra.errors import ConfigError
 from infra.outputs.images import DatasetReader
-from infra.outputs.manifest import Manifest, read_verified
+from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 from infra.outputs.rows import RowReader
-from infra.outputs.tensors import decode_tensors, encode_tensors
-from infra.storage.store import Store
+from infra.outputs.tensors import encode_tensors
 
 STAGE = "features"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 # Images at a time.
 _CHUNK = 1024
 _IMAGES_IN_MEMORY = 1 << 15
+_FEWEST = 2
+
+
+def compared_features(subject: Subject) -> tuple[Work, Work]:
+    """The features of the training split and of the samples, which metrics of features compare.
+
+    Raises:
+        ConfigError: If either has fewer than 2 images.
+    """
+    for count, part in ((subject.dataset.train_images, "training split"), (subject.samples.count, "samples")):
+        if count < _FEWEST:
+            raise ConfigError(
+                f"a distance needs at least {_FEWEST} images on each side; the {part} has {count}",
+                item="evaluate.metrics",
+                stage="evaluate",
+                remedy="take more images, or leave the distance out",
+            )
+    return (
+        features_work(subject, subject.dataset, "train", subject.dataset.train_images, label="reference"),
+        features_work(subject, subject.samples, "samples", subject.samples.count, label="samples"),
+    )
 
 
 def features_work(subject: Subject, images: Artifact, split: str, count: int, *, label: str) -> Work:
-    """The sums of the features of a split.
+    """The features of a split, each image by itself, in the order of the images.
 
     Args:
-        subject: Names the extractor, the threads of each worker and its device; sums depend on them.
+        subject: Names the extractor, the threads of each worker and its device; features depend on them.
         images: The sealed images.
         split: Of them.
         count: Images in the split.
@@ -79,7 +98,7 @@ def features_work(subject: Subject, images: Artifact, split: str, count: int, *,
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesTask:
-    """Computes the sums of one unit at a time, on the device of the features."""
+    """Computes the features of one unit at a time."""
 
     output: Output
     images: Manifest
@@ -99,32 +118,14 @@ class FeaturesTask:
 
         def run(number: int) -> None:
             start, stop = self.chunks[number]
-            stats: FeatureStats | None = None
+            parts = []
             for first in range(start, stop, _CHUNK):
                 images, _ = rows(np.arange(first, min(first + _CHUNK, stop)))
-                features = extractor(torch.from_numpy(images))
-                stats = stats or FeatureStats.empty(features.shape[1], features.device)
-                stats = stats.update(features)
-            assert stats is not None, "a unit has at least one image"
-            tensors = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
-            self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(tensors, {}), {})
+                parts.append({layer: part.cpu() for layer, part in extractor(torch.from_numpy(images)).items()})
+            features = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+            self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(features, {}), {})
 
         return run
-
-
-def read_stats(manifest: Manifest, store: Store) -> FeatureStats:
-    """Merge the sums of a sealed output, in the order of its units, in float64."""
-    total: FeatureStats | None = None
-    with fixed_threads(1):
-        for unit in manifest.units:
-            part = _stats(decode_tensors(read_verified(store, manifest.folder, unit), unit["file"])[0])
-            total = part if total is None else total.merge(part)
-    assert total is not None, "an output of features has at least one unit"
-    return total
-
-
-def _stats(tensors: dict[str, Tensor]) -> FeatureStats:
-    return FeatureStats(count=int(tensors["count"]), total=tensors["total"], outer=tensors["outer"])
 
 
 def _seal(output: Output, chunks: list[tuple[int, int]]) -> Manifest:

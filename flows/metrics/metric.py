@@ -1,8 +1,8 @@
 """A metric: the sealed outputs that its figures rest on, and the figures that follow from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.artifacts import Dataset, Figure, Samples, Snapshot
 from flows.metrics.choices import ExtractorName
@@ -10,6 +10,8 @@ from flows.metrics.together import Work
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.storage.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +60,46 @@ class Measured:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One kind of figures.
+# A metric yields outputs that it rests on, each with a key of its own, and is sent their manifests in the same order.
+# It may then yield outputs that rest on these. Metrics may share outputs. In the end it returns the function that gives
+# the figures; this is called only if they are not sealed yet.
+Steps = Generator[Sequence[Work], Sequence[Manifest], Callable[[], Measured]]
+Metric = Callable[[Subject], Steps]
 
-    Attributes:
-        works: The outputs that it rests on, each with a key of its own; metrics may share them.
-        measure: (subject, the sealed outputs in the order of `works`) -> the figures.
+
+def run_metrics(
+    metrics: Sequence[Steps], seal: Callable[[Sequence[Work]], Sequence[Manifest]]
+) -> tuple[dict[str, Manifest], list[Callable[[], Measured]]]:
+    """Take all metrics through their steps together, so that an output that several rest on is sealed once.
+
+    Args:
+        metrics: At their start.
+        seal: Computes what is missing of some outputs and returns their manifests.
+
+    Returns:
+        The manifests by label, and for each metric the function that gives its figures.
     """
+    outputs: list[dict[str, Manifest]] = []
+    measures: dict[int, Callable[[], Measured]] = {}
+    answers: dict[int, Sequence[Manifest] | None] = dict.fromkeys(range(len(metrics)))
+    while answers:
+        needed: dict[int, Sequence[Work]] = {}
+        for number, answer in answers.items():
+            try:
+                needed[number] = next(metrics[number]) if answer is None else metrics[number].send(answer)
+            except StopIteration as end:
+                measures[number] = end.value
+        works = {work.plan.key: work for some in needed.values() for work in some}
+        sealed = dict(zip(works, seal(list(works.values())), strict=True))
+        outputs += [{work.label: sealed[key]} for key, work in works.items()]
+        answers = {number: [sealed[work.plan.key] for work in some] for number, some in needed.items()}
+    return merged("outputs", outputs), [measures[number] for number in range(len(metrics))]
 
-    works: Callable[[Subject], Sequence[Work]]
-    measure: Callable[[Subject, Sequence[Manifest]], Measured]
+
+def merged(what: str, parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    """Put parts together whose names differ, or stand for the same."""
+    merged: dict[str, T] = {}
+    for part in parts:
+        for name, value in part.items():
+            assert merged.setdefault(name, value) == value, f"two {what} of metrics are called {name}"
+    return merged

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infra.features.extractor import Extractor, ExtractorKind, Fitted, LabelledImages
+from infra.features.extractor import Extractor, ExtractorKind, Fitted, LabelledImages, only_features
 
 FEATURE_DIM = 64
 _BATCH = 128
@@ -80,7 +80,7 @@ def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
 def _open(weights: dict[str, Tensor], shape: dict[str, Any]) -> Extractor:
     network = Classifier(shape["channels"], shape["classes"])
     network.load_state_dict(weights)
-    return partial(features, network.eval())
+    return only_features(partial(features, network.eval()))
 
 
 def _fit(train: LabelledImages, held_out: LabelledImages, classes: int) -> Fitted:

@@ -1,6 +1,6 @@
 """Kinds of feature extractors: opening one and, if it learns from the data, fitting it first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,16 @@ from torch import Tensor
 
 from infra.features.weights_file import WeightsFile
 
-# uint8 images [n, c, h, w] -> float32 features [n, d].
-Extractor = Callable[[Tensor], Tensor]
+# The layer that distances compare unless they name another.
+FEATURES = "features"
+
+# uint8 images [n, c, h, w] -> float32 features [n, d] by layer, `FEATURES` among them.
+Extractor = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+def only_features(function: Callable[[Tensor], Tensor]) -> Extractor:
+    """Return the extractor with one layer, which the function computes from uint8 images [n, c, h, w]."""
+    return lambda images: {FEATURES: function(images)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +57,7 @@ class ExtractorKind:
             the weights' device and returns features there.
         fit: (training images, held-out images, classes) -> its weights; None if it learns nothing from the data.
         file: The file that its weights come from; None if they come from no file.
-        unit_chunks: Chunks of images per unit of work; the sums over a unit are one file.
+        unit_chunks: Chunks of images per unit of work; the features of a unit are one file.
     """
 
     open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infra.features.extractor import Extractor, ExtractorKind
+from infra.features.extractor import Extractor, ExtractorKind, only_features
 
 _SIDE = 16
 
@@ -18,7 +18,7 @@ def averaged_pixels(images: Tensor) -> Tensor:
 
 
 def _open(_weights: dict[str, Tensor], _shape: dict[str, Any]) -> Extractor:
-    return averaged_pixels
+    return only_features(averaged_pixels)
 
 
 PIXELS = ExtractorKind(open=_open)

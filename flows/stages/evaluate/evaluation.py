@@ -6,11 +6,10 @@ features, the extractor's weights. More samples draw and compare; they compute n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TypeVar
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.metrics.extractors import sealed_weights, settled_extractor
-from flows.metrics.metric import Measured, Subject
+from flows.metrics.metric import Measured, Subject, merged, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.stage import Context
@@ -19,8 +18,6 @@ from infra.compute.device import environment, pool, resolve_device
 from infra.digests import canonical_json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-
-T = TypeVar("T")
 
 STAGE = "evaluate"
 FORMAT_VERSION = 5
@@ -41,29 +38,23 @@ def evaluate(
         InputError: If the file of the extractor's weights is not there, damaged or another.
     """
     subject = _subject(config, dataset, snapshot, samples, context)
-    works = {name: METRICS[name].works(subject) for name in METRICS if name in config.metrics}
-    # Metrics may rest on the same output.
-    by_key: dict[str, Work] = {work.plan.key: work for needed in works.values() for work in needed}
-    manifests = seal_together(
-        list(by_key.values()),
-        context,
-        stage=STAGE,
-        workers=lambda device: pool(config.workers, config.threads, device),
-    )
-    sealed = dict(zip(by_key, manifests, strict=True))
-    outputs = _merged("outputs", [{work.label: sealed[key]} for key, work in by_key.items()])
+    metrics = {name: METRICS[name] for name in METRICS if name in config.metrics}
+
+    def seal(works: Sequence[Work]) -> list[Manifest]:
+        return seal_together(
+            works, context, stage=STAGE, workers=lambda device: pool(config.workers, config.threads, device)
+        )
+
+    outputs, measures = run_metrics([metric(subject) for metric in metrics.values()], seal)
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings=subject.key | {"metrics": list(works), "outputs": [manifest.key for manifest in manifests]},
+        settings=subject.key | {"metrics": list(metrics), "outputs": [manifest.key for manifest in outputs.values()]},
         inputs={label: manifest.digest for label, manifest in outputs.items()},
     )
 
     def make(output: Output) -> Manifest:
-        measured = [
-            METRICS[name].measure(subject, [sealed[work.plan.key] for work in needed]) for name, needed in works.items()
-        ]
-        return _seal(output, measured, subject, outputs)
+        return _seal(output, [measure() for measure in measures], subject, outputs)
 
     manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
     return Figures.of(manifest, reused=reused)
@@ -103,25 +94,16 @@ def _seal(output: Output, measured: Sequence[Measured], subject: Subject, output
     figures = [figure for part in measured for figure in part.figures]
     values = {figure.name: [figure.value, figure.standard_error] for figure in figures}
     assert len(values) == len(figures), "two metrics give a figure the same name"
-    files = _merged("files", [{"figures": canonical_json(values)}, *(part.files for part in measured)])
+    files = merged("files", [{"figures": canonical_json(values)}, *(part.files for part in measured)])
     units = []
     for number, (name, data) in enumerate(files.items()):
         record = output.commit(name, "json", data, {"kind": name})
         units.append({"unit": number, "rows": 1, **record.as_json()})
     facts = {
         "figures": [asdict(figure) for figure in figures],
-        "counts": _merged("counts", [part.counts for part in measured]),
+        "counts": merged("counts", [part.counts for part in measured]),
         "extractor": subject.key.get("extractor", ""),
         "settings": dict(subject.settings),
         "outputs": {label: manifest.folder for label, manifest in outputs.items()},
     }
     return output.seal({}, units, facts)
-
-
-def _merged(what: str, parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
-    """Put parts together whose names differ, or stand for the same."""
-    merged: dict[str, T] = {}
-    for part in parts:
-        for name, value in part.items():
-            assert merged.setdefault(name, value) == value, f"two {what} of metrics are called {name}"
-    return merged

@@ -44,5 +44,5 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("bound", "features", "classifier", "weights", "evaluate"),
+    folders=("bound", "features", "statistics", "classifier", "weights", "evaluate"),
 )

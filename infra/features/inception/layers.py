@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 FEATURE_DIM = 2048
+# The layer whose first channels are the features of sFID: those of the 1x1 convolution of its block.
+SPATIAL_LAYER = "Mixed_6d"
+SPATIAL_CHANNELS = 7
 SIDE = 299
 CLASSES = 1008
 

@@ -1,4 +1,4 @@
-"""The features of FID: uint8 images to the 2,048 means of the layer pool_3, in float32."""
+"""The features of FID and sFID: uint8 images to two layers of the Inception network, in float32."""
 
 from collections.abc import Iterator, Mapping
 from typing import assert_never
@@ -8,12 +8,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infra.compute.device import exact_float32
-from infra.features.inception.layers import LAYERS, Conv, Fork, Layer, Pool, Step
+from infra.features.extractor import FEATURES
+from infra.features.inception.layers import (
+    LAYERS,
+    SPATIAL_CHANNELS,
+    SPATIAL_LAYER,
+    Conv,
+    Fork,
+    Layer,
+    Pool,
+    Step,
+)
 from infra.features.inception.resize import network_input
 
 # The same on every device and for every number of images, so that features differ by rounding at most; it takes some
 # 300 MB.
 BATCH = 16
+SPATIAL = "spatial"
 _EPSILON = 1e-3
 
 
@@ -28,18 +39,26 @@ class Inception:
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = weights
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features, float32 [n, 2048] on the weights' device, of uint8 images [n, c, h, w], c 1 or 3."""
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Return two layers of uint8 images [n, c, h, w], c 1 or 3, in float32 on the weights' device.
+
+        Returns:
+            `features` [n, 2048]: pool_3, on which FID rests. `spatial` [n, 2023]: the first 7 channels at the 17x17
+            places of the layer mixed_6/conv, on which sFID rests (Nash et al. 2021).
+        """
         device = next(iter(self._weights.values())).device
         with torch.no_grad(), exact_float32():
-            parts = [self.pool_3(network_input(part.to(device))) for part in images.split(BATCH)]
-        return torch.cat(parts)
+            parts = [self.layers(network_input(part.to(device))) for part in images.split(BATCH)]
+        return {name: torch.cat([part[name] for part in parts]) for name in (FEATURES, SPATIAL)}
 
-    def pool_3(self, x: Tensor) -> Tensor:
-        """Return the mean over all pixels of the last layer, [n, 2048], of the network's input [n, 3, h, w]."""
-        for _, output in self.outputs(x):
+    def layers(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the mean over all pixels of the last layer, and the layer of sFID, of the input [n, 3, h, w]."""
+        found = {}
+        for name, output in self.outputs(x):
             x = output
-        return x.mean((2, 3))
+            if name == SPATIAL_LAYER:
+                found[SPATIAL] = x[:, :SPATIAL_CHANNELS].flatten(1)
+        return found | {FEATURES: x.mean((2, 3))}
 
     def outputs(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the output of each layer."""

@@ -11,6 +11,7 @@ from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, open_extractor, sealed_weights, settled_extractor
 from infra.errors import ConfigError
 from infra.features.classifier import FEATURE_DIM
+from infra.features.extractor import FEATURES
 from infra.outputs.manifest import Manifest
 
 
@@ -32,13 +33,13 @@ def test_weights_are_fitted_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch)
     assert first.plan["inputs"] == {"dataset": tiny_run.dataset.digest}
     assert 0.1 < first.facts["held_out_accuracy"] <= 1
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    assert open_extractor(ExtractorName.CLASSIFIER, first, tiny_run.store)(images).shape == (3, FEATURE_DIM)
+    assert open_extractor(ExtractorName.CLASSIFIER, first, tiny_run.store)(images)[FEATURES].shape == (3, FEATURE_DIM)
 
 
 def test_an_extractor_that_learns_nothing_needs_no_weights(tiny_run: Any) -> None:
     assert sealed_weights(ExtractorName.PIXELS, tiny_run.dataset, threads=1, context=tiny_run.context) is None
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    found = open_extractor(ExtractorName.PIXELS, None, tiny_run.store)(images)
+    found = open_extractor(ExtractorName.PIXELS, None, tiny_run.store)(images)[FEATURES]
     torch.testing.assert_close(found, images.flatten(1) / 255)
 
 

@@ -31,11 +31,12 @@ from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.digests import sha256
 from infra.errors import ConfigError, InputError, IntegrityError
+from infra.features.extractor import FEATURES
 from infra.features.inception.weights import PUBLISHED
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, parse_manifest
 from tests.conftest import TinyRun, revised
-from tests.flows.metrics.subjects import subject
+from tests.flows.metrics.subjects import measured, subject
 from tests.flows.stages.prepare.command import INPUT, assert_one_line, run
 from tests.infra.features.inception.files import random_weights, state_dict_file, with_the_rest
 
@@ -137,7 +138,7 @@ def test_a_command_gives_a_figure_called_fid(
 def features_of(run: TinyRun, of: Dataset | Samples, split: str, weights: Manifest) -> torch.Tensor:
     """All features at once."""
     images = DatasetReader(store=run.store, manifest=of.manifest(run.store)).load(split)[0]
-    return open_extractor(ExtractorName.INCEPTION, weights, run.store)(torch.from_numpy(images)).double()
+    return open_extractor(ExtractorName.INCEPTION, weights, run.store)(torch.from_numpy(images))[FEATURES].double()
 
 
 def distance_of_few(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -196,9 +197,7 @@ def test_by_other_weights_it_is_no_fid(finished: TinyRun, scene: Scene, monkeypa
 def test_any_other_distance_keeps_name_and_caution(finished: TinyRun) -> None:
     about = with_weights(finished, sealed_weights(finished))
     metric = distance_metric("shift", "Shift", lambda a, b: float((a.mean - b.mean).sum()), caution="; a test")
-    works = METRICS[MetricName.FD].works(about)
-    sealed = [finished.context.output(work.plan).manifest({}) for work in works]
-    (figure,) = metric.measure(about, [one for one in sealed if one]).figures
+    (figure,) = measured(metric, about, finished.context).figures
     assert figure.name == "shift_inception"
     assert figure.note.startswith(f"Shift of 4 samples to {finished.dataset.train_images} training images; a test")
 
@@ -207,13 +206,13 @@ def test_another_file_makes_other_features_and_one_image_too_few_is_refused(fini
     weights = sealed_weights(finished)
     other = replace(weights, digest="0" * 64)
     keys = [
-        [work.plan.key for work in METRICS[MetricName.FD].works(with_weights(finished, one))]
+        [work.plan.key for work in next(METRICS[MetricName.FD](with_weights(finished, one)))]
         for one in (weights, other)
     ]
     assert not set(keys[0]) & set(keys[1])
     about = replace(with_weights(finished, weights), samples=replace(finished.samples, count=1))
     with pytest.raises(ConfigError, match="at least 2 images on each side; the samples has 1"):
-        METRICS[MetricName.FD].works(about)
+        next(METRICS[MetricName.FD](about))
 
 
 def test_a_worker_verifies_the_weights(finished: TinyRun) -> None:
@@ -232,9 +231,9 @@ def test_a_unit_is_read_in_chunks(finished: TinyRun, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(features, "_CHUNK", 2)
     seen: list[int] = []
 
-    def extractor(images: torch.Tensor) -> torch.Tensor:
+    def extractor(images: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.append(len(images))
-        return images.flatten(1).float()
+        return {FEATURES: images.flatten(1).float()}
 
     monkeypatch.setattr(features, "open_extractor", lambda *_: extractor)
     about = with_weights(finished, replace(sealed_weights(finished), digest="0" * 64))

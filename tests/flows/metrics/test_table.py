@@ -2,8 +2,9 @@
 
 from flows.metrics.choices import MetricName
 from flows.metrics.table import METRICS
+from flows.metrics.together import Work
 from tests.conftest import TinyRun
-from tests.flows.metrics.subjects import subject
+from tests.flows.metrics.subjects import measured, subject
 
 
 def test_each_name_has_a_metric() -> None:
@@ -12,6 +13,8 @@ def test_each_name_has_a_metric() -> None:
 
 def test_metrics_rest_on_outputs_of_different_labels(tiny_run: TinyRun) -> None:
     """Two outputs of one label would stand for each other in the facts."""
-    works = [work for metric in METRICS.values() for work in metric.works(subject(tiny_run))]
+    works: list[Work] = []
+    for metric in METRICS.values():
+        measured(metric, subject(tiny_run), tiny_run.context, on_works=works.extend)
     labels = {work.plan.key: work.label for work in works}
     assert len(set(labels.values())) == len(labels)

@@ -5,7 +5,7 @@ import torch
 
 import infra.features.classifier
 from infra.features.classifier import CLASSIFIER, FEATURE_DIM, Classifier, accuracy, features, train_classifier
-from infra.features.extractor import LabelledImages
+from infra.features.extractor import FEATURES, LabelledImages
 from infra.sources.decode import fit
 from infra.sources.kinds.digits import DigitsSource
 
@@ -95,7 +95,7 @@ def test_a_fitted_one_opens_from_its_weights_alone(
     )
     assert CLASSIFIER.fit is not None
     fitted = CLASSIFIER.fit(train, held_out, 10)
-    opened = CLASSIFIER.open(fitted.weights, fitted.shape)(held_out.images)
+    opened = CLASSIFIER.open(fitted.weights, fitted.shape)(held_out.images)[FEATURES]
     network = train_classifier(train.images, train.labels, 10)
     assert torch.equal(opened, features(network, held_out.images))
     assert fitted.facts == {"held_out_accuracy": accuracy(network, held_out.images, held_out.labels)}

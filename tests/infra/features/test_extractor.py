@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from infra.features.classifier import CLASSIFIER, Classifier
-from infra.features.extractor import Extractor
+from infra.features.extractor import FEATURES, Extractor
 from infra.features.inception.kind import INCEPTION
 from infra.features.pixels import PIXELS
 
@@ -20,9 +20,9 @@ def opened(kind: str) -> Extractor:
 def test_features_are_float32_and_each_images_own(kind: str) -> None:
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     extractor = opened(kind)
-    together = extractor(images)
+    together = extractor(images)[FEATURES]
     assert (together.dtype, together.ndim, len(together)) == (torch.float32, 2, 6)
-    alone = torch.cat([extractor(images[number : number + 1]) for number in range(6)])
+    alone = torch.cat([extractor(images[number : number + 1])[FEATURES] for number in range(6)])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from infra.features.extractor import FEATURES
 from infra.features.pixels import PIXELS, averaged_pixels
 
 
@@ -23,4 +24,4 @@ def test_they_are_the_pixels_or_their_means() -> None:
 def test_the_extractor_learns_nothing() -> None:
     images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
     assert PIXELS.fit is None
-    assert torch.equal(PIXELS.open({}, {})(images), averaged_pixels(images))
+    assert torch.equal(PIXELS.open({}, {})(images)[FEATURES], averaged_pixels(images))

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 import infra.features.inception.network
+from infra.features.extractor import FEATURES
 from infra.features.inception.kind import INCEPTION
 from infra.features.inception.layers import FEATURE_DIM, LAYERS, convolutions
-from infra.features.inception.network import Inception
+from infra.features.inception.network import SPATIAL, Inception
 from infra.features.inception.resize import network_input
 from tests.infra.features.inception.files import Weights, random_weights
+from tests.oracles.inception import conv as convolution
 from tests.oracles.inception import outputs
 
 
@@ -51,7 +53,7 @@ def test_every_layer_equals_that_of_a_second_implementation(weights: Weights) ->
         assert theirs.std() > 1e-3, f"{name} tells nothing"
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
     assert number == 17
-    torch.testing.assert_close(network.pool_3(x), theirs.mean((2, 3)), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(network.layers(x)[FEATURES], theirs.mean((2, 3)), rtol=1e-9, atol=1e-9)
 
 
 def test_its_size_is_that_of_the_published_network() -> None:
@@ -80,25 +82,42 @@ def test_features_are_those_of_the_images_whatever_their_batch(
     images = torch.randint(0, 256, (3, 3, 20, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     extract = INCEPTION.open(weights, {})
     whole = extract(images)
-    assert (whole.shape, whole.dtype) == ((3, FEATURE_DIM), torch.float32)
-    assert torch.equal(extract(images), whole)
+    assert {layer: (tuple(rows.shape), rows.dtype) for layer, rows in whole.items()} == {
+        FEATURES: ((3, FEATURE_DIM), torch.float32),
+        SPATIAL: ((3, 17 * 17 * 7), torch.float32),
+    }
+    again = extract(images)
+    assert all(torch.equal(again[layer], whole[layer]) for layer in whole)
     monkeypatch.setattr(infra.features.inception.network, "BATCH", 2)
-    torch.testing.assert_close(extract(images), whole, rtol=1e-4, atol=1e-5)
-    exact = Inception({name: tensor.double() for name, tensor in weights.items()}).pool_3(
+    by_two = extract(images)
+    exact = Inception({name: tensor.double() for name, tensor in weights.items()}).layers(
         network_input(images[:1]).double()
     )
-    torch.testing.assert_close(whole[:1].double(), exact, rtol=1e-3, atol=1e-4)
+    for layer, rows in whole.items():
+        torch.testing.assert_close(by_two[layer], rows, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(rows[:1].double(), exact[layer], rtol=1e-3, atol=1e-4)
+
+
+def test_the_layer_of_sfid_is_the_first_channels_of_one_convolution(weights: Weights) -> None:
+    """Those of TensorFlow's mixed_6/conv, which the oracle computes by that name before it is concatenated."""
+    wide = {name: tensor.double() for name, tensor in weights.items()}
+    x = torch.rand(2, 3, 123, 123, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    *_, before = (output for (name, output), _ in zip(Inception(wide).outputs(x), range(13), strict=False))
+    alone = convolution(lambda scope: by_scope(wide, scope), "mixed_6.conv", before)
+    expected = alone[:, :7]
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(Inception(wide).layers(x)[SPATIAL], expected.flatten(1), rtol=1e-9, atol=1e-9)
 
 
 def test_float32_is_multiplied_as_float32(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     seen: list[bool] = []
 
-    def pool_3(self: Inception, x: Tensor) -> Tensor:
+    def layers(self: Inception, x: Tensor) -> dict[str, Tensor]:
         seen.extend([torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.is_grad_enabled()])
-        return x.mean((2, 3))
+        return {FEATURES: x.mean((2, 3)), SPATIAL: x.mean((2, 3))}
 
-    monkeypatch.setattr(Inception, "pool_3", pool_3)
+    monkeypatch.setattr(Inception, "layers", layers)
     Inception(weights)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
     assert seen == [False, False, False]
     assert torch.backends.cudnn.allow_tf32
