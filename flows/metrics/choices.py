@@ -6,7 +6,7 @@ from ddpm_core.choices import Choice
 class ExtractorName(Choice):
     """The features that a distance compares; the figure carries the extractor's name."""
 
-    AUTO = "auto", "classifier if the data has labels, else pixels"
+    AUTO = "auto", "classifier if the data has labels and it learns them, else pixels"
     CLASSIFIER = "classifier", "The last hidden layer of a small classifier, trained on the data's own labels"
     PIXELS = "pixels", "The pixels themselves, averaged down to at most 16x16"
     INCEPTION = (

@@ -68,6 +68,7 @@ def _measure(
     if published is not None and is_published(extractor, subject.weights):
         (full_name, about), caution = published, ""
     note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
+    note += f"; {subject.about_features}" if subject.about_features else ""
     dimensions = len(drawn.total)
     if EXTRACTORS[extractor].file is not None and min(drawn.count, reference.count) < dimensions:
         note += f"; biased upward below {dimensions:,}"

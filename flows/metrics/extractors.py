@@ -3,10 +3,13 @@
 Sealed weights are the same bytes for every worker, wherever it works, and each verifies them before it opens them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from types import MappingProxyType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from flows.artifacts import Dataset
 from flows.metrics.choices import ExtractorName
@@ -15,20 +18,26 @@ from infra.compute.device import environment, fixed_threads
 from infra.digests import sha256
 from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
-from infra.features.extractor import Extractor, ExtractorKind, LabelledImages
+from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
 from infra.features.pixels import PIXELS
 from infra.features.weights_file import WeightsFile
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
+from infra.outputs.rows import RowReader
 from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.store import Store
 
 STAGE = "classifier"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 FILE_STAGE = "weights"
 FILE_FORMAT_VERSION = 1
+# An extractor is fitted to so many images at most, and to so many bytes of them, however large the training split is.
+_FITTED_IMAGES = 1 << 15
+_FITTED_BYTES = 1 << 30
+_PART = 1024
+_ACCURACY = "held_out_accuracy"
 
 EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
     {
@@ -118,6 +127,12 @@ def sealed_weights(
     return context.sealed(plan, {}, environment("cpu"), make)[0]
 
 
+def accuracy_of(weights: Manifest | None) -> Accuracy | None:
+    """Return the held-out accuracy of fitted weights; None if the weights are not fitted to labels."""
+    found = weights.facts.get(_ACCURACY) if weights else None
+    return None if found is None else Accuracy(**found)
+
+
 def is_published(name: ExtractorName, weights: Manifest | None) -> bool:
     """Tell whether an extractor has the weights of a published file, on which a figure of the field rests.
 
@@ -171,13 +186,26 @@ def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, contex
 def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) -> Manifest:
     assert kind.fit is not None, "only a kind that learns from the data is fitted"
     reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
+    train = _spread(dataset.train_images, dataset.image_size**2 * dataset.channels)
     with fixed_threads(threads):
-        fitted = kind.fit(_labelled(reader, "train"), _labelled(reader, "test"), len(dataset.class_names))
+        (images,) = _parts(reader, "train", train, len(train))
+        fitted = kind.fit(
+            images, _parts(reader, "test", np.arange(dataset.test_images), _PART), len(dataset.class_names)
+        )
     data = encode_tensors(fitted.weights, fitted.shape)
-    record = output.commit("units/000000", "safetensors", data, fitted.facts)
-    return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], fitted.facts)
+    record = output.commit("units/000000", "safetensors", data, {})
+    facts = {_ACCURACY: asdict(fitted.accuracy), "train_images": len(train)}
+    return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 
-def _labelled(reader: DatasetReader, split: str) -> LabelledImages:
-    images, labels = (torch.from_numpy(array) for array in reader.load(split))
-    return LabelledImages(images=images, labels=labels.long())
+def _spread(images: int, bytes_per_image: int) -> NDArray[np.int64]:
+    """Return the numbers of all images, or of as many, evenly spread, as an extractor is fitted to at most."""
+    count = min(images, _FITTED_IMAGES, max(_FITTED_BYTES // bytes_per_image, 1))
+    return np.arange(count) * images // count
+
+
+def _parts(reader: DatasetReader, split: str, numbers: NDArray[np.int64], size: int) -> Iterator[LabelledImages]:
+    rows = RowReader(reader, split, _PART)
+    for start in range(0, len(numbers), size):
+        images, labels = rows(numbers[start : start + size])
+        yield LabelledImages(images=torch.from_numpy(images), labels=torch.from_numpy(labels).long())

@@ -26,6 +26,7 @@ class Subject:
         key: Those of them that enter keys.
         extractor: Of the features, `auto` settled; None if no chosen metric uses one.
         weights: Sealed, of an extractor that has weights.
+        about_features: What a reader of figures should know of the features, in words; may be empty.
         device: `cpu` or `cuda`.
         store: Where all of it is.
     """
@@ -39,6 +40,7 @@ class Subject:
     weights: Manifest | None
     device: str
     store: Store
+    about_features: str = ""
 
     def key_of(self, names: Sequence[str]) -> Json:
         """Return those settings of these names that enter keys."""

@@ -1,5 +1,6 @@
 """The last hidden layer of a small network as features; the network is trained on the data's own labels."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infra.features.extractor import Extractor, ExtractorKind, Fitted, LabelledImages, only_features
+from infra.features.extractor import Accuracy, Extractor, ExtractorKind, Fitted, LabelledImages, only_features
 
 FEATURE_DIM = 64
 _BATCH = 128
@@ -71,10 +72,14 @@ def train_classifier(images: Tensor, labels: Tensor, classes: int) -> Classifier
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
-    """The share of images that the network classifies correctly, 0..1."""
-    scores = torch.cat([network(part.to(torch.float32) / 255) for part in images.split(1024)])
-    return float((scores.argmax(1) == labels).double().mean())
+def accuracy(network: Classifier, parts: Iterable[LabelledImages], classes: int) -> Accuracy:
+    """Count the images that the network classifies correctly, one part after the other."""
+    right, counts = 0, torch.zeros(classes, dtype=torch.int64)
+    for part in parts:
+        found = network(part.images.to(torch.float32) / 255).argmax(1)
+        right += int((found == part.labels).sum())
+        counts += torch.bincount(part.labels, minlength=classes)
+    return Accuracy(right=right, images=int(counts.sum()), largest_class=int(counts.max()))
 
 
 def _open(weights: dict[str, Tensor], shape: dict[str, Any]) -> Extractor:
@@ -83,12 +88,12 @@ def _open(weights: dict[str, Tensor], shape: dict[str, Any]) -> Extractor:
     return only_features(partial(features, network.eval()))
 
 
-def _fit(train: LabelledImages, held_out: LabelledImages, classes: int) -> Fitted:
+def _fit(train: LabelledImages, held_out: Iterable[LabelledImages], classes: int) -> Fitted:
     network = train_classifier(train.images, train.labels, classes)
     return Fitted(
         weights=network.state_dict(),
         shape={"channels": train.images.shape[1], "classes": classes},
-        facts={"held_out_accuracy": accuracy(network, held_out.images, held_out.labels)},
+        accuracy=accuracy(network, held_out, classes),
     )
 
 

@@ -1,6 +1,6 @@
 """Kinds of feature extractors: opening one and, if it learns from the data, fitting it first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,43 @@ class Fitted:
     Attributes:
         weights: Tensors by name.
         shape: The numbers that the network is built from.
-        facts: Figures about the fit, such as its accuracy on held-out images.
+        accuracy: Of the fit on held-out images.
     """
 
     weights: dict[str, Tensor]
     shape: dict[str, Any]
-    facts: dict[str, Any]
+    accuracy: "Accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The number of held-out images that a classifier gets right.
+
+    Attributes:
+        right: Images that it classifies correctly.
+        images: All of them.
+        largest_class: Those of the most frequent class, which a constant answer gets right.
+    """
+
+    right: int
+    images: int
+    largest_class: int
+
+    @property
+    def share(self) -> float:
+        """The accuracy, 0..1."""
+        return self.right / self.images
+
+    @property
+    def standard_error(self) -> float:
+        """Of the share, by the binomial distribution."""
+        return (self.share * (1 - self.share) / self.images) ** 0.5
+
+    @property
+    def near_chance(self) -> bool:
+        """Whether a constant answer gets as many right within two of its standard errors."""
+        chance = self.largest_class / self.images
+        return self.share <= chance + 2 * (chance * (1 - chance) / self.images) ** 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +86,13 @@ class ExtractorKind:
     Attributes:
         open: (weights, shape) -> the extractor; both are empty if it has none. With weights from a file it computes on
             the weights' device and returns features there.
-        fit: (training images, held-out images, classes) -> its weights; None if it learns nothing from the data.
+        fit: (training images, held-out images part by part, classes) -> its weights; None if it learns nothing from
+            the data.
         file: The file that its weights come from; None if they come from no file.
         unit_chunks: Chunks of images per unit of work; the features of a unit are one file.
     """
 
     open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]
-    fit: Callable[[LabelledImages, LabelledImages, int], Fitted] | None = None
+    fit: Callable[[LabelledImages, Iterable[LabelledImages], int], Fitted] | None = None
     file: WeightsFile | None = None
     unit_chunks: int = 1

@@ -7,8 +7,9 @@ features, the extractor's weights. More samples draw and compare; they compute n
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from flows.artifacts import Dataset, Figures, Samples, Snapshot
-from flows.metrics.extractors import sealed_weights, settled_extractor
+from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
+from flows.metrics.choices import ExtractorName
+from flows.metrics.extractors import accuracy_of, sealed_weights, settled_extractor
 from flows.metrics.metric import Measured, Subject, merged, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
@@ -16,6 +17,7 @@ from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.compute.device import environment, pool, resolve_device
 from infra.digests import canonical_json
+from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -63,18 +65,10 @@ def evaluate(
 def _subject(
     config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: Samples, context: Context
 ) -> Subject:
-    unused, key, extractor, weights = config.unused(), config.key_settings(), None, None
+    unused, key, extractor, weights, about = config.unused(), config.key_settings(), None, None, ""
     settings = {name: value for name, value in config.result_settings().items() if name not in unused}
     if "extractor" not in unused:
-        extractor = settled_extractor(config.extractor, dataset)
-        weights = sealed_weights(
-            extractor,
-            dataset,
-            threads=config.threads,
-            context=context,
-            file=config.extractor_weights,
-            digest=config.extractor_sha256,
-        )
+        extractor, weights, about = _features(config, dataset, context)
         settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
         dataset=dataset,
@@ -86,12 +80,51 @@ def _subject(
         weights=weights,
         device=resolve_device(config.device),
         store=context.store,
+        about_features=about,
     )
+
+
+def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> tuple[ExtractorName, Manifest | None, str]:
+    """Return the extractor, its weights, and a remark on it; `auto` takes no classifier that has learned nothing."""
+    extractor = settled_extractor(config.extractor, dataset)
+    weights = sealed_weights(
+        extractor,
+        dataset,
+        threads=config.threads,
+        context=context,
+        file=config.extractor_weights,
+        digest=config.extractor_sha256,
+    )
+    accuracy = accuracy_of(weights)
+    if accuracy is None:
+        return extractor, weights, ""
+    right = f"the {extractor} is right for {accuracy.share:.0%} of {accuracy.images:,} held-out images"
+    if not accuracy.near_chance:
+        return extractor, weights, right
+    cause = f"{right}, near the {accuracy.largest_class / accuracy.images:.0%} of its largest class"
+    if config.extractor == ExtractorName.AUTO:
+        return ExtractorName.PIXELS, None, f"pixels, since {cause}"
+    raise ConfigError(
+        f"{cause}: its features tell nothing",
+        item="evaluate.extractor",
+        stage=STAGE,
+        remedy=f"set evaluate.extractor={ExtractorName.PIXELS}",
+    )
+
+
+def _accuracy(subject: Subject) -> list[Figure]:
+    """The accuracy of a fitted extractor, as a figure beside those that rest on it."""
+    accuracy = accuracy_of(subject.weights)
+    if accuracy is None:
+        return []
+    name = f"accuracy_{subject.extractor}"
+    note = f"share of {accuracy.images:,} held-out images that the {subject.extractor} of the features gets right"
+    return [Figure(name=name, value=accuracy.share, standard_error=accuracy.standard_error, label=name, note=note)]
 
 
 def _seal(output: Output, measured: Sequence[Measured], subject: Subject, outputs: Mapping[str, Manifest]) -> Manifest:
     """Seal the figures; their values are units, since only units are in the digest."""
-    figures = [figure for part in measured for figure in part.figures]
+    figures = [figure for part in measured for figure in part.figures] + _accuracy(subject)
     values = {figure.name: [figure.value, figure.standard_error] for figure in figures}
     assert len(values) == len(figures), "two metrics give a figure the same name"
     files = merged("files", [{"figures": canonical_json(values)}, *(part.files for part in measured)])

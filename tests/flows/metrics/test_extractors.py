@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import infra.features.classifier
+from flows.metrics import extractors
 from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import EXTRACTORS, open_extractor, sealed_weights, settled_extractor
+from flows.metrics.extractors import EXTRACTORS, accuracy_of, open_extractor, sealed_weights, settled_extractor
 from infra.errors import ConfigError
 from infra.features.classifier import FEATURE_DIM
 from infra.features.extractor import FEATURES
@@ -31,7 +32,10 @@ def test_weights_are_fitted_once(tiny_run: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("infra.features.classifier.train_classifier", lambda *_: pytest.fail("it is sealed"))
     assert classifier(tiny_run) == first
     assert first.plan["inputs"] == {"dataset": tiny_run.dataset.digest}
-    assert 0.1 < first.facts["held_out_accuracy"] <= 1
+    accuracy = accuracy_of(first)
+    assert accuracy is not None
+    assert (accuracy.images, accuracy.near_chance) == (tiny_run.dataset.test_images, False)
+    assert first.facts["train_images"] == tiny_run.dataset.train_images
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     assert open_extractor(ExtractorName.CLASSIFIER, first, tiny_run.store)(images)[FEATURES].shape == (3, FEATURE_DIM)
 
@@ -51,3 +55,25 @@ def test_auto_depends_on_the_labels(tiny_run: Any, labels: tuple[str, ...], expe
     if expected == "pixels":
         with pytest.raises(ConfigError, match="fewer than two classes"):
             settled_extractor(ExtractorName.CLASSIFIER, data)
+
+
+def test_it_is_fitted_to_a_bounded_number_of_images_spread_over_the_split(
+    tiny_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    train = infra.features.classifier.train_classifier
+
+    def watched(images: torch.Tensor, labels: torch.Tensor, classes: int) -> Any:
+        seen.append((len(images), len(labels.unique())))
+        return train(images, labels, classes)
+
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
+    monkeypatch.setattr(infra.features.classifier, "train_classifier", watched)
+    monkeypatch.setattr(extractors, "FORMAT_VERSION", 99)  # another key, since a test before has sealed them
+    monkeypatch.setattr(extractors, "_FITTED_BYTES", 8 * 8 * 50)
+    monkeypatch.setattr(extractors, "_PART", 64)
+    found = classifier(tiny_run)
+    assert seen == [(50, 10)]
+    accuracy = accuracy_of(found)
+    assert accuracy is not None
+    assert (found.facts["train_images"], accuracy.images) == (50, tiny_run.dataset.test_images)

@@ -78,7 +78,7 @@ def test_the_lease_is_held_until_the_seal(
 
 
 def test_the_classifier_has_a_lease_of_its_own(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infra.features.classifier, "_STEPS", 5)
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 30)
     config = revised(tiny_run.config.evaluate, {"extractor": "classifier"})
     inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
     held: list[str] = []

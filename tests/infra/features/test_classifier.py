@@ -5,7 +5,7 @@ import torch
 
 import infra.features.classifier
 from infra.features.classifier import CLASSIFIER, FEATURE_DIM, Classifier, accuracy, features, train_classifier
-from infra.features.extractor import FEATURES, LabelledImages
+from infra.features.extractor import FEATURES, Accuracy, LabelledImages
 from infra.sources.decode import fit
 from infra.sources.kinds.digits import DigitsSource
 
@@ -32,7 +32,7 @@ def test_the_classifier_learns_the_digits(digits: tuple[torch.Tensor, torch.Tens
     held_out = torch.arange(len(images)) % 5 == 0
     network = train_classifier(images[~held_out], labels[~held_out], 10)
     assert not network.training
-    assert accuracy(network, images[held_out], labels[held_out]) > 0.9
+    assert accuracy(network, [LabelledImages(images=images[held_out], labels=labels[held_out])], 10).share > 0.9
     found = features(network, images[held_out])
     assert found.shape == (int(held_out.sum()), FEATURE_DIM)
     assert found.dtype == torch.float32
@@ -79,10 +79,14 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     network = Classifier(1, 3).eval()
     images = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8)
     truth = network(images.float() / 255).argmax(1)
-    assert accuracy(network, images, truth) == 1
+    largest = int(torch.bincount(truth).max())
+    whole = [LabelledImages(images=images, labels=truth)]
+    assert accuracy(network, whole, 3) == Accuracy(right=30, images=30, largest_class=largest)
     wrong = truth.clone()
     wrong[:6] = (wrong[:6] + 1) % 3
-    assert accuracy(network, images, wrong) == pytest.approx(24 / 30)
+    parts = [LabelledImages(images=images[part], labels=wrong[part]) for part in (slice(7), slice(7, None))]
+    found = accuracy(network, parts, 3)
+    assert (found.right, found.images, found.share) == (24, 30, pytest.approx(0.8))
 
 
 def test_a_fitted_one_opens_from_its_weights_alone(
@@ -94,8 +98,8 @@ def test_a_fitted_one_opens_from_its_weights_alone(
         LabelledImages(images=images[part], labels=labels[part]) for part in (slice(99, None), slice(99))
     )
     assert CLASSIFIER.fit is not None
-    fitted = CLASSIFIER.fit(train, held_out, 10)
+    fitted = CLASSIFIER.fit(train, [held_out], 10)
     opened = CLASSIFIER.open(fitted.weights, fitted.shape)(held_out.images)[FEATURES]
     network = train_classifier(train.images, train.labels, 10)
     assert torch.equal(opened, features(network, held_out.images))
-    assert fitted.facts == {"held_out_accuracy": accuracy(network, held_out.images, held_out.labels)}
+    assert fitted.accuracy == accuracy(network, [held_out], 10)

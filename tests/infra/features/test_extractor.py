@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from infra.features.classifier import CLASSIFIER, Classifier
-from infra.features.extractor import FEATURES, Extractor
+from infra.features.extractor import FEATURES, Accuracy, Extractor
 from infra.features.inception.kind import INCEPTION
 from infra.features.pixels import PIXELS
 
@@ -30,3 +30,19 @@ def test_weights_come_from_one_place() -> None:
     """From nowhere, from a fit or from a file."""
     sources = [(kind.fit is not None, kind.file is not None) for kind in (PIXELS, CLASSIFIER, INCEPTION)]
     assert sources == [(False, False), (True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "largest_class", "expected"),
+    [
+        (100, 100, 50, False),
+        (61, 100, 50, False),  # 0.5 + 2 sqrt(0.25 / 100) = 0.6
+        (60, 100, 50, True),
+        (95, 100, 95, True),  # no better than always the same answer
+        (2, 2, 1, True),  # two images show nothing
+    ],
+)
+def test_near_chance_is_within_two_standard_errors_of_a_constant_answer(
+    right: int, images: int, largest_class: int, expected: bool
+) -> None:
+    assert Accuracy(right=right, images=images, largest_class=largest_class).near_chance is expected

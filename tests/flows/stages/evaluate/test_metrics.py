@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+import infra.features.classifier
 from flows.artifacts import Figures
-from flows.metrics import bound
+from flows.metrics import bound, extractors
 from flows.metrics.metric import merged
 from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
@@ -13,6 +14,7 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import read_outputs, render_page
 from infra.compute.units import Workers
+from infra.errors import ConfigError
 from tests.conftest import TinyRun, revised
 
 
@@ -82,3 +84,25 @@ def test_two_results_of_one_name_are_refused() -> None:
     assert merged("counts", [{"a": 1}, {"a": 1, "b": 2}]) == {"a": 1, "b": 2}
     with pytest.raises(AssertionError, match="two counts of metrics are called a"):
         merged("counts", [{"a": 1}, {"a": 2}])
+
+
+def test_a_fitted_extractors_accuracy_stands_beside_the_distance(tiny_run: TinyRun) -> None:
+    figures = figures_of(tiny_run, "fd", extractor="classifier").figures
+    distance, accuracy = figures
+    assert (distance.name, accuracy.name, accuracy.headline) == ("fd_classifier", "accuracy_classifier", False)
+    images = tiny_run.dataset.test_images
+    assert f"right for {accuracy.value:.0%} of {images} held-out images" in distance.note
+    assert accuracy.standard_error == pytest.approx((accuracy.value * (1 - accuracy.value) / images) ** 0.5)
+
+
+def test_a_classifier_near_chance_is_refused_and_auto_takes_the_pixels(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 0)  # it learns nothing
+    monkeypatch.setattr(extractors, "FORMAT_VERSION", 98)
+    with pytest.raises(ConfigError, match=r"near the \d+% of its largest class: its features tell nothing") as caught:
+        figures_of(tiny_run, "fd", extractor="classifier")
+    assert caught.value.remedy == "set evaluate.extractor=pixels"
+    (distance,) = figures_of(tiny_run, "fd", extractor="auto").figures
+    assert distance.name == "fd_pixels"
+    assert "pixels, since the classifier is right for" in distance.note
