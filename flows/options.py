@@ -5,6 +5,7 @@ from infra.errors import DdpmError, Term
 OPTIONS = {
     Term.SOURCE: "prepare.source",
     Term.SOURCE_KIND: "prepare.kind",
+    Term.RESIZE_FILTER: "prepare.resize_filter",
     Term.WEIGHTS_DIGEST: "evaluate.extractor_sha256",
     Term.ONE_WORKER: "set train.workers=1",
     Term.RUN_ANEW: "run with --force",

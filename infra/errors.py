@@ -22,6 +22,7 @@ class Term(StrEnum):
 
     SOURCE = "the source of images"
     SOURCE_KIND = "the kind of source"
+    RESIZE_FILTER = "the filter of the resize"
     WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"
     RUN_ANEW = "run anew"

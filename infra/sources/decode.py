@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 
-FIT_RULE = (
-    "EXIF orientation applied; transparency over white; 16-bit grey divided by 257 and rounded; converted to "
-    "L or RGB; largest centred square cut out; resized with {filter} where the size differs"
+_RULE = (
+    "EXIF orientation applied; transparency over white; 16-bit grey divided by 257 and rounded; converted to L or RGB"
 )
+NO_RESIZE = "none"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
@@ -24,10 +24,18 @@ FILTERS = {
     "nearest": Image.Resampling.NEAREST,
 }
 REPAIR = "remove or repair it"
+_OTHER_SIZE = f"{Term.RESIZE_FILTER} can cut out a square and resize it"
 _FORMATS = ("PNG", "JPEG", "WEBP")
 # A larger image is a mistake or an attack, not a training image.
 _MAX_PIXELS = 64_000_000
 _COLOUR_MODES = {1: "L", 3: "RGB"}
+
+
+def fit_rule(resize_filter: str) -> str:
+    """Return the rule of `fit` in words, for those who read the images."""
+    if resize_filter == NO_RESIZE:
+        return f"{_RULE}; images of another size refused"
+    return f"{_RULE}; largest centred square cut out; resized with {resize_filter} where the size differs"
 
 
 @contextmanager
@@ -72,21 +80,24 @@ def from_array(pixels: NDArray[np.uint8], name: str) -> Image.Image:
 def fit(
     image: Image.Image, *, channels: int, size: int, name: str, resize_filter: str = "lanczos"
 ) -> NDArray[np.uint8]:
-    """Turn a decoded image into uint8 pixels [channels, size, size] by FIT_RULE.
+    """Turn a decoded image into uint8 pixels [channels, size, size] by the rule of `fit_rule`.
 
     Raises:
-        InputError: If it cannot be converted.
+        InputError: If it cannot be converted, or has another size and nothing may resize it.
     """
     try:
         ImageOps.exif_transpose(image, in_place=True)
         square = _to_mode(image, _COLOUR_MODES[channels])
         side = min(square.size)
+        if resize_filter == NO_RESIZE and square.size != (size, size):
+            cause = f"has {square.width}x{square.height} pixels, not {size}x{size}"
+            raise InputError(cause, item=name, remedy=_OTHER_SIZE)
         if square.width != square.height:
             left, top = (square.width - side) // 2, (square.height - side) // 2
             square = square.crop((left, top, left + side, top + side))
         if side != size:
             square = square.resize((size, size), FILTERS[resize_filter])
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # on broken EXIF data Pillow raises errors of any type
         raise InputError(f"cannot be converted ({error})", item=name, remedy=REPAIR) from error

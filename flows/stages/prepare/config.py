@@ -35,6 +35,7 @@ class ResizeFilter(Choice):
     BILINEAR = "bilinear", "Soft"
     BOX = "box", "The mean of each area"
     NEAREST = "nearest", "One pixel per area"
+    NONE = "none", "No crop and no resize: an image of another size is bad"
 
 
 class PrepareConfig(StageConfig):
@@ -55,8 +56,9 @@ class PrepareConfig(StageConfig):
         "fail", description="An image that cannot be decoded ends the run (fail) or is set aside (quarantine)"
     )
     max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
+    use_splits: bool = Field(True, description="Take the splits that the source gives; false takes none of them")
     holdout_fraction: float = Field(
-        0.1, gt=0, lt=1, description="Share of images held out, by content hash, if the source gives no split"
+        0.1, ge=0, lt=1, description="Share of images held out, by content hash, if no splits are taken from the source"
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 

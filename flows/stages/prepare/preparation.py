@@ -1,7 +1,7 @@
 """Prepare: turns a source of images into a sealed data set, with Ray Data."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
@@ -17,7 +17,7 @@ from infra.digests import Json, canonical_json
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-from infra.sources.decode import FIT_RULE
+from infra.sources.decode import fit_rule
 from infra.sources.listing.listing import Listing, listed
 from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
@@ -28,13 +28,18 @@ _MIN_IMAGES = 2
 _REASONS_SHOWN = 3
 
 
-def prepare(config: PrepareConfig, context: Context) -> Dataset:
+def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPLITS) -> Dataset:
     """Seal a data set.
 
     A unit holds consecutive entries of the source, so its bytes do not depend on the worker that makes it; it has a
-    Parquet file per split. The source's own test split is held out. If the source has no splits, an image is held out
-    if the digest of its content falls below `holdout_fraction`. Every entry is accounted for: read = written +
-    filtered + quarantined.
+    Parquet file per split. The source's own test split is held out. If the source has no splits, or `use_splits` is
+    false, an image is held out if the digest of its content falls below `holdout_fraction`. Every entry is accounted
+    for: read = written + filtered + quarantined.
+
+    Args:
+        config: The settings.
+        context: The outside world.
+        splits: The splits that must have at least two images.
 
     Raises:
         InputError: If the source is missing or empty, or holds too few images or more bad ones than allowed.
@@ -49,10 +54,20 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
             inputs={"listing": listing.digest},
         )
         context.on_data(plan.key)
-        _check_splits(listing)
+        given = listing.splits_given and config.use_splits
+        _check_splits(listing, splits, given=given)
 
         def make(output: Output) -> Manifest:
-            return _Work(config=config, context=context, source=source, listing=listing, output=output).run()
+            work = _Work(
+                config=config,
+                context=context,
+                source=source,
+                listing=listing,
+                output=output,
+                splits=splits,
+                splits_given=given,
+            )
+            return work.run()
 
         manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
@@ -76,6 +91,8 @@ class _Work:
     source: Source
     listing: Listing
     output: Output
+    splits: Sequence[str]
+    splits_given: bool
 
     def run(self) -> Manifest:
         """Run the missing units and seal the output."""
@@ -84,7 +101,7 @@ class _Work:
             put_listing(self.output, number, part)
         drop = self.config.drop_duplicates
         if drop:
-            hashes = HashTask(output=self.output, source=self.source, splits_given=self.listing.splits_given)
+            hashes = HashTask(output=self.output, source=self.source, splits_given=self.splits_given)
             self._run_units(
                 hashes,
                 units,
@@ -110,7 +127,7 @@ class _Work:
             resize_filter=self.config.resize_filter,
             min_side=self.config.min_side,
             holdout_fraction=self.config.holdout_fraction,
-            splits_given=self.listing.splits_given,
+            splits_given=self.splits_given,
             class_names=tuple(self.listing.class_names),
             quarantine=self.config.on_bad_image == "quarantine",
         )
@@ -147,16 +164,16 @@ class _Work:
             "class_names": self.listing.class_names,
             "unlabelled": self.listing.unlabelled,
             "labels_from": self.listing.labels_from,
-            "splits_from": self.listing.splits_from,
+            "splits_from": self.listing.splits_from if self.splits_given else "",
             "others": self.listing.others,
-            "fit": FIT_RULE.format(filter=self.config.resize_filter),
+            "fit": fit_rule(self.config.resize_filter),
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 
     def _check(self, account: "_Account") -> None:
         reasons = "; ".join(f"{image['name']}: {image['reason']}" for image in account.quarantined[:_REASONS_SHOWN])
         _check_bad(self.config, len(account.quarantined), account.read, reasons)
-        for split in SPLITS:
+        for split in self.splits:
             _check_split(split, account.written[split], account.read)
 
 
@@ -221,13 +238,13 @@ def _check_bad(config: PrepareConfig, bad: int, total: int, details: str) -> Non
         )
 
 
-def _check_splits(listing: Listing) -> None:
-    """Refuse early a source that cannot give two images per split."""
-    if listing.splits_given:
-        for split in SPLITS:
+def _check_splits(listing: Listing, splits: Sequence[str], *, given: bool) -> None:
+    """Refuse early a source that cannot give two images for each of these splits."""
+    if given:
+        for split in splits:
             _check_split(split, listing.splits[split], listing.count)
-    elif listing.count < _MIN_IMAGES * len(SPLITS):
-        _check_split(SPLITS[1], max(listing.count - _MIN_IMAGES, 0), listing.count)
+    elif listing.count < _MIN_IMAGES * len(splits):
+        _check_split(splits[-1], max(listing.count - _MIN_IMAGES * (len(splits) - 1), 0), listing.count)
 
 
 def _check_split(split: str, count: int, total: int) -> None:

@@ -15,7 +15,7 @@ from infra.digests import Json, sha256
 from infra.errors import InputError
 from infra.outputs.images import Images, encode_images
 from infra.outputs.plan import Output
-from infra.sources.decode import FIT_RULE, fit, strictly
+from infra.sources.decode import fit, fit_rule, strictly
 from infra.sources.source import SPLITS, Content, Entry, Source
 
 NO_LABEL = -1
@@ -31,8 +31,8 @@ class Rules:
         channels: 1 or 3.
         resize_filter: The name of the filter.
         min_side: Images whose shorter side has fewer pixels are left out.
-        holdout_fraction: Share of images held out by content, 0..1, if the source has no splits.
-        splits_given: Whether the source has splits; an image in neither of them is left out.
+        holdout_fraction: Share of images held out by content, 0..1, if the source does not give the splits.
+        splits_given: Whether the source gives the splits; an image in neither of them is left out.
         class_names: Names of the classes, indexed by label.
         quarantine: Set bad images aside instead of failing.
     """
@@ -126,8 +126,11 @@ class PrepareTask:
             "name": pa.array([row.name for row in rows]),
             "sha256": pa.array([row.digest for row in rows]),
         }
-        rule = FIT_RULE.format(filter=self.rules.resize_filter)
-        metadata = {"fit": rule, "class_names": list(self.rules.class_names), "split": split}
+        metadata = {
+            "fit": fit_rule(self.rules.resize_filter),
+            "class_names": list(self.rules.class_names),
+            "split": split,
+        }
         return encode_images(images, first_id, columns, metadata)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError
-from infra.sources.decode import FILTERS, fit, from_array
+from infra.sources.decode import FILTERS, NO_RESIZE, fit, fit_rule, from_array
 
 Pixels = NDArray[np.uint8]
 
@@ -283,3 +283,14 @@ def test_broken_exif_ends_as_our_error_or_not_at_all() -> None:
     assert sum(outcomes.values()) == 2000
     assert outcomes["refused"] > 5
     assert outcomes["fine"] > 1000
+
+
+def test_without_a_resize_an_image_of_the_size_is_untouched_and_any_other_is_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    same = fit(Image.fromarray(pixels), channels=3, size=16, name="x", resize_filter=NO_RESIZE)
+    np.testing.assert_array_equal(same, pixels.transpose(2, 0, 1))
+    for width, height in ((16, 17), (32, 32)):
+        with pytest.raises(InputError, match=f"has {width}x{height} pixels, not 16x16"):
+            fit(Image.new("RGB", (width, height)), channels=3, size=16, name="x", resize_filter=NO_RESIZE)
+    assert "refused" in fit_rule(NO_RESIZE)
+    assert "resized with box" in fit_rule("box")

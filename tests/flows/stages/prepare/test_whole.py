@@ -1,0 +1,59 @@
+"""A source whose splits are not taken, and a data set without a held-out split."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.stage import Context
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
+from infra.errors import InputError
+from tests.flows.stages.prepare.command import INPUT, assert_one_line, run
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 4)):
+        folder = tmp_path / "images" / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "images"
+
+
+def config(images: Path, **more: object) -> PrepareConfig:
+    return PrepareConfig(source=str(images), image_size=8, channels=1, **more)
+
+
+def test_splits_that_are_not_taken_are_drawn_anew(images: Path, make_context: Callable[..., Context]) -> None:
+    context = make_context()
+    taken = prepare(config(images), context)
+    assert (taken.train_images, taken.test_images) == (6, 4)
+    drawn = prepare(config(images, use_splits=False, holdout_fraction=0.5), context)
+    assert drawn.train_images + drawn.test_images == 10
+    assert (drawn.train_images, drawn.test_images) != (6, 4)
+    assert drawn.manifest(context.store).facts["splits_from"] == ""
+
+
+def test_all_images_form_one_split_if_no_other_is_asked_for(images: Path, make_context: Callable[..., Context]) -> None:
+    whole = prepare(config(images, use_splits=False, holdout_fraction=0), make_context(), splits=("train",))
+    assert (whole.train_images, whole.test_images) == (10, 0)
+
+
+def test_a_pipeline_needs_both(images: Path, make_context: Callable[..., Context]) -> None:
+    with pytest.raises(InputError, match="only 0 of 10 images are in the test split"):
+        prepare(config(images, use_splits=False, holdout_fraction=0), make_context())
+
+
+def test_an_image_of_another_size_is_refused_in_one_line(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (9, 8)).save(images / "train" / "9.png")
+    given = [f"prepare.source={images}", "prepare.image_size=8", "prepare.resize_filter=none"]
+    options = [part for setting in given for part in ("--set", setting)]
+    assert run(tmp_path / "root", "prepare", "folder", *options) == INPUT
+    assert_one_line(capsys, "has 9x8 pixels, not 8x8 - prepare.resize_filter can cut out a square and resize it")
