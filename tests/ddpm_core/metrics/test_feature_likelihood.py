@@ -57,7 +57,7 @@ def test_no_step_lowers_the_likelihood_and_the_last_is_that_of_the_mixture(monke
     monkeypatch.setattr(feature_likelihood, "_ROWS", 64)
     samples, training = vectors(0, 40, 6), vectors(1, 150, 6)
     samples[:5] = training[:5]  # five copies, at the floor
-    found = fit_mixture(samples, training, tolerance=0)
+    found = fit_mixture(samples, training, tolerance=0.0)
     steps = np.diff(found.log_likelihoods)
     assert len(steps) > 5
     assert steps.min() > -1e-12
