@@ -35,7 +35,7 @@ class MetricName(Choice):
         "How certain the extractor's classes of samples are, and how even; for extractors with classes",
         ("extractor",),
     )
-    SFID = "sfid", "Fréchet distance of the layer of inception that keeps places", ("extractor", "seed")
+    SFD = "sfd", "Fréchet distance of the layer of inception that keeps places", ("extractor", "seed")
     PRECISION_RECALL = (
         "precision_recall",
         "Share of samples among the training images, and of training images among the samples",

@@ -205,7 +205,7 @@ def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
     """
     lacks = {
         MetricName.INCEPTION_SCORE: "" if EXTRACTORS[name].scores else "no classes",
-        MetricName.SFID: "" if SPATIAL in EXTRACTORS[name].layers else "no spatial layer",
+        MetricName.SFD: "" if SPATIAL in EXTRACTORS[name].layers else "no spatial layer",
     }
     for metric in metrics:
         if lacks.get(metric):

@@ -27,7 +27,7 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
         MetricName.BITS_PER_DIM: BOUND,
         MetricName.KID: KID,
         MetricName.INCEPTION_SCORE: INCEPTION_SCORE,
-        MetricName.SFID: distance_metric(
+        MetricName.SFD: distance_metric(
             "sfd",
             "Fréchet distance of the spatial layer",
             frechet_distance,

@@ -117,7 +117,7 @@ def test_inceptions_scores_leave_the_bias_out(make_context: Any) -> None:
 
 
 def test_metrics_that_an_extractor_cannot_serve_are_one_line() -> None:
-    for metric, lack in ((MetricName.INCEPTION_SCORE, "no classes"), (MetricName.SFID, "no spatial layer")):
+    for metric, lack in ((MetricName.INCEPTION_SCORE, "no classes"), (MetricName.SFD, "no spatial layer")):
         with pytest.raises(ConfigError, match=f"{metric} needs another extractor: pixels has {lack}") as caught:
             check_metrics(ExtractorName.PIXELS, [MetricName.FD, metric])
         assert caught.value.item == "evaluate.metrics"
@@ -125,4 +125,4 @@ def test_metrics_that_an_extractor_cannot_serve_are_one_line() -> None:
     check_metrics(ExtractorName.CLASSIFIER, [MetricName.INCEPTION_SCORE, MetricName.KID])
     check_metrics(ExtractorName.INCEPTION, list(MetricName))
     with pytest.raises(ConfigError, match="classifier has no spatial layer"):
-        check_metrics(ExtractorName.CLASSIFIER, [MetricName.SFID])
+        check_metrics(ExtractorName.CLASSIFIER, [MetricName.SFD])
