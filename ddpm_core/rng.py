@@ -42,6 +42,7 @@ class Stream(IntEnum):
     NLL_PROPOSAL = 13
     BLOCK_ORDER = 14
     WINDOW_ORDER = 15
+    FEATURE_ORDER = 16
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:

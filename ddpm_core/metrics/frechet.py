@@ -44,6 +44,10 @@ class FeatureStats:
             count=self.count + other.count, total=self.total + other.total, outer=self.outer + other.outer
         )
 
+    def without(self, part: "FeatureStats") -> "FeatureStats":
+        """Return the statistics with a part taken away that was added before."""
+        return FeatureStats(count=self.count - part.count, total=self.total - part.total, outer=self.outer - part.outer)
+
     @property
     def mean(self) -> Float64[Tensor, " d"]:
         """The mean vector."""

@@ -19,9 +19,36 @@ class ExtractorName(Choice):
 class MetricName(Choice):
     """The figures of a run."""
 
-    FD = "fd", "Fréchet distance between the features of the samples and of the training split", ("extractor",)
+    FD = "fd", "Fréchet distance between the features of the samples and of the training split", ("extractor", "seed")
     BITS_PER_DIM = (
         "bits_per_dim",
         "Upper bound on the negative log-likelihood of held-out images, in bits/dim",
         ("bpd_images", "bpd_timesteps", "batch_size", "seed"),
+    )
+    KID = (
+        "kid",
+        "Kernel distance between the features of the samples and of the training split, without bias",
+        ("extractor", "seed"),
+    )
+    INCEPTION_SCORE = (
+        "inception_score",
+        "How certain the extractor's classes of samples are, and how even; for extractors with classes",
+        ("extractor",),
+    )
+    SFD = "sfd", "Fréchet distance of the layer of inception that keeps places", ("extractor", "seed")
+    PRECISION_RECALL = (
+        "precision_recall",
+        "Share of samples among the training images, and of training images among the samples",
+        ("extractor",),
+    )
+    DENSITY_COVERAGE = (
+        "density_coverage",
+        "Training images' balls around a sample, and the share of these balls that hold a sample",
+        ("extractor",),
+    )
+    AUTH_PCT = "auth_pct", "Percentage of samples that are no near copies of training images", ("extractor",)
+    FLD_GAP = (
+        "fld_gap",
+        "Log-likelihood of training images less that of held-out ones in a mixture around the samples' features",
+        ("extractor", "seed"),
     )

@@ -3,16 +3,17 @@
 Sealed weights are the same bytes for every worker, wherever it works, and each verifies them before it opens them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flows.artifacts import Dataset
-from flows.metrics.choices import ExtractorName
+from flows.metrics.choices import ExtractorName, MetricName
 from flows.stage import Context, Progress
 from infra.compute.device import environment, fixed_threads
 from infra.digests import sha256
@@ -20,6 +21,7 @@ from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
 from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
+from infra.features.inception.network import SPATIAL
 from infra.features.pixels import PIXELS
 from infra.features.weights_file import WeightsFile
 from infra.outputs.images import DatasetReader
@@ -32,7 +34,7 @@ from infra.storage.store import Store
 STAGE = "classifier"
 FORMAT_VERSION = 5
 FILE_STAGE = "weights"
-FILE_FORMAT_VERSION = 1
+FILE_FORMAT_VERSION = 2
 # An extractor is fitted to so many images at most, and to so many bytes of them, however large the training split is.
 _FITTED_IMAGES = 1 << 15
 _FITTED_BYTES = 1 << 30
@@ -166,6 +168,53 @@ def open_extractor(name: ExtractorName, weights: Manifest | None, store: Store, 
     (unit,) = weights.units
     tensors, shape = decode_tensors(read_verified(store, weights.folder, unit), unit["file"])
     return EXTRACTORS[name].open({part: tensor.to(device) for part, tensor in tensors.items()}, shape)
+
+
+def open_class_scores(
+    name: ExtractorName, weights: Manifest, store: Store, device: str = "cpu"
+) -> Callable[[Tensor], Tensor]:
+    """Open the last layer of an extractor with classes: features [n, d] to class scores [n, classes], in float64.
+
+    Args:
+        name: Of the extractor.
+        weights: Sealed.
+        store: Where they are.
+        device: Where the features are.
+
+    Raises:
+        IntegrityError: If the weights differ from what was sealed.
+    """
+    kind = EXTRACTORS[name].scores
+    assert kind is not None, "the extractor has classes, as was checked before"
+    (unit,) = weights.units
+    tensors, _ = decode_tensors(read_verified(store, weights.folder, unit), unit["file"])
+    weight = tensors[kind.weight].to(device).double()
+    bias = tensors[kind.bias].to(device).double() if kind.bias else torch.zeros(len(weight), device=device).double()
+    return lambda features: features.double() @ weight.T + bias
+
+
+def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
+    """Check that an extractor gives what metrics need.
+
+    Args:
+        name: Of the extractor.
+        metrics: The chosen metrics.
+
+    Raises:
+        ConfigError: If it has no classes, or no layer that keeps places.
+    """
+    lacks = {
+        MetricName.INCEPTION_SCORE: "" if EXTRACTORS[name].scores else "no classes",
+        MetricName.SFD: "" if SPATIAL in EXTRACTORS[name].layers else "no spatial layer",
+    }
+    for metric in metrics:
+        if lacks.get(metric):
+            raise ConfigError(
+                f"{metric} needs another extractor: {name} has {lacks[metric]}",
+                item="evaluate.metrics",
+                stage="evaluate",
+                remedy=f"set evaluate.extractor={ExtractorName.INCEPTION}, or leave {metric} out",
+            )
 
 
 def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, context: Context) -> Manifest:

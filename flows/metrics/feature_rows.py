@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -30,7 +31,17 @@ class FeatureRows:
     @property
     def starts(self) -> Sequence[int]:
         """The number of the first row of each unit, and behind them the number of all rows."""
-        return [0, *accumulate(int(unit["rows"]) for unit in self.manifest.units)]
+        return [0, *accumulate(self.sizes)]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of rows of each unit."""
+        return [int(unit["rows"]) for unit in self.manifest.units]
+
+    @cached_property
+    def dimensions(self) -> int:
+        """The number of dimensions, for which the first unit is read."""
+        return self._unit(0).shape[1]
 
     @property
     def count(self) -> int:

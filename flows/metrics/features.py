@@ -45,8 +45,13 @@ def compared_features(subject: Subject) -> tuple[Work, Work]:
             )
     return (
         features_work(subject, subject.dataset, "train", subject.dataset.train_images, label="reference"),
-        features_work(subject, subject.samples, "samples", subject.samples.count, label="samples"),
+        sample_features(subject),
     )
+
+
+def sample_features(subject: Subject) -> Work:
+    """The features of the samples."""
+    return features_work(subject, subject.samples, "samples", subject.samples.count, label="samples")
 
 
 def features_work(subject: Subject, images: Artifact, split: str, count: int, *, label: str) -> Work:

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infra.features.extractor import Accuracy, Extractor, ExtractorKind, Fitted, LabelledImages, only_features
+from infra.features.extractor import (
+    Accuracy,
+    ClassScores,
+    Extractor,
+    ExtractorKind,
+    Fitted,
+    LabelledImages,
+    only_features,
+)
 
 FEATURE_DIM = 64
 _BATCH = 128
@@ -97,4 +105,4 @@ def _fit(train: LabelledImages, held_out: Iterable[LabelledImages], classes: int
     )
 
 
-CLASSIFIER = ExtractorKind(open=_open, fit=_fit)
+CLASSIFIER = ExtractorKind(open=_open, fit=_fit, scores=ClassScores(weight="head.weight", bias="head.bias"))

@@ -80,6 +80,19 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """The layer from the features to class scores, by its names among the weights.
+
+    Attributes:
+        weight: The name of its matrix [classes, d].
+        bias: The name of its bias [classes]; empty if there is none, or the field leaves it out.
+    """
+
+    weight: str
+    bias: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExtractorKind:
     """A kind of extractor: without weights, with weights that are fitted to the data, or with weights from a file.
 
@@ -89,10 +102,14 @@ class ExtractorKind:
         fit: (training images, held-out images part by part, classes) -> its weights; None if it learns nothing from
             the data.
         file: The file that its weights come from; None if they come from no file.
+        scores: The layer that gives class scores; None if it has no classes.
+        layers: The layers that it returns.
         unit_chunks: Chunks of images per unit of work; the features of a unit are one file.
     """
 
     open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]
     fit: Callable[[LabelledImages, Iterable[LabelledImages], int], Fitted] | None = None
     file: WeightsFile | None = None
+    scores: ClassScores | None = None
+    layers: tuple[str, ...] = (FEATURES,)
     unit_chunks: int = 1

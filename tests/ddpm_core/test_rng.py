@@ -87,8 +87,9 @@ def test_stream_numbers_never_change():
         "NLL_PROPOSAL",
         "BLOCK_ORDER",
         "WINDOW_ORDER",
+        "FEATURE_ORDER",
     ]
-    assert sorted(Stream) == list(range(16))
+    assert sorted(Stream) == list(range(17))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 12])

@@ -26,7 +26,10 @@ class EvaluateConfig(StageConfig):
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per unit of the bound")
     seed: int = Field(
-        0, ge=0, le=SEED_LIMIT, description="Seed of the draws of x_t and of the timesteps of an estimate"
+        0,
+        ge=0,
+        le=SEED_LIMIT,
+        description="Seed of the draws of x_t, of the timesteps of an estimate and of random blocks of images",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     device: Device = execution("auto", "auto takes cuda if this machine has it")

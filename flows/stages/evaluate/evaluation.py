@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import accuracy_of, sealed_weights, settled_extractor
+from flows.metrics.extractors import accuracy_of, check_metrics, sealed_weights, settled_extractor
 from flows.metrics.metric import Measured, Subject, merged, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
@@ -22,7 +22,7 @@ from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
 STAGE = "evaluate"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 def evaluate(
@@ -69,6 +69,7 @@ def _subject(
     settings = {name: value for name, value in config.result_settings().items() if name not in unused}
     if "extractor" not in unused:
         extractor, weights, about = _features(config, dataset, context)
+        check_metrics(extractor, config.metrics)
         settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
         dataset=dataset,

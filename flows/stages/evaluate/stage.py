@@ -16,10 +16,12 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
-    from flows.metrics.extractors import check_file, settled_extractor
+    from flows.metrics.extractors import check_file, check_metrics, settled_extractor
 
     if "extractor" not in config.unused():
-        check_file(settled_extractor(config.extractor, dataset), config.extractor_weights, config.extractor_sha256)
+        extractor = settled_extractor(config.extractor, dataset)
+        check_metrics(extractor, config.metrics)
+        check_file(extractor, config.extractor_weights, config.extractor_sha256)
 
 
 def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
@@ -44,5 +46,18 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("bound", "features", "statistics", "classifier", "weights", "evaluate"),
+    folders=(
+        "bound",
+        "features",
+        "statistics",
+        "left_out",
+        "kernel",
+        "class_scores",
+        "neighbours",
+        "balls",
+        "feature_likelihood",
+        "classifier",
+        "weights",
+        "evaluate",
+    ),
 )

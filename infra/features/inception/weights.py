@@ -18,6 +18,9 @@ PUBLISHED = {
 }
 REMEDY = f"take {PYTORCH_FID} from github.com/mseitzer/pytorch-fid/releases/tag/fid_weights, or NVIDIA's {NVIDIA}"
 
+# The matrix from the features to the scores of the 1,008 classes.
+SCORES = "fc.weight"
+
 _Shape = tuple[int, ...]
 _NORM = ("weight", "bias", "running_mean", "running_var")
 # NVIDIA's names of the parts of a batch norm; its weights are all 1 and not in the file.
@@ -25,12 +28,12 @@ _NVIDIA_NORM = {"bias": "beta", "running_mean": "mean", "running_var": "var"}
 
 
 def weight_shapes() -> dict[str, _Shape]:
-    """The shape of every tensor that the features need, by its name in the file of pytorch-fid."""
+    """The shape of every tensor that the features and the class scores need, by its name in the file of pytorch-fid."""
     shapes: dict[str, _Shape] = {}
     for found in convolutions():
         shapes[f"{found.name}.conv.weight"] = (found.conv.channels, found.inputs, *found.conv.kernel)
         shapes |= {f"{found.name}.bn.{part}": (found.conv.channels,) for part in _NORM}
-    return shapes
+    return shapes | {SCORES: (CLASSES, FEATURE_DIM)}
 
 
 def read_weights(data: bytes, item: str) -> dict[str, Tensor]:
@@ -59,7 +62,7 @@ def read_weights(data: bytes, item: str) -> dict[str, Tensor]:
 def _from_nvidia(tensors: dict[str, Tensor], item: str) -> dict[str, Tensor]:
     named = dict(_nvidia_names())
     expected = {ours: weight_shapes()[theirs] for ours, theirs in named.items()}
-    unused = {"output.weight": (CLASSES, FEATURE_DIM), "output.bias": (CLASSES,)}
+    unused: dict[str, _Shape] = {"output.bias": (CLASSES,)}
     found = {named[name]: tensor for name, tensor in _checked(tensors, expected, unused, item).items()}
     ones = {f"{one.name}.bn.weight": torch.ones(one.conv.channels) for one in convolutions()}
     return {name: (found | ones)[name] for name in weight_shapes()}
@@ -71,12 +74,13 @@ def _nvidia_names() -> Iterator[tuple[str, str]]:
         yield f"{one.scope}.weight", f"{one.name}.conv.weight"
         for part, name in _NVIDIA_NORM.items():
             yield f"{one.scope}.{name}", f"{one.name}.bn.{part}"
+    yield "output.weight", SCORES
 
 
 def _unused() -> dict[str, _Shape]:
-    """The tensors of pytorch-fid's file beside the weights of the features."""
+    """The tensors of pytorch-fid's file beside the weights of the features and the class scores."""
     counters: dict[str, _Shape] = {f"{one.name}.bn.num_batches_tracked": () for one in convolutions()}
-    return counters | {"fc.weight": (CLASSES, FEATURE_DIM), "fc.bias": (CLASSES,)}
+    return counters | {"fc.bias": (CLASSES,)}
 
 
 def _checked(

@@ -1,6 +1,7 @@
 """A finished run as the subject of metrics."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,8 @@ from flows.metrics.metric import Measured, Metric, Subject, run_metrics
 from flows.metrics.together import Work, seal_together
 from flows.stage import Context
 from infra.compute.units import Workers
+from infra.digests import sha256
+from infra.features.extractor import FEATURES
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Plan
 from infra.outputs.tensors import encode_tensors
@@ -45,9 +48,35 @@ def measured(
     return measure()
 
 
+def measured_on(
+    metrics: Sequence[Metric], about: Subject, context: Context, sides: dict[str, Tensor], *, unit: int = 7
+) -> tuple[list[Measured], list[Work]]:
+    """The figures of metrics on features that stand for those of the sides' images, and the outputs they rest on."""
+    works: list[Work] = []
+    features = {name: sealed_features(context, {FEATURES: rows}, unit=unit) for name, rows in sides.items()}
+    about = replace(
+        about,
+        dataset=replace(
+            about.dataset, train_images=len(sides["reference"]), test_images=len(sides.get("held_out", ()))
+        ),
+        samples=replace(about.samples, count=len(sides["samples"])),
+    )
+
+    def seal(needed: Sequence[Work]) -> list[Manifest]:
+        later = [work for work in needed if work.plan.stage != "features"]
+        works.extend(later)
+        sealed = seal_together(later, context, stage="evaluate", workers=lambda _: Workers())
+        found = {work.plan.key: manifest for work, manifest in zip(later, sealed, strict=True)}
+        return [found.get(work.plan.key) or features[work.label] for work in needed]
+
+    _, measures = run_metrics([metric(about) for metric in metrics], seal)
+    return [measure() for measure in measures], works
+
+
 def sealed_features(context: Context, layers: dict[str, Tensor], *, unit: int) -> Manifest:
     """An output of features with these rows, some per unit."""
-    output = context.output(Plan(stage="features", format_version=0, settings={"unit": unit}, inputs={}))
+    settings = {"unit": unit, "rows": sha256(encode_tensors(layers, {}))}
+    output = context.output(Plan(stage="features", format_version=0, settings=settings, inputs={}))
     output.begin({})
     count = len(next(iter(layers.values())))
     units = []

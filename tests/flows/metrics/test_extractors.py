@@ -8,12 +8,22 @@ import torch
 
 import infra.features.classifier
 from flows.metrics import extractors
-from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import EXTRACTORS, accuracy_of, open_extractor, sealed_weights, settled_extractor
+from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.extractors import (
+    EXTRACTORS,
+    accuracy_of,
+    check_metrics,
+    open_class_scores,
+    open_extractor,
+    sealed_weights,
+    settled_extractor,
+)
 from infra.errors import ConfigError
-from infra.features.classifier import FEATURE_DIM
+from infra.features.classifier import FEATURE_DIM, Classifier
 from infra.features.extractor import FEATURES
-from infra.outputs.manifest import Manifest
+from infra.outputs.manifest import Manifest, read_verified
+from infra.outputs.plan import Plan
+from infra.outputs.tensors import decode_tensors, encode_tensors
 
 
 def classifier(run: Any) -> Manifest:
@@ -77,3 +87,42 @@ def test_it_is_fitted_to_a_bounded_number_of_images_spread_over_the_split(
     accuracy = accuracy_of(found)
     assert accuracy is not None
     assert (found.facts["train_images"], accuracy.images) == (50, tiny_run.dataset.test_images)
+
+
+def test_class_scores_are_those_of_the_network(tiny_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 20)
+    weights = classifier(tiny_run)
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    features = open_extractor(ExtractorName.CLASSIFIER, weights, tiny_run.store)(images)[FEATURES]
+    network = Classifier(1, 10)
+    (unit,) = weights.units
+    network.load_state_dict(decode_tensors(read_verified(tiny_run.store, weights.folder, unit), unit["file"])[0])
+    with torch.no_grad():
+        expected = network.eval()(images / 255).double()
+    scores = open_class_scores(ExtractorName.CLASSIFIER, weights, tiny_run.store)(features)
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_inceptions_scores_leave_the_bias_out(make_context: Any) -> None:
+    """As the original code does: pool_3 times the matrix of the classes, and nothing else."""
+    context = make_context()
+    output = context.output(Plan(stage="weights", format_version=0, settings={}, inputs={}))
+    output.begin({})
+    matrix = torch.randn(6, 4)
+    record = output.commit("units/000000", "safetensors", encode_tensors({"fc.weight": matrix}, {}), {})
+    weights = output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {})
+    features = torch.randn(3, 4)
+    scores = open_class_scores(ExtractorName.INCEPTION, weights, context.store)(features)
+    torch.testing.assert_close(scores, features.double() @ matrix.double().T)
+
+
+def test_metrics_that_an_extractor_cannot_serve_are_one_line() -> None:
+    for metric, lack in ((MetricName.INCEPTION_SCORE, "no classes"), (MetricName.SFD, "no spatial layer")):
+        with pytest.raises(ConfigError, match=f"{metric} needs another extractor: pixels has {lack}") as caught:
+            check_metrics(ExtractorName.PIXELS, [MetricName.FD, metric])
+        assert caught.value.item == "evaluate.metrics"
+        assert f"leave {metric} out" in caught.value.remedy
+    check_metrics(ExtractorName.CLASSIFIER, [MetricName.INCEPTION_SCORE, MetricName.KID])
+    check_metrics(ExtractorName.INCEPTION, list(MetricName))
+    with pytest.raises(ConfigError, match="classifier has no spatial layer"):
+        check_metrics(ExtractorName.CLASSIFIER, [MetricName.SFD])

@@ -57,7 +57,10 @@ def test_their_order_in_the_setting_is_no_matter(tiny_run: TinyRun) -> None:
 
 def test_settings_that_no_chosen_metric_uses_change_no_key(tiny_run: TinyRun) -> None:
     distance = figures_of(tiny_run, "fd")
-    assert figures_of(tiny_run, "fd", bpd_images=12, batch_size=4, seed=3).key == distance.key
+    assert figures_of(tiny_run, "fd", bpd_images=12, batch_size=4).key == distance.key
+    assert figures_of(tiny_run, "fd", seed=3).key != distance.key  # of the groups that are left out
+    shares = figures_of(tiny_run, "precision_recall")
+    assert figures_of(tiny_run, "precision_recall", seed=3).key == shares.key
     assert figures_of(tiny_run, "fd", extractor="auto").key != distance.key
 
 

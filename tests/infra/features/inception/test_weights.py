@@ -47,7 +47,8 @@ def test_the_file_of_nvidia(weights: Weights) -> None:
 
 def test_a_name_of_each_block_in_both_files() -> None:
     shapes = weight_shapes()
-    assert len(shapes) == 94 * 5
+    assert len(shapes) == 94 * 5 + 1
+    assert shapes["fc.weight"] == (1008, 2048)
     assert shapes["Conv2d_1a_3x3.conv.weight"] == (32, 3, 3, 3)
     assert shapes["Mixed_5b.branch5x5_2.conv.weight"] == (64, 48, 5, 5)
     assert shapes["Mixed_6a.branch3x3dbl_3.conv.weight"] == (96, 96, 3, 3)
@@ -63,7 +64,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 REFUSED = {
-    "nothing": ({}, "lacks Conv2d_1a_3x3.conv.weight and 469 more"),
+    "nothing": ({}, "lacks Conv2d_1a_3x3.conv.weight and 470 more"),
     "the file of torchvision": (
         changed(AuxLogits__conv0__conv__weight=torch.zeros(1)),
         "holds 'AuxLogits.conv0.conv.weight', which FID's network does not have",
@@ -79,7 +80,7 @@ REFUSED = {
     "a state dict within": (changed(state_dict={}), "state_dict is no tensor"),
     "NVIDIA's names, but not all": (
         changed(layers__conv__beta=torch.zeros(32)),
-        "lacks layers.conv.weight and 374 more",
+        "lacks layers.conv.weight and 375 more",
     ),
     "layers of another network": (changed(layers__0=torch.zeros(1)), "holds 'layers.0', which FID's network"),
 }

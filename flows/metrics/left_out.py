@@ -1,0 +1,96 @@
+"""A distance with one group of samples left out after the other: the spread of these gives its standard error."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddpm_core.metrics.blocks import random_groups
+from ddpm_core.metrics.frechet import FeatureStats
+from ddpm_core.metrics.jackknife import GROUPS, Jackknife, jackknife
+from flows.metrics.feature_rows import FeatureRows
+from flows.metrics.metric import Subject
+from flows.metrics.sides import Side
+from flows.metrics.statistics import read_stats
+from flows.metrics.tensor_units import read_columns, tensor_work
+from flows.metrics.together import Work
+from infra.outputs.manifest import Manifest
+from infra.storage.store import Store
+
+STAGE = "left_out"
+FORMAT_VERSION = 1
+# Groups per unit, read in one pass over the samples.
+_GROUPS = 4
+# (samples, reference) -> their distance.
+Distance = Callable[[FeatureStats, FeatureStats], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOutDistances:
+    """The distances of the samples without some of their random groups."""
+
+    name: str
+    distance: Distance
+    samples: FeatureRows
+    samples_statistics: Manifest
+    reference_statistics: Manifest
+    seed: int
+
+    def __call__(self, number: int, device: torch.device) -> dict[str, Tensor]:
+        """Return the `distances`, float64, and the `sizes` of the groups of a unit."""
+        store = self.samples.store
+        total, reference = (
+            _on(read_stats(manifest, store), device)
+            for manifest in (self.samples_statistics, self.reference_statistics)
+        )
+        groups = random_groups(self.seed, self.samples.count, Side.SAMPLES, GROUPS)
+        groups = groups[number * _GROUPS : (number + 1) * _GROUPS]
+        sizes = [len(group) for group in groups]
+        distances = []
+        for rows in self.samples.take(torch.cat(groups)).split(sizes):
+            part = FeatureStats.empty(rows.shape[1], device).update(rows.to(device))
+            distances.append(self.distance(total.without(part), reference))
+        return {"distances": torch.tensor(distances, dtype=torch.float64), "sizes": torch.tensor(sizes)}
+
+
+def left_out_work(subject: Subject, compute: LeftOutDistances) -> Work:
+    """The distances without each group of samples.
+
+    Args:
+        subject: Names the extractor.
+        compute: Computes them.
+    """
+    return tensor_work(
+        subject,
+        compute,
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        label=f"{compute.name}_left_out",
+        rows=[min(_GROUPS, GROUPS - first) for first in range(0, GROUPS, _GROUPS)],
+        inputs={
+            "features": compute.samples.manifest,
+            "samples": compute.samples_statistics,
+            "reference": compute.reference_statistics,
+        },
+        settings={"distance": compute.name} | subject.key_of(["seed"]),
+    )
+
+
+def is_wide_enough(count: int, dimensions: int) -> bool:
+    """Tell whether every part of the samples spans all dimensions, so that the bias falls like 1/N.
+
+    Below that a covariance without a group has less than full rank, the jackknife's line in 1/N does not hold, and each
+    distance takes several times longer.
+    """
+    return count // GROUPS * (GROUPS - 1) > dimensions
+
+
+def read_jackknife(value: float, left_out: Manifest, store: Store) -> Jackknife:
+    """Return a distance's error and its value without bias from the sealed distances without each group."""
+    found = read_columns(left_out, store)
+    return jackknife(value, found["distances"].tolist(), found["sizes"].tolist())
+
+
+def _on(stats: FeatureStats, device: torch.device) -> FeatureStats:
+    return FeatureStats(count=stats.count, total=stats.total.to(device), outer=stats.outer.to(device))
