@@ -31,6 +31,12 @@ class FeatureStats:
         zeros = torch.zeros(dim, dtype=torch.float64, device=device)
         return cls(count=0, total=zeros, outer=torch.zeros(dim, dim, dtype=torch.float64, device=device))
 
+    @classmethod
+    def of_moments(cls, count: int, mean: Float64[Tensor, " d"], covariance: Float64[Tensor, "d d"]) -> "FeatureStats":
+        """Return the statistics of `count` vectors, at least 2, with this mean and this unbiased covariance."""
+        outer = (count - 1) * covariance + count * torch.outer(mean, mean)
+        return cls(count=count, total=count * mean, outer=outer)
+
     def update(self, features: Float[Tensor, "n d"]) -> "FeatureStats":
         """Return the statistics with these vectors added."""
         wide = features.double()

@@ -7,11 +7,12 @@ from ddpm_core.metrics.estimate import Estimate
 from flows.artifacts import Figure
 from flows.metrics.extractors import EXTRACTORS, extractor_device, is_published
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import compared_features
+from flows.metrics.features import check_count, compared_features, sample_features
 from flows.metrics.left_out import Distance, LeftOutDistances, is_wide_enough, left_out_work, read_jackknife
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from flows.metrics.statistics import read_stats, statistics_work
 from infra.compute.device import fixed_threads
+from infra.errors import InputError
 from infra.features.extractor import FEATURES
 from infra.outputs.manifest import Manifest
 
@@ -58,28 +59,45 @@ def distance_metric(
 
 
 def _steps(kind: _Kind, subject: Subject) -> Steps:
-    compared = compared_features(subject)
-    sealed = yield list(compared)
     assert subject.extractor is not None, "a distance says that it uses the setting `extractor`"
+    check_count("a distance", 2, [subject.samples])
+    compared = [sample_features(subject)] if subject.statistics else list(compared_features(subject))
+    sealed = yield compared
     device = extractor_device(subject.extractor, subject.device)
     rows = [FeatureRows(manifest=features, store=subject.store, layer=kind.layer) for features in sealed]
     layer = "" if kind.layer == FEATURES else f"_{kind.layer}"
-    reference, samples = yield [
+    statistics = yield [
         statistics_work(features, label=f"{work.label}{layer}_statistics", device=device)
         for work, features in zip(compared, rows, strict=True)
     ]
+    reference = _imported(kind, subject, rows[-1].dimensions) if subject.statistics else statistics[0]
     left_out: Manifest | None = None
-    if is_wide_enough(rows[1].count, rows[1].dimensions):
+    if is_wide_enough(rows[-1].count, rows[-1].dimensions):
         compute = LeftOutDistances(
             name=kind.name,
             distance=kind.distance,
-            samples=rows[1],
-            samples_statistics=samples,
+            samples=rows[-1],
+            samples_statistics=statistics[-1],
             reference_statistics=reference,
             seed=subject.settings["seed"],
         )
         (left_out,) = yield [left_out_work(subject, compute)]
-    return partial(_measure, kind, subject, reference, samples, left_out)
+    return partial(_measure, kind, subject, reference, statistics[-1], left_out)
+
+
+def _imported(kind: _Kind, subject: Subject, dimensions: int) -> Manifest:
+    """Return the statistics from a file, if they are of this distance's features."""
+    statistics = subject.statistics
+    assert statistics is not None, "there is a file"
+    found = statistics.facts["dimensions"]
+    if kind.layer != FEATURES or found != dimensions:
+        cause = f"has the statistics of {found} features, and {kind.name} of {subject.extractor} compares {dimensions}"
+        raise InputError(
+            cause if kind.layer == FEATURES else f"has no statistics of the layer {kind.layer}",
+            item=statistics.facts["file"],
+            remedy="take the file's own extractor, or leave the metric out",
+        )
+    return statistics
 
 
 def _measure(
@@ -93,23 +111,24 @@ def _measure(
     full_name, about, caution = f"{kind.name}_{extractor}", kind.about, kind.caution
     if kind.published is not None and is_published(extractor, subject.weights):
         (full_name, about), caution = kind.published, ""
-    note = f"{about} of {drawn.count:,} samples to {reference.count:,} training images{caution}"
+    note = f"{about} of {subject.samples_count} to {subject.reference_count}{caution}"
     note += f"; {subject.about_features}" if subject.about_features else ""
     dimensions = len(drawn.total)
-    if EXTRACTORS[extractor].file is not None and min(drawn.count, reference.count) < dimensions:
+    known = subject.statistics.facts["images"] if subject.statistics else reference.count
+    if EXTRACTORS[extractor].file is not None and min(drawn.count, known or dimensions) < dimensions:
         note += f"; biased upward below {dimensions:,}"
     found, limits = Estimate(value, None), []
     if left_out is not None:
-        known = read_jackknife(value, left_out, subject.store)
-        found = Estimate(value, known.standard_error)
+        jackknife = read_jackknife(value, left_out, subject.store)
+        found = Estimate(value, jackknife.standard_error)
         limit_name = f"{full_name}_infinity"
         limits = [
             Figure(
                 name=limit_name,
-                value=known.corrected,
-                standard_error=known.standard_error,
+                value=jackknife.corrected,
+                standard_error=jackknife.standard_error,
                 label=limit_name,
-                note=f"{about} of infinitely many samples to {reference.count:,} training images, by the jackknife",
+                note=f"{about} of infinitely many {subject.samples.name} to {subject.reference_count}: the jackknife's",
             )
         ]
     figure = Figure(

@@ -10,9 +10,9 @@ from ddpm_core.metrics.blocks import random_rows
 from ddpm_core.metrics.feature_likelihood import fit_mixture, generalisation_gap, normalisation
 from flows.metrics.choices import MetricName
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import compared_features, features_work
+from flows.metrics.features import check_count, compared_features, features_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
-from flows.metrics.sides import Side, check_count, named_figure, rows_of
+from flows.metrics.sides import Side, named_figure, rows_of
 from flows.metrics.tensor_units import read_units, tensor_work
 from infra.outputs.manifest import Manifest
 
@@ -51,10 +51,9 @@ class SubsetLikelihoods:
 
 
 def _steps(subject: Subject) -> Steps:
-    dataset = subject.dataset
-    check_count("the gap of FLD", 2, [(dataset.test_images, "held-out split")])
-    held_out_work = features_work(subject, dataset, "test", dataset.test_images, label="held_out")
-    sealed = yield [*compared_features(subject), held_out_work]
+    check_count("the gap of FLD", 2, [subject.held_out])
+    assert subject.held_out is not None, "it has images"
+    sealed = yield [*compared_features(subject), features_work(subject, subject.held_out, label="held_out")]
     reference, samples, held_out = rows_of(subject, sealed)
     work = tensor_work(
         subject,

@@ -1,16 +1,15 @@
 """The features of images: an output of its own, so that all runs on a data set share its reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
-from flows.artifacts import Artifact
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
-from flows.metrics.metric import Subject
+from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, prepare_process
 from infra.digests import Json
@@ -30,59 +29,76 @@ _FEWEST = 2
 
 
 def compared_features(subject: Subject) -> tuple[Work, Work]:
-    """The features of the training split and of the samples, which metrics of features compare.
+    """The features of the reference and of the samples, which metrics of features compare.
 
     Raises:
-        ConfigError: If either has fewer than 2 images.
+        ConfigError: If either has fewer than 2 images, or there are no reference images.
     """
-    for count, part in ((subject.dataset.train_images, "training split"), (subject.samples.count, "samples")):
-        if count < _FEWEST:
-            raise ConfigError(
-                f"a distance needs at least {_FEWEST} images on each side; the {part} has {count}",
-                item="evaluate.metrics",
-                stage="evaluate",
-                remedy="take more images, or leave the distance out",
-            )
-    return (
-        features_work(subject, subject.dataset, "train", subject.dataset.train_images, label="reference"),
-        sample_features(subject),
-    )
+    if subject.reference is None:
+        raise ConfigError(
+            "the reference is a file of statistics, and this metric needs its images",
+            item="evaluate.metrics",
+            stage="evaluate",
+            remedy="leave the metric out, or compare with images",
+        )
+    check_count("a distance", _FEWEST, [subject.reference, subject.samples])
+    return features_work(subject, subject.reference, label="reference"), sample_features(subject)
 
 
 def sample_features(subject: Subject) -> Work:
     """The features of the samples."""
-    return features_work(subject, subject.samples, "samples", subject.samples.count, label="samples")
+    return features_work(subject, subject.samples, label="samples")
 
 
-def features_work(subject: Subject, images: Artifact, split: str, count: int, *, label: str) -> Work:
-    """The features of a split, each image by itself, in the order of the images.
+def check_count(metric: str, fewest: int, sides: Sequence[ImageSet | None]) -> None:
+    """Check that the images of a metric are enough.
+
+    Args:
+        metric: Its name in words, for the error.
+        fewest: Images that each side needs.
+        sides: The images.
+
+    Raises:
+        ConfigError: If a side has fewer, or is missing.
+    """
+    for side in sides:
+        if side is None or side.count < fewest:
+            cause = "there are none" if side is None else f"there are {side.count} {side.name}"
+            raise ConfigError(
+                f"{metric} needs at least {fewest} images on each side; {cause}",
+                item="evaluate.metrics",
+                stage="evaluate",
+                remedy="take more images, or leave the metric out",
+            )
+
+
+def features_work(subject: Subject, images: ImageSet, *, label: str) -> Work:
+    """The features of some images, each by itself, in their order.
 
     Args:
         subject: Names the extractor, the threads of each worker and its device; features depend on them.
-        images: The sealed images.
-        split: Of them.
-        count: Images in the split.
+        images: The images.
         label: The name of the output among those that figures rest on.
     """
     extractor, threads = subject.extractor, int(subject.settings["threads"])
     assert extractor is not None, "a metric of features says that it uses the setting `extractor`"
-    settings: Json = {"extractor": extractor.value, "split": split}
+    settings: Json = {"extractor": extractor.value, "split": images.split}
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=settings | ({"threads": threads} if threads != 1 else {}),
-        inputs={"images": images.digest, "classifier": subject.weights.digest if subject.weights else ""},
+        inputs={"images": images.images.digest, "classifier": subject.weights.digest if subject.weights else ""},
     )
     size = _CHUNK * EXTRACTORS[extractor].unit_chunks
-    chunks = [(start, min(start + size, count)) for start in range(0, count, size)]
+    chunks = [(start, min(start + size, images.count)) for start in range(0, images.count, size)]
     device = extractor_device(extractor, subject.device)
     names = [f"units/{number:06d}" for number in range(len(chunks))]
 
     def task(output: Output) -> FeaturesTask:
         return FeaturesTask(
             output=output,
-            images=images.manifest(subject.store),
-            split=split,
+            images=images.images.manifest(subject.store),
+            split=images.split,
             chunks=chunks,
             extractor=extractor,
             weights=subject.weights,

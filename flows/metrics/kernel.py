@@ -77,7 +77,7 @@ def _steps(subject: Subject) -> Steps:
 def _measure(subject: Subject, compute: BlockDistances, blocks: Manifest) -> Measured:
     found = kernel_distance(read_columns(blocks, subject.store)["squared_mmd"].tolist())
     note = (
-        f"squared MMD, unbiased, of {compute.samples.count:,} samples to {compute.reference.count:,} training images: "
+        f"squared MMD, unbiased, of {subject.samples_count} to {subject.reference_count}: "
         f"the mean of {compute.pairs} pairs of random blocks of {compute.size:,}"
     )
     figure = named_figure(subject, MetricName.KID.value, found, note, published="kid")

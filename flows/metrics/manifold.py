@@ -3,10 +3,10 @@
 from functools import partial
 
 from ddpm_core.metrics.manifold import DENSITY_K, PRECISION_K, coverage, density, expected_coverage, precision
-from flows.metrics.features import compared_features
+from flows.metrics.features import check_count, compared_features
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from flows.metrics.neighbours import NEIGHBOURS, balls_work, neighbours_work
-from flows.metrics.sides import Side, check_count, named_figure, rows_of
+from flows.metrics.sides import Side, named_figure, rows_of
 from flows.metrics.tensor_units import read_columns
 from infra.outputs.manifest import Manifest
 
@@ -28,20 +28,20 @@ def _precision_recall(subject: Subject, of_samples: Manifest, of_reference: Mani
     sample_balls, reference_balls = (
         read_columns(manifest, subject.store)["precise"] for manifest in (of_samples, of_reference)
     )
-    of_both = f"{len(sample_balls):,} samples and {len(reference_balls):,} training images, k = {PRECISION_K}"
+    of_both = f"{subject.samples_count} and {subject.reference_count}, k = {PRECISION_K}"
     return Measured(
         figures=[
             named_figure(
                 subject,
                 "precision",
                 precision(sample_balls),
-                f"share of samples within the training images' manifold: {of_both}",
+                f"share of the samples within the reference's manifold: {of_both}",
             ),
             named_figure(
                 subject,
                 "recall",
                 precision(reference_balls),
-                f"share of training images within the samples' manifold: {of_both}",
+                f"share of the reference within the samples' manifold: {of_both}",
             ),
         ],
     )
@@ -64,7 +64,7 @@ def _density_coverage(subject: Subject, within: Manifest, across: Manifest, ball
     radii = read_columns(within, subject.store)["squared_distances"][:, DENSITY_K - 1]
     nearest = read_columns(across, subject.store)["squared_distances"][:, 0]
     counts = read_columns(balls, subject.store)["dense"]
-    of_both = f"{len(counts):,} samples and {len(radii):,} training images, k = {DENSITY_K}"
+    of_both = f"{subject.samples_count} and {subject.reference_count}, k = {DENSITY_K}"
     alike = expected_coverage(len(counts), len(radii))
     return Measured(
         figures=[
@@ -72,21 +72,20 @@ def _density_coverage(subject: Subject, within: Manifest, across: Manifest, ball
                 subject,
                 "density",
                 density(counts),
-                f"training images' balls around a sample, 1 if both sides are alike: {of_both}",
+                f"the reference's balls around a sample, 1 if both sides are alike: {of_both}",
             ),
             named_figure(
                 subject,
                 "coverage",
                 coverage(nearest, radii),
-                f"share of training images with a sample in their ball, {alike:.3f} if both sides are alike: {of_both}",
+                f"share of the reference with a sample in the ball, {alike:.3f} if both sides are alike: {of_both}",
             ),
         ],
     )
 
 
 def _check(subject: Subject, metric: str) -> None:
-    counts = [(subject.dataset.train_images, "training split"), (subject.samples.count, "samples")]
-    check_count(metric, NEIGHBOURS + 1, counts)
+    check_count(metric, NEIGHBOURS + 1, [subject.reference, subject.samples])
 
 
 PRECISION_RECALL: Metric = _precision_recall_steps

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flows.artifacts import Dataset, Figure, Samples, Snapshot
+from flows.artifacts import Artifact, Dataset, Figure, Snapshot
 from flows.metrics.choices import ExtractorName
 from flows.metrics.together import Work
 from infra.digests import Json
@@ -15,25 +15,46 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """The artifacts that are measured, and the settings to measure them with.
+class ImageSet:
+    """Sealed images that metrics compare.
 
     Attributes:
-        dataset: Reference images and held-out images.
-        snapshot: Of the network.
-        samples: The images that the network drew.
+        images: The output that holds them.
+        split: Of the output.
+        count: Their number.
+        name: In words, such as "training images".
+    """
+
+    images: Artifact
+    split: str
+    count: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The images and the network that are measured, and the settings to measure them with.
+
+    Attributes:
+        samples: The images to judge.
+        reference: The images to compare them with; None if only their statistics are known.
+        held_out: Images that no network was trained on; None if there are none.
+        statistics: Sealed statistics of reference features that take the place of the reference's own, if any.
+        trained: The network, and the data that it was trained on; None if images alone are measured.
         settings: Every result setting of the evaluation by name.
         key: Those of them that enter keys.
         extractor: Of the features, `auto` settled; None if no chosen metric uses one.
         weights: Sealed, of an extractor that has weights.
-        about_features: What a reader of figures should know of the features, in words; may be empty.
         device: `cpu` or `cuda`.
         store: Where all of it is.
+        about_features: A remark on the features for the reader of figures; may be empty.
     """
 
-    dataset: Dataset
-    snapshot: Snapshot
-    samples: Samples
+    samples: ImageSet
+    reference: ImageSet | None = None
+    held_out: ImageSet | None = None
+    statistics: Manifest | None = None
+    trained: tuple[Snapshot, Dataset] | None = None
     settings: Mapping[str, Any]
     key: Json
     extractor: ExtractorName | None
@@ -41,6 +62,31 @@ class Subject:
     device: str
     store: Store
     about_features: str = ""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The network that is measured."""
+        assert self.trained is not None, "no metric of a network is chosen without one"
+        return self.trained[0]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data that the network was trained on."""
+        assert self.trained is not None, "no metric of a network is chosen without one"
+        return self.trained[1]
+
+    @property
+    def samples_count(self) -> str:
+        """The number and the name of the samples, in words."""
+        return f"{self.samples.count:,} {self.samples.name}"
+
+    @property
+    def reference_count(self) -> str:
+        """The number and the name of the reference, in words."""
+        if self.statistics is not None:
+            count = self.statistics.facts["images"]
+            return f"the statistics of {count:,} images" if count else "statistics of an unknown number of images"
+        return f"{self.reference.count:,} {self.reference.name}" if self.reference else "no images"
 
     def key_of(self, names: Sequence[str]) -> Json:
         """Return those settings of these names that enter keys."""

@@ -8,7 +8,6 @@ from flows.artifacts import Figure
 from flows.metrics.extractors import is_published
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.metric import Subject
-from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
 
 
@@ -23,27 +22,6 @@ class Side(IntEnum):
 def rows_of(subject: Subject, sealed: Sequence[Manifest]) -> list[FeatureRows]:
     """Return readers of sealed features."""
     return [FeatureRows(manifest=manifest, store=subject.store) for manifest in sealed]
-
-
-def check_count(metric: str, fewest: int, counts: Sequence[tuple[int, str]]) -> None:
-    """Check that every side of a metric has enough images.
-
-    Args:
-        metric: Its name in words, for the error.
-        fewest: Images that each side needs.
-        counts: Images of each side and its name in words.
-
-    Raises:
-        ConfigError: If a side has fewer.
-    """
-    for count, side in counts:
-        if count < fewest:
-            raise ConfigError(
-                f"{metric} needs at least {fewest} images on each side; the {side} has {count}",
-                item="evaluate.metrics",
-                stage="evaluate",
-                remedy="take more images, or leave the metric out",
-            )
 
 
 def named_figure(

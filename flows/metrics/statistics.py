@@ -59,8 +59,7 @@ class StatisticsTask:
 
         def run(_: int) -> None:
             stats = summed(self.features, self.device)
-            tensors = {"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}
-            self.output.commit(_UNIT, "safetensors", encode_tensors(tensors, {}), {})
+            self.output.commit(_UNIT, "safetensors", encode_stats(stats), {})
 
         return run
 
@@ -73,6 +72,11 @@ def summed(features: FeatureRows, device: str = "cpu") -> FeatureStats:
         stats = (stats or FeatureStats.empty(rows.shape[1], rows.device)).update(rows)
     assert stats is not None, "an output of features has at least one unit"
     return stats
+
+
+def encode_stats(stats: FeatureStats) -> bytes:
+    """Return the bytes of sums as they are sealed."""
+    return encode_tensors({"count": torch.tensor(stats.count), "total": stats.total, "outer": stats.outer}, {})
 
 
 def read_stats(manifest: Manifest, store: Store) -> FeatureStats:

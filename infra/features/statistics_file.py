@@ -51,8 +51,12 @@ def is_statistics_file(data: bytes) -> bool:
 def encode_statistics(statistics: StatisticsFile) -> bytes:
     """Return the bytes of a file; equal statistics give equal bytes."""
     file = BytesIO()
-    arrays = {_MEAN: statistics.mean.cpu().numpy(), _COVARIANCE: statistics.covariance.cpu().numpy()}
-    np.savez(file, **arrays, **{_ABOUT: np.array(json.dumps(statistics.about, sort_keys=True))})
+    arrays: dict[str, Any] = {
+        _MEAN: statistics.mean.cpu().numpy(),
+        _COVARIANCE: statistics.covariance.cpu().numpy(),
+        _ABOUT: np.array(json.dumps(statistics.about, sort_keys=True)),
+    }
+    np.savez(file, **arrays)
     return file.getvalue()
 
 

@@ -36,6 +36,9 @@ class EvaluateConfig(StageConfig):
     extractor_weights: str = execution(
         "", "File with the weights of the extractor inception: a path or s3://bucket/key; see fid.md"
     )
+    reference_statistics: str = execution(
+        "", "File with mu and sigma of reference features, for Fréchet distances to them in place of the training split"
+    )
 
     @field_validator("metrics")
     @classmethod

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import accuracy_of, check_metrics, sealed_weights, settled_extractor
-from flows.metrics.metric import Measured, Subject, merged, run_metrics
+from flows.metrics.metric import ImageSet, Measured, Subject, merged, run_metrics
+from flows.metrics.reference_file import sealed_reference
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.stage import Context
@@ -72,9 +73,11 @@ def _subject(
         check_metrics(extractor, config.metrics)
         settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
-        dataset=dataset,
-        snapshot=snapshot,
-        samples=samples,
+        samples=ImageSet(images=samples, split="samples", count=samples.count, name="samples"),
+        reference=ImageSet(images=dataset, split="train", count=dataset.train_images, name="training images"),
+        held_out=ImageSet(images=dataset, split="test", count=dataset.test_images, name="held-out images"),
+        statistics=_statistics(config, extractor, weights, context),
+        trained=(snapshot, dataset),
         settings=settings,
         key=key,
         extractor=extractor,
@@ -83,6 +86,14 @@ def _subject(
         store=context.store,
         about_features=about,
     )
+
+
+def _statistics(
+    config: EvaluateConfig, extractor: ExtractorName | None, weights: Manifest | None, context: Context
+) -> Manifest | None:
+    if extractor is None or not config.reference_statistics:
+        return None
+    return sealed_reference(config.reference_statistics, extractor, weights, context)
 
 
 def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> tuple[ExtractorName, Manifest | None, str]:

@@ -17,11 +17,14 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
     from flows.metrics.extractors import check_file, check_metrics, settled_extractor
+    from flows.metrics.reference_file import read_reference
 
     if "extractor" not in config.unused():
         extractor = settled_extractor(config.extractor, dataset)
         check_metrics(extractor, config.metrics)
         check_file(extractor, config.extractor_weights, config.extractor_sha256)
+        if config.reference_statistics:
+            read_reference(config.reference_statistics)
 
 
 def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from flows.metrics.choices import ExtractorName
-from flows.metrics.metric import Measured, Metric, Subject, run_metrics
+from flows.metrics.metric import ImageSet, Measured, Metric, Subject, run_metrics
 from flows.metrics.together import Work, seal_together
 from flows.stage import Context
 from infra.compute.units import Workers
@@ -22,9 +22,10 @@ def subject(run: Any, settings: dict[str, Any] | None = None) -> Subject:
     """The pixels of a finished run; its settings of the evaluation with some changed."""
     config = run.config.evaluate
     return Subject(
-        dataset=run.dataset,
-        snapshot=run.snapshot,
-        samples=run.samples,
+        samples=ImageSet(images=run.samples, split="samples", count=run.samples.count, name="samples"),
+        reference=ImageSet(images=run.dataset, split="train", count=run.dataset.train_images, name="training images"),
+        held_out=ImageSet(images=run.dataset, split="test", count=run.dataset.test_images, name="held-out images"),
+        trained=(run.snapshot, run.dataset),
         settings=config.result_settings() | (settings or {}),
         key=config.key_settings() | (settings or {}),
         extractor=ExtractorName.PIXELS,
@@ -56,10 +57,14 @@ def measured_on(
     features = {name: sealed_features(context, {FEATURES: rows}, unit=unit) for name, rows in sides.items()}
     about = replace(
         about,
-        dataset=replace(
-            about.dataset, train_images=len(sides["reference"]), test_images=len(sides.get("held_out", ()))
-        ),
-        samples=replace(about.samples, count=len(sides["samples"])),
+        **{
+            name: replace(side, count=len(sides.get(name, ())))
+            for name, side in {
+                "reference": about.reference,
+                "samples": about.samples,
+                "held_out": about.held_out,
+            }.items()
+        },
     )
 
     def seal(needed: Sequence[Work]) -> list[Manifest]:

@@ -1,13 +1,16 @@
 """Sealed features: those of all images at once, under a key that runs share."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flows.metrics import features
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import features_work
+from flows.metrics.features import check_count, compared_features, features_work
 from flows.metrics.together import seal_together
 from infra.compute.units import Workers
+from infra.errors import ConfigError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
 from tests.conftest import TinyRun
@@ -15,9 +18,9 @@ from tests.flows.metrics.subjects import subject
 
 
 def sealed(run: TinyRun, threads: int = 1) -> Manifest:
-    work = features_work(
-        subject(run, {"threads": threads}), run.dataset, "train", run.dataset.train_images, label="reference"
-    )
+    about = subject(run, {"threads": threads})
+    assert about.reference is not None
+    work = features_work(about, about.reference, label="reference")
     return seal_together([work], run.context, stage="evaluate", workers=lambda _: Workers())[0]
 
 
@@ -38,3 +41,18 @@ def test_they_are_those_of_all_images_at_once(tiny_run: TinyRun, monkeypatch: py
 def test_threads_enter_the_key_only_if_there_are_several(tiny_run: TinyRun) -> None:
     assert sealed(tiny_run).plan["settings"] == {"extractor": "pixels", "split": "train"}
     assert sealed(tiny_run, threads=2).plan["settings"]["threads"] == 2
+
+
+def test_a_side_with_too_few_images_or_none_is_one_line(tiny_run: TinyRun) -> None:
+    about = subject(tiny_run)
+    check_count("KID", 24, [about.samples, about.reference])
+    with pytest.raises(ConfigError, match="KID needs at least 25 images on each side; there are 24 samples") as caught:
+        check_count("KID", 25, [about.reference, about.samples])
+    assert (caught.value.exit_code, caught.value.item) == (2, "evaluate.metrics")
+    with pytest.raises(ConfigError, match="each side; there are none"):
+        check_count("the gap of FLD", 2, [None])
+
+
+def test_statistics_in_the_place_of_reference_images_do_for_no_other_metric(tiny_run: TinyRun) -> None:
+    with pytest.raises(ConfigError, match="the reference is a file of statistics, and this metric needs its images"):
+        compared_features(replace(subject(tiny_run), reference=None))

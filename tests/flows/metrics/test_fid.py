@@ -16,7 +16,7 @@ from flows.metrics import features
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.distance import distance_metric
 from flows.metrics.extractors import extractor_device, is_published, open_extractor
-from flows.metrics.metric import Subject
+from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.table import METRICS
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
@@ -180,6 +180,11 @@ def with_weights(run: TinyRun, weights: Manifest | None) -> Subject:
     return replace(subject(run), extractor=ExtractorName.INCEPTION, weights=weights)
 
 
+def seven(about: Subject) -> ImageSet:
+    assert about.reference is not None
+    return replace(about.reference, count=7)
+
+
 def test_by_other_weights_it_is_no_fid(finished: TinyRun, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = sealed_weights(finished)
     assert is_published(ExtractorName.INCEPTION, weights)
@@ -210,8 +215,9 @@ def test_another_file_makes_other_features_and_one_image_too_few_is_refused(fini
         for one in (weights, other)
     ]
     assert not set(keys[0]) & set(keys[1])
-    about = replace(with_weights(finished, weights), samples=replace(finished.samples, count=1))
-    with pytest.raises(ConfigError, match="at least 2 images on each side; the samples has 1"):
+    about = with_weights(finished, weights)
+    about = replace(about, samples=replace(about.samples, count=1))
+    with pytest.raises(ConfigError, match="at least 2 images on each side; there are 1 samples"):
         next(METRICS[MetricName.FD](about))
 
 
@@ -237,7 +243,7 @@ def test_a_unit_is_read_in_chunks(finished: TinyRun, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(features, "open_extractor", lambda *_: extractor)
     about = with_weights(finished, replace(sealed_weights(finished), digest="0" * 64))
-    work = features.features_work(about, finished.dataset, "train", 7, label="reference")
+    work = features.features_work(about, seven(about), label="reference")
     assert len(work.names) == 2
     output = finished.context.output(work.plan)
     for number in range(2):
@@ -252,7 +258,7 @@ def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun, mo
     for extractor, device in (("inception", "cuda"), ("pixels", "cpu")):
         about = with_weights(finished, sealed_weights(finished))
         about = replace(about, device="cuda", extractor=ExtractorName(extractor))
-        work = features.features_work(about, finished.dataset, "train", 7, label="reference")
+        work = features.features_work(about, seven(about), label="reference")
         assert (work.device, work.environment) == (device, {"device": device})
         assert work.task(finished.context.output(work.plan)).device == device
 

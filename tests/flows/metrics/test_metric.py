@@ -1,6 +1,7 @@
 """A subject gives each metric those settings that enter the metric's key, and no others."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flows.metrics.features import features_work
 from flows.metrics.metric import Measured, Steps, run_metrics
@@ -21,8 +22,10 @@ def test_the_key_of_some_settings_leaves_out_the_others(tiny_run: TinyRun) -> No
 def test_metrics_step_together_and_share_what_is_sealed(tiny_run: TinyRun) -> None:
     """Two metrics of different length: each output is sealed in one call, and each is sent its own manifests."""
     calls: list[list[str]] = []
+    about = subject(tiny_run)
     works = {
-        split: features_work(subject(tiny_run), tiny_run.dataset, split, 4, label=split) for split in ("train", "test")
+        split: features_work(about, replace(about.samples, images=tiny_run.dataset, split=split), label=split)
+        for split in ("train", "test")
     }
 
     def seal(needed: Sequence[Work]) -> list[Manifest]:

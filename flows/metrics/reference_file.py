@@ -1,0 +1,95 @@
+"""Statistics of reference features from a file and into one, in the form that other programs read and write."""
+
+from typing import Any
+
+import torch
+
+from ddpm_core.metrics.frechet import FeatureStats
+from flows.metrics.choices import ExtractorName
+from flows.metrics.statistics import STAGE, encode_stats, read_stats
+from flows.stage import Context
+from infra.compute.device import environment
+from infra.digests import sha256
+from infra.errors import InputError
+from infra.features.statistics_file import StatisticsFile, decode_statistics, encode_statistics
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+from infra.storage.open import read_file
+from infra.storage.store import Store
+
+_FORMAT_VERSION = 1
+_MAX_BYTES = 1 << 30
+# A covariance is one whatever the number of images, which files of other programs do not have.
+_UNKNOWN = 2
+
+
+def read_reference(file: str) -> tuple[StatisticsFile, str]:
+    """Return the statistics in a file at a path or URI, and the file's digest.
+
+    Raises:
+        InputError: If the file is not there or holds something else.
+    """
+    data = read_file(file, _MAX_BYTES)
+    return decode_statistics(data, file), sha256(data)
+
+
+def sealed_reference(file: str, extractor: ExtractorName, weights: Manifest | None, context: Context) -> Manifest:
+    """Seal the statistics in a file, or find them sealed. Their key is the file's digest alone.
+
+    Args:
+        file: Path or URI of the file.
+        extractor: Of the features to compare with them.
+        weights: Sealed, of an extractor that has some.
+        context: The outside world.
+
+    Raises:
+        InputError: If the file is not there or holds something else, or says that it is of other features.
+    """
+    found, digest = read_reference(file)
+    _check_origin(found.about, extractor, weights, file)
+    count = found.about.get("count", 0)
+    if not isinstance(count, int) or count == 1 or count < 0:
+        raise InputError(f"says that it is of {count!r} images", item=file)
+    plan = Plan(stage=STAGE, format_version=_FORMAT_VERSION, settings={}, inputs={"file": digest})
+
+    def make(output: Output) -> Manifest:
+        stats = FeatureStats.of_moments(count or _UNKNOWN, found.mean, found.covariance)
+        record = output.commit("units/000000", "safetensors", encode_stats(stats), {})
+        facts = {"images": count, "dimensions": len(found.mean), "file": file, "about": found.about}
+        return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+    return context.sealed(plan, {}, environment("cpu"), make)[0]
+
+
+def statistics_bytes(
+    statistics: Manifest, extractor: ExtractorName, weights: Manifest | None, images: str, store: Store
+) -> bytes:
+    """Return sealed statistics as the bytes of a file.
+
+    Args:
+        statistics: Sealed.
+        extractor: Of their features.
+        weights: Sealed, of an extractor that has some.
+        images: The digest of the images.
+        store: Where all of it is.
+    """
+    stats = read_stats(statistics, store)
+    about = {
+        "count": stats.count,
+        "extractor": extractor.value,
+        "weights": weights.digest if weights else "",
+        "images": images,
+    }
+    covariance = (stats.covariance + stats.covariance.T) / 2
+    return encode_statistics(StatisticsFile(mean=stats.mean, covariance=covariance.to(torch.float64), about=about))
+
+
+def _check_origin(about: dict[str, Any], extractor: ExtractorName, weights: Manifest | None, file: str) -> None:
+    """Refuse statistics of ours that are of another extractor; those of other programs do not name theirs."""
+    if not about:
+        return
+    if about.get("extractor") != extractor.value:
+        cause = f"has statistics of the extractor {about.get('extractor')}, not {extractor}"
+        raise InputError(cause, item=file, remedy="choose the same extractor")
+    if about.get("weights") != (weights.digest if weights else ""):
+        raise InputError(f"has statistics of {extractor} with other weights", item=file, remedy="take the same weights")

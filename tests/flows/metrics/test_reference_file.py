@@ -1,0 +1,93 @@
+"""Reference statistics from a file: the same distance as from the images, and refused if they are of other features."""
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_core.metrics.frechet import FeatureStats
+from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.reference_file import read_reference, sealed_reference, statistics_bytes
+from flows.metrics.table import METRICS
+from flows.metrics.together import Work
+from flows.stages.evaluate.evaluation import evaluate
+from infra.errors import InputError
+from infra.outputs.images import DatasetReader
+from infra.outputs.manifest import Manifest
+from tests.conftest import TinyRun, revised
+from tests.flows.metrics.subjects import measured, subject
+
+FD = METRICS[MetricName.FD]
+
+
+def pixels(run: TinyRun) -> np.ndarray:
+    images = DatasetReader(store=run.store, manifest=run.dataset.manifest(run.store)).load("train")[0]
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+@pytest.fixture
+def foreign(tiny_run: TinyRun, tmp_path: Path) -> Path:
+    """The training split's statistics as pytorch-fid writes them, without a count."""
+    rows = pixels(tiny_run)
+    np.savez(tmp_path / "reference.npz", mu=rows.mean(0, dtype=np.float64), sigma=np.cov(rows, rowvar=False))
+    return tmp_path / "reference.npz"
+
+
+def test_the_distance_to_another_programs_statistics(tiny_run: TinyRun, foreign: Path) -> None:
+    about = subject(tiny_run)
+    statistics = sealed_reference(str(foreign), ExtractorName.PIXELS, None, tiny_run.context)
+    to_file = measured(FD, replace(about, statistics=statistics), tiny_run.context).figures[0]
+    to_images = measured(FD, about, tiny_run.context).figures[0]
+    assert to_file.value == pytest.approx(to_images.value, rel=1e-6)
+    assert "to statistics of an unknown number of images" in to_file.note
+
+
+def test_a_run_takes_them_and_computes_no_reference(tiny_run: TinyRun, foreign: Path) -> None:
+    config = revised(tiny_run.config.evaluate, {"metrics": ["fd"], "reference_statistics": str(foreign)})
+    figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    assert "reference" not in figures.manifest(tiny_run.store).facts["outputs"]
+    assert figures.key != tiny_run.figures.key
+    foreign.write_bytes(b"x")
+    with pytest.raises(InputError, match="holds no statistics"):
+        evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+
+
+def test_ours_go_out_and_come_back(tiny_run: TinyRun, tmp_path: Path) -> None:
+    works: list[Work] = []
+    about = subject(tiny_run)
+    first = measured(FD, about, tiny_run.context, on_works=works.extend).figures[0]
+    (work,) = (one for one in works if one.label == "reference_statistics")
+    sealed = tiny_run.context.output(work.plan).manifest({})
+    assert isinstance(sealed, Manifest)
+    file = tmp_path / "ours.npz"
+    file.write_bytes(statistics_bytes(sealed, ExtractorName.PIXELS, None, "digest", tiny_run.store))
+    with np.load(BytesIO(file.read_bytes())) as arrays:
+        np.testing.assert_allclose(arrays["sigma"], np.cov(pixels(tiny_run), rowvar=False), rtol=1e-6, atol=1e-9)
+    statistics = sealed_reference(str(file), ExtractorName.PIXELS, None, tiny_run.context)
+    again = measured(FD, replace(about, statistics=statistics), tiny_run.context).figures[0]
+    assert again.value == pytest.approx(first.value, rel=1e-9)
+    assert f"the statistics of {tiny_run.dataset.train_images:,} images" in again.note
+    assert read_reference(str(file))[0].about["images"] == "digest"
+    for extractor, weights, cause in (
+        (ExtractorName.CLASSIFIER, None, "of the extractor pixels, not classifier"),
+        (ExtractorName.PIXELS, sealed, "with other weights"),
+    ):
+        with pytest.raises(InputError, match=cause):
+            sealed_reference(str(file), extractor, weights, tiny_run.context)
+
+
+def test_statistics_of_another_dimension_are_refused(tiny_run: TinyRun, tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
+    statistics = sealed_reference(str(tmp_path / "other.npz"), ExtractorName.PIXELS, None, tiny_run.context)
+    with pytest.raises(InputError, match="has the statistics of 3 features, and fd of pixels compares 64"):
+        measured(FD, replace(subject(tiny_run), statistics=statistics), tiny_run.context)
+
+
+def test_moments_give_back_the_statistics() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 4)) + 5
+    stats = FeatureStats.of_moments(30, torch.from_numpy(rows.mean(0)), torch.from_numpy(np.cov(rows.T)))
+    np.testing.assert_allclose(stats.covariance.numpy(), np.cov(rows.T), rtol=1e-10)
+    np.testing.assert_allclose(stats.mean.numpy(), rows.mean(0), rtol=1e-14)
