@@ -10,7 +10,7 @@ from infra.digests import sha256
 from infra.errors import InputError, Term
 from infra.storage.open import read_file
 
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 2 << 30
 
 Shape = tuple[int, ...]
 
