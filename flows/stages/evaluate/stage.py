@@ -21,7 +21,7 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
     if "extractor" not in config.unused():
         extractor = settled_extractor(config.extractor, dataset)
         check_metrics(extractor, config.metrics)
-        check_file(extractor, config.extractor_weights, config.extractor_sha256)
+        check_file(extractor, config.extractor_weights, config.extractor_sha256, dataset)
 
 
 def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
