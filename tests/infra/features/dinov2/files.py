@@ -40,7 +40,7 @@ def state_dict_file(weights: dict[str, object] | Weights) -> bytes:
     return file.getvalue()
 
 
-def transformers_weights(weights: Weights) -> Weights:
+def transformers_weights(weights: Weights, *, contiguous: bool = True) -> Weights:
     """The same weights, and the mask token, in the names of transformers' file."""
     named = {"embeddings.mask_token": torch.zeros(1, weights["cls_token"].shape[-1])}
     for name, tensor in weights.items():
@@ -58,7 +58,9 @@ def transformers_weights(weights: Weights) -> Weights:
             name = f"layer{name}"
         if ".attn.qkv." in name:
             for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                named[name.replace("attn.qkv", f"attention.attention.{part}")] = piece.contiguous()
+                named[name.replace("attn.qkv", f"attention.attention.{part}")] = (
+                    piece.contiguous() if contiguous else piece
+                )
         else:
             named[name] = tensor
     return named
