@@ -293,6 +293,6 @@ def test_inception_is_never_taken_unasked() -> None:
     config = PipelineConfig().evaluate
     assert config.extractor == ExtractorName.AUTO
     assert config.extractor_weights == ""
-    with pytest.raises(ValueError, match="needs the file of its weights"):
+    with pytest.raises(ValueError, match="extractor inception needs a file"):
         revised(config, {"extractor": "inception"})
     assert revised(config, {"extractor": "inception", "metrics": ["bits_per_dim"]}).extractor == "inception"
