@@ -4,7 +4,25 @@ from ddpm_core.choices import Choice
 
 
 class ExtractorName(Choice):
-    """The features that a distance compares; the figure carries the extractor's name."""
+    """The features that a distance compares; the figure carries the extractor's name.
+
+    Attributes:
+        file: The file that it needs, and its origin; empty if it needs none.
+        runs_code: Whether the file is a program, whose digest must therefore be stated.
+    """
+
+    file: str
+    runs_code: bool
+
+    def __new__(
+        cls, name: str, description: str = "", uses: tuple[str, ...] = (), file: str = "", runs_code: bool = False
+    ) -> "ExtractorName":
+        """Make a member from its name, its description, the settings that it uses, and its file."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.description, member.uses = description, uses
+        member.file, member.runs_code = file, runs_code
+        return member
 
     AUTO = "auto", "classifier if the data has labels and it learns them, else pixels"
     CLASSIFIER = "classifier", "The last hidden layer of a small classifier, trained on the data's own labels"
@@ -13,6 +31,22 @@ class ExtractorName(Choice):
         "inception",
         "The layer pool_3 of FID's Inception network, with weights from a file; the figure is then called fid",
         ("extractor_sha256",),
+        "pt_inception-2015-12-05-6726825d.pth from github.com/mseitzer/pytorch-fid/releases/tag/fid_weights, "
+        "or NVIDIA's inception-2015-12-05.pt",
+    )
+    DINOV2 = (
+        "dinov2",
+        "The class token of DINOv2's ViT-L/14, with weights from a file; fd_dinov2 is then the field's FD-DINOv2",
+        ("extractor_sha256",),
+        "dinov2_vitl14_pretrain.pth from dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/, "
+        "or model.safetensors of huggingface.co/facebook/dinov2-large",
+    )
+    PROGRAM = (
+        "program",
+        "The output of your own program, a TorchScript archive or an exported program; its code runs",
+        ("extractor_sha256",),
+        "a TorchScript archive (torch.jit.save) or an exported program (torch.export.save)",
+        True,
     )
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from ddpm_core.metrics.estimate import Estimate
 from flows.artifacts import Figure
-from flows.metrics.extractors import EXTRACTORS, extractor_device, is_published
+from flows.metrics.extractors import EXTRACTORS, extractor_device, extractor_label, is_published
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.features import check_count, compared_features, sample_features
 from flows.metrics.left_out import Distance, LeftOutDistances, is_wide_enough, left_out_work, read_jackknife
@@ -51,8 +51,8 @@ def distance_metric(
         distance: Computes it from the sums over the samples' features and over the reference's.
         layer: Of the extractor.
         caution: A remark that stands behind the figure's note.
-        published: The figure's name in the field, and in words, if the features are those of published weights; the
-            caution is then left out.
+        published: The figure's name in the field, and in words, if the features are Inception's with published weights;
+            the caution is then left out.
     """
     kind = _Kind(name=name, about=about, distance=distance, layer=layer, caution=caution, published=published)
     return partial(_steps, kind)
@@ -108,7 +108,7 @@ def _measure(
         value = kind.distance(drawn, reference)
     extractor = subject.extractor
     assert extractor is not None, "a distance says that it uses the setting `extractor`"
-    full_name, about, caution = f"{kind.name}_{extractor}", kind.about, kind.caution
+    full_name, about, caution = f"{kind.name}_{extractor_label(extractor, subject.weights)}", kind.about, kind.caution
     if kind.published is not None and is_published(extractor, subject.weights):
         (full_name, about), caution = kind.published, ""
     note = f"{about} of {subject.samples_count} to {subject.reference_count}{caution}"

@@ -5,6 +5,7 @@ Sealed weights are the same bytes for every worker, wherever it works, and each 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -19,10 +20,12 @@ from infra.compute.device import environment, fixed_threads
 from infra.digests import sha256
 from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
+from infra.features.dinov2.kind import DINOV2
 from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
 from infra.features.inception.network import SPATIAL
 from infra.features.pixels import PIXELS
+from infra.features.program import PROGRAM
 from infra.features.weights_file import WeightsFile
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
@@ -46,6 +49,8 @@ EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
         ExtractorName.CLASSIFIER: CLASSIFIER,
         ExtractorName.PIXELS: PIXELS,
         ExtractorName.INCEPTION: INCEPTION,
+        ExtractorName.DINOV2: DINOV2,
+        ExtractorName.PROGRAM: PROGRAM,
     }
 )
 
@@ -69,22 +74,29 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
     return name
 
 
-def check_file(name: ExtractorName, file: str, digest: str) -> None:
-    """Check that the file of an extractor's weights is there, is the one that is meant, and holds them.
+def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) -> None:
+    """Check that an extractor's file is there, is the one that is meant, and holds what it should.
 
-    The evaluation reads the file only after training, which may take days.
+    The evaluation reads the file only after training, which may take days. A program is also run on the CPU, on two
+    images of the data's shape and on one.
 
     Args:
         name: Of the extractor.
         file: Path or URI of the file.
         digest: The sha256 that it must have; empty for that of any published file.
+        dataset: The images that the extractor will see.
 
     Raises:
-        InputError: If the file is not there, damaged or another.
+        InputError: If the file is not there, damaged or another, or a program does not work.
     """
     kind = EXTRACTORS[name]
     if kind.file is not None:
-        kind.file.read(kind.file.bytes_of(file, digest), file)
+        weights = kind.file.read(kind.file.bytes_of(file, digest), file)
+        if kind.is_tried:
+            extractor, shape = kind.open(weights, {}), (2, dataset.channels, dataset.image_size, dataset.image_size)
+            images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
+            extractor(images)
+            extractor(images[:1])
 
 
 def sealed_weights(
@@ -136,14 +148,27 @@ def accuracy_of(weights: Manifest | None) -> Accuracy | None:
 
 
 def is_published(name: ExtractorName, weights: Manifest | None) -> bool:
-    """Tell whether an extractor has the weights of a published file, on which a figure of the field rests.
+    """Tell whether figures rest on what FID and its like rest on: Inception with the weights of a published file.
 
     Args:
         name: Of the extractor.
         weights: Sealed, of an extractor that has some.
     """
-    file = EXTRACTORS[name].file
-    return file is not None and weights is not None and weights.facts["sha256"] in file.published
+    return name == ExtractorName.INCEPTION and _are_published(name, weights)
+
+
+def extractor_label(name: ExtractorName, weights: Manifest | None) -> str:
+    """Return the extractor's part of a figure's name; unlike features never have the same.
+
+    A file that is not published adds the first 8 digits of its sha256, as in `program_0a1b2c3d`. Inception's does not:
+    the figures of its published weights have names of their own (`is_published`).
+
+    Args:
+        name: Of the extractor.
+        weights: Sealed, of an extractor that has some.
+    """
+    is_plain = EXTRACTORS[name].file is None or name == ExtractorName.INCEPTION or _are_published(name, weights)
+    return name.value if is_plain or weights is None else f"{name}_{weights.facts['sha256'][:8]}"
 
 
 def extractor_device(name: ExtractorName, device: str) -> str:
@@ -215,6 +240,11 @@ def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
                 stage="evaluate",
                 remedy=f"set evaluate.extractor={ExtractorName.INCEPTION}, or leave {metric} out",
             )
+
+
+def _are_published(name: ExtractorName, weights: Manifest | None) -> bool:
+    file = EXTRACTORS[name].file
+    return file is not None and weights is not None and weights.facts["sha256"] in file.published
 
 
 def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, context: Context) -> Manifest:

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from ddpm_core.metrics.estimate import Estimate
 from flows.artifacts import Figure
-from flows.metrics.extractors import is_published
+from flows.metrics.extractors import extractor_label, is_published
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.metric import Subject
 from infra.outputs.manifest import Manifest
@@ -44,7 +44,7 @@ def named_figure(
         headline: Whether it belongs in the short table at the end of a run.
     """
     assert subject.extractor is not None, "a metric of features says that it uses the setting `extractor`"
-    full_name = f"{name}_{subject.extractor}"
+    full_name = f"{name}_{extractor_label(subject.extractor, subject.weights)}"
     if published and is_published(subject.extractor, subject.weights):
         full_name = published
     return Figure(

@@ -105,6 +105,7 @@ class ExtractorKind:
         scores: The layer that gives class scores; None if it has no classes.
         layers: The layers that it returns.
         unit_chunks: Chunks of images per unit of work; the features of a unit are one file.
+        is_tried: Whether it is opened and run before the work begins, since its file alone does not tell that it works.
     """
 
     open: Callable[[dict[str, Tensor], dict[str, Any]], Extractor]
@@ -113,3 +114,4 @@ class ExtractorKind:
     scores: ClassScores | None = None
     layers: tuple[str, ...] = (FEATURES,)
     unit_chunks: int = 1
+    is_tried: bool = False

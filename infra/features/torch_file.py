@@ -6,8 +6,9 @@ tensor is checked against the bytes that the file has for it.
 """
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import SEEK_CUR, BytesIO
 from math import prod
 from typing import ClassVar
 
@@ -128,11 +129,7 @@ def _zipped(data: bytes, item: str) -> dict[str, Tensor]:
             raise ValueError("a zip without data.pkl")
         folder = pickled[0].removesuffix("data.pkl")
         views = _views(_Machine(item).run(BytesIO(_stored(archive, pickled[0], _PICKLE_BYTES))))
-        storages = {
-            view.key: _stored(archive, f"{folder}data/{view.key}", view.count * view.dtype.itemsize)
-            for view in {view.key: view for view in views.values()}.values()
-        }
-    return _tensors(views, storages, len(data))
+        return _tensors(views, lambda key, size: _stored(archive, f"{folder}data/{key}", size), len(data))
 
 
 def _stored(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -154,11 +151,11 @@ def _older(data: bytes, item: str) -> dict[str, Tensor]:
     sizes = {view.key: view.count * view.dtype.itemsize for view in views.values()}
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(sizes):
         raise ValueError("it lists other storages than its tensors have")
-    storages: dict[str, bytes] = {}
-    for key in keys:
-        stream.read(8)  # the number of elements once more
-        storages[str(key)] = stream.read(sizes[str(key)])
-    return _tensors(views, storages, len(data))
+    starts: dict[str, int] = {}
+    for key in map(str, keys):
+        starts[key] = stream.seek(8, SEEK_CUR)  # past the number of elements once more
+        stream.seek(sizes[key], SEEK_CUR)
+    return _tensors(views, lambda key, size: data[starts[key] : starts[key] + size], len(data))
 
 
 def _views(root: object) -> dict[str, _View]:
@@ -182,17 +179,33 @@ def _views(root: object) -> dict[str, _View]:
     return views
 
 
-def _tensors(views: dict[str, _View], storages: dict[str, bytes], size: int) -> dict[str, Tensor]:
-    """Return the tensors, each with numbers of its own; together they are no larger than the file of this size."""
-    wholes: dict[str, Tensor] = {}
-    tensors: dict[str, Tensor] = {}
+def _tensors(views: dict[str, _View], read: Callable[[str, int], bytes], size: int) -> dict[str, Tensor]:
+    """Return the tensors, each with numbers of its own; together they are no larger than the file of this size.
+
+    One storage at a time is in memory beside the tensors.
+
+    Args:
+        views: The tensors by name.
+        read: (a storage's key, its bytes) -> the storage.
+        size: Of the file in bytes.
+    """
+    by_storage: dict[str, list[str]] = {}
     for name, view in views.items():
         size -= prod(view.shape) * view.dtype.itemsize
-        numbers = storages[view.key]
-        if size < 0 or len(numbers) != view.count * view.dtype.itemsize:
-            raise ValueError(f"{name[:80]} has {len(numbers)} bytes")
-        if view.key not in wholes:
-            wholes[view.key] = torch.frombuffer(bytearray(numbers), dtype=view.dtype)
-        part = wholes[view.key].view(view.dtype).as_strided(view.shape, view.strides, view.offset)
-        tensors[name] = part.clone(memory_format=torch.contiguous_format)
-    return tensors
+        if size < 0:
+            raise ValueError(f"{name[:80]} is larger than the rest of the file")
+        by_storage.setdefault(view.key, []).append(name)
+    tensors: dict[str, Tensor] = {}
+    for key, names in by_storage.items():
+        first = views[names[0]]
+        numbers = read(key, first.count * first.dtype.itemsize)
+        whole: Tensor | None = None
+        for name in names:
+            view = views[name]
+            if len(numbers) != view.count * view.dtype.itemsize:
+                raise ValueError(f"{name[:80]} has {len(numbers)} bytes")
+            if whole is None:
+                whole = torch.frombuffer(bytearray(numbers), dtype=view.dtype)
+            part = whole.view(view.dtype).as_strided(view.shape, view.strides, view.offset)
+            tensors[name] = part.clone(memory_format=torch.contiguous_format)
+    return {name: tensors[name] for name in views}

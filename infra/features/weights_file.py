@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from infra.digests import sha256
 from infra.errors import InputError, Term
 from infra.storage.open import read_file
 
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 2 << 30
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +51,32 @@ class WeightsFile:
             remedy = f"{self.remedy}; for other weights, state their sha256 by {Term.WEIGHTS_DIGEST}"
             raise InputError(f"is no published file (sha256 {found})", item=location, remedy=remedy)
         return data
+
+
+def checked_tensors(
+    found: Mapping[str, Tensor], expected: Mapping[str, Shape], unused: Mapping[str, Shape], *, network: str, item: str
+) -> dict[str, Tensor]:
+    """Return the expected tensors after a check of every name, shape and type in a file.
+
+    Args:
+        found: The tensors of the file by name.
+        expected: The shapes of those that the network needs, which are float32.
+        unused: The shapes of others that the file may hold.
+        network: Its name in an error.
+        item: The file's name in an error.
+
+    Raises:
+        InputError: If a name or a shape is not the network's, or a tensor is missing.
+    """
+    known = {**expected, **unused}
+    for name, tensor in found.items():
+        if name not in known:
+            raise InputError(f"holds {str(name)[:80]!r}, which {network} does not have", item=item)
+        if tuple(tensor.shape) != known[name]:
+            raise InputError(f"holds {name} of shape {list(tensor.shape)}, not {list(known[name])}", item=item)
+        if name in expected and tensor.dtype != torch.float32:
+            raise InputError(f"holds {name} in {tensor.dtype}, not torch.float32", item=item)
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise InputError(f"lacks {missing[0]} and {len(missing) - 1} more", item=item)
+    return {name: found[name] for name in expected}

@@ -16,7 +16,7 @@ class EvaluateConfig(StageConfig):
     extractor_sha256: str = Field(
         "",
         pattern="^([0-9a-f]{64})?$",
-        description="sha256 of the weights if they are other than the published ones; the figure is then no fid",
+        description="sha256 of the extractor's file if it is not a published one; the figure's name then says so",
     )
     bpd_images: int = Field(
         256, ge=2, le=1 << 20, description="Held-out images for the bound; all of them if there are fewer"
@@ -34,7 +34,7 @@ class EvaluateConfig(StageConfig):
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     device: Device = execution("auto", "auto takes cuda if this machine has it")
     extractor_weights: str = execution(
-        "", "File with the weights of the extractor inception: a path or s3://bucket/key; see fid.md"
+        "", "File of an extractor that needs one: a path or s3://bucket/key; see fid.md and dinov2.md"
     )
     reference_statistics: str = execution(
         "", "File with mu and sigma of reference features, for Fréchet distances to them in place of the training split"
@@ -50,12 +50,14 @@ class EvaluateConfig(StageConfig):
         return sorted(chosen, key=list(MetricName).index)
 
     @model_validator(mode="after")
-    def _weights_are_given(self) -> Self:
-        needed = self.extractor == ExtractorName.INCEPTION and "extractor" not in self.unused()
-        if needed and not self.extractor_weights:
+    def _file_is_given(self) -> Self:
+        name = self.extractor
+        if not name.file or "extractor" in self.unused():
+            return self
+        if not self.extractor_weights:
+            raise ValueError(f"extractor {name} needs a file; set evaluate.extractor_weights to {name.file}")
+        if name.runs_code and not self.extractor_sha256:
             raise ValueError(
-                "extractor inception needs the file of its weights; set evaluate.extractor_weights to "
-                "pt_inception-2015-12-05-6726825d.pth from github.com/mseitzer/pytorch-fid/releases/tag/fid_weights, "
-                "or to NVIDIA's inception-2015-12-05.pt"
+                f"extractor {name} runs the code of its file; state the file's sha256 by evaluate.extractor_sha256"
             )
         return self

@@ -22,7 +22,7 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
     if "extractor" not in config.unused():
         extractor = settled_extractor(config.extractor, dataset)
         check_metrics(extractor, config.metrics)
-        check_file(extractor, config.extractor_weights, config.extractor_sha256)
+        check_file(extractor, config.extractor_weights, config.extractor_sha256, dataset)
         if config.reference_statistics:
             read_reference(config.reference_statistics)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from infra.errors import InputError
 from infra.features.inception.layers import CLASSES, FEATURE_DIM, convolutions
 from infra.features.torch_file import read_torch_file
+from infra.features.weights_file import Shape, checked_tensors
 
 PYTORCH_FID = "pt_inception-2015-12-05-6726825d.pth"
 NVIDIA = "inception-2015-12-05.pt"
@@ -21,15 +22,15 @@ REMEDY = f"take {PYTORCH_FID} from github.com/mseitzer/pytorch-fid/releases/tag/
 # The matrix from the features to the scores of the 1,008 classes.
 SCORES = "fc.weight"
 
-_Shape = tuple[int, ...]
+_NETWORK = "FID's network"
 _NORM = ("weight", "bias", "running_mean", "running_var")
 # NVIDIA's names of the parts of a batch norm; its weights are all 1 and not in the file.
 _NVIDIA_NORM = {"bias": "beta", "running_mean": "mean", "running_var": "var"}
 
 
-def weight_shapes() -> dict[str, _Shape]:
+def weight_shapes() -> dict[str, Shape]:
     """The shape of every tensor that the features and the class scores need, by its name in the file of pytorch-fid."""
-    shapes: dict[str, _Shape] = {}
+    shapes: dict[str, Shape] = {}
     for found in convolutions():
         shapes[f"{found.name}.conv.weight"] = (found.conv.channels, found.inputs, *found.conv.kernel)
         shapes |= {f"{found.name}.bn.{part}": (found.conv.channels,) for part in _NORM}
@@ -53,7 +54,7 @@ def read_weights(data: bytes, item: str) -> dict[str, Tensor]:
         tensors = read_torch_file(data, item)
         if any(name.startswith("layers.") for name in tensors):
             return _from_nvidia(tensors, item)
-        return _checked(tensors, weight_shapes(), _unused(), item)
+        return checked_tensors(tensors, weight_shapes(), _unused(), network=_NETWORK, item=item)
     except InputError as error:
         error.remedy = REMEDY
         raise
@@ -62,8 +63,9 @@ def read_weights(data: bytes, item: str) -> dict[str, Tensor]:
 def _from_nvidia(tensors: dict[str, Tensor], item: str) -> dict[str, Tensor]:
     named = dict(_nvidia_names())
     expected = {ours: weight_shapes()[theirs] for ours, theirs in named.items()}
-    unused: dict[str, _Shape] = {"output.bias": (CLASSES,)}
-    found = {named[name]: tensor for name, tensor in _checked(tensors, expected, unused, item).items()}
+    unused: dict[str, Shape] = {"output.bias": (CLASSES,)}
+    checked = checked_tensors(tensors, expected, unused, network=_NETWORK, item=item)
+    found = {named[name]: tensor for name, tensor in checked.items()}
     ones = {f"{one.name}.bn.weight": torch.ones(one.conv.channels) for one in convolutions()}
     return {name: (found | ones)[name] for name in weight_shapes()}
 
@@ -77,25 +79,7 @@ def _nvidia_names() -> Iterator[tuple[str, str]]:
     yield "output.weight", SCORES
 
 
-def _unused() -> dict[str, _Shape]:
+def _unused() -> dict[str, Shape]:
     """The tensors of pytorch-fid's file beside the weights of the features and the class scores."""
-    counters: dict[str, _Shape] = {f"{one.name}.bn.num_batches_tracked": () for one in convolutions()}
+    counters: dict[str, Shape] = {f"{one.name}.bn.num_batches_tracked": () for one in convolutions()}
     return counters | {"fc.bias": (CLASSES,)}
-
-
-def _checked(
-    found: dict[str, Tensor], expected: dict[str, _Shape], unused: dict[str, _Shape], item: str
-) -> dict[str, Tensor]:
-    """Return the expected tensors after a check of every name, shape and type in the file."""
-    known = expected | unused
-    for name, tensor in found.items():
-        if name not in known:
-            raise InputError(f"holds {str(name)[:80]!r}, which FID's network does not have", item=item)
-        if tuple(tensor.shape) != known[name]:
-            raise InputError(f"holds {name} of shape {list(tensor.shape)}, not {list(known[name])}", item=item)
-        if name in expected and tensor.dtype != torch.float32:
-            raise InputError(f"holds {name} in {tensor.dtype}, not torch.float32", item=item)
-    missing = [name for name in expected if name not in found]
-    if missing:
-        raise InputError(f"lacks {missing[0]} and {len(missing) - 1} more", item=item)
-    return {name: found[name] for name in expected}

@@ -253,7 +253,8 @@ def test_a_unit_is_read_in_chunks(finished: TinyRun, monkeypatch: pytest.MonkeyP
 
 def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = {name: extractor_device(name, "cuda") for name in ExtractorName if name != ExtractorName.AUTO}
-    assert devices == {"classifier": "cpu", "pixels": "cpu", "inception": "cuda"}
+    on_cpu, on_gpu = ("classifier", "pixels"), ("inception", "dinov2", "program")
+    assert devices == dict.fromkeys(on_cpu, "cpu") | dict.fromkeys(on_gpu, "cuda")
     monkeypatch.setattr(features, "environment", lambda device: {"device": device})
     for extractor, device in (("inception", "cuda"), ("pixels", "cpu")):
         about = with_weights(finished, sealed_weights(finished))
@@ -298,6 +299,6 @@ def test_inception_is_never_taken_unasked() -> None:
     config = PipelineConfig().evaluate
     assert config.extractor == ExtractorName.AUTO
     assert config.extractor_weights == ""
-    with pytest.raises(ValueError, match="needs the file of its weights"):
+    with pytest.raises(ValueError, match="extractor inception needs a file"):
         revised(config, {"extractor": "inception"})
     assert revised(config, {"extractor": "inception", "metrics": ["bits_per_dim"]}).extractor == "inception"

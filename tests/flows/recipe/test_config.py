@@ -28,6 +28,7 @@ EXECUTION = {
     "history_images",
     "keep_checkpoints",
     "extractor_weights",
+    "reference_statistics",
 }
 GOALS = {"images", "count"}
 FIELDS = [(stage, name) for stage in STAGES for name in stage.model_fields]

@@ -76,6 +76,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.extractor": ("pixels", "classifier"),
     "evaluate.extractor_sha256": ("0" * 64, "1" * 64),
     "evaluate.extractor_weights": ("/a b/w.pth", "s3://bucket/w.pt"),
+    "evaluate.reference_statistics": ("/a b/r.npz", "s3://bucket/r.npz"),
     "evaluate.bpd_images": (33, 34),
     "evaluate.bpd_timesteps": (7, 8),
     "evaluate.batch_size": (9, 10),

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from infra.features.classifier import CLASSIFIER, Classifier
+from infra.features.dinov2.kind import DINOV2
 from infra.features.extractor import FEATURES, Accuracy, Extractor
 from infra.features.inception.kind import INCEPTION
 from infra.features.pixels import PIXELS
+from infra.features.program import PROGRAM
 
 
 def opened(kind: str) -> Extractor:
@@ -28,8 +30,9 @@ def test_features_are_float32_and_each_images_own(kind: str) -> None:
 
 def test_weights_come_from_one_place() -> None:
     """From nowhere, from a fit or from a file."""
-    sources = [(kind.fit is not None, kind.file is not None) for kind in (PIXELS, CLASSIFIER, INCEPTION)]
-    assert sources == [(False, False), (True, False), (False, True)]
+    kinds = (PIXELS, CLASSIFIER, INCEPTION, DINOV2, PROGRAM)
+    sources = [(kind.fit is not None, kind.file is not None) for kind in kinds]
+    assert sources == [(False, False), (True, False), (False, True), (False, True), (False, True)]
 
 
 @pytest.mark.parametrize(

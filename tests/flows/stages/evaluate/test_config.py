@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows.metrics.choices import ExtractorName
 from flows.stages.evaluate.config import EvaluateConfig
 
 
@@ -19,11 +20,23 @@ def test_a_choice_of_metrics_is_kept_in_one_order() -> None:
         EvaluateConfig.model_validate({"metrics": ["fd", "bits_per_dim", "fd"]})
 
 
-def test_inception_needs_its_file_only_if_a_metric_uses_it() -> None:
-    with pytest.raises(ValueError, match=r"set evaluate\.extractor_weights to"):
-        EvaluateConfig.model_validate({"extractor": "inception"})
-    unused = EvaluateConfig.model_validate({"extractor": "inception", "metrics": ["bits_per_dim"]})
+@pytest.mark.parametrize("name", [name for name in ExtractorName if name.file])
+def test_an_extractor_needs_its_file_only_if_a_metric_uses_it(name: ExtractorName) -> None:
+    with pytest.raises(ValueError, match=r"set evaluate\.extractor_weights to") as caught:
+        EvaluateConfig.model_validate({"extractor": name})
+    assert name.file in str(caught.value)
+    unused = EvaluateConfig.model_validate({"extractor": name, "metrics": ["bits_per_dim"]})
     assert {"extractor", "extractor_sha256"} <= unused.unused()
+
+
+def test_a_program_needs_its_digest_too() -> None:
+    given = {"extractor": "program", "extractor_weights": "w.pt"}
+    with pytest.raises(ValueError, match=r"state the file's sha256 by evaluate\.extractor_sha256"):
+        EvaluateConfig.model_validate(given)
+    digest = {"extractor_sha256": "0" * 64}
+    key = EvaluateConfig.model_validate(given | digest).key_settings()
+    assert key == {"extractor": "program"} | digest
+    assert EvaluateConfig.model_validate(given | {"extractor": "dinov2"}).extractor == "dinov2"
 
 
 @pytest.mark.parametrize("digest", ["0" * 63, "G" * 64, "A" * 64])

@@ -41,6 +41,14 @@ SETTINGS = {
         ["digits", "--set", "evaluate.extractor=inception"],
         "set evaluate.extractor_weights to pt_inception-2015-12-05-6726825d.pth from github.com/mseitzer/pytorch-fid",
     ),
+    "dinov2 without its file": (
+        ["digits", "--set", "evaluate.extractor=dinov2"],
+        "set evaluate.extractor_weights to dinov2_vitl14_pretrain.pth from dl.fbaipublicfiles.com/dinov2",
+    ),
+    "a program without its digest": (
+        ["digits", "--set", "evaluate.extractor=program", "--set", "evaluate.extractor_weights=w.pt"],
+        "state the file's sha256 by evaluate.extractor_sha256",
+    ),
     "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),
     "unknown device": (["digits", "--set", "train.device=tpu"], "train.device"),
     "unknown kind": (["digits", "--set", "prepare.kind=rar"], "prepare.kind"),
