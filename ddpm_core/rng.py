@@ -42,8 +42,8 @@ class Stream(IntEnum):
     NLL_PROPOSAL = 13
     BLOCK_ORDER = 14
     WINDOW_ORDER = 15
-    DEQUANTISATION = 16
-    FLOW_PROBE = 17
+    DEQUANTISATION = 17
+    FLOW_PROBE = 18
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:

@@ -15,6 +15,7 @@ FIGURE = "bits_per_dim_"
 # The stages of the outputs that hold such units.
 STAGES = ("bound", "estimate", "flow")
 _UNITS = "units/"
+_EPS_MSE = "eps_mse"
 
 
 def per_image(figures: Manifest, store: Store) -> dict[str, Tensor]:
@@ -39,16 +40,27 @@ def per_image(figures: Manifest, store: Store) -> dict[str, Tensor]:
         output = parse_manifest(store.read(name), item=name)
         for total, values in columns(output, store).items() if output.stage in STAGES else ():
             if total.startswith(TOTAL):
-                draws.setdefault(f"{FIGURE}{total.removeprefix(TOTAL)}", []).append(values.double())
+                draws.setdefault(f"{FIGURE}{total.removeprefix(TOTAL)}", []).append(values)
     return {name: torch.stack(found).mean(0) for name, found in draws.items()}
 
 
 def columns(output: Manifest, store: Store) -> Mapping[str, Tensor]:
-    """Return the terms of every image by name, float [n] or [n, T - 1]; the output is of one of the `STAGES`.
+    """Return the sums of every image, by name: float64 [n] in bits/dim, and `eps_mse` averaged over t.
+
+    Terms of single timesteps are left out, so that memory holds a few numbers per image.
+
+    Args:
+        output: The manifest of an output of one of the `STAGES`.
+        store: Where it is.
 
     Raises:
         IntegrityError: If a file is missing or differs from what was sealed.
     """
-    units = [unit for unit in output.units if unit["file"].startswith(_UNITS)]
-    parts = [decode_tensors(read_verified(store, output.folder, unit), unit["file"])[0] for unit in units]
+    parts = []
+    for unit in output.units:
+        if unit["file"].startswith(_UNITS):
+            tensors, _ = decode_tensors(read_verified(store, output.folder, unit), unit["file"])
+            if _EPS_MSE in tensors:
+                tensors[_EPS_MSE] = tensors[_EPS_MSE].mean(1)
+            parts.append({name: tensor.double() for name, tensor in tensors.items() if tensor.ndim == 1})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

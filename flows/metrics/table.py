@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ddpm_core.metrics.frechet import frechet_distance
-from flows.metrics.bound import BOUND
 from flows.metrics.choices import MetricName
 from flows.metrics.distance import distance_metric
+from flows.metrics.likelihood import LIKELIHOOD
 from flows.metrics.metric import Metric
 
 METRICS: Mapping[MetricName, Metric] = MappingProxyType(
@@ -18,6 +18,6 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
             caution=" (not an FID)",
             published=("fid", "Fréchet Inception distance"),
         ),
-        MetricName.BITS_PER_DIM: BOUND,
+        MetricName.BITS_PER_DIM: LIKELIHOOD,
     }
 )

@@ -44,5 +44,5 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("bound", "features", "statistics", "classifier", "weights", "evaluate"),
+    folders=("proposal", "bound", "estimate", "flow", "features", "statistics", "classifier", "weights", "evaluate"),
 )

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flows.metrics.likelihood_rows import per_image
-from tests.conftest import TinyRun
+from flows.stages.evaluate.evaluation import evaluate
+from tests.conftest import TinyRun, revised
 
 
 def test_each_figure_is_the_mean_of_its_rows(tiny_run: TinyRun) -> None:
@@ -15,3 +16,22 @@ def test_each_figure_is_the_mean_of_its_rows(tiny_run: TinyRun) -> None:
         assert (values.dtype, len(values)) == (torch.float64, 16)
         assert float(values.mean()) == pytest.approx(figures[name].value, rel=1e-12)
         assert float(values.std() / 4) == pytest.approx(figures[name].standard_error, rel=1e-12)
+
+
+def test_every_kind_has_rows_averaged_over_draws(tiny_run: TinyRun) -> None:
+    changes = {"likelihood": ["bound", "estimate", "flow"], "bpd_timesteps": 3, "flow_steps": 4, "bpd_draws": 2}
+    config = revised(tiny_run.config.evaluate, {"metrics": ["bits_per_dim"], **changes})
+    found = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    rows = per_image(found.manifest(tiny_run.store), tiny_run.store)
+    headlines = {figure.name: figure for figure in found.figures if figure.headline}
+    assert rows.keys() == headlines.keys()
+    for name, values in rows.items():
+        assert len(values) == 16
+        assert float(values.mean()) == pytest.approx(headlines[name].value, rel=1e-12)
+        assert float(values.std() / 4) == pytest.approx(headlines[name].standard_error, rel=1e-12)
+
+
+def test_a_run_without_likelihood_has_none(tiny_run: TinyRun) -> None:
+    config = revised(tiny_run.config.evaluate, {"metrics": ["fd"]})
+    found = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    assert per_image(found.manifest(tiny_run.store), tiny_run.store) == {}

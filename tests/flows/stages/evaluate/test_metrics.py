@@ -6,7 +6,7 @@ import pytest
 
 import infra.features.classifier
 from flows.artifacts import Figures
-from flows.metrics import bound, extractors
+from flows.metrics import extractors, likelihood_works
 from flows.metrics.metric import merged
 from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
@@ -69,7 +69,7 @@ def test_a_pool_has_gpus_only_if_missing_work_needs_them(tiny_run: TinyRun, monk
         return Workers(cpus=threads)
 
     monkeypatch.setattr(evaluation, "pool", pool)
-    monkeypatch.setattr(bound, "environment", lambda _: {})
+    monkeypatch.setattr(likelihood_works, "environment", lambda _: {})
     figures_of(tiny_run, "fd", extractor="auto", device="cuda")
     assert set(asked) == {"cpu"}
 
