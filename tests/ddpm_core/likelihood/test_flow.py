@@ -41,7 +41,7 @@ def test_gaussian_data_have_their_density_to_second_order():
     assert gaps[2] < 0.01
 
 
-@pytest.mark.parametrize("kind", [ScheduleKind.LINEAR, ScheduleKind.COSINE])
+@pytest.mark.parametrize("kind", [ScheduleKind.LINEAR, ScheduleKind.COSINE, ScheduleKind.SIGMOID])
 @pytest.mark.parametrize("variance", [1e-8, 1e-3, 0.25])
 def test_a_few_nodes_of_a_long_chain_suffice(kind: ScheduleKind, variance: float):
     """Also for pixels that hardly vary, and across the last step of the cosine schedule, where sigma grows 33 times."""
