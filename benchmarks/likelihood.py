@@ -16,7 +16,7 @@ from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
-from flows.metrics.bound_units import proposal_timesteps
+from flows.metrics.estimate_units import proposal_timesteps
 from flows.snapshot import TrainedNetwork, load_snapshot
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import parse_manifest

@@ -43,6 +43,8 @@ class Stream(IntEnum):
     BLOCK_ORDER = 14
     WINDOW_ORDER = 15
     FEATURE_ORDER = 16
+    DEQUANTISATION = 17
+    FLOW_PROBE = 18
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:
@@ -127,6 +129,14 @@ def normal(
     radius, angle = torch.sqrt(-2 * torch.log(u)), 2 * math.pi * v
     pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
     return pairs.flatten(1)[:, :count].to(torch.float32).reshape(-1, *shape)
+
+
+def signs(
+    seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...], step: int = 0
+) -> Float32[Tensor, "b *shape"]:
+    """Draw -1 or 1, equally likely, for each index: the sign of each word's highest bit."""
+    drawn = words(seed, stream, index, math.prod(shape), step)
+    return ((drawn >> 31) * 2 - 1).to(torch.float32).reshape(-1, *shape)
 
 
 def integers(seed: int, stream: Stream, index: Int64[Tensor, " b"], high: int, step: int = 0) -> Int64[Tensor, " b"]:

@@ -212,7 +212,11 @@ def respace(schedule: NoiseSchedule, num_steps: int) -> NoiseSchedule:
     if num_steps == schedule.num_timesteps:
         return schedule
     span = torch.linspace(0, schedule.num_timesteps - 1, num_steps, dtype=torch.float64)
-    kept = span.round().long().to(schedule.betas.device)
+    return keep_timesteps(schedule, span.round().long().to(schedule.betas.device))
+
+
+def keep_timesteps(schedule: NoiseSchedule, kept: Int64[Tensor, " n"]) -> NoiseSchedule:
+    """Keep these places of `schedule`, rising; betas are recomputed as in `respace`."""
     cumprod = schedule.alphas_cumprod[kept]
     betas = 1 - cumprod / torch.cat((cumprod.new_ones(1), cumprod[:-1]))
     return NoiseSchedule(betas=betas, timesteps=schedule.timesteps[kept])

@@ -17,6 +17,7 @@ from PIL import Image
 from ddpm_core.network.unet import UNet
 from flows.cli import run_command
 from flows.commands import serve
+from flows.metrics import flow_units
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
 from flows.runtime.root import local_folder
@@ -151,6 +152,19 @@ def test_the_programs_of_the_python_page_run(notebook: TinyRun, moto: Server, mo
     assert Path("again.png").stat().st_size > 0
     with Image.open("quick.png") as picture:
         assert picture.size == (4 * (64 + 4) + 4, 4 * (64 + 4) + 4), "16 digits of 8 pixels, enlarged to 64"
+
+
+def test_the_page_on_the_likelihood(notebook: TinyRun) -> None:
+    """Its program runs, and its table is the measured one."""
+    names = run_blocks("docs/likelihood.md")
+    rows = names["bits"]["bits_per_dim_fixed_large"]
+    assert names["hardest"].tolist() == sorted(range(16), key=lambda i: -rows[i])
+    table = re.search(
+        r"<!-- table -->\n(.*?)<!-- end of table -->", (TOP / "docs/likelihood.md").read_text(), re.DOTALL
+    )
+    assert table
+    assert table[1].strip() in (TOP / "benchmarks/RESULTS.md").read_text()
+    assert f"at most {flow_units._GRADIENT_IMAGES} images" in prose("docs/likelihood.md")
 
 
 def headings(text: str) -> set[str]:

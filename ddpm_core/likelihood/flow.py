@@ -1,9 +1,12 @@
 """The likelihood under the probability-flow ODE, which unlike the bound is exact up to the solver's error.
 
 With y = x / sqrt(alpha-bar) and sigma = sqrt((1 - alpha-bar) / alpha-bar) the flow is dy / dsigma = eps(x, t), and
-along it log p changes by -div eps dsigma (Song et al. 2021, eq. (39), in these coordinates). Heun's method solves both
-at once. Its nodes are the schedule's timesteps, so nothing is interpolated between them. The lower end is sigma_0, the
-noise level of t = 0: the result is the density of images with that much noise added, evaluated at the clean image.
+along it log p changes by -div eps dsigma (Song et al. 2021, eq. (39), in these coordinates). Heun's method solves the
+first. The second is summed by the trapezoidal rule in log sigma, since sigma div eps tends to a constant at both ends:
+in sigma itself, the last step of the cosine schedule alone costs 18 bits/dim, because sigma grows 33 times over it.
+
+The nodes are the schedule's timesteps, so nothing is interpolated between them. The lower end is sigma_0, the noise
+level of t = 0: the result is the density of images with that much noise added, evaluated at the clean image.
 """
 
 import math
@@ -16,10 +19,28 @@ from torch import Tensor
 from ddpm_core.choices import Parameterisation
 from ddpm_core.diffusion import timestep_batch
 from ddpm_core.prediction import Model, convert
-from ddpm_core.schedule import NoiseSchedule, at
+from ddpm_core.schedule import NoiseSchedule, at, keep_timesteps
 
 # Added per dimension, it turns -log2 of a density on the scale x/127.5 - 1 into that of one on grey levels.
 _BITS_OF_A_LEVEL = math.log2(127.5)
+_FEWEST_NODES = 2
+
+
+def flow_nodes(schedule: NoiseSchedule, count: int) -> NoiseSchedule:
+    """Keep at most `count` timesteps of `schedule`, those nearest to equal steps of log sigma, both ends among them.
+
+    At equal cost the likelihood is far nearer to that of all nodes than with timesteps equally spaced in t.
+
+    Raises:
+        ValueError: If `count` is below 2, or alpha-bar_T is 0.
+    """
+    if count < _FEWEST_NODES:
+        raise ValueError(f"the flow needs at least {_FEWEST_NODES} nodes; got {count}")
+    if count >= schedule.num_timesteps:
+        return schedule
+    levels = _sigma(schedule).log()
+    wanted = torch.linspace(float(levels[0]), float(levels[-1]), count, dtype=levels.dtype, device=levels.device)
+    return keep_timesteps(schedule, (levels - wanted[:, None]).abs().argmin(dim=1).unique())
 
 
 def flow_bits_per_dim(
@@ -32,7 +53,8 @@ def flow_bits_per_dim(
 ) -> Float64[Tensor, " b"]:
     """-log2 of the flow's density at each image, in bits/dim on the scale of grey levels.
 
-    For discrete images, first add uniform noise one level wide (dequantisation); the mean is then an upper bound.
+    T nodes cost 2 (T - 1) network calls, each with gradients. For discrete images, first add uniform noise one level
+    wide (`dequantised`); the mean is then an upper bound.
 
     Args:
         model: The network, differentiable, in float32 or better.
@@ -45,9 +67,7 @@ def flow_bits_per_dim(
     Raises:
         ValueError: If alpha-bar_T is 0, because sigma is infinite there.
     """
-    if schedule.zero_terminal_snr:
-        raise ValueError("the flow ends at infinite sigma if alpha-bar_T is 0; use a schedule that ends above 0")
-    sigma = (1 / schedule.alphas_cumprod - 1).sqrt()
+    sigma = _sigma(schedule)
 
     def slope(y: Float[Tensor, "b c h w"], t: int) -> tuple[Float[Tensor, "b c h w"], Float64[Tensor, " b"]]:
         with torch.enable_grad():
@@ -59,17 +79,35 @@ def flow_bits_per_dim(
             return eps.detach(), _divergence(eps, y, None if probe is None else probe(t))
 
     y, log_p = x_start, torch.zeros(len(x_start), dtype=torch.float64, device=x_start.device)
-    eps, divergence = slope(y, 0)
     for t in range(schedule.num_timesteps - 1):
-        step = float(sigma[t + 1] - sigma[t])
-        eps_ahead, divergence_ahead = slope(y + step * eps, t + 1)
-        y = y + step * (eps + eps_ahead) / 2
-        log_p += step * (divergence + divergence_ahead) / 2
-        eps, divergence = slope(y, t + 1)
+        low, high = float(sigma[t]), float(sigma[t + 1])
+        eps, divergence = slope(y, t)
+        eps_ahead, divergence_ahead = slope(y + (high - low) * eps, t + 1)
+        y = y + (high - low) * (eps + eps_ahead) / 2
+        log_p += math.log(high / low) * (low * divergence + high * divergence_ahead) / 2
     cumprod = schedule.alphas_cumprod[-1]
     end = y.double() * cumprod.sqrt()
     log_p += (-0.5 * (end**2 + math.log(2 * math.pi)) + 0.5 * cumprod.log()).sum(dim=(1, 2, 3))
     return _BITS_OF_A_LEVEL - log_p / (math.log(2) * x_start[0].numel())
+
+
+def dequantised(x_start: Float[Tensor, "b c h w"], uniforms: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Spread every grey level of images on the grid x/127.5 - 1 over its own bin, x - 1/2 to x + 1/2.
+
+    -log of the mean density over a bin is at most the mean of -log density (Jensen), so the mean of
+    `flow_bits_per_dim` bounds the negative log-likelihood of the levels (Theis et al. 2016, section 3.1).
+
+    Args:
+        x_start: The images.
+        uniforms: Uniform numbers in (0, 1), one per pixel and channel.
+    """
+    return x_start + (uniforms - 0.5) / 127.5
+
+
+def _sigma(schedule: NoiseSchedule) -> Float64[Tensor, " T"]:
+    if schedule.zero_terminal_snr:
+        raise ValueError("the flow ends at infinite sigma if alpha-bar_T is 0; use a schedule that ends above 0")
+    return (1 / schedule.alphas_cumprod - 1).sqrt()
 
 
 def _divergence(

@@ -50,14 +50,26 @@ class ExtractorName(Choice):
     )
 
 
+class Likelihood(Choice):
+    """The ways to measure how likely held-out images are."""
+
+    BOUND = "bound", "Upper bound by all T timesteps"
+    ESTIMATE = "estimate", "Unbiased estimate of that bound from a few timesteps per image", ("bpd_timesteps",)
+    FLOW = (
+        "flow",
+        "Upper bound by the probability-flow ODE, for images with uniform noise one level wide",
+        ("flow_steps",),
+    )
+
+
 class MetricName(Choice):
     """The figures of a run."""
 
     FD = "fd", "Fréchet distance between the features of the samples and of the training split", ("extractor", "seed")
     BITS_PER_DIM = (
         "bits_per_dim",
-        "Upper bound on the negative log-likelihood of held-out images, in bits/dim",
-        ("bpd_images", "bpd_timesteps", "batch_size", "seed"),
+        "Upper bounds on the negative log-likelihood of held-out images, in bits/dim",
+        ("likelihood", "bpd_images", "bpd_draws", "batch_size", "seed"),
     )
     KID = (
         "kid",

@@ -5,12 +5,12 @@ from types import MappingProxyType
 
 from ddpm_core.metrics.frechet import frechet_distance
 from flows.metrics.authenticity import AUTH_PCT
-from flows.metrics.bound import BOUND
 from flows.metrics.choices import MetricName
 from flows.metrics.distance import distance_metric
 from flows.metrics.feature_likelihood import FLD_GAP
 from flows.metrics.inception_score import INCEPTION_SCORE
 from flows.metrics.kernel import KID
+from flows.metrics.likelihood import LIKELIHOOD
 from flows.metrics.manifold import DENSITY_COVERAGE, PRECISION_RECALL
 from flows.metrics.metric import Metric
 from infra.features.inception.network import SPATIAL
@@ -24,7 +24,7 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
             caution=" (not an FID)",
             published=("fid", "Fréchet Inception distance"),
         ),
-        MetricName.BITS_PER_DIM: BOUND,
+        MetricName.BITS_PER_DIM: LIKELIHOOD,
         MetricName.KID: KID,
         MetricName.INCEPTION_SCORE: INCEPTION_SCORE,
         MetricName.SFD: distance_metric(

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ddpm_core.choices import NetworkVariance, Sampler, StepVariance
+from flows.metrics.choices import Likelihood
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.sample.config import SampleConfig
@@ -39,17 +40,23 @@ class PipelineConfig(BaseModel):
             )
         if self.sample.num_steps == 1:
             raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
-        if self.evaluate.bpd_timesteps >= self.train.num_timesteps:
+        estimated = self.evaluate.measures(Likelihood.ESTIMATE)
+        if estimated and self.evaluate.bpd_timesteps >= self.train.num_timesteps:
             raise ValueError(
-                f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}), or 0 for all; "
-                f"got {self.evaluate.bpd_timesteps}"
+                f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}); "
+                f"got {self.evaluate.bpd_timesteps}; evaluate.likelihood bound takes all"
             )
         return self
 
     @model_validator(mode="after")
-    def _network_has_what_is_sampled(self) -> Self:
+    def _network_has_what_is_asked_of_it(self) -> Self:
         if self.sample.sampler == Sampler.ODE and self.train.empty_at_the_end:
             raise ValueError("sample.sampler ode starts at infinite noise if alpha-bar_T is 0; set it to ddim")
+        if self.evaluate.measures(Likelihood.FLOW) and self.train.empty_at_the_end:
+            raise ValueError(
+                "evaluate.likelihood flow ends at infinite noise if alpha-bar_T is 0; leave it out, or choose a "
+                "train.schedule that ends above 0"
+            )
         if self.sample.variance == StepVariance.LEARNED and "variance" not in self.sample.sampler.uses:
             raise ValueError(f"sample.variance learned is for the ddpm sampler; {self.sample.sampler} does not use it")
         if self.sample.variance == StepVariance.LEARNED and self.train.variance == NetworkVariance.FIXED:

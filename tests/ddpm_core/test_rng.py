@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ddpm_core.rng import Stream, integers, normal, permutation, philox4x32, uniform, words
+from ddpm_core.rng import Stream, integers, normal, permutation, philox4x32, signs, uniform, words
 
 INDEXES = [0, 1, 5, 2**32 - 1, 2**32, 2**32 + 7, 2**48 - 1]
 STEPS = [0, 999, 2**32 - 1]
@@ -88,8 +88,10 @@ def test_stream_numbers_never_change():
         "BLOCK_ORDER",
         "WINDOW_ORDER",
         "FEATURE_ORDER",
+        "DEQUANTISATION",
+        "FLOW_PROBE",
     ]
-    assert sorted(Stream) == list(range(17))
+    assert sorted(Stream) == list(range(19))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 12])
@@ -204,3 +206,14 @@ def test_an_index_outside_48_bits_is_refused(index):
 def test_a_range_of_integers_that_cannot_be_drawn_is_refused(high):
     with pytest.raises(ValueError, match=rf"high must lie in 1\.\.2\^31; got {high}"):
         integers(0, Stream.X_T, torch.tensor([0]), high)
+
+
+def test_signs_are_the_highest_bits_of_the_words():
+    index = torch.tensor([0, 7, 2**47])
+    drawn = signs(5, Stream.FLOW_PROBE, index, (3, 2), step=9)
+    expected = [
+        [1.0 if word >= 2**31 else -1.0 for word in reference_words(5, Stream.FLOW_PROBE, i, 6, 9)]
+        for i in index.tolist()
+    ]
+    assert (drawn.dtype, drawn.shape) == (torch.float32, (3, 3, 2))
+    assert drawn.flatten(1).tolist() == expected

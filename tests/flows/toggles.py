@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from ddpm_core.choices import Choice
 from flows.stage_config import StageConfig
 
 
@@ -20,6 +21,8 @@ def others(value: object) -> list[object]:
                 "classifier pixels fd_pixels eps v simple bound learned lanczos box fail quarantine"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere", "0" * 64] if word != value]
+        case [Choice(), *_]:
+            return [[option] for option in type(value[0]) if [option] != value]
         case list():
             return [value[:-1] or [8], [*value, 1]]
         case _:

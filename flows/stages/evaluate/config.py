@@ -4,7 +4,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from flows.metrics.choices import ExtractorName, MetricName
+from ddpm_core.choices import Choice
+from flows.metrics.choices import ExtractorName, Likelihood, MetricName
 from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, choices, execution
 
 
@@ -18,18 +19,23 @@ class EvaluateConfig(StageConfig):
         pattern="^([0-9a-f]{64})?$",
         description="sha256 of the extractor's file if it is not a published one; the figure's name then says so",
     )
+    likelihood: list[Likelihood] = choices([Likelihood.BOUND], "The ways to measure the likelihood of held-out images")
     bpd_images: int = Field(
-        256, ge=2, le=1 << 20, description="Held-out images for the bound; all of them if there are fewer"
+        256, ge=2, le=1 << 20, description="Held-out images for the likelihood; all of them if there are fewer"
     )
-    bpd_timesteps: int = Field(
-        0, ge=0, le=100_000, description="Timesteps per image for an estimate of the bound; 0 sums all T"
+    bpd_draws: int = Field(
+        1, ge=1, le=1000, description="Independent draws of noise per held-out image; from 2 on their error is known"
     )
-    batch_size: int = Field(32, ge=1, le=4096, description="Images per unit of the bound")
+    bpd_timesteps: int = Field(20, ge=1, le=100_000, description="Timesteps per image for an estimate of the bound")
+    flow_steps: int = Field(
+        100, ge=2, le=100_000, description="Timesteps that the flow's solver visits, at most; T or more is all"
+    )
+    batch_size: int = Field(32, ge=1, le=4096, description="Held-out images per unit of a likelihood")
     seed: int = Field(
         0,
         ge=0,
         le=SEED_LIMIT,
-        description="Seed of the draws of x_t, of the timesteps of an estimate and of random blocks of images",
+        description="Seed of the noise and timesteps that a likelihood draws, and of random blocks of images",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     device: Device = execution("auto", "auto takes cuda if this machine has it")
@@ -40,14 +46,18 @@ class EvaluateConfig(StageConfig):
         "", "File with mu and sigma of reference features, for Fréchet distances to them in place of the training split"
     )
 
-    @field_validator("metrics")
+    @field_validator("metrics", "likelihood")
     @classmethod
-    def _each_once(cls, chosen: list[MetricName]) -> list[MetricName]:
+    def _each_once(cls, chosen: list[Choice]) -> list[Choice]:
         """Put them in the order of their kind, so that equal choices are equal settings."""
         twice = next((name for name in chosen if chosen.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{twice} is named twice")
-        return sorted(chosen, key=list(MetricName).index)
+        return sorted(chosen, key=list(type(chosen[0])).index)
+
+    def measures(self, likelihood: Likelihood) -> bool:
+        """Tell whether this likelihood is measured."""
+        return likelihood in self.likelihood and "likelihood" not in self.unused()
 
     @model_validator(mode="after")
     def _file_is_given(self) -> Self:

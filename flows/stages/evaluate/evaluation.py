@@ -1,7 +1,7 @@
 """Evaluate: samples and held-out images to the figures of the chosen metrics.
 
-Results that do not depend on each other have keys of their own: the bound, the reference's features, the samples'
-features, the extractor's weights. More samples draw and compare; they compute no bound.
+Results that do not depend on each other have keys of their own: each likelihood, the reference's features, the samples'
+features, the extractor's weights. More samples draw and compare; they measure no likelihood.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,9 +32,9 @@ def evaluate(
     """Compute the figures of the chosen metrics, in the order of their table.
 
     A distance compares the samples with the training split in the features of an extractor; the figure carries the
-    extractor's name. The bound is computed on held-out images, the network in float32, over all T timesteps of the
-    training chain, or estimated without bias from some of them, for both fixed variances, and the learned one if there
-    is one, from the same network calls.
+    extractor's name. Likelihoods are of held-out images, with the network in float32: the bound over all T timesteps of
+    the training chain, or estimated without bias from some of them, for both fixed variances, and the learned one if
+    there is one, from the same network calls; and the bound by the probability-flow ODE.
 
     Raises:
         ConfigError: If the extractor learns from labels and the data has none, or a distance has too few images.

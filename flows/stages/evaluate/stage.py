@@ -50,7 +50,10 @@ EVALUATE = Stage(
     account=_account,
     check=_check,
     folders=(
+        "proposal",
         "bound",
+        "estimate",
+        "flow",
         "features",
         "statistics",
         "left_out",

@@ -164,7 +164,8 @@ def _terms(figures: Figures) -> list[dict[str, str]]:
 def _curves(curves: Mapping[str, Any] | None, variances: Sequence[str]) -> dict[str, Any] | None:
     if curves is None:
         return None
-    rmse, by_name = curves["rmse"], {_words(name): curves["variances"][name] for name in variances}
+    known = curves["variances"]
+    rmse, by_name = curves["rmse"], {_words(name): known[name] for name in variances if name in known}
     terms = {name: of_name["step_bpd"] for name, of_name in by_name.items()}
     first, rate = next((name, of_name["rate"]) for name, of_name in by_name.items())
     places = sorted({round(share * (len(rate) - 1)) for share in _TABLE_SHARES}, reverse=True)

@@ -1,12 +1,14 @@
 """The flow's likelihood of Gaussian data is a formula; the solver tends to it to second order."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
-from ddpm_core.choices import Parameterisation
-from ddpm_core.likelihood.flow import flow_bits_per_dim
+from ddpm_core.choices import Parameterisation, ScheduleKind
+from ddpm_core.likelihood.flow import dequantised, flow_bits_per_dim, flow_nodes
+from ddpm_core.named import named_schedule
 from ddpm_core.prediction import convert
 from ddpm_core.schedule import NoiseSchedule, alphas_cumprod_schedule, linear_schedule, with_zero_terminal_snr
 from tests.oracles.denoisers import gaussian, gaussian_mixture
@@ -37,6 +39,63 @@ def test_gaussian_data_have_their_density_to_second_order():
     assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.2)
     assert gaps[1] / gaps[2] == pytest.approx(4, rel=0.2)
     assert gaps[2] < 0.01
+
+
+@pytest.mark.parametrize("kind", [ScheduleKind.LINEAR, ScheduleKind.COSINE, ScheduleKind.SIGMOID])
+@pytest.mark.parametrize("variance", [1e-8, 1e-3, 0.25])
+def test_a_few_nodes_of_a_long_chain_suffice(kind: ScheduleKind, variance: float):
+    """Also for pixels that hardly vary, and across the last step of the cosine schedule, where sigma grows 33 times."""
+    schedule = named_schedule(kind, 1000, 1e-4, 0.02)
+    short = flow_nodes(schedule, 100)
+    assert len(short.timesteps) <= 100
+    assert short.timesteps[[0, -1]].tolist() == [0, 999]
+    images = MEAN + math.sqrt(variance) * 2 * IMAGES
+    spread = math.sqrt(variance + float(1 / schedule.alphas_cumprod[0] - 1))
+    truth = -torch.distributions.Normal(MEAN, spread).log_prob(images).mean(dim=(1, 2, 3)) / math.log(2)
+    found = flow_bits_per_dim(gaussian(schedule.alphas_cumprod, MEAN, variance), short, images)
+    torch.testing.assert_close(found, math.log2(127.5) + truth, rtol=0, atol=0.015)
+
+
+def test_all_nodes_are_the_chain_itself():
+    schedule = linear_schedule(20, 1e-3, 0.3)
+    assert flow_nodes(schedule, 20) is schedule
+    assert flow_nodes(schedule, 21) is schedule
+    assert flow_nodes(schedule, 2).timesteps.tolist() == [0, 19]
+    with pytest.raises(ValueError, match="at least 2 nodes; got 1"):
+        flow_nodes(schedule, 1)
+
+
+def test_the_calls_are_two_per_step_and_each_is_of_an_original_timestep():
+    schedule = linear_schedule(50, 1e-3, 0.3)
+    short, asked = flow_nodes(schedule, 6), []
+    oracle = gaussian(schedule.alphas_cumprod, MEAN, VARIANCE)
+
+    def model(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        asked.append(int(t[0]))
+        return oracle(x_t, t)
+
+    flow_bits_per_dim(model, short, IMAGES)
+    kept = short.timesteps.tolist()
+    assert asked == [t for pair in pairwise(kept) for t in pair]
+
+
+def test_dequantised_levels_fill_their_bins():
+    uniforms = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64).reshape(3, 1, 1, 1)
+    levels = (dequantised(torch.full((3, 1, 1, 1), 100 / 127.5 - 1, dtype=torch.float64), uniforms) + 1) * 127.5
+    assert levels.flatten().tolist() == pytest.approx([99.5, 99.75, 100.5])
+
+
+def test_the_mean_over_a_bin_is_at_least_the_levels_own_bits():
+    """Jensen, against the exact probability of a level under the Gaussian."""
+    schedule = nodes(200)
+    level = torch.full((1001, 1, 1, 1), 200 / 127.5 - 1, dtype=torch.float64)
+    spread = (torch.arange(1001, dtype=torch.float64) / 1000).reshape(-1, 1, 1, 1)
+    narrow = 1e-5  # a deviation of less than a level, so that the two differ
+    model = gaussian(schedule.alphas_cumprod, float(level[0]), narrow)
+    mean = float(flow_bits_per_dim(model, schedule, dequantised(level, spread)).mean())
+    deviation = math.sqrt(narrow + 0.01**2)
+    exact_bits = -math.log2(math.erf(0.5 / 127.5 / deviation / math.sqrt(2)))
+    assert exact_bits < mean < exact_bits + 0.05
 
 
 def test_a_mixture_has_its_density():
@@ -98,3 +157,5 @@ def test_the_flow_has_no_end_at_infinity():
     schedule = with_zero_terminal_snr(linear_schedule(10, 0.01, 0.5))
     with pytest.raises(ValueError, match="infinite sigma"):
         flow_bits_per_dim(lambda x, t: x, schedule, IMAGES, parameterisation=Parameterisation.V)
+    with pytest.raises(ValueError, match="infinite sigma"):
+        flow_nodes(schedule, 5)

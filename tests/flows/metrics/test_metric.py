@@ -15,8 +15,8 @@ def test_the_key_of_some_settings_leaves_out_the_others(tiny_run: TinyRun) -> No
     about = subject(tiny_run, {"seed": 3, "threads": 2})
     assert about.key_of(["seed", "batch_size"]) == {"seed": 3, "batch_size": 8}
     assert about.key_of(["unheard_of"]) == {}
-    assert "bpd_timesteps" in about.settings, "a setting at its default is known"
-    assert about.key_of(["bpd_timesteps"]) == {}, "and in no key"
+    assert "bpd_draws" in about.settings, "a setting at its default is known"
+    assert about.key_of(["bpd_draws"]) == {}, "and in no key"
 
 
 def test_metrics_step_together_and_share_what_is_sealed(tiny_run: TinyRun) -> None:

@@ -44,6 +44,8 @@ BESIDE = {
     "eta": {"sampler": "ddim"},
     "variance": {"sampler": "ddpm"},
     "extractor_sha256": {"extractor": "inception", "extractor_weights": "w.pth"},
+    "bpd_timesteps": {"likelihood": ["estimate"]},
+    "flow_steps": {"likelihood": ["flow"]},
 }
 
 

@@ -78,7 +78,10 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.extractor_weights": ("/a b/w.pth", "s3://bucket/w.pt"),
     "evaluate.reference_statistics": ("/a b/r.npz", "s3://bucket/r.npz"),
     "evaluate.bpd_images": (33, 34),
+    "evaluate.likelihood": (["estimate", "flow"], ["flow"]),
+    "evaluate.bpd_draws": (3, 4),
     "evaluate.bpd_timesteps": (7, 8),
+    "evaluate.flow_steps": (7, 8),
     "evaluate.batch_size": (9, 10),
     "evaluate.seed": (5, 6),
 }

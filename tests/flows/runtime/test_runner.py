@@ -33,7 +33,7 @@ def test_the_pipelines_run_has_settings_data_and_figures_together(root: Path, tm
         assert params["prepare.source"] == str(folder)
         figures = {name for name in metrics if name.startswith("eval/")}
         assert {"eval/fd_pixels", "eval/bits_per_dim_fixed_large", "eval/prior_bpd"} <= figures
-        assert not {name for name in metrics if name.endswith(("bpd_images", "bpd_timesteps", "distance_samples"))}
+        assert not {name for name in metrics if name.endswith(("bpd_images", "distance_samples"))}
         (data,) = run.inputs.dataset_inputs
         assert (data.dataset.name, data.dataset.digest) == ("folder", params["data.key"])
         assert data.dataset.digest in next((root / "prepare").iterdir()).name
@@ -46,10 +46,10 @@ def test_settings_are_no_metrics_of_a_stage_either(root: Path, tiny: PipelineCon
     name = run_whole(tiny, root).name
     evaluated = tracked_runs(root, "evaluate")[f"evaluate {name}"]
     assert len(evaluated.data.metrics) > 5
-    counts = {"eval/bpd_images", "eval/bpd_timesteps", "eval/distance_samples"}
+    counts = {"eval/bpd_images", "eval/distance_samples"}
     assert not counts & set(evaluated.data.metrics)
     tags = evaluated.data.tags
-    assert (tags["ddpm.bpd_images"], tags["ddpm.distance_samples"], tags["ddpm.bpd_timesteps"]) == ("16", "24", "0")
+    assert (tags["ddpm.bpd_images"], tags["ddpm.distance_samples"]) == ("16", "24")
     assert evaluated.data.params["evaluate.bpd_images"] == "16"
 
 

@@ -43,3 +43,17 @@ def test_a_program_needs_its_digest_too() -> None:
 def test_a_digest_is_64_small_hexadecimal_digits(digest: str) -> None:
     with pytest.raises(ValueError, match="extractor_sha256"):
         EvaluateConfig.model_validate({"extractor_sha256": digest})
+
+
+def test_each_likelihood_uses_its_own_setting() -> None:
+    """So a config from before the choice, with a number of timesteps alone, is told that nothing uses it."""
+    old = EvaluateConfig.model_validate({"bpd_timesteps": 50})
+    assert {"bpd_timesteps", "flow_steps"} <= old.unused()
+    assert old.key_settings() == {}
+    both = EvaluateConfig.model_validate({"likelihood": ["flow", "estimate"], "bpd_timesteps": 50})
+    assert not {"bpd_timesteps", "flow_steps"} & both.unused()
+    assert both.key_settings() == {"likelihood": ["estimate", "flow"], "bpd_timesteps": 50}
+    neither = EvaluateConfig.model_validate({"metrics": ["fd"], "likelihood": ["estimate"]})
+    assert {"likelihood", "bpd_timesteps", "flow_steps", "bpd_draws"} <= neither.unused()
+    with pytest.raises(ValueError, match="flow is named twice"):
+        EvaluateConfig.model_validate({"likelihood": ["flow", "flow"]})

@@ -6,7 +6,7 @@ import pytest
 
 import infra.features.classifier
 from flows.artifacts import Figures
-from flows.metrics import bound, extractors
+from flows.metrics import extractors, likelihood_works
 from flows.metrics.metric import merged
 from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
@@ -50,6 +50,15 @@ def test_the_bound_alone_needs_no_extractor(tiny_run: TinyRun) -> None:
     assert "Rate and distortion" in page
 
 
+def test_the_report_has_every_likelihood_and_the_curves_of_the_bound(tiny_run: TinyRun) -> None:
+    kinds = {"likelihood": ["bound", "estimate", "flow"], "bpd_timesteps": 3, "flow_steps": 4, "bpd_draws": 2}
+    page = page_of(tiny_run, figures_of(tiny_run, "bits_per_dim", **kinds))
+    assert "bits/dim, estimate, fixed large" in page
+    assert "bits/dim, flow" in page
+    assert "estimate fixed large" in page.partition("Terms of the bound")[2], "its terms have a row"
+    assert "Rate and distortion" in page
+
+
 def test_their_order_in_the_setting_is_no_matter(tiny_run: TinyRun) -> None:
     figures = figures_of(tiny_run, "bits_per_dim", "fd")
     assert (figures.key, figures.figures) == (tiny_run.figures.key, tiny_run.figures.figures)
@@ -72,7 +81,7 @@ def test_a_pool_has_gpus_only_if_missing_work_needs_them(tiny_run: TinyRun, monk
         return Workers(cpus=threads)
 
     monkeypatch.setattr(evaluation, "pool", pool)
-    monkeypatch.setattr(bound, "environment", lambda _: {})
+    monkeypatch.setattr(likelihood_works, "environment", lambda _: {})
     figures_of(tiny_run, "fd", extractor="auto", device="cuda")
     assert set(asked) == {"cpu"}
 

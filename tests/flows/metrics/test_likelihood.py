@@ -9,7 +9,6 @@ from ddpm_core.choices import FIXED_VARIANCES, Variance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim
 from ddpm_core.rng import Stream, normal
-from flows.metrics.bound_figures import bound_metrics
 from flows.snapshot import decode_snapshot
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
@@ -68,34 +67,6 @@ def test_the_parts_add_up(tiny_run: TinyRun) -> None:
             metrics["eval/prior_bpd"] + metrics[f"eval/step_bpd_{variance}"] + metrics[f"eval/decoder_bpd_{variance}"]
         )
         assert metrics[f"eval/bits_per_dim_{variance}"] == pytest.approx(parts, rel=1e-12)
-
-
-def columns(seed: int) -> dict[str, torch.Tensor]:
-    """Made-up terms of 20 images."""
-    rows = torch.rand(20, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    found = {"prior_bpd": rows[:, 0], "eps_mse": rows[:, 1:5]}
-    for number, variance in enumerate(FIXED_VARIANCES):
-        found[f"step_bpd_{variance.value}"] = rows[:, 5] + number
-        found[f"decoder_bpd_{variance.value}"] = rows[:, 8]
-        found[f"total_bpd_{variance.value}"] = rows[:, 9 + number]
-    return found
-
-
-def test_an_error_is_the_standard_error_of_the_mean() -> None:
-    made = columns(0)
-    metrics = bound_metrics(made, 0)
-    for variance in ("fixed_small", "fixed_large"):
-        totals = made[f"total_bpd_{variance}"].numpy()
-        assert metrics[f"eval/bits_per_dim_{variance}"] == pytest.approx(totals.mean())
-        assert metrics[f"eval/bits_per_dim_{variance}_stderr"] == pytest.approx(totals.std(ddof=1) / 20**0.5)
-    assert (metrics["eval/bpd_images"], metrics["eval/bpd_timesteps"]) == (20, 0)
-
-
-def test_an_estimate_knows_no_error_of_eps() -> None:
-    made = columns(0)
-    del made["eps_mse"]
-    assert "eval/eps_mse" not in bound_metrics(made, 3)
-    assert bound_metrics(made, 3)["eval/bpd_timesteps"] == 3
 
 
 def test_the_figure_carries_the_extractors_name(tiny_run: TinyRun) -> None:

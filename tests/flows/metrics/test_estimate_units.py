@@ -1,6 +1,7 @@
-"""The bound estimated from a few timesteps through the evaluate stage, and figures of either kind."""
+"""The bound estimated from a few timesteps through the evaluate stage: the core's, and near the full sum."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,27 +13,27 @@ from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
 from flows.artifacts import CURVES, Figures
+from flows.metrics.estimate_units import proposal_timesteps
 from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.sections import read_outputs, render_page
 from infra.outputs.images import DatasetReader
-from infra.outputs.manifest import Manifest, parse_manifest, read_verified
-from tests.conftest import TinyRun
+from infra.outputs.manifest import read_verified
+from tests.conftest import TinyRun, revised
+
+ESTIMATE = {"likelihood": ["estimate"], "bpd_timesteps": 3, "bpd_images": 12}
+
+
+def figures_of(run: TinyRun, **changes: object) -> Figures:
+    config = revised(run.config.evaluate, changes)
+    return evaluate(config, run.dataset, run.snapshot, run.samples, run.context)
 
 
 @pytest.fixture
 def estimated(tiny_run: TinyRun) -> Figures:
-    config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
-    return evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
-
-
-def bound_of(run: TinyRun, figures: Figures) -> Manifest:
-    """The sealed bound that figures rest on."""
-    folder = figures.manifest(run.store).facts["outputs"]["bound"]
-    name = f"{folder}/manifests/all.json"
-    return parse_manifest(run.store.read(name), item=name)
+    return figures_of(tiny_run, **ESTIMATE)
 
 
 def images(run: TinyRun, split: str, count: int) -> torch.Tensor:
@@ -72,62 +73,60 @@ def test_the_estimate_is_the_cores(tiny_run: TinyRun, estimated: Figures) -> Non
         variances=FIXED_VARIANCES,
     )
     for variance, result in zip(FIXED_VARIANCES, results, strict=True):
-        found = estimated.metrics[f"eval/bits_per_dim_{variance.value}"]
+        name = f"estimate_{variance.value}"
+        found = estimated.metrics[f"eval/bits_per_dim_{name}"]
         assert found == pytest.approx(float(result.total_bpd.mean()), rel=1e-5)
         error = float(result.total_bpd.std()) / 12**0.5
-        assert estimated.metrics[f"eval/bits_per_dim_{variance.value}_stderr"] == pytest.approx(error, rel=1e-4)
-        parts = (estimated.metrics[f"eval/{part}_bpd_{variance.value}"] for part in ("step", "decoder"))
+        assert estimated.metrics[f"eval/bits_per_dim_{name}_stderr"] == pytest.approx(error, rel=1e-4)
+        parts = (estimated.metrics[f"eval/{part}_bpd_{name}"] for part in ("step", "decoder"))
         assert sum(parts) + estimated.metrics["eval/prior_bpd"] == pytest.approx(found)
 
 
 def test_the_estimate_is_near_the_full_sum(tiny_run: TinyRun, estimated: Figures) -> None:
-    full = evaluate(
-        tiny_run.config.evaluate.model_copy(update={"bpd_images": 12}),
-        tiny_run.dataset,
-        tiny_run.snapshot,
-        tiny_run.samples,
-        tiny_run.context,
-    )
-    name = "eval/bits_per_dim_fixed_large"
-    spread = estimated.metrics[f"{name}_stderr"] + full.metrics[f"{name}_stderr"]
-    assert abs(estimated.metrics[name] - full.metrics[name]) < 4 * spread
-    assert estimated.metrics["eval/fd_pixels"] == full.metrics["eval/fd_pixels"]
+    full = figures_of(tiny_run, bpd_images=12).metrics
+    name = "eval/bits_per_dim_{}fixed_large{}"
+    spread = estimated.metrics[name.format("estimate_", "_stderr")] + full[name.format("", "_stderr")]
+    assert abs(estimated.metrics[name.format("estimate_", "")] - full[name.format("", "")]) < 4 * spread
+    assert estimated.metrics["eval/fd_pixels"] == full["eval/fd_pixels"]
 
 
 def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: TinyRun, estimated: Figures) -> None:
-    from dataclasses import replace
-
-    manifest = estimated.manifest(tiny_run.store)
-    kinds = [unit["facts"].get("kind") for unit in manifest.units]
+    kinds = [unit["facts"].get("kind") for unit in estimated.manifest(tiny_run.store).units]
     assert CURVES not in kinds
-    assert [unit["file"].split("/")[0] for unit in bound_of(tiny_run, estimated).units] == [
-        "proposal",
-        "units",
-        "units",
-    ]
     assert "eval/eps_mse" not in estimated.metrics
     outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, figures=estimated))
     page = render_page("x", outputs, sample_grid(outputs.drawn), {})
     assert "estimated upper bound" in page
+    assert "3 timesteps per image" in page
     assert "Rate and distortion" not in page
     assert "Terms of the bound" in page
 
 
-def test_a_lost_unit_is_done_again_with_the_same_proposal(tiny_run: TinyRun, estimated: Figures) -> None:
-    manifest = bound_of(tiny_run, estimated)
-    for name in (estimated.name, manifest.name):
-        tiny_run.store.delete(name)
-    lost = manifest.units[1]
-    for name in tiny_run.store.list(manifest.folder):
-        if name.endswith((lost["file"], "units/000000.json")):
-            tiny_run.store.delete(name)
-    config = tiny_run.config.evaluate.model_copy(update={"bpd_timesteps": 3, "bpd_images": 12})
-    again = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
-    assert again.digest == estimated.digest
+def test_all_estimates_share_one_proposal(tiny_run: TinyRun, estimated: Figures) -> None:
+    """Whatever their timesteps, images and draws of noise; only the seed and the batch change the fit."""
+    more = figures_of(tiny_run, **ESTIMATE | {"bpd_timesteps": 4, "bpd_images": 9, "bpd_draws": 2})
+    other = figures_of(tiny_run, **ESTIMATE | {"seed": 1})
+    folders = [one.manifest(tiny_run.store).facts["outputs"]["proposal"] for one in (estimated, more, other)]
+    assert folders[0] == folders[1] != folders[2]
 
 
-def test_an_estimate_of_all_timesteps_is_refused(tiny: PipelineConfig) -> None:
+def test_an_estimate_of_all_timesteps_is_refused_if_it_is_chosen(tiny: PipelineConfig) -> None:
     values = tiny.model_dump(mode="json")
-    values["evaluate"]["bpd_timesteps"] = 20
-    with pytest.raises(ValueError, match=r"below train.num_timesteps \(20\), or 0 for all; got 20"):
+    values["evaluate"] |= {"bpd_timesteps": 20}
+    PipelineConfig.model_validate(values)
+    values["evaluate"] |= {"likelihood": ["estimate"]}
+    with pytest.raises(ValueError, match=r"below train.num_timesteps \(20\); got 20"):
         PipelineConfig.model_validate(values)
+    values["evaluate"] |= {"metrics": ["fd"]}
+    PipelineConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("num_timesteps", [2, 3, 20, 65, 1000, 4000])
+def test_the_fits_timesteps_are_few_and_reach_both_ends(num_timesteps: int) -> None:
+    timesteps = proposal_timesteps(num_timesteps)
+    assert int(timesteps[0]) == 1
+    assert int(timesteps[-1]) == num_timesteps - 1
+    assert bool((timesteps.diff() > 0).all())
+    assert len(timesteps) <= 64
+    if num_timesteps <= 20:
+        assert timesteps.tolist() == list(range(1, num_timesteps))
