@@ -62,8 +62,9 @@ def test_distances_that_the_product_confuses_keep_their_order():
     """
     generator = torch.Generator().manual_seed(3)
     steps = 1 + torch.randperm(50, generator=generator).double()
-    query = torch.full((1, 4), 1e6, dtype=torch.float64)
-    rows = query + 1e-7 * steps[:, None] * torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
+    query = 1e6 + torch.randn(1, 4, generator=generator, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(torch.randn(50, 4, generator=generator, dtype=torch.float64))
+    rows = query + 1e-7 * steps[:, None] * directions
     found = nearest_neighbours(query, rows.split(7), 6, centre=torch.zeros(4))
     distances, indices = by_sorting(query.numpy(), rows.numpy(), 6)
     assert found.rows.tolist() == indices

@@ -1,5 +1,6 @@
 """The metrics that a run computes are a choice: each alone, with a page of its own, and in the table's order."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 import infra.features.classifier
 from flows.artifacts import Figures
 from flows.metrics import extractors, likelihood_works
+from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
 from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import read_outputs, render_page
 from infra.compute.units import Workers
@@ -118,3 +121,22 @@ def test_a_classifier_near_chance_is_refused_and_auto_takes_the_pixels(
     (distance,) = figures_of(tiny_run, "fd", extractor="auto").figures
     assert distance.name == "fd_pixels"
     assert "pixels, since the classifier is right for" in distance.note
+
+
+def test_every_metric_of_an_extractor_with_classes_in_one_evaluation(tiny_run: TinyRun) -> None:
+    metrics = [name for name in MetricName if name not in (MetricName.BITS_PER_DIM, MetricName.SFD)]
+    figures = figures_of(tiny_run, *metrics, extractor="classifier")
+    by_name = {figure.name: figure for figure in figures.figures}
+    expected = {"fd", "kid", "is", "is_one_split", "precision", "recall", "density", "coverage", "auth_pct", "fld_gap"}
+    assert set(by_name) == {f"{name}_classifier" for name in expected | {"accuracy"}}
+    assert all(math.isfinite(figure.value) for figure in by_name.values())
+    certain = expected - {"fd", "is_one_split"}  # fewer samples than dimensions; one value
+    assert all(by_name[f"{name}_classifier"].standard_error is not None for name in certain)
+    assert figures_of(tiny_run, *metrics, extractor="classifier").figures == figures.figures
+
+
+def test_a_metric_that_the_extractor_cannot_serve_is_refused_before_anything_is_computed(tiny_run: TinyRun) -> None:
+    for metric in ("inception_score", "sfd"):
+        config = revised(tiny_run.config.evaluate, {"metrics": [metric], "extractor": "pixels"})
+        with pytest.raises(ConfigError, match=f"{metric} needs another extractor: pixels has no"):
+            EVALUATE.check(config, tiny_run.dataset)
