@@ -27,20 +27,18 @@ def write_pngs(folder: Path, selection: Selection, whole: set[str], on_images: C
         folder: The folder.
         selection: The images.
         whole: Names of the files to keep.
-        on_images: Receives the number of new images after each piece.
+        on_images: Receives the number of new images after each file.
     """
     table = StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["file_name", "label", *(["class_name"] if selection.class_names else [])])
     for batch in selection.batches():
-        new = 0
         for number, (image, label) in enumerate(zip(batch.images, batch.labels, strict=True), start=batch.first):
             name = f"{selection.name(number)}.png"
             rows.writerow([name, label, *selection.class_names[label : label + 1]])
             if name not in whole:
                 write_renamed(folder / name, encode_png(image))
-                new += 1
-        on_images(new)
+                on_images(1)  # each file is kept, whatever happens to the next
     if selection.labelled:
         write_renamed(folder / LABELS, table.getvalue().encode())
 

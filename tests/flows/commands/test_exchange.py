@@ -116,8 +116,8 @@ def test_ctrl_c_names_what_is_kept(
     assert run_command(command) == 130
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2:] == [
-        "   export stopped at 8 of 24 images; 8 are kept",
-        "ddpm: interrupted; export keeps 8 of 24 images; run the same command to resume",
+        "   export stopped at 10 of 24 images; 10 are kept",
+        "ddpm: interrupted; export keeps 10 of 24 images; run the same command to resume",
     ]
     monkeypatch.setattr(png_folder, "encode_png", encode)
     assert run_command(command) == 0

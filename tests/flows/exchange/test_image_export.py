@@ -138,14 +138,15 @@ def test_an_interruption_leaves_no_half_of_the_target(to: ExportFormat, grey: Se
     with pytest.raises(Interrupted):
         export_images(grey, to, str(out / NAMES[to]), watch)
     kept = 5 if to is ExportFormat.PNG else 0
-    assert [(progress.done, progress.kept) for progress in seen] == [(0, 0), (5, kept)]
+    assert [(progress.done, progress.kept) for progress in (seen[0], seen[-1])] == [(0, 0), (5, kept)]
+    seen.clear()
     left = [file.name for file in out.iterdir()]
     assert left == ([".out.ddpm-partial"] if to is ExportFormat.PNG else [])
 
     whole = out / "whole" / NAMES[to]
     export_images(grey, to, str(whole), ignore)
     export_images(grey, to, str(out / NAMES[to]), seen.append)
-    assert seen[2].start == kept
+    assert seen[0].start == kept
     assert contents(out / NAMES[to]) == contents(whole)
 
 

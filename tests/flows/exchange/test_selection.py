@@ -35,6 +35,11 @@ def test_the_images_in_order(
     assert (selection.count, selection.shape) == (len(expected), (8, 8, channels))
 
 
+def test_rows_beyond_those_that_count_are_left_out_of_every_file(tmp_path: Path) -> None:
+    _, reader = sealed(tmp_path, rows=((5, 2), (5, 5)))
+    assert [batch.labels.tolist() for batch in selected(reader).batches()] == [[0, 1], [2, 0, 1, 2, 0]]
+
+
 def test_grey_in_three_channels(tmp_path: Path) -> None:
     images, reader = sealed(tmp_path)
     (first, *_) = selected(reader, channels=Channels.RGB).batches()
