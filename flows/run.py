@@ -89,7 +89,7 @@ class Run:
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1; got {limit}")
-        return self._reader(which).load(which, limit)
+        return self.reader(which).load(which, limit)
 
     def batches(self, which: ImageSet, size: int = 1024) -> Iterator[tuple[Images, Labels]]:
         """Load images batch by batch, for sets larger than memory: two files and two batches are in memory at most.
@@ -107,7 +107,7 @@ class Run:
         """
         if size < 1:
             raise ValueError(f"size must be at least 1; got {size}")
-        return _cut(self._reader(which), which, size)
+        return _cut(self.reader(which), which, size)
 
     def network(self) -> TrainedNetwork:
         """Load the trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
@@ -115,11 +115,27 @@ class Run:
         Raises:
             IntegrityError: If the file is missing or differs from what was sealed.
         """
+        return decode_snapshot(*self.snapshot_file())
+
+    def snapshot_file(self) -> tuple[bytes, str]:
+        """Read the snapshot file of the trained network: its bytes, and its name in the store.
+
+        Raises:
+            IntegrityError: If the file is missing or differs from what was sealed.
+        """
         manifest = self.manifests["train"]
         (unit,) = manifest.units
-        return decode_snapshot(read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}")
+        return read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}"
 
-    def _reader(self, which: ImageSet) -> DatasetReader:
+    def reader(self, which: str) -> DatasetReader:
+        """Return a reader of the sealed files that hold some images.
+
+        Args:
+            which: As for `images`.
+
+        Raises:
+            ValueError: If there are no such images.
+        """
         if which not in get_args(ImageSet):
             raise ValueError(f"images must be one of {', '.join(get_args(ImageSet))}; got {which!r}")
         stage = "sample" if which == "samples" else "prepare"

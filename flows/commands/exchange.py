@@ -1,31 +1,86 @@
-"""`ddpm export` and `ddpm import`: convert snapshots to diffusers folders and back."""
+"""`ddpm export` and `ddpm import`: images and networks for other programs, and networks from them."""
 
-from typing import Annotated, Literal
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from ddpm_core.choices import Variance
+from flows.commands.run import Root
+from flows.exchange.choices import Channels, ExportFormat, ExportSplit, default_channels
+from infra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flows.run import Run
+    from flows.stage import Progress
+
+_SUFFIX = ".safetensors"
+_NAME = "export"
+
+
+def _lines(options: type[ExportFormat | ExportSplit | Channels]) -> str:
+    return "; ".join(f"{option}: {option.description}" for option in options)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("export")(export_snapshot)
+    app.command(_NAME)(export)
     app.command("import")(import_folder)
 
 
-def export_snapshot(
-    snapshot: Annotated[
-        str, typer.Argument(help="A snapshot file: train/KEY/snapshots/FILE.safetensors below the root of all outputs.")
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A finished run, by its name or the digits at its end; or a snapshot file: "
+            f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs."
+        ),
     ],
-    folder: Annotated[str, typer.Argument(help="The folder to make, for diffusers' DDPMPipeline.from_pretrained.")],
+    destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
+    to: Annotated[
+        ExportFormat | None,
+        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file: diffusers."),
+    ] = None,
+    split: Annotated[
+        ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
+    channels: Annotated[
+        Channels | None,
+        typer.Option("--channels", help=f"{_lines(Channels)}. Default: rgb for npz, else as-is."),
+    ] = None,
     variance: Annotated[
-        Literal["fixed_small", "fixed_large"],
-        typer.Option("--variance", help="Variance of the reverse steps, if the network has learned none."),
-    ] = "fixed_large",
+        Literal["fixed_small", "fixed_large"] | None,
+        typer.Option(
+            "--variance",
+            help="Variance of the reverse steps for diffusers, if the network has learned none. "
+            "Default: that of the run's samples, else fixed_large.",
+        ),
+    ] = None,
+    root: Root = "",
 ) -> None:
-    """Write a trained network as a diffusers folder. It holds a UNet2DModel and a DDPMScheduler."""
-    from ddpm_core.choices import Variance
-    from flows.exchange import folder as exchange
+    """Write a run's images or its network for other programs. After an interruption the same command goes on."""
+    is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
+    if to is None and is_file:
+        to = ExportFormat.DIFFUSERS
+    if to is None:
+        raise ConfigError(
+            "a run holds images and a network", item="--to", remedy=f"choose one of {', '.join(ExportFormat)}"
+        )
+    _check_options(to, {"--split": split, "--limit": limit, "--channels": channels}, {"--variance": variance})
+    if is_file:
+        line = _export_file(source, destination, to, variance)
+    else:
+        from flows.run import open_run
 
-    typer.echo(f"{folder}  {exchange.export_snapshot(snapshot, folder, Variance(variance))}")
+        run = open_run(source, root)
+        if to is ExportFormat.DIFFUSERS:
+            line = _export_network(run, destination, variance)
+        else:
+            line = _export_images(run, destination, to, split or ExportSplit.SAMPLES, limit, channels)
+    typer.echo(f"{destination}  {line}")
 
 
 def import_folder(
@@ -38,3 +93,72 @@ def import_folder(
     from flows.exchange import folder as exchange
 
     typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")
+
+
+def _check_options(to: ExportFormat, of_images: dict[str, object], of_network: dict[str, object]) -> None:
+    """Refuse an option that would have no effect."""
+    for_network = to is ExportFormat.DIFFUSERS
+    for option, value in (of_images if for_network else of_network).items():
+        if value is not None:
+            raise ConfigError(f"has no effect with --to {to}", item=option, remedy="leave it out")
+
+
+def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: str | None) -> str:
+    from flows.exchange.folder import export_snapshot
+
+    if to is not ExportFormat.DIFFUSERS:
+        raise ConfigError("a snapshot file holds no images", item=snapshot, remedy="give the name of a run")
+    return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE))
+
+
+def _export_network(run: "Run", destination: str, variance: str | None) -> str:
+    from flows.exchange.folder import export_network
+    from flows.exchange.model_card import Origin
+
+    data, item = run.snapshot_file()
+    origin = Origin(
+        name=run.name,
+        settings=run.settings,
+        environments={stage: manifest.environment for stage, manifest in run.manifests.items()},
+        dataset=run.dataset,
+        snapshot=run.snapshot,
+        samples=run.samples,
+        figures=run.figures,
+    )
+    of_samples = run.settings["sample.variance"]
+    chosen = variance or (of_samples if of_samples in ("fixed_small", "fixed_large") else Variance.FIXED_LARGE)
+    return export_network(data, item, destination, Variance(chosen), origin)
+
+
+def _export_images(
+    run: "Run", destination: str, to: ExportFormat, split: ExportSplit, limit: int | None, channels: Channels | None
+) -> str:
+    from flows.exchange.image_export import export_images
+    from flows.exchange.selection import Selection
+
+    selection = Selection(
+        reader=run.reader(split.value),
+        split=split,
+        limit=limit,
+        channels=channels or default_channels(to),
+        class_names=run.dataset.class_names,
+    )
+    with _progress() as on_progress:
+        return export_images(selection, to, destination, on_progress)
+
+
+@contextlib.contextmanager
+def _progress() -> "Iterator[Callable[[Progress], None]]":
+    """Show the progress beside the result, on standard error; an interruption names the work that is kept."""
+    from rich.console import Console
+
+    from flows.runtime.progress import StageProgress
+
+    with StageProgress(Console(stderr=True), None) as progress:
+        try:
+            yield lambda update: progress(_NAME, update)
+        except BaseException as error:
+            progress.stopped(_NAME)
+            if last := progress.last(_NAME):
+                error.add_note(f"{_NAME} keeps {last.kept:,} of {last.total:,} {last.unit}")
+            raise

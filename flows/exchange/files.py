@@ -67,10 +67,16 @@ def check_free(target: Path) -> None:
 @contextlib.contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
     """Provide a place to write a file or a folder: it becomes `target` if the block succeeds, else it is removed."""
+    with translated(target), replaced(target) as place:
+        yield place
+        check_free(target)
+
+
+@contextlib.contextmanager
+def translated(target: Path) -> Iterator[None]:
+    """Turn the system's errors while something is written into ours."""
     try:
-        with replaced(target) as place:
-            yield place
-            check_free(target)
+        yield
     except OSError as error:
         kind = ResourceError if error.errno in NO_SPACE else StorageError
         raise kind(f"cannot be written ({error.strerror})", item=str(target), remedy="choose another place") from error

@@ -6,6 +6,8 @@ gives the same bytes as long as the folder's settings are the same.
 """
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,8 +19,10 @@ from flows.exchange.diffusers_scheduler import Process, foreign_process, schedul
 from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
 from flows.exchange.files import check_free, local_path, read_bytes, read_settings, settings_json, written_aside
 from flows.exchange.foreign_settings import VERSION, Settings
+from flows.exchange.model_card import CARD, Origin, model_card
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
 from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
+from infra.digests import sha256
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.aside import write_synced
@@ -33,41 +37,61 @@ _PIPELINE = {
 
 
 def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE) -> str:
-    """Write a snapshot as a folder for diffusers' DDPMPipeline.
+    """Write a snapshot file as a folder for diffusers' DDPMPipeline; see `export_network`.
+
+    Raises:
+        InputError: If the snapshot cannot be read.
+    """
+    local_path(folder)
+    return export_network(read_bytes(local_path(snapshot)), snapshot, folder, fixed_variance)
+
+
+def export_network(
+    data: bytes, item: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE, origin: Origin | None = None
+) -> str:
+    """Write a snapshot's bytes as a folder for diffusers' DDPMPipeline, with a model card.
 
     Args:
-        snapshot: A snapshot file.
-        folder: The folder to make; nothing may be there yet.
+        data: The snapshot.
+        item: Its name, for messages.
+        folder: The folder to make. If it is there and holds this network, nothing is written.
         fixed_variance: Variance of the steps of sampling, if the network has not learned one.
+        origin: The run that trained it, for the card.
 
     Returns:
         A line on what it holds.
 
     Raises:
-        ConfigError: If something is there, or diffusers has no setting for a property of the network.
-        InputError: If the snapshot cannot be read.
+        ConfigError: If something else is there, or diffusers has no setting for a property of the network.
         IntegrityError: If it is not a snapshot.
     """
-    target, source = local_path(folder), local_path(snapshot)
-    check_free(target)
-    data = read_bytes(source)
-    network, schedule, parameterisation, variance = decode_snapshot(data, snapshot)
-    weights, about = decode_tensors(data, snapshot)
-    scheduler = scheduler_settings(
-        about["schedule"], schedule, parameterisation, variance or fixed_variance, item=snapshot
-    )
+    target = local_path(folder)
+    network, schedule, parameterisation, variance = decode_snapshot(data, item)
+    weights, about = decode_tensors(data, item)
+    scheduler = scheduler_settings(about["schedule"], schedule, parameterisation, variance or fixed_variance, item=item)
     renamed = {tensor_name(name): weight for name, weight in weights.items()}
     files = {
         _INDEX: settings_json(_PIPELINE),
-        f"unet/{_UNET}": settings_json(unet_settings(network.config, item=snapshot)),
+        f"unet/{_UNET}": settings_json(unet_settings(network.config, item=item)),
         f"unet/{WEIGHTS}.safetensors": encode_tensors(renamed, about, {"format": "pt"}),
         f"scheduler/{_SCHEDULER}": settings_json(scheduler),
     }
+    line = _describe(network.config, scheduler)
+    if os.path.lexists(target):
+        if not _holds(target, files):
+            check_free(target)
+        return f"{line}; already there, nothing was written"
+    card = model_card(network, scheduler, about, sha256(data), origin)
     with written_aside(target) as place:
-        for name, content in files.items():
+        for name, content in {**files, CARD: card.encode()}.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             write_synced(place / name, content)
-    return _describe(network.config, scheduler)
+    return line
+
+
+def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Tell whether a folder holds these files; the card is the user's to change."""
+    return all((folder / name).is_file() and read_bytes(folder / name) == content for name, content in files.items())
 
 
 def import_folder(folder: str, snapshot: str) -> str:

@@ -113,7 +113,9 @@ class ImageFile:
     def read(self, groups: Sequence[int], columns: Sequence[str] | None = None) -> tuple[Images, pa.Table]:
         """Return the images [n, c, h, w] of some row groups, and their table or some of its columns."""
         with self._judged():
-            table = self._file.read_row_groups(groups, columns)
+            # On this thread alone: a thread of Arrow's may still release the file's bytes, which Python owns, while
+            # the process ends, and Python then aborts it.
+            table = self._file.read_row_groups(groups, columns, use_threads=False)
             return _pixels(table["image"], self._shape), table
 
     @contextlib.contextmanager

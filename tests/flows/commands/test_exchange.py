@@ -1,10 +1,17 @@
 """`ddpm export` and `ddpm import`: one line when done, one line and an exit code when refused."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.cli import run_command
+from flows.exchange import png_folder
+from flows.run import open_run
+from infra.errors import Interrupted
+from tests.conftest import TinyRun
+from tests.flows.conftest import NAME
 from tests.flows.exchange.diffusers_folders import change, settings, write_snapshot
 
 
@@ -19,6 +26,8 @@ def test_export_and_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == f"{back}  {about}\n"
     assert Path(back).read_bytes() == Path(snapshot).read_bytes()
 
+    assert run_command(["export", snapshot, folder, "--variance", "fixed_small"]) == 0
+    assert capsys.readouterr().out == f"{folder}  {about}; already there, nothing was written\n"
     assert run_command(["export", snapshot, folder]) == 2
     assert capsys.readouterr().err == f"ddpm: {folder}: is there already - choose another name, or remove it\n"
 
@@ -37,6 +46,17 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["export", str(tmp_path / "text"), new], 6, f"{tmp_path}/text: is not a safetensors file of ours"),
         (["export", str(tmp_path / "a"), new, "--variance", "learned"], 2, "Invalid value for '--variance'"),
         (["import", str(folder)], 2, "Missing argument"),
+        (["export", "run-1a2b3c4d", new], 2, "--to: a run holds images and a network - choose one of png, tar, npz, d"),
+        (["export", str(tmp_path / "a"), new, "--to", "png"], 2, f"{tmp_path}/a: a snapshot file holds no images - gi"),
+        (["export", str(tmp_path / "a"), new, "--limit", "3"], 2, "--limit: has no effect with --to diffusers - leave"),
+        (
+            ["export", "run", new, "--to", "png", "--variance", "fixed_small"],
+            2,
+            "--variance: has no effect with --to p",
+        ),
+        (["export", "run", new, "--to", "gif"], 2, "Invalid value for '--to'"),
+        (["export", "run", new, "--to", "png", "--limit", "0"], 2, "Invalid value for '--limit'"),
+        (["export", "run", new, "--to", "png", "--root", str(tmp_path)], 3, "run: no finished run of that name below"),
     ):
         assert run_command(arguments) == code
         err = capsys.readouterr().err
@@ -49,3 +69,74 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([command, "--help"]) == 0
     assert f"ddpm {command}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def rooted(finished: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TinyRun:
+    """A finished run where the command line looks for it, and an empty working folder."""
+    monkeypatch.setenv("DDPM_ROOT", str(finished.root))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return finished
+
+
+@pytest.mark.parametrize("split", ["samples", "train", "test"])
+def test_images_of_a_run(split: str, rooted: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = open_run(NAME).images(split)  # type: ignore[arg-type]
+    command = ["export", "1a2b3c4d", "a.npz", "--to", "npz", *([] if split == "samples" else ["--split", split])]
+    assert run_command(command) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"a.npz  {len(images):,} ")
+    assert err.startswith(f"   export 0 of {len(images):,} images")
+    with np.load("a.npz") as arrays:
+        assert np.array_equal(arrays["arr_0"], images.transpose(0, 2, 3, 1).repeat(3, axis=3))
+        assert ("arr_1" in arrays) == (split != "samples")
+        assert split == "samples" or np.array_equal(arrays["arr_1"], labels)
+
+
+def test_options_of_images(rooted: TinyRun) -> None:
+    assert run_command(["export", NAME, "a.npz", "--to", "npz", "--limit", "7", "--channels", "as-is"]) == 0
+    with np.load("a.npz") as arrays:
+        assert arrays["arr_0"].shape == (7, 8, 8, 1)
+
+
+def test_ctrl_c_names_what_is_kept(
+    rooted: TinyRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode, calls = png_folder.encode_png, list[int]()
+
+    def interrupted(image: Any) -> bytes:
+        calls.append(1)
+        if len(calls) > 10:
+            raise Interrupted(130)
+        return encode(image)
+
+    monkeypatch.setattr(png_folder, "encode_png", interrupted)
+    command = ["export", NAME, "out", "--to", "png"]
+    assert run_command(command) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        "   export stopped at 10 of 24 images; 10 are kept",
+        "ddpm: interrupted; export keeps 10 of 24 images; run the same command to resume",
+    ]
+    monkeypatch.setattr(png_folder, "encode_png", encode)
+    assert run_command(command) == 0
+    assert "export resumed at 10 of 24 images" in capsys.readouterr().err
+    assert run_command(command) == 0
+    assert "already there, nothing was written" in capsys.readouterr().out
+
+
+def test_the_network_of_a_run(rooted: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["export", NAME, "net", "--to", "diffusers"]) == 0
+    assert run_command(["import", "net", "back.safetensors"]) == 0
+    assert Path("back.safetensors").read_bytes() == open_run(NAME).snapshot_file()[0]
+    # It steps as the run's samples did, unless another variance is asked for.
+    assert rooted.config.sample.variance == settings(Path("net"), "scheduler")["variance_type"] == "fixed_small"
+    assert run_command(["export", NAME, "other", "--to", "diffusers", "--variance", "fixed_large"]) == 0
+    assert settings(Path("other"), "scheduler")["variance_type"] == "fixed_large"
+    card = Path("net/README.md").read_text()
+    for digest in (rooted.dataset.digest, rooted.snapshot.digest, rooted.samples.digest, rooted.figures.digest):
+        assert digest in card
+    for row in open_run(NAME).table():
+        assert f"(`{row['name']}`) | {row['value']:.3f}" in card
+    assert str(rooted.root) not in card

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ddpm_core.choices import Variance
 from flows.exchange import files
 from flows.exchange.folder import export_snapshot, import_folder
 from infra.errors import ConfigError, ResourceError, StorageError
@@ -15,7 +16,7 @@ def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("folder", "empty", "dangling", "folder.safetensors"):
         with pytest.raises(ConfigError, match=f"{name}: is there already - choose another name, or remove it"):
-            export_snapshot(f"{folder}.safetensors", str(tmp_path / name))
+            export_snapshot(f"{folder}.safetensors", str(tmp_path / name), Variance.FIXED_SMALL)  # not what is there
         with pytest.raises(ConfigError, match=f"{name}: is there already"):
             import_folder(str(folder), str(tmp_path / name))
     with pytest.raises(StorageError, match="cannot be written"):

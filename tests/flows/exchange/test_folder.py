@@ -52,7 +52,7 @@ def test_folders_come_back_equal(folder: Path, tmp_path: Path) -> None:
     import_folder(str(folder), str(tmp_path / "b"))
     export_snapshot(str(tmp_path / "b"), str(tmp_path / "again"))
     files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert len(files) == 4
+    assert len(files) == 5
     assert {
         path.relative_to(tmp_path / "again"): path.read_bytes()
         for path in (tmp_path / "again").rglob("*")
@@ -179,3 +179,21 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^s3://a/b: only local files are supported"):
         export_snapshot("s3://a/b", folder)
     assert not Path(folder).exists()
+
+
+def test_a_second_export_writes_nothing(folder: Path) -> None:
+    card = folder / "README.md"
+    card.write_text("license: mit")  # the card is the user's to complete
+    before = {file: file.stat().st_mtime_ns for file in (folder, *folder.rglob("*"))}
+    line = export_snapshot(f"{folder}.safetensors", str(folder))
+    assert line == "3x8x8, T = 20, fixed_large variance; already there, nothing was written"
+    assert {file: file.stat().st_mtime_ns for file in (folder, *folder.rglob("*"))} == before
+    with pytest.raises(ConfigError, match="is there already"):  # for it would step otherwise
+        export_snapshot(f"{folder}.safetensors", str(folder), Variance.FIXED_SMALL)
+
+
+@pytest.mark.parametrize("part", ["unet", "scheduler", "index"])
+def test_a_folder_that_was_changed_is_not_an_export(part: str, folder: Path) -> None:
+    change(folder, part, _class_name="Another")
+    with pytest.raises(ConfigError, match="is there already"):
+        export_snapshot(f"{folder}.safetensors", str(folder))

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -258,3 +260,22 @@ class TestReader:
         record = output.commit("units/000000", "parquet", encode_images(noise(3), 0, {}, {}), facts)
         manifest = output.seal({}, [{"unit": 0, "rows": 3, **record.as_json()}], {})
         assert DatasetReader(store=store, manifest=manifest).load()[1].tolist() == [-1, -1, -1]
+
+
+def test_no_thread_of_arrow_decodes(tmp_path: Path) -> None:
+    """A thread that outlives the interpreter aborts the process when it releases bytes that Python owns."""
+    (tmp_path / "a.parquet").write_bytes(encode_images(noise(8), 0, {}, {}))
+    program = """
+import os, pathlib, sys
+from io import BytesIO
+import pyarrow as pa, pyarrow.parquet as pq
+from infra.outputs.images import decode_images
+pa.set_io_thread_count(1)
+data = pathlib.Path(sys.argv[1]).read_bytes()
+pq.ParquetFile(BytesIO(data), pre_buffer=True).read_row_groups([0], use_threads=False)
+before = len(os.listdir("/proc/self/task"))
+decode_images(data, "")
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a.parquet")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
