@@ -97,7 +97,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
 
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
-    from flows.runtime.root import resolve_root
+    from flows.root import resolve_root
     from infra.services.prefect.api import prefect_api
 
     with contextlib.ExitStack() as stack:

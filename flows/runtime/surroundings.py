@@ -14,8 +14,8 @@ from typing import Protocol
 
 from rich.console import Console
 
+from flows.root import local_folder, resolve_root
 from flows.runtime.progress import StageProgress
-from flows.runtime.root import local_folder, resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Row, RunIdentity
 from infra.compute.cluster import Cluster

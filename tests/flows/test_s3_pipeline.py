@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.runtime.root import local_folder
+from flows.root import local_folder
 from infra.storage.open import open_store
 from infra.storage.store import Store
 from tests.e2e.processes import settings
