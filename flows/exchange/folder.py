@@ -15,10 +15,17 @@ from ddpm_core.choices import Variance
 from ddpm_core.network.unet import UNetConfig
 from flows.exchange.diffusers_scheduler import Process, foreign_process, scheduler_settings
 from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
-from flows.exchange.files import check_free, local_path, read_bytes, read_settings, settings_json, written_aside
+from flows.exchange.files import check_free, local_path, read_settings, settings_json, written_aside
 from flows.exchange.foreign_settings import VERSION, Settings
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
-from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
+from flows.snapshot import (
+    TrainedNetwork,
+    decode_snapshot,
+    encode_snapshot,
+    make_schedule,
+    read_snapshot,
+    shown_address,
+)
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.aside import write_synced
@@ -32,13 +39,16 @@ _PIPELINE = {
 }
 
 
-def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE) -> str:
+def export_snapshot(
+    snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE, *, root: str = ""
+) -> str:
     """Write a snapshot as a folder for diffusers' DDPMPipeline.
 
     Args:
-        snapshot: A snapshot file.
+        snapshot: A snapshot file or a registered model, as `load_snapshot` takes it.
         folder: The folder to make; nothing may be there yet.
         fixed_variance: Variance of the steps of sampling, if the network has not learned one.
+        root: As for `load_snapshot`.
 
     Returns:
         A line on what it holds.
@@ -46,20 +56,19 @@ def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Varia
     Raises:
         ConfigError: If something is there, or diffusers has no setting for a property of the network.
         InputError: If the snapshot cannot be read.
-        IntegrityError: If it is not a snapshot.
+        IntegrityError: If it is not a snapshot, or not the one that was registered.
+        StorageError: If MLflow does not answer.
     """
-    target, source = local_path(folder), local_path(snapshot)
+    target, item = local_path(folder), shown_address(snapshot)
     check_free(target)
-    data = read_bytes(source)
-    network, schedule, parameterisation, variance = decode_snapshot(data, snapshot)
-    weights, about = decode_tensors(data, snapshot)
-    scheduler = scheduler_settings(
-        about["schedule"], schedule, parameterisation, variance or fixed_variance, item=snapshot
-    )
+    data = read_snapshot(snapshot, root=root)
+    network, schedule, parameterisation, variance = decode_snapshot(data, item)
+    weights, about = decode_tensors(data, item)
+    scheduler = scheduler_settings(about["schedule"], schedule, parameterisation, variance or fixed_variance, item=item)
     renamed = {tensor_name(name): weight for name, weight in weights.items()}
     files = {
         _INDEX: settings_json(_PIPELINE),
-        f"unet/{_UNET}": settings_json(unet_settings(network.config, item=snapshot)),
+        f"unet/{_UNET}": settings_json(unet_settings(network.config, item=item)),
         f"unet/{WEIGHTS}.safetensors": encode_tensors(renamed, about, {"format": "pt"}),
         f"scheduler/{_SCHEDULER}": settings_json(scheduler),
     }

@@ -143,7 +143,7 @@ def whole_run(gate: Gate, key: str) -> Tracker:
 def arrived(tracker: Tracker, key: str) -> set[str]:
     """The kinds of which the stage's run and its parent have everything."""
     runs = all_runs(tracker, key)
-    child, parent, client = runs["train"], runs["pipeline"], tracker._runs.store._client
+    child, parent, client = runs["train"], runs["pipeline"], tracker._runs.store.client
     files = [file.path for run in (child, parent) for file in client.list_artifacts(run.info.run_id)]
     models = child.outputs.model_outputs if child.outputs else []
     whole = {
