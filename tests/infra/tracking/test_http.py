@@ -1,5 +1,6 @@
 """A real MLflow server, whole or with one kind of call broken: the other kinds arrive, and the next run heals."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from infra.errors import StorageError
 from infra.record import ModelFile, StageRecord
+from infra.tracking.resolver import registered_file
 from infra.tracking.tracker import Tracker
 from tests.infra.tracking.gates import Gate, handler, mlflow_server
 from tests.infra.tracking.records import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
+from tests.infra.tracking.test_registry import measured
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +192,45 @@ def test_pages_of_a_server(gate: Gate, capfd: pytest.CaptureFixture[str]) -> Non
     printed = capfd.readouterr()
     assert printed.out == "", "MLflow prints links that hold the password"
     assert "s3cret" not in printed.err
+
+
+def registering_run(uri: str, key: str, value: float) -> Tracker:
+    """A run that measures a network and registers it as `net`."""
+    tracker = Tracker(uri, "exp", None)
+    tracker.connect()
+    tracker.start(make_run(key))
+    tracker.begin("evaluate", {})
+    model = measured(len(key), value)
+    tracker.publish("evaluate", record(measured=model, metrics={"eval/fd": value}, history=[]))
+    tracker.register("net", "", model)
+    tracker.close({"eval/fd": value}, {}, {})
+    return tracker
+
+
+def test_registration_fails_alone_heals_and_keeps_the_password(gate: Gate) -> None:
+    uri = gate.url.replace("//", "//user:s3cret@")
+    gate.refuses = lambda path, body: "model-versions/create" in path
+    tracker = registering_run(uri, "first", 5.0)
+    gate.refuses = lambda path, body: False
+    assert tracker.complaint.startswith(f"MLflow at {gate.url} did not take registration (")
+    assert tracker.take_decision() == ""
+    assert set(statuses(tracker, "first").values()) == {"FINISHED"}
+    again = registering_run(uri, "first", 5.0)
+    assert (again.complaint, again.take_decision()) == ("", "champion of net: version 1, the first")
+    assert again.take_decision() == "", "each is said once"
+    better = registering_run(uri, "second", 1.0)
+    assert better.take_decision() == "champion of net: version 2 (was 1): fd 1 ± 0.1 below 5 ± 0.1"
+    client = better._runs.store.client
+    version = client.get_model_version_by_alias("net", "champion")
+    model = client.get_logged_model(version.tags["ddpm.model_id"])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "net", "version": 2}]
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("eval/fd", 1.0)]
+    assert version.source == model.artifact_location
+    parent = all_runs(better, "second")["pipeline"]
+    everything = [version, version.tags, model.tags, model.params, parent.data.tags, client.get_registered_model("net")]
+    assert "s3cret" not in str(everything)
+    found = registered_file("models:/net@champion", uri)
+    assert (found.version, found.uri) == ("models:/net/2", "/snapshots/6.safetensors")
+    gate.is_down = True
+    with pytest.raises(StorageError, match="did not answer"):
+        registered_file("models:/net@champion", uri)
