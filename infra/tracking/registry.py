@@ -84,15 +84,15 @@ class ModelRegistry:
     def _version(self, request: Registration, model: LoggedModel, run: str) -> str:
         """Return the version of these weights; make one if there is none."""
         if not (versions := self._versions(request)):
-            made = self._create(request, model, run)
+            number = self._create(request, model, run)
             versions = self._versions(request)
-            if versions[0] != made:  # another run registered the same weights at the same time
-                self._client.delete_model_version(request.name, made)
-        listed = json.loads(self._client.get_logged_model(model.model_id).tags.get(_VERSIONS, "[]"))
+            if versions[0] != number:  # another run registered the same weights at the same time
+                self._client.delete_model_version(request.name, number)
+        links = json.loads(self._client.get_logged_model(model.model_id).tags.get(_VERSIONS, "[]"))
         # A server lists the version on the model's page; a store without a server does not.
-        if not any(one["name"] == request.name and str(one["version"]) == versions[0] for one in listed):
-            listed.append({"name": request.name, "version": int(versions[0])})
-            self._client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(listed)})
+        if not any(one["name"] == request.name and str(one["version"]) == versions[0] for one in links):
+            links.append({"name": request.name, "version": int(versions[0])})
+            self._client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(links)})
         return versions[0]
 
     def _versions(self, request: Registration) -> list[str]:
@@ -103,7 +103,7 @@ class ModelRegistry:
     def _create(self, request: Registration, model: LoggedModel, run: str) -> str:
         weights, figures = request.measured.file, request.measured.figures
         tags = {URI: weights.uri, SHA256: weights.sha256, **weights.tags}
-        made = self._client.create_model_version(
+        version = self._client.create_model_version(
             request.name,
             # The model's own folder, which holds no file: stores without a server take no address of a logged model.
             source=model.artifact_location,
@@ -113,29 +113,28 @@ class ModelRegistry:
             await_creation_for=0,
             model_id=model.model_id,
         )
-        return str(made.version)
+        return str(version.version)
 
     def _decide(self, request: Registration, version: str) -> str:
         """Move the alias if the gate allows it; return its decision in one line."""
-        head, was = f"champion of {request.name}", self._champion(request.name)
-        before = self._client.get_model_version(request.name, version).tags
-        if was not in ("", version) and _WAS_CHAMPION in before:
-            return f"{head} stays version {was}; version {version} was champion before and does not take it back"
-        if was == version:
+        head, champion = f"champion of {request.name}", self._champion(request.name)
+        if champion == version:
             return f"{head}: version {version}, as before"
+        if champion and _WAS_CHAMPION in self._client.get_model_version(request.name, version).tags:
+            return f"{head} stays version {champion}; version {version} was champion before and does not take it back"
         for _ in range(_ROUNDS):
-            verdict = self._verdict(request, was)
-            if not verdict[0]:
-                return f"{head} stays version {was}; version {version} does not replace it: {verdict[1]}"
+            is_better, reason = self._verdict(request, champion)
+            if not is_better:
+                return f"{head} stays version {champion}; version {version} does not replace it: {reason}"
             # Another run may move it meanwhile, and MLflow has no conditional move: so look before and after.
-            if (now := self._champion(request.name)) == was:
+            if (current := self._champion(request.name)) == champion:
                 self._client.set_registered_model_alias(request.name, CHAMPION, version)
-                now = self._champion(request.name)
-            if now == version:
+                current = self._champion(request.name)
+            if current == version:
                 self._client.set_model_version_tag(request.name, version, _WAS_CHAMPION, "true")
-                return f"{head}: version {version}{verdict[1]}"
-            was = now
-        return f"{head} is version {was}, which other runs keep moving; version {version} is registered"
+                return f"{head}: version {version}{reason}"
+            champion = current
+        return f"{head} is version {champion}, which other runs keep moving; version {version} is registered"
 
     def _verdict(self, request: Registration, champion: str) -> tuple[bool, str]:
         if not champion:

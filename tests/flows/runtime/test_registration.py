@@ -10,10 +10,13 @@ from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
 from flows.run import open_run
+from flows.runtime.runner import run_stage
 from flows.snapshot import load_snapshot
+from flows.stages.evaluate.stage import EVALUATE
 from infra.errors import InputError, IntegrityError
 from infra.tracking.gate import tagged_figures
-from tests.flows.sessions import Page, client_of, put_images, run_whole, small, tracked_runs
+from tests.conftest import TinyRun
+from tests.flows.sessions import Page, client_of, put_images, run_settings, run_whole, small, tracked_runs
 from tests.tiny import TINY
 
 BOUND = "bits_per_dim_fixed_large"
@@ -155,6 +158,14 @@ def test_a_file_that_is_gone_or_changed_is_one_line(
     assert capsys.readouterr().err.count("\n") == 2
     assert run_command([*arguments[:1], "models:/none@champion", *arguments[2:]]) == 3
     assert "choose another --root" in capsys.readouterr().err
+
+
+def test_a_stage_by_itself_registers_too(tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a job on a cluster does, which runs no report."""
+    inputs = (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples)
+    run_stage(EVALUATE, run_settings(tiny_run.root, register_as="net"), tiny_run.config.evaluate, *inputs)
+    assert "registry  champion of net: version 1, the first\n" in capsys.readouterr().out
+    assert champion(tiny_run.root) == "1"
 
 
 def test_options_that_contradict_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_same_weights_are_the_same_version(models: Models) -> None:
     )
     assert stored.tags["mlflow.modelVersions"].count(f'"{models.name}"') == 1
     assert (version.tags["ddpm.run"], version.tags["ddpm.model_id"]) == ("a", stored.model_id)
+    assert "version 2 does not replace it" in models.register(measured(2, 5.0)), "no number was used up"
 
 
 def test_a_version_says_where_it_comes_from(models: Models) -> None:
