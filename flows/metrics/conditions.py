@@ -10,7 +10,7 @@ from infra.record import ModelFigure
 from infra.storage.store import Store
 
 # The starts of figures' names. A figure with another name has no direction, and decides nothing.
-_LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfid")
+_LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
 _HIGHER = ("coverage", "density", "inception_score", "precision", "recall")
 _BOUND = "bits_per_dim"
 # Settings that divide the work and change no figure, and one that a count states exactly.
