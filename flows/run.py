@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
-from flows.runtime.root import resolve_root
+from flows.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stages.report.record import read_record, run_names
 from infra.errors import IntegrityError

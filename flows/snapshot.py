@@ -12,9 +12,12 @@ from ddpm_core.choices import NetworkVariance, Parameterisation, ScheduleKind, V
 from ddpm_core.named import named_schedule
 from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.schedule import NoiseSchedule, custom_schedule, with_zero_terminal_snr
+from flows.root import resolve_root, tracking_place
+from infra.digests import sha256
 from infra.errors import InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.download import download, is_url, without_secrets
+from infra.tracking.resolver import is_registered, registered_file
 
 
 class TrainedNetwork(NamedTuple):
@@ -105,20 +108,50 @@ def decode_snapshot(data: bytes, item: str) -> TrainedNetwork:
     return TrainedNetwork(network.eval().requires_grad_(False), schedule, parameterisation, variance)
 
 
-def load_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None) -> TrainedNetwork:
+def load_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *, root: str = "") -> TrainedNetwork:
     """Load a snapshot file, such as train/<key>/snapshots/<images>.<digest>.safetensors below a root.
 
     Args:
-        uri: A local path, or a URL that fsspec opens, such as s3://bucket/key or https://host/file.
+        uri: A local path; a URL that fsspec opens, such as s3://bucket/key or https://host/file; or a registered model,
+            models:/NAME@ALIAS or models:/NAME/VERSION.
         storage_options: Options of the URL's service, as in pandas, such as {"anon": True} for a public bucket.
+        root: For a registered model without MLFLOW_TRACKING_URI: the root whose MLflow database knows it, a folder or
+            s3://bucket/prefix; if it is empty, DDPM_ROOT, else ./ddpm-runs.
 
     Raises:
-        InputError: If the file cannot be read.
-        IntegrityError: If it is not a snapshot.
+        ConfigError: If the address of a registered model has another form.
+        InputError: If the file cannot be read, or there is no such registered model.
+        IntegrityError: If it is not a snapshot, or not the one that was registered.
+        StorageError: If MLflow does not answer.
     """
-    if is_url(uri):
-        return decode_snapshot(download(uri, storage_options), without_secrets(uri))
+    return decode_snapshot(read_snapshot(uri, storage_options, root=root), shown_address(uri))
+
+
+def read_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *, root: str = "") -> bytes:
+    """Return the bytes of a snapshot file; arguments and errors are those of `load_snapshot`."""
+    if not is_registered(uri):
+        return _read(uri, storage_options)
+    file = registered_file(uri, tracking_place(resolve_root(root))[0])
     try:
-        return decode_snapshot(Path(uri).read_bytes(), uri)
+        data = _read(file.uri, storage_options)
+    except InputError as error:
+        cause = f"the snapshot of {file.version}, {shown_address(file.uri)}, {error.cause}"
+        raise InputError(cause, item=uri, remedy="restore the file, or run where it is") from error
+    if sha256(data) != file.sha256:
+        item = shown_address(file.uri)
+        raise IntegrityError(f"differs from the digest that {file.version} was registered with", item=item)
+    return data
+
+
+def shown_address(uri: str) -> str:
+    """Return a snapshot's address in the form that may be shown."""
+    return without_secrets(uri) if is_url(uri) else uri
+
+
+def _read(uri: str, storage_options: Mapping[str, Any] | None) -> bytes:
+    if is_url(uri):
+        return download(uri, storage_options)
+    try:
+        return Path(uri).read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", item=uri) from error

@@ -11,7 +11,7 @@ from infra.compute.units import UnitTask, Workers
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
-from infra.record import DatasetInput, ModelFile
+from infra.record import DatasetInput, MeasuredModel, ModelFile
 from infra.storage.store import Store
 
 C = TypeVar("C")
@@ -195,6 +195,7 @@ class Account:
         tags: Tags for MLflow, such as the snapshot's digest.
         history: Rows with `images_seen`, `time_ms` and figures.
         model: The snapshot, if the stage made one.
+        measured: The snapshot with its figures, if the stage measured one.
         rows: Rows of the final table of a run.
         links: Addresses to show at the end of a run, by name.
     """
@@ -206,6 +207,7 @@ class Account:
     tags: dict[str, str] = field(default_factory=dict)
     history: Sequence[dict[str, Any]] = ()
     model: ModelFile | None = None
+    measured: MeasuredModel | None = None
     rows: Sequence[Row] = ()
     links: dict[str, str] = field(default_factory=dict)
 

@@ -1,6 +1,6 @@
 """Records of the pipeline's runs: plain data, independent of the tracking service that receives it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,65 @@ class ModelFile:
         uri: The address of the file.
         sha256: The digest of its bytes, for finding it again.
         kind: The type of the model, for filtering.
+        params: The settings that it was made with.
+        tags: Further tags, such as the key of the stage that made it.
     """
 
     name: str
     uri: str
     sha256: str
     kind: str = "ddpm"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFigure:
+    """A figure by which models can be compared.
+
+    Attributes:
+        name: Its name, such as `fid`.
+        value: Its value.
+        standard_error: Its standard error; None if it is not known.
+        higher_is_better: Whether a larger value is better; None if neither is.
+        conditions: The conditions of the measurement by name. Two figures are alike if these are equal.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None
+    higher_is_better: bool | None
+    conditions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredModel:
+    """A model with its figures.
+
+    Attributes:
+        file: Its weights.
+        figures: The figures by which it can be compared, the most important first.
+    """
+
+    file: ModelFile
+    figures: Sequence[ModelFigure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """The wish to register a model.
+
+    Attributes:
+        name: The name to register it under.
+        champion_by: The name of the figure that decides on the champion; empty for the first one that can.
+        run_name: The name of the run that made the model.
+        measured: The model and its figures.
+    """
+
+    name: str
+    champion_by: str
+    run_name: str
+    measured: MeasuredModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +124,7 @@ class StageRecord:
         inputs: The data sets that the stage read.
         tags: Further tags, such as the output's URI.
         model: The snapshot, if the stage made one.
+        measured: The snapshot with its figures, if the stage measured one.
     """
 
     key: str
@@ -81,3 +135,4 @@ class StageRecord:
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
     model: ModelFile | None = None
+    measured: MeasuredModel | None = None

@@ -20,7 +20,7 @@ from flows.commands import serve
 from flows.metrics import flow_units
 from flows.recipe.form import changed
 from flows.recipe.presets import load_config
-from flows.runtime.root import local_folder
+from flows.root import local_folder
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source
 from flows.stages.report.record import RunRecord

@@ -35,7 +35,8 @@ def export(
         str,
         typer.Argument(
             help="A finished run, by its name or the digits at its end; or a snapshot file: "
-            f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs."
+            f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
+            "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
         ),
     ],
     destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
@@ -71,7 +72,7 @@ def export(
         )
     _check_options(to, {"--split": split, "--limit": limit, "--channels": channels}, {"--variance": variance})
     if is_file:
-        line = _export_file(source, destination, to, variance)
+        line = _export_file(source, destination, to, variance, root)
     else:
         from flows.run import open_run
 
@@ -103,12 +104,12 @@ def _check_options(to: ExportFormat, of_images: dict[str, object], of_network: d
             raise ConfigError(f"has no effect with --to {to}", item=option, remedy="leave it out")
 
 
-def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: str | None) -> str:
+def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: str | None, root: str) -> str:
     from flows.exchange.folder import export_snapshot
 
     if to is not ExportFormat.DIFFUSERS:
         raise ConfigError("a snapshot file holds no images", item=snapshot, remedy="give the name of a run")
-    return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE))
+    return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE), root=root)
 
 
 def _export_network(run: "Run", destination: str, variance: str | None) -> str:

@@ -50,7 +50,7 @@ def report(
     root: Root = "",
 ) -> None:
     """Write a finished run's report.html again. It reads only what the run sealed."""
-    from flows.runtime.root import resolve_root
+    from flows.root import resolve_root
     from flows.stages.report.page import rewrite_report
 
     store = open_store(resolve_root(root))

@@ -15,7 +15,7 @@ from flows.recipe.presets import PRESETS, PresetName, load_config, preset, valid
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
 from infra.compute.cluster import Mode
-from infra.errors import DdpmError
+from infra.errors import ConfigError, DdpmError
 
 _PRESET: PresetName = "digits"
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
@@ -32,6 +32,22 @@ Root = Annotated[
 Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the preset and what differs from it.")]
 Force = Annotated[bool, typer.Option("--force", help="Compute every stage anew, beside what is sealed.")]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track the run in MLflow, or not.")]
+RegisterAs = Annotated[
+    str,
+    typer.Option(
+        "--register-as",
+        metavar="NAME",
+        help="Register the network in MLflow; if it is better, it becomes the champion.",
+    ),
+]
+ChampionBy = Annotated[
+    str,
+    typer.Option(
+        "--champion-by",
+        metavar="FIGURE",
+        help="Figure that decides on the champion. Default: the first of the table with a standard error.",
+    ),
+]
 InProcess = Annotated[bool, typer.Option("--in-process", help="Without Ray: one worker in this process.")]
 
 
@@ -84,6 +100,8 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         name: Name = "",
         force: Force = False,
         tracking: Tracking = True,
+        register_as: RegisterAs = "",
+        champion_by: ChampionBy = "",
         in_process: InProcess = False,
     ) -> None:
         values = load_config(preset, config, setting or [], together=together)
@@ -91,13 +109,14 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
             _say(f"{path} has no effect: nothing that is chosen uses it")
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
+        run |= {"register_as": register_as, "champion_by": champion_by}
         work(values, validated(RunSettings, run))
 
     return command
 
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
-    from flows.runtime.root import resolve_root
+    from flows.root import resolve_root
     from infra.services.prefect.api import prefect_api
 
     with contextlib.ExitStack() as stack:
@@ -142,6 +161,12 @@ class _StagesUpTo:
         from flows.recipe.run import recipe_surroundings, steps
         from flows.runtime.runner import run_stage
 
+        if self._last and settings.register_as:
+            raise ConfigError(
+                f"{self._last} measures no network",
+                item="--register-as",
+                remedy="register with `ddpm run` or `evaluate`",
+            )
         with recipe_surroundings(config, settings):
             for _ in steps(config, settings, lambda stage: partial(run_stage, stage), self._last):
                 pass

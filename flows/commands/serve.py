@@ -33,7 +33,7 @@ def serve_deployments(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")] = 1,
 ) -> None:
     """Serve a deployment per preset to the Prefect UI. There you start and schedule runs; Ctrl-C stops serving."""
-    from flows.runtime.root import resolve_root
+    from flows.root import resolve_root
     from infra.services.prefect.api import prefect_api
 
     where = parse_place(resolve_root(root)).uri

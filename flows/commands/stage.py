@@ -9,7 +9,7 @@ import typer
 
 from flows.artifacts import artifact_from_json
 from flows.recipe.presets import validated
-from flows.runtime.root import resolve_root
+from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stages.table import STAGES

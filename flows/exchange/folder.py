@@ -21,7 +21,14 @@ from flows.exchange.files import check_free, local_path, read_bytes, read_settin
 from flows.exchange.foreign_settings import VERSION, Settings
 from flows.exchange.model_card import CARD, Origin, model_card
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
-from flows.snapshot import TrainedNetwork, decode_snapshot, encode_snapshot, make_schedule
+from flows.snapshot import (
+    TrainedNetwork,
+    decode_snapshot,
+    encode_snapshot,
+    make_schedule,
+    read_snapshot,
+    shown_address,
+)
 from infra.digests import sha256
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
@@ -36,14 +43,23 @@ _PIPELINE = {
 }
 
 
-def export_snapshot(snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE) -> str:
-    """Write a snapshot file as a folder for diffusers' DDPMPipeline; see `export_network`.
+def export_snapshot(
+    snapshot: str, folder: str, fixed_variance: Variance = Variance.FIXED_LARGE, *, root: str = ""
+) -> str:
+    """Write a snapshot as a folder for diffusers' DDPMPipeline; see `export_network`.
+
+    Args:
+        snapshot: A snapshot file or a registered model, as `load_snapshot` takes it.
+        folder: The folder to make. If it is there and holds this network, nothing is written.
+        fixed_variance: Variance of the steps of sampling, if the network has not learned one.
+        root: As for `load_snapshot`.
 
     Raises:
         InputError: If the snapshot cannot be read.
+        StorageError: If MLflow does not answer.
     """
     local_path(folder)
-    return export_network(read_bytes(local_path(snapshot)), snapshot, folder, fixed_variance)
+    return export_network(read_snapshot(snapshot, root=root), shown_address(snapshot), folder, fixed_variance)
 
 
 def export_network(

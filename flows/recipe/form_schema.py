@@ -51,6 +51,8 @@ _TITLES = {
     "force": "Start afresh",
     "experiment": "MLflow experiment",
     "tracking": "Track in MLflow",
+    "register_as": "Register in MLflow as",
+    "champion_by": "Figure that decides on the champion",
     "name": "Name of the run",
     "root": "Root of all outputs",
 }

@@ -7,7 +7,7 @@ from typing import Any
 from flows.artifacts import Dataset
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
-from flows.runtime.root import resolve_root
+from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import (
     RunPage,

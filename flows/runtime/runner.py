@@ -143,8 +143,12 @@ def _publish(
         inputs=account.inputs,
         tags={"ddpm.uri": f"{around.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
         model=account.model,
+        measured=account.measured,
     )
     around.tracker.publish(stage, record)
+    name = around.settings.register_as
+    if name and account.measured is not None:
+        around.tracker.register(name, around.settings.champion_by, account.measured)
 
 
 def _close(around: Surroundings, account: Account) -> None:
@@ -152,7 +156,8 @@ def _close(around: Surroundings, account: Account) -> None:
     around.tracker.close(account.metrics, account.files, account.tags)
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))
-    links = account.links | dict(around.tracking_links())
+    decision = around.tracker.take_decision()
+    links = account.links | ({"registry": decision} if decision else {}) | dict(around.tracking_links())
     if around.page is not None:
         for row in rows:
             around.page.log("  ".join(row))

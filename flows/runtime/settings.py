@@ -1,8 +1,8 @@
 """The settings of a run that do not affect its results."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class RunSettings(BaseModel):
@@ -24,4 +24,22 @@ class RunSettings(BaseModel):
     mode: Literal["ray", "in-process"] = Field("ray", description="in-process: without Ray, one worker in this process")
     experiment: str = Field("ddpm", description="Experiment in MLflow", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
     tracking: bool = Field(True, description="Track the run in MLflow")
+    register_as: str = Field(
+        "",
+        description="Name to register the network under in MLflow; empty to register nothing",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._ -]{0,63})?$",
+    )
+    champion_by: str = Field(
+        "",
+        description="Figure that decides on the champion; empty for the first of the final table with a standard error",
+        pattern=r"^[a-z0-9_]{0,64}$",
+    )
     force: bool = Field(False, description="Compute every stage anew, beside what is sealed")
+
+    @model_validator(mode="after")
+    def _registry_is_tracked(self) -> Self:
+        if self.register_as and not self.tracking:
+            raise ValueError(f"register_as needs tracking, as the registry is MLflow's; got {self.register_as}")
+        if self.champion_by and not self.register_as:
+            raise ValueError(f"champion_by needs register_as, the name of the model; got {self.champion_by}")
+        return self

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from rich.console import Console
 
+from flows.root import resolve_root, tracking_place
 from flows.runtime.progress import StageProgress
-from flows.runtime.root import local_folder, resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Row, RunIdentity
 from infra.compute.cluster import Cluster
@@ -184,6 +184,8 @@ def open_surroundings(
         try:
             yield opened
             tracker.finish()  # for a run that ends before its last stage, which would have closed it
+            if decision := tracker.take_decision():
+                opened.say(f"{'registry':<9} {decision}")
         finally:
             _CURRENT.reset(token)
 
@@ -209,13 +211,11 @@ def open_tracker(settings: RunSettings, store: Store) -> Tracker:
 
     If the root is not local, the database is in `local_folder`. If tracking is off, the tracker does nothing.
     """
-    uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI", ""), None
+    uri, folder = tracking_place(store.uri)
     if not settings.tracking:
-        uri = ""
-    elif not uri:
-        folder = local_folder(store.uri)
+        return Tracker("", settings.experiment, None)
+    if folder is not None:
         # If the folder cannot be made, MLflow reports it, and the work continues.
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        uri, artifacts = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts"
-    return Tracker(uri, settings.experiment, artifacts)
+    return Tracker(uri, settings.experiment, folder / "mlartifacts" if folder else None)

@@ -8,12 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Set
 from typing import Literal, get_args
-from urllib.parse import unquote
 
-from infra.tracking.pages import shown
+from infra.tracking.pages import shown, shown_reason
 
-Kind = Literal["connection", "params", "metrics", "inputs", "files", "tags", "status", "model"]
-_MAX_REASON = 200
+Kind = Literal["connection", "params", "metrics", "inputs", "files", "tags", "status", "model", "registration"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +100,7 @@ class Outbox:
 
     def _fail(self, kind: Kind, error: Exception) -> None:
         is_new = kind not in self._reasons
-        self._reasons[kind] = self._reason(error)
+        self._reasons[kind] = shown_reason(error, self._uri)
         self._pause(kind)
         if is_new:
             logger.warning(
@@ -122,16 +120,6 @@ class Outbox:
         if kinds == ["connection"]:
             return f"did not answer ({self._reasons['connection']})"
         return "did not take " + ", ".join(f"{kind} ({self._reasons[kind]})" for kind in kinds)
-
-    def _reason(self, error: Exception) -> str:
-        # MLflow's own errors quote the address with the password in it.
-        text = str(error).replace(self._uri.rstrip("/"), shown(self._uri).rstrip("/"))
-        place = self._uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        password = place.partition(":")[2]
-        for secret in (f"{place}@", password, unquote(password)):
-            text = text.replace(secret, "***") if secret.strip("@") else text
-        text = "".join(char if char.isprintable() else " " for char in (text.strip().splitlines() or [""])[0])
-        return text[:_MAX_REASON] or type(error).__name__
 
 
 def _is_away(error: BaseException | None) -> bool:

@@ -1,9 +1,11 @@
-"""Addresses of MLflow's pages, and the address of the server itself in a form that may be shown."""
+"""Addresses of MLflow's pages; the address of the server itself, and its errors, in a form that may be shown."""
 
 import shlex
+from urllib.parse import unquote
 
 # The address of `mlflow ui` unless it is started with another port.
 _OWN_SERVER = "http://127.0.0.1:5000"
+_MAX_REASON = 200
 
 
 def shown(uri: str) -> str:
@@ -11,6 +13,18 @@ def shown(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}{separator}{place.rsplit('@', 1)[-1]}{slash}{path}"
+
+
+def shown_reason(error: Exception, uri: str) -> str:
+    """The first line of an error, without the user name and password of the server's URI."""
+    # MLflow's own errors quote the address with the password in it.
+    text = str(error).replace(uri.rstrip("/"), shown(uri).rstrip("/"))
+    place = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    password = place.partition(":")[2]
+    for secret in (f"{place}@", password, unquote(password)):
+        text = text.replace(secret, "***") if secret.strip("@") else text
+    text = "".join(char if char.isprintable() else " " for char in (text.strip().splitlines() or [""])[0])
+    return text[:_MAX_REASON] or type(error).__name__
 
 
 def run_page(uri: str, experiment_id: str, run_id: str) -> str:

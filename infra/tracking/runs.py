@@ -1,12 +1,12 @@
 """The runs of one pipeline in MLflow: the pipeline's own, and one per stage below it."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.record import TrackedRun
+from infra.tracking.environment import set_environment
 from infra.tracking.origin import origin_tags
 
 if TYPE_CHECKING:
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
 PIPELINE_RUN = "pipeline"  # the stage that the pipeline's own run is tagged with
 _STAGE, _PIPELINE = "ddpm.stage", "ddpm.pipeline_key"
 _PARENT = "mlflow.parentRunId"
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # MLflow prints a link whenever a run ends, with the server's password in it.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own default blocks about four minutes a call.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
 
 
 class PipelineRuns:
@@ -53,8 +44,7 @@ class PipelineRuns:
     def connected(self) -> "RunStore":
         """Return MLflow's calls; connect, and find or create the experiment, if that has not been done yet."""
         if self.store is None:
-            for variable, value in _ENVIRONMENT.items():
-                os.environ.setdefault(variable, value)
+            set_environment()
             from infra.tracking.store import RunStore
 
             self.store = RunStore(self._uri, self._experiment, self._folder)

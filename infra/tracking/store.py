@@ -1,6 +1,7 @@
-"""MLflow's own calls. Each may raise, and each may be repeated: a repetition changes nothing.
+"""MLflow's own calls about runs and models. Each may raise, and each may be repeated: a repetition changes nothing.
 
-No other module imports MLflow. The import takes seconds, so the tracker imports this module only when it connects.
+Only this module and the registry's import MLflow. The import takes seconds, so the tracker imports them only when it
+connects.
 """
 
 import json
@@ -11,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, InputTag, LoggedModel, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    InputTag,
+    LoggedModel,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
 
 from infra.record import DatasetInput, ModelFile
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
-_SHA256 = "ddpm.sha256"
+URI, SHA256 = "ddpm.uri", "ddpm.sha256"
 _MAX_VALUE = 6000
 _METRIC_BATCH = 1000
 _BATCH = 100
@@ -28,6 +38,13 @@ _NOT_IN_MODEL_NAMES = "/:.%\"'"
 _PLACE = ("images_seen", "time_ms")
 
 
+def make_client(uri: str) -> MlflowClient:
+    """Return MLflow's client of a tracking server, which also serves the registry unless MLFLOW_REGISTRY_URI is set."""
+    for name in ("alembic", "mlflow"):  # MLflow's import sets their levels
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
+
+
 class RunStore:
     """The runs of one experiment.
 
@@ -35,22 +52,24 @@ class RunStore:
         uri: MLflow's tracking URI.
         experiment: Its name; a missing experiment is created.
         artifact_folder: Where a local store keeps artifacts; a server decides for itself.
+
+    Attributes:
+        client: MLflow's client.
+        experiment_id: The experiment's ID.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_folder: Path | None) -> None:
-        for name in ("alembic", "mlflow"):  # MLflow's import sets their levels
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = MlflowClient(tracking_uri=uri)
+        self.client = make_client(uri)
         self.experiment_id = self._experiment(experiment, artifact_folder.as_uri() if artifact_folder else None)
 
     def _experiment(self, name: str, location: str | None) -> str:
-        found = self._client.get_experiment_by_name(name)
+        found = self.client.get_experiment_by_name(name)
         if found:
             return str(found.experiment_id)
         try:
-            return str(self._client.create_experiment(name, location))
+            return str(self.client.create_experiment(name, location))
         except MlflowException:
-            found = self._client.get_experiment_by_name(name)
+            found = self.client.get_experiment_by_name(name)
             if found:  # another process was faster
                 return str(found.experiment_id)
             raise
@@ -58,10 +77,10 @@ class RunStore:
     def find_or_create(self, name: str, identity: dict[str, str], tags: dict[str, str]) -> str:
         """The ID of the run with these identity tags; a new one gets the name and further tags."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        found = self._client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
+        found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
         if found:
             return str(found[0].info.run_id)
-        created = self._client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
+        created = self.client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
         return str(created.info.run_id)
 
     def claim(self, run: str, attempt: str, *, count: bool = False) -> None:
@@ -72,43 +91,43 @@ class RunStore:
             attempt: The attempt's ID.
             count: Whether to count the attempt.
         """
-        stored = self._client.get_run(run)
+        stored = self.client.get_run(run)
         if stored.info.status == "FINISHED":
             return
         tags = {} if stored.data.tags.get(ATTEMPT) == attempt else {ATTEMPT: attempt}
         if count:
             tags[ATTEMPTS] = str(int(stored.data.tags.get(ATTEMPTS, 0)) + 1)
         if stored.info.status != "RUNNING":
-            self._client.update_run(run, status="RUNNING")
+            self.client.update_run(run, status="RUNNING")
         self.set_tags(run, tags)
 
     def abandon(self, run: str, attempt: str, status: str) -> None:
         """End a run unfinished, if no other attempt has claimed it since."""
-        stored = self._client.get_run(run)
+        stored = self.client.get_run(run)
         if stored.data.tags.get(ATTEMPT) == attempt and stored.info.status not in ("FINISHED", status):
-            self._client.set_terminated(run, status)
+            self.client.set_terminated(run, status)
 
     def finish(self, run: str) -> None:
         """End a run as finished."""
-        if self._client.get_run(run).info.status != "FINISHED":
-            self._client.set_terminated(run, "FINISHED")
+        if self.client.get_run(run).info.status != "FINISHED":
+            self.client.set_terminated(run, "FINISHED")
 
     def tags(self, run: str) -> dict[str, str]:
         """A run's tags."""
-        return dict(self._client.get_run(run).data.tags)
+        return dict(self.client.get_run(run).data.tags)
 
     def set_tags(self, run: str, tags: dict[str, str]) -> None:
         """Set tags; their values are cut to the length that MLflow takes."""
         rows = [RunTag(name, value) for name, value in _cut(tags).items()]
         for start in range(0, len(rows), _BATCH):
-            self._client.log_batch(run, tags=rows[start : start + _BATCH])
+            self.client.log_batch(run, tags=rows[start : start + _BATCH])
 
     def log_params(self, run: str, params: dict[str, Any]) -> None:
         """Log the params that the run does not have yet. MLflow refuses to change one."""
-        known = self._client.get_run(run).data.params
+        known = self.client.get_run(run).data.params
         rows = [Param(name, str(value)[:_MAX_VALUE]) for name, value in params.items() if name not in known]
         for start in range(0, len(rows), _BATCH):
-            self._client.log_batch(run, params=rows[start : start + _BATCH])
+            self.client.log_batch(run, params=rows[start : start + _BATCH])
 
     def log_history(self, run: str, stage: str, rows: Sequence[dict[str, Any]]) -> None:
         """Log a curve's points by images seen, as metrics `stage/name`."""
@@ -124,13 +143,16 @@ class RunStore:
 
     def log_figures(self, run: str, figures: dict[str, float]) -> None:
         """Log the figures of a whole stage or pipeline."""
+        self._log_metrics(run, self._metrics(run, figures))
+
+    def _metrics(self, run: str, figures: dict[str, float], **of: Any) -> list[Metric]:  # noqa: ANN401 - Metric's own
         # The run's own start, not the clock: a repetition is the same point.
-        started = self._client.get_run(run).info.start_time
-        self._log_metrics(run, [Metric(name, value, started, 0) for name, value in figures.items()])
+        started = self.client.get_run(run).info.start_time
+        return [Metric(name, value, started, 0, **of) for name, value in figures.items()]
 
     def _log_metrics(self, run: str, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), _METRIC_BATCH):
-            self._client.log_batch(run, metrics=metrics[start : start + _METRIC_BATCH])
+            self.client.log_batch(run, metrics=metrics[start : start + _METRIC_BATCH])
 
     def log_inputs(self, run: str, inputs: Sequence[DatasetInput]) -> None:
         """Log the data sets that a run read."""
@@ -147,7 +169,7 @@ class RunStore:
             for item in inputs
         ]
         if rows:
-            self._client.log_inputs(run, datasets=rows)
+            self.client.log_inputs(run, datasets=rows)
 
     def log_files(self, run: str, files: dict[str, bytes]) -> None:
         """Upload artifacts, small ones first: a server that refuses a large one still gets the others."""
@@ -155,26 +177,51 @@ class RunStore:
             for name, data in sorted(files.items(), key=lambda item: len(item[1])):
                 path = Path(folder) / name
                 path.write_bytes(data)
-                self._client.log_artifact(run, str(path))
+                self.client.log_artifact(run, str(path))
 
     def log_model(self, run: str, model: ModelFile) -> None:
-        """Register weights as a model, once per experiment, without a copy of them, and link them to the run."""
-        found = self._client.search_logged_models(
-            [self.experiment_id], f"tags.`{_SHA256}` = '{model.sha256}'", max_results=1
+        """Record weights as a model, once per experiment, without a copy of them, and link them to the run."""
+        stored = self.find_or_create_model(run, model)
+        outputs = self.client.get_run(run).outputs
+        if stored.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            self.client.log_outputs(run, [LoggedModelOutput(stored.model_id, 0)])
+
+    def log_model_figures(
+        self, run: str, model: ModelFile, figures: dict[str, float], inputs: Sequence[DatasetInput]
+    ) -> None:
+        """Log the figures of a model to its own page, with the data set, and list the model as an input of the run."""
+        stored = self.find_or_create_model(run, model)
+        listed = self.client.get_run(run).inputs
+        if stored.model_id not in {one.model_id for one in (listed.model_inputs if listed else ())}:
+            self.client.log_inputs(run, models=[LoggedModelInput(stored.model_id)])
+        data = {
+            name: value
+            for item in inputs[:1]
+            for name, value in (("dataset_name", item.name), ("dataset_digest", item.digest[:_DATASET_DIGEST_DIGITS]))
+        }
+        self._log_metrics(run, self._metrics(run, figures, model_id=stored.model_id, **data))
+
+    def find_or_create_model(self, run: str, model: ModelFile) -> LoggedModel:
+        """The experiment's model with these weights; a new one comes from the run."""
+        found = self.client.search_logged_models(
+            [self.experiment_id], f"tags.`{SHA256}` = '{model.sha256}'", max_results=1
         )
         stored = found[0] if found else self._create_model(run, model)
         if str(stored.status) != "READY":
-            self._client.finalize_logged_model(stored.model_id, "READY")
-        outputs = self._client.get_run(run).outputs
-        if stored.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
-            self._client.log_outputs(run, [LoggedModelOutput(stored.model_id, 0)])
+            self.client.finalize_logged_model(stored.model_id, "READY")
+        return stored
 
     def _create_model(self, run: str, model: ModelFile) -> LoggedModel:
         name = "".join("-" if char in _NOT_IN_MODEL_NAMES else char for char in model.name)
         # The last tag tells MLflow that there are no files of its own to load.
-        tags = {"ddpm.uri": model.uri, _SHA256: model.sha256, "mlflow.model.isExternal": "true"}
-        return self._client.create_logged_model(
-            self.experiment_id, name=name, source_run_id=run, tags=tags, params={}, model_type=model.kind
+        tags = {URI: model.uri, SHA256: model.sha256, **model.tags, "mlflow.model.isExternal": "true"}
+        return self.client.create_logged_model(
+            self.experiment_id,
+            name=name,
+            source_run_id=run,
+            tags=tags,
+            params={name: str(value)[:_MAX_VALUE] for name, value in model.params.items()},
+            model_type=model.kind,
         )
 
 

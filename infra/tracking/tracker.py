@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.record import StageRecord, TrackedRun
+from infra.record import MeasuredModel, Registration, StageRecord, TrackedRun
 from infra.tracking.outbox import Outbox
 from infra.tracking.pages import run_page, runs_page, server_command, shown
 from infra.tracking.runs import PIPELINE_RUN, PipelineRuns
 
 _KEY, _PUBLISHED = "ddpm.stage_key", "ddpm.published"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN = "experiment", PIPELINE_RUN
+_EXPERIMENT, _RUN, _REGISTRY = "experiment", PIPELINE_RUN, "registry"
 
 
 class Tracker:
@@ -38,6 +38,7 @@ class Tracker:
         self._working: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._unsealed: dict[str, str] = {}
+        self._decision = ""
 
     @property
     def uri(self) -> str:
@@ -120,6 +121,25 @@ class Tracker:
         self._outbox.send({stage, _RUN}, now=True)
         self._seal()
 
+    def register(self, name: str, champion_by: str, measured: MeasuredModel) -> None:
+        """Register a measured model under a name, and let the gate decide whether it becomes the champion.
+
+        Args:
+            name: The name in MLflow's registry.
+            champion_by: The name of the figure that decides; empty for the first one that can.
+            measured: The model and its figures.
+        """
+        if self._run is None:
+            return
+        request = Registration(name=name, champion_by=champion_by, run_name=self._run.name, measured=measured)
+        self._outbox.put("registration", _REGISTRY, lambda: self._register(request))
+        self._outbox.send({_REGISTRY, _RUN}, now=True)
+
+    def take_decision(self) -> str:
+        """Return the gate's decision in one line; nothing if there is none since the last call."""
+        taken, self._decision = self._decision, ""
+        return taken
+
     def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
         """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
         if not self._runs.parent:
@@ -174,7 +194,21 @@ class Tracker:
             if record.model is not None:
                 model = record.model
                 self._outbox.put("model", stage, lambda: store.log_model(child, model))
+            if record.measured is not None:
+                file = record.measured.file
+                self._outbox.put(
+                    "model", stage, lambda: store.log_model_figures(child, file, record.metrics, record.inputs)
+                )
         self._outbox.put("status", stage, lambda: store.finish(child))
+
+    def _register(self, request: Registration) -> None:
+        from infra.tracking.registry import GATE, ModelRegistry
+
+        store, run = self._runs.connected(), self._runs.parent_run()
+        model = store.find_or_create_model(run, request.measured.file)
+        registered = ModelRegistry(store.client).register(request, model, run)
+        self._decision = registered.line
+        store.set_tags(run, {"ddpm.registered": registered.uri, GATE: registered.line})
 
     def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
         self._runs.log_history(stage, record.history)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.runtime.root import local_folder
+from flows.root import local_folder
 from infra.storage.open import open_store
 from infra.storage.store import Store
 from tests.e2e.processes import settings
@@ -14,6 +14,7 @@ from tests.tiny import TINY
 
 ROOT = f"s3://{BUCKET}/in/process"
 SMALL = (*TINY, "train.images=640", "train.num_timesteps=10", "sample.count=8", "evaluate.bpd_images=2")
+REGISTER = ["--register-as", "net"]
 ARGUMENTS = ["evaluate", "digits", *settings(*SMALL), "--in-process"]
 
 
@@ -33,11 +34,13 @@ def test_a_run_on_s3_gives_the_bytes_of_a_local_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert run_command([*ARGUMENTS, "--root", ROOT]) == 0
+    assert run_command([*ARGUMENTS, "--root", ROOT, *REGISTER]) == 0
     said = capsys.readouterr().out
     assert f"report    {ROOT}/reports/" in said
     assert f"served by mlflow ui --backend-store-uri sqlite:///{tmp_path / 'state'}" in said
     assert "  note    on this machine only" in said
+    assert "registry  champion of net: version 1, the first" in said
+    assert run_command(["export", "models:/net@champion", str(tmp_path / "exported"), "--root", ROOT]) == 0
     assert (local_folder(ROOT) / "mlflow.db").is_file()
     assert run_command([*ARGUMENTS, "--root", str(tmp_path / "local"), "--no-tracking"]) == 0
     assert "on this machine" not in capsys.readouterr().out

@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text
+from flows.metrics.conditions import model_figures
+from flows.model_record import model_file
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.evaluate.config import EvaluateConfig
+from infra.record import MeasuredModel
 from infra.storage.store import Store
 
 
@@ -27,15 +30,21 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
             read_reference(config.reference_statistics)
 
 
-def _account(_config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
-    dataset, *_ = inputs
+def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
+    dataset, snapshot, samples = inputs
     assert isinstance(dataset, Dataset), "the stage's first input is the data set"
+    assert isinstance(snapshot, Snapshot), "the second is the snapshot"
+    assert isinstance(samples, Samples), "the third is the samples"
     return Account(
         line="; ".join(f"{figure.label} {figure.value:.3f}" for figure in figures.figures if figure.headline),
         metrics=figures.metrics,
         files={"metrics.json": json.dumps(figures.metrics | figures.counts, indent=2, sort_keys=True).encode()},
         inputs=[dataset_input(dataset, store, "evaluation")],
         tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()},
+        measured=MeasuredModel(
+            file=model_file(snapshot, dataset, store),
+            figures=model_figures(config.key_settings(), figures, dataset, snapshot, samples, store=store),
+        ),
         rows=[(figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline],
     )
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 
 from flows.artifacts import Artifact, Dataset, Snapshot
+from flows.model_record import model_file
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.train.config import TrainConfig
-from infra.record import ModelFile
 from infra.storage.store import Store
 
 # MLflow receives a snapshot up to this size as a file, a larger one as its URI and digest.
@@ -35,18 +35,13 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
     files = {"history.jsonl": "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode()}
     if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
         files["snapshot.safetensors"] = store.read(name)
-    data = dataset_input(dataset, store, "training")
     return Account(
         line=f"{snapshot.images_seen:,} images seen",
         history=history,
         files=files,
-        inputs=[data],
+        inputs=[dataset_input(dataset, store, "training")],
         tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]},
-        model=ModelFile(
-            name=f"{data.name}-{snapshot.key[:8]}-{snapshot.images_seen}",
-            uri=f"{store.uri}/{name}",
-            sha256=unit["sha256"],
-        ),
+        model=model_file(snapshot, dataset, store),
     )
 
 

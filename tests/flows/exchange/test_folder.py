@@ -177,7 +177,7 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="diffusers has no prediction_type for x_prev"):
         export_snapshot(str(tmp_path / "x_prev"), folder)
     with pytest.raises(ConfigError, match=r"^s3://a/b: only local files are supported"):
-        export_snapshot("s3://a/b", folder)
+        export_snapshot(str(tmp_path / "x_prev"), "s3://a/b")
     assert not Path(folder).exists()
 
 

@@ -16,6 +16,7 @@ from flows.runtime.settings import RunSettings
         ("root", ("", "/a b/ä", "s3://b/c"), ("x" * 4097,)),
         ("mode", ("ray", "in-process"), ("local",)),
         ("experiment", ("a b", "x" * 128), ("", "a/b", "x" * 129)),
+        ("register_as", ("", "a", "A-1 b.c", "x" * 64), (" a", "a/b", "a@b", "a:b", "a'", "x" * 65, "a\n")),
     ],
 )
 def test_ranges(name: str, good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
@@ -24,6 +25,13 @@ def test_ranges(name: str, good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
     for value in bad:
         with pytest.raises(ValidationError):
             RunSettings.model_validate({name: value})
+
+
+def test_the_registry_is_mlflows_and_the_champion_the_registrys() -> None:
+    assert RunSettings(register_as="net", champion_by="fid").champion_by == "fid"
+    for values in ({"champion_by": "fid"}, {"register_as": "net", "tracking": False}):
+        with pytest.raises(ValidationError, match=r"needs (register_as|tracking)"):
+            RunSettings.model_validate(values)
 
 
 def test_closed_and_frozen() -> None:

@@ -40,7 +40,7 @@ def record(**more: Any) -> StageRecord:
 def all_runs(tracker: Tracker, key: str) -> dict[str, Any]:
     """A pipeline's runs by stage; fails if one is there twice."""
     assert tracker._runs.store is not None
-    found = tracker._runs.store._client.search_runs(
+    found = tracker._runs.store.client.search_runs(
         [tracker._runs.store.experiment_id], f"tags.`ddpm.pipeline_key` = '{key}'"
     )
     stages = [run.data.tags["ddpm.stage"] for run in found]
@@ -50,7 +50,7 @@ def all_runs(tracker: Tracker, key: str) -> dict[str, Any]:
 
 def client_of(tracker: Tracker) -> Any:
     assert tracker._runs.store is not None
-    return tracker._runs.store._client
+    return tracker._runs.store.client
 
 
 def steps(tracker: Tracker, run: Any, name: str = "train/loss") -> list[int]:

@@ -1,99 +1,21 @@
 """A real MLflow server, whole or with one kind of call broken: the other kinds arrive, and the next run heals."""
 
-import contextlib
-import http.client
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from infra.errors import StorageError
 from infra.record import ModelFile, StageRecord
+from infra.tracking.resolver import registered_file
 from infra.tracking.tracker import Tracker
+from tests.infra.tracking.gates import Gate, handler, mlflow_server
 from tests.infra.tracking.records import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
-from tests.servers import free_ports
-
-_START_LIMIT_S = 180
-
-
-class Gate:
-    """Stands before the server, counts requests and refuses some."""
-
-    def __init__(self, port: int) -> None:
-        self.port, self.url = port, ""
-        self.requests = 0
-        self.is_down = False
-        self.refuses: Callable[[str, dict[str, Any]], bool] = lambda path, body: False
-
-
-def _handler(gate: Gate) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def _pass(self) -> None:
-            gate.requests += 1
-            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if gate.is_down:
-                self.close_connection = True
-                return
-            is_json = self.headers.get("Content-Type", "").startswith("application/json")
-            body = json.loads(data) if data and is_json else {}
-            if gate.refuses(self.path, body):
-                self._answer(400, json.dumps({"error_code": "BAD_REQUEST", "message": "refused by the gate"}).encode())
-                return
-            behind = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            behind.request(self.command, self.path, data, headers)
-            answer = behind.getresponse()
-            self._answer(answer.status, answer.read())
-            behind.close()
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815
-
-        def _answer(self, status: int, data: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
-
-
-@contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """A server whose artifacts go to `folder/artifacts`."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    log_file = folder / "server.log"
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + _START_LIMIT_S
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                running = process.poll() is None and time.monotonic() < deadline
-                assert running, f"MLflow did not start:\n{log_file.read_text()[-2000:]}"
-                time.sleep(0.2)
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+from tests.infra.tracking.test_registry import measured
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +28,7 @@ def server(folder: Path) -> Iterator[Gate]:
     """One server for the module, behind a gate."""
     with mlflow_server(folder) as port:
         gate = Gate(port)
-        front = ThreadingHTTPServer(("127.0.0.1", 0), _handler(gate))
+        front = ThreadingHTTPServer(("127.0.0.1", 0), handler(gate))
         gate.url = f"http://127.0.0.1:{front.server_address[1]}"
         threading.Thread(target=front.serve_forever, daemon=True).start()
         try:
@@ -143,7 +65,7 @@ def whole_run(gate: Gate, key: str) -> Tracker:
 def arrived(tracker: Tracker, key: str) -> set[str]:
     """The kinds of which the stage's run and its parent have everything."""
     runs = all_runs(tracker, key)
-    child, parent, client = runs["train"], runs["pipeline"], tracker._runs.store._client
+    child, parent, client = runs["train"], runs["pipeline"], tracker._runs.store.client
     files = [file.path for run in (child, parent) for file in client.list_artifacts(run.info.run_id)]
     models = child.outputs.model_outputs if child.outputs else []
     whole = {
@@ -270,3 +192,45 @@ def test_pages_of_a_server(gate: Gate, capfd: pytest.CaptureFixture[str]) -> Non
     printed = capfd.readouterr()
     assert printed.out == "", "MLflow prints links that hold the password"
     assert "s3cret" not in printed.err
+
+
+def registering_run(uri: str, key: str, value: float) -> Tracker:
+    """A run that measures a network and registers it as `net`."""
+    tracker = Tracker(uri, "exp", None)
+    tracker.connect()
+    tracker.start(make_run(key))
+    tracker.begin("evaluate", {})
+    model = measured(len(key), value)
+    tracker.publish("evaluate", record(measured=model, metrics={"eval/fd": value}, history=[]))
+    tracker.register("net", "", model)
+    tracker.close({"eval/fd": value}, {}, {})
+    return tracker
+
+
+def test_registration_fails_alone_heals_and_keeps_the_password(gate: Gate) -> None:
+    uri = gate.url.replace("//", "//user:s3cret@")
+    gate.refuses = lambda path, body: "model-versions/create" in path
+    tracker = registering_run(uri, "first", 5.0)
+    gate.refuses = lambda path, body: False
+    assert tracker.complaint.startswith(f"MLflow at {gate.url} did not take registration (")
+    assert tracker.take_decision() == ""
+    assert set(statuses(tracker, "first").values()) == {"FINISHED"}
+    again = registering_run(uri, "first", 5.0)
+    assert (again.complaint, again.take_decision()) == ("", "champion of net: version 1, the first")
+    assert again.take_decision() == "", "each is said once"
+    better = registering_run(uri, "second", 1.0)
+    assert better.take_decision() == "champion of net: version 2 (was 1): fd 1 ± 0.1 below 5 ± 0.1"
+    client = better._runs.store.client
+    version = client.get_model_version_by_alias("net", "champion")
+    model = client.get_logged_model(version.tags["ddpm.model_id"])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "net", "version": 2}]
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("eval/fd", 1.0)]
+    assert version.source == model.artifact_location
+    parent = all_runs(better, "second")["pipeline"]
+    everything = [version, version.tags, model.tags, model.params, parent.data.tags, client.get_registered_model("net")]
+    assert "s3cret" not in str(everything)
+    found = registered_file("models:/net@champion", uri)
+    assert (found.version, found.uri) == ("models:/net/2", "/snapshots/6.safetensors")
+    gate.is_down = True
+    with pytest.raises(StorageError, match="did not answer"):
+        registered_file("models:/net@champion", uri)

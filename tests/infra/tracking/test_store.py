@@ -56,7 +56,7 @@ def test_a_large_file_that_is_refused_does_not_take_the_small_ones_along(
     monkeypatch.setattr(MlflowClient, "log_artifact", limited)
     with pytest.raises(OSError, match="413"):
         store.log_files(run, {"a-large": b"x" * 101, "b-small": b"x", "c-small": b"x"})
-    assert [file.path for file in store._client.list_artifacts(run)] == ["b-small", "c-small"]
+    assert [file.path for file in store.client.list_artifacts(run)] == ["b-small", "c-small"]
 
 
 def test_a_model_that_was_left_unfinished_becomes_ready(uri: str, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_model_that_was_left_unfinished_becomes_ready(uri: str, tmp_path: Path
     pending = store._create_model(run, model)
     assert str(pending.status) == "PENDING"
     store.log_model(run, model)
-    assert str(store._client.get_logged_model(pending.model_id).status) == "READY"
+    assert str(store.client.get_logged_model(pending.model_id).status) == "READY"
 
 
 def test_two_runs_with_the_same_snapshot_link_to_one_model(uri: str, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_two_runs_with_the_same_snapshot_link_to_one_model(uri: str, tmp_path: P
     runs = [store.find_or_create("run", {"k": f"shared {number}"}, {}) for number in range(2)]
     for run in (*runs, *runs):
         store.log_model(run, model)
-    linked = [[output.model_id for output in store._client.get_run(run).outputs.model_outputs] for run in runs]
+    linked = [[output.model_id for output in store.client.get_run(run).outputs.model_outputs] for run in runs]
     assert linked[0] == linked[1]
     assert len(linked[0]) == 1
 

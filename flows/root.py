@@ -14,6 +14,17 @@ def resolve_root(root: str) -> str:
     return root or os.environ.get("DDPM_ROOT", "") or DEFAULT_ROOT
 
 
+def tracking_place(root: str) -> tuple[str, Path | None]:
+    """Return MLflow's tracking URI, and the local folder of its database.
+
+    The URI is MLFLOW_TRACKING_URI if that is set; there is then no folder. Otherwise the database is in `local_folder`.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI", ""):
+        return uri, None
+    folder = local_folder(root)
+    return f"sqlite:///{folder / 'mlflow.db'}", folder
+
+
 def local_folder(root: str) -> Path:
     """Return the folder for files that an object store cannot hold, such as a database.
 

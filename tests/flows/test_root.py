@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.root import local_folder, resolve_root
+from flows.root import local_folder, resolve_root
 
 
 def test_root_is_given_or_from_the_environment_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

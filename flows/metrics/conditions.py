@@ -1,0 +1,81 @@
+"""The figures by which networks can be compared: which direction is better, and the conditions of the measurement."""
+
+from collections.abc import Mapping
+
+from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
+from flows.metrics.choices import MetricName
+from infra.digests import Json
+from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
+from infra.record import ModelFigure
+from infra.storage.store import Store
+
+# The starts of figures' names. A figure with another name has no direction, and decides nothing.
+_LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
+_HIGHER = ("coverage", "density", "inception_score", "precision", "recall")
+_BOUND = "bits_per_dim"
+# Settings that divide the work and change no figure, and one that a count states exactly.
+_NO_CONDITION = ("batch_size", "bpd_images")
+# The output of the evaluation that holds the features of the training images.
+_REFERENCE = "reference"
+
+
+def model_figures(
+    key: Json, figures: Figures, dataset: Dataset, snapshot: Snapshot, samples: Samples, *, store: Store
+) -> list[ModelFigure]:
+    """Return the headline figures with their conditions, the most important first.
+
+    The sampler is no condition: it belongs to the run, as the network does.
+
+    Args:
+        key: The settings of the evaluation that differ from their defaults and have an effect.
+        figures: The sealed figures.
+        dataset: The data set.
+        snapshot: The network that was measured.
+        samples: The images that it drew.
+        store: The store that holds all of them.
+    """
+    manifest = figures.manifest(store)
+    classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"])
+    of_bound = _conditions(key, MetricName.BITS_PER_DIM.uses) | {
+        "data": dataset.digest,
+        "held-out images": str(figures.counts.get("bpd_images", 0)),
+        "labels": "given" if classes else "not given",
+    }
+    of_features = (
+        _conditions(key, [name for metric in MetricName if metric != MetricName.BITS_PER_DIM for name in metric.uses])
+        | _reference(manifest, store)
+        | {"data": dataset.digest, "extractor": figures.extractor, "samples": str(samples.count)}
+    )
+    return [
+        _figure(figure, of_bound if figure.name.startswith(_BOUND) else of_features)
+        for figure in figures.figures
+        if figure.headline
+    ]
+
+
+def _figure(figure: Figure, conditions: Mapping[str, str]) -> ModelFigure:
+    directions = ((start, better) for starts, better in ((_LOWER, False), (_HIGHER, True)) for start in starts)
+    return ModelFigure(
+        name=figure.name,
+        value=figure.value,
+        standard_error=figure.standard_error,
+        higher_is_better=next(
+            (better for start, better in directions if figure.name == start or figure.name.startswith(f"{start}_")),
+            None,
+        ),
+        conditions=dict(conditions),
+    )
+
+
+def _conditions(key: Json, names: tuple[str, ...] | list[str]) -> dict[str, str]:
+    return {name: str(key[name]) for name in names if name in key and name not in _NO_CONDITION}
+
+
+def _reference(manifest: Manifest, store: Store) -> dict[str, str]:
+    """Return the digest of the extractor's weights, from the plan of the reference's features."""
+    folder = manifest.facts["outputs"].get(_REFERENCE)
+    if folder is None:
+        return {}
+    name = manifest_name(folder, {})
+    weights = parse_manifest(store.read(name), item=name).plan["inputs"]["classifier"]
+    return {"extractor's weights": weights} if weights else {}

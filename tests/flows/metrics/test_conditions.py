@@ -1,0 +1,85 @@
+"""Figures of networks to compare: each with its direction and its own conditions."""
+
+from dataclasses import replace
+
+import pytest
+
+from flows.artifacts import Figure, Figures
+from flows.metrics.choices import MetricName
+from flows.metrics.conditions import model_figures
+from flows.metrics.table import METRICS
+from flows.stages.evaluate.evaluation import evaluate
+from infra.record import ModelFigure
+from tests.conftest import TinyRun, revised
+
+
+def measured(run: TinyRun, figures: Figures | None = None, **settings: object) -> dict[str, ModelFigure]:
+    config = revised(run.config.evaluate, settings)
+    sealed = figures or (
+        evaluate(config, run.dataset, run.snapshot, run.samples, run.context) if settings else run.figures
+    )
+    found = model_figures(config.key_settings(), sealed, run.dataset, run.snapshot, run.samples, store=run.store)
+    return {figure.name: figure for figure in found}
+
+
+def test_every_headline_figure_has_a_direction(tiny_run: TinyRun) -> None:
+    found = measured(tiny_run)
+    assert set(found) == {figure.name for figure in tiny_run.figures.figures if figure.headline}
+    assert {figure.higher_is_better for figure in found.values()} == {False}
+    assert len(METRICS) == len(MetricName)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fid", False),
+        ("kid_classifier", False),
+        ("sfd_inception", False),
+        ("recall_pixels", True),
+        ("auth_pct_pixels", None),
+        ("inception_score", True),
+        ("fidelity", None),
+    ],
+)
+def test_names_tell_the_direction(tiny_run: TinyRun, name: str, expected: bool | None) -> None:
+    one = Figure(name=name, value=1.0, label="", note="", headline=True)
+    found = measured(tiny_run, replace(tiny_run.figures, figures=(one,)))
+    assert found[name].higher_is_better is expected
+
+
+def test_each_kind_has_its_own_conditions(tiny_run: TinyRun) -> None:
+    found = measured(tiny_run)
+    data = tiny_run.dataset.digest
+    assert found["fd_pixels"].conditions == {"data": data, "extractor": "pixels", "samples": "24"}
+    assert found["bits_per_dim_fixed_large"].conditions == {
+        "data": data,
+        "held-out images": "16",
+        "labels": "not given",
+    }
+
+
+def test_settings_of_the_bound_are_conditions_of_the_bound_alone(tiny_run: TinyRun) -> None:
+    before, after = measured(tiny_run), measured(tiny_run, bpd_timesteps=4, batch_size=16, bpd_images=8)
+    assert after["fd_pixels"].conditions == before["fd_pixels"].conditions
+    changed = after["bits_per_dim_fixed_large"].conditions
+    assert changed == before["bits_per_dim_fixed_large"].conditions | {
+        "bpd_timesteps": "4",
+        "held-out images": "8",
+    }
+
+
+def test_features_of_other_weights_are_unlike(tiny_run: TinyRun) -> None:
+    conditions = measured(tiny_run, extractor="classifier", metrics=["fd"])["fd_classifier"].conditions
+    assert conditions["extractor"] == "classifier"
+    weights = [path.parent.name for path in tiny_run.root.glob("classifier/*/manifests")]
+    assert len(weights) == 1
+    assert len(conditions["extractor's weights"]) == 64
+    fewer = model_figures(
+        {},
+        tiny_run.figures,
+        tiny_run.dataset,
+        tiny_run.snapshot,
+        replace(tiny_run.samples, count=8),
+        store=tiny_run.store,
+    )
+    assert fewer[0].conditions["samples"] == "8"
