@@ -61,10 +61,11 @@ class Difference:
 def difference(first: Measurement, second: Measurement) -> Difference:
     """Return the second value minus the first, with its standard error.
 
-    If both have a term per image, the standard error is that of the mean of the terms' differences; values that are
-    alike rest on the same images. Most of the spread of the terms is that of the images, which cancels, so this interval
-    is the narrower one. Otherwise the values count as independent: the standard error is sqrt(SE_1^2 + SE_2^2), and its
-    degrees of freedom follow from Welch (1947) and Satterthwaite (1946). Unlike values have a difference and no interval.
+    If both have a term per image, the standard error is that of the mean of the terms' differences, since values that
+    are alike rest on the same images. Most of the spread of the terms is that of the images. It cancels, so this
+    interval is the narrower one. Otherwise the values count as independent: the standard error is
+    sqrt(SE_1^2 + SE_2^2), and its degrees of freedom follow from Welch (1947) and Satterthwaite (1946). Unlike values
+    have a difference and no interval.
     """
     value = second.value - first.value
     reason = alike(first, second)
