@@ -50,6 +50,8 @@ class Measurement:
         remarks: Circumstances that change the network or the noise, and leave the measure as it is, by name.
         per_image: The terms, one per held-out image, whose mean is the value; float64 [n]. None if they are not known.
         label: The name in words, for people.
+        seeds: The number of seeds that the value is a mean over.
+        deviation: The standard deviation over the seeds; None for a single seed.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Measurement:
     remarks: Mapping[str, Any] = field(default_factory=dict)
     per_image: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     label: str = ""
+    seeds: int = 1
+    deviation: float | None = None
 
 
 def alike(first: Measurement, second: Measurement) -> str | None:
