@@ -34,7 +34,7 @@ _EFFECTS = MappingProxyType(
         "labels": "a network that knows the label needs fewer bits",
     }
 )
-_BIASED = ("fd_", "fid")
+_BIASED = ("fd_", "fid", "sfd_", "sfid")
 
 
 @dataclass(frozen=True, kw_only=True)

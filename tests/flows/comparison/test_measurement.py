@@ -17,6 +17,7 @@ def measured(name: str = "fd_pixels", **conditions: Any) -> Measurement:
     ("name", "first", "second", "reason"),
     [
         ("fid", {"samples": 512}, {"samples": 5000}, "N 512 against 5,000: a Fréchet distance is biased by N"),
+        ("sfd_inception", {"samples": 9}, {"samples": 10}, "N 9 against 10: a Fréchet distance is biased by N"),
         ("kid_inception", {"samples": 512}, {"samples": 5000}, "N 512 against 5,000"),
         ("fd_pixels", {"data": DATA}, {"data": OTHER}, "data 01234567 against fedcba98: other images"),
         ("fid", {"extractor": DATA}, {}, "extractor 01234567 against none: other features"),
