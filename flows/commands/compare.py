@@ -120,7 +120,7 @@ def _record(runs: "list[Run]", comparison: "Comparison", view: "View", sheet: st
             key=key[:_KEY_DIGITS],
             name=title[:_LONGEST_NAME],
             kind="compare",
-            params={f"run.{letter}": name for letter, name in view.runs},
+            params={f"run.{letter}": name for (letter, _), name in zip(view.runs, names, strict=True)},
         )
     )
     page = render("comparison.html", view=view)

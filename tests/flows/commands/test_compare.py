@@ -78,8 +78,8 @@ def test_mlflow(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_mlflow_that_is_away_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (root / "mlflow.db").unlink()
-    (root / "mlflow.db").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert run_command(["compare", NAME, OTHER, "--root", str(root), "--mlflow"]) == 4
     shown = capsys.readouterr()
     assert "Figures" in shown.out
