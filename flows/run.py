@@ -4,7 +4,7 @@ Everything is read through the manifests that the stages sealed, and every byte 
 Prefect and MLflow are not loaded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
+from flows.comparison.reading import read_measurements
+from flows.comparison.table import Comparison, compare_trials
+from flows.comparison.trial import Trial, mean_over_seeds, replicates
 from flows.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stages.report.record import read_record, run_names
-from infra.errors import IntegrityError
+from infra.errors import ConfigError, IntegrityError
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.open import open_store
@@ -24,6 +27,7 @@ from infra.storage.store import Store
 
 ImageSet = Literal["samples", "train", "test"]
 Labels = NDArray[np.int32]
+_FEWEST_COMPARED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +176,56 @@ def open_run(name: str, root: str | Path = "") -> Run:
         item = f"{record.folder}/run.json"
         raise IntegrityError("differs from what was sealed", item=item, remedy="run the pipeline again")
     return Run(name=record.name, store=store, links=record.elsewhere, manifests=manifests, **vars(finished))
+
+
+def compare(runs: Sequence[Run], *, seeds: bool = False) -> list[dict[str, Any]]:
+    """Return what differs between finished runs as rows, ready for `pandas.DataFrame`.
+
+    Args:
+        runs: The runs, at least two; the first is the baseline.
+        seeds: Take the mean over runs that differ in `sample.seed` and `evaluate.seed` alone, as one run.
+
+    Returns:
+        For each setting, input and part of the environment that differs, and for each figure, a row per run: `kind`,
+        `name`, `run`, `value`; for figures also `standard_error`, `seeds` and the standard `deviation` over them, the
+        `difference` to the `baseline`, its `difference_standard_error` and `interval`, the `verdict`, the number of
+        `paired_images`, and the `reason` if the two values are unlike.
+
+    Raises:
+        ConfigError: If there are fewer than two runs, or one is given twice.
+        IntegrityError: If an output is missing or differs from what was sealed.
+    """
+    return compare_runs(runs, seeds=seeds).rows()
+
+
+def compare_runs(runs: Sequence[Run], *, seeds: bool = False) -> Comparison:
+    """Compare finished runs; the arguments and errors are those of `compare`."""
+    if len(runs) < _FEWEST_COMPARED:
+        raise ConfigError(f"a comparison needs two runs; got {len(runs)}", remedy="name another run or a --baseline")
+    places = [(run.store.uri, run.name) for run in runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise ConfigError("is given twice", item=twice[1], remedy="name each run once")
+    # The name alone is enough if all runs are below one root.
+    several = len({uri for uri, _ in places}) > 1
+    trials = [_trial(run, f"{run.store.uri}:{run.name}" if several else run.name) for run in runs]
+    return compare_trials([mean_over_seeds(group) for group in replicates(trials)] if seeds else trials)
+
+
+def _trial(run: Run, name: str) -> Trial:
+    """Return a run as a comparison sees it, under this name."""
+    measurements = read_measurements(run.dataset, run.snapshot, run.samples, run.figures, store=run.store)
+    return Trial(
+        name=name,
+        settings=run.settings,
+        inputs={"data": run.dataset.digest, "snapshot": run.snapshot.digest, "samples": run.samples.digest},
+        environment={
+            f"{stage}.{part}": value
+            for stage, manifest in run.manifests.items()
+            for part, value in manifest.environment.items()
+        },
+        measurements=measurements,
+    )
 
 
 def _cut(reader: DatasetReader, split: str, size: int) -> Iterator[tuple[Images, Labels]]:

@@ -94,7 +94,7 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedRun:
-    """A run of the pipeline: one recipe on one data set.
+    """A run of the pipeline: one recipe on one data set; or a record about such runs, of another kind.
 
     Attributes:
         key: The run's identity. The same key always leads to the same run.
@@ -102,6 +102,7 @@ class TrackedRun:
         params: Every stage's settings, so that runs can be compared by settings and figures together.
         inputs: The data sets it starts from.
         tags: Links to other places, such as the report's.
+        kind: The value of its tag `ddpm.stage`; a stage's run has the stage's name there.
     """
 
     key: str
@@ -109,6 +110,7 @@ class TrackedRun:
     params: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    kind: str = "pipeline"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ class PipelineRuns:
         """Return the ID of the pipeline's run; find or create the run if it is not known yet."""
         run = self.pipeline
         if not self.parent and run is not None:
-            self.parent = self._find_or_create(run, run.name, PIPELINE_RUN, run.tags)
+            self.parent = self._find_or_create(run, run.name, run.kind, run.tags)
         return self.parent
 
     def child_run(self, stage: str) -> str:

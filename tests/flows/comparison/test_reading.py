@@ -1,0 +1,177 @@
+"""Two real runs: their terms per image are paired, and what their figures rest on decides what is compared."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.comparison.difference import Verdict
+from flows.comparison.measurement import Measurement, alike
+from flows.comparison.reading import read_measurements
+from flows.comparison.view import view_of
+from flows.run import Run, compare, compare_runs, open_run
+from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.report.record import FinishedRun, RunRecord
+from flows.stages.sample.sampling import sample
+from flows.stages.train.training import train
+from infra.errors import ConfigError
+from infra.outputs.manifest import parse_manifest
+from infra.outputs.tensors import decode_tensors
+from tests.conftest import TinyRun, revised
+from tests.flows.conftest import NAME
+
+
+def another(first: TinyRun, name: str, **changes: dict[str, Any]) -> Run:
+    """A further run at the same root, with other settings in some stages."""
+    config, context = first.config, first.context
+    stages = {
+        stage: revised(getattr(config, stage), changes.get(stage, {})) for stage in ("train", "sample", "evaluate")
+    }
+    snapshot = train(stages["train"], first.dataset, context)
+    samples = sample(stages["sample"], snapshot, context)
+    figures = evaluate(stages["evaluate"], first.dataset, snapshot, samples, context)
+    finished = FinishedRun(dataset=first.dataset, snapshot=snapshot, samples=samples, figures=figures)
+    RunRecord(name=name, finished=finished).write(first.store)
+    return open_run(name, first.root)
+
+
+def measured(run: Run) -> dict[str, Measurement]:
+    return read_measurements(run.dataset, run.snapshot, run.samples, run.figures, store=run.store)
+
+
+def stored_totals(run: Run, name: str) -> np.ndarray:
+    """The bound per image by the sealed bytes alone."""
+    folder = run.manifests["evaluate"].facts["outputs"]["bound"]
+    path = f"{folder}/manifests/all.json"
+    parts = []
+    for unit in parse_manifest(run.store.read(path), item=path).units:
+        if unit["file"].startswith("units/"):
+            parts.append(decode_tensors(run.store.read(f"{folder}/{unit['file']}"), "")[0][name].double().numpy())
+    return np.concatenate(parts)
+
+
+@pytest.fixture
+def first(finished: TinyRun) -> Run:
+    return open_run(NAME, finished.root)
+
+
+class TestAnotherNetwork:
+    @pytest.fixture
+    def second(self, finished: TinyRun, first: Run) -> Run:
+        return another(finished, "other-5e6f7a8b", train={"learning_rate": 1e-3})
+
+    def test_the_rows_of_the_comparison(self, first: Run, second: Run) -> None:
+        rows = compare([first, second])
+        assert [(row["name"], row["run"], row["value"]) for row in rows if row["kind"] == "setting"] == [
+            ("train.learning_rate", NAME, first.settings["train.learning_rate"]),
+            ("train.learning_rate", "other-5e6f7a8b", 1e-3),
+        ]
+        assert {row["name"] for row in rows if row["kind"] == "input"} == {"snapshot", "samples"}
+        by_name = {row["name"]: row for row in rows if row["run"] == "other-5e6f7a8b"}
+        # The oracle: the paired t test's standard error, from the sealed bytes.
+        apart = stored_totals(second, "total_bpd_fixed_large") - stored_totals(first, "total_bpd_fixed_large")
+        found = by_name["bits_per_dim_fixed_large"]
+        assert found["paired_images"] == 16
+        assert found["difference"] == pytest.approx(apart.mean(), rel=1e-9)
+        assert found["difference_standard_error"] == pytest.approx(apart.std(ddof=1) / 4, rel=1e-9)
+        assert found["verdict"] == ("beyond" if abs(found["difference"]) > found["interval"] else "within")
+        assert by_name["fd_pixels"]["verdict"] == "no interval"
+        assert by_name["prior_bpd"]["verdict"] == "equal"
+
+    def test_each_figure_is_the_mean_of_its_terms(self, first: Run) -> None:
+        figures = measured(first)
+        assert list(figures) == [row["name"] for row in first.table()]
+        for row in first.table():
+            terms = figures[row["name"]].per_image
+            if row["name"] == "fd_pixels":
+                assert terms is None
+                continue
+            assert terms is not None
+            assert len(terms) == 16
+            assert terms.mean() == pytest.approx(row["value"], rel=1e-6)
+            if row["standard_error"] is not None:
+                expected = pytest.approx(row["standard_error"], rel=1e-9)
+                assert figures[row["name"]].standard_error == expected
+
+    def test_the_root_is_named_if_there_are_several(self, finished: TinyRun, first: Run, second: Run) -> None:
+        names = {row["run"] for row in compare([first, second])}
+        assert names == {NAME, "other-5e6f7a8b"}
+        finished.root.joinpath("x").mkdir()
+        elsewhere = type(second)(**(vars(second) | {"store": _Moved(second.store)}))
+        assert {row["run"] for row in compare([first, elsewhere])} == {
+            f"{finished.root}:{NAME}",
+            "moved:other-5e6f7a8b",
+        }
+
+    def test_too_few_and_twice(self, first: Run, second: Run) -> None:
+        with pytest.raises(ConfigError, match="needs two runs; got 1"):
+            compare([first])
+        with pytest.raises(ConfigError, match=f"{NAME}: is given twice"):
+            compare([first, second, first])
+
+
+class _Moved:
+    """A store under another address."""
+
+    uri = "moved"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "distance", "bound", "term"),
+    [
+        ({"sample": {"count": 32}}, "N 24 against 32: a Fréchet distance is biased by N", None, None),
+        ({"evaluate": {"bpd_images": 20}}, None, "held-out images 16 against 20", "held-out images 16 against 20"),
+        ({"train": {"num_timesteps": 30}}, None, None, "T 20 against 30: its terms split the bound at other points"),
+        ({"sample": {"num_steps": 4}}, None, None, None),
+        ({"evaluate": {"batch_size": 4, "seed": 9}}, None, None, None),
+        ({"evaluate": {"bpd_timesteps": 2}}, None, "timesteps 0 against 2", "timesteps 0 against 2"),
+        (
+            {"train": {"class_conditional": True}},
+            None,
+            "bound given labels no against yes: a network that knows the label needs fewer bits",
+            "bound given labels no against yes",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_unlike_figures(
+    finished: TinyRun, first: Run, changes: dict[str, Any], distance: str | None, bound: str | None, term: str | None
+) -> None:
+    second = another(finished, "other-5e6f7a8b", **changes)
+    before, after = measured(first), measured(second)
+    for name, reason in (("fd_pixels", distance), ("bits_per_dim_fixed_large", bound), ("prior_bpd", term)):
+        found = alike(before[name], after[name])
+        assert (found or "").startswith(reason or "")
+        assert bool(found) == bool(reason)
+
+
+def test_another_extractor_is_another_figure(finished: TinyRun, first: Run) -> None:
+    second = another(finished, "other-5e6f7a8b", evaluate={"extractor": "classifier"})
+    view = view_of(compare_runs([first, second]))
+    lines = [line for line in view.figures if line.value == "not measured"]
+    assert len(lines) >= 2
+
+
+def test_seeds(finished: TinyRun, first: Run) -> None:
+    """Seeds of samples and of the bound: one column, whose bound is averaged over the draws image by image."""
+    second = another(finished, "seed-5e6f7a8b", sample={"seed": 1}, evaluate={"seed": 2})
+    other = another(finished, "other-9c0d1e2f", train={"learning_rate": 1e-3})
+    rows = compare([first, second, other], seeds=True)
+    merged = {row["name"]: row for row in rows if row["run"] == f"{NAME} and 1 more seed"}
+    values = [measured(run)["fd_pixels"].value for run in (first, second)]
+    assert merged["fd_pixels"]["value"] == pytest.approx(np.mean(values))
+    assert merged["fd_pixels"]["standard_error"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(2))
+    totals = np.mean([stored_totals(run, "total_bpd_fixed_large") for run in (first, second)], axis=0)
+    assert merged["bits_per_dim_fixed_large"]["seeds"] == 2
+    assert merged["bits_per_dim_fixed_large"]["value"] == pytest.approx(totals.mean(), rel=1e-9)
+    assert merged["bits_per_dim_fixed_large"]["standard_error"] == pytest.approx(totals.std(ddof=1) / 4, rel=1e-9)
+    paired = next(row for row in rows if row["run"] == "other-9c0d1e2f" and row["name"] == "bits_per_dim_fixed_large")
+    assert paired["paired_images"] == 16
+    assert paired["verdict"] in (Verdict.BEYOND, Verdict.WITHIN)

@@ -1,0 +1,77 @@
+"""Runs that differ in their seeds alone are one, with a mean and a standard deviation over the seeds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from flows.comparison.trial import mean_over_seeds, replicates
+from tests.flows.comparison.trials import BOUND, bound, distance, trial
+
+
+class TestGroups:
+    def test_seeds_alone(self) -> None:
+        runs = [
+            trial("a", sample__seed=0, evaluate__seed=0, train__dropout=0.1),
+            trial("b", sample__seed=0, evaluate__seed=0, train__dropout=0.2),
+            trial("c", sample__seed=1, evaluate__seed=0, train__dropout=0.1),
+            trial("d", sample__seed=0, evaluate__seed=5, train__dropout=0.1),
+        ]
+        assert [[run.name for run in group] for group in replicates(runs)] == [["a", "c", "d"], ["b"]]
+
+    def test_the_seed_of_training_makes_another_network(self) -> None:
+        runs = [trial("a", train__seed=0), trial("b", train__seed=1)]
+        assert len(replicates(runs)) == 2
+        runs = [trial("a", sample__seed=0), trial("b", sample__seed=1, snapshot="t" * 64)]
+        assert len(replicates(runs)) == 2
+
+    def test_equal_seeds_count_once(self) -> None:
+        runs = [trial("a", sample__seed=0), trial("b", sample__seed=0), trial("c", sample__seed=1)]
+        assert [[run.name for run in group] for group in replicates(runs)] == [["a", "c"], ["b"]]
+
+
+class TestMean:
+    def test_a_single_run_stays_as_it_is(self) -> None:
+        run = trial("a", distance(3.0), sample__seed=0)
+        assert mean_over_seeds([run]) is run
+
+    def test_without_terms_the_error_is_that_over_seeds(self) -> None:
+        """3, 4 and 8: mean 5, variance (4 + 1 + 9) / 2 = 7."""
+        group = [trial(str(seed), distance(value), sample__seed=seed) for seed, value in enumerate((3.0, 4.0, 8.0))]
+        mean = mean_over_seeds(group)
+        fid = mean.measurements["fid"]
+        assert (fid.value, fid.seeds, fid.terms) == (5.0, 3, 3)
+        assert fid.deviation == pytest.approx(math.sqrt(7))
+        assert fid.standard_error == pytest.approx(math.sqrt(7 / 3))
+        assert mean.name == "0 and 2 more seeds"
+        assert mean.runs == ("0", "1", "2")
+        assert mean.settings["sample.seed"] == (0, 1, 2)
+        assert mean.inputs["samples"] == "several"
+
+    def test_with_terms_the_error_is_that_over_images_of_the_averaged_terms(self) -> None:
+        first, second = np.array([1.0, 5.0, 3.0]), np.array([3.0, 5.0, 7.0])
+        mean = mean_over_seeds(
+            [trial("a", bound(first), evaluate__seed=0), trial("b", bound(second), evaluate__seed=1)]
+        )
+        found = mean.measurements[BOUND]
+        assert (found.value, found.seeds, found.terms) == (4.0, 2, 3)
+        assert found.deviation == pytest.approx(math.sqrt(2))
+        # The averaged terms are 2, 5, 5, with variance 3.
+        assert found.standard_error == pytest.approx(1.0)
+        assert found.per_image is not None
+        assert list(found.per_image) == [2, 5, 5]
+
+    def test_a_seed_without_effect_counts_once(self) -> None:
+        """The bound does not depend on the samples' seed: two runs share one value, which is no second draw."""
+        group = [
+            trial("a", bound([1, 2, 3]), distance(1.0), sample__seed=0),
+            trial("b", bound([1, 2, 3]), distance(2.0), sample__seed=1),
+        ]
+        mean = mean_over_seeds(group)
+        assert (mean.measurements[BOUND].seeds, mean.measurements[BOUND].deviation) == (1, None)
+        assert mean.measurements[BOUND].standard_error == pytest.approx(math.sqrt(1 / 3))
+        assert mean.measurements["fid"].seeds == 2
+
+    def test_a_figure_that_one_run_lacks_has_no_mean(self) -> None:
+        mean = mean_over_seeds([trial("a", distance(1.0), sample__seed=0), trial("b", sample__seed=1)])
+        assert mean.measurements == {}
