@@ -30,8 +30,6 @@ from infra.outputs.images import DatasetReader
 from infra.sources import decode
 from infra.sources.formats import parquet_columns
 from infra.sources.kinds import tar
-from infra.sources.listing.placing import Placing
-from infra.sources.source import Entry
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
@@ -258,19 +256,6 @@ def test_numbers_of_the_page_on_data_sets() -> None:
     for names in (tar._SUFFIXES, parquet_columns._IMAGE_COLUMNS, parquet_columns.LABEL_COLUMNS):
         listed = [f"`{name}`" for name in names if name != "labels"]
         places = [text.index(name) for name in listed]
-        assert places == sorted(places)
-
-
-@pytest.mark.parametrize("name", ["Training", "val2017", "train", "test"])
-def test_folders_that_give_a_split_as_documented(name: str) -> None:
-    assert f"`{name}`" in prose("docs/datasets.md")
-    assert Placing(0, 0, labelled=False)(Entry(name="x", file=f"{name}/x", size=1, stamp="", folder=name))[0]
-
-
-def test_the_steps_from_an_image_to_pixels_are_those_of_the_rule() -> None:
-    text = prose("docs/datasets.md")
-    for rule in (decode.fit_rule("lanczos"), text[text.index("1. The EXIF") :]):
-        places = [rule.lower().index(word) for word in ("exif", "transparen", "257", "centred square", "resized")]
         assert places == sorted(places)
 
 

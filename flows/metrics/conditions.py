@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
-from flows.metrics.choices import MetricName
+from flows.metrics.choices import Likelihood, MetricName
 from infra.digests import Json
 from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
 from infra.record import ModelFigure
@@ -11,10 +11,10 @@ from infra.storage.store import Store
 
 # The starts of figures' names. A figure with another name has no direction, and decides nothing.
 _LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
-_HIGHER = ("coverage", "density", "inception_score", "precision", "recall")
+_HIGHER = ("coverage", "density", "inception_score", "is", "precision", "recall")
 _BOUND = "bits_per_dim"
-# Settings that divide the work and change no figure, and one that a count states exactly.
-_NO_CONDITION = ("batch_size", "bpd_images")
+# Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
+_NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
 # The output of the evaluation that holds the features of the training images.
 _REFERENCE = "reference"
 
@@ -36,7 +36,8 @@ def model_figures(
     """
     manifest = figures.manifest(store)
     classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"])
-    of_bound = _conditions(key, MetricName.BITS_PER_DIM.uses) | {
+    of_each = [name for likelihood in Likelihood for name in likelihood.uses]
+    of_bound = _conditions(key, [*MetricName.BITS_PER_DIM.uses, *of_each]) | {
         "data": dataset.digest,
         "held-out images": str(figures.counts.get("bpd_images", 0)),
         "labels": "given" if classes else "not given",
@@ -67,7 +68,7 @@ def _figure(figure: Figure, conditions: Mapping[str, str]) -> ModelFigure:
     )
 
 
-def _conditions(key: Json, names: tuple[str, ...] | list[str]) -> dict[str, str]:
+def _conditions(key: Json, names: list[str]) -> dict[str, str]:
     return {name: str(key[name]) for name in names if name in key and name not in _NO_CONDITION}
 
 

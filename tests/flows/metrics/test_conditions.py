@@ -59,10 +59,12 @@ def test_each_kind_has_its_own_conditions(tiny_run: TinyRun) -> None:
 
 
 def test_settings_of_the_bound_are_conditions_of_the_bound_alone(tiny_run: TinyRun) -> None:
-    before, after = measured(tiny_run), measured(tiny_run, bpd_timesteps=4, batch_size=16, bpd_images=8)
+    estimate = {"likelihood": ["estimate"], "bpd_timesteps": 3}
+    before = measured(tiny_run, **estimate)
+    after = measured(tiny_run, **estimate | {"bpd_timesteps": 4, "batch_size": 16, "bpd_images": 8, "bpd_draws": 2})
     assert after["fd_pixels"].conditions == before["fd_pixels"].conditions
-    changed = after["bits_per_dim_fixed_large"].conditions
-    assert changed == before["bits_per_dim_fixed_large"].conditions | {
+    changed = after["bits_per_dim_estimate_fixed_large"].conditions
+    assert changed == before["bits_per_dim_estimate_fixed_large"].conditions | {
         "bpd_timesteps": "4",
         "held-out images": "8",
     }

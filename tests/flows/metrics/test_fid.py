@@ -19,7 +19,6 @@ from flows.metrics.extractors import extractor_device, is_published, open_extrac
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.table import METRICS
 from flows.pages.pictures import sample_grid
-from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
@@ -293,12 +292,3 @@ def test_so_does_a_file_that_holds_something_else(
     assert run(tmp_path / "root", "evaluate", "folder", *given) == INPUT
     assert_one_line(capsys, "holds fc.bias of shape [1000], not [1008]")
     assert not (tmp_path / "root" / "train").exists()
-
-
-def test_inception_is_never_taken_unasked() -> None:
-    config = PipelineConfig().evaluate
-    assert config.extractor == ExtractorName.AUTO
-    assert config.extractor_weights == ""
-    with pytest.raises(ValueError, match="extractor inception needs a file"):
-        revised(config, {"extractor": "inception"})
-    assert revised(config, {"extractor": "inception", "metrics": ["bits_per_dim"]}).extractor == "inception"

@@ -33,8 +33,9 @@ def differently(path: str) -> PipelineConfig:
     if isinstance(value, Choice):
         other = next(option for option in type(value) if option != value)
         return config.model_copy(update={stage: part.model_copy(update={name: other})})
-    if path == "evaluate.metrics":
-        return config.model_copy(update={stage: part.model_copy(update={name: value[:1]})})
+    if isinstance(value, list) and value and isinstance(value[0], Choice):
+        other = [next(option for option in type(value[0]) if [option] != value)]
+        return config.model_copy(update={stage: part.model_copy(update={name: other})})
     other = (not value) if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else None
     if other is None:
         other = [*value, 1] if isinstance(value, list) else value + 1

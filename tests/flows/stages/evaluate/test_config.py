@@ -3,7 +3,9 @@
 import pytest
 
 from flows.metrics.choices import ExtractorName
+from flows.recipe.config import PipelineConfig
 from flows.stages.evaluate.config import EvaluateConfig
+from tests.conftest import revised
 
 
 @pytest.mark.parametrize("metrics", [[], ["fid"]])
@@ -57,3 +59,12 @@ def test_each_likelihood_uses_its_own_setting() -> None:
     assert {"likelihood", "bpd_timesteps", "flow_steps", "bpd_draws"} <= neither.unused()
     with pytest.raises(ValueError, match="flow is named twice"):
         EvaluateConfig.model_validate({"likelihood": ["flow", "flow"]})
+
+
+def test_inception_is_never_taken_unasked() -> None:
+    config = PipelineConfig().evaluate
+    assert config.extractor == ExtractorName.AUTO
+    assert config.extractor_weights == ""
+    with pytest.raises(ValueError, match="extractor inception needs a file"):
+        revised(config, {"extractor": "inception"})
+    assert revised(config, {"extractor": "inception", "metrics": ["bits_per_dim"]}).extractor == "inception"
