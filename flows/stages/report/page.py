@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from flows.pages.pictures import sample_grid
+from flows.stages.report.outputs import read_outputs
 from flows.stages.report.record import FinishedRun, RunRecord, read_record
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from infra.storage.store import Store
 
 _RECIPES = ".recipes"

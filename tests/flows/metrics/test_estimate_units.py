@@ -18,7 +18,8 @@ from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.outputs import read_outputs
+from flows.stages.report.sections import render_page
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified
 from tests.conftest import TinyRun, revised

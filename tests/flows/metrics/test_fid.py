@@ -24,8 +24,9 @@ from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.prepare.preparation import prepare
+from flows.stages.report.outputs import read_outputs
 from flows.stages.report.record import FinishedRun
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.digests import sha256

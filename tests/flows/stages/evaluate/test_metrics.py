@@ -14,8 +14,9 @@ from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
+from flows.stages.report.outputs import read_outputs
 from flows.stages.report.record import FinishedRun
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from infra.compute.units import Workers
 from infra.errors import ConfigError
 from tests.conftest import TinyRun, revised

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows.stages.report.outputs import read_outputs
 from flows.stages.report.page import has_report, rewrite_report, write_report
-from flows.stages.report.sections import read_outputs
 from infra.digests import canonical_json
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.local_store import LocalStore

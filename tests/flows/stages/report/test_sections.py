@@ -14,7 +14,8 @@ from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES
 from flows.pages import palette
 from flows.pages.pictures import sample_grid
-from flows.stages.report.sections import RunOutputs, read_outputs, render_page
+from flows.stages.report.outputs import RunOutputs, read_outputs
+from flows.stages.report.sections import render_page
 from infra.errors import IntegrityError
 from infra.outputs.manifest import parse_manifest, read_verified
 from infra.outputs.tensors import decode_tensors
