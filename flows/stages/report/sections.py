@@ -6,21 +6,23 @@ from typing import Any
 
 from flows.artifacts import Figures, figure_text
 from flows.pages.page import render
-from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
-from flows.stages.report.outputs import RunOutputs
+from flows.provenance import Provenance
+from flows.stages.report.neighbours import LIMIT, Neighbours
+from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
 from infra.outputs.manifest import Manifest
 
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _WEB = ("http://", "https://")
+_NAMED = 3
 
 
-def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[str, str]) -> str:
+def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: Mapping[str, str]) -> str:
     """Render the page as HTML that needs no other file.
 
     Args:
         name: The run's name.
         outputs: The run's outputs.
-        grid: The picture of the first samples, as PNG bytes.
+        drawings: Its pictures.
         elsewhere: The run's pages in other programs, by the program's name.
     """
     finished, trained = outputs.finished, outputs.manifests["snapshot"]
@@ -40,17 +42,21 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
             for figure in finished.figures.figures
             if figure.headline
         ],
-        samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": grid},
-        nearest=sample_grid(outputs.nearest.reshape(-1, *outputs.nearest.shape[2:]), outputs.nearest.shape[1]),
+        samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": drawings.samples},
+        nearest=drawings.nearest,
         denoising={
             "timesteps": [t + 1 for t in outputs.timesteps],
             "steps": outputs.timesteps[0] + 1,
-            "strip": sample_grid(outputs.progress, columns=len(outputs.timesteps)),
+            "strip": drawings.denoising,
         },
-        loss=_loss(trained.facts["history"], trained.facts["settings"]["loss"]),
+        plots=drawings.plots,
+        loss=_capital(loss_label(trained.facts["settings"]["loss"])),
         terms=_terms(finished.figures),
-        curves=_curves(outputs.curves, list(finished.figures.starting_with("step_bpd_"))),
-        outputs=_provenance(outputs.manifests),
+        rates=_rates(outputs),
+        banded=_has_bands(outputs),
+        others=_others(outputs.neighbours, drawings),
+        provenance=_figures_provenance(outputs.provenance),
+        outputs=_outputs(outputs.manifests),
     )
 
 
@@ -60,21 +66,15 @@ def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"program": program, "address": address} for program, address in web.items()]
 
 
-def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | None:
-    rows = [row for row in history if row["loss"] is not None]
-    if not rows:
-        return None
-    label = "L_simple" if loss == "simple" else f"the {loss} loss"
-    images_seen, losses = [row["images_seen"] for row in rows], [row["loss"] for row in rows]
-    picture = curve(images_seen, {label: losses}, x_label="images seen", y_label=label, log_y=True)
-    return {"label": label[0].upper() + label[1:], "curve": picture}
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _terms(figures: Figures) -> list[dict[str, str]]:
     steps, decoders = figures.starting_with("step_bpd_"), figures.starting_with("decoder_bpd_")
     return [
         {
-            "variance": _words(name),
+            "variance": variance_words(name),
             "prior": f"{figures.starting_with('prior_bpd')[''].value:.6f}",
             "steps": f"{steps[name].value:.3f}",
             "decoder": f"{decoders[name].value:.3f}",
@@ -83,23 +83,41 @@ def _terms(figures: Figures) -> list[dict[str, str]]:
     ]
 
 
-def _curves(curves: Mapping[str, Any] | None, variances: Sequence[str]) -> dict[str, Any] | None:
-    if curves is None:
+def _has_bands(outputs: RunOutputs) -> bool:
+    return outputs.curves is not None and any("step_bpd_stderr" in one for one in curves_by_variance(outputs).values())
+
+
+def _rates(outputs: RunOutputs) -> dict[str, Any] | None:
+    """Return rows of rate and distortion at some timesteps, for the first variance; None for an estimate."""
+    if outputs.curves is None:
         return None
-    known = curves["variances"]
-    rmse, by_name = curves["rmse"], {_words(name): known[name] for name in variances if name in known}
-    terms = {name: of_name["step_bpd"] for name, of_name in by_name.items()}
-    first, rate = next((name, of_name["rate"]) for name, of_name in by_name.items())
+    rmse = outputs.curves["rmse"]
+    variance, rate = next((name, of_name["rate"]) for name, of_name in curves_by_variance(outputs).items())
     places = sorted({round(share * (len(rate) - 1)) for share in _TABLE_SHARES}, reverse=True)
-    return {
-        "terms": curve(range(1, len(rmse) + 1), terms, x_label="t", y_label="bits/dim of the step", log_y=True),
-        "rate_distortion": rate_distortion_curve({name: (by_name[name]["rate"], rmse) for name in by_name}),
-        "variance": first,
-        "rows": [{"t": t + 1, "rate": f"{rate[t]:.4f}", "rmse": f"{rmse[t]:.2f}"} for t in places],
-    }
+    rows = [{"t": t + 1, "rate": f"{rate[t]:.4f}", "rmse": f"{rmse[t]:.2f}"} for t in places]
+    return {"variance": variance, "rows": rows}
 
 
-def _provenance(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
+def _others(neighbours: Neighbours | None, drawings: Drawings) -> dict[str, Any] | None:
+    """Return the plots against other runs, and a remark about the runs that they leave out; None without either."""
+    remarks = []
+    if neighbours is not None and neighbours.unread:
+        remarks.append(f"Of the other runs below this root only {LIMIT} were read, those with the most similar names.")
+    if neighbours is not None and neighbours.damaged:
+        remarks.append(f"Left out, since their records or outputs are damaged: {', '.join(neighbours.damaged)}.")
+    return {"plots": drawings.compared, "remarks": remarks} if drawings.compared or remarks else None
+
+
+def _figures_provenance(sealed: Sequence[Provenance]) -> list[dict[str, Any]]:
+    parts = []
+    for provenance in sealed:
+        more = len(provenance.figures) - _NAMED
+        names = ", ".join(provenance.figures[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        parts.append({"figures": names, "single": len(provenance.figures) == 1, "rows": provenance.rows()})
+    return parts
+
+
+def _outputs(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
     return [
         {
             "label": label,
@@ -110,7 +128,3 @@ def _provenance(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
         }
         for label, manifest in manifests.items()
     ]
-
-
-def _words(variance: str) -> str:
-    return variance.replace("_", " ")

@@ -1,6 +1,7 @@
 """The report is made of what was sealed, needs no other file, and runs nobody's script."""
 
 import base64
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -44,6 +45,15 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
+# The plots of a run without comparable ones beside it.
+PLOTS = ("bound_by_timestep", "figures", "loss", "rate_distortion")
+
+
+def links(page: Page) -> list[dict[str, str | None]]:
+    """The attributes of all links but those to the numbers of plots."""
+    return [attributes for tag, attributes in page.tags if tag == "a" and "download" not in attributes]
+
+
 @pytest.fixture(scope="module")
 def _first() -> dict[str, bytes]:
     return {}
@@ -62,22 +72,49 @@ def written(tiny_run: TinyRun, _first: dict[str, bytes]) -> str:
 
 def test_its_files(tiny_run: TinyRun, written: str) -> None:
     names = tiny_run.store.list("reports")
-    assert names == [f"reports/my-run/{name}" for name in ("report.html", "run.json", "samples.png")]
-    Image.open(BytesIO(tiny_run.store.read("reports/my-run/samples.png"))).load()
+    plots = [f"plots/{plot}.{kind}" for plot in PLOTS for kind in ("csv", "png")]
+    others = ("provenance.json", "report.html", "run.json", "samples.png")
+    assert names == [f"reports/my-run/{name}" for name in (*plots, *others)]
+    for name in names:
+        if name.endswith(".png"):
+            Image.open(BytesIO(tiny_run.store.read(name))).load()
+
+
+def test_the_provenance_beside_the_page_is_the_sealed_one(tiny_run: TinyRun, written: str) -> None:
+    sealed = tiny_run.figures.manifest(tiny_run.store).facts["provenance"]
+    assert json.loads(tiny_run.store.read("reports/my-run/provenance.json")) == sealed
+
+
+def test_a_plot_that_is_no_longer_there_leaves_no_file(tiny_run: TinyRun, written: str) -> None:
+    tiny_run.store.replace("reports/my-run/plots/sampler_steps.csv", b"of an earlier report")
+    rewrite_report("my-run", tiny_run.store)
+    assert not tiny_run.store.exists("reports/my-run/plots/sampler_steps.csv")
+    assert tiny_run.store.exists("reports/my-run/plots/loss.csv")
 
 
 def test_the_page_needs_nothing_else(written: str) -> None:
     page = Page(written)
     assert not re.search(r"https?:|url\(|@import|file:", written)
-    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "a", "base"} == set()
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"} == set()
     sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 6, "samples, nearest images, progress, loss, bound by timestep, rate and distortion"
+    assert len(sources) == 3 + len(PLOTS), "samples, nearest images, progress, and the plots"
     for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"
         Image.open(BytesIO(base64.b64decode(data, validate=True))).load()
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert not [1 for _, attributes in page.tags if "href" in attributes or "srcset" in attributes]
+    assert not [1 for _, attributes in page.tags if "srcset" in attributes]
+
+
+def test_the_numbers_of_each_plot_are_on_the_page(tiny_run: TinyRun, written: str) -> None:
+    """A copy of the page alone still has them."""
+    found = {}
+    for tag, attributes in Page(written).tags:
+        if tag == "a":
+            kind, _, data = (attributes["href"] or "").partition(",")
+            assert kind == "data:text/csv;base64"
+            found[attributes["download"]] = base64.b64decode(data, validate=True)
+    assert found == {f"{name}.csv": tiny_run.store.read(f"reports/my-run/plots/{name}.csv") for name in PLOTS}
 
 
 def test_it_says_the_figures_and_where_they_come_from(tiny_run: TinyRun, written: str) -> None:
@@ -142,15 +179,16 @@ def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     old = {name: store.read(name) for name in names}
     write_report("my-run", store, tiny_run.finished, ELSEWHERE)
     new = {name: store.read(name) for name in names}
-    assert [old[name] == new[name] for name in names] == [False, False, True], "the picture stays"
+    changed = {name.rpartition("/")[2] for name in names if old[name] != new[name]}
+    assert changed == {"report.html", "run.json"}, "the pictures and numbers stay"
     outputs = read_outputs(store, tiny_run.finished)
     monkeypatch.setattr("flows.stages.report.page.read_outputs", lambda *_: outputs)
-    for changes in range(3):
+    for changes in range(len(names)):
         write_report("my-run", store, tiny_run.finished, {})
         with pytest.raises(_KilledError):
             write_report("my-run", _Mortal(store, changes), tiny_run.finished, ELSEWHERE)
         assert all(store.read(name) in (old[name], new[name]) for name in names)
-    write_report("my-run", _Mortal(store, 3), tiny_run.finished, ELSEWHERE)
+    write_report("my-run", _Mortal(store, len(names)), tiny_run.finished, ELSEWHERE)
     assert {name: store.read(name) for name in names} == new
 
 
@@ -173,9 +211,7 @@ def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: TinyRun)
     write_report("my-run", tiny_run.store, tiny_run.finished, ELSEWHERE)
     first = tiny_run.store.read("reports/my-run/report.html").decode()
     page = Page(first)
-    assert [attributes for tag, attributes in page.tags if tag == "a"] == [
-        {"href": address} for address in ELSEWHERE.values()
-    ]
+    assert links(page) == [{"href": address} for address in ELSEWHERE.values()]
     assert {"Prefect", "MLflow"} <= set(page.texts)
     tiny_run.store.delete("reports/my-run/report.html")
     rewrite_report("my-run", tiny_run.store)
@@ -186,7 +222,7 @@ def test_what_is_no_web_address_is_no_link(tiny_run: TinyRun) -> None:
     elsewhere = {"Bad": "javascript:alert(1)", "File": "file:///etc/passwd", '"><script>': 'http://x/"><script>'}
     write_report("my-run", tiny_run.store, tiny_run.finished, elsewhere)
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
-    assert [attributes for tag, attributes in page.tags if tag == "a"] == [{"href": 'http://x/"><script>'}]
+    assert links(page) == [{"href": 'http://x/"><script>'}]
     assert "script" not in {tag for tag, _ in page.tags}
 
 
@@ -212,6 +248,9 @@ class AnyName(LocalStore):
         if name.startswith("reports/"):
             raise FileNotFoundError(name)
         return super().read(name, start, length)
+
+    def list(self, prefix: str) -> list[str]:
+        return [] if prefix.startswith("reports/") else super().list(prefix)
 
     def replace(self, name: str, data: bytes) -> None:
         if name.endswith("report.html"):
