@@ -14,7 +14,6 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.report.record import RunRecord
 from infra.outputs.manifest import Manifest, root_digest
-from infra.sources.decode import FIT_RULE
 from tests.conftest import TinyRun, revised
 
 HERE = {"device": "a CPU", "python": "3"}
@@ -129,7 +128,7 @@ def test_the_evaluation_seals_it_for_each_figure(tiny_run: TinyRun) -> None:
         assert part.network["digest"] == tiny_run.snapshot.digest
         assert part.network["ema_halflife_images"] == 0.1 * 1280, "the ramp-up of the preset has not ended"
         assert part.environments["train"] == [train.environment]
-        assert part.rules["preparation"] == FIT_RULE.format(filter="lanczos")
+        assert part.rules["preparation"] == tiny_run.dataset.manifest(tiny_run.store).facts["fit"]
     assert distance.data["splits"] == {"train": tiny_run.dataset.train_images}
     assert bound.data["splits"] == {"test": tiny_run.dataset.test_images}
     assert distance.samples["digest"] == tiny_run.samples.digest

@@ -103,9 +103,10 @@ def test_the_histogram_of_each_channel_has_its_colour() -> None:
     counts = {}
     for place, name in enumerate(("red", "green", "blue")):
         counts[name] = [int(20 + 80 * place <= value < 60 + 80 * place) for value in range(256)]
-    # The plateaus, from left to right: above them is only the legend, below them the sides, whose edges are blends.
-    picture = opened(histogram(counts))[66:70]
-    middles = [np.nonzero(inked(picture, palette.CHANNELS[name], within=20))[1].mean() for name in counts]
+    # Below the legend, at the top of the axes: the plateaus, from left to right, by their unblended sides.
+    picture = opened(histogram(counts))[60:90]
+    columns = [np.nonzero(inked(picture, palette.CHANNELS[name]))[1] for name in counts]
+    middles = [(of_name.min() + of_name.max()) / 2 for of_name in columns]
     assert middles[1] - middles[0] == pytest.approx(middles[2] - middles[1], abs=10)
     assert middles[1] - middles[0] > 100
     assert inked(opened(histogram({"grey": [1] * 256})), palette.CHANNELS["grey"], within=50).any()
