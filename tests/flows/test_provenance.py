@@ -144,10 +144,13 @@ def test_the_evaluation_seals_it_for_each_figure(tiny_run: TinyRun) -> None:
 def test_a_fitted_extractor_is_known_by_its_digest(tiny_run: TinyRun) -> None:
     config = revised(tiny_run.config.evaluate, {"metrics": ["fd"], "extractor": "classifier"})
     figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
-    (distance,) = read_provenance(figures.manifest(tiny_run.store))
+    distance, accuracy = read_provenance(figures.manifest(tiny_run.store))
     (folder,) = {name.split("/")[1] for name in tiny_run.store.list("classifier")}
     weights = json.loads(tiny_run.store.read(f"classifier/{folder}/manifests/all.json"))
     assert distance.extractor == {"name": "classifier", "digest": weights["digest"]}
+    assert accuracy.figures == ("accuracy_classifier",)
+    assert accuracy.data["splits"] == {"test": tiny_run.dataset.test_images}
+    assert (accuracy.network, accuracy.samples) == ({}, {}), "it was fitted to the data alone"
 
 
 def test_the_same_from_python_and_as_a_file(tiny_run: TinyRun) -> None:

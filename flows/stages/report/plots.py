@@ -72,7 +72,8 @@ def loss_plot(history: Sequence[Mapping[str, Any]], label: str) -> Plot | None:
     return Plot(
         name="loss",
         about="loss curve",
-        png=curve(seen, {label: losses}, x_label="images seen", y_label=label, log_y=True),
+        # Within a small range a logarithmic axis has long labels and shows nothing more.
+        png=curve(seen, {label: losses}, x_label="images seen", y_label=label, log_y=max(losses) > 3 * min(losses)),
         csv=csv_of(("images seen", label), rows),
     )
 
