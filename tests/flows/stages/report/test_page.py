@@ -4,70 +4,17 @@ import base64
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from flows.stages.report.outputs import read_outputs
 from flows.stages.report.page import has_report, rewrite_report, write_report
-from infra.digests import canonical_json
-from infra.errors import ConfigError, InputError, IntegrityError
-from infra.storage.local_store import LocalStore
+from infra.errors import InputError
 from infra.storage.store import Store
 from tests.conftest import TinyRun
-
-
-class Page(HTMLParser):
-    """All tags, attributes and texts; fails where a tag is left open."""
-
-    VOID = frozenset({"meta", "img", "br"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-# The plots of a run without comparable ones beside it.
-PLOTS = ("bound_by_timestep", "figures", "loss", "rate_distortion")
-
-
-def links(page: Page) -> list[dict[str, str | None]]:
-    """The attributes of all links but those to the numbers of plots."""
-    return [attributes for tag, attributes in page.tags if tag == "a" and "download" not in attributes]
-
-
-@pytest.fixture(scope="module")
-def _first() -> dict[str, bytes]:
-    return {}
-
-
-@pytest.fixture
-def written(tiny_run: TinyRun, _first: dict[str, bytes]) -> str:
-    """The page; drawn once, laid down again for every further test."""
-    if not _first:
-        assert write_report("my-run", tiny_run.store, tiny_run.finished, {}) == "reports/my-run"
-        _first.update({name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")})
-    for name, data in _first.items():
-        tiny_run.store.put_if_absent(name, data)
-    return _first["reports/my-run/report.html"].decode()
+from tests.flows.stages.report.conftest import PLOTS, Page, links
 
 
 def test_its_files(tiny_run: TinyRun, written: str) -> None:
@@ -239,95 +186,3 @@ def test_the_digits_of_its_key_name_a_run(tiny_run: TinyRun) -> None:
     assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
     with pytest.raises(InputError, match="choose one of digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
         rewrite_report("a2b3c4d", tiny_run.store)
-
-
-class AnyName(LocalStore):
-    """A store that would take any name for a report."""
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        if name.startswith("reports/"):
-            raise FileNotFoundError(name)
-        return super().read(name, start, length)
-
-    def list(self, prefix: str) -> list[str]:
-        return [] if prefix.startswith("reports/") else super().list(prefix)
-
-    def replace(self, name: str, data: bytes) -> None:
-        if name.endswith("report.html"):
-            (self.root / "page.html").write_bytes(data)
-
-
-@pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
-def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: TinyRun, hostile: str) -> None:
-    with pytest.raises(ConfigError):
-        write_report(hostile, tiny_run.store, tiny_run.finished, {})
-    write_report(hostile, AnyName(tiny_run.root), tiny_run.finished, {})
-    page = Page((tiny_run.root / "page.html").read_text())
-    assert hostile in page.texts, "shown as text, twice: title and heading"
-    assert page.texts.count(hostile) == 2
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-
-
-def test_hostile_settings_and_environments_are_escaped(tiny_run: TinyRun) -> None:
-    """Names in a manifest may be anything."""
-    path = tiny_run.root / tiny_run.samples.name
-    manifest = tiny_run.samples.manifest(tiny_run.store)
-    plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
-    hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
-    path.write_bytes(canonical_json(hostile.as_json()))
-    write_report("my-run", tiny_run.store, tiny_run.finished, {})
-    page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert any("<script>alert(1)</script>" in text for text in page.texts)
-
-
-def test_an_unknown_run_names_the_known_ones(tiny_run: TinyRun, written: str) -> None:
-    with pytest.raises(InputError) as caught:
-        rewrite_report("other", tiny_run.store)
-    assert caught.value.exit_code == 3
-    assert "my-run" in caught.value.remedy
-    assert caught.value.item == "other"
-
-
-def test_without_any_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ddpm run"):
-        rewrite_report("x", LocalStore(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "", "a\nb"])
-def test_a_name_leads_nowhere_else(tiny_run: TinyRun, name: str) -> None:
-    with pytest.raises(ConfigError):
-        rewrite_report(name, tiny_run.store)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        b"null",
-        b'{"dataset": {}}',
-        b'{"dataset": 3}',
-        b'{"dataset": {"class_names": 1}}',
-        b"\xff",
-    ],
-)
-def test_a_damaged_record_is_named(tiny_run: TinyRun, written: str, content: bytes) -> None:
-    (tiny_run.root / "reports/my-run/run.json").write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"run\.json") as caught:
-        rewrite_report("my-run", tiny_run.store)
-    assert caught.value.exit_code == 6
-
-
-def test_a_damaged_output_is_not_reported(tiny_run: TinyRun, written: str) -> None:
-    manifest = tiny_run.samples.manifest(tiny_run.store)
-    file = tiny_run.root / manifest.folder / manifest.units[0]["file"]
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(IntegrityError, match="differs from its digest"):
-        rewrite_report("my-run", tiny_run.store)
-    assert tiny_run.store.read("reports/my-run/report.html").decode() == written, "the old one stays"
