@@ -23,7 +23,7 @@ _STEPS = "num_steps"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Point:
     """A finished run as a point of a plot.
 
     Attributes:
@@ -42,7 +42,7 @@ class Trial:
     identity: Mapping[str, Any]
     figures: Figures
 
-    def differs_only_in(self, respect: str, other: "Trial") -> bool:
+    def differs_only_in(self, respect: str, other: "Point") -> bool:
         """Tell whether the other run is equal to this one in all respects but this."""
         return all(value == other.identity[name] for name, value in self.identity.items() if name != respect)
 
@@ -52,7 +52,7 @@ class Respect:
     """A respect in which runs differ: an x axis.
 
     Attributes:
-        name: Its name in `Trial.identity`, and that of the plot.
+        name: Its name in `Point.identity`, and that of the plot.
         label: The axis, with its unit.
         of: Returns the place of a run on the axis.
         samples_only: Whether only figures that rest on samples depend on it.
@@ -60,14 +60,14 @@ class Respect:
 
     name: str
     label: str
-    of: Callable[[Trial], float]
+    of: Callable[[Point], float]
     samples_only: bool = False
 
 
 RESPECTS = (
-    Respect(name="images_seen", label="images seen in training", of=lambda trial: trial.images_seen),
-    Respect(name="ema_length", label="half-life of the averaged weights (images)", of=lambda trial: trial.ema_images),
-    Respect(name="sampler_steps", label="sampler steps", of=lambda trial: trial.num_steps, samples_only=True),
+    Respect(name="images_seen", label="images seen in training", of=lambda run: run.images_seen),
+    Respect(name="ema_length", label="half-life of the averaged weights (images)", of=lambda run: run.ema_images),
+    Respect(name="sampler_steps", label="sampler steps", of=lambda run: run.num_steps, samples_only=True),
 )
 
 
@@ -82,17 +82,17 @@ class Neighbours:
         damaged: Names of the others whose record or manifests are damaged or missing.
     """
 
-    own: Trial
-    others: Sequence[Trial] = ()
+    own: Point
+    others: Sequence[Point] = ()
     unread: int = 0
     damaged: Sequence[str] = field(default=())
 
-    def along(self, respect: Respect) -> list[Trial]:
+    def along(self, respect: Respect) -> list[Point]:
         """Return this run and those that differ from it in this respect only, by their place, one for each place."""
         places = {respect.of(self.own): self.own}
-        for trial in self.others:
-            if self.own.differs_only_in(respect.name, trial):
-                places.setdefault(respect.of(trial), trial)
+        for run in self.others:
+            if self.own.differs_only_in(respect.name, run):
+                places.setdefault(respect.of(run), run)
         return [places[place] for place in sorted(places)]
 
 
@@ -111,11 +111,11 @@ def read_neighbours(name: str, store: Store, finished: FinishedRun) -> Neighbour
         try:
             theirs = read_record(other, store).finished
             if theirs.dataset.digest == finished.dataset.digest:
-                others.append(_trial(other, store, theirs))
+                others.append(_point(other, store, theirs))
         except (IntegrityError, InputError, KeyError, TypeError, ValueError):
             damaged.append(other)
     return Neighbours(
-        own=_trial(name, store, finished),
+        own=_point(name, store, finished),
         others=others,
         unread=max(len(names) - LIMIT, 0),
         damaged=damaged,
@@ -127,7 +127,7 @@ def _common_start(name: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
 
 
-def _trial(name: str, store: Store, finished: FinishedRun) -> Trial:
+def _point(name: str, store: Store, finished: FinishedRun) -> Point:
     trained, drawn, evaluated = (
         part.manifest(store) for part in (finished.snapshot, finished.samples, finished.figures)
     )
@@ -136,7 +136,7 @@ def _trial(name: str, store: Store, finished: FinishedRun) -> Trial:
     ema = {setting: training.pop(setting, None) for setting in _EMA}
     steps = sampling.pop(_STEPS, 0)
     measuring.pop("outputs", None)  # keys that follow from the rest
-    return Trial(
+    return Point(
         name=name,
         images_seen=seen,
         ema_images=min(settings["ema_halflife_images"], settings["ema_rampup_ratio"] * seen),

@@ -9,7 +9,7 @@ from typing import Any
 from flows.artifacts import Figure, Figures
 from flows.pages.pictures import Value, curve, intervals, points, rate_distortion_curve
 from flows.provenance import Provenance
-from flows.stages.report.neighbours import RESPECTS, Neighbours, Respect, Trial
+from flows.stages.report.neighbours import RESPECTS, Neighbours, Point, Respect
 
 _BITS = "bits/dim"
 _BAND = 2  # standard errors on either side
@@ -124,8 +124,8 @@ def comparison_plots(neighbours: Neighbours, provenance: Mapping[str, Provenance
     """
     plots = []
     for respect in RESPECTS:
-        trials = neighbours.along(respect)
-        common = set.intersection(*({figure.name for figure in trial.figures.figures} for trial in trials))
+        runs = neighbours.along(respect)
+        common = set.intersection(*({figure.name for figure in run.figures.figures} for run in runs))
         figures = [
             figure
             for figure in neighbours.own.figures.figures
@@ -133,8 +133,8 @@ def comparison_plots(neighbours: Neighbours, provenance: Mapping[str, Provenance
             and figure.name in common
             and (not respect.samples_only or _rests_on_samples(figure, provenance))
         ]
-        if len(trials) > 1 and figures:
-            plots.append(_comparison(respect, trials, figures, neighbours.own))
+        if len(runs) > 1 and figures:
+            plots.append(_comparison(respect, runs, figures, neighbours.own))
     return plots
 
 
@@ -142,18 +142,18 @@ def _rests_on_samples(figure: Figure, provenance: Mapping[str, Provenance]) -> b
     return figure.name not in provenance or bool(provenance[figure.name].samples)
 
 
-def _comparison(respect: Respect, trials: Sequence[Trial], figures: Sequence[Figure], own: Trial) -> Plot:
+def _comparison(respect: Respect, runs: Sequence[Point], figures: Sequence[Figure], own: Point) -> Plot:
     panels: dict[str, dict[str, list[Value]]] = {}
-    found = [{figure.name: figure for figure in trial.figures.figures} for trial in trials]
+    found = [{figure.name: figure for figure in run.figures.figures} for run in runs]
     for figure in figures:
         values = [
             Value(
-                x=respect.of(trial),
-                value=of_trial[figure.name].value,
-                error=of_trial[figure.name].standard_error,
-                marked=trial is own,
+                x=respect.of(run),
+                value=of_run[figure.name].value,
+                error=of_run[figure.name].standard_error,
+                marked=run is own,
             )
-            for trial, of_trial in zip(trials, found, strict=True)
+            for run, of_run in zip(runs, found, strict=True)
         ]
         panels.setdefault(unit_of(figure) or figure.label, {})[_short_label(figure) or figure.label] = values
     header = ["run", "this_run", respect.label]
@@ -161,10 +161,10 @@ def _comparison(respect: Respect, trials: Sequence[Trial], figures: Sequence[Fig
         unit = f" ({unit_of(figure)})" if unit_of(figure) else ""
         header += [f"{figure.name}{unit}", f"{figure.name} standard_error{unit}"]
     rows = []
-    for trial, of_trial in zip(trials, found, strict=True):
-        row: list[Any] = [trial.name, int(trial is own), respect.of(trial)]
+    for run, of_run in zip(runs, found, strict=True):
+        row: list[Any] = [run.name, int(run is own), respect.of(run)]
         for figure in figures:
-            row += [of_trial[figure.name].value, of_trial[figure.name].standard_error]
+            row += [of_run[figure.name].value, of_run[figure.name].standard_error]
         rows.append(row)
     return Plot(
         name=respect.name,

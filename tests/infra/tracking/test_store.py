@@ -63,11 +63,11 @@ def test_a_file_with_a_folder_in_front_lies_in_that_folder(uri: str, tmp_path: P
     store = make_store(uri, tmp_path)
     run = store.find_or_create("run", {"k": "folders"}, {})
     store.log_files(run, {"page.html": b"page", "plots/loss.csv": b"1", "plots/loss.png": b"12", "loss.csv": b"other"})
-    listed = [file.path for file in store._client.list_artifacts(run)]
+    listed = [file.path for file in store.client.list_artifacts(run)]
     assert sorted(listed) == ["loss.csv", "page.html", "plots"]
-    inside = [file.path for file in store._client.list_artifacts(run, "plots")]
+    inside = [file.path for file in store.client.list_artifacts(run, "plots")]
     assert sorted(inside) == ["plots/loss.csv", "plots/loss.png"]
-    there = Path(store._client.download_artifacts(run, "plots/loss.csv", str(tmp_path)))
+    there = Path(store.client.download_artifacts(run, "plots/loss.csv", str(tmp_path)))
     assert there.read_bytes() == b"1", "not the file of the same name in another folder"
 
 

@@ -44,11 +44,11 @@ def test_runs_that_differ_in_the_steps_alone_are_points(tiny_run: TinyRun, add: 
     add("other-bound", {"num_steps": 10}, {"bpd_images": 8})
     add("the-same-again", {})
     near = found(tiny_run)
-    assert [(trial.name, trial.num_steps) for trial in near.along(AXES["sampler_steps"])] == [
+    assert [(run.name, run.num_steps) for run in near.along(AXES["sampler_steps"])] == [
         ("my-run", 5),
         ("all-steps", 20),
     ]
-    assert [trial.name for trial in near.along(AXES["images_seen"])] == ["my-run"]
+    assert [run.name for run in near.along(AXES["images_seen"])] == ["my-run"]
 
 
 @pytest.mark.parametrize("respect", AXES)
@@ -74,7 +74,7 @@ def test_damaged_runs_are_left_out_and_named(tiny_run: TinyRun, add: Callable[..
         tiny_run.store.replace(f"reports/{name}/run.json", content)
     near = found(tiny_run)
     assert sorted(near.damaged) == ["cut-short", "lost", "no-record", "odd"]
-    assert [trial.name for trial in near.others] == ["whole"]
+    assert [run.name for run in near.others] == ["whole"]
     write_report("my-run", tiny_run.store, tiny_run.finished, {})
     page = tiny_run.store.read("reports/my-run/report.html").decode()
     assert "Left out, since their records or outputs are damaged: " in page
@@ -93,7 +93,7 @@ def test_a_crowd_is_read_in_part_the_most_similar_names_first(
     for name in ("a", "my-run-2", "my-other", "z"):
         RunRecord(name=name, finished=tiny_run.finished).write(tiny_run.store)
     near = found(tiny_run)
-    assert [trial.name for trial in near.others] == ["my-run-2", "my-other"]
+    assert [run.name for run in near.others] == ["my-run-2", "my-other"]
     assert near.unread == 2
 
 
