@@ -51,7 +51,7 @@ check: $(INSTALLED) ## Format, lint, types and import contracts
 test: check ## Every check and every test but the long ones
 	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow and not gpu and not browser'
 
-test-e2e: $(INSTALLED) ## The pages of Prefect and MLflow in a real browser; needs Chromium
+test-e2e: $(INSTALLED) ## The report and the pages of Prefect and MLflow in a real browser; needs Chromium
 	$(VENV)/bin/python -m pytest -n0 -m browser
 
 test-all: check test-e2e ## The long ones too: drivers killed in each stage, real servers, lost workers, the browser

@@ -16,6 +16,7 @@ from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.comparison.reading import read_measurements
 from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
+from flows.provenance import Provenance, read_provenance
 from flows.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stages.report.record import read_record, run_names
@@ -75,6 +76,16 @@ class Run:
         """
         columns = ("name", "value", "standard_error", "note")
         return [{column: getattr(figure, column) for column in columns} for figure in self.figures.figures]
+
+    def provenance(self) -> dict[str, Provenance]:
+        """Return the provenance of each figure, by its name; figures of one metric share theirs.
+
+        Returns:
+            The data, split, snapshot, EMA length, sampler, seed, counts, extractor, rules, versions and hardware, as
+            the evaluation sealed them; nothing if it was sealed before that was recorded.
+        """
+        sealed = read_provenance(self.manifests["evaluate"])
+        return {figure: provenance for provenance in sealed for figure in provenance.figures}
 
     def images(self, which: ImageSet, limit: int | None = None) -> tuple[Images, Labels]:
         """Load images and their labels.

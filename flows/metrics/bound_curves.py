@@ -18,7 +18,8 @@ def bound_curves(columns: Columns) -> dict[str, Any]:
 
     Returns:
         `rmse` of the predicted x_0 on the scale 0..255; by variance `step_bpd`, the term of each t, the decoder's at
-        t = 0, and `rate`, the bits/dim sent once x_t is known (`ddpm_core.likelihood.bound.rate_distortion`).
+        t = 0, `step_bpd_stderr`, their standard errors over the images, and `rate`, the bits/dim sent once x_t is known
+        (`ddpm_core.likelihood.bound.rate_distortion`).
     """
     by_variance, rmse = {}, torch.empty(0)
     for name in _variances(columns):
@@ -31,8 +32,12 @@ def bound_curves(columns: Columns) -> dict[str, Any]:
             x_start_mse=columns["x_start_mse"],
         )
         rate, rmse = rate_distortion(bound)
-        terms = torch.cat((bound.decoder_bpd[:, None], bound.step_bpd), dim=1).mean(0)
-        by_variance[name] = {"step_bpd": terms.tolist(), "rate": rate.tolist()}
+        terms = torch.cat((bound.decoder_bpd[:, None], bound.step_bpd), dim=1)
+        by_variance[name] = {
+            "step_bpd": terms.mean(0).tolist(),
+            "step_bpd_stderr": (terms.std(0) / len(terms) ** 0.5).tolist(),
+            "rate": rate.tolist(),
+        }
     return {"rmse": rmse.tolist(), "variances": by_variance}
 
 

@@ -23,7 +23,7 @@ from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
-BOUND_VERSION = 4
+BOUND_VERSION = 5
 ESTIMATE_VERSION = 1
 FLOW_VERSION = 1
 PROPOSAL = "proposal"

@@ -144,6 +144,24 @@ def run_metrics(
     return merged("outputs", outputs), [measures[number] for number in range(len(metrics))]
 
 
+def noting(steps: Steps, sealed: list[Manifest]) -> Steps:
+    """Take a metric through its steps, and note the manifests that it is sent.
+
+    Args:
+        steps: The metric at its start.
+        sealed: Receives the manifests.
+    """
+    answer: Sequence[Manifest] | None = None
+    while True:
+        try:
+            works = next(steps) if answer is None else steps.send(answer)
+        except StopIteration as end:
+            measure: Callable[[], Measured] = end.value
+            return measure
+        answer = yield works
+        sealed += answer
+
+
 def merged(what: str, parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
     """Put parts together whose names differ, or stand for the same."""
     merged: dict[str, T] = {}

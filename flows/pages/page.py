@@ -35,9 +35,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["palette"] = palette
-    templates.filters["data_uri"] = _data_uri
+    templates.filters["data_uri"] = functools.partial(_data_uri, "image/png")
+    templates.filters["csv_uri"] = functools.partial(_data_uri, "text/csv")
     return templates
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,8 +1,12 @@
-"""Pictures of images and curves, as PNG bytes."""
+"""Pictures of images, curves and intervals, as PNG bytes.
+
+They are drawn for a width of about 540 pixels on a page, and their text can still be read at 360, the width of a phone.
+"""
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeVar
 
@@ -19,6 +23,29 @@ from infra.outputs.images import Images
 _Values = TypeVar("_Values")
 _TILE = 64
 _GAP = 4
+_WIDTH, _HEIGHT, _DPI = 4.6, 3.0, 170  # inches, and dots per inch
+_ROW, _PANEL, _MARGIN = 0.3, 1.8, 0.75  # inches: a line of intervals, a panel of points, an axis with its label
+_TEXT = 10  # points
+_DOT, _MARK = ("o", 5.0), ("D", 9.0)  # symbols and their sizes in points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A value with its interval.
+
+    Attributes:
+        label: Its name on the plot; it may stay empty.
+        x: Its place on the x axis, if the plot has one.
+        value: The value.
+        error: Half the length of its interval; None if it is not known.
+        marked: Whether it stands out among the others.
+    """
+
+    label: str = ""
+    x: float = 0.0
+    value: float
+    error: float | None = None
+    marked: bool = False
 
 
 def sample_grid(images: Images, columns: int = 0) -> bytes:
@@ -43,15 +70,91 @@ def _tile(image: Images, scale: int) -> NDArray[np.uint8]:
 
 
 def curve(
-    x: Sequence[float], lines: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, log_y: bool = False
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    x_label: str,
+    y_label: str,
+    log_y: bool = False,
+    bands: Mapping[str, Sequence[float]] | None = None,
 ) -> bytes:
-    """Draw lines over a common x axis."""
-    return _plot({name: (x, y) for name, y in lines.items()}, x_label=x_label, y_label=y_label, log_y=log_y)
+    """Draw lines over a common x axis.
+
+    Args:
+        x: Common to all lines.
+        lines: The lines' values, by name.
+        x_label: The quantity and unit of the x axis.
+        y_label: The quantity and unit of the y axis.
+        log_y: Whether the y axis is logarithmic.
+        bands: Half the width of the band around a line, by the line's name.
+    """
+    figure, axes = _axes(x_label, y_label)
+    for (name, y), colour in _coloured(lines):
+        _line(axes, name, x, y, colour)
+        if bands and name in bands:
+            low, high = (np.asarray(y) + sign * np.asarray(bands[name]) for sign in (-1, 1))
+            # A logarithmic axis has no place for the part of a band at and below 0.
+            low = np.where(low > 0, low, min(y)) if log_y else low
+            axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    if log_y:
+        axes.set_yscale("log")
+    return _png(figure, axes, legend=len(lines) > 1)
 
 
 def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bytes:
     """Draw distortion over rate, one line per (rate, rmse)."""
-    return _plot(lines, x_label="rate (bits/dim)", y_label="RMSE of the predicted image", log_y=False)
+    figure, axes = _axes("rate (bits/dim)", "RMSE of the predicted image")
+    for (name, (rate, rmse)), colour in _coloured(lines):
+        _line(axes, name, rate, rmse, colour)
+    return _png(figure, axes, legend=len(lines) > 1)
+
+
+def intervals(panels: Mapping[str, Sequence[Value]]) -> bytes:
+    """Draw values as dots with their intervals as whiskers, one below the other; each panel has an axis of its own.
+
+    Args:
+        panels: The values of each panel, by the label of its axis.
+    """
+    heights = [_MARGIN + _ROW * len(values) for values in panels.values()]
+    figure, rows = _panels(heights)
+    for axes, (label, values) in zip(rows, panels.items(), strict=True):
+        places = range(len(values), 0, -1)
+        for place, value, colour in zip(places, values, itertools.cycle(palette.SERIES), strict=False):
+            _dot(axes, value, value.value, place, colour, along_x=True)
+        axes.set_yticks(list(places), [value.label for value in values], parse_math=False)
+        axes.set_ylim(0.4, len(values) + 0.6)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", alpha=0.25)
+        axes.margins(x=0.15)
+    return _saved(figure)
+
+
+def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str) -> bytes:
+    """Draw series of values over a common x axis, with their intervals as whiskers; a marked value is a large diamond.
+
+    Args:
+        panels: The series of each panel, by the label of its y axis and by name.
+        x_label: The quantity and unit of the x axis.
+    """
+    figure, rows = _panels([_PANEL] * (len(panels) - 1) + [_PANEL + _MARGIN / 2])
+    for axes, (label, series) in zip(rows, panels.items(), strict=True):
+        for (name, values), colour in _coloured(series):
+            x, y = [value.x for value in values], [value.value for value in values]
+            axes.plot(x, y, color=colour, linewidth=1, alpha=0.5)
+            for value in values:
+                _dot(axes, value, value.x, value.value, colour, along_x=False)
+            axes.plot([], [], _DOT[0], color=colour, markersize=_DOT[1], label=name)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+        if len(series) > 1:
+            axes.legend(
+                frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=_TEXT
+            )
+    rows[-1].set_xlabel(x_label)
+    for axes in rows[:-1]:
+        axes.sharex(rows[-1])
+        axes.tick_params(labelbottom=False)
+    return _saved(figure)
 
 
 def histogram(counts: Mapping[str, Sequence[int]]) -> bytes:
@@ -80,15 +183,18 @@ def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
     return _png(figure, axes, legend=len(counts) > 1)
 
 
-def _plot(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, log_y: bool
-) -> bytes:
-    figure, axes = _axes(x_label, y_label)
-    for (name, (x, y)), colour in _coloured(lines):
-        axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
-    if log_y:
-        axes.set_yscale("log")
-    return _png(figure, axes, legend=len(lines) > 1)
+def _dot(axes: Axes, value: Value, x: float, y: float, colour: str, *, along_x: bool) -> None:
+    """Draw a value as a dot, with its interval as a whisker along x or y."""
+    error = None if value.error is None else [value.error]
+    symbol, size = _MARK if value.marked else _DOT
+    errors = (error, None) if along_x else (None, error)
+    axes.errorbar(
+        [x], [y], xerr=errors[0], yerr=errors[1], fmt=symbol, markersize=size, color=colour, elinewidth=1.5, capsize=4
+    )
+
+
+def _line(axes: Axes, name: str, x: Sequence[float], y: Sequence[float], colour: str) -> None:
+    axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
 
 
 def _coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values], str]]:
@@ -97,19 +203,34 @@ def _coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Value
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, (axes,) = _panels([_HEIGHT])
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels of these heights in inches, one below the other."""
+    figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
+    panels: list[Axes] = list(rows[:, 0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=_TEXT, which="both")
+        axes.xaxis.label.set_fontsize(_TEXT)
+        axes.yaxis.label.set_fontsize(_TEXT)
+    return figure, panels
 
 
 def _png(figure: Figure, axes: Axes, *, legend: bool) -> bytes:
     if legend:
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=_TEXT, borderaxespad=0)
+    return _saved(figure)
+
+
+def _saved(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

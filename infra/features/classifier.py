@@ -105,4 +105,6 @@ def _fit(train: LabelledImages, held_out: Iterable[LabelledImages], classes: int
     )
 
 
-CLASSIFIER = ExtractorKind(open=_open, fit=_fit, scores=ClassScores(weight="head.weight", bias="head.bias"))
+CLASSIFIER = ExtractorKind(
+    open=_open, fit=_fit, scores=ClassScores(weight="head.weight", bias="head.bias"), rule="divided by 255; not resized"
+)

@@ -21,4 +21,4 @@ def _open(_weights: dict[str, Tensor], _shape: dict[str, Any]) -> Extractor:
     return only_features(averaged_pixels)
 
 
-PIXELS = ExtractorKind(open=_open)
+PIXELS = ExtractorKind(open=_open, rule=f"divided by 255; averaged down to at most {_SIDE}x{_SIDE}; not rounded")

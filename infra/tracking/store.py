@@ -172,12 +172,18 @@ class RunStore:
             self.client.log_inputs(run, datasets=rows)
 
     def log_files(self, run: str, files: dict[str, bytes]) -> None:
-        """Upload artifacts, small ones first: a server that refuses a large one still gets the others."""
+        """Upload artifacts, small ones first: a server that refuses a large one still gets the others.
+
+        Args:
+            run: The run's ID.
+            files: Their bytes by name; a name may have a folder in front.
+        """
         with tempfile.TemporaryDirectory() as folder:
             for name, data in sorted(files.items(), key=lambda item: len(item[1])):
-                path = Path(folder) / name
+                place, _, file = name.rpartition("/")
+                path = Path(folder) / file
                 path.write_bytes(data)
-                self.client.log_artifact(run, str(path))
+                self.client.log_artifact(run, str(path), place or None)
 
     def log_model(self, run: str, model: ModelFile) -> None:
         """Record weights as a model, once per experiment, without a copy of them, and link them to the run."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text
 from flows.metrics.conditions import model_figures
 from flows.model_record import model_file
+from flows.provenance import read_provenance
 from flows.stage import Account, Context, Stage, dataset_input
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.record import MeasuredModel
@@ -35,10 +36,14 @@ def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact
     assert isinstance(dataset, Dataset), "the stage's first input is the data set"
     assert isinstance(snapshot, Snapshot), "the second is the snapshot"
     assert isinstance(samples, Samples), "the third is the samples"
+    provenance = [part.as_json() for part in read_provenance(figures.manifest(store))]
     return Account(
         line="; ".join(f"{figure.label} {figure.value:.3f}" for figure in figures.figures if figure.headline),
         metrics=figures.metrics,
-        files={"metrics.json": json.dumps(figures.metrics | figures.counts, indent=2, sort_keys=True).encode()},
+        files={
+            "metrics.json": json.dumps(figures.metrics | figures.counts, indent=2, sort_keys=True).encode(),
+            "provenance.json": json.dumps(provenance, indent=2).encode(),
+        },
         inputs=[dataset_input(dataset, store, "evaluation")],
         tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()},
         measured=MeasuredModel(

@@ -1,19 +1,22 @@
-"""Writes report.html and its pictures from sealed artifacts alone; the page needs no other file."""
+"""Writes report.html, its pictures and its tables from sealed artifacts alone; the page needs no other file."""
 
+import json
 from collections.abc import Mapping
 
-from flows.pages.pictures import sample_grid
+from flows.stages.report.outputs import RunOutputs, draw, read_outputs
 from flows.stages.report.record import FinishedRun, RunRecord, read_record
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from infra.storage.store import Store
 
 _RECIPES = ".recipes"
+PLOTS = "plots"
 
 
 def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
-    """Write report.html, samples.png and run.json under reports/<name>; return that folder.
+    """Write report.html and its files under reports/<name>; return that folder.
 
-    A reader of an earlier report sees each file whole, either the old one or the new one.
+    The files are samples.png, provenance.json, a PNG and a CSV of each plot in plots/, and run.json. A reader of an
+    earlier report sees each file whole, either the old one or the new one.
 
     Args:
         name: The run's name.
@@ -23,15 +26,27 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
         recipe: The key of its recipe, which `has_report` looks up.
     """
     record = RunRecord(name=name, finished=finished, elsewhere=elsewhere)
-    outputs = read_outputs(store, finished)
-    grid = sample_grid(outputs.drawn)
-    page = render_page(name, outputs, grid, elsewhere)
-    for file, data in {"samples.png": grid, "report.html": page.encode()}.items():
-        store.replace(f"{record.folder}/{file}", data)
+    outputs = read_outputs(store, finished, name)
+    files = {f"{record.folder}/{file}": data for file, data in _files(name, outputs, elsewhere).items()}
+    for file, data in files.items():
+        store.replace(file, data)
+    for file in set(store.list(f"{record.folder}/{PLOTS}")) - files.keys():
+        store.delete(file)  # a plot of an earlier report, such as against runs that were pruned since
     record.write(store)
     if recipe:
         store.put_if_absent(f"{_RECIPES}/{recipe}", name.encode())
     return record.folder
+
+
+def _files(name: str, outputs: RunOutputs, elsewhere: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files of a report by their names in its folder, the page last."""
+    drawings = draw(outputs)
+    files = {"samples.png": drawings.samples}
+    for plot in drawings.plots.values():
+        files |= {f"{PLOTS}/{plot.name}.png": plot.png, f"{PLOTS}/{plot.name}.csv": plot.csv}
+    provenance = [part.as_json() for part in outputs.provenance]
+    files["provenance.json"] = json.dumps(provenance, indent=2).encode()
+    return files | {"report.html": render_page(name, outputs, drawings, elsewhere).encode()}
 
 
 def has_report(store: Store, recipe: str) -> bool:

@@ -10,7 +10,7 @@ from infra.errors import InputError, IntegrityError
 from infra.storage.store import Store
 
 FOLDER = "reports"
-_FILE = "run.json"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,13 @@ class RunRecord:
         # Sorted, because a repeated run reads its counts from the manifest in another order than it computed them.
         run["figures"]["counts"] = dict(sorted(run["figures"]["counts"].items()))
         run["elsewhere"] = dict(self.elsewhere)
-        store.replace(f"{self.folder}/{_FILE}", json.dumps(run, indent=2).encode())
+        store.replace(f"{self.folder}/{RECORD}", json.dumps(run, indent=2).encode())
 
 
 def run_names(store: Store) -> list[str]:
     """Return the names of the finished runs of a store, sorted."""
     parts = (entry.split("/") for entry in store.list(FOLDER))
-    return sorted(rest[0] for _, *rest in parts if rest[1:] == [_FILE])
+    return sorted(rest[0] for _, *rest in parts if rest[1:] == [RECORD])
 
 
 def read_record(name: str, store: Store) -> RunRecord:
@@ -69,7 +69,7 @@ def read_record(name: str, store: Store) -> RunRecord:
         IntegrityError: If the record is damaged.
     """
     name = _full_name(name, store)
-    path = f"{FOLDER}/{name}/{_FILE}"
+    path = f"{FOLDER}/{name}/{RECORD}"
     try:
         run: dict[str, Any] = json.loads(store.read(path))
     except FileNotFoundError as error:

@@ -1,104 +1,28 @@
-"""The page of a finished run: figures, pictures and the provenance of each number.
-
-`read_outputs` reads the sealed outputs, and `render_page` makes the page from them alone.
-"""
+"""The page of a finished run: figures, pictures and the provenance of each number."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from flows.artifacts import CURVES, Artifact, Figures, figure_text
+from flows.artifacts import Figures, figure_text
 from flows.pages.page import render
-from flows.pages.pictures import curve, rate_distortion_curve, sample_grid
-from flows.stages.report.nearest import nearest_images
-from flows.stages.report.record import FinishedRun
-from infra.outputs.images import DatasetReader, Images
-from infra.outputs.manifest import Manifest, read_verified
-from infra.storage.store import Store
+from flows.provenance import Provenance
+from flows.stages.report.neighbours import LIMIT, Neighbours
+from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
+from infra.outputs.manifest import Manifest
 
-_GRID_IMAGES = 64
-_NEAREST_OF = 8
-_NEAREST_COLUMNS = 8
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _WEB = ("http://", "https://")
+_NAMED = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOutputs:
-    """All data that the page shows of a finished run, in memory.
-
-    Attributes:
-        finished: The artifacts.
-        manifests: The artifacts' manifests, by their names on the page.
-        drawn: The first samples, uint8 [n, channels, height, width].
-        nearest: The first samples, each followed by its nearest training images, uint8 [m, columns, c, h, w].
-        progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
-        timesteps: The timesteps of each sample's predictions, zero-based.
-        curves: The bound by timestep, see `flows.metrics.bound_figures`; None if it was estimated from some timesteps.
-    """
-
-    finished: FinishedRun
-    manifests: Mapping[str, Manifest]
-    drawn: Images
-    nearest: Images
-    progress: Images
-    timesteps: Sequence[int]
-    curves: Mapping[str, Any] | None
-
-
-def read_outputs(store: Store, finished: FinishedRun) -> RunOutputs:
-    """Read the data for the page, and verify every byte.
-
-    Args:
-        store: The store that holds the outputs.
-        finished: The artifacts.
-
-    Raises:
-        IntegrityError: If an output is missing or differs from what was sealed.
-    """
-    artifacts: dict[str, Artifact] = {
-        "data set": finished.dataset,
-        "snapshot": finished.snapshot,
-        "samples": finished.samples,
-        "figures": finished.figures,
-    }
-    manifests = {label: artifact.manifest(store) for label, artifact in artifacts.items()}
-    images = DatasetReader(store=store, manifest=manifests["samples"])
-    drawn, _ = images.load("samples", limit=_GRID_IMAGES)
-    queries = drawn[:_NEAREST_OF]
-    training = DatasetReader(store=store, manifest=manifests["data set"])
-    nearest = nearest_images(queries, training, _NEAREST_COLUMNS - 1)
-    progress, _ = images.load("progress")
-    timesteps = images.units("progress")[0]["facts"]["timesteps"]
-    return RunOutputs(
-        finished=finished,
-        manifests=manifests,
-        drawn=drawn,
-        nearest=np.concatenate((queries[:, None], nearest), axis=1),
-        progress=progress[: finished.samples.count * len(timesteps)],
-        timesteps=timesteps,
-        curves=_read_curves(store, manifests["figures"]),
-    )
-
-
-def _read_curves(store: Store, evaluated: Manifest) -> dict[str, Any] | None:
-    curves: dict[str, Any] | None = None
-    for unit in evaluated.units:
-        if unit["facts"].get("kind") == CURVES:
-            curves = json.loads(read_verified(store, evaluated.folder, unit))
-    return curves
-
-
-def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[str, str]) -> str:
+def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: Mapping[str, str]) -> str:
     """Render the page as HTML that needs no other file.
 
     Args:
         name: The run's name.
         outputs: The run's outputs.
-        grid: The picture of the first samples, as PNG bytes.
+        drawings: Its pictures.
         elsewhere: The run's pages in other programs, by the program's name.
     """
     finished, trained = outputs.finished, outputs.manifests["snapshot"]
@@ -118,17 +42,21 @@ def render_page(name: str, outputs: RunOutputs, grid: bytes, elsewhere: Mapping[
             for figure in finished.figures.figures
             if figure.headline
         ],
-        samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": grid},
-        nearest=sample_grid(outputs.nearest.reshape(-1, *outputs.nearest.shape[2:]), outputs.nearest.shape[1]),
+        samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": drawings.samples},
+        nearest=drawings.nearest,
         denoising={
             "timesteps": [t + 1 for t in outputs.timesteps],
             "steps": outputs.timesteps[0] + 1,
-            "strip": sample_grid(outputs.progress, columns=len(outputs.timesteps)),
+            "strip": drawings.denoising,
         },
-        loss=_loss(trained.facts["history"], trained.facts["settings"]["loss"]),
+        plots=drawings.plots,
+        loss=_capital(loss_label(trained.facts["settings"]["loss"])),
         terms=_terms(finished.figures),
-        curves=_curves(outputs.curves, list(finished.figures.starting_with("step_bpd_"))),
-        outputs=_provenance(outputs.manifests),
+        rates=_rates(outputs),
+        banded=_has_bands(outputs),
+        others=_others(outputs.neighbours, drawings),
+        provenance=_figures_provenance(outputs.provenance),
+        outputs=_outputs(outputs.manifests),
     )
 
 
@@ -138,21 +66,15 @@ def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"program": program, "address": address} for program, address in web.items()]
 
 
-def _loss(history: Sequence[Mapping[str, Any]], loss: str) -> dict[str, Any] | None:
-    rows = [row for row in history if row["loss"] is not None]
-    if not rows:
-        return None
-    label = "L_simple" if loss == "simple" else f"the {loss} loss"
-    images_seen, losses = [row["images_seen"] for row in rows], [row["loss"] for row in rows]
-    picture = curve(images_seen, {label: losses}, x_label="images seen", y_label=label, log_y=True)
-    return {"label": label[0].upper() + label[1:], "curve": picture}
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _terms(figures: Figures) -> list[dict[str, str]]:
     steps, decoders = figures.starting_with("step_bpd_"), figures.starting_with("decoder_bpd_")
     return [
         {
-            "variance": _words(name),
+            "variance": variance_words(name),
             "prior": f"{figures.starting_with('prior_bpd')[''].value:.6f}",
             "steps": f"{steps[name].value:.3f}",
             "decoder": f"{decoders[name].value:.3f}",
@@ -161,23 +83,41 @@ def _terms(figures: Figures) -> list[dict[str, str]]:
     ]
 
 
-def _curves(curves: Mapping[str, Any] | None, variances: Sequence[str]) -> dict[str, Any] | None:
-    if curves is None:
+def _has_bands(outputs: RunOutputs) -> bool:
+    return outputs.curves is not None and any("step_bpd_stderr" in one for one in curves_by_variance(outputs).values())
+
+
+def _rates(outputs: RunOutputs) -> dict[str, Any] | None:
+    """Return rows of rate and distortion at some timesteps, for the first variance; None for an estimate."""
+    if outputs.curves is None:
         return None
-    known = curves["variances"]
-    rmse, by_name = curves["rmse"], {_words(name): known[name] for name in variances if name in known}
-    terms = {name: of_name["step_bpd"] for name, of_name in by_name.items()}
-    first, rate = next((name, of_name["rate"]) for name, of_name in by_name.items())
+    rmse = outputs.curves["rmse"]
+    variance, rate = next((name, of_name["rate"]) for name, of_name in curves_by_variance(outputs).items())
     places = sorted({round(share * (len(rate) - 1)) for share in _TABLE_SHARES}, reverse=True)
-    return {
-        "terms": curve(range(1, len(rmse) + 1), terms, x_label="t", y_label="bits/dim of the step", log_y=True),
-        "rate_distortion": rate_distortion_curve({name: (by_name[name]["rate"], rmse) for name in by_name}),
-        "variance": first,
-        "rows": [{"t": t + 1, "rate": f"{rate[t]:.4f}", "rmse": f"{rmse[t]:.2f}"} for t in places],
-    }
+    rows = [{"t": t + 1, "rate": f"{rate[t]:.4f}", "rmse": f"{rmse[t]:.2f}"} for t in places]
+    return {"variance": variance, "rows": rows}
 
 
-def _provenance(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
+def _others(neighbours: Neighbours | None, drawings: Drawings) -> dict[str, Any] | None:
+    """Return the plots against other runs, and a remark about the runs that they leave out; None without either."""
+    remarks = []
+    if neighbours is not None and neighbours.unread:
+        remarks.append(f"Of the other runs below this root only {LIMIT} were read, those with the most similar names.")
+    if neighbours is not None and neighbours.damaged:
+        remarks.append(f"Left out, since their records or outputs are damaged: {', '.join(neighbours.damaged)}.")
+    return {"plots": drawings.compared, "remarks": remarks} if drawings.compared or remarks else None
+
+
+def _figures_provenance(sealed: Sequence[Provenance]) -> list[dict[str, Any]]:
+    parts = []
+    for provenance in sealed:
+        more = len(provenance.figures) - _NAMED
+        names = ", ".join(provenance.figures[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        parts.append({"figures": names, "single": len(provenance.figures) == 1, "rows": provenance.rows()})
+    return parts
+
+
+def _outputs(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
     return [
         {
             "label": label,
@@ -188,7 +128,3 @@ def _provenance(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
         }
         for label, manifest in manifests.items()
     ]
-
-
-def _words(variance: str) -> str:
-    return variance.replace("_", " ")

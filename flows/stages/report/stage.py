@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
 from flows.stage import Account, Context, Stage
+from flows.stages.report.record import RECORD, FinishedRun
 from infra.storage.store import Store
 
 
@@ -11,7 +12,6 @@ def _run(
     _config: None, dataset: Dataset, snapshot: Snapshot, samples: Samples, figures: Figures, context: Context
 ) -> ReportPage:
     from flows.stages.report.page import write_report
-    from flows.stages.report.record import FinishedRun
 
     run = context.run
     assert run is not None, "the run is named as soon as its data is listed"
@@ -22,7 +22,8 @@ def _run(
 def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store: Store) -> Account:
     *_, figures = inputs
     assert isinstance(figures, Figures), "the stage's last input is the figures"
-    files = {name: store.read(f"{page.folder}/{name}") for name in ("report.html", "samples.png")}
+    names = (name.removeprefix(f"{page.folder}/") for name in store.list(page.folder))
+    files = {name: store.read(f"{page.folder}/{name}") for name in names if name != RECORD}
     where = f"{store.uri}/{page.folder}"
     return Account(
         line=f"{where}/report.html",

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from flows.artifacts import CURVES
@@ -20,12 +21,16 @@ def test_the_curves_add_up_to_the_figures_and_are_those_that_are_sealed(tiny_run
         trained=tiny_run.snapshot.manifest(store),
         store=store,
     )
-    found = bound_curves(bound_terms(inputs, 0, 16))
+    columns = bound_terms(inputs, 0, 16)
+    found = bound_curves(columns)
     for variance in ("fixed_large", "fixed_small"):
         terms = found["variances"][variance]["step_bpd"]
         assert len(terms) == 20
         total = sum(terms) + metrics["eval/prior_bpd"]
         assert total == pytest.approx(metrics[f"eval/bits_per_dim_{variance}"], rel=1e-5)
+        decoder, steps = (columns[f"{term}_bpd_{variance}"].double().numpy() for term in ("decoder", "terms"))
+        errors = np.sqrt(np.var(np.concatenate((decoder[:, None], steps), axis=1), axis=0, ddof=1) / 16)
+        assert found["variances"][variance]["step_bpd_stderr"] == pytest.approx(errors.tolist(), rel=1e-5)
     manifest = tiny_run.figures.manifest(store)
     (unit,) = (unit for unit in manifest.units if unit["facts"].get("kind") == CURVES)
     sealed = json.loads(read_verified(store, manifest.folder, unit))

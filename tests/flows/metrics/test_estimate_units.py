@@ -14,11 +14,11 @@ from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, normal, uniform
 from flows.artifacts import CURVES, Figures
 from flows.metrics.estimate_units import proposal_timesteps
-from flows.pages.pictures import sample_grid
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import decode_snapshot
 from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.outputs import draw, read_outputs
+from flows.stages.report.sections import render_page
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified
 from tests.conftest import TinyRun, revised
@@ -95,7 +95,7 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: TinyRun, estima
     assert CURVES not in kinds
     assert "eval/eps_mse" not in estimated.metrics
     outputs = read_outputs(tiny_run.store, replace(tiny_run.finished, figures=estimated))
-    page = render_page("x", outputs, sample_grid(outputs.drawn), {})
+    page = render_page("x", outputs, draw(outputs), {})
     assert "estimated upper bound" in page
     assert "3 timesteps per image" in page
     assert "Rate and distortion" not in page

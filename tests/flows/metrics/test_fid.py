@@ -18,14 +18,14 @@ from flows.metrics.distance import distance_metric
 from flows.metrics.extractors import extractor_device, is_published, open_extractor
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.table import METRICS
-from flows.pages.pictures import sample_grid
 from flows.recipe.presets import load_config
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.prepare.preparation import prepare
+from flows.stages.report.outputs import draw, read_outputs
 from flows.stages.report.record import FinishedRun
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.digests import sha256
@@ -170,7 +170,7 @@ def test_the_figure_its_note_its_name_in_mlflow_and_the_report(finished: TinyRun
         dataset=finished.dataset, snapshot=finished.snapshot, samples=finished.samples, figures=finished.figures
     )
     outputs = read_outputs(finished.store, record)
-    page = render_page("a-run", outputs, sample_grid(outputs.drawn), {})
+    page = render_page("a-run", outputs, draw(outputs), {})
     assert figure.note in page
     assert ">fid<" in page
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from flows.pages import palette
-from flows.pages.pictures import bars, curve, histogram, sample_grid
+from flows.pages.pictures import Value, bars, curve, histogram, intervals, points, sample_grid
 
 GAP = 4
 
@@ -69,8 +69,8 @@ def test_a_curve(log_y: bool) -> None:
     rising = curve(x, {"a": [float(v) for v in x]}, x_label="x", y_label="y", log_y=log_y)
     falling = curve(x, {"a": [50.0 - v for v in x]}, x_label="x", y_label="y", log_y=log_y)
     picture = opened(rising)
-    # 6.4 x 3.2 inches at 120 dots each.
-    assert picture.shape == (384, 768, 3)
+    # 4.6 x 3 inches at 170 dots each.
+    assert picture.shape == (510, 782, 3)
     ink = inked(picture, palette.BLUE)
     columns = np.nonzero(ink.any(0))[0]
     heights = [np.nonzero(ink[:, column])[0].mean() for column in (columns[2], columns[-3])]
@@ -103,9 +103,10 @@ def test_the_histogram_of_each_channel_has_its_colour() -> None:
     counts = {}
     for place, name in enumerate(("red", "green", "blue")):
         counts[name] = [int(20 + 80 * place <= value < 60 + 80 * place) for value in range(256)]
-    # Below the legend, at the top of the axes: the plateaus, from left to right.
-    picture = opened(histogram(counts))[40:65]
-    middles = [np.nonzero(inked(picture, palette.CHANNELS[name], within=50))[1].mean() for name in counts]
+    # Below the legend, at the top of the axes: the plateaus, from left to right, by their unblended sides.
+    picture = opened(histogram(counts))[60:90]
+    columns = [np.nonzero(inked(picture, palette.CHANNELS[name]))[1] for name in counts]
+    middles = [(of_name.min() + of_name.max()) / 2 for of_name in columns]
     assert middles[1] - middles[0] == pytest.approx(middles[2] - middles[1], abs=10)
     assert middles[1] - middles[0] > 100
     assert inked(opened(histogram({"grey": [1] * 256})), palette.CHANNELS["grey"], within=50).any()
@@ -116,3 +117,68 @@ def test_each_split_has_a_bar_for_each_name() -> None:
     areas = [inked(picture, colour).sum() for colour in palette.SERIES[:2]]
     assert min(areas) > 10_000
     assert abs(areas[0] - areas[1]) < 0.05 * max(areas), "thirty images each"
+
+
+def whisker(picture: np.ndarray, colour: str) -> int:
+    """The length of a colour's ink in the direction in which it is longest, in dots."""
+    rows, columns = np.nonzero(inked(picture, colour))
+    return int(max(np.ptp(rows), np.ptp(columns)))
+
+
+def test_a_whisker_is_as_long_as_its_interval() -> None:
+    """Of two values on one axis, the one with four times the error has a whisker of four times the length."""
+    values = [Value(label="a", value=10.0, error=0.5), Value(label="b", value=12.0, error=2.0)]
+    picture = opened(intervals({"bits/dim": values}))
+    short, long = (whisker(picture, colour) for colour in palette.SERIES[:2])
+    assert long / short == pytest.approx(4, rel=0.1)
+
+
+def test_each_panel_of_intervals_has_an_axis_of_its_own() -> None:
+    small, large = Value(label="a", value=1.0, error=0.1), Value(label="b", value=1000.0, error=100.0)
+    apart = opened(intervals({"x": [small], "y": [large]}))
+    half = apart.shape[0] // 2
+    lengths = [whisker(part, palette.BLUE) for part in (apart[:half], apart[half:])]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
+    together = opened(intervals({"x": [small, large]}))
+    assert whisker(together, palette.BLUE) < 0.2 * lengths[0]
+
+
+def test_an_interval_that_is_not_known_has_no_whisker() -> None:
+    picture = opened(intervals({"x": [Value(label="a", value=1.0), Value(label="b", value=2.0, error=0.5)]}))
+    assert whisker(picture, palette.BLUE) < 20, "a dot"
+    assert whisker(picture, palette.VERMILION) > 100
+
+
+def test_the_marked_value_is_the_largest() -> None:
+    def drawn(marked: bool) -> int:
+        values = [Value(x=1.0, value=1.0, error=0.1), Value(x=2.0, value=2.0, error=0.1, marked=marked)]
+        return int(inked(opened(points({"y": {"a": values}}, x_label="x")), palette.BLUE).sum())
+
+    assert drawn(True) > drawn(False) + 100
+
+
+def test_panels_of_points_share_the_x_axis() -> None:
+    values = [Value(x=1.0, value=1.0), Value(x=2.0, value=2.0)]
+    other = [Value(x=1.0, value=5.0), Value(x=3.0, value=2.0)]
+    picture = opened(points({"a": {"a": values}, "b": {"b": other}}, x_label="x"))
+    half = int(0.44 * picture.shape[0])  # the lower panel has the axis's label, too
+    left = [np.nonzero(inked(part, palette.BLUE))[1].min() for part in (picture[:half], picture[half:])]
+    right = [np.nonzero(inked(part, palette.BLUE))[1].max() for part in (picture[:half], picture[half:])]
+    assert left[0] == pytest.approx(left[1], abs=2)
+    assert right[0] < right[1] - 100, "2 stands to the left of 3"
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+def test_a_band_has_the_width_that_is_asked_for(log_y: bool) -> None:
+    """A band that reaches below 0 is cut off on a logarithmic axis, and drawn elsewhere."""
+
+    def filled(width: float) -> int:
+        y = [1.0, 2.0, 3.0]
+        drawn = curve([1.0, 2.0, 3.0], {"a": y}, x_label="x", y_label="y", log_y=log_y, bands={"a": [width] * 3})
+        # The band's colour is a quarter blue over white.
+        tint = tuple(round(255 - 0.25 * (255 - part)) for part in bytes.fromhex(palette.BLUE[1:]))
+        return int((abs(opened(drawn).astype(int) - tint) <= 12).all(2).sum())
+
+    assert filled(0.0) < 1000
+    assert filled(0.5) > 10_000
+    assert filled(5.0) > filled(0.5) / 2

@@ -48,15 +48,27 @@ def test_a_large_file_that_is_refused_does_not_take_the_small_ones_along(
     run = store.find_or_create("run", {"k": "files"}, {})
     real = MlflowClient.log_artifact
 
-    def limited(self: MlflowClient, run_id: str, path: str) -> None:
+    def limited(self: MlflowClient, run_id: str, path: str, folder: str | None = None) -> None:
         if Path(path).stat().st_size > 100:
             raise OSError("413 Request Entity Too Large")
-        real(self, run_id, path)
+        real(self, run_id, path, folder)
 
     monkeypatch.setattr(MlflowClient, "log_artifact", limited)
     with pytest.raises(OSError, match="413"):
         store.log_files(run, {"a-large": b"x" * 101, "b-small": b"x", "c-small": b"x"})
     assert [file.path for file in store.client.list_artifacts(run)] == ["b-small", "c-small"]
+
+
+def test_a_file_with_a_folder_in_front_lies_in_that_folder(uri: str, tmp_path: Path) -> None:
+    store = make_store(uri, tmp_path)
+    run = store.find_or_create("run", {"k": "folders"}, {})
+    store.log_files(run, {"page.html": b"page", "plots/loss.csv": b"1", "plots/loss.png": b"12", "loss.csv": b"other"})
+    listed = [file.path for file in store.client.list_artifacts(run)]
+    assert sorted(listed) == ["loss.csv", "page.html", "plots"]
+    inside = [file.path for file in store.client.list_artifacts(run, "plots")]
+    assert sorted(inside) == ["plots/loss.csv", "plots/loss.png"]
+    there = Path(store.client.download_artifacts(run, "plots/loss.csv", str(tmp_path)))
+    assert there.read_bytes() == b"1", "not the file of the same name in another folder"
 
 
 def test_a_model_that_was_left_unfinished_becomes_ready(uri: str, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from flows.artifacts import Figures
 from flows.metrics import extractors, likelihood_works
 from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
-from flows.pages.pictures import sample_grid
 from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
+from flows.stages.report.outputs import draw, read_outputs
 from flows.stages.report.record import FinishedRun
-from flows.stages.report.sections import read_outputs, render_page
+from flows.stages.report.sections import render_page
 from infra.compute.units import Workers
 from infra.errors import ConfigError
 from tests.conftest import TinyRun, revised
@@ -29,7 +29,7 @@ def figures_of(run: TinyRun, *metrics: str, **changes: Any) -> Figures:
 def page_of(run: TinyRun, figures: Figures) -> str:
     finished = FinishedRun(dataset=run.dataset, snapshot=run.snapshot, samples=run.samples, figures=figures)
     outputs = read_outputs(run.store, finished)
-    return render_page("a-run", outputs, sample_grid(outputs.drawn), {})
+    return render_page("a-run", outputs, draw(outputs), {})
 
 
 def test_the_distance_alone(tiny_run: TinyRun) -> None:

@@ -1,83 +1,67 @@
 """The report is made of what was sealed, needs no other file, and runs nobody's script."""
 
 import base64
+import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from flows.stages.report.outputs import read_outputs
 from flows.stages.report.page import has_report, rewrite_report, write_report
-from flows.stages.report.sections import read_outputs
-from infra.digests import canonical_json
-from infra.errors import ConfigError, InputError, IntegrityError
-from infra.storage.local_store import LocalStore
+from infra.errors import InputError
 from infra.storage.store import Store
 from tests.conftest import TinyRun
-
-
-class Page(HTMLParser):
-    """All tags, attributes and texts; fails where a tag is left open."""
-
-    VOID = frozenset({"meta", "img", "br"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-@pytest.fixture(scope="module")
-def _first() -> dict[str, bytes]:
-    return {}
-
-
-@pytest.fixture
-def written(tiny_run: TinyRun, _first: dict[str, bytes]) -> str:
-    """The page; drawn once, laid down again for every further test."""
-    if not _first:
-        assert write_report("my-run", tiny_run.store, tiny_run.finished, {}) == "reports/my-run"
-        _first.update({name: tiny_run.store.read(name) for name in tiny_run.store.list("reports")})
-    for name, data in _first.items():
-        tiny_run.store.put_if_absent(name, data)
-    return _first["reports/my-run/report.html"].decode()
+from tests.flows.stages.report.conftest import PLOTS, Page, links
 
 
 def test_its_files(tiny_run: TinyRun, written: str) -> None:
     names = tiny_run.store.list("reports")
-    assert names == [f"reports/my-run/{name}" for name in ("report.html", "run.json", "samples.png")]
-    Image.open(BytesIO(tiny_run.store.read("reports/my-run/samples.png"))).load()
+    plots = [f"plots/{plot}.{kind}" for plot in PLOTS for kind in ("csv", "png")]
+    others = ("provenance.json", "report.html", "run.json", "samples.png")
+    assert names == [f"reports/my-run/{name}" for name in (*plots, *others)]
+    for name in names:
+        if name.endswith(".png"):
+            Image.open(BytesIO(tiny_run.store.read(name))).load()
+
+
+def test_the_provenance_beside_the_page_is_the_sealed_one(tiny_run: TinyRun, written: str) -> None:
+    sealed = tiny_run.figures.manifest(tiny_run.store).facts["provenance"]
+    assert json.loads(tiny_run.store.read("reports/my-run/provenance.json")) == sealed
+
+
+def test_a_plot_that_is_no_longer_there_leaves_no_file(tiny_run: TinyRun, written: str) -> None:
+    tiny_run.store.replace("reports/my-run/plots/sampler_steps.csv", b"of an earlier report")
+    rewrite_report("my-run", tiny_run.store)
+    assert not tiny_run.store.exists("reports/my-run/plots/sampler_steps.csv")
+    assert tiny_run.store.exists("reports/my-run/plots/loss.csv")
 
 
 def test_the_page_needs_nothing_else(written: str) -> None:
     page = Page(written)
     assert not re.search(r"https?:|url\(|@import|file:", written)
-    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "a", "base"} == set()
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"} == set()
     sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 6, "samples, nearest images, progress, loss, bound by timestep, rate and distortion"
+    assert len(sources) == 3 + len(PLOTS), "samples, nearest images, progress, and the plots"
     for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"
         Image.open(BytesIO(base64.b64decode(data, validate=True))).load()
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    assert not [1 for _, attributes in page.tags if "href" in attributes or "srcset" in attributes]
+    assert not [1 for _, attributes in page.tags if "srcset" in attributes]
+
+
+def test_the_numbers_of_each_plot_are_on_the_page(tiny_run: TinyRun, written: str) -> None:
+    """A copy of the page alone still has them."""
+    found = {}
+    for tag, attributes in Page(written).tags:
+        if tag == "a":
+            kind, _, data = (attributes["href"] or "").partition(",")
+            assert kind == "data:text/csv;base64"
+            found[attributes["download"]] = base64.b64decode(data, validate=True)
+    assert found == {f"{name}.csv": tiny_run.store.read(f"reports/my-run/plots/{name}.csv") for name in PLOTS}
 
 
 def test_it_says_the_figures_and_where_they_come_from(tiny_run: TinyRun, written: str) -> None:
@@ -142,15 +126,16 @@ def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     old = {name: store.read(name) for name in names}
     write_report("my-run", store, tiny_run.finished, ELSEWHERE)
     new = {name: store.read(name) for name in names}
-    assert [old[name] == new[name] for name in names] == [False, False, True], "the picture stays"
+    changed = {name.rpartition("/")[2] for name in names if old[name] != new[name]}
+    assert changed == {"report.html", "run.json"}, "the pictures and numbers stay"
     outputs = read_outputs(store, tiny_run.finished)
     monkeypatch.setattr("flows.stages.report.page.read_outputs", lambda *_: outputs)
-    for changes in range(3):
+    for changes in range(len(names)):
         write_report("my-run", store, tiny_run.finished, {})
         with pytest.raises(_KilledError):
             write_report("my-run", _Mortal(store, changes), tiny_run.finished, ELSEWHERE)
         assert all(store.read(name) in (old[name], new[name]) for name in names)
-    write_report("my-run", _Mortal(store, 3), tiny_run.finished, ELSEWHERE)
+    write_report("my-run", _Mortal(store, len(names)), tiny_run.finished, ELSEWHERE)
     assert {name: store.read(name) for name in names} == new
 
 
@@ -173,9 +158,7 @@ def test_it_links_to_the_runs_other_pages_and_keeps_the_links(tiny_run: TinyRun)
     write_report("my-run", tiny_run.store, tiny_run.finished, ELSEWHERE)
     first = tiny_run.store.read("reports/my-run/report.html").decode()
     page = Page(first)
-    assert [attributes for tag, attributes in page.tags if tag == "a"] == [
-        {"href": address} for address in ELSEWHERE.values()
-    ]
+    assert links(page) == [{"href": address} for address in ELSEWHERE.values()]
     assert {"Prefect", "MLflow"} <= set(page.texts)
     tiny_run.store.delete("reports/my-run/report.html")
     rewrite_report("my-run", tiny_run.store)
@@ -186,7 +169,7 @@ def test_what_is_no_web_address_is_no_link(tiny_run: TinyRun) -> None:
     elsewhere = {"Bad": "javascript:alert(1)", "File": "file:///etc/passwd", '"><script>': 'http://x/"><script>'}
     write_report("my-run", tiny_run.store, tiny_run.finished, elsewhere)
     page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
-    assert [attributes for tag, attributes in page.tags if tag == "a"] == [{"href": 'http://x/"><script>'}]
+    assert links(page) == [{"href": 'http://x/"><script>'}]
     assert "script" not in {tag for tag, _ in page.tags}
 
 
@@ -203,92 +186,3 @@ def test_the_digits_of_its_key_name_a_run(tiny_run: TinyRun) -> None:
     assert rewrite_report("5e6f7a8b", tiny_run.store) == "reports/digits-x=1-5e6f7a8b"
     with pytest.raises(InputError, match="choose one of digits-1a2b3c4d, digits-x=1-5e6f7a8b"):
         rewrite_report("a2b3c4d", tiny_run.store)
-
-
-class AnyName(LocalStore):
-    """A store that would take any name for a report."""
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        if name.startswith("reports/"):
-            raise FileNotFoundError(name)
-        return super().read(name, start, length)
-
-    def replace(self, name: str, data: bytes) -> None:
-        if name.endswith("report.html"):
-            (self.root / "page.html").write_bytes(data)
-
-
-@pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
-def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: TinyRun, hostile: str) -> None:
-    with pytest.raises(ConfigError):
-        write_report(hostile, tiny_run.store, tiny_run.finished, {})
-    write_report(hostile, AnyName(tiny_run.root), tiny_run.finished, {})
-    page = Page((tiny_run.root / "page.html").read_text())
-    assert hostile in page.texts, "shown as text, twice: title and heading"
-    assert page.texts.count(hostile) == 2
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-
-
-def test_hostile_settings_and_environments_are_escaped(tiny_run: TinyRun) -> None:
-    """Names in a manifest may be anything."""
-    path = tiny_run.root / tiny_run.samples.name
-    manifest = tiny_run.samples.manifest(tiny_run.store)
-    plan = manifest.plan | {"settings": manifest.plan["settings"] | {"note": "<script>alert(2)</script>"}}
-    hostile = replace(manifest, plan=plan, environment={"device": "<script>alert(1)</script>"})
-    path.write_bytes(canonical_json(hostile.as_json()))
-    write_report("my-run", tiny_run.store, tiny_run.finished, {})
-    page = Page(tiny_run.store.read("reports/my-run/report.html").decode())
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert any("<script>alert(1)</script>" in text for text in page.texts)
-
-
-def test_an_unknown_run_names_the_known_ones(tiny_run: TinyRun, written: str) -> None:
-    with pytest.raises(InputError) as caught:
-        rewrite_report("other", tiny_run.store)
-    assert caught.value.exit_code == 3
-    assert "my-run" in caught.value.remedy
-    assert caught.value.item == "other"
-
-
-def test_without_any_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ddpm run"):
-        rewrite_report("x", LocalStore(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "", "a\nb"])
-def test_a_name_leads_nowhere_else(tiny_run: TinyRun, name: str) -> None:
-    with pytest.raises(ConfigError):
-        rewrite_report(name, tiny_run.store)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        b"null",
-        b'{"dataset": {}}',
-        b'{"dataset": 3}',
-        b'{"dataset": {"class_names": 1}}',
-        b"\xff",
-    ],
-)
-def test_a_damaged_record_is_named(tiny_run: TinyRun, written: str, content: bytes) -> None:
-    (tiny_run.root / "reports/my-run/run.json").write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"run\.json") as caught:
-        rewrite_report("my-run", tiny_run.store)
-    assert caught.value.exit_code == 6
-
-
-def test_a_damaged_output_is_not_reported(tiny_run: TinyRun, written: str) -> None:
-    manifest = tiny_run.samples.manifest(tiny_run.store)
-    file = tiny_run.root / manifest.folder / manifest.units[0]["file"]
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(IntegrityError, match="differs from its digest"):
-        rewrite_report("my-run", tiny_run.store)
-    assert tiny_run.store.read("reports/my-run/report.html").decode() == written, "the old one stays"

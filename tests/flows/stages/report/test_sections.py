@@ -13,8 +13,8 @@ from PIL import Image
 from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES
 from flows.pages import palette
-from flows.pages.pictures import sample_grid
-from flows.stages.report.sections import RunOutputs, read_outputs, render_page
+from flows.stages.report.outputs import RunOutputs, draw, read_outputs
+from flows.stages.report.sections import render_page
 from infra.errors import IntegrityError
 from infra.outputs.manifest import parse_manifest, read_verified
 from infra.outputs.tensors import decode_tensors
@@ -30,7 +30,7 @@ def outputs(tiny_run: TinyRun) -> RunOutputs:
 
 
 def rendered(outputs: RunOutputs, name: str = "a-run", **elsewhere: str) -> str:
-    return render_page(name, outputs, sample_grid(outputs.drawn), elsewhere)
+    return render_page(name, outputs, draw(outputs), elsewhere)
 
 
 @pytest.fixture

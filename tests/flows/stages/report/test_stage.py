@@ -1,5 +1,6 @@
 """The account of the page, which ends the run."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,11 @@ def test_it_carries_figures_files_and_links(tiny_run: TinyRun, page: ReportPage)
     assert account.metrics == tiny_run.figures.metrics
     assert b"http://m" in account.files["report.html"]
     assert account.files["samples.png"].startswith(b"\x89PNG")
+    assert "run.json" not in account.files
+    for plot in ("figures", "loss", "bound_by_timestep", "rate_distortion"):
+        assert account.files[f"plots/{plot}.png"].startswith(b"\x89PNG")
+        assert b"," in account.files[f"plots/{plot}.csv"].splitlines()[0]
+    assert json.loads(account.files["provenance.json"])[0]["data"]["digest"] == tiny_run.dataset.digest
 
 
 def test_it_ends_the_run_and_has_no_settings() -> None:

@@ -1,0 +1,230 @@
+"""The provenance of figures: the data, network, samples, extractor, rules, versions and hardware that they rest on.
+
+A figure rests on sealed outputs. Each names its inputs by their digests, so everything behind it follows from manifests
+alone. The evaluation seals the result beside the figures; readers need nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infra.digests import Json
+from infra.outputs.manifest import Manifest
+
+FACT = "provenance"
+_SHOWN_DIGITS = 12
+# The stages that make what is measured. Every other stage that reads the data set measures.
+_DATA, _NETWORK, _SAMPLES = "prepare", "train", "sample"
+# The stages that seal the weights of an extractor.
+_EXTRACTORS = ("classifier", "weights")
+# An output that names no split was computed on the held-out one, as the bound is.
+_HELD_OUT = "test"
+# The rule of `ddpm_core.images.to_uint8`.
+_ROUNDING = "clamped to [-1, 1]; (x + 1) * 127.5 rounded to the nearest integer, ties to even"
+# The parts of an environment that are no versions.
+_DEVICE, _DTYPE = "device", "dtype"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """The provenance of the figures of one metric; `provenance_of` makes it and `read_provenance` reads it.
+
+    A part is empty if the figures do not rest on it: a bound rests on no samples, pixels have no weights.
+
+    Attributes:
+        figures: Names of the figures.
+        counts: How many images or timesteps they rest on, by name.
+        data: `name` and `digest` of the data set, and `splits`: the number of images in each split that was compared.
+        network: `digest` of the snapshot, `images_seen`, `num_timesteps`, and `ema_halflife_images`, the half-life of
+            the averaged weights at the end of training, in images.
+        samples: `digest`, `count`, `sampler`, `num_steps`, `seed` and the other settings of sampling.
+        extractor: `name` of the features, and `digest`, the sha256 of the file of weights, or of the sealed output if
+            the weights were fitted to the data.
+        settings: The evaluation's settings that the metric uses.
+        rules: The rules that change pixels or features on the way to a figure, by the step that follows them.
+        environments: Versions and device, as each stage recorded them; several if its outputs have different ones.
+    """
+
+    figures: tuple[str, ...]
+    counts: Mapping[str, int]
+    data: Json
+    network: Json
+    samples: Json
+    extractor: Json
+    settings: Json
+    rules: Mapping[str, str]
+    environments: Mapping[str, Sequence[Mapping[str, str]]]
+
+    def as_json(self) -> Json:
+        """Return it as plain data, as it is sealed."""
+        return asdict(self) | {"figures": list(self.figures)}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return it for people: names and values, without the parts that are empty."""
+        rows = [
+            ("data", f"{self.data['name']}, {_short(self.data)}" if self.data else ""),
+            ("split", ", ".join(f"{split} ({count:,} images)" for split, count in self.data.get("splits", {}).items())),
+            ("network", _network_text(self.network)),
+            ("EMA length", _ema_text(self.network)),
+            ("samples", _samples_text(self.samples)),
+            ("counts", _listed(self.counts)),
+            ("extractor", f"{self.extractor['name']}, {_short(self.extractor)}" if self.extractor else ""),
+            ("settings", _listed(self.settings)),
+            *((f"rule of {step}", rule) for step, rule in self.rules.items()),
+            ("versions", _by_stage(self.environments, _versions)),
+            ("hardware", _by_stage(self.environments, lambda environment: environment.get(_DEVICE, ""))),
+        ]
+        return [(name, value) for name, value in rows if value]
+
+
+def provenance_of(
+    figures: Sequence[str],
+    *,
+    rests_on: Sequence[Manifest],
+    known: Iterable[Manifest],
+    counts: Mapping[str, int],
+    settings: Json,
+    rules: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Provenance:
+    """Return the provenance of figures; a function of the manifests alone.
+
+    Args:
+        figures: Their names.
+        rests_on: The outputs that they were computed from.
+        known: The outputs among which inputs are looked up by digest. An input that is not among them is left out.
+        counts: How many images or timesteps they rest on, by name.
+        settings: The evaluation's settings that their metric uses.
+        rules: Rules of the measure, such as the resize before an extractor, by the step that follows them.
+        environment: The software and hardware that computed the figures from the outputs.
+    """
+    behind = list(_behind(rests_on, {manifest.digest: manifest for manifest in known}))
+    by_stage = {manifest.stage: manifest for manifest in behind}
+    dataset, trained = by_stage.get(_DATA), by_stage.get(_NETWORK)
+    drawn = by_stage.get(_SAMPLES)
+    return Provenance(
+        figures=tuple(figures),
+        counts=dict(counts),
+        data=_data(dataset, behind, {manifest.folder for manifest in rests_on}) if dataset else {},
+        network=_network(trained) if trained else {},
+        samples=_samples(drawn, trained) if drawn else {},
+        extractor=_extractor(behind),
+        settings=dict(settings),
+        rules=(_data_rules(dataset) if dataset else {}) | ({"samples": _ROUNDING} if drawn else {}) | dict(rules),
+        environments=_environments(behind) | {"evaluate": [dict(environment)]},
+    )
+
+
+def read_provenance(evaluated: Manifest) -> tuple[Provenance, ...]:
+    """Return what the evaluation sealed, one per metric; nothing if it was sealed before that was recorded.
+
+    Args:
+        evaluated: The manifest of the figures.
+    """
+    return tuple(
+        Provenance(**values | {"figures": tuple(values["figures"])}) for values in evaluated.facts.get(FACT, ())
+    )
+
+
+def _behind(outputs: Sequence[Manifest], known: Mapping[str, Manifest]) -> Iterator[Manifest]:
+    """Yield the outputs and everything that they were made from, each once, the outputs first."""
+    found: dict[str, Manifest] = {}
+    waiting = list(outputs)
+    while waiting:
+        manifest = waiting.pop(0)
+        if manifest.folder not in found:
+            found[manifest.folder] = manifest
+            waiting += [known[digest] for digest in manifest.plan["inputs"].values() if digest in known]
+            yield manifest
+
+
+def _data(dataset: Manifest, behind: Sequence[Manifest], measured: set[str]) -> Json:
+    """Return the data set, and the splits that were measured; a network's own training data are none of them."""
+    makers = {_DATA, _NETWORK, _SAMPLES, *_EXTRACTORS}
+    splits = {
+        _split(manifest)
+        for manifest in behind
+        if (manifest.stage not in makers or manifest.folder in measured)
+        and dataset.digest in manifest.plan["inputs"].values()
+    }
+    sizes = {split: count for split, count in dataset.facts["images"].items() if split in splits}
+    return {"name": dataset.facts["settings"]["kind"], "digest": dataset.digest, "splits": sizes}
+
+
+def _split(manifest: Manifest) -> str:
+    return str(manifest.plan["settings"].get("split", _HELD_OUT))
+
+
+def _network(trained: Manifest) -> Json:
+    facts, settings = trained.facts, trained.facts.get("settings", {})
+    network: Json = {"digest": trained.digest, "images_seen": facts["images_seen"]}
+    network["num_timesteps"] = facts["num_timesteps"]
+    if {"ema_halflife_images", "ema_rampup_ratio"} <= settings.keys():
+        longest = settings["ema_rampup_ratio"] * facts["images_seen"]
+        network["ema_halflife_images"] = min(settings["ema_halflife_images"], longest)
+    return network
+
+
+def _samples(drawn: Manifest, trained: Manifest | None) -> Json:
+    settings = drawn.facts["settings"]
+    steps = settings["num_steps"] or (trained.facts["num_timesteps"] if trained else 0)
+    return settings | {"digest": drawn.digest, "count": drawn.facts["images"], "num_steps": steps}
+
+
+def _extractor(behind: Sequence[Manifest]) -> Json:
+    names = [manifest.plan["settings"]["extractor"] for manifest in behind if "extractor" in manifest.plan["settings"]]
+    weights = next((manifest for manifest in behind if manifest.stage in _EXTRACTORS), None)
+    if not names:
+        return {}
+    return {"name": names[0]} | ({"digest": weights.facts.get("sha256", weights.digest)} if weights else {})
+
+
+def _data_rules(dataset: Manifest) -> dict[str, str]:
+    return {"preparation": dataset.facts["fit"]} if "fit" in dataset.facts else {}
+
+
+def _environments(behind: Sequence[Manifest]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for manifest in behind:
+        of_stage = found.setdefault(manifest.stage, [])
+        if manifest.environment not in of_stage:
+            of_stage.append(dict(manifest.environment))
+    return found
+
+
+def _short(part: Mapping[str, Any]) -> str:
+    return f"digest {part['digest'][:_SHOWN_DIGITS]}" if "digest" in part else "no weights"
+
+
+def _network_text(network: Json) -> str:
+    return f"{network['images_seen']:,} images seen, {_short(network)}" if network else ""
+
+
+def _ema_text(network: Json) -> str:
+    return f"half-life of {network['ema_halflife_images']:,.0f} images" if "ema_halflife_images" in network else ""
+
+
+def _samples_text(samples: Json) -> str:
+    if not samples:
+        return ""
+    start = f"{samples['count']:,} by {samples['sampler']}, {samples['num_steps']:,} steps"
+    return f"{start}, seed {samples['seed']}, {_short(samples)}"
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _versions(environment: Mapping[str, str]) -> str:
+    return _listed({name: value for name, value in sorted(environment.items()) if name not in (_DEVICE, _DTYPE)})
+
+
+def _by_stage(environments: Mapping[str, Sequence[Mapping[str, str]]], text: Callable[[Mapping[str, str]], str]) -> str:
+    """Name the stages behind each text, unless all stages share one."""
+    stages: dict[str, list[str]] = {}
+    for stage, of_stage in environments.items():
+        for environment in of_stage:
+            stages.setdefault(text(environment), []).append(stage)
+    if len(stages) == 1:
+        return next(iter(stages))
+    return "; ".join(f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in stages.items())

@@ -1,0 +1,161 @@
+"""The data of a finished run's report, read from its sealed outputs, and the pictures drawn from them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flows.artifacts import CURVES, Artifact
+from flows.pages.pictures import sample_grid
+from flows.provenance import Provenance, read_provenance
+from flows.stages.report.nearest import nearest_images
+from flows.stages.report.neighbours import Neighbours, read_neighbours
+from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
+from flows.stages.report.record import FinishedRun
+from infra.outputs.images import DatasetReader, Images
+from infra.outputs.manifest import Manifest, read_verified
+from infra.storage.store import Store
+
+_GRID_IMAGES = 64
+_NEAREST_OF = 8
+_NEAREST_COLUMNS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutputs:
+    """All data that the page shows of a finished run, in memory.
+
+    Attributes:
+        finished: The artifacts.
+        manifests: The artifacts' manifests, by their names on the page.
+        drawn: The first samples, uint8 [n, channels, height, width].
+        nearest: The first samples, each followed by its nearest training images, uint8 [m, columns, c, h, w].
+        progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
+        timesteps: The timesteps of each sample's predictions, zero-based.
+        curves: The bound by timestep, see `flows.metrics.bound_curves`; None if it was estimated from some timesteps.
+        provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
+        neighbours: The other runs of the same data below the root; None if they were not looked for.
+    """
+
+    finished: FinishedRun
+    manifests: Mapping[str, Manifest]
+    drawn: Images
+    nearest: Images
+    progress: Images
+    timesteps: Sequence[int]
+    curves: Mapping[str, Any] | None
+    provenance: Sequence[Provenance] = ()
+    neighbours: Neighbours | None = None
+
+
+def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutputs:
+    """Read the data for the page, and verify every byte.
+
+    Args:
+        store: The store that holds the outputs.
+        finished: The artifacts.
+        name: The run's name, to compare it with other runs; without it no other run is read.
+
+    Raises:
+        IntegrityError: If an output is missing or differs from what was sealed.
+    """
+    artifacts: dict[str, Artifact] = {
+        "data set": finished.dataset,
+        "snapshot": finished.snapshot,
+        "samples": finished.samples,
+        "figures": finished.figures,
+    }
+    manifests = {label: artifact.manifest(store) for label, artifact in artifacts.items()}
+    images = DatasetReader(store=store, manifest=manifests["samples"])
+    drawn, _ = images.load("samples", limit=_GRID_IMAGES)
+    queries = drawn[:_NEAREST_OF]
+    training = DatasetReader(store=store, manifest=manifests["data set"])
+    nearest = nearest_images(queries, training, _NEAREST_COLUMNS - 1)
+    progress, _ = images.load("progress")
+    timesteps = images.units("progress")[0]["facts"]["timesteps"]
+    return RunOutputs(
+        finished=finished,
+        manifests=manifests,
+        drawn=drawn,
+        nearest=np.concatenate((queries[:, None], nearest), axis=1),
+        progress=progress[: finished.samples.count * len(timesteps)],
+        timesteps=timesteps,
+        curves=_read_curves(store, manifests["figures"]),
+        provenance=read_provenance(manifests["figures"]),
+        neighbours=read_neighbours(name, store, finished) if name else None,
+    )
+
+
+def _read_curves(store: Store, evaluated: Manifest) -> dict[str, Any] | None:
+    curves: dict[str, Any] | None = None
+    for unit in evaluated.units:
+        if unit["facts"].get("kind") == CURVES:
+            curves = json.loads(read_verified(store, evaluated.folder, unit))
+    return curves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawings:
+    """The pictures of a report.
+
+    Attributes:
+        samples: The grid of the first samples, as PNG bytes.
+        nearest: The same of samples with their nearest training images.
+        denoising: The same of the predictions along the chain.
+        plots: The plots by name, in the order of the page.
+        compared: Names of the plots against other runs.
+    """
+
+    samples: bytes
+    nearest: bytes
+    denoising: bytes
+    plots: Mapping[str, Plot]
+    compared: Sequence[str]
+
+
+def draw(outputs: RunOutputs) -> Drawings:
+    """Draw all pictures of a report."""
+    compared = _compared(outputs)
+    nearest = outputs.nearest
+    return Drawings(
+        samples=sample_grid(outputs.drawn),
+        nearest=sample_grid(nearest.reshape(-1, *nearest.shape[2:]), nearest.shape[1]),
+        denoising=sample_grid(outputs.progress, columns=len(outputs.timesteps)),
+        plots={plot.name: plot for plot in (*_own(outputs), *compared)},
+        compared=[plot.name for plot in compared],
+    )
+
+
+def _own(outputs: RunOutputs) -> list[Plot]:
+    trained, figures = outputs.manifests["snapshot"].facts, outputs.finished.figures
+    plots = [interval_plot(figures), loss_plot(trained["history"], loss_label(trained["settings"]["loss"]))]
+    if outputs.curves is not None:
+        by_name = curves_by_variance(outputs)
+        plots += [terms_plot(by_name), rate_plot(by_name, outputs.curves["rmse"])]
+    return [plot for plot in plots if plot is not None]
+
+
+def _compared(outputs: RunOutputs) -> list[Plot]:
+    if outputs.neighbours is None:
+        return []
+    return comparison_plots(outputs.neighbours, {name: part for part in outputs.provenance for name in part.figures})
+
+
+def loss_label(loss: str) -> str:
+    """Return the name of a training loss in words."""
+    return "L_simple" if loss == "simple" else f"the {loss} loss"
+
+
+def curves_by_variance(outputs: RunOutputs) -> dict[str, Mapping[str, Any]]:
+    """Return the bound's curves by variance in words, in the order of the figures; the bound must have some."""
+    assert outputs.curves is not None, "an estimate of the bound has no curves"
+    variances = outputs.curves["variances"]
+    names = outputs.finished.figures.starting_with("step_bpd_")
+    return {variance_words(name): variances[name] for name in names if name in variances}
+
+
+def variance_words(variance: str) -> str:
+    """Return a variance's name as people write it."""
+    return variance.replace("_", " ")

@@ -1,0 +1,170 @@
+"""The provenance of a figure names exactly what it rests on, and follows from manifests alone."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ddpm_core.images import to_uint8
+from flows.provenance import Provenance, provenance_of, read_provenance
+from flows.run import open_run
+from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.evaluate.stage import EVALUATE
+from flows.stages.report.record import RunRecord
+from infra.outputs.manifest import Manifest, root_digest
+from tests.conftest import TinyRun, revised
+
+HERE = {"device": "a CPU", "python": "3"}
+
+
+def sealed(
+    stage: str, settings: dict[str, Any], facts: dict[str, Any], *inputs: Manifest, on: str = "a CPU"
+) -> Manifest:
+    """A manifest that no store holds; its digest is a function of its place alone."""
+    units = [{"sha256": f"{stage} {settings}", "rows": 1}]
+    plan = {"stage": stage, "format_version": 1, "settings": settings}
+    return Manifest(
+        stage=stage,
+        key="0" * 20,
+        folder=f"{stage}/{sorted(settings.items())}",
+        goal={},
+        units=units,
+        facts=facts,
+        digest=root_digest(units),
+        plan=plan | {"inputs": {f"input {number}": one.digest for number, one in enumerate(inputs)}},
+        environment={"device": on, "python": "3"},
+    )
+
+
+DATA = sealed("prepare", {}, {"images": {"train": 90, "test": 10}, "settings": {"kind": "digits"}, "fit": "cut"})
+EMA = {"ema_halflife_images": 500.0, "ema_rampup_ratio": 0.05}
+NETWORK = sealed("train", {}, {"images_seen": 2000, "num_timesteps": 20, "settings": EMA}, DATA, on="a GPU")
+SAMPLES = sealed(
+    "sample", {}, {"images": 24, "settings": {"sampler": "ddim", "num_steps": 0, "seed": 7}}, NETWORK, on="a GPU"
+)
+FITTED = sealed("classifier", {}, {"accuracy": 0.9}, DATA)
+READ = sealed("weights", {}, {"sha256": "6726825d"})
+REFERENCE = sealed("features", {"extractor": "pixels", "split": "train"}, {}, DATA)
+DRAWN = sealed("features", {"extractor": "pixels", "split": "samples"}, {}, SAMPLES)
+BOUND = sealed("bound", {"bpd_images": 4}, {}, DATA, NETWORK)
+ALL = (DATA, NETWORK, SAMPLES, FITTED, READ, REFERENCE, DRAWN, BOUND)
+
+
+def found(*rests_on: Manifest, known: tuple[Manifest, ...] = ALL, **more: Any) -> Provenance:
+    given = {"counts": {}, "settings": {}, "rules": {}, "environment": HERE} | more
+    return provenance_of(["figure"], rests_on=rests_on, known=known, **given)
+
+
+def test_a_bound_rests_on_held_out_images_and_no_samples() -> None:
+    bound = found(BOUND)
+    assert bound.data == {"name": "digits", "digest": DATA.digest, "splits": {"test": 10}}
+    assert (bound.samples, bound.extractor) == ({}, {})
+    assert list(bound.environments) == ["bound", "prepare", "train", "evaluate"]
+
+
+def test_a_distance_rests_on_samples_and_on_the_training_split() -> None:
+    distance = found(REFERENCE, DRAWN, rules={"features": "halved"})
+    assert distance.data["splits"] == {"train": 90}
+    assert distance.samples == {"sampler": "ddim", "num_steps": 20, "seed": 7, "count": 24, "digest": SAMPLES.digest}
+    assert distance.network["digest"] == NETWORK.digest
+    assert distance.extractor == {"name": "pixels"}
+    assert list(distance.rules) == ["preparation", "samples", "features"]
+    assert (distance.rules["preparation"], distance.rules["features"]) == ("cut", "halved")
+
+
+def test_samples_are_rounded_as_the_rule_says() -> None:
+    rule = found(DRAWN).rules["samples"]
+    assert rule.endswith("(x + 1) * 127.5 rounded to the nearest integer, ties to even")
+    x = torch.tensor([-2.0, -1.0, 0.4 / 127.5 - 1, 0.0, 2.6 / 127.5 - 1, 2.0], dtype=torch.float64)
+    assert to_uint8(x.reshape(1, 1, 1, 6)).flatten().tolist() == [0, 0, 0, 128, 3, 255]
+    assert "samples" not in found(BOUND).rules
+
+
+def test_what_lies_between_is_followed() -> None:
+    """A figure from statistics of features rests on all that the features rest on."""
+    statistics = sealed("statistics", {}, {}, DRAWN)
+    assert found(statistics).samples["digest"] == SAMPLES.digest
+
+
+@pytest.mark.parametrize(("weights", "digest"), [(FITTED, FITTED.digest), (READ, "6726825d")])
+def test_the_digest_of_an_extractor(weights: Manifest, digest: str) -> None:
+    """A file of weights is known by its own sha256, fitted weights by that of the sealed output."""
+    features = sealed("features", {"extractor": "x", "split": "train"}, {}, DATA, weights)
+    assert found(features).extractor == {"name": "x", "digest": digest}
+    assert found(features).data["splits"] == {"train": 90}, "the weights' own data are no split that is compared"
+
+
+@pytest.mark.parametrize(("seen", "length"), [(2000, 100.0), (10_000, 500.0), (20_000, 500.0)])
+def test_the_ema_length_is_the_one_at_the_end_of_training(seen: int, length: float) -> None:
+    """The half-life grows with the run up to its bound."""
+    network = replace(NETWORK, facts=NETWORK.facts | {"images_seen": seen})
+    known = (DATA, network)
+    assert found(BOUND, known=known).network["ema_halflife_images"] == length
+
+
+def test_an_input_that_is_not_known_is_left_out() -> None:
+    bound = found(BOUND, known=())
+    assert (bound.data, bound.network) == ({}, {})
+    assert [name for name, _ in bound.rows()] == ["versions", "hardware"]
+
+
+def test_different_hardware_is_named_by_stage() -> None:
+    rows = dict(found(DRAWN).rows())
+    assert rows["hardware"] == "a CPU (features, prepare, evaluate); a GPU (sample, train)"
+    assert rows["versions"] == "python 3"
+    alike = replace(NETWORK, environment=HERE)
+    assert dict(found(BOUND, known=(DATA, alike)).rows())["hardware"] == "a CPU"
+
+
+def test_the_evaluation_seals_it_for_each_figure(tiny_run: TinyRun) -> None:
+    manifest = tiny_run.figures.manifest(tiny_run.store)
+    distance, bound = read_provenance(manifest)
+    assert [*distance.figures, *bound.figures] == [figure.name for figure in tiny_run.figures.figures]
+    train = tiny_run.snapshot.manifest(tiny_run.store)
+    for part in (distance, bound):
+        assert part.data["digest"] == tiny_run.dataset.digest
+        assert part.network["digest"] == tiny_run.snapshot.digest
+        assert part.network["ema_halflife_images"] == 0.1 * 1280, "the ramp-up of the preset has not ended"
+        assert part.environments["train"] == [train.environment]
+        assert part.rules["preparation"] == tiny_run.dataset.manifest(tiny_run.store).facts["fit"]
+    assert distance.data["splits"] == {"train": tiny_run.dataset.train_images}
+    assert bound.data["splits"] == {"test": tiny_run.dataset.test_images}
+    assert distance.samples["digest"] == tiny_run.samples.digest
+    assert [distance.samples[name] for name in ("sampler", "num_steps", "seed", "count")] == ["ddpm", 5, 0, 24]
+    assert distance.extractor == {"name": "pixels"}
+    assert distance.rules["features"] == "divided by 255; averaged down to at most 16x16; not rounded"
+    assert distance.counts == {"distance_samples": 24}
+    assert bound.counts == {"bpd_images": 16}
+    used = {"bpd_images": 16, "batch_size": 8, "seed": 0}
+    assert {name: bound.settings[name] for name in used} == used
+    assert (bound.samples, bound.extractor) == ({}, {})
+
+
+def test_a_fitted_extractor_is_known_by_its_digest(tiny_run: TinyRun) -> None:
+    config = revised(tiny_run.config.evaluate, {"metrics": ["fd"], "extractor": "classifier"})
+    figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    distance, accuracy = read_provenance(figures.manifest(tiny_run.store))
+    (folder,) = {name.split("/")[1] for name in tiny_run.store.list("classifier")}
+    weights = json.loads(tiny_run.store.read(f"classifier/{folder}/manifests/all.json"))
+    assert distance.extractor == {"name": "classifier", "digest": weights["digest"]}
+    assert accuracy.figures == ("accuracy_classifier",)
+    assert accuracy.data["splits"] == {"test": tiny_run.dataset.test_images}
+    assert (accuracy.network, accuracy.samples) == ({}, {}), "it was fitted to the data alone"
+
+
+def test_the_same_from_python_and_as_a_file(tiny_run: TinyRun) -> None:
+    RunRecord(name="digits-1a2b3c4d", finished=tiny_run.finished).write(tiny_run.store)
+    by_name = open_run("1a2b3c4d", tiny_run.root).provenance()
+    assert list(by_name) == [figure.name for figure in tiny_run.figures.figures]
+    inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
+    account = EVALUATE.account(tiny_run.config.evaluate, tiny_run.figures, inputs, tiny_run.store)
+    filed = json.loads(account.files["provenance.json"])
+    assert [by_name["fd_pixels"].as_json(), by_name["prior_bpd"].as_json()] == filed
+
+
+def test_figures_sealed_before_have_none(tiny_run: TinyRun) -> None:
+    manifest = tiny_run.figures.manifest(tiny_run.store)
+    facts = {name: value for name, value in manifest.facts.items() if name != "provenance"}
+    assert read_provenance(replace(manifest, facts=facts)) == ()
