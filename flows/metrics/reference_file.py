@@ -1,5 +1,7 @@
 """Statistics of reference features from a file and into one, in the form that other programs read and write."""
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,12 @@ from flows.stage import Context
 from infra.compute.device import environment
 from infra.digests import sha256
 from infra.errors import InputError
-from infra.features.statistics_file import StatisticsFile, decode_statistics, encode_statistics
+from infra.features.statistics_file import (
+    StatisticsFile,
+    decode_statistics,
+    encode_statistics,
+    is_statistics_file,
+)
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 from infra.storage.open import read_file
@@ -21,6 +28,16 @@ _FORMAT_VERSION = 1
 _MAX_BYTES = 1 << 30
 # A covariance is one whatever the number of images, which files of other programs do not have.
 _UNKNOWN = 2
+
+
+def is_reference_file(file: str) -> bool:
+    """Tell whether the file at a path or URI is there and is an archive with a mean and a covariance."""
+    if not file.startswith("s3://"):
+        return is_statistics_file(Path(file))
+    try:
+        return is_statistics_file(BytesIO(read_file(file, _MAX_BYTES)))
+    except InputError:
+        return False
 
 
 def read_reference(file: str) -> tuple[StatisticsFile, str]:

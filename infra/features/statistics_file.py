@@ -8,6 +8,7 @@ import json
 import zipfile
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,10 @@ class StatisticsFile:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def is_statistics_file(data: bytes) -> bool:
-    """Tell whether these bytes are an archive with a mean and a covariance."""
+def is_statistics_file(file: Path | BytesIO) -> bool:
+    """Tell whether a file is an archive with a mean and a covariance."""
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             return {f"{_MEAN}.npy", f"{_COVARIANCE}.npy"} <= set(archive.namelist())
     except (zipfile.BadZipFile, OSError):
         return False

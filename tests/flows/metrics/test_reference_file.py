@@ -49,7 +49,18 @@ def test_a_run_takes_them_and_computes_no_reference(tiny_run: TinyRun, foreign: 
     config = revised(tiny_run.config.evaluate, {"metrics": ["fd"], "reference_statistics": str(foreign)})
     figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
     assert "reference" not in figures.manifest(tiny_run.store).facts["outputs"]
-    assert figures.key != tiny_run.figures.key
+    other = foreign.with_name("other.npz")
+    with np.load(foreign) as known:
+        np.savez(other, mu=known["mu"] + 1, sigma=known["sigma"])
+    farther = evaluate(
+        revised(config, {"reference_statistics": str(other)}),
+        tiny_run.dataset,
+        tiny_run.snapshot,
+        tiny_run.samples,
+        tiny_run.context,
+    )
+    assert farther.key != figures.key, "another file makes other figures"
+    assert farther.figures[0].value > figures.figures[0].value + 1
     foreign.write_bytes(b"x")
     with pytest.raises(InputError, match="holds no statistics"):
         evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)

@@ -23,7 +23,7 @@ def saved(**arrays: object) -> bytes:
 def test_a_file_as_pytorch_fid_writes_it() -> None:
     file = BytesIO()
     np.savez_compressed(file, mu=MU, sigma=SIGMA)
-    assert is_statistics_file(file.getvalue())
+    assert is_statistics_file(file)
     found = decode_statistics(file.getvalue(), "x")
     np.testing.assert_array_equal(found.mean.numpy(), MU)
     np.testing.assert_array_equal(found.covariance.numpy(), SIGMA)
@@ -71,4 +71,4 @@ def test_no_pickle_is_run() -> None:
     assert decode_statistics(data, "x").about == {}
     object_array = BytesIO()
     np.save(object_array, np.array([1]))
-    assert not is_statistics_file(object_array.getvalue())
+    assert not is_statistics_file(object_array)

@@ -1,0 +1,115 @@
+"""`ddpm score` and `ddpm statistics`: the metrics of any two collections of images, and the statistics of one."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.run import InProcess, Root, Settings
+from flows.recipe.presets import load_config, validated
+from flows.runtime.settings import RunSettings
+from infra.errors import StorageError
+
+if TYPE_CHECKING:
+    from flows.recipe.config import PipelineConfig
+    from flows.stage import Context
+
+_PRESET = "folder"
+_NAME = "score"
+_SIDE = "A folder, archive, glob or s3:// URI of images; a run's name for its samples, or NAME/train or NAME/test"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("score")(score_images)
+    app.command("statistics")(write_statistics)
+
+
+def score_images(
+    images: Annotated[str, typer.Argument(help=f"The images to judge. {_SIDE}.")],
+    reference: Annotated[
+        str, typer.Argument(help="The images to compare them with, named likewise; or an .npz file with mu and sigma.")
+    ],
+    setting: Settings = None,
+    root: Root = "",
+    json_file: Annotated[
+        str, typer.Option("--json", metavar="FILE", help="Also write the figures and their provenance as JSON.")
+    ] = "",
+    in_process: InProcess = False,
+) -> None:
+    """Compute the metrics of two collections of images: all that compare images, or those of evaluate.metrics.
+
+    All images of both sides are taken as they are; prepare.* and evaluate.* settings change that.
+    """
+    from flows.artifacts import figure_text
+    from flows.provenance import read_provenance
+    from flows.runtime.result import table
+    from flows.scoring.score import score
+
+    values, given = _settings(setting or [])
+    with _context(values, root, in_process=in_process) as (context, say):
+        figures = score(images, reference, values, given, context).figures
+        say(table([(figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline]))
+        provenance = read_provenance(figures.manifest(context.store))
+    if json_file:
+        rows = [asdict(figure) for figure in figures.figures]
+        facts = {"figures": rows, "provenance": [part.as_json() for part in provenance]}
+        _write(Path(json_file), json.dumps(facts, indent=2).encode())
+
+
+def write_statistics(
+    images: Annotated[str, typer.Argument(help=f"{_SIDE}.")],
+    file: Annotated[Path, typer.Argument(help="The .npz file to make, with mu and sigma as pytorch-fid reads them.")],
+    setting: Settings = None,
+    root: Root = "",
+    in_process: InProcess = False,
+) -> None:
+    """Write mean and covariance of the features of images, as a reference for others and for `ddpm score`."""
+    from flows.scoring.score import collect_statistics
+
+    values, given = _settings(setting or [])
+    with _context(values, root, in_process=in_process) as (context, _):
+        data = collect_statistics(images, values, given, context)
+    _write(file, data)
+    typer.echo(f"{file}  {len(data):,} bytes")
+
+
+def _settings(given: Sequence[str]) -> "tuple[PipelineConfig, frozenset[str]]":
+    """Return all settings, and the names of those that were given."""
+    values = load_config(_PRESET, None, given, together=False)
+    return values, frozenset(text.partition("=")[0].strip() for text in given)
+
+
+@contextmanager
+def _context(
+    values: "PipelineConfig", root: str, *, in_process: bool
+) -> "Iterator[tuple[Context, Callable[[Any], None]]]":
+    from flows.runtime.surroundings import open_surroundings
+    from flows.stage import Context
+
+    mode = "in-process" if in_process else "ray"
+    settings = validated(RunSettings, {"name": _NAME, "root": root, "mode": mode, "tracking": False})
+    cpus = max(values.prepare.cpus, values.evaluate.cpus)
+    with open_surroundings(settings, cpus, lambda _: None) as around:
+        around.store.make()
+        context = Context(
+            store=around.store,
+            cluster=around.cluster,
+            on_progress=lambda progress: around.progress(_NAME, progress),
+            lease=around.lease,
+        )
+        yield context, lambda rows: around.console.print(rows, highlight=False)
+
+
+def _write(file: Path, data: bytes) -> None:
+    from infra.storage.aside import replaced
+
+    try:
+        with replaced(file) as place:
+            place.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot be written ({error.strerror})", item=str(file)) from error

@@ -1,0 +1,136 @@
+"""Measuring a subject: the chosen metrics through their steps, and their figures sealed with what they rest on."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+
+from flows.artifacts import Figure, Figures
+from flows.metrics.choices import MetricName
+from flows.metrics.extractors import EXTRACTORS, accuracy_of
+from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
+from flows.metrics.table import METRICS
+from flows.metrics.together import Work, seal_together
+from flows.provenance import FACT, provenance_of
+from flows.stage import Context
+from infra.compute.device import environment
+from infra.compute.units import Workers
+from infra.digests import Json, canonical_json
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Plan
+
+# The metrics that take statistics in the place of reference images.
+_TO_STATISTICS = frozenset({MetricName.FD, MetricName.SFD})
+
+
+def measure(
+    subject: Subject,
+    chosen: Collection[MetricName],
+    context: Context,
+    *,
+    stage: str,
+    format_version: int,
+    workers: Callable[[str], Workers],
+) -> Figures:
+    """Compute the figures of the chosen metrics, in the order of their table, or find them sealed.
+
+    Args:
+        subject: The images and the network.
+        chosen: The metrics.
+        context: The outside world.
+        stage: The folder of the figures, and the name of the work in errors.
+        format_version: Of the figures.
+        workers: Gives the pool for a device, `cuda` or `cpu`.
+
+    Raises:
+        ConfigError: If a metric has too few images, or lacks some.
+    """
+    metrics = {name: METRICS[name] for name in METRICS if name in chosen}
+
+    def seal(works: Sequence[Work]) -> list[Manifest]:
+        return seal_together(works, context, stage=stage, workers=workers)
+
+    rest_on: dict[MetricName, list[Manifest]] = {name: [] for name in metrics}
+    steps = [noting(metric(subject), rest_on[name]) for name, metric in metrics.items()]
+    outputs, measures = run_metrics(steps, seal)
+    if subject.statistics is not None and _TO_STATISTICS & set(metrics):
+        outputs["reference_statistics"] = subject.statistics
+    plan = Plan(
+        stage=stage,
+        format_version=format_version,
+        settings=subject.key | {"metrics": list(metrics), "outputs": [manifest.key for manifest in outputs.values()]},
+        inputs={label: manifest.digest for label, manifest in outputs.items()},
+    )
+
+    def make(output: Output) -> Manifest:
+        measured = {name: figures() for name, figures in zip(metrics, measures, strict=True)}
+        return _seal(output, measured, subject, outputs, _provenance(subject, measured, rest_on))
+
+    manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
+    return Figures.of(manifest, reused=reused)
+
+
+def _accuracy(subject: Subject) -> list[Figure]:
+    """The accuracy of a fitted extractor, as a figure beside those that rest on it."""
+    accuracy = accuracy_of(subject.weights)
+    if accuracy is None:
+        return []
+    name = f"accuracy_{subject.extractor}"
+    note = f"share of {accuracy.images:,} held-out images that the {subject.extractor} of the features gets right"
+    return [Figure(name=name, value=accuracy.share, standard_error=accuracy.standard_error, label=name, note=note)]
+
+
+def _provenance(
+    subject: Subject, measured: Mapping[MetricName, Measured], rest_on: Mapping[MetricName, Sequence[Manifest]]
+) -> list[Json]:
+    """Return the provenance of each metric's figures, in the order of the metrics, then that of an accuracy."""
+    sides = [side.images for side in (subject.samples, subject.reference, subject.held_out) if side is not None]
+    known = [artifact.manifest(subject.store) for artifact in [*sides, *(subject.trained or ())]]
+    known += [manifest for manifests in rest_on.values() for manifest in manifests]
+    known += [subject.weights] if subject.weights else []
+    rules = {"features": EXTRACTORS[subject.extractor].rule} if subject.extractor else {}
+    if subject.statistics:
+        rules["reference"] = f"statistics of features from a file, sealed with digest {subject.statistics.digest}"
+
+    def part(
+        figures: Sequence[Figure], outputs: Sequence[Manifest], uses: Sequence[str], counts: Mapping[str, int]
+    ) -> Json:
+        return provenance_of(
+            [figure.name for figure in figures],
+            rests_on=outputs,
+            known=known,
+            counts=counts,
+            settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
+            rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
+            environment=environment("cpu"),
+        ).as_json()
+
+    parts = [part(found.figures, rest_on[name], name.uses, found.counts) for name, found in measured.items()]
+    accuracy = _accuracy(subject)
+    return parts + ([part(accuracy, [subject.weights], ["extractor"], {})] if accuracy and subject.weights else [])
+
+
+def _seal(
+    output: Output,
+    by_metric: Mapping[MetricName, Measured],
+    subject: Subject,
+    outputs: Mapping[str, Manifest],
+    provenance: list[Json],
+) -> Manifest:
+    """Seal the figures; their values are units, since only units are in the digest."""
+    measured = list(by_metric.values())
+    figures = [figure for part in measured for figure in part.figures] + _accuracy(subject)
+    values = {figure.name: [figure.value, figure.standard_error] for figure in figures}
+    assert len(values) == len(figures), "two metrics give a figure the same name"
+    files = merged("files", [{"figures": canonical_json(values)}, *(part.files for part in measured)])
+    units = []
+    for number, (name, data) in enumerate(files.items()):
+        record = output.commit(name, "json", data, {"kind": name})
+        units.append({"unit": number, "rows": 1, **record.as_json()})
+    facts = {
+        "figures": [asdict(figure) for figure in figures],
+        "counts": merged("counts", [part.counts for part in measured]),
+        "extractor": subject.key.get("extractor", ""),
+        "settings": dict(subject.settings),
+        "outputs": {label: manifest.folder for label, manifest in outputs.items()},
+        FACT: provenance,
+    }
+    return output.seal({}, units, facts)

@@ -1,0 +1,1 @@
+"""Scoring images against images: metrics without a network."""

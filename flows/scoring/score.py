@@ -1,0 +1,185 @@
+"""The metrics of any two collections of images, without a run."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from flows.artifacts import Figures
+from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.extractors import EXTRACTORS, check_metrics, sealed_weights
+from flows.metrics.feature_rows import FeatureRows
+from flows.metrics.features import sample_features
+from flows.metrics.measuring import measure
+from flows.metrics.metric import ImageSet, Subject
+from flows.metrics.reference_file import sealed_reference, statistics_bytes
+from flows.metrics.statistics import statistics_work
+from flows.metrics.together import Work, seal_together
+from flows.recipe.config import PipelineConfig
+from flows.scoring.side import Side, open_side
+from flows.stage import Context
+from flows.stages.evaluate.config import EvaluateConfig
+from infra.compute.device import pool, resolve_device
+from infra.errors import ConfigError, InputError
+from infra.outputs.manifest import Manifest
+
+STAGE = "score"
+FORMAT_VERSION = 1
+# These compare two collections, whatever the extractor.
+_ALWAYS = (
+    MetricName.FD,
+    MetricName.KID,
+    MetricName.PRECISION_RECALL,
+    MetricName.DENSITY_COVERAGE,
+    MetricName.AUTH_PCT,
+)
+# These need a network, or images held out from its training.
+_OF_A_RUN = frozenset(set(MetricName) - {*_ALWAYS, MetricName.INCEPTION_SCORE, MetricName.SFD})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The outcome of a score.
+
+    Attributes:
+        figures: Sealed below the root.
+        metrics: The metrics that were computed.
+    """
+
+    figures: Figures
+    metrics: tuple[MetricName, ...]
+
+
+def score(samples: str, reference: str, config: PipelineConfig, given: Collection[str], context: Context) -> Scored:
+    """Compare two collections of images.
+
+    Args:
+        samples: The images to judge, as `open_side` takes them.
+        reference: The images to compare them with, or the file of their statistics.
+        config: The settings of preparation and evaluation.
+        given: The settings that the user chose, as in `evaluate.metrics`. Without metrics among them, all that two
+            collections and the extractor allow are computed.
+        context: The outside world.
+
+    Raises:
+        ConfigError: If a metric needs a network or another extractor, or a side has too few images.
+        InputError: If a side is not there, or is of another kind.
+    """
+    wanted = config.evaluate
+    judged = open_side(samples, "images", config.prepare, given, context)
+    if judged.images is None:
+        raise InputError("is a file of statistics", item=samples, remedy="give images first, and statistics second")
+    against = open_side(reference, "reference images", config.prepare, given, context)
+    _check_channels(judged, against, reference)
+    extractor, weights = _extractor(wanted, judged, context)
+    statistics = sealed_reference(against.statistics, extractor, weights, context) if against.statistics else None
+    metrics = _metrics(wanted, given, extractor, only_statistics=statistics is not None)
+    subject = _subject(wanted, judged.images, extractor, weights, context)
+    figures = measure(
+        replace(subject, reference=against.images, statistics=statistics),
+        metrics,
+        context,
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        workers=lambda device: pool(wanted.workers, wanted.threads, device),
+    )
+    return Scored(figures=figures, metrics=tuple(metrics))
+
+
+def collect_statistics(images: str, config: PipelineConfig, given: Collection[str], context: Context) -> bytes:
+    """Return mean and covariance of the features of images, as the bytes of a file with mu and sigma.
+
+    Args:
+        images: As `open_side` takes them.
+        config: The settings of preparation, and the extractor.
+        given: The settings that the user chose.
+        context: The outside world.
+
+    Raises:
+        InputError: If the images are not there.
+    """
+    wanted, side = config.evaluate, open_side(images, "images", config.prepare, given, context)
+    if side.images is None:
+        raise InputError("is a file of statistics already", item=images)
+    extractor, weights = _extractor(wanted, side, context)
+    subject = _subject(wanted, side.images, extractor, weights, context)
+
+    def seal(work: Work) -> Manifest:
+        (manifest,) = seal_together(
+            [work], context, stage=STAGE, workers=lambda device: pool(wanted.workers, wanted.threads, device)
+        )
+        return manifest
+
+    rows = FeatureRows(manifest=seal(sample_features(subject)), store=context.store)
+    statistics = seal(statistics_work(rows, label="statistics", device=subject.device))
+    return statistics_bytes(statistics, extractor, weights, side.images.images.digest, context.store)
+
+
+def _check_channels(judged: Side, against: Side, item: str) -> None:
+    """Refuse grey images beside colour ones, whose pixels have other features."""
+    found = {_channels(side): side for side in (judged, against) if side.dataset is not None}
+    if len(found) > 1:
+        raise InputError(
+            f"has images of {_channels(against)} channels, and the other side has {_channels(judged)}",
+            item=item,
+            remedy="--set prepare.channels=3 takes both as colour, and 1 as grey",
+        )
+
+
+def _channels(side: Side) -> int:
+    return side.dataset.channels if side.dataset else 0
+
+
+def _extractor(wanted: EvaluateConfig, side: Side, context: Context) -> tuple[ExtractorName, Manifest | None]:
+    """Return the extractor and its weights; without a choice, the pixels, which need neither labels nor a file."""
+    name = ExtractorName.PIXELS if wanted.extractor == ExtractorName.AUTO else wanted.extractor
+    if EXTRACTORS[name].fit is not None:
+        raise ConfigError(
+            f"{name} learns from the labels of a run's data, and a score has none",
+            item="evaluate.extractor",
+            remedy=f"choose {ExtractorName.INCEPTION}, {ExtractorName.DINOV2} or {ExtractorName.PIXELS}",
+        )
+    assert side.dataset is not None, "the side has images"
+    weights = sealed_weights(
+        name,
+        side.dataset,
+        threads=wanted.threads,
+        context=context,
+        file=wanted.extractor_weights,
+        digest=wanted.extractor_sha256,
+    )
+    return name, weights
+
+
+def _metrics(
+    wanted: EvaluateConfig, given: Collection[str], extractor: ExtractorName, *, only_statistics: bool
+) -> list[MetricName]:
+    if "evaluate.metrics" in given:
+        of_a_run = [name for name in wanted.metrics if name in _OF_A_RUN]
+        if of_a_run:
+            raise ConfigError(
+                f"{of_a_run[0]} needs a run's network or its held-out images",
+                item="evaluate.metrics",
+                remedy=f"leave it out; two collections have {', '.join(sorted(set(MetricName) - _OF_A_RUN))}",
+            )
+        check_metrics(extractor, wanted.metrics)
+        return wanted.metrics
+    if only_statistics:
+        return [MetricName.FD]
+    further = [MetricName.INCEPTION_SCORE, MetricName.SFD] if extractor == ExtractorName.INCEPTION else []
+    return [*_ALWAYS, *further]
+
+
+def _subject(
+    wanted: EvaluateConfig, images: ImageSet, extractor: ExtractorName, weights: Manifest | None, context: Context
+) -> Subject:
+    chosen = wanted.model_copy(update={"extractor": extractor})
+    unused = chosen.unused()
+    settings = {name: value for name, value in chosen.result_settings().items() if name not in unused}
+    return Subject(
+        samples=images,
+        settings=settings | {"extractor": extractor.value},
+        key=chosen.key_settings() | {"extractor": extractor.value},
+        extractor=extractor,
+        weights=weights,
+        device=resolve_device(wanted.device),
+        store=context.store,
+    )
