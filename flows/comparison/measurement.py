@@ -20,6 +20,7 @@ _WORDS = MappingProxyType(
         "images": "held-out images",
         "labels": "bound given labels",
         "seed": "noise seed",
+        "draws": "draws of noise",
         "ema": "EMA half-life",
         "schedule": "schedule",
     }
@@ -34,7 +35,9 @@ _EFFECTS = MappingProxyType(
         "labels": "a network that knows the label needs fewer bits",
     }
 )
+# The starts of the names of Fréchet distances, and the end of the name of one extrapolated to infinitely many samples.
 _BIASED = ("fd_", "fid", "sfd_", "sfid")
+_LIMIT = "_infinity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ def _differ(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> b
 
 def _contrast(figure: str, name: str, first: object, second: object) -> str:
     effect = _EFFECTS.get(name, "") if figure else ""
-    if name == "samples" and figure.startswith(_BIASED):
+    if name == "samples" and figure.startswith(_BIASED) and not figure.endswith(_LIMIT):
         effect = "a Fréchet distance is biased by N"
     text = f"{_WORDS.get(name, name)} {_text(first)} against {_text(second)}"
     return f"{text}: {effect}" if effect else text

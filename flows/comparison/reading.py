@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.comparison.measurement import Measurement
-from flows.metrics.choices import MetricName
-from flows.metrics.likelihood_rows import FIGURE, STAGES, TOTAL, columns, per_image
+from flows.metrics.choices import Likelihood, MetricName
+from flows.metrics.features import STAGE as FEATURES_STAGE
+from flows.metrics.likelihood_rows import FIGURE, STAGES, TOTAL, columns
 from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
 from infra.storage.store import Store
 
@@ -21,8 +21,16 @@ from infra.storage.store import Store
 _NUMERICS = ("batch_size", "threads", "device", "workers")
 # Settings of the chain: they decide which part of the bound is which term.
 _CHAIN = ("num_timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_snr")
-# Figures whose name in the field is not that of their metric.
-_METRICS = MappingProxyType({"fid": MetricName.FD})
+# The end of the name of the error over draws of noise, and the start of that of the extractor's accuracy.
+_NOISE, _ACCURACY = "_noise_stderr", "accuracy_"
+_DIGITS = 8
+# The output with the features of the training split.
+_REFERENCE = "reference"
+# Settings that no figure of features depends on, or that the extractor's weights stand for.
+_NOT_OF_FEATURES = frozenset(
+    {"metrics", "extractor", "extractor_sha256", "seed", *_NUMERICS, *MetricName.BITS_PER_DIM.uses}
+    | {setting for likelihood in Likelihood for setting in likelihood.uses}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +80,7 @@ def read_measurements(
         evaluated=evaluated,
         trained=snapshot.manifest(store),
         outputs=outputs,
-        held_out=_held_out(evaluated, [output for output in outputs.values() if output.stage in STAGES], store),
+        held_out=_held_out([output for output in outputs.values() if output.stage in STAGES], store),
     )
     return {figure.name: _measurement(figure, sealed) for figure in figures.figures}
 
@@ -82,31 +90,37 @@ def _manifest(folder: str, store: Store) -> Manifest:
     return parse_manifest(store.read(name), item=name)
 
 
-def _held_out(evaluated: Manifest, outputs: Sequence[Manifest], store: Store) -> dict[str, _HeldOut]:
-    """Return the likelihoods and the bound's terms per held-out image, by the figure that is their mean."""
-    totals, terms, holders = per_image(evaluated, store), {}, defaultdict[str, list[Manifest]](list)
+def _held_out(outputs: Sequence[Manifest], store: Store) -> dict[str, _HeldOut]:
+    """Return the likelihoods and their terms per held-out image, each by the figure that is its mean.
+
+    Outputs that share a figure are draws of noise, over which each image's term is averaged.
+    """
+    draws: dict[str, list[tuple[Manifest, NDArray[np.float64]]]] = defaultdict(list)
     for output in outputs:
         for name, values in columns(output, store).items():
             figure = f"{FIGURE}{name.removeprefix(TOTAL)}" if name.startswith(TOTAL) else name
-            holders[figure].append(output)
-            # The error of the noise has a value per timestep, of which the figure is the mean.
-            terms[figure] = values if values.dim() == 1 else values.double().flatten(1).mean(1)
-    # A term of several outputs is no longer that of one image and one figure.
-    found = {name: values for name, values in terms.items() if len(holders[name]) == 1} | totals
-    return {name: _HeldOut(per_image=values.double().numpy(), outputs=holders[name]) for name, values in found.items()}
+            draws[figure].append((output, values.numpy()))
+    return {
+        figure: _HeldOut(
+            per_image=np.mean([values for _, values in found], axis=0), outputs=[output for output, _ in found]
+        )
+        for figure, found in draws.items()
+    }
 
 
 def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
-    settings, held_out = sealed.trained.facts["settings"], sealed.held_out.get(figure.name)
+    settings, held_out = sealed.trained.facts["settings"], sealed.held_out.get(figure.name.removesuffix(_NOISE))
     remarks = {"num_timesteps": settings.get("num_timesteps"), "ema": settings.get("ema_halflife_images")}
     error, terms, rows = figure.standard_error, None, None
     if held_out is None:
         conditions = _of_features(figure.name, sealed)
     else:
-        rows, conditions = held_out.per_image, _of_held_out(figure.name, held_out.outputs, sealed)
-        remarks["seed"] = sealed.evaluated.facts["settings"].get("seed")
-        if len(rows) > 1:
-            error, terms = float(rows.std(ddof=1)) / math.sqrt(len(rows)), len(rows)
+        conditions = _of_held_out(figure.name, held_out, sealed)
+        remarks |= {"seed": sealed.evaluated.facts["settings"].get("seed"), "draws": len(held_out.outputs)}
+        # The error over noise is no mean over images.
+        if figure.name in sealed.held_out and len(held_out.per_image) > 1:
+            rows, terms = held_out.per_image, len(held_out.per_image)
+            error = float(rows.std(ddof=1)) / math.sqrt(terms)
     return Measurement(
         name=figure.name,
         value=figure.value,
@@ -119,41 +133,32 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
     )
 
 
-def _of_held_out(name: str, outputs: Sequence[Manifest], sealed: _Sealed) -> dict[str, Any]:
-    """Return the conditions of a likelihood, or of a term of the bound."""
-    settings, output = sealed.trained.facts["settings"], outputs[0]
-    about = {key: value for key, value in output.facts["settings"].items() if key not in (*_NUMERICS, "seed")}
+def _of_held_out(name: str, held_out: _HeldOut, sealed: _Sealed) -> dict[str, Any]:
+    """Return the conditions of a likelihood, or of one of its terms."""
+    trained, evaluated = sealed.trained.facts["settings"], sealed.evaluated.facts["settings"]
+    output = held_out.outputs[0]
     conditions = {
         "data": sealed.dataset.digest,
-        "labels": bool(settings.get("class_conditional")),
-        "estimator": output.stage,
-        "rules": output.plan["format_version"],
-        **about,
+        "images": len(held_out.per_image),
+        "labels": bool(trained.get("class_conditional")),
+        f"rules of the {output.stage}": output.plan["format_version"],
+        **{setting: evaluated.get(setting) for setting in Likelihood(output.stage).uses},
     }
-    return conditions if name.startswith(FIGURE) else conditions | {key: settings.get(key) for key in _CHAIN}
+    return conditions if name.startswith(FIGURE) else conditions | {key: trained.get(key) for key in _CHAIN}
 
 
 def _of_features(name: str, sealed: _Sealed) -> dict[str, Any]:
-    """Return the conditions of a figure that compares samples with the training split."""
-    known = {sealed.dataset.digest, sealed.samples.digest, *(output.digest for output in sealed.outputs.values()), ""}
-    conditions: dict[str, Any] = {"data": sealed.dataset.digest, "samples": sealed.samples.count}
+    """Return the conditions of a figure that compares samples with the training split, or with a file's statistics."""
+    conditions: dict[str, Any] = {"data": sealed.dataset.digest}
+    if not name.startswith(_ACCURACY):
+        conditions["samples"] = sealed.samples.count
     for label, output in sealed.outputs.items():
-        if output.stage in STAGES:
-            continue
-        plan = output.plan
-        learned = [digest for digest in plan["inputs"].values() if digest not in known]
-        if "extractor" in plan["settings"]:
-            conditions["extractor"] = " ".join([plan["settings"]["extractor"], *(digest[:8] for digest in learned)])
-        conditions[f"rules of {label}"] = plan["format_version"]
-    return conditions | _own_settings(name, sealed.evaluated.facts["settings"])
-
-
-def _own_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the evaluation's settings that a figure of features depends on; all of them if its metric is unknown."""
-    metrics = [metric for metric in MetricName if metric != MetricName.BITS_PER_DIM]
-    named = [metric for metric in metrics if name.startswith(metric)]
-    own = _METRICS.get(name) or max(named, key=len, default=None)
-    ours = {setting for metric in (metrics if own is None else [own]) for setting in metric.uses}
-    others = {setting for metric in MetricName for setting in metric.uses} - ours
-    left_out = {"metrics", "extractor", "seed", *_NUMERICS, *others}
-    return {key: value for key, value in settings.items() if key not in left_out}
+        if output.stage == FEATURES_STAGE:
+            extractor, weights = output.plan["settings"]["extractor"], output.plan["inputs"]["classifier"]
+            conditions["extractor"] = f"{extractor} {weights[:_DIGITS]}".strip()
+            conditions[f"rules of {label}"] = output.plan["format_version"]
+    if _REFERENCE not in sealed.outputs:
+        found = [output.plan["inputs"].get(_REFERENCE) for output in sealed.outputs.values()]
+        conditions[_REFERENCE] = next(filter(None, found), "from a file")
+    settings = sealed.evaluated.facts["settings"]
+    return conditions | {key: value for key, value in settings.items() if key not in _NOT_OF_FEATURES}

@@ -18,6 +18,7 @@ def measured(name: str = "fd_pixels", **conditions: Any) -> Measurement:
     [
         ("fid", {"samples": 512}, {"samples": 5000}, "N 512 against 5,000: a Fréchet distance is biased by N"),
         ("sfd_inception", {"samples": 9}, {"samples": 10}, "N 9 against 10: a Fréchet distance is biased by N"),
+        ("fid_infinity", {"samples": 512}, {"samples": 5000}, "N 512 against 5,000"),
         ("kid_inception", {"samples": 512}, {"samples": 5000}, "N 512 against 5,000"),
         ("fd_pixels", {"data": DATA}, {"data": OTHER}, "data 01234567 against fedcba98: other images"),
         ("fid", {"extractor": DATA}, {}, "extractor 01234567 against none: other features"),

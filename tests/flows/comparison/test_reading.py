@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flows.comparison.difference import Verdict
-from flows.comparison.measurement import Measurement, alike
+from flows.comparison.measurement import Measurement, alike, remark
 from flows.comparison.reading import read_measurements
 from flows.comparison.view import view_of
 from flows.run import Run, compare, compare_runs, open_run
@@ -84,7 +84,7 @@ class TestAnotherNetwork:
         assert list(figures) == [row["name"] for row in first.table()]
         for row in first.table():
             terms = figures[row["name"]].per_image
-            if row["name"] == "fd_pixels":
+            if row["name"].startswith("fd_pixels"):
                 assert terms is None
                 continue
             assert terms is not None
@@ -132,6 +132,7 @@ class _Moved:
         ({"sample": {"num_steps": 4}}, None, None, None),
         ({"evaluate": {"batch_size": 4, "seed": 9}}, None, None, None),
         ({"evaluate": {"bpd_draws": 2}}, None, None, None),
+        ({"evaluate": {"likelihood": ["bound", "estimate"], "bpd_timesteps": 2}}, None, None, None),
         (
             {"train": {"class_conditional": True}},
             None,
@@ -150,6 +151,30 @@ def test_unlike_figures(
         found = alike(before[name], after[name])
         assert (found or "").startswith(reason or "")
         assert bool(found) == bool(reason)
+
+
+def test_estimates_from_other_numbers_of_timesteps_are_unlike(finished: TinyRun) -> None:
+    runs = [
+        another(finished, f"run-{count}", evaluate={"likelihood": ["estimate"], "bpd_timesteps": count})
+        for count in (2, 3)
+    ]
+    first, second = map(measured, runs)
+    name = "bits_per_dim_estimate_fixed_large"
+    assert alike(first[name], second[name]) == "bpd_timesteps 2 against 3"
+
+
+def test_draws_of_noise_are_averaged_image_by_image(finished: TinyRun, first: Run) -> None:
+    twice = another(finished, "other-5e6f7a8b", evaluate={"bpd_draws": 2})
+    figures, name = measured(twice), "bits_per_dim_fixed_large"
+    bound = figures[name]
+    assert bound.per_image is not None
+    assert bound.per_image.mean() == pytest.approx(bound.value, rel=1e-9)
+    assert bound.standard_error == pytest.approx(twice.figures.starting_with(name)[""].standard_error, rel=1e-9)
+    assert figures["prior_bpd"].per_image is not None
+    noise = figures[f"{name}_noise_stderr"]
+    assert (noise.per_image, noise.standard_error) == (None, None)
+    assert noise.conditions == bound.conditions
+    assert remark(measured(first)[name], bound) == "draws of noise 1 against 2"
 
 
 def test_another_extractor_is_another_figure(finished: TinyRun, first: Run) -> None:
