@@ -16,9 +16,12 @@ from pathlib import Path
 
 import torch
 
+from ddpm_core.metrics.frechet import FeatureStats, frechet_distance
+from infra.features.statistics_file import StatisticsFile, decode_statistics, encode_statistics
 from tests.parity import environment, figures, images, weights
 from tests.parity.figures import Figure
 from tests.parity.ours import Ours
+from tests.parity.rules import HALF_PIXELS
 
 TOP = Path(__file__).parent.parent.parent
 PROGRAMS = {
@@ -43,15 +46,32 @@ def main() -> int:
     (work / _DOWNLOADED).parent.mkdir(parents=True)
     torch.save(weights.with_counters(tensors), work / _DOWNLOADED)
     (work / "weights.pth").symlink_to(_DOWNLOADED)
-    theirs = [figure for program in PROGRAMS for figure in _run(python, program, work)]
     ours = Ours()
+    (work / "ours.npz").write_bytes(encode_statistics(_statistics(ours, "reference")))
+    theirs = [figure for program in PROGRAMS for figure in _run(python, program, work)]
     found = [replace(figure, ours=ours.figure(figure)) for figure in theirs]
+    found.append(_with_their_statistics(found, ours, work / "theirs.npz"))
     for figure in found:
         same = "equal" if figures.equal(figure.ours, figure.value) else "DIFFERS"
         _say(f"{figure.name:45} {figure.value:12.8g}   ours {figure.ours:12.8g}   {same}")
     digests = {name: images.digest(sides) for name, sides in collections.items()}
     figures.write(weights.digest(tensors), digests, found)
     return sum(not figures.equal(figure.ours, figure.value) for figure in found)
+
+
+def _statistics(ours: Ours, side: str) -> StatisticsFile:
+    """Return ours of one side, by pytorch-fid's rule."""
+    features = ours.features("small", side, HALF_PIXELS)
+    stats = FeatureStats.empty(features.shape[1]).update(features)
+    return StatisticsFile(mean=stats.mean, covariance=stats.covariance)
+
+
+def _with_their_statistics(found: list[Figure], ours: Ours, file: Path) -> Figure:
+    """Return pytorch-fid's figure beside ours between our samples and the statistics that it wrote."""
+    (plain,) = (figure for figure in found if figure.name == "pytorch-fid-small-fid")
+    sides = (_statistics(ours, "samples"), decode_statistics(file.read_bytes(), str(file)))
+    value = frechet_distance(*(FeatureStats.of_moments(2, side.mean, side.covariance) for side in sides))
+    return replace(plain, metric="fid_with_their_statistics", call="pytorch_fid.fid_score.save_fid_stats", ours=value)
 
 
 def _run(python: Path, program: str, work: Path) -> Iterator[Figure]:

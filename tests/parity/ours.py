@@ -31,9 +31,8 @@ class Ours:
     """Computes our counterpart of a figure; features are computed once per collection, side and rule."""
 
     def __init__(self) -> None:
-        tensors = parity_weights()
-        self._last_layer = tensors["fc.weight"]
-        self._weights = read_weights(state_dict_file(with_counters(tensors)), "the file of the other programs")
+        file = state_dict_file(with_counters(parity_weights()))
+        self._weights = read_weights(file, "the file of the other programs")
         self._collections = images.collections()
         self.features = cache(self._features)
 
@@ -42,7 +41,9 @@ class Ours:
         sides = (self.features(figure.collection, side, figure.rule) for side in ("samples", "reference"))
         samples, reference = sides
         if figure.metric.startswith("inception_score"):
-            return inception_score(samples @ self._last_layer.T, figure.metric.endswith("std"), figure.options)
+            assert INCEPTION.scores is not None
+            logits = samples @ self._weights[INCEPTION.scores.weight].T
+            return inception_score(logits, figure.metric.endswith("std"), figure.options)
         return METRICS[figure.program, figure.metric](samples, reference, figure.options)
 
     def _features(self, collection: str, side: str, rule: Rule) -> Tensor:
@@ -136,6 +137,8 @@ METRICS: Mapping[tuple[str, str], Callable[[Tensor, Tensor, Options], float]] = 
         ("torch-fidelity", "fid"): fid,
         ("pytorch-fid", "fid"): fid,
         ("clean-fid", "fid"): fid,
+        ("pytorch-fid", "fid_with_our_statistics"): fid,
+        ("pytorch-fid", "fid_with_their_statistics"): fid,
         ("torch-fidelity", "kid"): lambda *given: float(np.mean(kid_of_subsets(*given))),
         ("torch-fidelity", "kid_std"): lambda *given: float(np.std(kid_of_subsets(*given))),
         ("clean-fid", "kid"): kid_of_clean_fid,

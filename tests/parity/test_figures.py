@@ -56,6 +56,7 @@ def test_every_program_and_mode_measured_every_collection() -> None:
 def test_every_metric_of_the_field_is_compared() -> None:
     expected = {"fid", "kid", "kid_std", "inception_score", "inception_score_std", "precision", "recall"}
     expected |= {"inception_score_shuffled", "inception_score_shuffled_std", "density", "coverage"}
+    expected |= {"fid_with_our_statistics", "fid_with_their_statistics"}
     assert {figure.metric for figure in FIGURES} == expected
 
 

@@ -1,4 +1,7 @@
-"""pytorch-fid's figures: `run_pytorch_fid.py WORK`, with TORCH_HOME set to a folder that holds the weights."""
+"""pytorch-fid's figures: `run_pytorch_fid.py WORK`, with TORCH_HOME set to a folder that holds the weights.
+
+It also reads our statistics of a reference, `WORK/ours.npz`, and leaves its own in `WORK/theirs.npz`.
+"""
 
 import sys
 from pathlib import Path
@@ -8,7 +11,9 @@ from report import Report
 
 torchvision_operators.declare()
 
-from pytorch_fid.fid_score import calculate_fid_given_paths  # noqa: E402
+from pytorch_fid.fid_score import calculate_fid_given_paths, save_fid_stats  # noqa: E402
+
+CALL = "pytorch_fid.fid_score.calculate_fid_given_paths"
 
 
 def main(work: Path) -> None:
@@ -17,7 +22,11 @@ def main(work: Path) -> None:
     options = {"batch_size": 8, "device": "cpu", "dims": 2048, "num_workers": 0}
     for name, folder in report.collections():
         value = calculate_fid_given_paths([str(folder / "samples"), str(folder / "reference")], **options)
-        report.add(name, "fid", value, "pytorch_fid.fid_score.calculate_fid_given_paths", options)
+        report.add(name, "fid", value, CALL, options)
+        if name == "small":
+            value = calculate_fid_given_paths([str(folder / "samples"), str(work / "ours.npz")], **options)
+            report.add(name, "fid_with_our_statistics", value, CALL, options)
+            save_fid_stats([str(folder / "reference"), str(work / "theirs.npz")], **options)
     report.write()
 
 
