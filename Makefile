@@ -22,7 +22,7 @@ endef
 export ABOUT_DEMO AFTER_DEMO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fix check test test-e2e test-all gpu clean
+.PHONY: help demo fix check test test-e2e test-all parity gpu clean
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,8 +57,11 @@ test-e2e: $(INSTALLED) ## The report and the pages of Prefect and MLflow in a re
 test-all: check test-e2e ## The long ones too: drivers killed in each stage, real servers, lost workers, the browser
 	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not gpu and not browser'
 
+parity: $(INSTALLED) ## Measure the same images with torch-fidelity, pytorch-fid, clean-fid and prdc, in ten minutes
+	$(VENV)/bin/python -m tests.parity.measure
+
 gpu: ## Measure a real GPU, in seven minutes; any Python with torch and jaxtyping, GPU_PYTHON=PATH
 	$(GPU_PYTHON) -m benchmarks.gpu.run
 
 clean: ## Remove what make made; runs are kept
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .parity *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

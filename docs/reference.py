@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ddpm_core.choices import Choice
+from docs import parity
 from flows.cli import BUG, SIGNALS
 from flows.recipe.presets import PRESET_DESCRIPTIONS, preset
 from flows.runtime.settings import RunSettings
@@ -157,6 +158,15 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),
         "exit codes": exit_code_table,
+        "rules of other programs": lambda: table(
+            ("program", "resize", "rounding", "scale", "covariance"), parity.rule_rows()
+        ),
+        "FID of other programs": lambda: table(
+            ("program", "images", "its FID", "ours by its rule", "difference", "ours"), parity.fid_rows()
+        ),
+        "other figures of other programs": lambda: table(
+            ("program", "figure", *parity.COLLECTIONS.values()), parity.other_rows()
+        ),
     }
 )
 

@@ -21,6 +21,9 @@ def resize_tf1(x: Tensor, side: int) -> Tensor:
     Pixel i comes from place i * size / side: corners are not aligned, pixel centres are not half a pixel off, and a
     smaller image is made without antialiasing. The neighbour beyond the edge is the edge. Rows are interpolated along
     the width first.
+
+    Places are rounded as x is. TensorFlow computes them in float32, which moves pixel 298 of a large image by up to
+    4e-5 of a pixel. Exact places change the features of an image 401 pixels wide by 3e-4 (random weights).
     """
     before, after, weight = _neighbours(x.shape[-1], side, x)
     x = x[..., before] + (x[..., after] - x[..., before]) * weight
@@ -30,6 +33,8 @@ def resize_tf1(x: Tensor, side: int) -> Tensor:
 
 def _neighbours(size: int, side: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return, per target pixel, the source pixels before and after its place and the weight of the second."""
-    place = torch.arange(side, device=like.device) * size  # in units of 1 / side, so that it is exact
-    before = place // side
-    return before, (before + 1).clamp(max=size - 1), (place % side).to(like.dtype) / side
+    scale = torch.tensor(size, dtype=like.dtype, device=like.device) / side
+    place = torch.arange(side, dtype=like.dtype, device=like.device) * scale
+    before = place.floor()
+    rows = before.to(torch.int64)
+    return rows, (rows + 1).clamp(max=size - 1), place - before

@@ -32,6 +32,20 @@ def test_it_is_the_formula(high: int, wide: int, side: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-10)
 
 
+@pytest.mark.parametrize("size", [8, 32, 401, 1024])
+def test_places_in_float32_are_rounded_as_tensorflow_rounds_them(size: int) -> None:
+    """TensorFlow's kernel multiplies in float32: `static_cast<float>(i) * (in_size / static_cast<float>(out_size))`."""
+    ramp = torch.arange(size, dtype=torch.float32)[None, None, None]  # the value of a pixel is its place
+    scale = np.float32(size) / np.float32(299)
+    places = np.arange(299, dtype=np.float32) * scale
+    assert places.dtype == np.float32
+    found = resize_tf1(ramp, 299)[0, 0, 0]
+    assert torch.equal(found, torch.from_numpy(places.clip(max=np.float32(size - 1))))
+    if size == 401:
+        exact = torch.arange(299, dtype=torch.float64) * size / 299
+        assert not torch.equal(found, exact.float().clamp(max=size - 1)), "rounding of the scale makes no difference"
+
+
 def test_a_case_by_hand() -> None:
     x = torch.tensor([[[[0.0, 100.0], [200.0, 40.0]]]])
     expected = [[0, 50, 100, 100], [100, 85, 70, 70], [200, 120, 40, 40], [200, 120, 40, 40]]
