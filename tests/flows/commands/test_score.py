@@ -1,0 +1,39 @@
+"""`ddpm score` and `ddpm statistics` from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.cli import run_command
+from tests.flows.scoring.test_score import drawn, saved
+
+
+def test_a_table_a_file_of_figures_and_a_reference_for_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = saved(tmp_path / "a", drawn(12, 0)), saved(tmp_path / "b", drawn(14, 1))
+    where = ["--root", str(tmp_path / "root"), "--in-process"]
+    assert run_command(["score", str(a), str(b), *where, "--json", str(tmp_path / "out.json")]) == 0
+    said = capsys.readouterr().out
+    assert "fd_pixels" in said
+    assert "12 images to 14 reference images" in " ".join(said.split())
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["figures"][0]["name"] == "fd_pixels"
+    assert facts["provenance"][0]["extractor"]["name"] == "pixels"
+    assert run_command(["statistics", str(b), str(tmp_path / "b.npz"), *where]) == 0
+    assert np.load(tmp_path / "b.npz")["sigma"].shape == (192, 192)
+    capsys.readouterr()
+    assert run_command(["score", str(a), str(tmp_path / "b.npz"), *where]) == 0
+    assert "to the statistics of 14 images" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_side_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = saved(tmp_path / "a", drawn(12, 0))
+    assert run_command(["score", str(a), str(tmp_path / "no"), "--root", str(tmp_path / "root"), "--in-process"]) == 3
+    assert "is neither a path nor a run" in capsys.readouterr().err
+    unwritable = tmp_path / "a" / "000.png" / "x.npz"
+    where = ["--root", str(tmp_path / "root"), "--in-process"]
+    assert run_command(["statistics", str(a), str(unwritable), *where]) == 4
+    assert "cannot be written" in capsys.readouterr().err
