@@ -19,7 +19,7 @@ from flows.cli import run_command
 from flows.commands import serve
 from flows.metrics import flow_units
 from flows.recipe.form import changed
-from flows.recipe.presets import load_config
+from flows.recipe.presets import PRESETS, load_config
 from flows.root import local_folder
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source
@@ -74,7 +74,7 @@ def test_commands(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(option in shown for option in rest if option.startswith("--"))
     settings = [rest[place + 1] for place, option in enumerate(rest) if option == "--set"]
     if settings:
-        load_config(rest[0], None, settings)
+        load_config(rest[0] if rest[0] in PRESETS else "folder", None, settings)
 
 
 def test_there_are_commands() -> None:
