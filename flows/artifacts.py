@@ -1,6 +1,7 @@
 """The small frozen records that stages exchange: the place, digest and counts of a sealed output; never tensors."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -13,6 +14,7 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
+_MOST_DECIMALS = 9
 
 A = TypeVar("A", bound="Artifact")
 
@@ -168,8 +170,23 @@ class Figure:
 
 def figure_text(figure: Figure) -> str:
     """The value and its standard error as a person reads them."""
-    error = "" if figure.standard_error is None else f" ± {figure.standard_error:.3f}"
-    return f"{figure.value:.3f}{error}"
+    error = figure.standard_error
+    text = number_text(figure.value, error)
+    return text if error is None else f"{text} ± {number_text(error, error)}"
+
+
+def number_text(value: float, error: float | None = None) -> str:
+    """Return a value with as many decimals as two digits of its error need, or five digits if it has no error.
+
+    Args:
+        value: A figure or a difference of figures.
+        error: Its standard error, if it is known.
+    """
+    if error is None or not error > 0 or not math.isfinite(error) or not math.isfinite(value):
+        return f"{value:.5g}"
+    decimals = min(max(1 - math.floor(math.log10(error)), 0), _MOST_DECIMALS)
+    # z: a value that rounds to 0 has no sign.
+    return f"{value:z.{decimals}f}"
 
 
 @dataclass(frozen=True, kw_only=True)

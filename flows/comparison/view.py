@@ -1,12 +1,12 @@
 """A comparison in words: the cells that the terminal and the page show."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from flows.artifacts import number_text
 from flows.comparison.difference import Difference, Verdict
 from flows.comparison.measurement import Measurement
 from flows.comparison.table import Cell, Comparison
@@ -14,7 +14,6 @@ from flows.comparison.trial import replicates
 
 _DIGEST_DIGITS = 12
 _DIGEST_LENGTH = 64
-_MOST_DECIMALS = 9
 _LEGEND = (
     "±: one standard error. beyond: the difference exceeds 2 standard errors, or more if they rest on few images or "
     "seeds (Student's t). paired: over the same held-out images."
@@ -88,14 +87,6 @@ def view_of(comparison: Comparison) -> View:
         notes=notes,
         remarks=[line for line in (_LEGEND, comparison.caution, _seeds(comparison, letters)) if line],
     )
-
-
-def number_text(value: float, error: float | None = None) -> str:
-    """Return a value with as many decimals as two digits of its error need, or five digits if it has no error."""
-    if error is None or not error > 0 or not math.isfinite(error) or not math.isfinite(value):
-        return f"{value:.5g}"
-    decimals = min(max(1 - math.floor(math.log10(error)), 0), _MOST_DECIMALS)
-    return f"{value:.{decimals}f}"
 
 
 def _line(figure: str, letter: str, cell: Cell, notes: list[str]) -> FigureLine:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from flows.artifacts import figure_text
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.page import write_report
 from flows.stages.report.record import RunRecord
@@ -95,7 +96,7 @@ def test_both_widths_show_the_same_figures(tiny_run: TinyRun, opened: Opened) ->
             if figure.headline:
                 row = page.locator(".headline tr").filter(has=page.get_by_text(figure.label, exact=True))
                 assert row.is_visible()
-                assert f"{figure.value:.3f}" in row.inner_text()
+                assert figure_text(figure) in row.inner_text()
         texts.append("".join(page.inner_text("body").split()))
     assert texts[0] == texts[1]
 

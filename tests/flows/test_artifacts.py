@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import Artifact, Dataset, Figure, Figures, Samples, Snapshot, artifact_from_json
+from flows.artifacts import (
+    Artifact,
+    Dataset,
+    Figure,
+    Figures,
+    Samples,
+    Snapshot,
+    artifact_from_json,
+    figure_text,
+    number_text,
+)
 from infra.errors import IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
@@ -68,3 +78,36 @@ def test_records_travel_as_json(artifact: Artifact) -> None:
 def test_other_json_is_refused(artifact: Artifact, change: dict[str, object]) -> None:
     with pytest.raises(IntegrityError, match=f"is not a {type(artifact).__name__} record"):
         artifact_from_json(type(artifact), json.loads(json.dumps(asdict(artifact) | change)))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (3.14159, 0.00123, "3.1416"),
+        (314.159, 12.3, "314"),
+        (-0.00001, 0.0021, "0.0000"),
+        (3.14159, None, "3.1416"),
+        (123456.0, None, "1.2346e+05"),
+        (0.0004, None, "0.0004"),
+        (3.14159, 0.0, "3.1416"),
+        (3.14159, float("nan"), "3.1416"),
+        (float("inf"), 1.0, "inf"),
+        (0.00012, 1e-12, "0.000120000"),
+    ],
+)
+def test_digits(value: float, error: float | None, text: str) -> None:
+    assert number_text(value, error) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (4.67056, 0.04673, "4.671 ± 0.047"),
+        (0.0004, 0.00021, "0.00040 ± 0.00021"),
+        (1317.818, 346.619, "1318 ± 347"),
+        (1.0, 0.0, "1 ± 0"),
+        (12.34567, None, "12.346"),
+    ],
+)
+def test_a_figure_shows_two_digits_of_its_error(value: float, error: float | None, text: str) -> None:
+    assert figure_text(Figure(name="kid_pixels", value=value, standard_error=error, label="", note="")) == text

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text
+from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text, number_text
 from flows.metrics.conditions import model_figures
 from flows.model_record import model_file
 from flows.provenance import read_provenance
@@ -38,7 +38,11 @@ def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact
     assert isinstance(samples, Samples), "the third is the samples"
     provenance = [part.as_json() for part in read_provenance(figures.manifest(store))]
     return Account(
-        line="; ".join(f"{figure.label} {figure.value:.3f}" for figure in figures.figures if figure.headline),
+        line="; ".join(
+            f"{figure.label} {number_text(figure.value, figure.standard_error)}"
+            for figure in figures.figures
+            if figure.headline
+        ),
         metrics=figures.metrics,
         files={
             "metrics.json": json.dumps(figures.metrics | figures.counts, indent=2, sort_keys=True).encode(),

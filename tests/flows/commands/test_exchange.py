@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.artifacts import number_text
 from flows.cli import run_command
 from flows.exchange import png_folder
 from flows.run import open_run
@@ -138,5 +139,5 @@ def test_the_network_of_a_run(rooted: TinyRun, capsys: pytest.CaptureFixture[str
     for digest in (rooted.dataset.digest, rooted.snapshot.digest, rooted.samples.digest, rooted.figures.digest):
         assert digest in card
     for row in open_run(NAME).table():
-        assert f"(`{row['name']}`) | {row['value']:.3f}" in card
+        assert f"(`{row['name']}`) | {number_text(row['value'], row['standard_error'])}" in card
     assert str(rooted.root) not in card

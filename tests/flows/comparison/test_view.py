@@ -1,27 +1,9 @@
 """A comparison in words: letters for runs, numbered reasons, as many digits as the error allows."""
 
-import pytest
-
 from flows.comparison.table import compare_trials
 from flows.comparison.trial import mean_over_seeds
-from flows.comparison.view import number_text, view_of
+from flows.comparison.view import view_of
 from tests.flows.comparison.trials import bound, distance, trial
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (3.14159, 0.00123, "3.1416"),
-        (314.159, 12.3, "314"),
-        (3.14159, None, "3.1416"),
-        (123456.0, None, "1.2346e+05"),
-        (3.14159, 0.0, "3.1416"),
-        (3.14159, float("nan"), "3.1416"),
-        (0.00012, 1e-12, "0.000120000"),
-    ],
-)
-def test_digits(value: float, error: float | None, text: str) -> None:
-    assert number_text(value, error) == text
 
 
 def test_lines() -> None:

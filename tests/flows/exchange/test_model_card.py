@@ -88,8 +88,8 @@ def test_a_run_is_told_in_full(tmp_path: Path) -> None:
 def test_figures_with_their_errors_and_notes(tmp_path: Path) -> None:
     figures = [row for row in cells(card_of_run(tmp_path)) if len(row) == 3][2:]
     assert figures == [
-        ["FD of pixels (`fd_pixels`)", "15.250", "24 samples \\| not an FID"],
-        ["bits/dim (`bits_per_dim`)", "3.500 ± 0.125", "&lt;b>bound&lt;/b> below"],
+        ["FD of pixels (`fd_pixels`)", "15.25", "24 samples \\| not an FID"],
+        ["bits/dim (`bits_per_dim`)", "3.50 ± 0.12", "&lt;b>bound&lt;/b> below"],
     ]
 
 

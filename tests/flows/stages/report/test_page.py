@@ -9,6 +9,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from flows.artifacts import number_text
 from flows.stages.report.outputs import read_outputs
 from flows.stages.report.page import has_report, rewrite_report, write_report
 from infra.errors import InputError
@@ -67,10 +68,10 @@ def test_the_numbers_of_each_plot_are_on_the_page(tiny_run: TinyRun, written: st
 def test_it_says_the_figures_and_where_they_come_from(tiny_run: TinyRun, written: str) -> None:
     text = " ".join(Page(written).texts)
     metrics = tiny_run.figures.metrics
-    assert f"{metrics['eval/fd_pixels']:.3f}" in text
+    assert f"{metrics['eval/fd_pixels']:.5g}" in text
     for variance in ("fixed_small", "fixed_large"):
         figure, error = (metrics[f"eval/bits_per_dim_{variance}{suffix}"] for suffix in ("", "_stderr"))
-        assert f"{figure:.3f} ± {error:.3f}" in text
+        assert f"{number_text(figure, error)} ± {number_text(error, error)}" in text
     for artifact in (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.figures):
         assert artifact.digest in text
         assert artifact.manifest(tiny_run.store).folder in text

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
-from flows.artifacts import CURVES
+from flows.artifacts import CURVES, number_text
 from flows.pages import palette
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
 from flows.stages.report.sections import render_page
@@ -108,7 +108,7 @@ def test_every_variance_there_is_has_its_line(outputs: RunOutputs) -> None:
     error = figures.metrics["eval/bits_per_dim_learned_range_stderr"]
     bounds = re.findall(r'<tr><td>bits/dim, ([\w ]+)</td><td class="figure">([^<]*)</td>', page)
     assert [name for name, _ in bounds] == ["fixed large", "fixed small", "learned range"]
-    assert bounds[2][1] == f"{figure:.3f} ± {error:.3f}"
+    assert bounds[2][1] == f"{number_text(figure, error)} ± {number_text(error, error)}"
 
     cells = r'<td class="figure">([\d.]+)</td>'
     rows = re.findall(rf"<tr><td>(fixed large|fixed small|learned range)</td>{cells * 3}</tr>", page)
