@@ -15,6 +15,7 @@ from typing import Any
 from ddpm_core.choices import Choice
 from docs import parity
 from flows.cli import BUG, SIGNALS
+from flows.metrics.choices import MetricName
 from flows.recipe.presets import PRESET_DESCRIPTIONS, preset
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
@@ -31,8 +32,10 @@ _MADE, _READ, _PASSED = "●", "○", "│"
 _LARGEST_DIGITS = 10_000_000
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 # Choices whose options are a part of their own on another page than the settings.
-_DATASETS = "[datasets.md](datasets.md)"
-ELSEWHERE: Mapping[type[Choice], str] = MappingProxyType({SourceKind: _DATASETS, ResizeFilter: _DATASETS})
+_DATASETS, _METRICS = "[datasets.md](datasets.md)", "[metrics.md](metrics.md)"
+ELSEWHERE: Mapping[type[Choice], str] = MappingProxyType(
+    {SourceKind: _DATASETS, ResizeFilter: _DATASETS, MetricName: _METRICS}
+)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -157,6 +160,7 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),
+        "metrics": partial(option_table, MetricName, "`evaluate.metrics`", "evaluate"),
         "exit codes": exit_code_table,
         "rules of other programs": lambda: table(
             ("program", "resize", "rounding", "scale", "covariance"), parity.rule_rows()
