@@ -100,15 +100,15 @@ def left_out(samples: Rows, total: FeatureStats, reference: FeatureStats) -> lis
     return distances
 
 
-def inception(device: torch.device) -> Inception:
-    """Return the network with random weights that keep the scale of what passes through them."""
+def inception_weights(device: torch.device) -> dict[str, Tensor]:
+    """Return random weights of Inception that keep the scale of what passes through them."""
     generator, weights = torch.Generator().manual_seed(0), {}
     for name, shape in weight_shapes().items():
         scale = (2 / max(torch.Size(shape[1:]).numel(), 1)) ** 0.5 if len(shape) > 1 else 1.0
         is_scale = name.endswith(("bn.weight", "running_var"))
         drawn = torch.ones(shape) if is_scale else scale * torch.randn(shape, generator=generator)
         weights[name] = drawn.to(device)
-    return Inception(weights)
+    return weights
 
 
 class Clock:
@@ -155,7 +155,10 @@ def main() -> None:
         clock("within the samples", lambda: neighbours(samples, samples, same=True))
         clock("of the samples in the reference", lambda: neighbours(samples, reference, same=False))
         clock("balls of the reference around the samples", lambda: balls(samples, reference, within))
-    images, extract = torch.randint(256, (given.images, 3, 32, 32), dtype=torch.uint8), inception(device)
+    images, extract = (
+        torch.randint(256, (given.images, 3, 32, 32), dtype=torch.uint8),
+        Inception(inception_weights(device)),
+    )
     extract(images[:16])
     clock(f"Inception, {given.images:,} images of 32x32", lambda: extract(images))
 
