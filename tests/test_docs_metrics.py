@@ -107,6 +107,7 @@ def test_names_by_extractor_are_those_of_a_run(tiny_run: TinyRun, monkeypatch: p
 
     for metric in CLASSIFIED:
         assert names(metric) == listed(metric)[0], metric
+    assert f"`accuracy_{ExtractorName.CLASSIFIER}` has the share of held-out images" in PROSE
     for module in (flows.metrics.distance, flows.metrics.sides):
         monkeypatch.setattr(module, "is_published", lambda *_: True)
     for metric in CLASSIFIED:
