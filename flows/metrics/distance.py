@@ -128,7 +128,7 @@ def _measure(
                 value=jackknife.corrected,
                 standard_error=jackknife.standard_error,
                 label=limit_name,
-                note=f"{about} of infinitely many {subject.samples.name} to {subject.reference_count}: the jackknife's",
+                note=f"{about} without its bias, as of unlimited {subject.samples.name}, by the jackknife{caution}",
             )
         ]
     figure = Figure(

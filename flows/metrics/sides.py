@@ -47,11 +47,13 @@ def named_figure(
     full_name = f"{name}_{extractor_label(subject.extractor, subject.weights)}"
     if published and is_published(subject.extractor, subject.weights):
         full_name = published
+    # The accuracy of a fitted extractor is a figure of its own; why there is none, only a note can say.
+    remark = "" if subject.weights else subject.about_features
     return Figure(
         name=full_name,
         value=found.value,
         standard_error=found.standard_error,
         label=full_name,
-        note=f"{note}; {subject.about_features}" if subject.about_features else note,
+        note=f"{note}; {remark}" if remark else note,
         headline=headline,
     )
