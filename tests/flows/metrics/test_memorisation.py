@@ -33,8 +33,8 @@ def test_samples_are_compared_with_held_out_images(tiny_run: TinyRun) -> None:
     (figure,) = found.figures
     assert (figure.name, figure.value) == ("memorised_pixels", pytest.approx(np.mean(ratios <= limit)))
     assert figure.value >= 1 / 3
-    assert "share of 30 samples as near to one of 40 training images" in figure.note
-    assert "the nearest of 210 held-out images; 0.0095 is expected" in figure.note
+    assert "share of 30 samples whose distance to the nearest of 40 training images" in figure.note
+    assert "as small as for 2 of 210 held-out images; 0.0095 is expected" in figure.note
     assert {work.label for work in works} == {"samples_neighbours_in_reference", "held_out_neighbours_in_reference"}
     assert json.loads(found.files[MEMORISED])["limit"] == pytest.approx(limit)
 
