@@ -39,7 +39,7 @@ def _measure(subject: Subject, of_samples: Manifest, of_held_out: Manifest) -> M
     ratios, unseen_ratios = nearest_ratios(near), nearest_ratios(unseen)
     found = memorised_share(ratios, unseen_ratios)
     note = (
-        f"share of {len(ratios):,} samples whose distance to the nearest of {subject.reference_count}, over the mean "
+        f"share of {subject.samples_count} whose distance to the nearest of {subject.reference_count}, over the mean "
         f"of the {NEIGHBOURS} nearest, is as small as for {int((unseen_ratios <= found.limit).sum()):,} of "
         f"{len(unseen_ratios):,} held-out images; {found.expected:.2g} is expected without copies, which raise it"
     )
