@@ -14,6 +14,8 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
+# That of the samples most like training images.
+MEMORISED = "memorised"
 _MOST_DECIMALS = 9
 
 A = TypeVar("A", bound="Artifact")

@@ -16,9 +16,10 @@ from ddpm_core.metrics.inception_score import SPLITS
 from ddpm_core.metrics.jackknife import GROUPS
 from ddpm_core.metrics.kernel import block_size, polynomial_kernel
 from ddpm_core.metrics.manifold import DENSITY_K, PRECISION_K, expected_coverage
+from ddpm_core.metrics.memorisation import ONE_IN, memorised_share
 from docs import metrics_figures
 from flows.artifacts import Figure
-from flows.metrics import conditions, feature_likelihood
+from flows.metrics import conditions, feature_likelihood, memorisation
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.extractors import sealed_weights
 from flows.metrics.left_out import is_wide_enough
@@ -150,6 +151,13 @@ def test_numbers_of_the_metrics() -> None:
     assert f"divided by {DENSITY_K}." in PROSE
     assert f"is {expected_coverage(512, 1576):.3f} for 512 samples and 1,576 training images" in PROSE
     assert f"at least {NEIGHBOURS + 1} training images" in PROSE
+    assert f"mean(d₁ … d{'₀₁₂₃₄₅₆₇₈₉'[NEIGHBOURS]})" in PROSE
+    assert f"one in {ONE_IN} of m" in PROSE
+    ranks = [round(memorised_share(x[0].double(), torch.arange(m).double()).expected * (m + 1)) for m in (198, 199)]
+    assert ranks == [1, 2]
+    assert "the single smallest if m is below 199" in PROSE
+    assert f"the {memorisation._PAIRS} samples with the smallest ratios" in PROSE
+    assert f"`memorised` at least {NEIGHBOURS} and {memorisation._FEWEST} held-out ones" in PROSE
     assert f"at most {feature_likelihood._MOST:,} images per side" in PROSE
     assert feature_likelihood._MOST**2 * 8 == 128 << 20
     assert f"{7 * 17 * 17:,} numbers that Inception keeps from 17x17 places" in PROSE

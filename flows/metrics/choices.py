@@ -98,3 +98,8 @@ class MetricName(Choice):
         "Log-likelihood of training images less that of held-out ones in a mixture around the samples' features",
         ("extractor", "seed"),
     )
+    MEMORISED = (
+        "memorised",
+        "Share of samples nearer to one training image than almost all held-out images are",
+        ("extractor",),
+    )

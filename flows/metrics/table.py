@@ -12,6 +12,7 @@ from flows.metrics.inception_score import INCEPTION_SCORE
 from flows.metrics.kernel import KID
 from flows.metrics.likelihood import LIKELIHOOD
 from flows.metrics.manifold import DENSITY_COVERAGE, PRECISION_RECALL
+from flows.metrics.memorisation import MEMORISED_SHARE
 from flows.metrics.metric import Metric
 from infra.features.inception.network import SPATIAL
 
@@ -39,5 +40,6 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
         MetricName.DENSITY_COVERAGE: DENSITY_COVERAGE,
         MetricName.AUTH_PCT: AUTH_PCT,
         MetricName.FLD_GAP: FLD_GAP,
+        MetricName.MEMORISED: MEMORISED_SHARE,
     }
 )

@@ -1,8 +1,54 @@
 """The training images nearest to samples; if a sample copies a training image, they include it."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+from infra.digests import Json
 from infra.outputs.images import DatasetReader, Images
+from infra.outputs.rows import RowReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestPairs:
+    """The samples most like one training image in the features of a metric, the most similar first.
+
+    Attributes:
+        samples: uint8 [n, channels, height, width].
+        training: The nearest training image of each, in the same shape.
+        rows: For each the numbers `sample` and `training_image` from 0, their `distance`, and its `ratio` to the mean
+            distance of the nearest training images.
+        limit: The ratio up to which a sample counts as memorised.
+    """
+
+    samples: Images
+    training: Images
+    rows: Sequence[Mapping[str, Any]]
+    limit: float
+
+
+def read_pairs(sealed: Json, samples: DatasetReader, training: DatasetReader) -> NearestPairs:
+    """Read the images that a metric found most alike.
+
+    Args:
+        sealed: The `pairs` and the `limit`, as `flows.metrics.memorisation` seals them.
+        samples: The reader of the samples.
+        training: The reader of the data set; its split `train` holds the training images.
+    """
+
+    def images(reader: DatasetReader, split: str, name: str) -> Images:
+        # One row group in memory, since pairs lie far apart.
+        found, _ = RowReader(reader, split, 1)(np.array([pair[name] for pair in sealed["pairs"]]))
+        return found
+
+    return NearestPairs(
+        samples=images(samples, "samples", "sample"),
+        training=images(training, "train", "training_image"),
+        rows=sealed["pairs"],
+        limit=sealed["limit"],
+    )
 
 
 def nearest_images(queries: Images, training: DatasetReader, count: int) -> Images:

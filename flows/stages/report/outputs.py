@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, Artifact
+from flows.artifacts import CURVES, MEMORISED, Artifact
 from flows.pages.pictures import sample_grid
 from flows.provenance import Provenance, read_provenance
-from flows.stages.report.nearest import nearest_images
+from flows.stages.report.nearest import NearestPairs, nearest_images, read_pairs
 from flows.stages.report.neighbours import Neighbours, read_neighbours
 from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
 from flows.stages.report.record import FinishedRun
@@ -35,6 +35,7 @@ class RunOutputs:
         progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
         timesteps: The timesteps of each sample's predictions, zero-based.
         curves: The bound by timestep, see `flows.metrics.bound_curves`; None if it was estimated from some timesteps.
+        pairs: The samples most like training images; None if the metric that finds them was not chosen.
         provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
         neighbours: The other runs of the same data below the root; None if they were not looked for.
     """
@@ -46,6 +47,7 @@ class RunOutputs:
     progress: Images
     timesteps: Sequence[int]
     curves: Mapping[str, Any] | None
+    pairs: NearestPairs | None = None
     provenance: Sequence[Provenance] = ()
     neighbours: Neighbours | None = None
 
@@ -75,6 +77,7 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
     nearest = nearest_images(queries, training, _NEAREST_COLUMNS - 1)
     progress, _ = images.load("progress")
     timesteps = images.units("progress")[0]["facts"]["timesteps"]
+    pairs = _read_file(store, manifests["figures"], MEMORISED)
     return RunOutputs(
         finished=finished,
         manifests=manifests,
@@ -82,18 +85,20 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
         nearest=np.concatenate((queries[:, None], nearest), axis=1),
         progress=progress[: finished.samples.count * len(timesteps)],
         timesteps=timesteps,
-        curves=_read_curves(store, manifests["figures"]),
+        curves=_read_file(store, manifests["figures"], CURVES),
+        pairs=None if pairs is None else read_pairs(pairs, images, training),
         provenance=read_provenance(manifests["figures"]),
         neighbours=read_neighbours(name, store, finished) if name else None,
     )
 
 
-def _read_curves(store: Store, evaluated: Manifest) -> dict[str, Any] | None:
-    curves: dict[str, Any] | None = None
+def _read_file(store: Store, evaluated: Manifest, kind: str) -> dict[str, Any] | None:
+    """Read a result that was sealed beside the figures; None if there is none of this kind."""
+    found: dict[str, Any] | None = None
     for unit in evaluated.units:
-        if unit["facts"].get("kind") == CURVES:
-            curves = json.loads(read_verified(store, evaluated.folder, unit))
-    return curves
+        if unit["facts"].get("kind") == kind:
+            found = json.loads(read_verified(store, evaluated.folder, unit))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +108,15 @@ class Drawings:
     Attributes:
         samples: The grid of the first samples, as PNG bytes.
         nearest: The same of samples with their nearest training images.
-        denoising: The same of the predictions along the chain.
+        pairs: The samples most like training images, and below each its training image; None if there are none.
+        denoising: The grid of the predictions along the chain.
         plots: The plots by name, in the order of the page.
         compared: Names of the plots against other runs.
     """
 
     samples: bytes
     nearest: bytes
+    pairs: bytes | None
     denoising: bytes
     plots: Mapping[str, Plot]
     compared: Sequence[str]
@@ -117,15 +124,19 @@ class Drawings:
 
 def draw(outputs: RunOutputs) -> Drawings:
     """Draw all pictures of a report."""
-    compared = _compared(outputs)
-    nearest = outputs.nearest
+    compared, nearest, pairs = _compared(outputs), outputs.nearest, outputs.pairs
     return Drawings(
         samples=sample_grid(outputs.drawn),
         nearest=sample_grid(nearest.reshape(-1, *nearest.shape[2:]), nearest.shape[1]),
+        pairs=None if pairs is None else _pairs_grid(pairs),
         denoising=sample_grid(outputs.progress, columns=len(outputs.timesteps)),
         plots={plot.name: plot for plot in (*_own(outputs), *compared)},
         compared=[plot.name for plot in compared],
     )
+
+
+def _pairs_grid(pairs: NearestPairs) -> bytes:
+    return sample_grid(np.concatenate((pairs.samples, pairs.training)), len(pairs.rows))
 
 
 def _own(outputs: RunOutputs) -> list[Plot]:

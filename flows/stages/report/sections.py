@@ -7,6 +7,7 @@ from typing import Any
 from flows.artifacts import Figures, figure_text
 from flows.pages.page import render
 from flows.provenance import Provenance
+from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.neighbours import LIMIT, Neighbours
 from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
 from infra.outputs.manifest import Manifest
@@ -44,6 +45,7 @@ def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: M
         ],
         samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": drawings.samples},
         nearest=drawings.nearest,
+        alike=_alike(outputs.pairs, drawings),
         denoising={
             "timesteps": [t + 1 for t in outputs.timesteps],
             "steps": outputs.timesteps[0] + 1,
@@ -81,6 +83,23 @@ def _terms(figures: Figures) -> list[dict[str, str]]:
         }
         for name in steps
     ]
+
+
+def _alike(pairs: NearestPairs | None, drawings: Drawings) -> dict[str, Any] | None:
+    """Return the pictures and numbers of the samples most like training images; None without the metric."""
+    if pairs is None:
+        return None
+    rows = [
+        {
+            "sample": row["sample"],
+            "training_image": row["training_image"],
+            "distance": f"{row['distance']:.4g}",
+            "ratio": f"{row['ratio']:.3f}",
+            "counts": row["ratio"] <= pairs.limit,
+        }
+        for row in pairs.rows
+    ]
+    return {"grid": drawings.pairs, "rows": rows, "limit": f"{pairs.limit:.3f}"}
 
 
 def _has_bands(outputs: RunOutputs) -> bool:

@@ -1,12 +1,14 @@
 """The metrics that a run computes are a choice: each alone, with a page of its own, and in the table's order."""
 
+import json
 import math
+import re
 from typing import Any
 
 import pytest
 
 import infra.features.classifier
-from flows.artifacts import Figures
+from flows.artifacts import MEMORISED, Figures
 from flows.metrics import extractors, likelihood_works
 from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
@@ -18,6 +20,7 @@ from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import render_page
 from infra.compute.units import Workers
 from infra.errors import ConfigError
+from infra.outputs.manifest import read_verified
 from tests.conftest import TinyRun, revised
 
 
@@ -128,11 +131,35 @@ def test_every_metric_of_an_extractor_with_classes_in_one_evaluation(tiny_run: T
     figures = figures_of(tiny_run, *metrics, extractor="classifier")
     by_name = {figure.name: figure for figure in figures.figures}
     expected = {"fd", "kid", "is", "is_one_split", "precision", "recall", "density", "coverage", "auth_pct", "fld_gap"}
+    expected |= {"memorised"}
     assert set(by_name) == {f"{name}_classifier" for name in expected | {"accuracy"}}
     assert all(math.isfinite(figure.value) for figure in by_name.values())
     certain = expected - {"fd", "is_one_split"}  # fewer samples than dimensions; one value
     assert all(by_name[f"{name}_classifier"].standard_error is not None for name in certain)
     assert figures_of(tiny_run, *metrics, extractor="classifier").figures == figures.figures
+
+
+def test_the_report_shows_the_samples_nearest_to_training_images_if_that_was_measured(tiny_run: TinyRun) -> None:
+    title = "<h2>Samples nearest to training images</h2>"
+    assert title not in page_of(tiny_run, figures_of(tiny_run, "fd"))
+    figures = figures_of(tiny_run, "memorised")
+    page = page_of(tiny_run, figures)
+    assert page.count(title) == 1
+    manifest = figures.manifest(tiny_run.store)
+    (unit,) = (unit for unit in manifest.units if unit["facts"]["kind"] == MEMORISED)
+    sealed = json.loads(read_verified(tiny_run.store, manifest.folder, unit))
+    section = page.partition(title)[2].partition("<h2>")[0]
+    cells = r'<td class="figure">([^<]*)</td>'
+    rows = re.findall(rf"<tr>{cells * 4}<td>(yes|no)</td></tr>", section)
+    assert [(int(sample), int(image)) for sample, image, *_ in rows] == [
+        (pair["sample"], pair["training_image"]) for pair in sealed["pairs"]
+    ]
+    assert [memorised for *_, memorised in rows] == [
+        "yes" if pair["ratio"] <= sealed["limit"] else "no" for pair in sealed["pairs"]
+    ]
+    shares = {figure.name: figure.value for figure in figures.figures}
+    counted = sum(memorised == "yes" for *_, memorised in rows)
+    assert counted == min(8, round(shares["memorised_pixels"] * tiny_run.samples.count))
 
 
 def test_a_metric_that_the_extractor_cannot_serve_is_refused_before_anything_is_computed(tiny_run: TinyRun) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.stages.report.nearest import nearest_images
+from flows.stages.report.nearest import nearest_images, read_pairs
 from infra.outputs.images import DatasetReader, Images
 from tests.conftest import TinyRun
 
@@ -69,3 +69,17 @@ def test_it_reads_a_sealed_data_set(tiny_run: TinyRun) -> None:
     images, _ = training.load("train")
     queries = 255 - images[:2]
     assert np.array_equal(nearest_images(queries, training, 3), by_hand(queries, images, 3))
+
+
+def test_pairs_are_read_by_their_numbers(tiny_run: TinyRun) -> None:
+    drawn, training = (
+        DatasetReader(store=tiny_run.store, manifest=output.manifest(tiny_run.store))
+        for output in (tiny_run.samples, tiny_run.dataset)
+    )
+    last = tiny_run.dataset.train_images - 1
+    numbers = [(20, last), (3, 0), (3, 7)]
+    rows = [{"sample": sample, "training_image": image, "distance": 1.0, "ratio": 0.5} for sample, image in numbers]
+    pairs = read_pairs({"pairs": rows, "limit": 0.25}, drawn, training)
+    assert np.array_equal(pairs.samples, drawn.load("samples")[0][[20, 3, 3]])
+    assert np.array_equal(pairs.training, training.load("train")[0][[last, 0, 7]])
+    assert (pairs.rows, pairs.limit) == (rows, 0.25)

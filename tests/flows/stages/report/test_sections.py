@@ -13,6 +13,7 @@ from PIL import Image
 from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES, number_text
 from flows.pages import palette
+from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
 from flows.stages.report.sections import render_page
 from infra.errors import IntegrityError
@@ -134,6 +135,17 @@ def test_the_pictures_are_the_samples_their_neighbours_and_the_predictions(outpu
         assert np.array_equal(samples[4:68, top : top + 64], neighbours[top : top + 64, 4:68])
     assert neighbours.shape[:2] == (8 * 68 + 4, 8 * 68 + 4)
     assert strip.shape[1] == len(outputs.timesteps) * 68 + 4
+
+
+def test_a_pair_is_a_sample_above_its_training_image(outputs: RunOutputs) -> None:
+    images = np.stack([np.full_like(outputs.drawn[0], level) for level in (10, 90, 160, 240)])
+    rows = [{"sample": 5, "training_image": 8, "distance": 12.34567, "ratio": 0.2}] * 2
+    pairs = NearestPairs(samples=images[:2], training=images[2:], rows=rows, limit=0.2)
+    page = rendered(replace(outputs, pairs=pairs))
+    grid = picture(page, "samples nearest to training images")
+    assert [grid[4 + 68 * row, 4 + 68 * column, 0] for row in range(2) for column in range(2)] == [10, 90, 160, 240]
+    cells = [f'<td class="figure">{cell}</td>' for cell in ("5", "8", "12.35", "0.200")]
+    assert page.count(f"<tr>{''.join(cells)}<td>yes</td></tr>") == 2
 
 
 def test_names_from_outside_are_escaped(outputs: RunOutputs) -> None:
