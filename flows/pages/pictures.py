@@ -126,6 +126,7 @@ def intervals(panels: Mapping[str, Sequence[Value]]) -> bytes:
         axes.set_xlabel(label)
         axes.grid(axis="x", alpha=0.25)
         axes.margins(x=0.15)
+        axes.locator_params(axis="x", nbins=5)
     return _saved(figure)
 
 

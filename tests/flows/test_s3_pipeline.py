@@ -16,7 +16,7 @@ ROOT = f"s3://{BUCKET}/in/process"
 SMALL = (*TINY, "train.images=640", "train.num_timesteps=10", "sample.count=8", "evaluate.bpd_images=2")
 # The folders of what a run seals.
 OUTPUTS = {
-    *("prepare", "train", "sample", "evaluate", "bound", "features", "statistics", "classifier"),
+    *("prepare", "train", "sample", "evaluate", "bound", "features", "statistics"),
 }
 REGISTER = ["--register-as", "net"]
 ARGUMENTS = ["evaluate", "digits", *settings(*SMALL), "--in-process"]

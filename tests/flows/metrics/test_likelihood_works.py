@@ -97,7 +97,7 @@ def test_the_default_bound_keeps_its_key(tiny_run: TinyRun) -> None:
     """As before there was a choice: settings that differ from their defaults, and nothing about the other kinds."""
     about = subject(tiny_run, {"bpd_timesteps": 7, "flow_steps": 9, "bpd_draws": 3, "likelihood": ["bound", "flow"]})
     plan = likelihood_work(about, Likelihood.BOUND, 0).plan
-    assert (plan.stage, plan.format_version) == ("bound", 4)
+    assert (plan.stage, plan.format_version) == ("bound", 5)
     assert plan.settings == {"bpd_images": 16, "batch_size": 8}
     assert likelihood_work(about, Likelihood.FLOW, 2).plan.settings == plan.settings | {"flow_steps": 9, "draw": 2}
 
