@@ -12,7 +12,7 @@ from tests.flows.sessions import Page, everything, opened, put_images, run_setti
 def reports(root: Path) -> dict[str, dict[str, bytes]]:
     """The files of every report, by the run's name."""
     return {
-        folder.name: {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        folder.name: {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
         for folder in sorted((root / "reports").iterdir())
         if not folder.name.startswith(".")
     }
