@@ -24,8 +24,9 @@ _CHAIN = ("num_timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_
 # The end of the name of the error over draws of noise, and the start of that of the extractor's accuracy.
 _NOISE, _ACCURACY = "_noise_stderr", "accuracy_"
 _DIGITS = 8
-# The output with the features of the training split.
-_REFERENCE = "reference"
+# The output with the statistics of the reference, and the starts of the names of the figures that rest on it.
+_STATISTICS = "reference_statistics"
+_DISTANCES = ("fd_", "fid", "sfd_", "sfid")
 # Settings that no figure of features depends on, or that the extractor's weights stand for.
 _NOT_OF_FEATURES = frozenset(
     {"metrics", "extractor", "extractor_sha256", "seed", *_NUMERICS, *MetricName.BITS_PER_DIM.uses}
@@ -152,13 +153,14 @@ def _of_features(name: str, sealed: _Sealed) -> dict[str, Any]:
     conditions: dict[str, Any] = {"data": sealed.dataset.digest}
     if not name.startswith(_ACCURACY):
         conditions["samples"] = sealed.samples.count
-    for label, output in sealed.outputs.items():
+    for output in sealed.outputs.values():
         if output.stage == FEATURES_STAGE:
             extractor, weights = output.plan["settings"]["extractor"], output.plan["inputs"]["classifier"]
             conditions["extractor"] = f"{extractor} {weights[:_DIGITS]}".strip()
-            conditions[f"rules of {label}"] = output.plan["format_version"]
-    if _REFERENCE not in sealed.outputs:
-        found = [output.plan["inputs"].get(_REFERENCE) for output in sealed.outputs.values()]
-        conditions[_REFERENCE] = next(filter(None, found), "from a file")
+            conditions["rules of features"] = output.plan["format_version"]
+    statistics = sealed.outputs.get(_STATISTICS)
+    file = statistics.plan["inputs"].get("file") if statistics else None
+    if name.startswith(_DISTANCES):
+        conditions["reference"] = f"the statistics {file[:_DIGITS]}" if file else "the training split"
     settings = sealed.evaluated.facts["settings"]
     return conditions | {key: value for key, value in settings.items() if key not in _NOT_OF_FEATURES}

@@ -15,8 +15,8 @@ _HIGHER = ("coverage", "density", "inception_score", "is", "precision", "recall"
 _BOUND = "bits_per_dim"
 # Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
 _NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
-# The output of the evaluation that holds the features of the training images.
-_REFERENCE = "reference"
+# The outputs of the evaluation that hold the features of the samples, and the statistics of those of the reference.
+_FEATURES, _STATISTICS = "samples", "reference_statistics"
 
 
 def model_figures(
@@ -73,10 +73,23 @@ def _conditions(key: Json, names: list[str]) -> dict[str, str]:
 
 
 def _reference(manifest: Manifest, store: Store) -> dict[str, str]:
-    """Return the digest of the extractor's weights, from the plan of the reference's features."""
-    folder = manifest.facts["outputs"].get(_REFERENCE)
+    """Return the digest of the extractor's weights, the rules of its features, and a reference from a file."""
+    found: dict[str, str] = {}
+    if features := _plan(manifest, _FEATURES, store):
+        weights = features["inputs"]["classifier"]
+        found = {"rules of features": str(features["format_version"])} | (
+            {"extractor's weights": weights} if weights else {}
+        )
+    statistics = _plan(manifest, _STATISTICS, store)
+    return found | (
+        {"reference": f"file {statistics['inputs']['file']}"} if "file" in statistics.get("inputs", {}) else {}
+    )
+
+
+def _plan(manifest: Manifest, label: str, store: Store) -> Json:
+    """Return the plan of an output that the figures rest on; nothing if there is none of this label."""
+    folder = manifest.facts["outputs"].get(label)
     if folder is None:
         return {}
     name = manifest_name(folder, {})
-    weights = parse_manifest(store.read(name), item=name).plan["inputs"]["classifier"]
-    return {"extractor's weights": weights} if weights else {}
+    return parse_manifest(store.read(name), item=name).plan

@@ -94,7 +94,7 @@ def _imported(kind: _Kind, subject: Subject, dimensions: int) -> Manifest:
         cause = f"has the statistics of {found} features, and {kind.name} of {subject.extractor} compares {dimensions}"
         raise InputError(
             cause if kind.layer == FEATURES else f"has no statistics of the layer {kind.layer}",
-            item=statistics.facts["file"],
+            item="reference statistics",
             remedy="take the file's own extractor, or leave the metric out",
         )
     return statistics

@@ -1,5 +1,6 @@
 """Statistics of reference features from a file and into one, in the form that other programs read and write."""
 
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
-from flows.metrics.choices import ExtractorName
+from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.statistics import STAGE, encode_stats, read_stats
 from flows.stage import Context
 from infra.compute.device import environment
@@ -48,6 +49,26 @@ def read_reference(file: str) -> tuple[StatisticsFile, str]:
     """
     data = read_file(file, _MAX_BYTES)
     return decode_statistics(data, file), sha256(data)
+
+
+def check_reference(file: str, extractor: ExtractorName, metrics: Collection[MetricName]) -> None:
+    """Check what can be known of a file of statistics before anything is computed.
+
+    Args:
+        file: Path or URI of the file.
+        extractor: Of the features to compare with them.
+        metrics: The chosen metrics.
+
+    Raises:
+        InputError: If the file is not there, holds something else or is of another extractor, or a metric needs the
+            statistics of another layer.
+    """
+    found, _ = read_reference(file)
+    _check_extractor(found.about, extractor, file)
+    if MetricName.SFD in metrics:
+        raise InputError(
+            "has no statistics of the spatial layer", item=file, remedy=f"leave {MetricName.SFD} out of the metrics"
+        )
 
 
 def sealed_reference(file: str, extractor: ExtractorName, weights: Manifest | None, context: Context) -> Manifest:
@@ -103,10 +124,12 @@ def statistics_bytes(
 
 def _check_origin(about: dict[str, Any], extractor: ExtractorName, weights: Manifest | None, file: str) -> None:
     """Refuse statistics of ours that are of another extractor; those of other programs do not name theirs."""
-    if not about:
-        return
-    if about.get("extractor") != extractor.value:
+    _check_extractor(about, extractor, file)
+    if about and about.get("weights") != (weights.digest if weights else ""):
+        raise InputError(f"has statistics of {extractor} with other weights", item=file, remedy="take the same weights")
+
+
+def _check_extractor(about: dict[str, Any], extractor: ExtractorName, file: str) -> None:
+    if about and about.get("extractor") != extractor.value:
         cause = f"has statistics of the extractor {about.get('extractor')}, not {extractor}"
         raise InputError(cause, item=file, remedy="choose the same extractor")
-    if about.get("weights") != (weights.digest if weights else ""):
-        raise InputError(f"has statistics of {extractor} with other weights", item=file, remedy="take the same weights")

@@ -82,14 +82,17 @@ def recipe_surroundings(
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
-        key = run_key(config, data_key)
+        reference = _reference_digest(config)
+        key = run_key(config, f"{data_key}{reference}")
         data = DatasetInput(
             name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
         run = TrackedRun(
             key=key,
             name=run_name(config, settings.preset, key, settings.name),
-            params=settings_of(config) | {"prepare.source": config.prepare.source, "data.key": data_key},
+            params=settings_of(config)
+            | {"prepare.source": config.prepare.source, "data.key": data_key}
+            | ({"evaluate.reference_sha256": reference} if reference else {}),
             inputs=[data],
         )
         opened[0].begin(run, recipe_key(config))
@@ -97,6 +100,16 @@ def recipe_surroundings(
     with open_surroundings(settings, _cpus(config), identify, page) as around:
         opened.append(around)
         yield around
+
+
+def _reference_digest(config: PipelineConfig) -> str:
+    """Return the digest of the file that takes the reference's place; empty if there is none or nothing uses it."""
+    evaluate = config.evaluate
+    if not evaluate.reference_statistics or "extractor" in evaluate.unused():
+        return ""
+    from flows.metrics.reference_file import read_reference
+
+    return read_reference(evaluate.reference_statistics)[1]
 
 
 def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) -> None:

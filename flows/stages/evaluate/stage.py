@@ -21,14 +21,14 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
     from flows.metrics.extractors import check_file, check_metrics, settled_extractor
-    from flows.metrics.reference_file import read_reference
+    from flows.metrics.reference_file import check_reference
 
     if "extractor" not in config.unused():
         extractor = settled_extractor(config.extractor, dataset)
         check_metrics(extractor, config.metrics)
         check_file(extractor, config.extractor_weights, config.extractor_sha256, dataset)
         if config.reference_statistics:
-            read_reference(config.reference_statistics)
+            check_reference(config.reference_statistics, extractor, config.metrics)
 
 
 def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:

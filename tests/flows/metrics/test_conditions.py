@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flows.artifacts import Figure, Figures
+from flows.metrics import features
 from flows.metrics.choices import MetricName
 from flows.metrics.conditions import model_figures
 from flows.metrics.table import METRICS
@@ -50,7 +51,12 @@ def test_names_tell_the_direction(tiny_run: TinyRun, name: str, expected: bool |
 def test_each_kind_has_its_own_conditions(tiny_run: TinyRun) -> None:
     found = measured(tiny_run)
     data = tiny_run.dataset.digest
-    assert found["fd_pixels"].conditions == {"data": data, "extractor": "pixels", "samples": "24"}
+    assert found["fd_pixels"].conditions == {
+        "data": data,
+        "extractor": "pixels",
+        "samples": "24",
+        "rules of features": str(features.FORMAT_VERSION),
+    }
     assert found["bits_per_dim_fixed_large"].conditions == {
         "data": data,
         "held-out images": "16",

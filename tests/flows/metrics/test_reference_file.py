@@ -9,12 +9,18 @@ import pytest
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
+from flows.comparison.measurement import alike
+from flows.comparison.reading import read_measurements
 from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.conditions import model_figures
 from flows.metrics.reference_file import read_reference, sealed_reference, statistics_bytes
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work
+from flows.recipe.run import _reference_digest
 from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.evaluate.stage import EVALUATE
 from infra.errors import InputError
+from infra.features.statistics_file import StatisticsFile, encode_statistics
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
 from tests.conftest import TinyRun, revised
@@ -102,3 +108,33 @@ def test_moments_give_back_the_statistics() -> None:
     stats = FeatureStats.of_moments(30, torch.from_numpy(rows.mean(0)), torch.from_numpy(np.cov(rows.T)))
     np.testing.assert_allclose(stats.covariance.numpy(), np.cov(rows.T), rtol=1e-10)
     np.testing.assert_allclose(stats.mean.numpy(), rows.mean(0), rtol=1e-14)
+
+
+def test_runs_against_other_references_are_other_runs_and_unlike(tiny_run: TinyRun, foreign: Path) -> None:
+    """For the run's key, for a comparison and for the gate of a champion."""
+    other = foreign.with_name("farther.npz")
+    with np.load(foreign) as known:
+        np.savez(other, mu=known["mu"] + 1, sigma=known["sigma"])
+    keys, measured_by, conditions = set(), [], []
+    for file in ("", str(foreign), str(other)):
+        config = revised(tiny_run.config.evaluate, {"metrics": ["fd"], "reference_statistics": file})
+        keys.add(_reference_digest(tiny_run.config.model_copy(update={"evaluate": config})))
+        figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+        parts = (tiny_run.dataset, tiny_run.snapshot, tiny_run.samples)
+        measured_by.append(read_measurements(*parts, figures, store=tiny_run.store)["fd_pixels"])
+        found = model_figures(config.key_settings(), figures, *parts, store=tiny_run.store)
+        conditions.append(found[0].conditions)
+    assert len(keys) == 3
+    assert len({str(one) for one in conditions}) == 3
+    first, second, third = measured_by
+    assert "reference the training split against the statistics" in (alike(first, second) or "")
+    assert "reference the statistics" in (alike(second, third) or "")
+
+
+def test_statistics_of_another_extractor_are_refused_before_training(tiny_run: TinyRun, tmp_path: Path) -> None:
+    about = {"count": 9, "extractor": "inception", "weights": "x"}
+    moments = {"mean": torch.zeros(64, dtype=torch.float64), "covariance": torch.eye(64, dtype=torch.float64)}
+    (tmp_path / "other.npz").write_bytes(encode_statistics(StatisticsFile(**moments, about=about)))
+    given = {"metrics": ["fd"], "reference_statistics": str(tmp_path / "other.npz")}
+    with pytest.raises(InputError, match="has statistics of the extractor inception, not pixels"):
+        EVALUATE.check(revised(tiny_run.config.evaluate, given), tiny_run.dataset)
