@@ -5,7 +5,7 @@ alone. The evaluation seals the result beside the figures; readers need nothing 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.digests import Json
@@ -34,7 +34,9 @@ class Provenance:
     Attributes:
         figures: Names of the figures.
         counts: How many images or timesteps they rest on, by name.
-        data: `name` and `digest` of the data set, and `splits`: the number of images in each split that was compared.
+        data: `name` and `digest` of the data set, and `splits`: the number of images in each split that was
+            compared; empty if the figures rest on several data sets.
+        datasets: The same of each data set by its role, `samples` or `reference`, if there are several.
         network: `digest` of the snapshot, `images_seen`, `num_timesteps`, and `ema_halflife_images`, the half-life of
             the averaged weights at the end of training, in images.
         samples: `digest`, `count`, `sampler`, `num_steps`, `seed` and the other settings of sampling.
@@ -54,16 +56,19 @@ class Provenance:
     settings: Json
     rules: Mapping[str, str]
     environments: Mapping[str, Sequence[Mapping[str, str]]]
+    datasets: Mapping[str, Json] = field(default_factory=dict)
 
     def as_json(self) -> Json:
         """Return it as plain data, as it is sealed."""
-        return asdict(self) | {"figures": list(self.figures)}
+        values = asdict(self) | {"figures": list(self.figures)}
+        # Left out of the record if there is one data set, as it was before there could be several.
+        return {name: value for name, value in values.items() if name != "datasets" or value}
 
     def rows(self) -> list[tuple[str, str]]:
         """Return it for people: names and values, without the parts that are empty."""
         rows = [
-            ("data", f"{self.data['name']}, {_short(self.data)}" if self.data else ""),
-            ("split", ", ".join(f"{split} ({count:,} images)" for split, count in self.data.get("splits", {}).items())),
+            *_data_rows(self.data, ""),
+            *(row for role, data in self.datasets.items() for row in _data_rows(data, f" of {role}")),
             ("network", _network_text(self.network)),
             ("EMA length", _ema_text(self.network)),
             ("samples", _samples_text(self.samples)),
@@ -86,6 +91,7 @@ def provenance_of(
     settings: Json,
     rules: Mapping[str, str],
     environment: Mapping[str, str],
+    roles: Mapping[str, str] | None = None,
 ) -> Provenance:
     """Return the provenance of figures; a function of the manifests alone.
 
@@ -97,21 +103,28 @@ def provenance_of(
         settings: The evaluation's settings that their metric uses.
         rules: Rules of the measure, such as the resize before an extractor, by the step that follows them.
         environment: The software and hardware that computed the figures from the outputs.
+        roles: The roles of images in the comparison, by the digest of the output that holds them. They tell several
+            data sets apart; one without a role is known by its digest.
     """
     behind = list(_behind(rests_on, {manifest.digest: manifest for manifest in known}))
     by_stage = {manifest.stage: manifest for manifest in behind}
-    dataset, trained = by_stage.get(_DATA), by_stage.get(_NETWORK)
+    trained = by_stage.get(_NETWORK)
     drawn = by_stage.get(_SAMPLES)
+    datasets = _datasets(behind, {manifest.folder for manifest in rests_on}, roles or {})
+    data = {role: values for role, (_, values) in datasets.items()}
     return Provenance(
         figures=tuple(figures),
         counts=dict(counts),
-        data=_data(dataset, behind, {manifest.folder for manifest in rests_on}) if dataset else {},
+        data=next(iter(data.values())) if len(data) == 1 else {},
         network=_network(trained) if trained else {},
         samples=_samples(drawn, trained) if drawn else {},
         extractor=_extractor(behind),
         settings=dict(settings),
-        rules=(_data_rules(dataset) if dataset else {}) | ({"samples": _ROUNDING} if drawn else {}) | dict(rules),
+        rules=_data_rules({role: manifest for role, (manifest, _) in datasets.items()})
+        | ({"samples": _ROUNDING} if drawn else {})
+        | dict(rules),
         environments=_environments(behind) | {"evaluate": [dict(environment)]},
+        datasets=data if len(data) > 1 else {},
     )
 
 
@@ -136,6 +149,15 @@ def _behind(outputs: Sequence[Manifest], known: Mapping[str, Manifest]) -> Itera
             found[manifest.folder] = manifest
             waiting += [known[digest] for digest in manifest.plan["inputs"].values() if digest in known]
             yield manifest
+
+
+def _datasets(
+    behind: Sequence[Manifest], measured: set[str], roles: Mapping[str, str]
+) -> dict[str, tuple[Manifest, Json]]:
+    """Return each data set whose images were measured, by its role; or the one behind the network if there is none."""
+    found = [(manifest, _data(manifest, behind, measured)) for manifest in behind if manifest.stage == _DATA]
+    compared = [(manifest, data) for manifest, data in found if data["splits"]]
+    return {roles.get(manifest.digest, manifest.digest): (manifest, data) for manifest, data in compared or found[-1:]}
 
 
 def _data(dataset: Manifest, behind: Sequence[Manifest], measured: set[str]) -> Json:
@@ -179,8 +201,11 @@ def _extractor(behind: Sequence[Manifest]) -> Json:
     return {"name": names[0]} | ({"digest": weights.facts.get("sha256", weights.digest)} if weights else {})
 
 
-def _data_rules(dataset: Manifest) -> dict[str, str]:
-    return {"preparation": dataset.facts["fit"]} if "fit" in dataset.facts else {}
+def _data_rules(datasets: Mapping[str, Manifest]) -> dict[str, str]:
+    rules = {role: dataset.facts["fit"] for role, dataset in datasets.items() if "fit" in dataset.facts}
+    if len(datasets) == len(rules) and len(set(rules.values())) == 1:
+        return {"preparation": next(iter(rules.values()))}
+    return {f"preparation of {role}": rule for role, rule in rules.items()}
 
 
 def _environments(behind: Sequence[Manifest]) -> dict[str, list[dict[str, str]]]:
@@ -190,6 +215,13 @@ def _environments(behind: Sequence[Manifest]) -> dict[str, list[dict[str, str]]]
         if manifest.environment not in of_stage:
             of_stage.append(dict(manifest.environment))
     return found
+
+
+def _data_rows(data: Json, of_role: str) -> list[tuple[str, str]]:
+    if not data:
+        return []
+    splits = ", ".join(f"{split} ({count:,} images)" for split, count in data["splits"].items())
+    return [(f"data{of_role}", f"{data['name']}, {_short(data)}"), (f"split{of_role}", splits)]
 
 
 def _short(part: Mapping[str, Any]) -> str:

@@ -170,11 +170,12 @@ def open_run(name: str, root: str | Path = "") -> Run:
     """Open a finished run.
 
     Args:
-        name: The run's name as `ddpm run` printed it, or the digits at its end.
+        name: The run's name as `ddpm run` printed it, the digits at its end, or the text before them, which `--name`
+            gave.
         root: A folder or s3://bucket/prefix; if it is empty, DDPM_ROOT, else ./ddpm-runs.
 
     Raises:
-        InputError: If there is no finished run of that name; the line lists those that exist.
+        InputError: If there is no finished run of that name, or several; the line lists those that exist.
         IntegrityError: If its record or a manifest is missing or damaged.
     """
     store = open_store(resolve_root(str(root)))

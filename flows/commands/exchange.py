@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flows.stage import Progress
 
 _SUFFIX = ".safetensors"
+_MODEL = "models:/"
 _NAME = "export"
 
 
@@ -108,7 +109,8 @@ def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: st
     from flows.exchange.folder import export_snapshot
 
     if to is not ExportFormat.DIFFUSERS:
-        raise ConfigError("a snapshot file holds no images", item=snapshot, remedy="give the name of a run")
+        holder = "a network" if snapshot.startswith(_MODEL) else "a snapshot file"
+        raise ConfigError(f"{holder} holds no images", item=snapshot, remedy="give the name of a run")
     return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE), root=root)
 
 

@@ -1,6 +1,6 @@
 """The features of images: an output of its own, so that all runs on a data set share its reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.together import Work
 from infra.compute.device import environment, prepare_process
 from infra.digests import Json
-from infra.errors import ConfigError
+from infra.errors import ConfigError, InputError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
@@ -26,6 +26,8 @@ FORMAT_VERSION = 5
 _CHUNK = 1024
 _IMAGES_IN_MEMORY = 1 << 15
 _FEWEST = 2
+# Numbers of images that an error names.
+_NAMED = 5
 
 
 def compared_features(subject: Subject) -> tuple[Work, Work]:
@@ -144,9 +146,34 @@ class FeaturesTask:
                 images, _ = rows(np.arange(first, min(first + _CHUNK, stop)))
                 parts.append({layer: part.cpu() for layer, part in extractor(torch.from_numpy(images)).items()})
             features = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+            _check_finite(features, start, self.split, self.extractor)
             self.output.commit(f"units/{number:06d}", "safetensors", encode_tensors(features, {}), {})
 
         return run
+
+
+def _check_finite(features: Mapping[str, torch.Tensor], start: int, split: str, extractor: ExtractorName) -> None:
+    """Refuse features that are not finite, before they are sealed.
+
+    Args:
+        features: Of images by layer, float32 [n, d].
+        start: The number of the first of these images in their split, from 0.
+        split: Its name.
+        extractor: Of the features.
+
+    Raises:
+        InputError: If a feature is NaN or infinite.
+    """
+    bad = ~torch.stack([rows.isfinite().all(1) for rows in features.values()]).all(0)
+    numbers = (bad.nonzero()[:, 0] + start).tolist()
+    if numbers:
+        more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+        named = ", ".join(map(str, numbers[:_NAMED])) + more
+        raise InputError(
+            f"{extractor} gives features that are not finite for the images {named} of {split}, counted from 0",
+            item="evaluate.extractor",
+            remedy="take other weights or another extractor",
+        )
 
 
 def _seal(output: Output, chunks: list[tuple[int, int]]) -> Manifest:

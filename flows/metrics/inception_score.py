@@ -25,6 +25,8 @@ from infra.outputs.manifest import Manifest
 
 STAGE = "class_scores"
 FORMAT_VERSION = 1
+# The score of one image is 1, whatever its classes are.
+_FEWEST_PER_SPLIT = 2
 # Rows at a time.
 _ROWS = 1024
 
@@ -39,8 +41,9 @@ class SplitClasses:
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
-        """The first row and the row after the last of each split; ten splits if there are as many samples."""
-        return split_bounds(self.samples.count, min(SPLITS, self.samples.count))
+        """The first row and the row after the last of each split; one split if there are too few samples for ten."""
+        enough = self.samples.count >= _FEWEST_PER_SPLIT * SPLITS
+        return split_bounds(self.samples.count, SPLITS if enough else 1)
 
     def __call__(self, number: int, device: torch.device) -> dict[str, Tensor]:
         """Return the parts of `ClassStats` of one split."""
@@ -72,6 +75,7 @@ def _steps(subject: Subject) -> Steps:
         label="sample_classes",
         rows=[stop - start for start, stop in compute.bounds],
         inputs={"samples": samples.manifest, "weights": subject.weights},
+        settings={} if len(compute.bounds) == SPLITS else {"splits": len(compute.bounds)},
     )
     (classes,) = yield [work]
     return partial(_measure, subject, classes)
@@ -83,6 +87,19 @@ def _measure(subject: Subject, sealed: Manifest) -> Measured:
         for unit in read_units(sealed, subject.store)
     ]
     whole = reduce(ClassStats.merge, parts)
+    too_few = len(parts) == 1
+    all_at_once = named_figure(
+        subject,
+        "is_one_split",
+        Estimate(inception_score(whole), None),
+        f"of all {whole.count:,} samples at once"
+        + (f"; the mean of {SPLITS} splits needs {_FEWEST_PER_SPLIT * SPLITS} samples" if too_few else ""),
+        published="inception_score_one_split",
+        headline=too_few,
+    )
+    counts = {"scored_samples": whole.count}
+    if too_few:
+        return Measured(figures=[all_at_once], counts=counts)
     splits = score_over_splits(parts)
     classes, least = len(whole.total), len(parts) * len(whole.total)
     note = (
@@ -92,15 +109,7 @@ def _measure(subject: Subject, sealed: Manifest) -> Measured:
     if whole.count < least:
         note += f"; biased below {least:,}"
     mean = named_figure(subject, "is", Estimate(splits.mean, splits.standard_error), note, published="inception_score")
-    all_at_once = named_figure(
-        subject,
-        "is_one_split",
-        Estimate(inception_score(whole), None),
-        f"of all {whole.count:,} samples at once",
-        published="inception_score_one_split",
-        headline=False,
-    )
-    return Measured(figures=[mean, all_at_once], counts={"scored_samples": whole.count})
+    return Measured(figures=[mean, all_at_once], counts=counts)
 
 
 INCEPTION_SCORE: Metric = _steps

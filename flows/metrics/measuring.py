@@ -83,6 +83,9 @@ def _provenance(
 ) -> list[Json]:
     """Return the provenance of each metric's figures, in the order of the metrics, then that of an accuracy."""
     sides = [side.images for side in (subject.samples, subject.reference, subject.held_out) if side is not None]
+    roles = {subject.samples.images.digest: "samples"}
+    if subject.reference is not None:
+        roles.setdefault(subject.reference.images.digest, "reference")
     known = [artifact.manifest(subject.store) for artifact in [*sides, *(subject.trained or ())]]
     known += [manifest for manifests in rest_on.values() for manifest in manifests]
     known += [subject.weights] if subject.weights else []
@@ -101,6 +104,7 @@ def _provenance(
             settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
             rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
             environment=environment("cpu"),
+            roles=roles,
         ).as_json()
 
     parts = [part(found.figures, rest_on[name], name.uses, found.counts) for name, found in measured.items()]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from infra.errors import InputError
@@ -20,6 +21,10 @@ from infra.errors import InputError
 _MEAN, _COVARIANCE, _ABOUT = "mu", "sigma", "ddpm"
 # A covariance of 8,192 dimensions in float64.
 _MAX_BYTES = 1 << 29
+# The number of images if a file does not state it: the fewest that have a covariance.
+_FEWEST = 2
+# Above it float64 does not count in steps of one.
+_MOST = 1 << 53
 _FORM = "it needs the arrays mu [d] and sigma [d, d], as pytorch-fid writes them"
 
 
@@ -69,7 +74,8 @@ def decode_statistics(data: bytes, item: str) -> StatisticsFile:
         item: Its name in an error.
 
     Raises:
-        InputError: If it lacks one of the arrays, or they are no mean and covariance of finite numbers.
+        InputError: If it lacks one of the arrays, or they are no mean and covariance of finite numbers, or the sums
+            over as many images as it states are not finite.
     """
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
@@ -89,4 +95,17 @@ def decode_statistics(data: bytes, item: str) -> StatisticsFile:
         raise InputError("has a sigma that is no covariance: it must be symmetric with a diagonal >= 0", item=item)
     if not isinstance(about, dict):
         raise InputError("has an origin that is no table", item=item)
+    _check_sums(mean, covariance, about.get("count"), item)
     return StatisticsFile(mean=torch.from_numpy(mean), covariance=torch.from_numpy(covariance), about=about)
+
+
+def _check_sums(mean: NDArray[np.float64], covariance: NDArray[np.float64], count: object, item: str) -> None:
+    """Refuse a mean or a covariance from which sums of squares over all images cannot be computed in float64."""
+    images = count if isinstance(count, int) and count > _FEWEST else _FEWEST
+    if images > _MOST:
+        raise InputError(f"says that it is of more than {_MOST} images", item=item)
+    with np.errstate(over="ignore"):
+        squares = images * (mean @ mean + np.abs(covariance).sum())
+    if not np.isfinite(squares):
+        cause = f"has values so large that their squares, summed over {images:,} images, are not finite in float64"
+        raise InputError(cause, item=item)

@@ -56,7 +56,7 @@ class WeightsFile:
 def checked_tensors(
     found: Mapping[str, Tensor], expected: Mapping[str, Shape], unused: Mapping[str, Shape], *, network: str, item: str
 ) -> dict[str, Tensor]:
-    """Return the expected tensors after a check of every name, shape and type in a file.
+    """Return the expected tensors after a check of every name, shape, type and value in a file.
 
     Args:
         found: The tensors of the file by name.
@@ -66,7 +66,7 @@ def checked_tensors(
         item: The file's name in an error.
 
     Raises:
-        InputError: If a name or a shape is not the network's, or a tensor is missing.
+        InputError: If a name or a shape is not the network's, a value is not finite, or a tensor is missing.
     """
     known = {**expected, **unused}
     for name, tensor in found.items():
@@ -76,6 +76,8 @@ def checked_tensors(
             raise InputError(f"holds {name} of shape {list(tensor.shape)}, not {list(known[name])}", item=item)
         if name in expected and tensor.dtype != torch.float32:
             raise InputError(f"holds {name} in {tensor.dtype}, not torch.float32", item=item)
+        if name in expected and not bool(tensor.isfinite().all()):
+            raise InputError(f"holds {name} with values that are not finite", item=item)
     missing = [name for name in expected if name not in found]
     if missing:
         raise InputError(f"lacks {missing[0]} and {len(missing) - 1} more", item=item)

@@ -82,6 +82,39 @@ def test_samples_are_rounded_as_the_rule_says() -> None:
     assert "samples" not in found(BOUND).rules
 
 
+OTHER = sealed("prepare", {"kind": "folder"}, {"images": {"train": 7, "test": 3}, "settings": {"kind": "folder"}})
+FROM_OTHER = sealed("features", {"extractor": "pixels", "split": "test"}, {}, OTHER)
+
+
+def test_every_data_set_that_was_measured_is_listed_by_its_role() -> None:
+    roles = {OTHER.digest: "samples", DATA.digest: "reference"}
+    both = found(REFERENCE, FROM_OTHER, known=(*ALL, OTHER), roles=roles)
+    assert both.data == {}
+    assert both.datasets == {
+        "samples": {"name": "folder", "digest": OTHER.digest, "splits": {"test": 3}},
+        "reference": {"name": "digits", "digest": DATA.digest, "splits": {"train": 90}},
+    }
+    assert both.rules == {"preparation of reference": "cut"}, "the other states none"
+    rows = dict(both.rows())
+    assert rows["split of samples"] == "test (3 images)"
+    assert rows["data of reference"].startswith("digits, digest")
+    assert both.as_json()["datasets"] == both.datasets
+
+
+def test_the_data_of_a_network_were_not_measured() -> None:
+    """A score of a run's samples against other images."""
+    against = found(FROM_OTHER, DRAWN, known=(*ALL, OTHER), roles={OTHER.digest: "reference"})
+    assert (against.data["digest"], against.datasets) == (OTHER.digest, {})
+    assert against.samples["digest"] == SAMPLES.digest
+
+
+def test_two_splits_of_one_data_set_are_one() -> None:
+    held_out = sealed("features", {"extractor": "pixels", "split": "test"}, {}, DATA)
+    one = found(REFERENCE, held_out, known=(*ALL, held_out), roles={DATA.digest: "samples"})
+    assert one.data["splits"] == {"train": 90, "test": 10}
+    assert "datasets" not in one.as_json(), "the record of a run stays as it was"
+
+
 def test_what_lies_between_is_followed() -> None:
     """A figure from statistics of features rests on all that the features rest on."""
     statistics = sealed("statistics", {}, {}, DRAWN)

@@ -73,6 +73,15 @@ class TestOpening:
             f"third: no finished run of that name below {finished.root} - choose one of {NAME}, other-5e6f7a8b"
         )
 
+    def test_by_the_text_before_the_digits(self, finished: TinyRun) -> None:
+        for name in ("st1-5e6f7a8b", "st1-large-5e6f7a8c"):
+            RunRecord(name=name, finished=finished.finished).write(finished.store)
+        assert open_run("st1", finished.root).name == "st1-5e6f7a8b"
+        assert open_run("st1-large", finished.root).name == "st1-large-5e6f7a8c"
+        RunRecord(name="st1-0a0b0c0d", finished=finished.finished).write(finished.store)
+        with pytest.raises(InputError, match=r"^st1: is the start of several .* one of st1-0a0b0c0d, st1-5e6f7a8b$"):
+            open_run("st1", finished.root)
+
     def test_a_root_without_runs(self, tmp_path: Path) -> None:
         assert list_runs(tmp_path) == list_runs(tmp_path / "none") == []
         with pytest.raises(InputError, match="`ddpm run` makes one"):

@@ -61,11 +61,11 @@ def read_record(name: str, store: Store) -> RunRecord:
     """Read the record of a finished run.
 
     Args:
-        name: The run's name, or the digits of its key.
+        name: The run's name, the digits of its key, or the text before them.
         store: The store that holds the run.
 
     Raises:
-        InputError: If there is no finished run of that name; the line lists those that exist.
+        InputError: If there is no finished run of that name, or several; the line lists those that exist.
         IntegrityError: If the record is damaged.
     """
     name = _full_name(name, store)
@@ -91,12 +91,22 @@ def read_record(name: str, store: Store) -> RunRecord:
 
 
 def _full_name(name: str, store: Store) -> str:
-    """Return the name of the run whose name ends in these digits, or `name` itself if there is none.
+    """Return the name of the run whose name ends in these digits or is this text and digits; `name` if there is none.
 
     Raises:
-        InputError: If several names do.
+        InputError: If there are several.
     """
-    ending = [known for known in run_names(store) if known.endswith(f"-{name}")]
+    names = run_names(store)
+    if name in names:
+        return name
+    ending = [known for known in names if known.endswith(f"-{name}")]
     if len(ending) > 1:
         raise InputError("is the end of several runs' names", item=name, remedy=f"choose one of {', '.join(ending)}")
-    return ending[0] if ending else name
+    if ending:
+        return ending[0]
+    starting = [known for known in names if known.rpartition("-")[:2] == (name, "-")]
+    if len(starting) > 1:
+        raise InputError(
+            "is the start of several runs' names", item=name, remedy=f"choose one of {', '.join(starting)}"
+        )
+    return starting[0] if starting else name

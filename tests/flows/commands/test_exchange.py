@@ -49,6 +49,11 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["import", str(folder)], 2, "Missing argument"),
         (["export", "run-1a2b3c4d", new], 2, "--to: a run holds images and a network - choose one of png, tar, npz, d"),
         (["export", str(tmp_path / "a"), new, "--to", "png"], 2, f"{tmp_path}/a: a snapshot file holds no images - gi"),
+        (
+            ["export", "models:/digits@best", new, "--to", "png"],
+            2,
+            "models:/digits@best: a network holds no images - gi",
+        ),
         (["export", str(tmp_path / "a"), new, "--limit", "3"], 2, "--limit: has no effect with --to diffusers - leave"),
         (
             ["export", "run", new, "--to", "png", "--variance", "fixed_small"],

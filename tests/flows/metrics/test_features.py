@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from flows.metrics import features
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.features import check_count, compared_features, features_work
 from flows.metrics.together import seal_together
 from infra.compute.units import Workers
-from infra.errors import ConfigError
+from infra.errors import ConfigError, InputError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
 from tests.conftest import TinyRun
@@ -41,6 +42,30 @@ def test_they_are_those_of_all_images_at_once(tiny_run: TinyRun, monkeypatch: py
 def test_threads_enter_the_key_only_if_there_are_several(tiny_run: TinyRun) -> None:
     assert sealed(tiny_run).plan["settings"] == {"extractor": "pixels", "split": "train"}
     assert sealed(tiny_run, threads=2).plan["settings"]["threads"] == 2
+
+
+def test_features_that_are_not_finite_are_refused_before_they_are_sealed(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "FORMAT_VERSION", 98)
+    monkeypatch.setattr(features, "_CHUNK", 700)
+
+    def broken(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        rows, spatial = torch.zeros(len(images), 2), torch.zeros(len(images), 3)
+        rows[[5, 9]], spatial[7, 1] = torch.nan, torch.inf
+        return {"features": rows, "spatial": spatial}
+
+    monkeypatch.setattr(features, "open_extractor", lambda *_: broken)
+    about = subject(tiny_run)
+    assert about.reference is not None
+    work = features_work(about, about.reference, label="reference")
+    output = tiny_run.context.output(work.plan)
+    output.begin({})
+    run = work.task(output).open()
+    with pytest.raises(InputError, match=r"pixels gives .* not finite for the images 705, 707, 709 of train") as caught:
+        run(1)
+    assert (caught.value.exit_code, bool(caught.value.remedy)) == (3, True)
+    assert output.record("units/000001") is None
 
 
 def test_a_side_with_too_few_images_or_none_is_one_line(tiny_run: TinyRun) -> None:

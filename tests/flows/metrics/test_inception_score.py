@@ -52,6 +52,18 @@ def test_it_is_that_of_the_networks_probabilities(tiny_run: TinyRun, classified:
     assert f"standard deviation {np.std(parts):.3f}; biased below 100" in over_splits.note
 
 
+@pytest.mark.parametrize(("count", "figures"), [(19, ["is_one_split"]), (20, ["is", "is_one_split"])])
+def test_each_split_needs_two_images(tiny_run: TinyRun, classified: Subject, count: int, figures: list[str]) -> None:
+    about = replace(classified, samples=replace(classified.samples, count=count))
+    found = measured(INCEPTION_SCORE, about, tiny_run.context)
+    assert [figure.name for figure in found.figures] == [f"{name}_classifier" for name in figures]
+    assert [figure.headline for figure in found.figures] == [True, False][: len(figures)]
+    assert found.figures[-1].value > 1
+    assert found.figures[-1].standard_error is None
+    assert ("the mean of 10 splits needs 20 samples" in found.figures[-1].note) == (count < 20)
+    assert found.counts == {"scored_samples": count}
+
+
 def test_it_has_the_fields_name_with_published_weights_only(
     tiny_run: TinyRun, classified: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,10 @@ def saved(**arrays: object) -> bytes:
     return file.getvalue()
 
 
+def counted(count: int) -> np.ndarray:
+    return np.array(f'{{"count": {count}}}')
+
+
 def test_a_file_as_pytorch_fid_writes_it() -> None:
     file = BytesIO()
     np.savez_compressed(file, mu=MU, sigma=SIGMA)
@@ -47,6 +51,10 @@ BAD = {
     "pickled": (saved(mu=np.array([{}], dtype=object), sigma=SIGMA), "holds no statistics"),
     "other shapes": (saved(mu=MU, sigma=SIGMA[:4]), "sigma of"),
     "not finite": (saved(mu=MU * np.nan, sigma=SIGMA), "not finite"),
+    "a huge mean": (saved(mu=np.full(5, 1e200), sigma=SIGMA), "squares, summed over 2 images, are not finite"),
+    "a huge mean of many": (saved(mu=np.full(5, 1e152), sigma=SIGMA, ddpm=counted(10**5)), "summed over 100,000 im"),
+    "a huge covariance": (saved(mu=MU, sigma=np.eye(5) * 1e308), "are not finite"),
+    "too many images": (saved(mu=MU, sigma=SIGMA, ddpm=counted(10**400)), "of more than 9007199254740992 images"),
     "not symmetric": (saved(mu=MU, sigma=np.triu(SIGMA)), "is no covariance"),
     "negative": (saved(mu=MU, sigma=-SIGMA), "is no covariance"),
     "text": (saved(mu=np.array(["a"]), sigma=SIGMA), "holds no statistics"),
@@ -60,6 +68,10 @@ def test_anything_else_is_refused(kind: str) -> None:
     data, cause = BAD[kind]
     with pytest.raises(InputError, match=cause):
         decode_statistics(data, "x.npz")
+
+
+def test_a_large_mean_whose_sums_are_finite_is_read() -> None:
+    assert decode_statistics(saved(mu=np.full(5, 1e152), sigma=SIGMA, ddpm=counted(10)), "x").about == {"count": 10}
 
 
 def test_no_pickle_is_run() -> None:

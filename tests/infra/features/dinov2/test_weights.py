@@ -85,6 +85,10 @@ REFUSED = {
         state_dict_file({"norm.bias": torch.zeros(32, dtype=torch.float16)}),
         "holds norm.bias in torch.float16, not torch.float32",
     ),
+    "a value that is not finite": (
+        safetensors.torch.save({"layernorm.bias": torch.tensor([0.0] * 31 + [torch.inf])}),
+        "holds layernorm.bias with values that are not finite",
+    ),
     "a state dict within": (state_dict_file({"teacher": {}}), "teacher is no tensor"),
     "transformers' names, but not all": (
         safetensors.torch.save({"layernorm.bias": torch.zeros(32)}),

@@ -77,6 +77,10 @@ REFUSED = {
         changed(Conv2d_1a_3x3__bn__bias=torch.zeros(32, dtype=torch.float16)),
         "holds Conv2d_1a_3x3.bn.bias in torch.float16, not torch.float32",
     ),
+    "a value that is not finite": (
+        changed(Conv2d_1a_3x3__bn__bias=torch.tensor([0.0] * 31 + [torch.nan])),
+        "holds Conv2d_1a_3x3.bn.bias with values that are not finite",
+    ),
     "a state dict within": (changed(state_dict={}), "state_dict is no tensor"),
     "NVIDIA's names, but not all": (
         changed(layers__conv__beta=torch.zeros(32)),
