@@ -12,7 +12,7 @@ import typer
 from flows.commands.run import InProcess, Root, Settings
 from flows.recipe.presets import load_config, validated
 from flows.runtime.settings import RunSettings
-from infra.errors import StorageError
+from infra.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from flows.recipe.config import PipelineConfig
@@ -50,6 +50,8 @@ def score_images(
     from flows.runtime.result import table
     from flows.scoring.score import score
 
+    if json_file:
+        _check_folder(Path(json_file), f"--json {json_file}")
     values, given = _settings(setting or [])
     with _context(values, root, in_process=in_process) as (context, say):
         figures = score(images, reference, values, given, context).figures
@@ -71,6 +73,7 @@ def write_statistics(
     """Write mean and covariance of the features of images, as a reference for others and for `ddpm score`."""
     from flows.scoring.score import collect_statistics
 
+    _check_folder(file, str(file))
     values, given = _settings(setting or [])
     with _context(values, root, in_process=in_process) as (context, _):
         data = collect_statistics(images, values, given, context)
@@ -103,6 +106,14 @@ def _context(
             lease=around.lease,
         )
         yield context, lambda rows: around.console.print(rows, highlight=False)
+
+
+def _check_folder(file: Path, item: str) -> None:
+    """Refuse a file that could not be written after the work, which may take hours."""
+    if file.is_dir():
+        raise ConfigError("cannot be written (it is a folder)", item=item, remedy="name a file")
+    if not file.parent.is_dir():
+        raise ConfigError(f"cannot be written (there is no folder {file.parent})", item=item, remedy="make the folder")
 
 
 def _write(file: Path, data: bytes) -> None:

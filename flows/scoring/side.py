@@ -1,5 +1,7 @@
 """A side of a score: the images of a source or of a run, or a file of statistics, by the words that name it."""
 
+import glob
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +19,7 @@ from flows.stages.prepare.config import PrepareConfig, ResizeFilter, SourceKind
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.sources import open_source
 from infra.errors import InputError
+from infra.sources.files.pattern import S3
 from infra.sources.source import Entry, Source
 
 _SPLITS = ("samples", "train", "test")
@@ -64,9 +67,10 @@ def open_side(text: str, name: str, config: PrepareConfig, given: Collection[str
     Raises:
         InputError: If there is no such path and no such run, or an image cannot be taken as it is.
     """
-    if text.endswith(".npz") and is_reference_file(text):
+    text = _expanded(text)
+    if text.lower().endswith(".npz") and is_reference_file(text):
         return Side(statistics=text)
-    if not text.startswith("s3://") and "*" not in text and not Path(text).exists():
+    if _is_name(text):
         return _of_run(text, name, context)
     settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
     if "prepare.kind" not in given:
@@ -88,6 +92,15 @@ def open_side(text: str, name: str, config: PrepareConfig, given: Collection[str
     return Side(images=images, dataset=dataset)
 
 
+def _expanded(text: str) -> str:
+    """Return a path with its `~` resolved, for a shell that left it; a home that is not there is left to fail later."""
+    return os.path.expanduser(text) if text.startswith("~") else text  # noqa: PTH111 - Path raises if there is none
+
+
+def _is_name(text: str) -> bool:
+    return not text.startswith(S3) and not glob.has_magic(text) and not Path(text).exists()
+
+
 def _of_run(text: str, name: str, context: Context) -> Side:
     run, _, split = text.partition("/")
     split = split or _SPLITS[0]
@@ -106,7 +119,7 @@ def _of_run(text: str, name: str, context: Context) -> Side:
 
 def _kind(text: str) -> SourceKind:
     names: Iterator[str] = iter([text])
-    if not text.startswith("s3://") and Path(text).is_dir():
+    if not text.startswith(S3) and Path(text).is_dir():
         names = (str(path) for path in islice(Path(text).rglob("*"), _NAMES))
     kinds = {kind for name in names for ends, kind in _SUFFIXES.items() if name.lower().endswith(ends)}
     return SourceKind.FOLDER if not kinds or SourceKind.FOLDER in kinds else sorted(kinds)[0]
