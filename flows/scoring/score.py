@@ -14,7 +14,7 @@ from flows.metrics.reference_file import sealed_reference, statistics_bytes
 from flows.metrics.statistics import statistics_work
 from flows.metrics.together import Work, seal_together
 from flows.recipe.config import PipelineConfig
-from flows.scoring.side import Side, open_side
+from flows.scoring.side import Side, open_side, open_sides
 from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.compute.device import pool, resolve_device
@@ -22,7 +22,7 @@ from infra.errors import ConfigError, InputError
 from infra.outputs.manifest import Manifest
 
 STAGE = "score"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # These compare two collections, whatever the extractor.
 _ALWAYS = (
     MetricName.FD,
@@ -64,17 +64,17 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         InputError: If a side is not there, or is of another kind.
     """
     wanted = config.evaluate
-    judged = open_side(samples, "images", config.prepare, given, context)
+    judged, against = open_sides(samples, reference, config.prepare, given, context)
     if judged.images is None:
         raise InputError("is a file of statistics", item=samples, remedy="give images first, and statistics second")
-    against = open_side(reference, "reference images", config.prepare, given, context)
     _check_channels(judged, against, reference)
     extractor, weights = _extractor(wanted, judged, context)
+    sizes = _sizes(judged, against, reference, extractor)
     statistics = sealed_reference(against.statistics, extractor, weights, context) if against.statistics else None
     metrics = _metrics(wanted, given, extractor, only_statistics=statistics is not None)
     subject = _subject(wanted, judged.images, extractor, weights, context)
     figures = measure(
-        replace(subject, reference=against.images, statistics=statistics),
+        replace(subject, reference=against.images, statistics=statistics, about_features=sizes),
         metrics,
         context,
         stage=STAGE,
@@ -120,8 +120,28 @@ def _check_channels(judged: Side, against: Side, item: str) -> None:
         raise InputError(
             f"has images of {_channels(against)} channels, and the other side has {_channels(judged)}",
             item=item,
-            remedy="--set prepare.channels=3 takes both as colour, and 1 as grey",
+            remedy="--set prepare.channels=3 takes a side that is no run's as colour, and 1 as grey",
         )
+
+
+def _sizes(judged: Side, against: Side, item: str, extractor: ExtractorName) -> str:
+    """Return a remark on sides of unlike size; empty if they are alike.
+
+    Raises:
+        InputError: If they are unlike and the features are pixels, which are not resized.
+    """
+    if against.images is None:
+        return ""
+    size, other = (side.dataset.image_size if side.dataset else 0 for side in (judged, against))
+    if size == other:
+        return ""
+    if extractor == ExtractorName.PIXELS:
+        raise InputError(
+            f"has images of {other}x{other} pixels, and the other side has {size}x{size}",
+            item=item,
+            remedy="--set prepare.image_size=N resizes a side that is no run's",
+        )
+    return f"images of {size}x{size} and reference images of {other}x{other} pixels"
 
 
 def _channels(side: Side) -> int:

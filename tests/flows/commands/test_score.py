@@ -36,7 +36,8 @@ def test_a_side_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("file", "cause"), [("none/x", "there is no folder"), ("a/000.png/x", "there is no folder"), ("a", "it is a folder")]
+    ("file", "cause"),
+    [("none/x", "there is no folder"), ("a/000.png/x", "there is no folder"), ("a", "it is a folder")],
 )
 def test_a_file_that_cannot_be_written_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, cause: str
