@@ -107,7 +107,7 @@ def open_side(
             than 2 images.
     """
     text = _expanded(text)
-    if text.lower().endswith(".npz") and is_reference_file(text):
+    if _is_statistics(text):
         return Side(statistics=text)
     if _is_name(text):
         return _of_run(text, name, context)
@@ -132,6 +132,16 @@ def open_side(
     dataset = prepare(config, context, splits=("train",))
     images = ImageSet(images=dataset, split="train", count=dataset.train_images, name=name)
     return Side(images=images, dataset=dataset)
+
+
+def holds_images(text: str) -> bool:
+    """Tell whether a text names images of a source, which are prepared, and neither a run nor statistics."""
+    text = _expanded(text)
+    return not _is_name(text) and not _is_statistics(text)
+
+
+def _is_statistics(text: str) -> bool:
+    return text.lower().endswith(".npz") and is_reference_file(text)
 
 
 def _expanded(text: str) -> str:

@@ -49,3 +49,16 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(
         assert f"cannot be written ({cause}" in capsys.readouterr().err
     assert not (tmp_path / "root").exists()
     assert not (tmp_path / "none").exists()
+
+
+def test_settings_without_effect_and_metrics_left_out_are_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = str(saved(tmp_path / "a", drawn(5, 0)))
+    where = ["--root", str(tmp_path / "root"), "--in-process", "--set", "train.images=5"]
+    assert run_command(["score", a, a, *where]) == 0
+    said = capsys.readouterr().err
+    assert "ddpm: train.images has no effect: nothing that is chosen uses it\n" in said
+    assert "ddpm: precision_recall is left out: at least 6 images" in said
+    assert run_command(["statistics", a, str(tmp_path / "a.npz"), *where, "--set", "evaluate.seed=5"]) == 0
+    assert "ddpm: evaluate.seed has no effect" in capsys.readouterr().err

@@ -170,3 +170,19 @@ def test_unlike_sizes_are_in_the_note_of_features_that_resize() -> None:
     assert _sizes(small, large, "x", ExtractorName.INCEPTION) == said
     assert _sizes(small, small, "x", ExtractorName.INCEPTION) == ""
     assert _sizes(small, Side(statistics="x.npz"), "x", ExtractorName.PIXELS) == ""
+
+
+def test_metrics_with_too_few_images_are_left_out_unless_they_are_named(
+    tmp_path: Path, scored: Callable[..., Scored]
+) -> None:
+    a, b = saved(tmp_path / "a", drawn(5, 0)), saved(tmp_path / "b", drawn(9, 1))
+    found = scored(a, b)
+    assert {"fd_pixels", "kid_pixels"} <= {figure.name for figure in found.figures.figures}
+    assert (
+        "precision_recall is left out: at least 6 images on each side are needed for precision and recall; "
+        "there are 5 images"
+    ) in found.left_out
+    assert not {line.partition(" ")[0] for line in found.left_out} & set(found.metrics)
+    with pytest.raises(ConfigError, match="are needed for precision and recall"):
+        scored(a, b, 'evaluate.metrics=["fd", "precision_recall"]')
+    assert scored(b, b).left_out == ()
