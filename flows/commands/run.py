@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,8 +105,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         in_process: InProcess = False,
     ) -> None:
         values = load_config(preset, config, setting or [], together=together)
-        for path in without_effect(values, config, setting or []):
-            _say(f"{path} has no effect: nothing that is chosen uses it")
+        say_unused(without_effect(values, config, setting or []))
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
         run |= {"register_as": register_as, "champion_by": champion_by}
@@ -127,7 +126,7 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
             importlib.import_module("flows.pipeline")
             prefetch(config, settings, stack.enter_context(open_run_cluster(config, settings)))
 
-        stack.enter_context(prefect_api(resolve_root(settings.root), say=_say, meanwhile=meanwhile))
+        stack.enter_context(prefect_api(resolve_root(settings.root), say=say_aside, meanwhile=meanwhile))
         from flows.pipeline import pipeline
         from infra.services.prefect.run.stops import stops_passed_on
 
@@ -145,7 +144,14 @@ def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
         raise error
 
 
-def _say(line: str) -> None:
+def say_unused(paths: Sequence[str]) -> None:
+    """Name settings without effect on stderr."""
+    for path in paths:
+        say_aside(f"{path} has no effect: nothing that is chosen uses it")
+
+
+def say_aside(line: str) -> None:
+    """Print a line to stderr, under the program's name."""
     typer.echo(f"ddpm: {line}", err=True)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.run import InProcess, Root, Settings
+from flows.commands.run import InProcess, Root, Settings, say_aside, say_unused
 from flows.recipe.presets import load_config, validated
 from flows.runtime.settings import RunSettings
-from infra.errors import StorageError
+from infra.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from flows.recipe.config import PipelineConfig
@@ -48,11 +48,20 @@ def score_images(
     from flows.artifacts import figure_text
     from flows.provenance import read_provenance
     from flows.runtime.result import table
-    from flows.scoring.score import score
+    from flows.scoring.score import metrics_of_images, score
+    from flows.scoring.settings import unused_settings
 
+    if json_file:
+        _check_folder(Path(json_file), f"--json {json_file}")
     values, given = _settings(setting or [])
+    wanted = values.evaluate
+    metrics = wanted.metrics if "evaluate.metrics" in given else metrics_of_images(wanted.extractor)
+    say_unused(unused_settings([images, reference], values, given, metrics))
     with _context(values, root, in_process=in_process) as (context, say):
-        figures = score(images, reference, values, given, context).figures
+        found = score(images, reference, values, given, context)
+        for line in found.left_out:
+            say_aside(line)
+        figures = found.figures
         say(table([(figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline]))
         provenance = read_provenance(figures.manifest(context.store))
     if json_file:
@@ -70,18 +79,21 @@ def write_statistics(
 ) -> None:
     """Write mean and covariance of the features of images, as a reference for others and for `ddpm score`."""
     from flows.scoring.score import collect_statistics
+    from flows.scoring.settings import unused_settings
 
+    _check_folder(file, str(file))
     values, given = _settings(setting or [])
+    say_unused(unused_settings([images], values, given, []))
     with _context(values, root, in_process=in_process) as (context, _):
         data = collect_statistics(images, values, given, context)
     _write(file, data)
     typer.echo(f"{file}  {len(data):,} bytes")
 
 
-def _settings(given: Sequence[str]) -> "tuple[PipelineConfig, frozenset[str]]":
-    """Return all settings, and the names of those that were given."""
+def _settings(given: Sequence[str]) -> "tuple[PipelineConfig, list[str]]":
+    """Return all settings, and the names of those that were given, in their order."""
     values = load_config(_PRESET, None, given, together=False)
-    return values, frozenset(text.partition("=")[0].strip() for text in given)
+    return values, [text.partition("=")[0].strip() for text in given]
 
 
 @contextmanager
@@ -103,6 +115,14 @@ def _context(
             lease=around.lease,
         )
         yield context, lambda rows: around.console.print(rows, highlight=False)
+
+
+def _check_folder(file: Path, item: str) -> None:
+    """Refuse a file that could not be written after the work, which may take hours."""
+    if file.is_dir():
+        raise ConfigError("cannot be written (it is a folder)", item=item, remedy="name a file")
+    if not file.parent.is_dir():
+        raise ConfigError(f"cannot be written (there is no folder {file.parent})", item=item, remedy="make the folder")
 
 
 def _write(file: Path, data: bytes) -> None:

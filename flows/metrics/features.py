@@ -30,6 +30,10 @@ _FEWEST = 2
 _NAMED = 5
 
 
+class TooFewError(ConfigError):
+    """A metric has too few images on a side."""
+
+
 def compared_features(subject: Subject) -> tuple[Work, Work]:
     """The features of the reference and of the samples, which metrics of features compare.
 
@@ -61,13 +65,13 @@ def check_count(metric: str, fewest: int, sides: Sequence[ImageSet | None]) -> N
         sides: The images.
 
     Raises:
-        ConfigError: If a side has fewer, or is missing.
+        TooFewError: If a side has fewer, or is missing.
     """
     for side in sides:
         if side is None or side.count < fewest:
             cause = "there are none" if side is None else f"there are {side.count} {side.name}"
-            raise ConfigError(
-                f"{metric} needs at least {fewest} images on each side; {cause}",
+            raise TooFewError(
+                f"at least {fewest} images on each side are needed for {metric}; {cause}",
                 item="evaluate.metrics",
                 stage="evaluate",
                 remedy="take more images, or leave the metric out",

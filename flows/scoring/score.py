@@ -1,20 +1,21 @@
 """The metrics of any two collections of images, without a run."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from flows.artifacts import Figures
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.extractors import EXTRACTORS, check_metrics, sealed_weights
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import sample_features
+from flows.metrics.features import TooFewError, sample_features
 from flows.metrics.measuring import measure
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import sealed_reference, statistics_bytes
 from flows.metrics.statistics import statistics_work
+from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.recipe.config import PipelineConfig
-from flows.scoring.side import Side, open_side
+from flows.scoring.side import Side, open_side, open_sides
 from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.compute.device import pool, resolve_device
@@ -22,7 +23,7 @@ from infra.errors import ConfigError, InputError
 from infra.outputs.manifest import Manifest
 
 STAGE = "score"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # These compare two collections, whatever the extractor.
 _ALWAYS = (
     MetricName.FD,
@@ -42,10 +43,18 @@ class Scored:
     Attributes:
         figures: Sealed below the root.
         metrics: The metrics that were computed.
+        left_out: A line about each metric that no choice names and that has too few images.
     """
 
     figures: Figures
     metrics: tuple[MetricName, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def metrics_of_images(extractor: ExtractorName) -> list[MetricName]:
+    """Return all metrics that two collections of images can have with an extractor."""
+    further = [MetricName.INCEPTION_SCORE, MetricName.SFD] if extractor == ExtractorName.INCEPTION else []
+    return [*_ALWAYS, *further]
 
 
 def score(samples: str, reference: str, config: PipelineConfig, given: Collection[str], context: Context) -> Scored:
@@ -56,7 +65,7 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         reference: The images to compare them with, or the file of their statistics.
         config: The settings of preparation and evaluation.
         given: The settings that the user chose, as in `evaluate.metrics`. Without metrics among them, all that two
-            collections and the extractor allow are computed.
+            collections, their number of images and the extractor allow are computed.
         context: The outside world.
 
     Raises:
@@ -64,24 +73,32 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         InputError: If a side is not there, or is of another kind.
     """
     wanted = config.evaluate
-    judged = open_side(samples, "images", config.prepare, given, context)
+    judged, against = open_sides(samples, reference, config.prepare, given, context)
     if judged.images is None:
         raise InputError("is a file of statistics", item=samples, remedy="give images first, and statistics second")
-    against = open_side(reference, "reference images", config.prepare, given, context)
     _check_channels(judged, against, reference)
     extractor, weights = _extractor(wanted, judged, context)
+    sizes = _sizes(judged, against, reference, extractor)
     statistics = sealed_reference(against.statistics, extractor, weights, context) if against.statistics else None
     metrics = _metrics(wanted, given, extractor, only_statistics=statistics is not None)
-    subject = _subject(wanted, judged.images, extractor, weights, context)
+    subject = replace(
+        _subject(wanted, judged.images, extractor, weights, context),
+        reference=against.images,
+        statistics=statistics,
+        about_features=sizes,
+    )
+    left_out = {} if "evaluate.metrics" in given else _too_few(metrics, subject)
+    metrics = [name for name in metrics if name not in left_out]
     figures = measure(
-        replace(subject, reference=against.images, statistics=statistics),
+        subject,
         metrics,
         context,
         stage=STAGE,
         format_version=FORMAT_VERSION,
         workers=lambda device: pool(wanted.workers, wanted.threads, device),
     )
-    return Scored(figures=figures, metrics=tuple(metrics))
+    lines = tuple(f"{name} is left out: {cause}" for name, cause in left_out.items())
+    return Scored(figures=figures, metrics=tuple(metrics), left_out=lines)
 
 
 def collect_statistics(images: str, config: PipelineConfig, given: Collection[str], context: Context) -> bytes:
@@ -120,8 +137,28 @@ def _check_channels(judged: Side, against: Side, item: str) -> None:
         raise InputError(
             f"has images of {_channels(against)} channels, and the other side has {_channels(judged)}",
             item=item,
-            remedy="--set prepare.channels=3 takes both as colour, and 1 as grey",
+            remedy="--set prepare.channels=3 takes a side that is no run's as colour, and 1 as grey",
         )
+
+
+def _sizes(judged: Side, against: Side, item: str, extractor: ExtractorName) -> str:
+    """Return a remark on sides of unlike size; empty if they are alike.
+
+    Raises:
+        InputError: If they are unlike and the features are pixels, which are not resized.
+    """
+    if against.images is None:
+        return ""
+    size, other = (side.dataset.image_size if side.dataset else 0 for side in (judged, against))
+    if size == other:
+        return ""
+    if extractor == ExtractorName.PIXELS:
+        raise InputError(
+            f"has images of {other}x{other} pixels, and the other side has {size}x{size}",
+            item=item,
+            remedy="--set prepare.image_size=N resizes a side that is no run's",
+        )
+    return f"images of {size}x{size} and reference images of {other}x{other} pixels"
 
 
 def _channels(side: Side) -> int:
@@ -164,8 +201,18 @@ def _metrics(
         return wanted.metrics
     if only_statistics:
         return [MetricName.FD]
-    further = [MetricName.INCEPTION_SCORE, MetricName.SFD] if extractor == ExtractorName.INCEPTION else []
-    return [*_ALWAYS, *further]
+    return metrics_of_images(extractor)
+
+
+def _too_few(metrics: Sequence[MetricName], subject: Subject) -> dict[MetricName, str]:
+    """Return the metrics that have too few images, and why; each counts them before its first step."""
+    found = {}
+    for name in metrics:
+        try:
+            next(METRICS[name](subject))
+        except TooFewError as error:
+            found[name] = error.cause
+    return found
 
 
 def _subject(

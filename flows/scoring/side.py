@@ -1,6 +1,9 @@
 """A side of a score: the images of a source or of a run, or a file of statistics, by the words that name it."""
 
-from collections.abc import Collection, Iterator
+import glob
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +20,8 @@ from flows.stages.prepare.config import PrepareConfig, ResizeFilter, SourceKind
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.sources import open_source
 from infra.errors import InputError
-from infra.sources.source import Entry, Source
+from infra.sources.files.pattern import S3
+from infra.sources.source import Content, Entry, Source
 
 _SPLITS = ("samples", "train", "test")
 _SUFFIXES = {
@@ -30,6 +34,9 @@ _SUFFIXES = {
 }
 # A folder's kind is that of the first names in it that tell one.
 _NAMES = 10_000
+# Beside a run of grey images so many of a source tell whether all are grey, since decoding all twice costs too much.
+_SPREAD = 64
+_FEWEST = 2
 _GREY = ("1", "L", "I", "I;16", "F")
 
 
@@ -48,10 +55,43 @@ class Side:
     statistics: str = ""
 
 
-def open_side(text: str, name: str, config: PrepareConfig, given: Collection[str], context: Context) -> Side:
+def open_sides(
+    samples: str, reference: str, config: PrepareConfig, given: Collection[str], context: Context
+) -> tuple[Side, Side]:
+    """Open both sides of a score; a run comes first, since its channels decide on those of a folder beside it.
+
+    Args:
+        samples: The images to judge, as `open_side` takes them.
+        reference: The images to compare them with, or the file of their statistics.
+        config: The settings of preparation.
+        given: The settings among them that the user chose.
+        context: The outside world.
+
+    Raises:
+        InputError: If a side is not there, or has fewer than 2 images.
+    """
+    texts = [(samples, "images"), (reference, "reference images")]
+    first = 1 if _is_name(_expanded(reference)) else 0
+    opened = open_side(*texts[first], config, given, context)
+    is_run = _is_name(_expanded(texts[first][0]))
+    grey = is_run and opened.dataset is not None and opened.dataset.channels == 1
+    other = open_side(*texts[1 - first], config, given, context, beside_grey=grey)
+    return (other, opened) if first else (opened, other)
+
+
+def open_side(
+    text: str,
+    name: str,
+    config: PrepareConfig,
+    given: Collection[str],
+    context: Context,
+    *,
+    beside_grey: bool = False,
+) -> Side:
     """Find what a text names, and seal its images if they are no run's.
 
-    All images of a source are taken, whatever its splits, and none is resized unless a size is given.
+    All images of a source are taken, whatever its splits, and none is resized unless a size is given. They are taken as
+    colour, in which grey ones lose nothing, unless channels are given or the other side is a run of grey images.
 
     Args:
         text: A path, glob or s3:// URI of images; a run's name for its samples, or NAME/samples, NAME/train or
@@ -60,19 +100,24 @@ def open_side(text: str, name: str, config: PrepareConfig, given: Collection[str
         config: The settings of preparation.
         given: The settings among them that the user chose, as in `prepare.image_size`.
         context: The outside world.
+        beside_grey: Whether the other side is a run of grey images.
 
     Raises:
-        InputError: If there is no such path and no such run, or an image cannot be taken as it is.
+        InputError: If there is no such path and no such run, or an image cannot be taken as it is, or there are fewer
+            than 2 images.
     """
-    if text.endswith(".npz") and is_reference_file(text):
+    text = _expanded(text)
+    if _is_statistics(text):
         return Side(statistics=text)
-    if not text.startswith("s3://") and "*" not in text and not Path(text).exists():
+    if _is_name(text):
         return _of_run(text, name, context)
     settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
     if "prepare.kind" not in given:
         settings["kind"] = _kind(text)
     config = config.model_copy(update=settings)
-    size, channels = _shape(open_source(config, context.store.uri), text)
+    source = open_source(config, context.store.uri)
+    entries = _spread(source, text)
+    size = _image(source, entries[0], *source.read(entries[:1])).size
     if "prepare.image_size" not in given:
         if size[0] != size[1]:
             raise InputError(
@@ -82,10 +127,30 @@ def open_side(text: str, name: str, config: PrepareConfig, given: Collection[str
             )
         config = config.model_copy(update={"image_size": size[0], "resize_filter": ResizeFilter.NONE})
     if "prepare.channels" not in given:
-        config = config.model_copy(update={"channels": channels})
+        is_grey = beside_grey and _are_grey(source, entries)
+        config = config.model_copy(update={"channels": 1 if is_grey else 3})
     dataset = prepare(config, context, splits=("train",))
     images = ImageSet(images=dataset, split="train", count=dataset.train_images, name=name)
     return Side(images=images, dataset=dataset)
+
+
+def holds_images(text: str) -> bool:
+    """Tell whether a text names images of a source, which are prepared, and neither a run nor statistics."""
+    text = _expanded(text)
+    return not _is_name(text) and not _is_statistics(text)
+
+
+def _is_statistics(text: str) -> bool:
+    return text.lower().endswith(".npz") and is_reference_file(text)
+
+
+def _expanded(text: str) -> str:
+    """Return a path with its `~` resolved, for a shell that left it; a home that is not there is left to fail later."""
+    return os.path.expanduser(text) if text.startswith("~") else text  # noqa: PTH111 - Path raises if there is none
+
+
+def _is_name(text: str) -> bool:
+    return not text.startswith(S3) and not glob.has_magic(text) and not Path(text).exists()
 
 
 def _of_run(text: str, name: str, context: Context) -> Side:
@@ -98,6 +163,7 @@ def _of_run(text: str, name: str, context: Context) -> Side:
         )
     opened = open_run(run, context.store.uri)
     counts = {"samples": opened.samples.count, "train": opened.dataset.train_images, "test": opened.dataset.test_images}
+    _check_count(counts[split], text)
     images = ImageSet(
         images=opened.samples if split == "samples" else opened.dataset, split=split, count=counts[split], name=name
     )
@@ -106,19 +172,50 @@ def _of_run(text: str, name: str, context: Context) -> Side:
 
 def _kind(text: str) -> SourceKind:
     names: Iterator[str] = iter([text])
-    if not text.startswith("s3://") and Path(text).is_dir():
+    if not text.startswith(S3) and Path(text).is_dir():
         names = (str(path) for path in islice(Path(text).rglob("*"), _NAMES))
     kinds = {kind for name in names for ends, kind in _SUFFIXES.items() if name.lower().endswith(ends)}
     return SourceKind.FOLDER if not kinds or SourceKind.FOLDER in kinds else sorted(kinds)[0]
 
 
-def _shape(source: Source, text: str) -> tuple[tuple[int, int], int]:
-    """Return width and height of the first image, and the channels that keep all there is of it."""
-    entry = next((found for found in source.find() if isinstance(found, Entry)), None)
-    if entry is None:
+def _spread(source: Source, text: str) -> list[Entry]:
+    """Return the first entry and others spread over the listing, at most `_SPREAD` in all."""
+    kept: list[Entry] = []
+    count, every = 0, 1
+    for entry in (found for found in source.find() if isinstance(found, Entry)):
+        if count % every == 0:
+            if len(kept) == _SPREAD:
+                kept, every = kept[::2], 2 * every
+            if count % every == 0:
+                kept.append(entry)
+        count += 1
+    if not kept:
         raise InputError("holds no images", item=text, remedy="check it, or name its format by prepare.kind")
-    (content,) = source.read([entry])
+    _check_count(count, text)
+    return kept
+
+
+def _check_count(count: int, text: str) -> None:
+    if count < _FEWEST:
+        cause = f"holds {count or 'no'} image{'' if count else 's'}, and a score needs at least {_FEWEST}"
+        raise InputError(cause, item=text, remedy="add images")
+
+
+def _image(source: Source, entry: Entry, content: Content) -> Image.Image:
+    """Decode an image.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     if isinstance(content, InputError):
         raise content
-    image: Image.Image = source.decode(entry, content)
-    return image.size, 1 if image.mode in _GREY else 3
+    return source.decode(entry, content)
+
+
+def _are_grey(source: Source, entries: Sequence[Entry]) -> bool:
+    """Tell whether all images that can be read are grey; preparation deals with the others."""
+    for entry, content in zip(entries, source.read(entries), strict=True):
+        with suppress(InputError):
+            if _image(source, entry, content).mode not in _GREY:
+                return False
+    return True

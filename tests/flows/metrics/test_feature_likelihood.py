@@ -47,6 +47,6 @@ def test_copies_of_training_images_raise_it(tiny_run: TinyRun) -> None:
 
 def test_too_few_held_out_images_are_one_line(tiny_run: TinyRun) -> None:
     with pytest.raises(
-        ConfigError, match="the gap of FLD needs at least 2 images on each side; there are 1 held-out images"
+        ConfigError, match="at least 2 images on each side are needed for the gap of FLD; there are 1 held-out images"
     ):
         measured_on([FLD_GAP], subject(tiny_run), tiny_run.context, drawn(reference=9, samples=9, held_out=1))

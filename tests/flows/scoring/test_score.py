@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from flows.artifacts import Dataset
+from flows.metrics.choices import ExtractorName
+from flows.metrics.metric import ImageSet
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets import load_config
-from flows.scoring.score import Scored, collect_statistics, score
-from flows.scoring.side import open_side
+from flows.scoring.score import Scored, _sizes, collect_statistics, score
+from flows.scoring.side import Side, open_side
 from flows.stage import Context
 from flows.stages.report.record import FinishedRun, RunRecord
 from infra.errors import ConfigError, DdpmError, InputError
@@ -115,9 +120,18 @@ REFUSED = {
     "a classifier": (lambda place: (place / "a", place / "b"), ("evaluate.extractor=classifier",), "learns from"),
     "not square": (lambda place: (place / "a", place / "wide"), (), "8x6 pixels|6x8 pixels"),
     "two sizes": (lambda place: (place / "a", place / "mixed"), (), "has 9x9 pixels, not 8x8"),
-    "grey and colour": (lambda place: (place / "a", place / "grey"), (), "1 channels, and the other side has 3"),
+    "sizes of unlike pixels": (
+        lambda place: (place / "a", place / "small"),
+        (),
+        "small: has images of 4x4 pixels, and the other side has 8x8 - --set prepare.image_size=N",
+    ),
+    "sizes that are averaged alike": (
+        lambda place: (place / "16", place / "32"),
+        (),
+        "32: has images of 32x32 pixels, and the other side has 16x16",
+    ),
     "an empty folder": (lambda place: (place / "a", place / "empty"), (), "holds no images"),
-    "one image": (lambda place: (place / "a", place / "one"), (), "only 1 of 1 images"),
+    "one image": (lambda place: (place / "a", place / "one"), (), "one: holds 1 image, and a score needs at least 2"),
 }
 
 
@@ -127,9 +141,11 @@ def test_what_cannot_be_scored_is_one_line(tmp_path: Path, scored: Callable[...,
         "a": drawn(8, 0),
         "b": drawn(8, 1),
         "wide": drawn(8, 1, (6, 8, 3)),
-        "grey": drawn(8, 1, (8, 8)),
         "one": drawn(1, 1),
         "mixed": drawn(8, 1),
+        "small": drawn(8, 1, (4, 4, 3)),
+        "16": drawn(8, 1, (16, 16, 3)),
+        "32": drawn(8, 1, (16, 16, 3)).repeat(2, 1).repeat(2, 2),
     }.items():
         saved(tmp_path / name, images)
     saved(tmp_path / "mixed" / "more", drawn(2, 1, (9, 9, 3)))
@@ -143,3 +159,30 @@ def test_a_size_that_is_given_resizes_both(tmp_path: Path, scored: Callable[...,
     a, b = saved(tmp_path / "a", drawn(8, 0, (12, 9, 3))), saved(tmp_path / "b", drawn(8, 1, (9, 9, 3)))
     found = scored(a, b, "prepare.image_size=8", 'evaluate.metrics=["fd"]')
     assert found.figures.figures[0].value > 0
+
+
+def test_unlike_sizes_are_in_the_note_of_features_that_resize() -> None:
+    small, large = (
+        Side(images=cast("ImageSet", object()), dataset=cast("Dataset", SimpleNamespace(image_size=size)))
+        for size in (16, 32)
+    )
+    said = "images of 16x16 and reference images of 32x32 pixels"
+    assert _sizes(small, large, "x", ExtractorName.INCEPTION) == said
+    assert _sizes(small, small, "x", ExtractorName.INCEPTION) == ""
+    assert _sizes(small, Side(statistics="x.npz"), "x", ExtractorName.PIXELS) == ""
+
+
+def test_metrics_with_too_few_images_are_left_out_unless_they_are_named(
+    tmp_path: Path, scored: Callable[..., Scored]
+) -> None:
+    a, b = saved(tmp_path / "a", drawn(5, 0)), saved(tmp_path / "b", drawn(9, 1))
+    found = scored(a, b)
+    assert {"fd_pixels", "kid_pixels"} <= {figure.name for figure in found.figures.figures}
+    assert (
+        "precision_recall is left out: at least 6 images on each side are needed for precision and recall; "
+        "there are 5 images"
+    ) in found.left_out
+    assert not {line.partition(" ")[0] for line in found.left_out} & set(found.metrics)
+    with pytest.raises(ConfigError, match="are needed for precision and recall"):
+        scored(a, b, 'evaluate.metrics=["fd", "precision_recall"]')
+    assert scored(b, b).left_out == ()
