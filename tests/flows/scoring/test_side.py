@@ -77,11 +77,11 @@ class TestBesideARunOfGreyImages:
 
     @pytest.mark.parametrize("run_first", [True, False])
     def test_a_grey_folder_is_grey(self, tmp_path: Path, run: TinyRun, *, run_first: bool) -> None:
-        texts = ["tiny-0a1b2c3d", str(saved(tmp_path / "grey", drawn(9, 0, (8, 8))))]
-        values, given = config()
-        sides = open_sides(*(texts if run_first else texts[::-1]), values.prepare, given, run.context)
+        grey, values = str(saved(tmp_path / "grey", drawn(9, 0, (8, 8)))), config()[0]
+        samples, reference = ("tiny-0a1b2c3d", grey) if run_first else (grey, "tiny-0a1b2c3d")
+        sides = open_sides(samples, reference, values.prepare, frozenset(), run.context)
         assert [side.dataset.channels for side in sides if side.dataset] == [1, 1]
-        found = score(*texts, *config('evaluate.metrics=["fd"]'), run.context)
+        found = score(samples, reference, *config('evaluate.metrics=["fd"]'), run.context)
         assert found.figures.figures[0].value > 0
 
     def test_a_folder_with_colour_late_in_it_is_refused(self, tmp_path: Path, run: TinyRun) -> None:
