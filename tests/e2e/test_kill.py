@@ -52,7 +52,7 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
     last = Command(["run", *ARGUMENTS, "--root", str(root)], tmp_path / "last")
     assert last.wait() == 0, last.text()
     assert digests(root) == digests(undisturbed)
-    assert len(digests(root)) == 7, "three of them are what the figures rest on"
+    assert len(digests(root)) == 9, "five of them are what the figures rest on"
     last.assert_nothing_left()
 
 

@@ -32,7 +32,7 @@ def test_a_run_on_s3_seals_what_a_local_one_does(
     assert command.text().count("found sealed") == 4
     verify = Command(["verify", ROOT], tmp_path / "verified", **there)
     assert verify.wait() == 0, verify.text()
-    assert verify.text().count("whole  ") == 7
+    assert verify.text().count("whole  ") == 9
     for name, value in there.items():
         monkeypatch.setenv(name, value)
     hidden = {name.split("/")[0] for name in open_store(ROOT).list(".") if name.startswith(".")}

@@ -10,6 +10,8 @@ from ddpm_core.metrics.kernel import squared_mmd
 from ddpm_core.metrics.manifold import Balls, balls_around
 from ddpm_core.metrics.neighbours import nearest_neighbours
 
+pytestmark = pytest.mark.gpu
+
 DEVICES = ("cpu", "cuda")
 
 

