@@ -1,6 +1,6 @@
 """The definition of a stage, and the context that it runs in."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -144,7 +144,6 @@ class Context:
         size: Callable[[int], int],
         unit: str = "images",
         phase: str = "",
-        first: Collection[int] = (),
         on_unit: Callable[[int], None] = _ignore,
     ) -> None:
         """Run the units that are not committed yet, and report progress.
@@ -158,7 +157,6 @@ class Context:
             size: Returns the amount that a unit adds to the progress, in `unit`.
             unit: The unit of the progress, such as "images".
             phase: Shown next to the count.
-            first: Units that must be done before the others begin.
             on_unit: Receives each unit as soon as it is committed.
         """
         missing = [number for number in units if not is_done(number)]
@@ -176,11 +174,7 @@ class Context:
             show(phase)
 
         show(phase or self.starting)
-        before = [number for number in missing if number in first]
-        if before:
-            self.cluster.run_units(task, before, workers=workers, stage=stage, on_done=count)
-        after = [number for number in missing if number not in first]
-        self.cluster.run_units(task, after, workers=workers, stage=stage, on_done=count)
+        self.cluster.run_units(task, missing, workers=workers, stage=stage, on_done=count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,6 @@ class Work:
         task: Returns the task that computes and commits unit n, which is the n-th of the names.
         seal: Seals it as soon as all units are committed.
         device: What its units compute on, `cpu` or `cuda`.
-        first: Number of units that must be committed before the others begin.
     """
 
     label: str
@@ -35,7 +34,6 @@ class Work:
     task: Callable[[Output], UnitTask]
     seal: Callable[[Output], Manifest]
     device: str = "cpu"
-    first: int = 0
 
 
 def seal_together(
@@ -46,8 +44,7 @@ def seal_together(
     An output is sealed, and free for other runs, as soon as its own last unit is committed.
 
     Args:
-        works: The outputs. Their units run in this order, after those that must come first: outputs that other runs
-            share belong at the front.
+        works: The outputs. Their units run in this order: outputs that other runs share belong at the front.
         context: The outside world.
         stage: For error lines.
         workers: Gives the pool for a device: `cuda` if the work that is missing needs it, else `cpu`.
@@ -122,7 +119,6 @@ def _run(sealings: Sequence[_Sealing], context: Context, stage: str, workers: Wo
         which = task.which(number)
         sealings[which].note(number - starts[which])
 
-    firsts = zip(sealings, starts, strict=False)
     context.run_missing(
         task,
         range(starts[-1]),
@@ -131,7 +127,6 @@ def _run(sealings: Sequence[_Sealing], context: Context, stage: str, workers: Wo
         is_done=is_done,
         size=lambda _: 1,
         unit="units",
-        first={start + unit for sealing, start in firsts for unit in range(sealing.work.first)},
         on_unit=note,
     )
 

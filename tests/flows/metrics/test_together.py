@@ -35,7 +35,7 @@ class Writes:
         return run
 
 
-def work(stage: str, count: int, first: int = 0, fails_at: str = "") -> Work:
+def work(stage: str, count: int, fails_at: str = "") -> Work:
     names = [f"units/{number:06d}" for number in range(count)]
 
     def seal(output: Output) -> Manifest:
@@ -44,7 +44,7 @@ def work(stage: str, count: int, first: int = 0, fails_at: str = "") -> Work:
 
     plan = Plan(stage=stage, format_version=1, settings={}, inputs={})
     task = partial(Writes, fails_at=fails_at)
-    return Work(label=stage, plan=plan, environment={}, names=names, task=task, seal=seal, first=first)
+    return Work(label=stage, plan=plan, environment={}, names=names, task=task, seal=seal)
 
 
 @pytest.fixture
@@ -68,11 +68,6 @@ def test_what_is_sealed_is_not_done_again_beside_others(together: Callable[..., 
     DONE.clear()
     assert [one.stage for one in together(work("a", 2), work("b", 3), work("c", 1))] == ["a", "b", "c"]
     assert DONE == ["a/0", "a/1", "c/0"]
-
-
-def test_first_units_come_before_all_others(together: Callable[..., list[Manifest]]) -> None:
-    together(work("a", 2), work("b", 3, first=1), work("c", 2, first=1))
-    assert DONE == ["b/0", "c/0", "a/0", "a/1", "b/1", "b/2", "c/1"]
 
 
 def test_cut_short_it_goes_on(together: Callable[..., list[Manifest]]) -> None:
