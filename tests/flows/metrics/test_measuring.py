@@ -54,5 +54,5 @@ def test_without_a_network_only_images_are_behind_a_figure(tiny_run: TinyRun) ->
     about = replace(subject(tiny_run), trained=None, held_out=None)
     (found,) = read_provenance(measured(tiny_run, about, MetricName.FD).manifest(tiny_run.store))
     assert found.data["digest"] == tiny_run.dataset.digest
-    with pytest.raises(ConfigError, match="the gap of FLD needs"):
+    with pytest.raises(ConfigError, match="are needed for the gap of FLD"):
         measured(tiny_run, about, MetricName.FLD_GAP)
