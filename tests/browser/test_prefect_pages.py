@@ -32,7 +32,7 @@ LEAD = [
     "Images to draw",
     "Sampler",
     "Steps of sampling",
-    "Held-out images for the bound",
+    "Held-out images for the likelihood",
     "Recipe",
 ]
 GROUPS = [f"More settings: {name}" for name in ("prepare", "train", "sample", "evaluate", "run")]
@@ -42,7 +42,7 @@ FILLED = {
     "Width of the network (channels)": "8",
     "Images to draw": "24",
     "Steps of sampling": "5",
-    "Held-out images for the bound": "16",
+    "Held-out images for the likelihood": "16",
 }
 FILLED_PARAMETERS = {
     "images": 1280,
