@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,9 @@ from infra.features.inception.network import Inception
 from infra.features.inception.weights import weight_shapes
 
 _DIMENSIONS, _PART, _QUERIES, _PAIRS = 2048, 2048, 8192, 8
-_GROUPS, _PER_UNIT = 20, 4
+_GROUPS = 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Clock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def __call__(self, name: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    def __call__(self, name: str, call: Callable[[], T]) -> T:
         """Return the call's result."""
         self._wait()
         started = time.perf_counter()

@@ -142,5 +142,5 @@ def _differing(values: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
-def _row(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - a cell of any type
+def _row(**values: object) -> dict[str, Any]:
     return MappingProxyType(dict.fromkeys(COLUMNS)) | values

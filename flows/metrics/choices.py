@@ -103,3 +103,7 @@ class MetricName(Choice):
         "Share of samples nearer to one training image than almost all held-out images are",
         ("extractor",),
     )
+
+
+# The metrics that take statistics in the place of reference images.
+TO_STATISTICS = frozenset({MetricName.FD, MetricName.SFD})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from flows.artifacts import Figure, Figures
-from flows.metrics.choices import MetricName
+from flows.metrics.choices import TO_STATISTICS, MetricName
 from flows.metrics.extractors import EXTRACTORS, accuracy_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
 from flows.metrics.table import METRICS
@@ -16,9 +16,6 @@ from infra.compute.units import Workers
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-
-# The metrics that take statistics in the place of reference images.
-_TO_STATISTICS = frozenset({MetricName.FD, MetricName.SFD})
 
 
 def measure(
@@ -51,7 +48,7 @@ def measure(
     rest_on: dict[MetricName, list[Manifest]] = {name: [] for name in metrics}
     steps = [noting(metric(subject), rest_on[name]) for name, metric in metrics.items()]
     outputs, measures = run_metrics(steps, seal)
-    if subject.statistics is not None and _TO_STATISTICS & set(metrics):
+    if subject.statistics is not None and TO_STATISTICS & set(metrics):
         outputs["reference_statistics"] = subject.statistics
     plan = Plan(
         stage=stage,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.artifacts import Dataset
+from flows.metrics.choices import TO_STATISTICS
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.root import resolve_root
@@ -105,7 +106,7 @@ def recipe_surroundings(
 def _reference_digest(config: PipelineConfig) -> str:
     """Return the digest of the file that takes the reference's place; empty if there is none or nothing uses it."""
     evaluate = config.evaluate
-    if not evaluate.reference_statistics or "extractor" in evaluate.unused():
+    if not evaluate.reference_statistics or not TO_STATISTICS & set(evaluate.metrics):
         return ""
     from flows.metrics.reference_file import read_reference
 
