@@ -69,6 +69,11 @@ def _no_lease(_: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def units_done(output: Output) -> dict[str, int]:
+    """Return the number of an output's committed units, as an amount of work done."""
+    return {"units": len(output.records("units"))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The outside world of a stage: the places for its outputs and its work, and its listeners.
@@ -83,6 +88,8 @@ class Context:
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
         lease: Holds an output's folder for this run while it works there; waits while another run holds it.
+        say: Receives a line for the terminal and the run's log.
+        strict_environment: Refuse to go on with an output that was begun in another environment.
     """
 
     store: Store
@@ -94,6 +101,8 @@ class Context:
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
     lease: Callable[[str], AbstractContextManager[None]] = _no_lease
+    say: Callable[[str], None] = _ignore
+    strict_environment: bool = False
 
     @property
     def starting(self) -> str:
@@ -101,7 +110,13 @@ class Context:
         return "starting Ray" if self.cluster.mode == "ray" else "starting"
 
     def sealed(
-        self, plan: Plan, goal: dict[str, int], environment: Json, make: Callable[[Output], Manifest]
+        self,
+        plan: Plan,
+        goal: dict[str, int],
+        environment: Json,
+        make: Callable[[Output], Manifest],
+        *,
+        done: Callable[[Output], Mapping[str, int]] = units_done,
     ) -> tuple[Manifest, bool]:
         """Return the manifest that seals a goal of a plan, and whether it was sealed already.
 
@@ -110,6 +125,11 @@ class Context:
             goal: The goal to seal.
             environment: The software and hardware to record when the work begins.
             make: Does the missing work and seals it; called only while this run holds the output's lease.
+            done: Returns the amount of an output's work that is done, for the record of another environment. An amount
+                of the goal's own unit tells which goals that environment can have worked on.
+
+        Raises:
+            ConflictError: If the output was begun in another environment and `strict_environment` is set.
         """
         output = self.output(plan)
         manifest = output.manifest(goal)
@@ -119,7 +139,7 @@ class Context:
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
                 return manifest, True
-            self.begin(output, environment)
+            self.begin(output, environment, done)
             return make(output), False
 
     def output(self, plan: Plan) -> Output:
@@ -127,9 +147,20 @@ class Context:
         force = self.force and plan.key not in (self.begun or ())
         return current(Output(store=self.store, plan=plan), force=force)
 
-    def begin(self, output: Output, environment: Json) -> None:
-        """Write an output's plan and environment, or join an output that was begun with the same ones."""
-        output.begin(environment)
+    def begin(
+        self, output: Output, environment: Json, done: Callable[[Output], Mapping[str, int]] = units_done
+    ) -> None:
+        """Write an output's plan and environment, or go on with it; if the environment is another one, say so.
+
+        Raises:
+            ConflictError: If the environment is another one and `strict_environment` is set.
+        """
+        beginning = output.begin(environment, done=lambda: done(output), strict=self.strict_environment)
+        if beginning.change:
+            self.say(
+                f"{output.plan.stage}: goes on in another environment ({beginning.change}); "
+                "the bytes may differ from those of an undisturbed run"
+            )
         if self.begun is not None:
             self.begun.add(output.plan.key)
 

@@ -26,6 +26,8 @@ class Term(StrEnum):
     WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"
     RUN_ANEW = "run anew"
+    ANY_ENVIRONMENT = "allow other environments"
+    WAIT = "allow waiting"
     ANOTHER_ROOT = "another root"
     ANOTHER_PORT = "another port"
 

@@ -124,9 +124,9 @@ class Surroundings:
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
-        """Hold a folder for this run; while another run holds it, wait and say who does."""
+        """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
         holder = Holder.here(self.name, datetime.now(UTC))
-        return held(self.store, f"{folder}/lease", holder, on_wait=self.say)
+        return held(self.store, f"{folder}/lease", holder, on_wait=self.say, wait=self.settings.wait)
 
     def tracking_links(self) -> Mapping[str, str]:
         """Return the page of the tracked runs and, if they are in a local database, the command that serves it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset, Snapshot
+from flows.environment import environment_of
 from flows.snapshot import make_schedule
 from flows.stage import Context, Progress
 from flows.stages.train.assignment import Assignment
@@ -16,7 +17,7 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HISTORY, history_rows
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.worker import run_training
-from infra.compute.device import environment, resolve_device, resolve_dtype
+from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
@@ -55,7 +56,11 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         _run(resolved, dataset, output, context)
         return _seal(output, resolved, goal)
 
-    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    def done(output: Output) -> dict[str, int]:
+        return {"images": latest_checkpoint(output, resolved.total_images)}
+
+    environment = environment_of("training", device) | {"dtype": resolved.dtype}
+    manifest, reused = context.sealed(plan, goal, environment, make, done=done)
     return Snapshot.of(manifest, reused=reused)
 
 
