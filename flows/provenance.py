@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.digests import Json
+from infra.outputs.environments import periods_of
 from infra.outputs.manifest import Manifest
 
 FACT = "provenance"
@@ -44,7 +45,8 @@ class Provenance:
             the weights were fitted to the data.
         settings: The evaluation's settings that the metric uses.
         rules: The rules that change pixels or features on the way to a figure, by the step that follows them.
-        environments: Versions and device, as each stage recorded them; several if its outputs have different ones.
+        environments: Versions and device, as each stage recorded them; several if its outputs have different ones, or
+            if one output was computed in several, one after the other.
     """
 
     figures: tuple[str, ...]
@@ -212,8 +214,9 @@ def _environments(behind: Sequence[Manifest]) -> dict[str, list[dict[str, str]]]
     found: dict[str, list[dict[str, str]]] = {}
     for manifest in behind:
         of_stage = found.setdefault(manifest.stage, [])
-        if manifest.environment not in of_stage:
-            of_stage.append(dict(manifest.environment))
+        for period in periods_of(manifest):
+            if period.environment not in of_stage:
+                of_stage.append(dict(period.environment))
     return found
 
 

@@ -21,6 +21,7 @@ from flows.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stages.report.record import read_record, run_names
 from infra.errors import ConfigError, IntegrityError
+from infra.outputs.environments import environment_in_words
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.open import open_store
@@ -234,7 +235,7 @@ def _trial(run: Run, name: str) -> Trial:
         environment={
             f"{stage}.{part}": value
             for stage, manifest in run.manifests.items()
-            for part, value in manifest.environment.items()
+            for part, value in environment_in_words(manifest).items()
         },
         measurements=measurements,
     )

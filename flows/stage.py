@@ -11,6 +11,7 @@ from infra.compute.units import UnitTask, Workers
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
+from infra.outputs.similar import most_similar
 from infra.record import DatasetInput, MeasuredModel, ModelFile
 from infra.storage.store import Store
 
@@ -117,6 +118,7 @@ class Context:
         make: Callable[[Output], Manifest],
         *,
         done: Callable[[Output], Mapping[str, int]] = units_done,
+        noun: str = "",
     ) -> tuple[Manifest, bool]:
         """Return the manifest that seals a goal of a plan, and whether it was sealed already.
 
@@ -127,6 +129,8 @@ class Context:
             make: Does the missing work and seals it; called only while this run holds the output's lease.
             done: Returns the amount of an output's work that is done, for the record of another environment. An amount
                 of the goal's own unit tells which goals that environment can have worked on.
+            noun: The result in a word, such as "network"; if it is not empty and the output is new, a line names the
+                most similar output on the same inputs.
 
         Raises:
             ConflictError: If the output was begun in another environment and `strict_environment` is set.
@@ -139,7 +143,9 @@ class Context:
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
                 return manifest, True
-            self.begin(output, environment, done)
+            is_new = self.begin(output, environment, done)
+            if is_new and noun and (similar := most_similar(plan, self.store)):
+                self.say(f"{plan.stage}: another {noun} than {similar.folder}: {similar.words}; that one is kept")
             return make(output), False
 
     def output(self, plan: Plan) -> Output:
@@ -149,8 +155,11 @@ class Context:
 
     def begin(
         self, output: Output, environment: Json, done: Callable[[Output], Mapping[str, int]] = units_done
-    ) -> None:
+    ) -> bool:
         """Write an output's plan and environment, or go on with it; if the environment is another one, say so.
+
+        Returns:
+            Whether the output is new.
 
         Raises:
             ConflictError: If the environment is another one and `strict_environment` is set.
@@ -163,6 +172,7 @@ class Context:
             )
         if self.begun is not None:
             self.begun.add(output.plan.key)
+        return beginning.is_new
 
     def run_missing(
         self,

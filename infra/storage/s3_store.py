@@ -69,6 +69,12 @@ class S3Store:
         below = top if prefix == "." else f"{self._key(prefix)}/"
         return sorted(found.key.removeprefix(top) for found in s3.list_objects(self.bucket, below, limits=self.limits))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, without looking into them."""
+        top = f"{self.prefix}/" if self.prefix else ""
+        found = s3.list_folders(self.bucket, f"{self._key(prefix)}/", limits=self.limits)
+        return sorted(key.removeprefix(top).rstrip("/") for key in found)
+
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if it does not exist."""
         s3.delete(self.bucket, self._key(name), limits=self.limits)

@@ -46,6 +46,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, without looking into them."""
+
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if it does not exist."""
 

@@ -72,7 +72,7 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
 
         digits = config.kind == SourceKind.DIGITS
         environment = environment_of("preparing digits" if digits else "preparing", "cpu")
-        manifest, reused = context.sealed(plan, {}, environment, make)
+        manifest, reused = context.sealed(plan, {}, environment, make, noun="data set")
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
     return Dataset.of(manifest, reused=reused)

@@ -34,7 +34,9 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         _run(resolved, snapshot, output, context)
         return _seal(output, resolved, goal)
 
-    manifest, reused = context.sealed(plan, goal, environment_of("sampling", device) | {"dtype": resolved.dtype}, make)
+    manifest, reused = context.sealed(
+        plan, goal, environment_of("sampling", device) | {"dtype": resolved.dtype}, make, noun="set of samples"
+    )
     return Samples.of(manifest, reused=reused)
 
 

@@ -60,7 +60,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         return {"images": latest_checkpoint(output, resolved.total_images)}
 
     environment = environment_of("training", device) | {"dtype": resolved.dtype}
-    manifest, reused = context.sealed(plan, goal, environment, make, done=done)
+    manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
 
