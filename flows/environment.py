@@ -1,7 +1,7 @@
 """The environment of each kind of work: the versions and the device that can change its bytes, and no others.
 
-A package that only copies a kind's numbers does not count: training reads its images with PyArrow and NumPy, byte by
-byte, and verifies their digests.
+A package that only copies numbers does not count: training reads its images with PyArrow and NumPy, byte by byte. Nor
+does scikit-learn, because the digest of its digits is part of the plan.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,12 @@ from typing import Literal
 
 from infra.compute.device import environment
 
-Work = Literal["preparing", "preparing digits", "training", "sampling", "copying", "extracting", "measuring"]
+Work = Literal["preparing", "training", "sampling", "copying", "extracting", "measuring"]
 
 # The packages that count, beside Python and the device.
 PACKAGES: Mapping[Work, tuple[str, ...]] = MappingProxyType(
     {
         "preparing": ("numpy", "pillow", "pyarrow"),  # decodes, resizes, and writes Parquet
-        "preparing digits": ("numpy", "pillow", "pyarrow", "scikit-learn"),  # the images are part of scikit-learn
         "training": ("torch",),
         "sampling": ("pyarrow", "torch"),  # writes Parquet
         "copying": (),  # takes the numbers of a file as they are

@@ -8,7 +8,7 @@ from flows.artifacts import Dataset
 from flows.environment import environment_of
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
-from flows.stages.prepare.config import PrepareConfig, SourceKind
+from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
@@ -70,8 +70,7 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
             )
             return work.run()
 
-        digits = config.kind == SourceKind.DIGITS
-        environment = environment_of("preparing digits" if digits else "preparing", "cpu")
+        environment = environment_of("preparing", "cpu")
         manifest, reused = context.sealed(plan, {}, environment, make, noun="data set")
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
