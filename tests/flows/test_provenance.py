@@ -201,3 +201,16 @@ def test_figures_sealed_before_have_none(tiny_run: TinyRun) -> None:
     manifest = tiny_run.figures.manifest(tiny_run.store)
     facts = {name: value for name, value in manifest.facts.items() if name != "provenance"}
     assert read_provenance(replace(manifest, facts=facts)) == ()
+
+
+def test_an_output_of_several_environments_names_each() -> None:
+    periods = [
+        {"environment": {"device": "a GPU", "python": "3"}, "after": {}},
+        {"environment": {"device": "another GPU", "python": "4"}, "after": {"images": 48}},
+    ]
+    moved = replace(NETWORK, facts=NETWORK.facts | {"environments": periods})
+    provenance = found(BOUND, known=(DATA, moved, BOUND))
+    assert provenance.environments["train"] == [period["environment"] for period in periods]
+    rows = dict(provenance.rows())
+    assert "another GPU (train)" in rows["hardware"]
+    assert "python 4 (train)" in rows["versions"]
