@@ -1,9 +1,7 @@
 """Only what can change the bytes of some work counts as its environment, and each thing left out has a reason."""
 
 import ast
-import json
 import sys
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,7 +10,7 @@ from flows.environment import PACKAGES, Work, environment_of
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS
 from infra.compute.device import PACKAGES as ALL
-from tests.scripts import REPOSITORY, python
+from tests.scripts import REPOSITORY
 
 # The modules that compute some work, in a worker or beside it.
 WORKERS: dict[Work, tuple[str, ...]] = {
@@ -42,21 +40,22 @@ COPYING = {
 OF_AN_EXTRACTOR = {"infra.features.dinov2.resize": ExtractorName.DINOV2}
 MODULES = {"numpy": "numpy", "PIL": "pillow", "pyarrow": "pyarrow", "sklearn": "scikit-learn", "torch": "torch"}
 
-LIST = """
-import importlib, json, sys
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-ours = ("flows.", "infra.", "ddpm_core.")
-print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if name.startswith(ours)}))
-"""
-
 
 def modules_of(work: Work) -> dict[str, ast.Module]:
-    """The code of ours that a fresh process loads for some work, by the modules' names."""
-    child = python(LIST, *WORKERS[work])
-    out, error = child.communicate(timeout=300)
-    assert child.returncode == 0, error
-    return {name: ast.parse(Path(file).read_text()) for name, file in json.loads(out).items() if file}
+    """The code of ours that is loaded for some work, by the modules' names, without imports inside functions."""
+    found: dict[str, ast.Module] = {}
+    waiting = list(WORKERS[work])
+    while waiting:
+        name = waiting.pop()
+        file = REPOSITORY / f"{name.replace('.', '/')}.py"
+        if name not in found and file.is_file():
+            found[name] = ast.parse(file.read_text())
+            for node in found[name].body:
+                if isinstance(node, ast.Import):
+                    waiting += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def packages_of(code: ast.Module) -> set[str]:
