@@ -83,7 +83,7 @@ def test_what_is_imported_counts_or_only_copies(work: Work) -> None:
         unlisted = packages - set(PACKAGES[work]) - COPY.get(name, set())
         if name in OF_AN_EXTRACTOR:
             unlisted -= set(EXTRACTORS[OF_AN_EXTRACTOR[name]].packages)
-        assert not unlisted - ({"torch"} if work in ("preparing", "copying") else set()), name
+        assert not unlisted - ({"torch"} if work == "copying" else set()), name
 
 
 @pytest.mark.parametrize("name", sorted(name for name, packages in COPY.items() if "numpy" in packages))
