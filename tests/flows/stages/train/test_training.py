@@ -202,14 +202,14 @@ def test_another_network_on_the_same_data_is_named(config: TrainConfig, run: Cal
     lines: list[str] = []
     config = config.model_copy(update={"images": 16, "seed": 3})
     one = run(config)
-    run(config.model_copy(update={"learning_rate": 0.002}), say=lines.append)
+    run(config.model_copy(update={"learning_rate": 0.003}), say=lines.append)
     there = config.learning_rate
     assert lines == [
         f"train: another network than {one.name.partition('/manifests')[0]}: "
-        f"learning_rate {there} there, 0.002 here; that one is kept"
+        f"learning_rate {there} there, 0.003 here; that one is kept"
     ]
     lines.clear()
-    run(config.model_copy(update={"learning_rate": 0.002, "images": 32}), say=lines.append)
+    run(config.model_copy(update={"learning_rate": 0.003, "images": 32}), say=lines.append)
     assert lines == [], "only when an output is new"
 
 
