@@ -28,14 +28,14 @@ class Clock:
 
 
 def after_each_step(worker: TrainingWorker, call: Callable[[], object]) -> None:
-    step = worker._step
+    step = worker.step
 
-    def stepping(model: object) -> object:
-        result = step(model)
+    def stepping(*arguments: object) -> object:
+        result = step(*arguments)
         call()
         return result
 
-    worker._step = stepping
+    worker.step = stepping
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_no_snapshot(bench: Bench, config: TrainConfig) -> None:

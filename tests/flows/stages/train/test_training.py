@@ -60,7 +60,7 @@ def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Snapshot
 def test_a_longer_goal_goes_on_from_a_shorter_one(
     config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows.stages.train.worker as module
+    import flows.stages.train.step as module
 
     steps: list[int] = []
     honest = module.learning_rate
