@@ -58,6 +58,8 @@ class TrainingStep:
         if result.applied:
             self._average()
         self._count(result)
+        if state.averages is not None:
+            state.averages.update(state.network, state.images_seen // config.batch_size)
         return result
 
     def _average(self) -> None:

@@ -14,17 +14,25 @@ from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig
 from flows.snapshot import channels_last, make_schedule
 from flows.stages.train.assignment import Assignment
-from flows.stages.train.batches import BatchSource
+from flows.stages.train.averages import PowerAverages
+from flows.stages.train.batches import Batches, BatchSource, batches_ahead
 from flows.stages.train.checkpoints import Checkpoints
+from flows.stages.train.commits import Commits
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
-from flows.stages.train.loop import Step, TrainingLoop
+from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
+from flows.stages.train.points import Cadence, images_between_points
+from flows.stages.train.saver import Saver
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
+from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
 from infra.outputs.images import DatasetReader
+
+# A long run's rows come farther apart, since each is a file, and every manifest of a point holds all before it.
+_ROW_SHARE = 0.001
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -49,15 +57,23 @@ class TrainingWorker:
         assignment: The work of the group.
         pulse: Reports the work and says when to stop; the default has no listener and never stops.
         clock: Returns seconds from any origin.
+        watcher: Receives the points, on rank 0; the default measures nothing.
+        saver: Commits beside the steps, on rank 0.
     """
 
     def __init__(
-        self, assignment: Assignment, pulse: Pulse | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        assignment: Assignment,
+        pulse: Pulse | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        watcher: Watcher | None = None,
+        saver: Saver | None = None,
     ) -> None:
         config, dataset, output = assignment.config, assignment.dataset, assignment.output
         prepare_process(config.threads)
         self.config, self.output = config, output
         self.pulse, self.clock = pulse or Pulse(), clock
+        self.watcher, self.saver = watcher or Unwatched(), saver or Saver()
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -73,7 +89,11 @@ class TrainingWorker:
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(
-            network=network, ema=copy.deepcopy(network).requires_grad_(False), optimizer=optimizer
+            network=network,
+            ema=copy.deepcopy(network).requires_grad_(False),
+            optimizer=optimizer,
+            # Only rank 0 saves them.
+            averages=PowerAverages(network) if config.averages and self.rank == 0 else None,
         )
         step_config = StepConfig(
             global_batch_size=config.batch_size,
@@ -86,7 +106,7 @@ class TrainingWorker:
         self.step: Step = TrainingStep(
             config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
         )
-        self.checkpoints = Checkpoints(output, config.keep_checkpoints, 60 * config.checkpoint_minutes, clock)
+        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
         self.resumed_at = 0
 
     def resume(self) -> None:
@@ -112,14 +132,41 @@ class TrainingWorker:
             "kept": self.checkpoints.kept,
             "loss": self.history.loss(),
             "images_per_second": self.history.images_per_second(),
-            "phase": self.loop.phase,
+            "data_share": self.history.shares().get("data_share"),
+            "phase": self.loop.phase or self.saver.trouble,
+            "lines": [*self.saver.lines, *self.watcher.lines()],
         }
 
     def run(self) -> None:
         """Train to the goal, or until the pulse asks to stop; see `TrainingLoop.run`."""
+        config, state = self.config, self.state
+        commits = (
+            Commits(config, self.output, state, self.checkpoints, self.saver, self.world_size)
+            if self.rank == 0
+            else None
+        )
+        self.history = History(
+            self.output, self.device, config.num_timesteps, self.clock, put=commits.row if commits else None
+        )
+        self.loop = TrainingLoop(
+            config=config,
+            state=state,
+            batches=self._batches(),
+            step=self.step,
+            history=self.history,
+            cadences=self._cadences(),
+            commits=commits,
+            watcher=self.watcher,
+            pulse=self.pulse,
+            device=self.device,
+            world_size=self.world_size,
+        )
+        self.pulse.tell(self.beat)
+        self.loop.run()
+
+    def _batches(self) -> Batches:
         config = self.config
-        self.history = History(self.output, self.device, self.clock)
-        draw = BatchSource(
+        source = BatchSource(
             config=config,
             data=self.data,
             num_classes=self.state.network.config.num_classes,
@@ -128,18 +175,13 @@ class TrainingWorker:
             rank=self.rank,
             world_size=self.world_size,
         )
-        self.loop = TrainingLoop(
-            config=config,
-            output=self.output,
-            state=self.state,
-            draw=draw,
-            step=self.step,
-            history=self.history,
-            checkpoints=self.checkpoints,
-            pulse=self.pulse,
-            device=self.device,
-            rank=self.rank,
-            world_size=self.world_size,
+        steps = range(self.state.images_seen, config.total_images, config.batch_size)
+        return Batches(source, steps, batches_ahead(self.device, config.threads), self.device)
+
+    def _cadences(self) -> Cadences:
+        config, batch_size = self.config, self.config.batch_size
+        return Cadences(
+            rows=Cadence(batch_size, config.history_images, config.history_seconds, self.clock, _ROW_SHARE),
+            checkpoints=Cadence(batch_size, config.checkpoint_images, 60 * config.checkpoint_minutes, self.clock),
+            points=Cadence(batch_size, images_between_points(config), 60 * config.watch_minutes, self.clock),
         )
-        self.pulse.tell(self.beat)
-        self.loop.run()

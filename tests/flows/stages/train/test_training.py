@@ -24,6 +24,7 @@ def config(tiny_run: TinyRun) -> TrainConfig:
             "images": 80,
             "batch_size": 16,
             "history_images": 16,
+            "history_seconds": 1e6,
             "checkpoint_images": 48,
             "channel_mults": [1],
             "attention_resolutions": [8],
