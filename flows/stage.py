@@ -92,7 +92,6 @@ class Context:
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
         lease: Holds an output's folder for this run while it works there; waits while another run holds it.
-        say: Receives a line for the terminal and the run's log.
         strict_environment: Refuse to go on with an output that was begun in another environment.
     """
 
@@ -106,7 +105,6 @@ class Context:
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
     lease: Callable[[str], AbstractContextManager[None]] = _no_lease
-    say: Callable[[str], None] = _ignore
     strict_environment: bool = False
 
     @property

@@ -103,7 +103,6 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         on_history=lambda rows: around.tracker.log_history(name, rows),
         on_data=begin,
         lease=around.lease,
-        say=around.say,
         strict_environment=around.settings.strict_environment,
     )
 
