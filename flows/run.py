@@ -18,8 +18,8 @@ from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
 from flows.provenance import Provenance, read_provenance
 from flows.root import resolve_root
+from flows.run_record import read_record, run_names
 from flows.snapshot import TrainedNetwork, decode_snapshot
-from flows.stages.report.record import read_record, run_names
 from infra.errors import ConfigError, IntegrityError
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified

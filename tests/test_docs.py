@@ -21,9 +21,9 @@ from flows.metrics import flow_units
 from flows.recipe.form import changed
 from flows.recipe.presets import PRESETS, load_config
 from flows.root import local_folder
+from flows.run_record import RunRecord
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source
-from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
 from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader

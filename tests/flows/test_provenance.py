@@ -10,9 +10,9 @@ import torch
 from ddpm_core.images import to_uint8
 from flows.provenance import Provenance, provenance_of, read_provenance
 from flows.run import open_run
+from flows.run_record import RunRecord
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
-from flows.stages.report.record import RunRecord
 from infra.outputs.manifest import Manifest, root_digest
 from tests.conftest import TinyRun, revised
 
