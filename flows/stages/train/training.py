@@ -9,11 +9,13 @@ from typing import Any
 
 from flows.artifacts import Dataset, Snapshot
 from flows.snapshot import make_schedule
-from flows.stage import Context, Progress
+from flows.stage import Context, Given, Progress
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS, latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HISTORY, history_rows
+from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.worker import run_training
 from infra.compute.device import environment, resolve_device, resolve_dtype
@@ -35,25 +37,27 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not suit the images, needs labels that they do not have, or the schedule leaves
-            too little of an image.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, the schedule leaves
+            too little of an image, or the network to start from does not fit the settings.
+        InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
     """
     check_network(config, dataset)
     _check_schedule(config)
+    initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
-        inputs={"dataset": dataset.digest},
+        inputs={"dataset": dataset.digest} | ({"initial": initial.digest} if initial else {}),
     )
     goal = resolved.goals()
 
     def make(output: Output) -> Manifest:
-        _run(resolved, dataset, output, context)
-        return _seal(output, resolved, goal)
+        _run(resolved, dataset, output, context, initial.digest if initial else "")
+        return _seal(output, resolved, goal, initial)
 
     manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
     return Snapshot.of(manifest, reused=reused)
@@ -78,6 +82,20 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
+def _initial(config: TrainConfig, dataset: Dataset, context: Context) -> Given | None:
+    """Return the network to start from, sealed and checked, and say how it differs; None for fresh weights."""
+    if not config.initial:
+        return None
+    given = context.given.get(SETTING) or find_initial(config.initial, context.store)
+    trained = read_initial(given.digest, context.store)
+    check_fit(trained, given.place, config, dataset.image_size, dataset.channels)
+    found = remarks(trained, config, dataset.image_size, len(dataset.class_names))
+    for line in (f"{given.place}, digest {given.digest[:12]}", given.remark, *found):
+        if line:
+            context.say(f"{'initial':>9} {line}")
+    return given
+
+
 def _check_schedule(config: TrainConfig) -> None:
     """Refuse, before training, a schedule that sampling could not invert.
 
@@ -98,10 +116,10 @@ def _check_schedule(config: TrainConfig) -> None:
         )
 
 
-def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: str) -> None:
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    assignment = Assignment(config=config, dataset=dataset, output=output)
+    assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial)
     news = _News(output=output, context=context, goal=config.total_images)
     news.on_beat({"phase": context.starting})
     with _run_folder(context) as folder:
@@ -169,7 +187,7 @@ def _run_folder(context: Context) -> Iterator[str]:
         yield f"{context.store.uri}/.ray-train"
 
 
-def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:
+def _seal(output: Output, config: TrainConfig, goal: dict[str, int], initial: Given | None) -> Manifest:
     record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
     assert record is not None, "training ended without a snapshot"
     rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
@@ -179,4 +197,6 @@ def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest
         "num_timesteps": config.num_timesteps,
         "settings": config.result_settings(),
     }
+    if initial is not None:
+        facts["initial"] = {"source": config.initial, "place": initial.place, "digest": initial.digest}
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)

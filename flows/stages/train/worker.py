@@ -11,7 +11,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddpm_core.ema import ema_decay, update_ema
-from ddpm_core.network.unet import UNet
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
@@ -21,6 +20,7 @@ from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS, Checkpoints
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
+from flows.stages.train.initial import first_network
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.state import TrainingState
 from infra.compute.device import prepare_process, repeatable_gradients, torch_dtype
@@ -74,7 +74,7 @@ class TrainingWorker:
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         self.schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
-        network = UNet(shape, seed=config.seed)
+        network = first_network(shape, config.seed, assignment.initial, output.store)
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(

@@ -48,7 +48,7 @@ ALL = [f"{stage}.{name}" for stage in STAGES for name in type(getattr(PipelineCo
 @pytest.mark.parametrize("path", ALL)
 def test_results_and_goals_make_another_run_and_execution_does_not(path: str) -> None:
     stage, _, name = path.partition(".")
-    execution = getattr(PipelineConfig(), stage).role(name) == "execution"
+    execution = getattr(PipelineConfig(), stage).role(name) in ("execution", "input")
     other = differently(path)
     assert other != made()
     same = execution or name in getattr(other, stage).unused()
@@ -61,6 +61,7 @@ def test_there_are_goals_and_settings_of_every_role() -> None:
     roles = [getattr(PipelineConfig(), path.partition(".")[0]).role(path.partition(".")[2]) for path in ALL]
     assert roles.count("goal") == 2
     assert roles.count("execution") > 10
+    assert roles.count("input") == 4
     assert roles.count("") > 40
 
 
