@@ -48,10 +48,10 @@ def find_network(address: str, store: Store) -> FoundNetwork:
         IntegrityError: If the file is damaged, no snapshot, or not the one that was registered or sealed.
         StorageError: If MLflow does not answer.
     """
-    if is_registered(address) or is_url(address):
+    if is_path(address) and Path(address).is_dir():
+        data, place = read_folder(address)[0], address
+    elif is_path(address) or is_url(address) or is_registered(address):
         data, place = find_snapshot(address, root=store.uri)
-    elif is_path(address):
-        data, place = read_folder(address)[0] if Path(address).is_dir() else find_snapshot(address)[0], address
     else:
         data, place = _of_run(address, store)
     trained = decode_snapshot(data, place)
@@ -61,8 +61,8 @@ def find_network(address: str, store: Store) -> FoundNetwork:
 
 
 def is_path(address: str) -> bool:
-    """Tell whether an address that is no URL is a path instead of a run's name."""
-    return "/" in address or address.endswith(_SUFFIX)
+    """Tell whether an address is a local path: it has a slash or ends in .safetensors, and is of no other kind."""
+    return ("/" in address or address.endswith(_SUFFIX)) and not is_url(address) and not is_registered(address)
 
 
 def _of_run(name: str, store: Store) -> tuple[bytes, str]:

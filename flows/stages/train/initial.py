@@ -15,7 +15,7 @@ from flows.networks import find_network, is_path, network_digest
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stage import Given
 from infra.digests import canonical_json, sha256
-from infra.errors import InputError, IntegrityError
+from infra.errors import DdpmError, InputError, IntegrityError
 from infra.outputs.plan import Output, Plan
 from infra.storage.store import Store
 
@@ -42,8 +42,8 @@ def find_initial(address: str, store: Store) -> Given:
     memory = f"{STAGE}/sources/{sha256(_lasting(address).encode())[:_KEY_DIGITS]}.json"
     try:
         found = find_network(address, store)
-    except InputError as error:
-        given = _recall(memory, store, error)
+    except DdpmError as error:
+        given = _recall(memory, store, error) if isinstance(error, InputError) else None
         if given is None:
             error.stage, error.item = "train", f"{SETTING}: {error.item}"
             raise
@@ -56,7 +56,7 @@ def find_initial(address: str, store: Store) -> Given:
 
 def _lasting(address: str) -> str:
     """Return the address such that it means the same in every working directory."""
-    return str(Path(address).absolute()) if "://" not in address and is_path(address) else address
+    return str(Path(address).absolute()) if is_path(address) else address
 
 
 def _recall(memory: str, store: Store, error: InputError) -> Given | None:
