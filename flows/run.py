@@ -227,10 +227,12 @@ def compare_runs(runs: Sequence[Run], *, seeds: bool = False) -> Comparison:
 def _trial(run: Run, name: str) -> Trial:
     """Return a run as a comparison sees it, under this name."""
     measurements = read_measurements(run.dataset, run.snapshot, run.samples, run.figures, store=run.store)
+    initial = run.manifests["train"].plan["inputs"].get("initial")
     return Trial(
         name=name,
         settings=run.settings,
-        inputs={"data": run.dataset.digest, "snapshot": run.snapshot.digest, "samples": run.samples.digest},
+        inputs={"data": run.dataset.digest, "snapshot": run.snapshot.digest, "samples": run.samples.digest}
+        | ({"initial": initial} if initial else {}),
         environment={
             f"{stage}.{part}": value
             for stage, manifest in run.manifests.items()

@@ -201,3 +201,12 @@ def test_figures_sealed_before_have_none(tiny_run: TinyRun) -> None:
     manifest = tiny_run.figures.manifest(tiny_run.store)
     facts = {name: value for name, value in manifest.facts.items() if name != "provenance"}
     assert read_provenance(replace(manifest, facts=facts)) == ()
+
+
+def test_the_network_that_training_started_from_is_named() -> None:
+    initial = {"source": "models:/digits@champion", "place": "models:/digits/3", "digest": "ab" * 32}
+    started = replace(NETWORK, facts=NETWORK.facts | {"initial": initial})
+    part = found(BOUND, known=(DATA, started))
+    assert part.network["initial"] == initial
+    assert ("initial network", "models:/digits/3, digest abababababab") in part.rows()
+    assert "initial network" not in dict(found(BOUND).rows())

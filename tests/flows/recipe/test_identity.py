@@ -109,6 +109,19 @@ def test_a_long_name_counts_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("initial", "shown"),
+    [
+        ("digits-1a2b3c4d", "digits-1a2b3c4d"),
+        ("/nets/my net.safetensors", "my_net"),
+        ("s3://bucket/diffusers/", "diffusers"),
+        ("models:/digits@champion", "digits_champion"),
+    ],
+)
+def test_a_name_says_which_network_it_starts_from(initial: str, shown: str) -> None:
+    assert named(f"train.initial={initial}", "train.seed=1") == f"digits-initial={shown},train.seed=1{END}"
+
+
+@pytest.mark.parametrize(
     ("source", "shown"),
     [
         ("/data/flowers", "flowers"),
