@@ -37,7 +37,7 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
         files["snapshot.safetensors"] = store.read(name)
     initial = manifest.facts.get("initial")
     return Account(
-        line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['place']}" if initial else ""),
+        line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['source']}" if initial else ""),
         history=history,
         files=files,
         inputs=[dataset_input(dataset, store, "training")],

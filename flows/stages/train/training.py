@@ -90,7 +90,8 @@ def _initial(config: TrainConfig, dataset: Dataset, context: Context) -> Given |
     trained = read_initial(given.digest, context.store)
     check_fit(trained, given.place, config, dataset.image_size, dataset.channels)
     found = remarks(trained, config, dataset.image_size, len(dataset.class_names))
-    for line in (f"{given.place}, digest {given.digest[:12]}", given.remark, *found):
+    place = config.initial if given.place == config.initial else f"{config.initial} at {given.place}"
+    for line in (f"{place}, digest {given.digest[:12]}", given.remark, *found):
         if line:
             context.say(f"{'initial':>9} {line}")
     return given

@@ -115,7 +115,7 @@ def test_another_size_fits_if_the_same_levels_attend() -> None:
 
 
 def test_nothing_is_said_of_a_network_that_fits_in_all() -> None:
-    config = made(*FITTING, "train.beta_start=0.00002", "train.beta_end=0.006")
+    config = made(*FITTING, "train.beta_start=0.001", "train.beta_end=0.3")
     assert misfits(trained(), config.train, 8, 3) == []
     assert remarks(trained(), config.train, 8, 10) == []
 
@@ -127,7 +127,7 @@ def test_another_schedule_is_said() -> None:
 
 
 def test_classes_are_said() -> None:
-    config = made(*FITTING, "train.class_conditional=true", "train.beta_start=0.00002", "train.beta_end=0.006").train
+    config = made(*FITTING, "train.class_conditional=true", "train.beta_start=0.001", "train.beta_end=0.3").train
     network = trained(num_classes=4)
     assert remarks(network, config, 8, 3) == ["each of the 3 classes starts as the network's class of the same number"]
     assert remarks(network, config, 8, 7) == [
