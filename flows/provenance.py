@@ -39,7 +39,8 @@ class Provenance:
             compared; empty if the figures rest on several data sets.
         datasets: The same of each data set by its role, `samples` or `reference`, if there are several.
         network: `digest` of the snapshot, `images_seen`, `num_timesteps`, and `ema_halflife_images`, the half-life of
-            the averaged weights at the end of training, in images.
+            the averaged weights at the end of training, in images. If it did not start from fresh weights, `initial`
+            has the `source` that its setting names, the `place` where that was found, and the `digest` of its content.
         samples: `digest`, `count`, `sampler`, `num_steps`, `seed` and the other settings of sampling.
         extractor: `name` of the features, and `digest`, the sha256 of the file of weights, or of the sealed output if
             the weights were fitted to the data.
@@ -72,6 +73,7 @@ class Provenance:
             *_data_rows(self.data, ""),
             *(row for role, data in self.datasets.items() for row in _data_rows(data, f" of {role}")),
             ("network", _network_text(self.network)),
+            ("initial network", _initial_text(self.network)),
             ("EMA length", _ema_text(self.network)),
             ("samples", _samples_text(self.samples)),
             ("counts", _listed(self.counts)),
@@ -186,6 +188,8 @@ def _network(trained: Manifest) -> Json:
     if {"ema_halflife_images", "ema_rampup_ratio"} <= settings.keys():
         longest = settings["ema_rampup_ratio"] * facts["images_seen"]
         network["ema_halflife_images"] = min(settings["ema_halflife_images"], longest)
+    if "initial" in facts:
+        network["initial"] = facts["initial"]
     return network
 
 
@@ -233,6 +237,11 @@ def _short(part: Mapping[str, Any]) -> str:
 
 def _network_text(network: Json) -> str:
     return f"{network['images_seen']:,} images seen, {_short(network)}" if network else ""
+
+
+def _initial_text(network: Json) -> str:
+    initial = network.get("initial")
+    return f"{initial['place']}, {_short(initial)}" if initial else ""
 
 
 def _ema_text(network: Json) -> str:

@@ -64,6 +64,21 @@ class RunIdentity:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """An input from outside, as it was found when the run began.
+
+    Attributes:
+        digest: The digest of its content.
+        place: Where it was found, in the form that may be shown.
+        remark: A remark on how it was found; empty for none.
+    """
+
+    digest: str
+    place: str
+    remark: str = ""
+
+
 def _ignore(*_: object) -> None:
     pass
 
@@ -87,6 +102,7 @@ class Context:
         force: Start a new attempt beside existing outputs.
         begun: Keys of the outputs that this run has begun, so that a retried stage resumes its own attempt.
         run: The run that the stage belongs to.
+        given: The inputs from outside that the run has found already, by setting, such as `train.initial`.
         say: Shows a line on the terminal and in the run's log.
         on_progress: Receives the stage's progress: the starting point at once, then updates.
         on_history: Receives new rows of the training history as they are committed.
@@ -100,6 +116,7 @@ class Context:
     force: bool = False
     begun: set[str] | None = None
     run: RunIdentity | None = None
+    given: Mapping[str, Given] = field(default_factory=dict)
     say: Callable[[str], None] = _ignore
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore

@@ -14,6 +14,7 @@ from flows.stage_config import StageConfig
 _TITLES = {
     "source": "Images to read",
     "image_size": "Image size (pixels)",
+    "initial": "Network to start from",
     "images": "Images to train on, repeats counted",
     "batch_size": "Batch size (images)",
     "sample.batch_size": "Images to draw at a time",
