@@ -20,7 +20,7 @@ SHOWCASE = Preset(
             kind=SourceKind.IDX, source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
         ),
         train=TrainConfig(
-            images=400_000,
+            images=384_000,
             batch_size=64,
             learning_rate=2e-3,
             lr_warmup_images=16_000,
@@ -39,7 +39,7 @@ SHOWCASE = Preset(
             dropout=0.0,
             checkpoint_images=50_000,
         ),
-        sample=SampleConfig(count=4096, sampler=Sampler.DDIM, num_steps=80),
+        sample=SampleConfig(count=4096, sampler=Sampler.DDIM, num_steps=64),
         evaluate=EvaluateConfig(
             metrics=[MetricName.FD, MetricName.BITS_PER_DIM, MetricName.MEMORISED], bpd_images=128, batch_size=32
         ),
