@@ -62,16 +62,20 @@ def stage_picture(stages: Sequence[Stage[Any, Any]] = STAGES) -> str:
     return "\n".join(["```", *lines, "", f"{'':{width}}  {legend}", "```"])
 
 
+def preset_list() -> str:
+    """The presets, with a sentence about each."""
+    return table(("preset", "data and time"), ((f"`{name}`", one.about) for name, one in PRESETS.items()))
+
+
 def preset_table() -> str:
     """The presets, and every setting in which one of them differs from the defaults."""
-    about = table(("preset", "data and time"), ((f"`{name}`", one.about) for name, one in PRESETS.items()))
     rows = []
     for stage in _with_settings():
         for name, field in stage.config.model_fields.items():
             values = [getattr(getattr(one.config, stage.name), name) for one in PRESETS.values()]
             if any(value != field.default for value in values):
                 rows.append([f"`{stage.name}.{name}`", *map(_code, values)])
-    return f"{about}\n\n{table(('setting', *(f'`{name}`' for name in PRESETS)), rows)}"
+    return f"{preset_list()}\n\n{table(('setting', *(f'`{name}`' for name in PRESETS)), rows)}"
 
 
 def setting_tables(stage: Stage[Any, Any]) -> str:
@@ -155,6 +159,7 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "stages": stage_picture,
         "presets": preset_table,
+        "preset list": preset_list,
         **{stage.name: partial(setting_tables, stage) for stage in _with_settings()},
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
