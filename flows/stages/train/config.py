@@ -31,7 +31,10 @@ class TrainConfig(StageConfig):
         887_000, gt=0, description="Longest half-life of the averaged weights, in images"
     )
     ema_rampup_ratio: float = Field(
-        0.05, gt=0, le=1, description="Half-life of the averaged weights as a share of the images so far"
+        0.05,
+        gt=0,
+        le=1e6,
+        description="Largest half-life of the averaged weights as a share of the images so far; 1e6 for no such bound",
     )
     shuffle_images: int = Field(
         0,
