@@ -16,7 +16,7 @@ from ddpm_core.choices import Choice
 from docs import parity
 from flows.cli import BUG, SIGNALS
 from flows.metrics.choices import MetricName
-from flows.recipe.presets import PRESET_DESCRIPTIONS, preset
+from flows.recipe.presets.table import PRESETS
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
@@ -64,8 +64,8 @@ def stage_picture(stages: Sequence[Stage[Any, Any]] = STAGES) -> str:
 
 def preset_table() -> str:
     """The presets, and every setting in which one of them differs from the defaults."""
-    about = table(("preset", "data and time"), ((f"`{name}`", text) for name, text in PRESET_DESCRIPTIONS.items()))
-    presets = {name: preset(name) for name in PRESET_DESCRIPTIONS}
+    about = table(("preset", "data and time"), ((f"`{name}`", one.about) for name, one in PRESETS.items()))
+    presets = {name: one.config for name, one in PRESETS.items()}
     rows = []
     for stage in _with_settings():
         for name, field in stage.config.model_fields.items():

@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.stage import Context
 from flows.stages.report.record import FinishedRun
 from infra.compute.cluster import Cluster

@@ -19,7 +19,8 @@ from flows.cli import run_command
 from flows.commands import serve
 from flows.metrics import flow_units
 from flows.recipe.form import changed
-from flows.recipe.presets import PRESETS, load_config
+from flows.recipe.presets.table import PRESETS
+from flows.recipe.settings import load_config
 from flows.root import local_folder
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source

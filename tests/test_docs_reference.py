@@ -11,7 +11,6 @@ from pydantic import Field
 from ddpm_core.choices import Choice
 from docs.reference import COMMAND, PARTS, TOP, option_table, pages, part_names, renewed, setting_tables, stage_picture
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESET_DESCRIPTIONS, PRESETS
 from flows.stage import Stage
 from flows.stage_config import StageConfig, choice, goal
 from flows.stages.table import STAGES
@@ -143,7 +142,6 @@ def test_an_option_that_is_added_changes_the_text() -> None:
 
 
 def test_the_presets_and_what_they_change() -> None:
-    assert tuple(PRESET_DESCRIPTIONS) == PRESETS
     part = PARTS["presets"]()
     assert "| `train.images` | `89600` | `6000000` | `1000000` |" in part
     assert "train.grad_clip" not in part, "no preset changes it"

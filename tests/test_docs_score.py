@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flows.cli import run_command
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.scoring.side import _SUFFIXES
 from flows.stages.report.record import RunRecord
 from tests.conftest import TinyRun

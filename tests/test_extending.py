@@ -113,7 +113,7 @@ def test_the_projects_own_tests_still_pass(extended: Path) -> None:
         "tests/flows/metrics/test_extractors.py",
         "tests/flows/metrics/test_table.py",
         "tests/flows/recipe/test_defaults.py",
-        "tests/flows/recipe/test_presets.py",
+        "tests/flows/recipe/test_settings.py",
         "tests/flows/stages/evaluate/test_metrics.py",
     )
     command = [sys.executable, "-m", "pytest", "-n0", "-q", *files]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from ddpm_core.selftest.averages import check_averages
 from ddpm_core.selftest.check import Check
 from ddpm_core.selftest.metrics import check_decoder, check_frechet, check_gaussian_bound, check_point_mass_bound
 from ddpm_core.selftest.network import check_network, check_training
@@ -38,6 +39,7 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
     ("frechet", check_frechet),
     ("network", check_network),
     ("training", check_training),
+    ("averages", check_averages),
 )
 
 

@@ -11,13 +11,14 @@ import typer
 from typer.core import TyperCommand
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, PresetName, load_config, preset, validated, without_effect
+from flows.recipe.presets.table import PRESETS, preset
+from flows.recipe.settings import load_config, validated, without_effect
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
 from infra.compute.cluster import Mode
 from infra.errors import ConfigError, DdpmError
 
-_PRESET: PresetName = "digits"
+_PRESET: str = "digits"
 Preset = Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML or JSON file of settings, in a table per stage.")

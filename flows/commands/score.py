@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.run import InProcess, Root, Settings, say_aside, say_unused
-from flows.recipe.presets import load_config, validated
+from flows.recipe.settings import load_config, validated
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError, StorageError
 

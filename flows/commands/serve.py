@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.run import Root
-from flows.recipe.presets import PRESET_DESCRIPTIONS, PRESETS, PresetName
+from flows.recipe.presets.table import PRESETS
 from infra.errors import ConfigError, ResourceError
 from infra.storage.uri import parse_place
 
@@ -67,7 +67,7 @@ def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> N
             runner.stop()
 
 
-def _deployment(name: PresetName, root: str) -> "Deployment":
+def _deployment(name: str, root: str) -> "Deployment":
     from flows.recipe.form import changed
     from flows.recipe.form_schema import form_schema
     from infra.services.prefect.deployments import Deployment
@@ -81,7 +81,7 @@ def _deployment(name: PresetName, root: str) -> "Deployment":
 
     return Deployment(
         name=name,
-        description=f"{PRESET_DESCRIPTIONS[name]} An empty field has the recipe's value.",
+        description=f"{PRESETS[name].about} An empty field has the recipe's value.",
         parameters={"preset": name, "root": root},
         schema=form_schema(name),
         tags=["ddpm", name],

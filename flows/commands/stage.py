@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.artifacts import artifact_from_json
-from flows.recipe.presets import validated
+from flows.recipe.settings import validated
 from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, preset, put, validated
+from flows.recipe.presets.table import PRESETS, preset
+from flows.recipe.settings import put, validated
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from flows.recipe.form import LEAD, RUN_LEAD, STAGES
-from flows.recipe.presets import PRESETS, PresetName, preset
+from flows.recipe.presets.table import PRESETS, preset
 from flows.runtime.settings import RunSettings
 from flows.stage_config import StageConfig
 
@@ -58,7 +58,7 @@ _TITLES = {
 }
 
 
-def form_schema(recipe: PresetName) -> dict[str, Any]:
+def form_schema(recipe: str) -> dict[str, Any]:
     """Return the JSON schema of the form for a deployment of this recipe; descriptions state the recipe's values."""
     config, run = preset(recipe), _empty_fields(RunSettings)
     stages = {stage: _stage_fields(stage, getattr(config, stage)) for stage in STAGES}

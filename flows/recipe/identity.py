@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, preset
+from flows.recipe.presets.table import PRESETS, preset
 from infra.digests import canonical_json, sha256
 from infra.storage.uri import parse_place
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from flows.recipe.presets import preset
+from flows.recipe.presets.table import preset
 from tests.browser.conftest import Shoot
 from tests.browser.prefect_pages import choose, confirm, field, fill, titles
 from tests.browser.served import Served

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from tests.e2e.processes import Command, settings
 from tests.e2e.serving import IN_PROCESS, TINY_FORM, TINY_OPTIONS, Serving
 

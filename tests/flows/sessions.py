@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
 from flows.recipe.run import recipe_surroundings, steps
+from flows.recipe.settings import load_config
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings

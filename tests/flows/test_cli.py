@@ -10,7 +10,7 @@ import flows.commands.run
 from ddpm_core.choices import Choice
 from flows.cli import Interrupted, run_command
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import preset
+from flows.recipe.presets.table import preset
 from infra.errors import DdpmError, DivergedError
 from infra.tracking.tracker import Tracker
 from tests.e2e.processes import settings

@@ -14,7 +14,7 @@ from prefect.states import Failed
 from flows import pipeline
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form_schema import form_schema
-from flows.recipe.presets import PRESETS, PresetName
+from flows.recipe.presets.table import PRESETS
 from flows.recipe.run import steps
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
@@ -72,7 +72,7 @@ def test_tasks_exchange_plain_data(tiny_run: TinyRun) -> None:
 
 
 @pytest.mark.parametrize("recipe", PRESETS)
-def test_the_flow_takes_what_the_form_offers_and_needs_none_of_it(recipe: PresetName) -> None:
+def test_the_flow_takes_what_the_form_offers_and_needs_none_of_it(recipe: str) -> None:
     assert pipeline.pipeline.name == "ddpm"
     parameters = inspect.signature(pipeline.pipeline.fn).parameters
     assert set(parameters) == set(form_schema(recipe)["properties"])

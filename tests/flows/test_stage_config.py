@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ddpm_core.choices import Choice
 from flows.metrics.choices import MetricName
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES

@@ -15,8 +15,8 @@ pytest.importorskip("pydantic")
 
 from flows.artifacts import Artifact, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
 from flows.recipe.run import recipe_surroundings, steps
+from flows.recipe.settings import load_config
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.snapshot import decode_snapshot

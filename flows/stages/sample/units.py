@@ -8,15 +8,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ddpm_core.choices import StepVariance, Variance
-from ddpm_core.guidance import with_guidance
 from ddpm_core.images import to_uint8
-from ddpm_core.network.unet import UNet, UNetConfig
-from ddpm_core.prediction import Model
-from ddpm_core.rng import Stream, normal
-from ddpm_core.samplers.chain import Chain
-from ddpm_core.samplers.table import SAMPLERS
-from ddpm_core.schedule import respace
+from flows.drawing import Drawing
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.sample.config import SampleConfig, check_label
 from infra.compute.device import prepare_process, torch_dtype
@@ -59,29 +52,16 @@ class SampleTask:
         data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)
         snapshot = decode_snapshot(data, item)
         network = channels_last(snapshot.network.to(device))
-        schedule = respace(snapshot.schedule, config.num_steps or snapshot.schedule.num_timesteps).to(device)
-        shape = (network.config.in_channels, network.config.image_size, network.config.image_size)
-        predict = _in_dtype(network, device, torch_dtype(config.dtype))
-        sample, variance = SAMPLERS[config.sampler], _variance(config, snapshot)
+        drawing = _drawing(config, snapshot._replace(network=network), device)
+        num_timesteps = drawing.schedule.num_timesteps
 
         @torch.inference_mode()
         def run(unit: int) -> None:
             first = unit * config.batch_size
             ids = torch.arange(first, first + config.batch_size, device=device)
-            labels = _labels(config, network.config, ids)
-            progress = Progress(schedule.num_timesteps)
-            chain = Chain(
-                model=_chain_model(predict, network.config, config, labels),
-                schedule=schedule,
-                noise=lambda t: normal(config.seed, Stream.Z_T, ids, shape, step=t),
-                parameterisation=snapshot.parameterisation,
-                clip_x_start=config.clip_x_start,
-                variance=variance,
-                eta=config.eta,
-                on_step=progress if unit == 0 else None,
-            )
-            images = sample(chain, normal(config.seed, Stream.X_T, ids, shape))
-            self._commit(unit, images.cpu(), labels, progress)
+            progress = Progress(num_timesteps)
+            images = drawing(ids, progress if unit == 0 else None)
+            self._commit(unit, images.cpu(), drawing.labels(ids), progress)
 
         return run
 
@@ -125,43 +105,27 @@ class Progress:
         return torch.stack(self._kept, dim=1).flatten(0, 1)
 
 
-def _in_dtype(network: UNet, device: torch.device, dtype: torch.dtype) -> Callable[..., Tensor]:
-    def predict(x_t: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            output: Tensor = network(x_t, t, *labels)
-        return output.float()
+def _drawing(config: SampleConfig, snapshot: TrainedNetwork, device: torch.device) -> Drawing:
+    """Return the function that draws images by the config.
 
-    return predict
-
-
-def _labels(config: SampleConfig, shape: UNetConfig, ids: Tensor) -> Tensor | None:
-    """The label of each image: the one in the config, or all classes in turn; None if the network has no classes."""
-    if not shape.num_classes:
-        return None
-    classes = shape.num_classes - 1
-    check_label(config, classes, "network")
-    return ids % classes if config.label < 0 else torch.full_like(ids, config.label)
-
-
-def _chain_model(
-    predict: Callable[..., Tensor], shape: UNetConfig, config: SampleConfig, labels: Tensor | None
-) -> Model:
-    """Wrap the network for the sampler: bind labels, apply guidance, drop the variance channels if they are unused."""
-    model: Model = predict
-    if labels is not None:
-        model = with_guidance(predict, labels, shape.num_classes - 1, config.guidance_scale, shape.in_channels)
-    if not shape.learned_variance:
-        return model
-    if config.variance == StepVariance.LEARNED and "variance" in config.sampler.uses:
-        return model
-    return lambda x_t, t: model(x_t, t)[:, : shape.in_channels]
-
-
-def _variance(config: SampleConfig, snapshot: TrainedNetwork) -> Variance:
-    """The variance of the steps; a sampler that uses none receives one that it ignores."""
-    variance = config.variance.of(snapshot.variance)
-    if variance is not None:
-        return variance
-    if "variance" in config.sampler.uses:
-        raise ConfigError("the network learned no variance", stage=STAGE, item="sample.variance")
-    return Variance.FIXED_LARGE
+    Raises:
+        ConfigError: If the network lacks the label or the variance that the config names.
+    """
+    if snapshot.network.config.num_classes:
+        check_label(config, snapshot.network.config.num_classes - 1, "network")
+    try:
+        return Drawing(
+            trained=snapshot,
+            device=device,
+            seed=config.seed,
+            sampler=config.sampler,
+            num_steps=config.num_steps,
+            dtype=torch_dtype(config.dtype),
+            variance=config.variance,
+            eta=config.eta,
+            guidance_scale=config.guidance_scale,
+            label=config.label,
+            clip_x_start=config.clip_x_start,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), stage=STAGE, item="sample.variance") from error

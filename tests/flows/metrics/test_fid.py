@@ -18,7 +18,7 @@ from flows.metrics.distance import distance_metric
 from flows.metrics.extractors import extractor_device, is_published, open_extractor
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.table import METRICS
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE

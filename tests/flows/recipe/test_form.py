@@ -8,7 +8,8 @@ import pytest
 from flows.recipe.config import PipelineConfig
 from flows.recipe.form import LEAD, STAGES, changed
 from flows.recipe.identity import recipe_key
-from flows.recipe.presets import PRESETS, PresetName, load_config, preset
+from flows.recipe.presets.table import PRESETS, preset
+from flows.recipe.settings import load_config
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 
@@ -106,13 +107,13 @@ def value_of(config: PipelineConfig, path: str) -> Any:
     return getattr(getattr(config, stage), name)
 
 
-def other(recipe: PresetName, path: str) -> Any:
+def other(recipe: str, path: str) -> Any:
     """A value that the recipe has not."""
     first, second = OTHER[path]
     return first if first != value_of(preset(recipe), path) else second
 
 
-def by_form(recipe: PresetName, *choices: tuple[str, Any]) -> PipelineConfig:
+def by_form(recipe: str, *choices: tuple[str, Any]) -> PipelineConfig:
     groups: dict[str, dict[str, Any]] = {}
     for path, value in choices:
         stage, _, name = path.partition(".")
@@ -120,12 +121,12 @@ def by_form(recipe: PresetName, *choices: tuple[str, Any]) -> PipelineConfig:
     return changed({"preset": recipe, **groups})[0]
 
 
-def by_command_line(recipe: PresetName, *choices: tuple[str, Any]) -> PipelineConfig:
+def by_command_line(recipe: str, *choices: tuple[str, Any]) -> PipelineConfig:
     return load_config(recipe, None, [f"{path}={json.dumps(value)}" for path, value in choices])
 
 
 @pytest.mark.parametrize("recipe", PRESETS)
-def test_an_empty_form_is_the_recipe(recipe: PresetName) -> None:
+def test_an_empty_form_is_the_recipe(recipe: str) -> None:
     empty = {name: None for name in (*LEAD, "name", "root")} | {"prepare": {}, "train": {"images": None}, "run": {}}
     for parameters in ({}, empty, {"source": "", "sampler": "", "preset": recipe}, {"source": [], "root": ""}):
         config, settings = changed({"preset": recipe, **parameters})
@@ -144,7 +145,7 @@ def test_every_setting_is_tried() -> None:
 
 @pytest.mark.parametrize("path", FIELDS)
 @pytest.mark.parametrize("recipe", PRESETS)
-def test_one_setting_changes_itself_and_nothing_else(recipe: PresetName, path: str) -> None:
+def test_one_setting_changes_itself_and_nothing_else(recipe: str, path: str) -> None:
     value = other(recipe, path)
     choices = [(path, value), *([BESIDE[path]] if path in BESIDE else [])]
     config = by_form(recipe, *choices)
@@ -158,7 +159,7 @@ def test_one_setting_changes_itself_and_nothing_else(recipe: PresetName, path: s
 
 @pytest.mark.parametrize("path", BESIDE)
 def test_alone_such_a_setting_is_refused_either_way_with_the_same_words(path: str) -> None:
-    recipe: PresetName = "digits"
+    recipe: str = "digits"
     with pytest.raises(ConfigError) as form:
         by_form(recipe, (path, other(recipe, path)))
     with pytest.raises(ConfigError) as command_line:
@@ -168,7 +169,7 @@ def test_alone_such_a_setting_is_refused_either_way_with_the_same_words(path: st
 
 @pytest.mark.parametrize(("lead", "path"), LEAD.items())
 @pytest.mark.parametrize("recipe", PRESETS)
-def test_what_leads_the_form_is_a_setting_of_its_group(recipe: PresetName, lead: str, path: str) -> None:
+def test_what_leads_the_form_is_a_setting_of_its_group(recipe: str, lead: str, path: str) -> None:
     value = other(recipe, path)
     rest = {"prepare": {"kind": "folder"}} if lead == "source" else {}
     rest |= {"train": {"attention_resolutions": []}} if lead == "image_size" else {}
@@ -196,7 +197,7 @@ def test_the_digits_take_no_recipes_source() -> None:
 
 
 @pytest.mark.parametrize("recipe", PRESETS)
-def test_what_the_command_line_hands_over_in_full_is_the_same(recipe: PresetName) -> None:
+def test_what_the_command_line_hands_over_in_full_is_the_same(recipe: str) -> None:
     choices = [
         (path, other(recipe, path)) for path in ("train.images", "train.seed", "sample.count", "train.channel_mults")
     ]

@@ -7,7 +7,7 @@ import pytest
 from ddpm_core.choices import Choice
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from infra.storage.local_store import LocalStore
 from infra.storage.store import check_name
 

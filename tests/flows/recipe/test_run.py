@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.recipe.presets import load_config
 from flows.recipe.run import _reference_digest
+from flows.recipe.settings import load_config
 from infra.digests import sha256
 
 

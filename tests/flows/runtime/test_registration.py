@@ -8,7 +8,7 @@ import torch
 
 from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.run import open_run
 from flows.runtime.runner import run_stage
 from flows.snapshot import load_snapshot

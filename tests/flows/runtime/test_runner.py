@@ -7,8 +7,8 @@ import pytest
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import settings_of
-from flows.recipe.presets import load_config
 from flows.recipe.run import recipe_surroundings
+from flows.recipe.settings import load_config
 from flows.runtime.runner import run_stage
 from flows.stages.prepare.stage import PREPARE
 from infra.errors import ConfigError, InputError

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
 from flows.recipe.run import open_run_cluster, prefetch
+from flows.recipe.settings import load_config
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Progress

@@ -14,7 +14,7 @@ from flows.artifacts import Dataset
 from flows.metrics.choices import ExtractorName
 from flows.metrics.metric import ImageSet
 from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.scoring.score import Scored, _sizes, collect_statistics, score
 from flows.scoring.side import Side, open_side
 from flows.stage import Context

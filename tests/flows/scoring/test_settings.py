@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flows.metrics.choices import MetricName
-from flows.recipe.presets import load_config
+from flows.recipe.settings import load_config
 from flows.scoring.settings import unused_settings
 from tests.flows.scoring.test_score import drawn, saved
 

@@ -1,99 +1,22 @@
-"""Named configs, and the merging of a preset, a file and `a.b=value` settings."""
+"""The merging of a preset, a file and `a.b=value` settings."""
 
 import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ddpm_core.choices import StepVariance
 from flows.recipe.config import PipelineConfig
-from flows.stages.evaluate.config import EvaluateConfig
-from flows.stages.prepare.config import PrepareConfig, SourceKind
-from flows.stages.sample.config import SampleConfig
-from flows.stages.train.config import TrainConfig
+from flows.recipe.presets.table import PRESETS, preset
 from infra.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
-PresetName = Literal["digits", "fashion-mnist", "folder"]
 _PATH_LENGTH = 2
 _LONGEST_VALUE = 100
-PRESETS: tuple[PresetName, ...] = get_args(PresetName)
-PRESET_DESCRIPTIONS: Mapping[PresetName, str] = MappingProxyType(
-    {
-        "digits": "scikit-learn's 8×8 digits: minutes on two CPU cores, to see the whole pipeline work.",
-        "fashion-mnist": "Fashion-MNIST, 28×28 grey: hours on two CPU cores, minutes on a GPU.",
-        "folder": "Your own images with the paper's CIFAR-10 network, for GPUs: say where they are.",
-    }
-)
-
-
-def preset(name: PresetName) -> PipelineConfig:
-    """Return a named config."""
-    match name:
-        case "digits":
-            return _digits()
-        case "fashion-mnist":
-            return _fashion_mnist()
-        case "folder":
-            return PipelineConfig()
-
-
-def _digits() -> PipelineConfig:
-    """8x8 grey digits; minutes on two cores."""
-    return PipelineConfig(
-        prepare=PrepareConfig(kind=SourceKind.DIGITS, image_size=8, channels=1, unit_images=512, workers=1),
-        train=TrainConfig(
-            images=89_600,
-            batch_size=128,
-            learning_rate=2e-3,
-            lr_warmup_images=6_400,
-            lr_decay_images=40_000,
-            ema_halflife_images=20_000,
-            ema_rampup_ratio=0.1,
-            random_flip=False,
-            threads=2,
-            base_channels=24,
-            channel_mults=[1, 2],
-            num_res_blocks=1,
-            attention_resolutions=[4],
-            norm_groups=8,
-            dropout=0.0,
-            checkpoint_images=19_200,
-            history_images=3_840,
-        ),
-        sample=SampleConfig(count=512, num_steps=200, variance=StepVariance.FIXED_SMALL, batch_size=64),
-        evaluate=EvaluateConfig(bpd_images=64, batch_size=32),
-    )
-
-
-def _fashion_mnist() -> PipelineConfig:
-    """28x28 grey clothes; hours on two cores, minutes on a GPU."""
-    return PipelineConfig(
-        prepare=PrepareConfig(
-            kind=SourceKind.IDX, source="/usr/share/datasets/fashion-mnist", image_size=28, channels=1, unit_images=4096
-        ),
-        train=TrainConfig(
-            images=6_000_000,
-            learning_rate=1e-3,
-            lr_warmup_images=64_000,
-            lr_decay_images=1_000_000,
-            ema_halflife_images=200_000,
-            base_channels=64,
-            channel_mults=[1, 2, 2],
-            num_res_blocks=2,
-            attention_resolutions=[14],
-            dropout=0.0,
-            threads=2,
-        ),
-        sample=SampleConfig(count=10_000, batch_size=128),
-        evaluate=EvaluateConfig(bpd_images=512),
-    )
 
 
 def load_config(name: str, file: Path | None, settings: Sequence[str], *, together: bool = True) -> PipelineConfig:
@@ -109,7 +32,7 @@ def load_config(name: str, file: Path | None, settings: Sequence[str], *, togeth
         ConfigError: If any of them is wrong; the message names the setting and its allowed values.
     """
     if name not in PRESETS:
-        raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, PRESETS))
+        raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, list(PRESETS)))
     values = preset(name).model_dump()
     if file is not None:
         _put_file(values, file)

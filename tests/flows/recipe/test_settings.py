@@ -5,18 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe.config import PipelineConfig
-from flows.recipe.presets import PRESETS, load_config, preset, without_effect
+from flows.recipe.settings import load_config, without_effect
 from infra.errors import ConfigError
 
 ORDERS = ('["bits_per_dim", "fd"]', '["fd", "bits_per_dim"]')
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_valid_and_itself(name: str) -> None:
-    config = load_config(name, None, ())
-    assert config == preset(name)
-    assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_file_wins_over_the_preset_and_a_setting_over_the_file(tmp_path: Path) -> None:
