@@ -14,7 +14,7 @@ from typing import Any
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class Preempted(Exception):
+class PreemptedError(Exception):
     """The work was saved because its machine is about to go; the group starts again from there."""
 
 

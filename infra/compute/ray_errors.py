@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from infra.compute.preemption import Preempted
+from infra.compute.preemption import PreemptedError
 from infra.errors import DdpmError, ResourceError
 
 # The messages of gloo and NCCL when the other end of a connection is gone.
@@ -40,7 +40,7 @@ def lost_a_worker(error: BaseException) -> bool:
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train import PreemptionError
 
-    lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | Preempted
+    lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | PreemptedError
     links = list(_chain(error))
     broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
     return broken or any(isinstance(link, lost) for link in links)

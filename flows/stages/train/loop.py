@@ -17,7 +17,7 @@ from flows.stages.train.points import Cadence
 from flows.stages.train.state import TrainingState
 from flows.stages.train.watch.watcher import Watcher
 from infra.compute.heartbeat import GRACE_S, Pulse
-from infra.compute.preemption import Notice, Preempted
+from infra.compute.preemption import Notice, PreemptedError
 from infra.errors import DdpmError
 
 Step = Callable[[nn.Module, Batch], StepResult]
@@ -79,7 +79,7 @@ class TrainingLoop:
         Raises:
             DivergedError: If gradients, or the averaged weights at the goal, stay non-finite.
             DdpmError: The error of the store, if it lasts.
-            Preempted: After the last step was saved, if a worker's machine is about to go.
+            PreemptedError: After the last step was saved, if a worker's machine is about to go.
         """
         model: nn.Module = self.state.network
         if self.world_size > 1:
@@ -121,7 +121,7 @@ class TrainingLoop:
             if self.commits is not None:
                 self._commit(self.commits, done=done, stopping=stopping, saving=saving)
             if stopping and not stop:
-                raise Preempted(f"left at {state.images_seen} images")
+                raise PreemptedError(f"left at {state.images_seen} images")
             if stopping:
                 return
 
