@@ -1,4 +1,4 @@
-"""SIGTERM to a worker lets the work in progress save itself; a second one, or one at another time, ends it as before."""
+"""SIGTERM to a worker lets its work save itself; a second one, or one at another time, ends it as before."""
 
 import signal
 from collections.abc import Callable, Iterator
