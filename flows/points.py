@@ -101,6 +101,7 @@ class Point:
         bytes: Its size.
         figures: The figures measured there; None if it was not measured.
         watch: The record of the file with the grid and the figures of each image; None if it was not measured.
+        time_ms: When it was measured, in milliseconds since 1970.
     """
 
     images_seen: int
@@ -109,6 +110,13 @@ class Point:
     bytes: int
     figures: PointFigures | None = None
     watch: Json | None = field(default=None, repr=False)
+    time_ms: int = 0
+
+    def row(self) -> Json:
+        """Return the figures as a row of the history; empty if the point was not measured."""
+        if self.figures is None:
+            return {}
+        return {"images_seen": self.images_seen, "time_ms": self.time_ms, **self.figures.curves()}
 
     @property
     def record(self) -> Json:
@@ -118,12 +126,13 @@ class Point:
     def as_json(self) -> Json:
         """Return the point as a manifest records it."""
         figures = self.figures.as_json() if self.figures else None
-        return {"images_seen": self.images_seen, **self.record, "figures": figures, "watch": self.watch}
+        watch = {"figures": figures, "watch": self.watch, "time_ms": self.time_ms} if figures else {}
+        return {"images_seen": self.images_seen, **self.record, **watch}
 
     @classmethod
     def from_json(cls, values: Json) -> Self:
         """Return what `as_json` wrote."""
-        figures = values["figures"]
+        figures = values.get("figures")
         return cls(**values | {"figures": PointFigures.from_json(figures) if figures else None})
 
 

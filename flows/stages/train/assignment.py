@@ -17,11 +17,13 @@ class Assignment:
         config: The stage's settings, device and dtype resolved.
         dataset: To train on.
         output: Where checkpoints, history and the snapshot go.
+        watching: Whether rank 0 measures points in turn with training.
     """
 
     config: TrainConfig
     dataset: Dataset
     output: Output
+    watching: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, since Ray Train passes a dict; a store travels as its URI."""
@@ -31,6 +33,7 @@ class Assignment:
             "attempt": self.output.attempt,
             "config": self.config.model_dump(mode="json"),
             "dataset": asdict(self.dataset),
+            "watching": self.watching,
         }
 
     @classmethod
@@ -45,4 +48,5 @@ class Assignment:
             config=TrainConfig(**values["config"]),
             dataset=artifact_from_json(Dataset, values["dataset"]),
             output=output,
+            watching=values["watching"],
         )

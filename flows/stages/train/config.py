@@ -70,6 +70,12 @@ class TrainConfig(StageConfig):
     checkpoint_images: int = execution(200_000, "Images between checkpoints", ge=1)
     checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, in addition to those by images", gt=0)
     history_images: int = execution(20_000, "Images between rows of the loss curve", ge=1)
+    watch_share: float = execution(
+        0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
+    )
+    watch_samples: int = execution(
+        256, "Images to draw at every fourth point and at the goal for a distance of pixels; 0 for none", ge=0, le=4096
+    )
     keep_checkpoints: int = execution(2, "Latest checkpoints to keep, in addition to those at sealed goals", ge=1)
 
     @model_validator(mode="after")
