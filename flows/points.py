@@ -145,6 +145,13 @@ def read_points(facts: Json) -> list[Point]:
     return [Point.from_json(values) for values in facts.get(POINTS, ())]
 
 
+def points_facts(points: Sequence[Point]) -> Json:
+    """Return the facts of a train manifest about its points, and about the best of them if one is known."""
+    best = best_point(points)
+    about = {BEST: {"images_seen": best.images_seen, **best.record}} if best else {}
+    return {POINTS: [point.as_json() for point in points], **about}
+
+
 def best_point(points: Sequence[Point]) -> Point | None:
     """Return the point with the lowest estimate of the bound on held-out images; the earliest of equal ones.
 

@@ -35,7 +35,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A finished run, by its name or the digits at its end; or a snapshot file: "
+            help="A finished run, by its name or the digits at its end; for a network along its training RUN@best or "
+            "RUN@IMAGES; or a snapshot file: "
             f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
             "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
         ),
@@ -75,11 +76,17 @@ def export(
     if is_file:
         line = _export_file(source, destination, to, variance, root)
     else:
+        from flows.points import split_name
         from flows.run import open_run
 
-        run = open_run(source, root)
+        name, point = split_name(source)
+        run = open_run(name, root)
         if to is ExportFormat.DIFFUSERS:
-            line = _export_network(run, destination, variance)
+            line = _export_network(run, point, destination, variance)
+        elif point:
+            raise ConfigError(
+                "a point of training holds no images", item=source, remedy="give the name of the run alone"
+            )
         else:
             line = _export_images(run, destination, to, split or ExportSplit.SAMPLES, limit, channels)
     typer.echo(f"{destination}  {line}")
@@ -114,11 +121,11 @@ def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: st
     return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE), root=root)
 
 
-def _export_network(run: "Run", destination: str, variance: str | None) -> str:
+def _export_network(run: "Run", point: str, destination: str, variance: str | None) -> str:
     from flows.exchange.folder import export_network
     from flows.exchange.model_card import Origin
 
-    data, item = run.snapshot_file()
+    data, item = run.snapshot_file(point)
     origin = Origin(
         name=run.name,
         settings=run.settings,
@@ -130,7 +137,8 @@ def _export_network(run: "Run", destination: str, variance: str | None) -> str:
     )
     of_samples = run.settings["sample.variance"]
     chosen = variance or (of_samples if of_samples in ("fixed_small", "fixed_large") else Variance.FIXED_LARGE)
-    return export_network(data, item, destination, Variance(chosen), origin)
+    # The run's samples and figures are of the network at the end.
+    return export_network(data, item, destination, Variance(chosen), None if point else origin)
 
 
 def _export_images(

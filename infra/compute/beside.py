@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.compute.processes import end_with_parent
 from infra.compute.ray_errors import first_line
-from infra.compute.units import Workers
+from infra.compute.units import Workers, fitting
 from infra.errors import DdpmError
 
 # JSON values -> the function of a piece of work, which takes and returns JSON values.
@@ -40,11 +40,11 @@ class Beside:
     Args:
         opening: Opens the work on the worker, once; importable there.
         values: The argument of `opening`.
-        worker: The CPUs and GPUs of the worker.
+        group: The group that it works beside; it takes as many CPUs and GPUs as one of its workers.
     """
 
-    def __init__(self, opening: Opening, values: dict[str, Any], worker: Workers) -> None:
-        self._opening, self._values, self._worker = opening, values, worker
+    def __init__(self, opening: Opening, values: dict[str, Any], group: Workers) -> None:
+        self._opening, self._values, self._group = opening, values, group
         self._actor: Any = None
         self._pending: tuple[dict[str, Any], Any] | None = None
         self._losses = 0
@@ -59,13 +59,17 @@ class Beside:
         """Whether it can take work now."""
         return self._pending is None and self._losses < _LOSSES
 
+    def fits(self) -> bool:
+        """Tell whether the cluster could still hold the group and this worker; a lost node may leave too little."""
+        return fitting(self._group) > self._group.count
+
     def submit(self, work: dict[str, Any]) -> None:
         """Take a piece of work; `is_free` must hold."""
         import ray
 
         assert self.is_free, "one piece of work at a time"
         if self._actor is None:
-            options = {"num_cpus": self._worker.cpus, "num_gpus": self._worker.gpus}
+            options = {"num_cpus": self._group.cpus, "num_gpus": self._group.gpus}
             self._actor = ray.remote(max_restarts=0, max_task_retries=0, **options)(_Actor).remote(
                 self._opening, self._values
             )

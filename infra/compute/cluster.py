@@ -158,7 +158,8 @@ class Cluster:
         if self.address is None and group.cpus * (group.count + 1) > (os.cpu_count() or 1):
             return None
         with plain_errors(""):
-            return Beside(opening, values, group) if fitting(group) > group.count else None
+            beside = Beside(opening, values, group)
+            return beside if beside.fits() else None
 
     def connect(self) -> None:
         """Connect now, or do nothing if a connection exists or the mode needs none.

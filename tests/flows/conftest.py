@@ -37,6 +37,7 @@ def config(tiny: PipelineConfig) -> TrainConfig:
             "batch_size": STEP,
             "checkpoint_images": 5 * STEP,
             "history_images": 5 * STEP,
+            "history_seconds": 1e6,
             "lr_warmup_images": 10 * STEP,
             "num_res_blocks": 1,
             "channel_mults": [1],

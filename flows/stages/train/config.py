@@ -70,6 +70,15 @@ class TrainConfig(StageConfig):
     checkpoint_images: int = execution(200_000, "Images between checkpoints", ge=1)
     checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, in addition to those by images", gt=0)
     history_images: int = execution(20_000, "Images between rows of the loss curve", ge=1)
+    history_seconds: float = execution(
+        20.0, "Seconds between rows of the loss curve, in addition to those by images", gt=0
+    )
+    watch_images: int = execution(
+        0, "Images between points with a snapshot of their own; 0 for an eighth of train.images", ge=0, le=1 << 40
+    )
+    watch_minutes: float = execution(30.0, "Minutes between points, in addition to those by images", gt=0)
+    averages: bool = execution(
+        True, "Keep and save two power-function averages of the weights, from which one of any length can be rebuilt"
     watch_share: float = execution(
         0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
     )

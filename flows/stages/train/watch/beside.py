@@ -72,6 +72,10 @@ class BesideWatch:
     def look(self) -> None:
         """Pass on the newest point and take the worker's answer; called a few times a minute or more often."""
         self._take_answer(0.0)
+        if not self._beside.fits():
+            # Else it could hold the room that a group needs to start again.
+            self._beside.end()
+            return
         for place in self._places():
             if place not in self._known:
                 self._known.add(place)

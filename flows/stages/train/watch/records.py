@@ -8,11 +8,11 @@ from torch import Tensor
 from flows.health import losses_of
 from flows.points import Point, PointFigures
 from flows.stages.train.checkpoints import SNAPSHOTS
+from flows.stages.train.points import POINTS
 from flows.stages.train.watch.measurement import Measured
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
-POINTS = "points"
 WATCH = "watch"
 
 

@@ -11,6 +11,7 @@ from flows.snapshot import TrainedNetwork, channels_last, make_schedule
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.objective import make_objective, schedule_settings
+from flows.stages.train.points import images_between_points
 from flows.stages.train.watch.images import watched_images
 from flows.stages.train.watch.measurement import Measured, Measurement
 from infra.compute.device import torch_dtype
@@ -18,8 +19,6 @@ from infra.outputs.images import DatasetReader
 
 _IMAGES = 256
 _BATCH_SIZE = 64
-# The distance is measured at every fourth of a run's eight points, and at the goal.
-_POINTS_PER_RUN = 8
 _DISTANCE_EVERY = 4
 
 
@@ -76,6 +75,6 @@ class WatchedRun:
 
 def samples_at(config: TrainConfig, images_seen: int) -> int:
     """Return the images to draw at a point for the distance: `watch_samples` at every fourth point and at the goal."""
-    every = config.watch_images or max(config.total_images // _POINTS_PER_RUN, 1)
-    is_due = images_seen >= config.total_images or round(images_seen / every) % _DISTANCE_EVERY == 0
+    number = round(images_seen / images_between_points(config))
+    is_due = images_seen >= config.total_images or number % _DISTANCE_EVERY == 0
     return config.watch_samples if is_due else 0

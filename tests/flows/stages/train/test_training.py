@@ -24,6 +24,7 @@ def config(tiny_run: TinyRun) -> TrainConfig:
             "images": 80,
             "batch_size": 16,
             "history_images": 16,
+            "history_seconds": 1e6,
             "checkpoint_images": 48,
             "channel_mults": [1],
             "attention_resolutions": [8],
@@ -60,7 +61,7 @@ def test_a_sealed_goal_is_found(config: TrainConfig, run: Callable[..., Snapshot
 def test_a_longer_goal_goes_on_from_a_shorter_one(
     config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows.stages.train.worker as module
+    import flows.stages.train.step as module
 
     steps: list[int] = []
     honest = module.learning_rate

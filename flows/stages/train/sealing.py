@@ -1,0 +1,50 @@
+"""The sealing of a training run: its goal, and every point on the way as the goal of a shorter run."""
+
+from typing import Any
+
+from flows.stages.train.averages import AVERAGES
+from flows.stages.train.checkpoints import SNAPSHOTS
+from flows.stages.train.config import TrainConfig
+from flows.points import points_facts
+from flows.stages.train.points import POINTS
+from flows.stages.train.watch.records import points_up_to
+from infra.digests import Json
+from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output, Record
+
+
+def point_images(output: Output) -> list[int]:
+    """Return the committed points, in images seen, in order."""
+    return [int(name.rsplit("/", 1)[1]) for name in output.records(POINTS)]
+
+
+def snapshot_record(output: Output, images_seen: int) -> Record | None:
+    """Return the record of the snapshot at a place, which a goal or a point committed; both have the same bytes."""
+    name = f"{images_seen:012d}"
+    return output.record(f"{SNAPSHOTS}/{name}") or output.record(f"{POINTS}/{name}")
+
+
+def seal(output: Output, config: TrainConfig, goal: dict[str, int], images_seen: int, rows: list[Json]) -> Manifest:
+    """Seal the snapshot at a place as a goal.
+
+    Args:
+        output: The train output.
+        config: The stage's settings.
+        goal: The goal as the user gives it; the steps of the run may end past it.
+        images_seen: Images seen when the goal's steps end.
+        rows: The rows of the history; those past the goal are left out.
+
+    Raises:
+        IntegrityError: If the snapshot is damaged.
+    """
+    record = snapshot_record(output, images_seen)
+    assert record is not None, "training ended without a snapshot"
+    facts: dict[str, Any] = {
+        "images_seen": images_seen,
+        "history": [row for row in rows if row["images_seen"] <= images_seen],
+        **points_facts(points_up_to(output, images_seen)),
+        "averages": _averages(output, images_seen),
+        "num_timesteps": config.num_timesteps,
+        "settings": config.result_settings(),
+    }
+    return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
