@@ -79,6 +79,7 @@ class TrainConfig(StageConfig):
     watch_minutes: float = execution(30.0, "Minutes between points, in addition to those by images", gt=0)
     averages: bool = execution(
         True, "Keep and save two power-function averages of the weights, from which one of any length can be rebuilt"
+    )
     watch_share: float = execution(
         0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
     )

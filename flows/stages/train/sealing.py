@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from flows.points import points_facts
 from flows.stages.train.averages import AVERAGES
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
-from flows.points import points_facts
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.records import points_up_to
 from infra.digests import Json
@@ -48,3 +48,14 @@ def seal(output: Output, config: TrainConfig, goal: dict[str, int], images_seen:
         "settings": config.result_settings(),
     }
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+
+def _averages(output: Output, images_seen: int) -> list[Json]:
+    """Return the files of power averages up to a place, in order, with what an average is rebuilt from."""
+    found = []
+    for name in output.records(AVERAGES):
+        place, record = int(name.rsplit("/", 1)[1]), output.record(name)
+        if place <= images_seen and record is not None:
+            about = {"file": record.file, "sha256": record.sha256, "bytes": record.bytes}
+            found.append({"images_seen": place, **record.facts, **about})
+    return found
