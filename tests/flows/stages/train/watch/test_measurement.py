@@ -1,7 +1,6 @@
 """A point's figures against closed forms, and the same for every way to cut the work."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,7 @@ def test_the_noise_is_that_of_an_images_number() -> None:
 
 
 def test_a_slice_is_one_network_batch() -> None:
-    subject, network = measurement(IMAGES[:100], batch_size=32), trained()
+    subject, network = measurement(IMAGES[:100], reader=_Reader(IMAGES), batch_size=32), trained()
     calls = [0]
     for _ in subject.measure(network, samples=40):
         calls.append(network.network.calls)
@@ -119,8 +118,7 @@ def test_the_distance_of_one_constant_image_is_known() -> None:
         lambda x_t, t: torch.zeros_like(x_t), schedule=linear_schedule(30), parameterisation=Parameterisation.X_START
     )
     training = grey_images(300, seed=2)
-    subject: Any = SimpleNamespace(reader=_Reader(training))
-    measured = run_to_end(measurement(IMAGES[:4], reader=subject.reader).measure(constant, samples=40))
+    measured = run_to_end(measurement(IMAGES[:4], reader=_Reader(training)).measure(constant, samples=40))
     features = (training.double() / 255).flatten(1)
     drawn = 128 / 255  # 127.5 rounds to even
     expected = ((features.mean(0) - drawn) ** 2).sum() + features.var(0).sum()
