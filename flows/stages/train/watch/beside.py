@@ -15,7 +15,7 @@ from flows.stages.train.watch.records import (
     point_at,
 )
 from flows.stages.train.watch.subject import WatchedRun
-from flows.stages.train.watch.turn import LEAST_LAST_S, left_out
+from flows.stages.train.watch.turn import LEAST_LAST_S, left_out, passed_over
 from infra.compute.beside import Beside
 from infra.compute.device import prepare_process
 from infra.errors import IntegrityError
@@ -67,6 +67,7 @@ class BesideWatch:
         self._began_s = clock()
         self._known = {*measured_places(output), *self._places()}
         self._waiting: int | None = None
+        self._passed: list[int] = []
         self._lines: list[str] = []
 
     def look(self) -> None:
@@ -80,7 +81,7 @@ class BesideWatch:
             if place not in self._known:
                 self._known.add(place)
                 if self._waiting is not None:
-                    self._leave_out(self._waiting, f"its turn had not come before the point at {place:,} images")
+                    self._passed.append(self._waiting)
                 self._waiting = place
         if self._waiting is not None and self._beside.is_free:
             self._beside.submit({_IMAGES_SEEN: self._waiting})
@@ -94,6 +95,8 @@ class BesideWatch:
         while self._beside.is_busy and self._clock() < end_s:
             self._take_answer(_POLL_S)
             self.look()
+        if self._passed:
+            self._lines.append(passed_over(self._passed))
         if self._beside.is_busy:
             self._leave_out(self._goal, "measuring it would have taken longer than train.watch_share allows")
         self._beside.end()

@@ -72,12 +72,13 @@ class TurnWatcher:
         self._began_s, self.spent_s = clock(), 0.0
         self._waiting: tuple[int, Mapping[str, Tensor]] | None = None
         self._started: _Started | None = None
+        self._passed: list[int] = []
         self._lines: list[str] = []
 
     def point(self, images_seen: int, weights: Mapping[str, Tensor]) -> None:
         """Take a point; it waits until the one in hand is done."""
         if self._waiting is not None:
-            self._leave_out(self._waiting[0], f"its turn had not come before the point at {images_seen:,} images")
+            self._passed.append(self._waiting[0])
         self._waiting = (images_seen, weights)
 
     def turn(self) -> None:
@@ -90,8 +91,10 @@ class TurnWatcher:
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         if self._waiting is not None and self._started is not None:
-            self._leave_out(self._started.images_seen, "training ended before it was measured")
+            self._passed.append(self._started.images_seen)
             self._started = None
+        if self._passed:
+            self._lines.append(passed_over(self._passed))
         while (self._waiting or self._started) and self._clock() < end_s:
             self._slice()
         if left := self._started or self._waiting:
@@ -140,6 +143,14 @@ class TurnWatcher:
 def left_out(images_seen: int, why: str) -> str:
     """Return the line about a point without figures."""
     return f"the point at {images_seen:,} images has no figures: {why}"
+
+
+def passed_over(places: Sequence[int]) -> str:
+    """Return the line about points that newer ones replaced."""
+    listed = ", ".join(f"{place:,}" for place in sorted(places))
+    if len(places) == 1:
+        return left_out(places[0], "training went on before its turn came")
+    return f"the points at {listed} images have no figures: training went on before their turn came"
 
 
 def _cause(error: Exception) -> str:
