@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.points import points_facts
+from flows.stage import Given
 from flows.stages.train.averages import AVERAGES
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
@@ -24,7 +25,14 @@ def snapshot_record(output: Output, images_seen: int) -> Record | None:
     return output.record(f"{SNAPSHOTS}/{name}") or output.record(f"{POINTS}/{name}")
 
 
-def seal(output: Output, config: TrainConfig, goal: dict[str, int], images_seen: int, rows: list[Json]) -> Manifest:
+def seal(
+    output: Output,
+    config: TrainConfig,
+    goal: dict[str, int],
+    images_seen: int,
+    rows: list[Json],
+    initial: Given | None = None,
+) -> Manifest:
     """Seal the snapshot at a place as a goal.
 
     Args:
@@ -33,6 +41,7 @@ def seal(output: Output, config: TrainConfig, goal: dict[str, int], images_seen:
         goal: The goal as the user gives it; the steps of the run may end past it.
         images_seen: Images seen when the goal's steps end.
         rows: The rows of the history; those past the goal are left out.
+        initial: The network that training started from, if any.
 
     Raises:
         IntegrityError: If the snapshot is damaged.
@@ -47,6 +56,8 @@ def seal(output: Output, config: TrainConfig, goal: dict[str, int], images_seen:
         "num_timesteps": config.num_timesteps,
         "settings": config.result_settings(),
     }
+    if initial is not None:
+        facts["initial"] = {"source": config.initial, "place": initial.place, "digest": initial.digest}
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

@@ -40,12 +40,13 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
     files = {"history.jsonl": "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode()}
     if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
         files["snapshot.safetensors"] = store.read(name)
+    initial = manifest.facts.get("initial")
     return Account(
-        line=f"{snapshot.images_seen:,} images seen",
+        line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['source']}" if initial else ""),
         history=[*history, *(point.row() for point in points if point.figures is not None)],
         files=files,
         inputs=[dataset_input(dataset, store, "training")],
-        tags=tags,
+        tags=tags | ({"ddpm.initial": initial["place"], "ddpm.initial_digest": initial["digest"]} if initial else {}),
         model=model_file(snapshot, dataset, store),
     )
 
@@ -59,5 +60,5 @@ TRAIN = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("train",),
+    folders=("train", "initial"),
 )

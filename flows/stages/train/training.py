@@ -8,19 +8,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from flows.artifacts import Dataset, Snapshot
+from flows.environment import environment_of
 from flows.snapshot import make_schedule
-from flows.stage import Context, Progress
+from flows.stage import Context, Given, Progress
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HistoryReader, history_rows
+from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.sealing import point_images, seal, snapshot_record
 from flows.stages.train.watch.beside import BesideWatch, open_run
 from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.worker import run_training
-from infra.compute.device import environment, resolve_device, resolve_dtype
+from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
@@ -40,29 +43,35 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not suit the images, needs labels that they do not have, or the schedule leaves
-            too little of an image.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, the schedule leaves
+            too little of an image, or the network to start from does not fit the settings.
+        InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
     """
     check_network(config, dataset)
     _check_schedule(config)
+    initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
-        inputs={"dataset": dataset.digest},
+        inputs={"dataset": dataset.digest} | ({"initial": initial.digest} if initial else {}),
     )
     goal = resolved.goals()
 
     def make(output: Output) -> Manifest:
         # A longer run may have passed this goal at a point.
         if snapshot_record(output, resolved.total_images) is None:
-            _run(resolved, dataset, output, context)
-        return seal(output, resolved, goal, resolved.total_images, history_rows(output))
+            _run(resolved, dataset, output, context, initial)
+        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
 
-    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    def done(output: Output) -> dict[str, int]:
+        return {"images": latest_checkpoint(output, resolved.total_images)}
+
+    environment = environment_of("training", device) | {"dtype": resolved.dtype}
+    manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
 
@@ -85,6 +94,21 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
+def _initial(config: TrainConfig, dataset: Dataset, context: Context) -> Given | None:
+    """Return the network to start from, sealed and checked, and say how it differs; None for fresh weights."""
+    if not config.initial:
+        return None
+    given = context.given.get(SETTING) or find_initial(config.initial, context.store)
+    trained = read_initial(given.digest, context.store)
+    check_fit(trained, given.place, config, dataset.image_size, dataset.channels)
+    found = remarks(trained, config, dataset.image_size, len(dataset.class_names))
+    place = config.initial if given.place == config.initial else f"{config.initial} at {given.place}"
+    for line in (f"{place}, digest {given.digest[:12]}", given.remark, *found):
+        if line:
+            context.say(f"{'initial':>9} {line}")
+    return given
+
+
 def _check_schedule(config: TrainConfig) -> None:
     """Refuse, before training, a schedule that sampling could not invert.
 
@@ -105,11 +129,11 @@ def _check_schedule(config: TrainConfig) -> None:
         )
 
 
-def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None) -> None:
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    assignment = Assignment(config=config, dataset=dataset, output=output)
-    news = _News(output=output, context=context, config=config, goal=config.total_images)
+    assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
+    news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
     news.on_beat({"phase": context.starting})
     if config.watch_share:
         news.beside = _watch_beside(assignment, context, workers)
@@ -142,6 +166,7 @@ class _News:
     context: Context
     config: TrainConfig
     goal: int
+    initial: Given | None = None
     clock: Callable[[], float] = time.monotonic
     beside: BesideWatch | None = None
     start: int = field(init=False)
@@ -213,7 +238,7 @@ class _News:
         points = [images_seen for images_seen in point_images(self.output) if images_seen not in self._sealed]
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:
-            seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows())
+            seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
             self._sealed.add(images_seen)
 
     def on_beat(self, beat: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ddpm_core.network.unet import UNet
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig
 from flows.snapshot import channels_last, make_schedule
@@ -20,6 +19,7 @@ from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
+from flows.stages.train.initial import first_network
 from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import Cadence, images_between_points
@@ -88,7 +88,8 @@ class TrainingWorker:
         self.data = training_data(reader, config.seed, config.shuffle_images)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
-        network = UNet(config.unet(dataset.image_size, dataset.channels, len(dataset.class_names)), seed=config.seed)
+        shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
+        network = first_network(shape, config.seed, assignment.initial, output.store)
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(

@@ -73,11 +73,16 @@ def test_an_error_comes_after_the_batches_before_it() -> None:
 @pytest.mark.parametrize("taken", [0, 3])
 def test_the_thread_ends_with_the_block(taken: int) -> None:
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError), Batches(draw, STEPS, ahead=2) as batches:
-        for images_seen in STEPS[:taken]:
-            batches.take(images_seen)
-        assert threading.active_count() == before + 1
-        raise ZeroDivisionError
+
+    def work() -> None:
+        with Batches(draw, STEPS, ahead=2) as batches:
+            for images_seen in STEPS[:taken]:
+                batches.take(images_seen)
+            assert threading.active_count() == before + 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert threading.active_count() == before
 
 
