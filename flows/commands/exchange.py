@@ -10,6 +10,7 @@ import typer
 from ddpm_core.choices import Variance
 from flows.commands.run import Root
 from flows.exchange.choices import Channels, ExportFormat, ExportSplit, default_channels
+from flows.points import split_name
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def export(
     destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
     to: Annotated[
         ExportFormat | None,
-        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file: diffusers."),
+        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file and for a point: diffusers."),
     ] = None,
     split: Annotated[
         ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")
@@ -66,7 +67,8 @@ def export(
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""
     is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
-    if to is None and is_file:
+    name, point = (source, "") if is_file else split_name(source)
+    if to is None and (is_file or point):
         to = ExportFormat.DIFFUSERS
     if to is None:
         raise ConfigError(
@@ -76,10 +78,8 @@ def export(
     if is_file:
         line = _export_file(source, destination, to, variance, root)
     else:
-        from flows.points import split_name
         from flows.run import open_run
 
-        name, point = split_name(source)
         run = open_run(name, root)
         if to is ExportFormat.DIFFUSERS:
             line = _export_network(run, point, destination, variance)
