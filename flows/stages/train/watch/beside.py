@@ -88,7 +88,7 @@ class BesideWatch:
             self._waiting = None
 
     def finish(self) -> None:
-        """Wait for the last point, for the share of the whole time, or at least five seconds."""
+        """Wait for the last point, for the share of the whole time, or at least ten seconds."""
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         self.look()

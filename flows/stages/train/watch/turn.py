@@ -16,7 +16,7 @@ from flows.stages.train.watch.watcher import Unwatched, Watcher
 # (images seen, weights) -> the slices of the measurement.
 Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
 # A short run's last point may take this long, whatever the share.
-LEAST_LAST_S = 5.0
+LEAST_LAST_S = 10.0
 
 
 def make_watcher(assignment: Assignment, device: torch.device, clock: Callable[[], float] = time.monotonic) -> Watcher:
@@ -87,7 +87,7 @@ class TurnWatcher:
             self._slice()
 
     def finish(self) -> None:
-        """Measure the last point for as long as the share of the whole time allows, or at least five seconds."""
+        """Measure the last point for as long as the share of the whole time allows, or at least ten seconds."""
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         if self._waiting is not None and self._started is not None:
