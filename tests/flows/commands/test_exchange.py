@@ -10,9 +10,8 @@ from flows.artifacts import number_text
 from flows.cli import run_command
 from flows.exchange import png_folder
 from flows.run import open_run
-from infra.errors import Interrupted
-from tests.conftest import TinyRun
 from infra.digests import sha256
+from infra.errors import Interrupted
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
 from tests.flows.exchange.diffusers_folders import change, settings, write_snapshot
