@@ -9,8 +9,8 @@ import torch
 from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.network.unet import UNet
 from flows.networks import attention_levels, find_network, network_digest
-from flows.snapshot import TrainedNetwork, make_schedule
 from flows.points import read_points
+from flows.snapshot import TrainedNetwork, make_schedule
 from infra.digests import sha256
 from infra.errors import InputError
 from tests.conftest import TinyRun
