@@ -1,5 +1,6 @@
 """The figures of points in the train output: `watch/<images seen>`, committed once; whoever comes second loses."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,8 @@ from flows.points import Point, PointFigures
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.measurement import Measured
+from infra.errors import IntegrityError
+from infra.outputs.manifest import read_verified
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
@@ -62,15 +65,16 @@ def points_up_to(output: Output, images_seen: int) -> list[Point]:
 def losses_by_image(output: Output, points: Sequence[Point]) -> Mapping[int, Tensor]:
     """Return L_simple of each image, the mean over the timesteps, float64 [n], by the places of the measured points.
 
-    Raises:
-        IntegrityError: If a file is damaged.
+    A damaged file is left out: it must not end the training that it is about.
     """
     losses = {}
     for point in points:
-        record = output.record(_name(WATCH, point.images_seen))
-        if record is not None:
-            tensors, _ = decode_tensors(output.read(record), record.file)
-            losses[point.images_seen] = losses_of(tensors)
+        if point.watch is not None:
+            with contextlib.suppress(IntegrityError):
+                tensors, _ = decode_tensors(
+                    read_verified(output.store, output.folder, point.watch), point.watch["file"]
+                )
+                losses[point.images_seen] = losses_of(tensors)
     return losses
 
 
