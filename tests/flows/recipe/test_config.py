@@ -31,6 +31,8 @@ EXECUTION = {
     "watch_images",
     "watch_minutes",
     "averages",
+    "watch_share",
+    "watch_samples",
     "keep_checkpoints",
     "extractor_weights",
     "reference_statistics",

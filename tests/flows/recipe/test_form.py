@@ -66,6 +66,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "train.watch_images": (4321, 0),
     "train.watch_minutes": (2.5, 60),
     "train.averages": (False, True),
+    "train.watch_share": (0.1, 0),
+    "train.watch_samples": (64, 0),
     "train.keep_checkpoints": (5, 6),
     "sample.count": (33, 34),
     "sample.num_steps": (50, 60),
