@@ -17,6 +17,7 @@ from flows.comparison.reading import read_measurements
 from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
 from flows.provenance import Provenance, read_provenance
+from flows.reconstruction import rebuilt_snapshot
 from flows.root import resolve_root
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stages.report.record import read_record, run_names
@@ -124,21 +125,27 @@ class Run:
             raise ValueError(f"size must be at least 1; got {size}")
         return _cut(self.reader(which), which, size)
 
-    def network(self) -> TrainedNetwork:
+    def network(self, *, ema: float | None = None) -> TrainedNetwork:
         """Load the trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
 
-        Raises:
-            IntegrityError: If the file is missing or differs from what was sealed.
-        """
-        return decode_snapshot(*self.snapshot_file())
+        Args:
+            ema: The EMA length to rebuild, as a share of training; None for the run's own average.
 
-    def snapshot_file(self) -> tuple[bytes, str]:
+        Raises:
+            ConfigError: If no average can have this length.
+            InputError: If a length is to be rebuilt and training stored no averages.
+            IntegrityError: If a file is missing or differs from what was sealed.
+        """
+        return decode_snapshot(*self.snapshot_file(ema=ema))
+
+    def snapshot_file(self, *, ema: float | None = None) -> tuple[bytes, str]:
         """Read the snapshot file of the trained network: its bytes, and its name in the store.
 
-        Raises:
-            IntegrityError: If the file is missing or differs from what was sealed.
+        The argument and errors are those of `network`; a rebuilt snapshot has the name of the training with its length.
         """
         manifest = self.manifests["train"]
+        if ema is not None:
+            return rebuilt_snapshot(self.store, manifest, ema).data, f"{manifest.folder}, EMA length {ema:g}"
         (unit,) = manifest.units
         return read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}"
 

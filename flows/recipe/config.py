@@ -40,7 +40,7 @@ class PipelineConfig(BaseModel):
             )
         if self.sample.num_steps == 1:
             raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
-        estimated = self.evaluate.measures(Likelihood.ESTIMATE)
+        estimated = "bpd_timesteps" not in self.evaluate.unused()
         if estimated and self.evaluate.bpd_timesteps >= self.train.num_timesteps:
             raise ValueError(
                 f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}); "
