@@ -28,7 +28,7 @@ def _steps(subject: Subject) -> Steps:
     estimates = yield [
         likelihood_work(subject, Likelihood.ESTIMATE, 0, proposal),
         *(
-            rebuilt_estimate_work(subject, Snapshot.of(manifest), proposal, label=f"rebuilt_estimate_{length:g}")
+            rebuilt_estimate_work(subject, Snapshot.of(manifest), proposal, label=f"rebuilt_estimate_{length}")
             for length, manifest in zip(lengths, rebuilt, strict=True)
         ),
     ]
@@ -117,7 +117,7 @@ def _best(rows: Sequence[Mapping[str, Any]], variance: str) -> Figure:
 def _figures(rows: Sequence[Mapping[str, Any]], note: str) -> list[Figure]:
     return [
         Figure(
-            name=f"ema_{row['sigma_rel']:g}_{FIGURE}{_ESTIMATE}{variance}",
+            name=f"ema_{row['sigma_rel']}_{FIGURE}{_ESTIMATE}{variance}",
             value=found["value"],
             standard_error=found["standard_error"],
             label=f"bits/dim, EMA length {row['sigma_rel']:g}, {variance.replace('_', ' ')}",

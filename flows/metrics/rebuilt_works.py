@@ -28,7 +28,7 @@ def rebuilt_work(subject: Subject, sigma_rel: float) -> Work:
     """
     trained = subject.snapshot.manifest(subject.store)
     return Work(
-        label=f"rebuilt_{sigma_rel:g}",
+        label=f"rebuilt_{sigma_rel}",
         plan=Plan(
             stage=STAGE,
             format_version=FORMAT_VERSION,
