@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from flows.environment import environment_of
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
 from flows.reconstruction import digest_of, rebuilt_snapshot, stored_averages
-from infra.compute.device import environment, prepare_process
+from infra.compute.device import prepare_process
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -35,7 +36,7 @@ def rebuilt_work(subject: Subject, sigma_rel: float) -> Work:
             settings={"sigma_rel": sigma_rel},
             inputs={"snapshot": trained.digest, "averages": digest_of(stored_averages(trained))},
         ),
-        environment=environment("cpu"),
+        environment=environment_of("measuring", "cpu"),
         names=[_UNIT],
         task=lambda output: RebuiltTask(output=output, trained=trained, sigma_rel=sigma_rel),
         seal=partial(_seal, trained=trained),

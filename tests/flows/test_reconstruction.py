@@ -9,6 +9,8 @@ import torch
 from ddpm_core.power_ema import PowerProfile, gamma_of, profile_weights
 from flows.reconstruction import digest_of, rebuilt_snapshot, stored_averages
 from flows.snapshot import decode_snapshot
+from flows.stages.train import averages, commits
+from flows.stages.train.training import train
 from infra.digests import sha256
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.outputs.tensors import decode_tensors, encode_tensors
@@ -115,3 +117,26 @@ def test_averages_of_another_network_are_refused(tiny_run: TinyRun) -> None:
     trained = replace(walk.manifest, facts=walk.manifest.facts | {"averages": [entry, *entries[1:]]})
     with pytest.raises(IntegrityError, match="holds other weights than the snapshot"):
         rebuilt_snapshot(tiny_run.store, trained, 0.2)
+
+
+def test_a_real_training_rebuilds_the_average_that_another_length_would_have_kept(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same training again, but keeping the wanted lengths: its own stored averages are what the first rebuilds."""
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
+    lengths = (0.075, 0.12)
+    monkeypatch.setattr(averages, "SIGMA_RELS", lengths)
+    monkeypatch.setattr(commits, "SIGMA_RELS", lengths)
+    again = train(tiny_run.config.train, tiny_run.dataset, replace(tiny_run.context, force=True))
+    kept = again.manifest(tiny_run.store)
+    assert kept.digest == trained.digest
+    assert kept.folder != trained.folder
+    for length in lengths:
+        found = rebuilt_snapshot(tiny_run.store, trained, length)
+        exact = rebuilt_snapshot(tiny_run.store, kept, length)
+        assert (found.relative_error > 0, exact.relative_error) == (True, 0)
+        rebuilt, expected = (decode_tensors(one.data, "snapshot")[0] for one in (found, exact))
+        first, last = (torch.cat([weight.flatten() for weight in one.values()]) for one in (rebuilt, expected))
+        own = decode_tensors(tiny_run.store.read(f"{trained.folder}/{trained.units[0]['file']}"), "own")[0]
+        moved = (torch.cat([weight.flatten() for weight in own.values()]) - last).norm()
+        assert 0 < (first - last).norm() < 0.2 * moved

@@ -12,7 +12,7 @@ from flows.artifacts import number_text
 from flows.cli import run_command
 from flows.exchange import png_folder
 from flows.run import open_run
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from infra.errors import Interrupted
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
@@ -184,7 +184,7 @@ def test_a_network_of_another_ema_length(tiny_run: TinyRun, tmp_path: Path, caps
         (["net.safetensors", "--ema", "0.1"], 2, "--ema: a snapshot file holds one average - give the name of a run"),
         ([NAME, "--to", "png", "--ema", "0.1"], 2, "--ema: has no effect with --to png"),
         ([NAME, "--to", "snapshot", "--variance", "fixed_small"], 2, "--variance: has no effect with --to snapshot"),
-        ([NAME, "--to", "snapshot", "--ema", "0.3"], 3, "stored no averages from which to rebuild an EMA length"),
+        ([NAME, "--to", "snapshot", "--ema", "0.3"], 2, "EMA length: sigma_rel must be above 0"),
     ],
 )
 def test_an_ema_length_that_cannot_be_had(

@@ -45,4 +45,4 @@ def test_its_key_depends_on_averages_and_length_alone(tiny_run: TinyRun) -> None
 
 def test_a_training_without_averages_is_refused(tiny_run: TinyRun) -> None:
     with pytest.raises(InputError, match="stored no averages"):
-        rebuilt_work(subject(tiny_run), 0.15)
+        rebuilt_work(about(tiny_run, sealed_walk(tiny_run, averages=False)), 0.15)

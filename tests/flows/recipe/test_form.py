@@ -27,6 +27,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.use_splits": (False, True),
     "prepare.holdout_fraction": (0.25, 0.5),
     "prepare.unit_images": (77, 78),
+    "train.initial": ("digits-1a2b3c4d", "/a b/ä.safetensors"),
     "train.images": (12345, 12346),
     "train.batch_size": (96, 32),
     "train.learning_rate": (3e-3, 1),

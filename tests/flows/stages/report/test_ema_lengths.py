@@ -3,9 +3,9 @@
 import csv
 import io
 
+from flows.run_record import FinishedRun
 from flows.stages.report.ema_lengths import length_rows, lengths_plot
 from flows.stages.report.outputs import draw, read_outputs
-from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import render_page
 from tests.conftest import TinyRun
 from tests.flows.metrics.test_ema_lengths import evaluated
