@@ -72,6 +72,8 @@ EVALUATE = Stage(
         "bound",
         "estimate",
         "flow",
+        "rebuilt",
+        "rebuilt_estimate",
         "features",
         "statistics",
         "left_out",

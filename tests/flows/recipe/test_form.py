@@ -89,6 +89,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.likelihood": (["estimate", "flow"], ["flow"]),
     "evaluate.bpd_draws": (3, 4),
     "evaluate.bpd_timesteps": (7, 8),
+    "evaluate.ema_lengths": ([0.04], [0.06, 0.1]),
     "evaluate.flow_steps": (7, 8),
     "evaluate.batch_size": (9, 10),
     "evaluate.seed": (5, 6),
