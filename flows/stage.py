@@ -79,6 +79,7 @@ class Context:
         force: Start a new attempt beside existing outputs.
         begun: Keys of the outputs that this run has begun, so that a retried stage resumes its own attempt.
         run: The run that the stage belongs to.
+        say: Shows a line on the terminal and in the run's log.
         on_progress: Receives the stage's progress: the starting point at once, then updates.
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
@@ -90,6 +91,7 @@ class Context:
     force: bool = False
     begun: set[str] | None = None
     run: RunIdentity | None = None
+    say: Callable[[str], None] = _ignore
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore

@@ -16,6 +16,7 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HISTORY, history_rows
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.worker import run_training
+from infra.compute.compilation import compiler_facts
 from infra.compute.device import environment, resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError
@@ -55,7 +56,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         _run(resolved, dataset, output, context)
         return _seal(output, resolved, goal)
 
-    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    facts = environment(device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
+    manifest, reused = context.sealed(plan, goal, facts, make)
     return Snapshot.of(manifest, reused=reused)
 
 

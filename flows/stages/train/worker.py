@@ -19,10 +19,12 @@ from ddpm_core.training_order import drop_labels, training_noise
 from flows.snapshot import channels_last, encode_snapshot, make_schedule
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import SNAPSHOTS, Checkpoints
+from flows.stages.train.compilation import compile_for_training
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.state import TrainingState
+from infra.compute.compilation import COMPILING
 from infra.compute.device import prepare_process, repeatable_gradients, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
 from infra.errors import DivergedError
@@ -88,6 +90,10 @@ class TrainingWorker:
             random_flip=config.random_flip,
             objective=make_objective(config),
         )
+        if config.compile:
+            self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
+            share = len(range(self.rank, config.batch_size, self.world_size))
+            compile_for_training(network, share, self.device, self.step_config.autocast_dtype)
         self.checkpoints = Checkpoints(output, config.keep_checkpoints, 60 * config.checkpoint_minutes, clock)
         self.resumed_at, self.phase = 0, ""
 
