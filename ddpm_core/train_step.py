@@ -37,8 +37,9 @@ class StepConfig:
 
 
 class StepResult(NamedTuple):
-    """The outcome of a step: `loss_sum` is over this worker's images only, the norm over all workers."""
+    """The outcome of a step: the losses are those of this worker's images only, the norm is over all workers."""
 
+    losses: Float32[Tensor, " b"]
     loss_sum: Float32[Tensor, ""]
     grad_norm: Float32[Tensor, ""]
     applied: bool
@@ -78,11 +79,12 @@ def train_step(
     with torch.autocast(x_t.device.type, dtype=config.autocast_dtype if autocast else None, enabled=autocast):
         t = schedule.timesteps[noise.t]
         output = model(x_t, t) if labels is None else model(x_t, t, labels)
-    loss_sum = config.objective(schedule, output, x_start, noise.eps, noise.t).sum()
+    losses = config.objective(schedule, output, x_start, noise.eps, noise.t)
+    loss_sum = losses.sum()
     optimizer.zero_grad(set_to_none=True)
     (loss_sum * (config.world_size / config.global_batch_size)).backward()
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
     applied = bool(torch.isfinite(grad_norm))
     if applied:
         optimizer.step()
-    return StepResult(loss_sum=loss_sum.detach(), grad_norm=grad_norm.detach(), applied=applied)
+    return StepResult(losses=losses.detach(), loss_sum=loss_sum.detach(), grad_norm=grad_norm.detach(), applied=applied)

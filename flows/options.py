@@ -10,6 +10,8 @@ OPTIONS = {
     Term.ONE_WORKER: "set train.workers=1",
     Term.UNCOMPILED: "leave train.compile and sample.compile off",
     Term.RUN_ANEW: "run with --force",
+    Term.ANY_ENVIRONMENT: "drop --strict-environment",
+    Term.WAIT: "drop --no-wait",
     Term.ANOTHER_ROOT: "another --root",
     Term.ANOTHER_PORT: "another with --port",
 }

@@ -18,9 +18,10 @@ from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
 from flows.provenance import Provenance, read_provenance
 from flows.root import resolve_root
+from flows.run_record import read_record, run_names
 from flows.snapshot import TrainedNetwork, decode_snapshot
-from flows.stages.report.record import read_record, run_names
 from infra.errors import ConfigError, IntegrityError
+from infra.outputs.environments import environment_in_words
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.open import open_store
@@ -227,14 +228,16 @@ def compare_runs(runs: Sequence[Run], *, seeds: bool = False) -> Comparison:
 def _trial(run: Run, name: str) -> Trial:
     """Return a run as a comparison sees it, under this name."""
     measurements = read_measurements(run.dataset, run.snapshot, run.samples, run.figures, store=run.store)
+    initial = run.manifests["train"].plan["inputs"].get("initial")
     return Trial(
         name=name,
         settings=run.settings,
-        inputs={"data": run.dataset.digest, "snapshot": run.snapshot.digest, "samples": run.samples.digest},
+        inputs={"data": run.dataset.digest, "snapshot": run.snapshot.digest, "samples": run.samples.digest}
+        | ({"initial": initial} if initial else {}),
         environment={
             f"{stage}.{part}": value
             for stage, manifest in run.manifests.items()
-            for part, value in manifest.environment.items()
+            for part, value in environment_in_words(manifest).items()
         },
         measurements=measurements,
     )

@@ -14,8 +14,8 @@ from xdist.scheduler import LoadScopeScheduling
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.recipe.settings import load_config
+from flows.run_record import FinishedRun
 from flows.stage import Context
-from flows.stages.report.record import FinishedRun
 from infra.compute.cluster import Cluster
 from infra.storage.open import open_store
 from infra.storage.store import Store

@@ -117,12 +117,13 @@ def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: st
 def _export_network(run: "Run", destination: str, variance: str | None) -> str:
     from flows.exchange.folder import export_network
     from flows.exchange.model_card import Origin
+    from infra.outputs.environments import environment_in_words
 
     data, item = run.snapshot_file()
     origin = Origin(
         name=run.name,
         settings=run.settings,
-        environments={stage: manifest.environment for stage, manifest in run.manifests.items()},
+        environments={stage: environment_in_words(manifest) for stage, manifest in run.manifests.items()},
         dataset=run.dataset,
         snapshot=run.snapshot,
         samples=run.samples,

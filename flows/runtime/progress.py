@@ -21,6 +21,7 @@ _RETRY_S = 30.0
 _MIN_BAR_WIDTH = 8
 # A rate over less time is not reliable.
 _MIN_RATE_S = 1.0
+_SHOWN_DATA_SHARE = 0.05
 
 
 class StageProgress:
@@ -178,6 +179,8 @@ class _Shown:
             parts.append(f"{_number(rate)} {progress.unit}/s")
         if progress.loss is not None:
             parts.append(f"loss {progress.loss:.2g}")
+        if progress.data_share is not None and progress.data_share > _SHOWN_DATA_SHARE:
+            parts.append(f"{progress.data_share:.0%} waiting for data")
         if progress.phase:
             parts.append(progress.phase)
         elif rate and progress.done < progress.total:

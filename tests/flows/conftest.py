@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.recipe.config import PipelineConfig
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from flows.stages.train.config import TrainConfig
 from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP, Bench
@@ -37,6 +37,7 @@ def config(tiny: PipelineConfig) -> TrainConfig:
             "batch_size": STEP,
             "checkpoint_images": 5 * STEP,
             "history_images": 5 * STEP,
+            "history_seconds": 1e6,
             "lr_warmup_images": 10 * STEP,
             "num_res_blocks": 1,
             "channel_mults": [1],

@@ -17,8 +17,8 @@ import torch
 
 from flows.recipe.identity import settings_of
 from flows.run import Run, list_runs, open_run
+from flows.run_record import RunRecord
 from flows.snapshot import load_snapshot
-from flows.stages.report.record import RunRecord
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store

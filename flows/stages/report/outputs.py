@@ -10,10 +10,10 @@ import numpy as np
 from flows.artifacts import CURVES, MEMORISED, Artifact
 from flows.pages.pictures import sample_grid
 from flows.provenance import Provenance, read_provenance
+from flows.run_record import FinishedRun
 from flows.stages.report.nearest import NearestPairs, nearest_images, read_pairs
 from flows.stages.report.neighbours import Neighbours, read_neighbours
 from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
-from flows.stages.report.record import FinishedRun
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.store import Store

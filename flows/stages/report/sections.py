@@ -10,6 +10,7 @@ from flows.provenance import Provenance
 from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.neighbours import LIMIT, Neighbours
 from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
+from infra.outputs.environments import Period, periods_of
 from infra.outputs.manifest import Manifest
 
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
@@ -136,13 +137,19 @@ def _figures_provenance(sealed: Sequence[Provenance]) -> list[dict[str, Any]]:
     return parts
 
 
-def _outputs(manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
+def _environment(period: Period) -> str:
+    after = " and ".join(f"{amount:,} {unit}" for unit, amount in period.after.items())
+    listed = ", ".join(f"{name} {value}" for name, value in sorted(period.environment.items())) or "unknown"
+    return f"after {after}: {listed}" if after else listed
+
+
+def _outputs(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     return [
         {
             "label": label,
             "digest": manifest.digest,
             "folder": manifest.folder,
-            "environment": ", ".join(f"{name} {value}" for name, value in sorted(manifest.environment.items())),
+            "environments": [_environment(period) for period in periods_of(manifest)],
             "settings": json.dumps(manifest.facts["settings"]),
         }
         for label, manifest in manifests.items()

@@ -17,11 +17,13 @@ class Assignment:
         config: The stage's settings, device and dtype resolved.
         dataset: To train on.
         output: Where checkpoints, history and the snapshot go.
+        initial: The digest of the network to start from, sealed in the output's store; empty for fresh weights.
     """
 
     config: TrainConfig
     dataset: Dataset
     output: Output
+    initial: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, since Ray Train passes a dict; a store travels as its URI."""
@@ -31,6 +33,7 @@ class Assignment:
             "attempt": self.output.attempt,
             "config": self.config.model_dump(mode="json"),
             "dataset": asdict(self.dataset),
+            "initial": self.initial,
         }
 
     @classmethod
@@ -45,4 +48,5 @@ class Assignment:
             config=TrainConfig(**values["config"]),
             dataset=artifact_from_json(Dataset, values["dataset"]),
             output=output,
+            initial=values["initial"],
         )

@@ -1,12 +1,11 @@
-"""A training run's checkpoints: found, loaded and committed; old ones are dropped once newer ones are whole."""
+"""A training run's checkpoints: found, loaded and committed; old ones are dropped once a newer one was read back."""
 
-import time
-from collections.abc import Callable
+import contextlib
 from typing import Any
 
 from torch import Tensor
 
-from infra.errors import IntegrityError
+from infra.errors import IntegrityError, StorageError
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
@@ -28,17 +27,14 @@ class Checkpoints:
     Args:
         output: The output to commit them to.
         keep: Number of latest checkpoints to keep, in addition to those at sealed goals.
-        every_s: Seconds after which the next one is due.
-        clock: Returns seconds from any origin.
 
     Attributes:
         kept: Images seen by the last checkpoint loaded or committed, which survive if the process is killed.
     """
 
-    def __init__(self, output: Output, keep: int, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, output: Output, keep: int) -> None:
         self.kept = 0
-        self._output, self._keep, self._every_s, self._clock = output, keep, every_s, clock
-        self._last_s = clock()
+        self._output, self._keep = output, keep
 
     def latest(self, goal: int) -> tuple[int, Saved | None]:
         """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None."""
@@ -64,16 +60,24 @@ class Checkpoints:
         self.kept = images_seen
         return saved
 
-    def are_due(self) -> bool:
-        """Tell whether the last checkpoint is at least `every_s` old."""
-        return self._clock() - self._last_s >= self._every_s
-
     def commit(self, images_seen: int, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-        """Commit a checkpoint, then drop old ones."""
-        self._output.commit(_name(images_seen), "safetensors", encode_tensors(tensors, scalars), scalars)
+        """Commit a checkpoint and read it back, then drop old ones.
+
+        If a damaged checkpoint holds the name, it is replaced.
+
+        Raises:
+            StorageError: If the bytes that were read back differ; they are removed, and no other checkpoint is.
+        """
+        name, data = _name(images_seen), encode_tensors(tensors, scalars)
+        try:
+            record = self._output.commit(name, "safetensors", data, scalars)
+            self._output.read(record)
+        except IntegrityError as error:
+            self._remove(name)
+            cause = f"was damaged as it was written ({error.cause})"
+            raise StorageError(cause, item=f"{self._output.folder}/{name}", remedy="look at the disk") from error
         self.kept = images_seen
         self._drop_old()
-        self._last_s = self._clock()
 
     def _drop_old(self) -> None:
         """Delete all but the latest checkpoints and those at sealed goals; each record is deleted before its file."""
@@ -81,10 +85,15 @@ class Checkpoints:
         goals = {name.rsplit("/", 1)[1] for name in output.records(SNAPSHOTS)}
         names = [name for name in output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals]
         for name in names[: -self._keep]:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        output, record = self._output, None
+        with contextlib.suppress(IntegrityError):  # a record that is not one names no file
             record = output.record(name)
-            output.store.delete(f"{output.folder}/{name}.json")
-            if record is not None:
-                output.store.delete(f"{output.folder}/{record.file}")
+        output.store.delete(f"{output.folder}/{name}.json")
+        if record is not None:
+            output.store.delete(f"{output.folder}/{record.file}")
 
 
 def _name(images_seen: int) -> str:

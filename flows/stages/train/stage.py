@@ -35,12 +35,14 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
     files = {"history.jsonl": "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode()}
     if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
         files["snapshot.safetensors"] = store.read(name)
+    initial = manifest.facts.get("initial")
     return Account(
-        line=f"{snapshot.images_seen:,} images seen",
+        line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['source']}" if initial else ""),
         history=history,
         files=files,
         inputs=[dataset_input(dataset, store, "training")],
-        tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]},
+        tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]}
+        | ({"ddpm.initial": initial["place"], "ddpm.initial_digest": initial["digest"]} if initial else {}),
         model=model_file(snapshot, dataset, store),
     )
 
@@ -54,5 +56,5 @@ TRAIN = Stage(
     run=_run,
     account=_account,
     check=_check,
-    folders=("train",),
+    folders=("train", "initial"),
 )

@@ -1,5 +1,6 @@
 """The state of training, which a checkpoint saves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,15 +8,20 @@ import torch
 from torch import Tensor
 
 from ddpm_core.network.unet import UNet
+from flows.stages.train.averages import PowerAverages
 
 
 @dataclass
 class TrainingState:
-    """Everything that a checkpoint saves; order, noise and timesteps are computed from `images_seen`."""
+    """Everything that a checkpoint saves; order, noise and timesteps are computed from `images_seen`.
+
+    `averages` is None on a worker that keeps none, and after a checkpoint without them: they must average all steps.
+    """
 
     network: UNet
     ema: UNet
     optimizer: torch.optim.Adam
+    averages: PowerAverages | None = None
     images_seen: int = 0
     skipped_in_a_row: int = 0
 
@@ -25,15 +31,17 @@ class TrainingState:
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+        if self.averages is not None:
+            tensors |= {f"averages.{name}": value for name, value in self.averages.tensors().items()}
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Restore the state from a checkpoint's tensors and scalars."""
-        self.network.load_state_dict(_below("network.", tensors))
-        self.ema.load_state_dict(_below("ema.", tensors))
+        self.network.load_state_dict(below("network.", tensors))
+        self.ema.load_state_dict(below("ema.", tensors))
         weights = list(self.network.parameters())
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("optimizer.", tensors).items():
+        for name, value in below("optimizer.", tensors).items():
             number, _, kind = name.partition(".")
             if kind != "step":
                 # The fused kernel walks through memory in order, so moments need their weights' layout, channels last.
@@ -41,9 +49,15 @@ class TrainingState:
             moments.setdefault(int(number), {})[kind] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        saved = below("averages.", tensors)
+        if self.averages is not None and saved:
+            self.averages.restore(saved)
+        elif not saved:
+            self.averages = None
         self.images_seen = scalars["images_seen"]
         self.skipped_in_a_row = scalars["skipped_in_a_row"]
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,25 +1,30 @@
 """Train: turns a data set into a snapshot of averaged weights, on one torch.distributed group that Ray Train runs."""
 
-import json
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset, Snapshot
+from flows.environment import environment_of
 from flows.snapshot import make_schedule
-from flows.stage import Context, Progress
+from flows.stage import Context, Given, Progress
 from flows.stages.train.assignment import Assignment
-from flows.stages.train.checkpoints import SNAPSHOTS, latest_checkpoint
+from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
-from flows.stages.train.history import HISTORY, history_rows
+from flows.stages.train.history import HistoryReader, history_rows
+from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.objective import schedule_settings
+from flows.stages.train.saver import PATIENCE_S
+from flows.stages.train.sealing import point_images, seal, snapshot_record
 from flows.stages.train.worker import run_training
 from infra.compute.compilation import compiler_facts
-from infra.compute.device import environment, resolve_device, resolve_dtype
+from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
-from infra.errors import ConfigError
+from infra.errors import ConfigError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -27,6 +32,7 @@ STAGE = "train"
 FORMAT_VERSION = 3
 # 1 / sqrt(alpha-bar) must be finite in float32.
 _LEAST_ALPHA_BAR = 1e-76
+_POINTS_EVERY_S = 5.0
 
 
 def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
@@ -36,28 +42,35 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not suit the images, needs labels that they do not have, or the schedule leaves
-            too little of an image.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, the schedule leaves
+            too little of an image, or the network to start from does not fit the settings.
+        InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
     """
     check_network(config, dataset)
     _check_schedule(config)
+    initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
-        inputs={"dataset": dataset.digest},
+        inputs={"dataset": dataset.digest} | ({"initial": initial.digest} if initial else {}),
     )
     goal = resolved.goals()
 
     def make(output: Output) -> Manifest:
-        _run(resolved, dataset, output, context)
-        return _seal(output, resolved, goal)
+        # A longer run may have passed this goal at a point.
+        if snapshot_record(output, resolved.total_images) is None:
+            _run(resolved, dataset, output, context, initial)
+        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
 
-    facts = environment(device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
-    manifest, reused = context.sealed(plan, goal, facts, make)
+    def done(output: Output) -> dict[str, int]:
+        return {"images": latest_checkpoint(output, resolved.total_images)}
+
+    environment = environment_of("training", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
+    manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
 
@@ -80,6 +93,21 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
+def _initial(config: TrainConfig, dataset: Dataset, context: Context) -> Given | None:
+    """Return the network to start from, sealed and checked, and say how it differs; None for fresh weights."""
+    if not config.initial:
+        return None
+    given = context.given.get(SETTING) or find_initial(config.initial, context.store)
+    trained = read_initial(given.digest, context.store)
+    check_fit(trained, given.place, config, dataset.image_size, dataset.channels)
+    found = remarks(trained, config, dataset.image_size, len(dataset.class_names))
+    place = config.initial if given.place == config.initial else f"{config.initial} at {given.place}"
+    for line in (f"{place}, digest {given.digest[:12]}", given.remark, *found):
+        if line:
+            context.say(f"{'initial':>9} {line}")
+    return given
+
+
 def _check_schedule(config: TrainConfig) -> None:
     """Refuse, before training, a schedule that sampling could not invert.
 
@@ -100,11 +128,11 @@ def _check_schedule(config: TrainConfig) -> None:
         )
 
 
-def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None) -> None:
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    assignment = Assignment(config=config, dataset=dataset, output=output)
-    news = _News(output=output, context=context, goal=config.total_images)
+    assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
+    news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
     news.on_beat({"phase": context.starting})
     with _run_folder(context) as folder:
         context.cluster.run_group(
@@ -116,6 +144,7 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             on_poll=news.on_poll,
             on_beat=news.on_beat,
         )
+    news.seal_points()
 
 
 @dataclass(kw_only=True)
@@ -124,28 +153,68 @@ class _News:
 
     output: Output
     context: Context
+    config: TrainConfig
     goal: int
+    initial: Given | None = None
+    clock: Callable[[], float] = time.monotonic
     start: int = field(init=False)
     kept: int = field(init=False)
-    _rows: set[str] = field(init=False)
+    _history: HistoryReader = field(init=False)
+    _lines: set[str] = field(default_factory=set, init=False)
+    _sealed: set[int] = field(default_factory=set, init=False)
+    _away_since_s: float | None = field(default=None, init=False)
+    _last_points_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.start = self.kept = latest_checkpoint(self.output, self.goal)
-        self._rows = set(self._history())
+        self._history = HistoryReader(self.output)
+        self._history.read_new()
 
     def on_poll(self) -> int:
-        """Pass on new rows of the history; return a number that grows with every commit."""
-        for name in self._history():
-            if name not in self._rows:
-                self._rows.add(name)
-                self.context.on_history(json.loads(self.context.store.read(name)))
-        return len(self._rows) + self.kept
+        """Pass on new rows of the history and seal new points; return a number that grows with every commit.
+
+        Raises:
+            StorageError: If the store has been away for ten minutes; a shorter outage is the workers' to bridge.
+        """
+        try:
+            self._look()
+            self._away_since_s = None
+        except (StorageError, ResourceError):
+            now_s = self.clock()
+            self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
+            if now_s - self._away_since_s >= PATIENCE_S:
+                raise
+        return len(self._history) + self.kept
+
+    def _look(self) -> None:
+        now_s = self.clock()
+        if self._last_points_s is None or now_s - self._last_points_s >= _POINTS_EVERY_S:
+            self._last_points_s = now_s
+            self.seal_points()
+        else:
+            self._pass_on_rows()
+
+    def _pass_on_rows(self) -> None:
+        for rows in self._history.read_new():
+            self.context.on_history(rows)
+
+    def seal_points(self) -> None:
+        """Pass on new rows of the history, and seal each new point as the goal of a shorter run."""
+        points = [images_seen for images_seen in point_images(self.output) if images_seen not in self._sealed]
+        self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
+        for images_seen in points:
+            seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
+            self._sealed.add(images_seen)
 
     def on_beat(self, beat: dict[str, Any]) -> None:
         """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""
         # If the latest checkpoint is damaged, a worker resumes from an earlier one.
         self.start = min(self.start, beat.get("resumed_at", self.start))
         self.kept = beat.get("kept", self.kept)
+        for line in beat.get("lines", ()):
+            if line not in self._lines:
+                self._lines.add(line)
+                self.context.say(line)
         progress = Progress(
             done=beat.get("images_seen", self.start),
             total=self.goal,
@@ -153,12 +222,10 @@ class _News:
             kept=self.kept,
             loss=beat.get("loss"),
             rate=beat.get("images_per_second"),
+            data_share=beat.get("data_share"),
             phase=beat["phase"],
         )
         self.context.on_progress(progress)
-
-    def _history(self) -> list[str]:
-        return self.output.store.list(f"{self.output.folder}/{HISTORY}")
 
 
 @contextmanager
@@ -169,16 +236,3 @@ def _run_folder(context: Context) -> Iterator[str]:
             yield folder
     else:
         yield f"{context.store.uri}/.ray-train"
-
-
-def _seal(output: Output, config: TrainConfig, goal: dict[str, int]) -> Manifest:
-    record = output.record(f"{SNAPSHOTS}/{config.total_images:012d}")
-    assert record is not None, "training ended without a snapshot"
-    rows = [row for row in history_rows(output) if row["images_seen"] <= config.total_images]
-    facts = {
-        "images_seen": config.total_images,
-        "history": rows,
-        "num_timesteps": config.num_timesteps,
-        "settings": config.result_settings(),
-    }
-    return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)

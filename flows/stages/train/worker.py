@@ -1,4 +1,4 @@
-"""The training loop of one worker: computed order and noise, checkpoints to resume from, a snapshot at the goal."""
+"""One worker of a training group: it builds network, data and optimiser, resumes, and runs the loop to the goal."""
 
 import copy
 import os
@@ -8,29 +8,33 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
-from ddpm_core.ema import ema_decay, update_ema
-from ddpm_core.network.unet import UNet
-from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule
-from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
-from ddpm_core.training_order import drop_labels, training_noise
-from flows.snapshot import channels_last, encode_snapshot, make_schedule
+from ddpm_core.train_step import StepConfig
+from flows.snapshot import channels_last, make_schedule
 from flows.stages.train.assignment import Assignment
-from flows.stages.train.checkpoints import SNAPSHOTS, Checkpoints
+from flows.stages.train.averages import PowerAverages
+from flows.stages.train.batches import Batches, BatchSource, batches_ahead
+from flows.stages.train.checkpoints import Checkpoints
+from flows.stages.train.commits import Commits
 from flows.stages.train.compilation import compile_for_training
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
+from flows.stages.train.initial import first_network
+from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
+from flows.stages.train.points import Cadence, images_between_points
+from flows.stages.train.saver import Saver
 from flows.stages.train.state import TrainingState
+from flows.stages.train.step import TrainingStep
+from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.compilation import COMPILING
-from infra.compute.device import prepare_process, repeatable_gradients, torch_dtype
+from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
-from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
 
-_SKIPS_IN_A_ROW = 10
+# A long run's rows come farther apart, since each is a file, and every manifest of a point holds all before it.
+_ROW_SHARE = 0.001
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -55,15 +59,23 @@ class TrainingWorker:
         assignment: The work of the group.
         pulse: Reports the work and says when to stop; the default has no listener and never stops.
         clock: Returns seconds from any origin.
+        watcher: Receives the points, on rank 0; the default measures nothing.
+        saver: Commits beside the steps, on rank 0.
     """
 
     def __init__(
-        self, assignment: Assignment, pulse: Pulse | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        assignment: Assignment,
+        pulse: Pulse | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        watcher: Watcher | None = None,
+        saver: Saver | None = None,
     ) -> None:
         config, dataset, output = assignment.config, assignment.dataset, assignment.output
         prepare_process(config.threads)
         self.config, self.output = config, output
         self.pulse, self.clock = pulse or Pulse(), clock
+        self.watcher, self.saver = watcher or Unwatched(), saver or Saver()
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -74,15 +86,19 @@ class TrainingWorker:
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
         self.data = training_data(reader, config.seed, config.shuffle_images)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
-        self.schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
+        schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
-        network = UNet(shape, seed=config.seed)
+        network = first_network(shape, config.seed, assignment.initial, output.store)
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(
-            network=network, ema=copy.deepcopy(network).requires_grad_(False), optimizer=optimizer
+            network=network,
+            ema=copy.deepcopy(network).requires_grad_(False),
+            optimizer=optimizer,
+            # Only rank 0 saves them.
+            averages=PowerAverages(network) if config.averages and self.rank == 0 else None,
         )
-        self.step_config = StepConfig(
+        step_config = StepConfig(
             global_batch_size=config.batch_size,
             world_size=self.world_size,
             grad_clip=config.grad_clip,
@@ -93,9 +109,12 @@ class TrainingWorker:
         if config.compile:
             self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
             share = len(range(self.rank, config.batch_size, self.world_size))
-            compile_for_training(network, share, self.device, self.step_config.autocast_dtype)
-        self.checkpoints = Checkpoints(output, config.keep_checkpoints, 60 * config.checkpoint_minutes, clock)
-        self.resumed_at, self.phase = 0, ""
+            compile_for_training(network, share, self.device, step_config.autocast_dtype)
+        self.step: Step = TrainingStep(
+            config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
+        )
+        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
+        self.resumed_at = 0
 
     def resume(self) -> None:
         """Resume from the latest undamaged checkpoint up to the goal, if there is one."""
@@ -120,125 +139,56 @@ class TrainingWorker:
             "kept": self.checkpoints.kept,
             "loss": self.history.loss(),
             "images_per_second": self.history.images_per_second(),
-            "phase": self.phase,
+            "data_share": self.history.shares().get("data_share"),
+            "phase": self.loop.phase or self.saver.trouble,
+            "lines": [*self.saver.lines, *self.watcher.lines()],
         }
 
     def run(self) -> None:
-        """Train to the goal, or until the pulse asks to stop; rank 0 commits checkpoints and the snapshot.
-
-        If it is asked to stop, it leaves a checkpoint of the last step and no snapshot.
-        """
-        model: nn.Module = self.state.network
-        if self.world_size > 1:
-            model = nn.parallel.DistributedDataParallel(model)
-        model.train()
+        """Train to the goal, or until the pulse asks to stop; see `TrainingLoop.run`."""
         config, state = self.config, self.state
-        self.history = History(self.output, self.device, self.clock)
+        commits = (
+            Commits(config, self.output, state, self.checkpoints, self.saver, self.world_size)
+            if self.rank == 0
+            else None
+        )
+        self.history = History(
+            self.output, self.device, config.num_timesteps, self.clock, put=commits.row if commits else None
+        )
+        self.loop = TrainingLoop(
+            config=config,
+            state=state,
+            batches=self._batches(),
+            step=self.step,
+            history=self.history,
+            cadences=self._cadences(),
+            commits=commits,
+            watcher=self.watcher,
+            pulse=self.pulse,
+            device=self.device,
+            world_size=self.world_size,
+        )
         self.pulse.tell(self.beat)
-        while state.images_seen < config.total_images:
-            with repeatable_gradients(config.device):
-                result = self._step(model)
-            self.history.add(result, config.batch_size)
-            done = state.images_seen >= config.total_images
-            if done or self._crossed(config.history_images):
-                self.history.commit(
-                    state.images_seen, state.optimizer.param_groups[0]["lr"], grad_norm=result.grad_norm
-                )
-            stopping = not done and self._stop_requested()
-            if self.rank == 0 and (done or stopping or self._checkpoint_is_due()):
-                self._commit_checkpoint()
-            if stopping:
-                return
-        if self.rank == 0:
-            self._commit_snapshot()
+        self.loop.run()
 
-    def _stop_requested(self) -> bool:
-        """Decide whether to stop after this step; only rank 0 is asked to, but all ranks must stop at the same step."""
-        if self.world_size == 1:
-            return self.pulse.stop
-        flag = torch.tensor(int(self.pulse.stop), device=self.device)
-        dist.broadcast(flag, src=0)
-        return bool(flag)
-
-    def _checkpoint_is_due(self) -> bool:
-        return self._crossed(self.config.checkpoint_images) or self.checkpoints.are_due()
-
-    def _step(self, model: nn.Module) -> StepResult:
-        config, state = self.config, self.state
-        seen = state.images_seen
-        if config.dropout:
-            torch.manual_seed(_dropout_seed(config.seed, seen, self.rank))
-        slots = torch.arange(seen + self.rank, seen + config.batch_size, self.world_size)
-        images, classes = self.data(slots)
-        labels = self._labels(slots, classes)
-        slots = slots.to(self.device, non_blocking=True)
-        noise = training_noise(config.seed, slots, self.schedule.num_timesteps, self.image_shape)
-        rate = learning_rate(
-            seen, peak=config.learning_rate, warmup_images=config.lr_warmup_images, decay_images=config.lr_decay_images
+    def _batches(self) -> Batches:
+        config = self.config
+        source = BatchSource(
+            config=config,
+            data=self.data,
+            num_classes=self.state.network.config.num_classes,
+            image_shape=self.image_shape,
+            device=self.device,
+            rank=self.rank,
+            world_size=self.world_size,
         )
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        images = images.to(self.device, non_blocking=True)
-        result = train_step(model, state.optimizer, self.schedule, images, noise, self.step_config, labels)
-        if result.applied:
-            decay = ema_decay(
-                seen,
-                config.batch_size,
-                halflife_images=config.ema_halflife_images,
-                rampup_ratio=config.ema_rampup_ratio,
-            )
-            update_ema(state.ema.parameters(), state.network.parameters(), decay)
-        state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
-        if state.skipped_in_a_row >= _SKIPS_IN_A_ROW:
-            raise DivergedError(
-                f"{_SKIPS_IN_A_ROW} steps in a row had gradients that are not finite",
-                stage="train",
-                item=f"images_seen {seen}",
-                remedy="lower train.learning_rate; checkpoints before this are kept",
-            )
-        state.images_seen = seen + config.batch_size
-        return result
+        steps = range(self.state.images_seen, config.total_images, config.batch_size)
+        return Batches(source, steps, batches_ahead(self.device, config.threads), self.device)
 
-    def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
-        """Labels for these slots after label dropout, or None if the network is unconditional."""
-        config, num_classes = self.config, self.state.network.config.num_classes
-        if not num_classes:
-            return None
-        labels = drop_labels(config.seed, slots, classes, num_classes - 1, config.label_dropout)
-        return labels.to(self.device, non_blocking=True)
-
-    def _crossed(self, every: int) -> bool:
-        """Tell if the last step crossed a multiple of `every`; this does not depend on where the attempt started."""
-        seen = self.state.images_seen
-        return seen // every > (seen - self.config.batch_size) // every
-
-    def _commit_checkpoint(self) -> None:
-        state = self.state
-        scalars = {
-            "images_seen": state.images_seen,
-            "skipped_in_a_row": state.skipped_in_a_row,
-            "world_size": self.world_size,
-        }
-        self.phase = "saving"
-        with self.history.time.paused():
-            self.checkpoints.commit(state.images_seen, state.tensors(), scalars)
-        self.phase = ""
-
-    def _commit_snapshot(self) -> None:
-        config, state = self.config, self.state
-        objective = self.step_config.objective
-        data = encode_snapshot(
-            state.ema.state_dict(),
-            state.ema.config,
-            schedule_settings(config),
-            state.images_seen,
-            parameterisation=objective.parameterisation,
-            variance=objective.variance if objective.variance.is_learned else None,
+    def _cadences(self) -> Cadences:
+        config, batch_size = self.config, self.config.batch_size
+        return Cadences(
+            rows=Cadence(batch_size, config.history_images, config.history_seconds, self.clock, _ROW_SHARE),
+            checkpoints=Cadence(batch_size, config.checkpoint_images, 60 * config.checkpoint_minutes, self.clock),
+            points=Cadence(batch_size, images_between_points(config), 60 * config.watch_minutes, self.clock),
         )
-        self.output.commit(f"{SNAPSHOTS}/{state.images_seen:012d}", "safetensors", data, {})
-
-
-def _dropout_seed(seed: int, images_seen: int, rank: int) -> int:
-    """Return a seed per step and rank; dropout is the only draw from torch's own generator."""
-    drawn = words(seed, Stream.DROPOUT, torch.tensor([images_seen]), 2, step=rank)[0]
-    return int(drawn[0]) << 31 | int(drawn[1]) >> 1

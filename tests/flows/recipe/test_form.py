@@ -27,6 +27,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.use_splits": (False, True),
     "prepare.holdout_fraction": (0.25, 0.5),
     "prepare.unit_images": (77, 78),
+    "train.initial": ("digits-1a2b3c4d", "/a b/ä.safetensors"),
     "train.images": (12345, 12346),
     "train.batch_size": (96, 32),
     "train.learning_rate": (3e-3, 1),
@@ -87,6 +88,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.seed": (5, 6),
 }
 OTHER |= {f"{stage}.threads": (3, 4) for stage in ("train", "sample", "evaluate")}
+OTHER |= {f"{stage}.compile": (True, False) for stage in ("train", "sample")}
 OTHER |= {f"{stage}.device": ("cpu", "cuda") for stage in ("train", "sample", "evaluate")}
 OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
 # What a setting cannot do without.

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the latest up to a goal, whose bytes are whole; the next is due some time after the last."""
+"""Checkpoints of a run: the latest up to a goal, whose bytes are whole."""
 
 from pathlib import Path
 
@@ -24,31 +24,19 @@ def commit(checkpoints: Checkpoints, *images: int) -> None:
 
 def test_the_driver_sees_the_latest_up_to_the_goal(output: Output) -> None:
     assert latest_checkpoint(output, 100) == 0
-    commit(Checkpoints(output, keep=9, every_s=60), 16, 32, 1024)
+    commit(Checkpoints(output, keep=9), 16, 32, 1024)
     assert [latest_checkpoint(output, goal) for goal in (15, 16, 40, 5000)] == [0, 16, 32, 1024]
 
 
 def test_what_is_kept_is_what_was_loaded_or_committed(output: Output) -> None:
-    checkpoints = Checkpoints(output, keep=2, every_s=60)
+    checkpoints = Checkpoints(output, keep=2)
     assert (checkpoints.latest(100), checkpoints.kept) == ((0, None), 0)
     commit(checkpoints, 16, 32, 48)
     assert checkpoints.kept == 48
     (Path(output.store.uri) / output.folder / output.record("checkpoints/000000000048").file).write_bytes(b"")
-    later = Checkpoints(output, keep=2, every_s=60)
+    later = Checkpoints(output, keep=2)
     images, saved = later.latest(100)
     assert saved is not None
     assert (images, later.kept, saved[1]) == (32, 32, {"images_seen": 32})
     with pytest.raises(IntegrityError, match="run again"):
         later.load(16)
-
-
-def test_when_the_next_is_due(output: Output) -> None:
-    now = [5.0]
-    checkpoints = Checkpoints(output, keep=2, every_s=60, clock=lambda: now[0])
-    due = []
-    for now[0] in (5, 64.9, 65, 70):
-        due.append(checkpoints.are_due())
-    commit(checkpoints, 16)
-    for now[0] in (71, 129.9, 130):
-        due.append(checkpoints.are_due())
-    assert due == [False, False, True, True, False, False, True]

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from ddpm_core.train_step import StepResult
-from flows.stages.train.history import History, TrainingTime, history_rows
+from flows.stages.train.history import History, Purpose, TrainingTime, history_rows
 from infra.outputs.plan import Output, Plan
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
+
+T = torch.tensor([0, 5, 10, 15])
 
 
 @pytest.fixture
@@ -20,14 +22,15 @@ def output(tmp_path: Path) -> Output:
 
 
 def step(loss_sum: float, *, applied: bool = True) -> StepResult:
-    return StepResult(loss_sum=torch.tensor(loss_sum), grad_norm=torch.tensor(1.0), applied=applied)
+    losses = torch.full((4,), loss_sum / 4)
+    return StepResult(losses=losses, loss_sum=losses.sum(), grad_norm=torch.tensor(1.0), applied=applied)
 
 
 def test_paused_time_does_not_count() -> None:
     now = [10.0]
     time = TrainingTime(lambda: now[0])
     now[0] = 13
-    with time.paused():
+    with time.on(Purpose.CHECKPOINT):
         now[0] = 50
         assert time.seconds() == 3, "nor while it lasts"
     assert time.seconds() == 3
@@ -38,7 +41,7 @@ def test_paused_time_does_not_count() -> None:
 def test_time_goes_on_after_a_failed_pause() -> None:
     now = [0.0]
     time = TrainingTime(lambda: now[0])
-    with contextlib.suppress(OSError), time.paused():
+    with contextlib.suppress(OSError), time.on(Purpose.CHECKPOINT):
         now[0] = 5
         raise OSError("disk")
     now[0] = 6
@@ -47,16 +50,16 @@ def test_time_goes_on_after_a_failed_pause() -> None:
 
 def test_rows_and_rates(output: Output) -> None:
     now = [0.0]
-    history = History(output, torch.device("cpu"), lambda: now[0])
+    history = History(output, torch.device("cpu"), 20, lambda: now[0])
     assert (history.loss(), history.images_per_second()) == (None, None), "before the first step"
     for loss, applied in ((8.0, True), (4.0, False)):
         now[0] += 2
-        history.add(step(loss, applied=applied), 4)
+        history.add(step(loss, applied=applied), T, 4)
     assert (history.loss(), history.images_per_second()) == (1.5, 2.0)
     history.commit(8, 1e-3, torch.tensor(float("nan")))
     assert history.loss() == 1.5, "a new row does not start the loss from one step alone"
     now[0] += 1
-    history.add(step(2.0), 4)
+    history.add(step(2.0), T, 4)
     assert history.loss() == pytest.approx(14 / 12)
     history.commit(12, 2e-3, torch.tensor(3.0))
     assert history.loss() == 0.5, "older rows are forgotten"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.stage import Progress
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
@@ -28,14 +29,14 @@ class Clock:
 
 
 def after_each_step(worker: TrainingWorker, call: Callable[[], object]) -> None:
-    step = worker._step
+    step = worker.step
 
-    def stepping(model: object) -> object:
-        result = step(model)
+    def stepping(*arguments: object) -> object:
+        result = step(*arguments)
         call()
         return result
 
-    worker._step = stepping
+    worker.step = stepping
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_no_snapshot(bench: Bench, config: TrainConfig) -> None:
@@ -109,19 +110,21 @@ def test_checkpoints_come_by_time_too(bench: Bench, config: TrainConfig) -> None
 
 
 def test_rates_are_those_of_training_and_of_this_attempt(bench: Bench, config: TrainConfig) -> None:
-    """A step takes two seconds and a checkpoint a hundred, of which no rate knows."""
+    """A step takes two seconds, and copying for a checkpoint a hundred, of which no rate knows."""
     config = config.model_copy(update={"checkpoint_images": 3 * STEP, "history_images": 2 * STEP})
     output, rates = bench.output("rates"), []
     for goal in (6 * STEP, 12 * STEP):
         clock = Clock()
         worker = bench.worker(output, config, goal, clock=clock)
-        commit = worker.checkpoints.commit
+        tensors = worker.state.tensors
 
-        def slow(*what: object, commit: Callable[..., None] = commit, clock: Clock = clock) -> None:
+        def slow(
+            tensors: Callable[[], dict[str, torch.Tensor]] = tensors, clock: Clock = clock
+        ) -> dict[str, torch.Tensor]:
             clock.now += 100
-            commit(*what)
+            return tensors()
 
-        worker.checkpoints.commit = slow
+        worker.state.tensors = slow
         after_each_step(worker, lambda clock=clock: setattr(clock, "now", clock.now + 2))
         worker.run()
         rates.append(worker.beat()["images_per_second"])

@@ -1,7 +1,6 @@
 """Training is a function of its settings, and says so when it diverges."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -78,13 +77,13 @@ def test_no_other_generator_matters(bench: Bench, config: TrainConfig, dropout: 
         reseed()
         output = bench.output(name)
         worker = bench.worker(output, config, 80)
-        step: Callable[..., object] = worker._step
+        step = worker.step
 
-        def step_after_reseeding(model: torch.nn.Module) -> object:
+        def step_after_reseeding(*arguments: object) -> object:
             reseed()
-            return step(model)
+            return step(*arguments)
 
-        worker._step = step_after_reseeding
+        worker.step = step_after_reseeding
         worker.run()
         return snapshot(output, 80)
 
@@ -148,7 +147,7 @@ class TestDivergence:
         self, bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nine bad steps in a row are survived and change nothing but the counters; their row holds no number."""
-        import flows.stages.train.worker as module
+        import flows.stages.train.batches as module
 
         honest = module.training_noise
         bad = range(16 * 2, 16 * 11)
@@ -173,7 +172,7 @@ class TestDivergence:
     def test_the_tenth_in_a_row_ends_it_across_a_resume(
         self, bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import flows.stages.train.worker as module
+        import flows.stages.train.batches as module
 
         honest = module.training_noise
 

@@ -1,0 +1,183 @@
+"""The batches of a training run: this worker's images, labels and noise of each step, computed from the images seen."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_core.training_order import TrainingNoise, drop_labels, training_noise
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.data import TrainingData
+
+
+class Batch(NamedTuple):
+    """This worker's share of one step.
+
+    Attributes:
+        images: uint8 [b, c, h, w], on the training device.
+        labels: int64 [b] after label dropout, or None if the network is unconditional.
+        noise: Timesteps, noise and coin flips.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    noise: TrainingNoise
+
+
+_AHEAD = 2
+
+# Returns the batch of the step that starts at a number of images seen.
+Draw = Callable[[int], Batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSource:
+    """Draws batches; a batch is a function of the settings and the images seen.
+
+    Attributes:
+        config: The stage's settings.
+        data: Gives each slot its image and label.
+        num_classes: Classes of the network, with the one for no label; 0 if it is unconditional.
+        image_shape: (channels, height, width).
+        device: The device to train on.
+        rank: This worker's place in its group.
+        world_size: Workers in the group.
+    """
+
+    config: TrainConfig
+    data: TrainingData
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    def __call__(self, images_seen: int) -> Batch:
+        """Draw the batch of the step that starts at `images_seen`."""
+        config = self.config
+        slots = torch.arange(images_seen + self.rank, images_seen + config.batch_size, self.world_size)
+        images, classes = self.data(slots)
+        labels = self._labels(slots, classes)
+        slots = slots.to(self.device, non_blocking=True)
+        noise = training_noise(config.seed, slots, config.num_timesteps, self.image_shape)
+        return Batch(images.to(self.device, non_blocking=True), labels, noise)
+
+    def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
+        """Labels for these slots after label dropout, or None if the network is unconditional."""
+        if not self.num_classes:
+            return None
+        labels = drop_labels(self.config.seed, slots, classes, self.num_classes - 1, self.config.label_dropout)
+        return labels.to(self.device, non_blocking=True)
+
+
+def batches_ahead(device: torch.device, threads: int) -> int:
+    """Return how many batches to draw ahead: two, or none if the steps already keep every core busy.
+
+    On a CPU the thread that draws needs a core of its own, or it takes turns with the steps' own threads, which wait
+    for each other several hundred times per step.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _AHEAD if device.type == "cuda" or cores > threads * workers else 0
+
+
+class Batches:
+    """Gives the batches of consecutive steps, some of them drawn ahead in a thread.
+
+    Args:
+        draw: Draws a batch; called in order, and in one thread only.
+        steps: The images seen before each step.
+        ahead: Batches to hold at most; 0 draws each when it is taken.
+        device: The training device.
+    """
+
+    def __init__(self, draw: Draw, steps: range, ahead: int = 0, device: torch.device | None = None) -> None:
+        self._draw, self._steps, self._ahead = draw, steps, ahead
+        self._device = device if device is not None and device.type == "cuda" else None
+        self._drawn: deque[_Drawn] = deque()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+
+    def __enter__(self) -> "Batches":
+        if self._ahead:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        """End the thread, whose batch in hand is the last."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._ahead:
+            self._thread.join()
+
+    def take(self, images_seen: int) -> Batch:
+        """Return the batch of the step that starts at `images_seen`.
+
+        Raises:
+            BaseException: The error of `draw`.
+        """
+        if not self._ahead:
+            return self._draw(images_seen)
+        with self._changed:
+            while not self._drawn and self._error is None:
+                self._changed.wait()
+            if not self._drawn:
+                assert self._error is not None, "the thread ended without an error and without this batch"
+                raise self._error
+            drawn = self._drawn.popleft()
+            self._changed.notify_all()
+        assert drawn.images_seen == images_seen, f"the next batch is that at {drawn.images_seen}, not {images_seen}"
+        return drawn.ready()
+
+    def _run(self) -> None:
+        try:
+            if self._device is None:
+                self._fill()
+                return
+            # A stream of its own, so that copies and draws run beside the steps.
+            with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.Stream(self._device)):
+                self._fill()
+        except BaseException as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _fill(self) -> None:
+        for images_seen in self._steps:
+            with self._changed:
+                while len(self._drawn) >= self._ahead and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+            batch = self._draw(images_seen)
+            drawn = torch.cuda.current_stream().record_event() if self._device is not None else None
+            with self._changed:
+                self._drawn.append(_Drawn(images_seen, batch, drawn))
+                self._changed.notify_all()
+
+
+class _Drawn(NamedTuple):
+    """A batch that was drawn ahead; on a GPU the event says when the device has drawn it."""
+
+    images_seen: int
+    batch: Batch
+    event: torch.cuda.Event | None
+
+    def ready(self) -> Batch:
+        """Return the batch for use on this thread's stream."""
+        if self.event is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self.event)
+            for tensor in (self.batch.images, self.batch.labels, *self.batch.noise):
+                if tensor is not None:
+                    tensor.record_stream(stream)  # its memory serves another batch only after the step
+        return self.batch

@@ -1,0 +1,166 @@
+"""The loop of training: steps from the images seen to the goal; rank 0 has rows, checkpoints and points committed."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ddpm_core.train_step import StepResult
+from flows.stages.train.batches import Batch, Batches
+from flows.stages.train.commits import Commits
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.history import History, Purpose
+from flows.stages.train.points import Cadence
+from flows.stages.train.state import TrainingState
+from flows.stages.train.watch.watcher import Watcher
+from infra.compute.heartbeat import GRACE_S, Pulse
+from infra.errors import DdpmError
+
+Step = Callable[[nn.Module, Batch], StepResult]
+# A stopped run's share of the grace for its last checkpoint; the rest is for what ends after it.
+_LAST_SAVE_S = 0.75 * GRACE_S
+
+
+@dataclass(kw_only=True)
+class Cadences:
+    """When rows, checkpoints and points are due."""
+
+    rows: Cadence
+    checkpoints: Cadence
+    points: Cadence
+
+
+@dataclass(kw_only=True)
+class TrainingLoop:
+    """One worker's share of the run.
+
+    Attributes:
+        config: The stage's settings.
+        state: Changed by each step.
+        batches: Gives the batch of each step.
+        step: Takes the steps.
+        history: Receives each step's result.
+        cadences: When rows, checkpoints and points are due.
+        commits: Has the state committed; None on all ranks but the first.
+        watcher: Receives the points and may work between steps.
+        pulse: Says when to stop.
+        device: The training device.
+        world_size: Workers in the group.
+        phase: Work other than steps in progress, such as "saving".
+    """
+
+    config: TrainConfig
+    state: TrainingState
+    batches: Batches
+    step: Step
+    history: History
+    cadences: Cadences
+    commits: Commits | None
+    watcher: Watcher
+    pulse: Pulse
+    device: torch.device
+    world_size: int = 1
+    phase: str = field(default="", init=False)
+
+    def run(self) -> None:
+        """Train to the goal, or until the pulse asks to stop; rank 0 commits checkpoints and the snapshot.
+
+        If it is asked to stop, it leaves a checkpoint of the last step and no snapshot. Everything is committed when
+        it returns.
+
+        Raises:
+            DivergedError: If gradients, or the averaged weights at the goal, stay non-finite.
+            DdpmError: The error of the store, if it lasts.
+        """
+        model: nn.Module = self.state.network
+        if self.world_size > 1:
+            model = nn.parallel.DistributedDataParallel(model)
+        model.train()
+        with self.batches:
+            if self.commits is None:
+                self._train(model)
+                return
+            with self.commits.saver as saver:
+                try:
+                    self._train(model)
+                except BaseException:
+                    with contextlib.suppress(DdpmError):  # checkpoints before the error are kept, if that is possible
+                        saver.flush(_LAST_SAVE_S)
+                    raise
+
+    def _train(self, model: nn.Module) -> None:
+        config, state, time = self.config, self.state, self.history.time
+        while state.images_seen < config.total_images:
+            with time.on(Purpose.DATA):
+                batch = self.batches.take(state.images_seen)
+            result = self.step(model, batch)
+            self.history.add(result, batch.noise.t, config.batch_size)
+            done = state.images_seen >= config.total_images
+            # Ranks have clocks of their own, and only the first is asked to stop: all follow any that says yes.
+            stop, row_is_due = self._agree([self.pulse.stop, self._is_first and self.cadences.rows.time_is_over()])
+            stopping = stop and not done
+            if done or row_is_due or self.cadences.rows.is_due(state.images_seen, by_time=False):
+                self._commit_row(result)
+            if self.commits is not None:
+                self._commit(self.commits, done=done, stopping=stopping)
+            if stopping:
+                return
+
+    @property
+    def _is_first(self) -> bool:
+        return self.commits is not None
+
+    def _agree(self, wishes: Sequence[bool]) -> list[bool]:
+        """Return for each wish whether any rank has it; this is the one exchange per step beside the gradients."""
+        if self.world_size == 1:
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.uint8, device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in flags.tolist()]
+
+    def _commit_row(self, result: StepResult) -> None:
+        state = self.state
+        self.history.commit(state.images_seen, state.optimizer.param_groups[0]["lr"], grad_norm=result.grad_norm)
+        self.cadences.rows.restart()
+
+    def _commit(self, commits: Commits, *, done: bool, stopping: bool) -> None:
+        """Have everything committed that is due after a step, and let the watcher work."""
+        commits.saver.check()
+        seen, time = self.state.images_seen, self.history.time
+        checkpoint = done or stopping or self.cadences.checkpoints.is_due(seen)
+        point = self.cadences.points.is_due(seen) and not (done or stopping)
+        if checkpoint or point:
+            with time.on(Purpose.CHECKPOINT):
+                self._take(commits, checkpoint=checkpoint, point=point, done=done, stopping=stopping)
+        if stopping:
+            return
+        with time.on(Purpose.WATCH):
+            for place in commits.committed_points():
+                self.watcher.point(*place)
+            self.watcher.turn()
+            if done:
+                self.watcher.finish()
+
+    def _take(self, commits: Commits, *, checkpoint: bool, point: bool, done: bool, stopping: bool) -> None:
+        saver = commits.saver
+        if not stopping and not saver.has_room():
+            self.phase = "waiting to save"
+            saver.await_room(until=lambda: self.pulse.stop and not done)
+            if self.pulse.stop and not done:
+                return  # the last checkpoint comes after the next step
+        self.phase = "saving"
+        if stopping:
+            saver.drop_superseded()
+        commits.take(checkpoint=checkpoint, point=point, goal=done)
+        if checkpoint:
+            self.cadences.checkpoints.restart()
+        if point:
+            self.cadences.points.restart()
+        if done:
+            saver.flush()
+        elif stopping:
+            saver.flush(_LAST_SAVE_S)
+        self.phase = ""

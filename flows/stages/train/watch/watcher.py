@@ -1,0 +1,44 @@
+"""The hook of the training loop for watching: who measures the points is the watcher's business."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Watcher(Protocol):
+    """Receives the points of a training run and may measure them between steps; the weights of training stay as is."""
+
+    def point(self, images_seen: int, weights: Mapping[str, Tensor]) -> None:
+        """Take a point that was just committed.
+
+        Args:
+            images_seen: The point's place along training.
+            weights: Copies of the averaged weights, by their names in the network.
+        """
+
+    def turn(self) -> None:
+        """Measure for at most one network batch if the share of time allows it; called after every step."""
+
+    def finish(self) -> None:
+        """Measure the last point within a bound; called after the last step, once its point was passed on."""
+
+    def lines(self) -> Sequence[str]:
+        """Return all lines for the run's log so far, such as about points that were left out."""
+
+
+class Unwatched:
+    """The watcher of a worker that measures nothing: another one does, or watching is off."""
+
+    def point(self, images_seen: int, weights: Mapping[str, Tensor]) -> None:
+        """Ignore the point."""
+
+    def turn(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+    def lines(self) -> Sequence[str]:
+        """Return no line."""
+        return ()
