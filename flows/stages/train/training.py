@@ -23,6 +23,7 @@ from flows.stages.train.sealing import point_images, seal, snapshot_record
 from flows.stages.train.watch.beside import BesideWatch, open_run
 from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.worker import run_training
+from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError, ResourceError, StorageError
@@ -70,7 +71,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     def done(output: Output) -> dict[str, int]:
         return {"images": latest_checkpoint(output, resolved.total_images)}
 
-    environment = environment_of("training", device) | {"dtype": resolved.dtype}
+    environment = environment_of("training", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
     manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 

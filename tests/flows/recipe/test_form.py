@@ -95,6 +95,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.seed": (5, 6),
 }
 OTHER |= {f"{stage}.threads": (3, 4) for stage in ("train", "sample", "evaluate")}
+OTHER |= {f"{stage}.compile": (True, False) for stage in ("train", "sample")}
 OTHER |= {f"{stage}.device": ("cpu", "cuda") for stage in ("train", "sample", "evaluate")}
 OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
 # What a setting cannot do without.
