@@ -11,9 +11,9 @@ from flows.points import Point, PointFigures
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.measurement import Measured
+from infra.digests import Json
 from infra.errors import IntegrityError
 from infra.outputs.manifest import read_verified
-from infra.digests import Json
 from infra.outputs.plan import Output
 from infra.outputs.tensors import decode_tensors, encode_tensors
 
