@@ -1,8 +1,7 @@
-"""Forward and train step at the CIFAR-10 setting beside diffusers' network and usual loop, in one run.
+"""Forward and train step beside diffusers' network of the same layout in its usual loop, in one run.
 
-`python -m benchmarks.core [--batch 8] [--repeats 5] [--dtype float32]
-[--device cpu]`: the two take turns; medians of
-the times, and of the ratios of neighbours with their quartiles.
+`python -m benchmarks.core [--network cifar10] [--batch 8] [--repeats 5] [--dtype float32] [--device cpu]`: the two take
+turns; medians of the times, and of the ratios of neighbours with their quartiles.
 """
 
 import argparse
@@ -10,21 +9,25 @@ import statistics
 
 import torch
 
-from benchmarks.ours import ours
+from benchmarks.ours import NETWORKS, ours
 from benchmarks.theirs import theirs
 from benchmarks.turns import in_turns, seconds
+from ddpm_core.network.unet import UNet
 
 
 def main() -> None:
     """Print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="cifar10")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
-    mine, other = ours(device, dtype, options.batch), theirs(device, dtype, options.batch)
+    config = NETWORKS[options.network]
+    mine = ours(device, dtype, options.batch, UNet(config, seed=0))
+    other = theirs(device, dtype, options.batch, config)
     forward_s = 0.0
     for name, call in other.items():
         turns = in_turns(mine[name], call, device, options.repeats)

@@ -1,4 +1,4 @@
-"""Our forward pass, train step and noise at the CIFAR-10 setting, as `core.py` and the GPU's figures time them."""
+"""Our forward pass, train step and noise on images of 32x32x3, as `core.py` and the GPU's figures time them."""
 
 from collections.abc import Callable
 
@@ -12,6 +12,11 @@ from ddpm_core.train_step import StepConfig, train_step
 from ddpm_core.training_order import training_noise
 
 SHAPE = (3, 32, 32)
+# 35,746,307 and 1,113,955 parameters. The small one spends a larger share of a step outside its convolutions.
+NETWORKS = {
+    "cifar10": UNetConfig.cifar10(),
+    "small": UNetConfig(base_channels=32, channel_mults=(1, 2, 2), num_res_blocks=1, norm_groups=8),
+}
 
 
 def cast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

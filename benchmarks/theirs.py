@@ -6,32 +6,38 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.nn import functional
 
-from benchmarks.ours import SHAPE, cast
+from benchmarks.ours import NETWORKS, SHAPE, cast
+from ddpm_core.network.unet_config import UNetConfig
 
 
-def diffusers_network() -> UNet2DModel:
-    """The same layout: 35,746,307 parameters."""
+def diffusers_network(config: UNetConfig = NETWORKS["cifar10"]) -> UNet2DModel:
+    """The same layout, with the same number of parameters."""
+    levels = range(len(config.channel_mults))
+    attends = [config.image_size >> level in config.attention_resolutions for level in levels]
     return UNet2DModel(
-        sample_size=32,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=2,
-        block_out_channels=(128, 256, 256, 256),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        sample_size=config.image_size,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        layers_per_block=config.num_res_blocks,
+        block_out_channels=tuple(config.base_channels * mult for mult in config.channel_mults),
+        down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+        up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+        norm_num_groups=config.norm_groups,
         attention_head_dim=None,
         downsample_padding=0,
         flip_sin_to_cos=False,
         freq_shift=1,
         norm_eps=1e-6,
-        dropout=0.1,
+        dropout=config.dropout,
     )
 
 
-def theirs(device: torch.device, dtype: torch.dtype, batch: int) -> dict[str, Callable[[], object]]:
+def theirs(
+    device: torch.device, dtype: torch.dtype, batch: int, config: UNetConfig = NETWORKS["cifar10"]
+) -> dict[str, Callable[[], object]]:
     """The network of diffusers in the loop of its unconditional training example."""
     scheduler = DDPMScheduler(num_train_timesteps=1000)
-    network = diffusers_network().to(device)
+    network = diffusers_network(config).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     images = torch.rand(batch, *SHAPE, device=device) * 2 - 1
     x_t, t = torch.randn(batch, *SHAPE, device=device), torch.randint(0, 1000, (batch,), device=device)

@@ -45,6 +45,9 @@ class Stream(IntEnum):
     FEATURE_ORDER = 16
     DEQUANTISATION = 17
     FLOW_PROBE = 18
+    WATCH_LOSS = 19
+    WATCH_BOUND = 20
+    WATCH_T = 21
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:
@@ -57,21 +60,35 @@ def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4
     Returns:
         Four words in 0..2^32-1 each.
     """
+    c0, c1, c2, c3 = counter.unbind(-1)
+    return torch.stack(_rounds((c0, c1, c2, c3), seed), dim=-1)
+
+
+# The four words of a block's counter, or of its output, in shapes that broadcast.
+_Block = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _rounds(counter: _Block, seed: int) -> _Block:
+    """Apply the ten rounds; a word that many counters share takes its full shape only when the rounds mix it.
+
+    int64 products wrap, but their low 64 bits are correct. Only factors need to be cut to 32 bits, because the high
+    bits of the other words never reach a product.
+    """
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must lie in 0..2^64-1; got {seed}")
-    c0, c1, c2, c3 = counter.unbind(-1)
+    c0, c1, c2, c3 = counter
     k0, k1 = seed & _MASK, seed >> 32
     for _ in range(_ROUNDS):
-        # int64 products wrap, but their low 64 bits are correct, and both words are read from those.
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((product1 >> 32) & _MASK) ^ c1 ^ k0,
-            product1 & _MASK,
-            ((product0 >> 32) & _MASK) ^ c3 ^ k1,
-            product0 & _MASK,
-        )
+        c0, c2 = _mixed(product1, c1, k0), _mixed(product0, c3, k1)
+        c1, c3 = product1, product0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return torch.stack((c0, c1, c2, c3), dim=-1)
+    return c0, c1 & _MASK, c2, c3 & _MASK
+
+
+def _mixed(product: Tensor, word: Tensor, key: int) -> Int64[Tensor, "*n"]:
+    """(high word of the product) xor word xor key, cut to 32 bits; memory that was just allocated is used again."""
+    return ((product >> 32) ^ word).bitwise_xor_(key).bitwise_and_(_MASK)
 
 
 def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, step: int = 0) -> Int64[Tensor, "b n"]:
@@ -84,27 +101,30 @@ def words(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, ste
         count: Number of words per index.
         step: A further coordinate, such as the timestep, 0..2^32-1.
     """
+    drawn = _blocks(seed, stream, index, -(-count // 4), step)
+    return torch.stack(drawn, dim=-1).flatten(1)[:, :count]
+
+
+def _blocks(seed: int, stream: Stream, index: Int64[Tensor, " b"], count: int, step: int) -> _Block:
+    """The first `count` blocks of each index, as four words [b, count]."""
     # Only indices on the CPU are checked: on a GPU it would wait for the device, once per step of every chain.
     if index.is_cpu and index.numel() and not (int(index.min()) >= 0 and int(index.max()) < _MAX_INDEX):
         raise ValueError(f"index must lie in 0..2^48-1; got {int(index.min())}..{int(index.max())}")
     if not 0 <= step <= _MASK:
         raise ValueError(f"step must lie in 0..2^32-1; got {step}")
-    blocks = torch.arange(-(-count // 4), device=index.device)
-    counter = torch.stack(
-        torch.broadcast_tensors(
-            blocks,
-            (index & _MASK)[:, None],
-            ((index >> 32) | (int(stream) << 16))[:, None],
-            torch.full((), step, device=index.device),  # torch.tensor would make a GPU wait for its copy
-        ),
-        dim=-1,
+    counter = (
+        torch.arange(count, device=index.device)[None, :],
+        (index & _MASK)[:, None],
+        ((index >> 32) | (int(stream) << 16))[:, None],
+        torch.full((1, 1), step, device=index.device),  # torch.tensor would make a GPU wait for its copy
     )
-    return philox4x32(counter, seed).flatten(1)[:, :count]
+    return _rounds(counter, seed)
 
 
-def _to_unit_interval(drawn: Int64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-    # double() first: an integer tensor plus 0.5 is float32, which would drop 8 of the 32 bits.
-    return (drawn.double() + 0.5) * 2.0**-32
+def _to_unit_interval(drawn: Int64[Tensor, "*n"], scale: float = 1.0) -> Float64[Tensor, "*n"]:
+    # double() first: an integer tensor plus 0.5 is float32, which would drop 8 of the 32 bits. Up to the scale all is
+    # exact, so a scale costs the same rounding here as in a product of its own.
+    return drawn.double().add_(0.5).mul_(scale * 2.0**-32)
 
 
 def uniform(
@@ -124,11 +144,15 @@ def normal(
     with the sine.
     """
     count = math.prod(shape)
-    drawn = words(seed, stream, index, -(-count // 4) * 4, step)
-    u, v = _to_unit_interval(drawn).unflatten(1, (-1, 2)).unbind(-1)
-    radius, angle = torch.sqrt(-2 * torch.log(u)), 2 * math.pi * v
-    pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
-    return pairs.flatten(1)[:, :count].to(torch.float32).reshape(-1, *shape)
+    blocks = -(-count // 4)
+    drawn = _blocks(seed, stream, index, blocks, step)
+    numbers = torch.empty((len(index), blocks, 4), device=index.device)
+    for place in (0, 2):
+        radius = _to_unit_interval(drawn[place]).log_().mul_(-2).sqrt_()
+        angle = _to_unit_interval(drawn[place + 1], scale=2 * math.pi)
+        torch.mul(radius, torch.cos(angle), out=numbers[..., place])
+        torch.mul(radius, angle.sin_(), out=numbers[..., place + 1])
+    return numbers.flatten(1)[:, :count].contiguous().reshape(-1, *shape)
 
 
 def signs(

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ddpm_core.choices import Choice
-from docs import parity
+from docs import parity, presets
 from flows.cli import BUG, SIGNALS
 from flows.metrics.choices import MetricName
 from flows.recipe.presets.table import PRESETS
@@ -62,17 +62,20 @@ def stage_picture(stages: Sequence[Stage[Any, Any]] = STAGES) -> str:
     return "\n".join(["```", *lines, "", f"{'':{width}}  {legend}", "```"])
 
 
+def preset_list() -> str:
+    """The presets, with a sentence about each."""
+    return table(("preset", "data and time"), ((f"`{name}`", one.about) for name, one in PRESETS.items()))
+
+
 def preset_table() -> str:
     """The presets, and every setting in which one of them differs from the defaults."""
-    about = table(("preset", "data and time"), ((f"`{name}`", one.about) for name, one in PRESETS.items()))
-    presets = {name: one.config for name, one in PRESETS.items()}
     rows = []
     for stage in _with_settings():
         for name, field in stage.config.model_fields.items():
-            values = [getattr(getattr(config, stage.name), name) for config in presets.values()]
+            values = [getattr(getattr(one.config, stage.name), name) for one in PRESETS.values()]
             if any(value != field.default for value in values):
                 rows.append([f"`{stage.name}.{name}`", *map(_code, values)])
-    return f"{about}\n\n{table(('setting', *(f'`{name}`' for name in presets)), rows)}"
+    return f"{preset_list()}\n\n{table(('setting', *(f'`{name}`' for name in PRESETS)), rows)}"
 
 
 def setting_tables(stage: Stage[Any, Any]) -> str:
@@ -156,12 +159,20 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "stages": stage_picture,
         "presets": preset_table,
+        "preset list": preset_list,
         **{stage.name: partial(setting_tables, stage) for stage in _with_settings()},
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),
         "metrics": partial(option_table, MetricName, "`evaluate.metrics`", "evaluate"),
         "exit codes": exit_code_table,
+        "values of the paper": lambda: table(
+            ("the paper or its code", "setting", *(f"`{name}`" for name in presets.PAPER), "source"),
+            presets.value_rows(),
+        ),
+        "categories of LSUN": lambda: table(
+            ("category", "steps", "flips", "parameters", "settings"), presets.category_rows()
+        ),
         "rules of other programs": lambda: table(
             ("program", "resize", "rounding", "scale", "covariance"), parity.rule_rows()
         ),

@@ -9,6 +9,8 @@ OPTIONS = {
     Term.WEIGHTS_DIGEST: "evaluate.extractor_sha256",
     Term.ONE_WORKER: "set train.workers=1",
     Term.RUN_ANEW: "run with --force",
+    Term.ANY_ENVIRONMENT: "drop --strict-environment",
+    Term.WAIT: "drop --no-wait",
     Term.ANOTHER_ROOT: "another --root",
     Term.ANOTHER_PORT: "another with --port",
 }

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.digests import Json
+from infra.outputs.environments import periods_of
 from infra.outputs.manifest import Manifest
 
 FACT = "provenance"
@@ -38,13 +39,15 @@ class Provenance:
             compared; empty if the figures rest on several data sets.
         datasets: The same of each data set by its role, `samples` or `reference`, if there are several.
         network: `digest` of the snapshot, `images_seen`, `num_timesteps`, and `ema_halflife_images`, the half-life of
-            the averaged weights at the end of training, in images.
+            the averaged weights at the end of training, in images. If it did not start from fresh weights, `initial`
+            has the `source` that its setting names, the `place` where that was found, and the `digest` of its content.
         samples: `digest`, `count`, `sampler`, `num_steps`, `seed` and the other settings of sampling.
         extractor: `name` of the features, and `digest`, the sha256 of the file of weights, or of the sealed output if
             the weights were fitted to the data.
         settings: The evaluation's settings that the metric uses.
         rules: The rules that change pixels or features on the way to a figure, by the step that follows them.
-        environments: Versions and device, as each stage recorded them; several if its outputs have different ones.
+        environments: Versions and device, as each stage recorded them; several if its outputs have different ones, or
+            if one output was computed in several, one after the other.
     """
 
     figures: tuple[str, ...]
@@ -70,6 +73,7 @@ class Provenance:
             *_data_rows(self.data, ""),
             *(row for role, data in self.datasets.items() for row in _data_rows(data, f" of {role}")),
             ("network", _network_text(self.network)),
+            ("initial network", _initial_text(self.network)),
             ("EMA length", _ema_text(self.network)),
             ("samples", _samples_text(self.samples)),
             ("counts", _listed(self.counts)),
@@ -184,6 +188,8 @@ def _network(trained: Manifest) -> Json:
     if {"ema_halflife_images", "ema_rampup_ratio"} <= settings.keys():
         longest = settings["ema_rampup_ratio"] * facts["images_seen"]
         network["ema_halflife_images"] = min(settings["ema_halflife_images"], longest)
+    if "initial" in facts:
+        network["initial"] = facts["initial"]
     return network
 
 
@@ -212,8 +218,9 @@ def _environments(behind: Sequence[Manifest]) -> dict[str, list[dict[str, str]]]
     found: dict[str, list[dict[str, str]]] = {}
     for manifest in behind:
         of_stage = found.setdefault(manifest.stage, [])
-        if manifest.environment not in of_stage:
-            of_stage.append(dict(manifest.environment))
+        for period in periods_of(manifest):
+            if period.environment not in of_stage:
+                of_stage.append(dict(period.environment))
     return found
 
 
@@ -230,6 +237,11 @@ def _short(part: Mapping[str, Any]) -> str:
 
 def _network_text(network: Json) -> str:
     return f"{network['images_seen']:,} images seen, {_short(network)}" if network else ""
+
+
+def _initial_text(network: Json) -> str:
+    initial = network.get("initial")
+    return f"{initial['place']}, {_short(initial)}" if initial else ""
 
 
 def _ema_text(network: Json) -> str:

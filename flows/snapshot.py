@@ -129,8 +129,16 @@ def load_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *,
 
 def read_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *, root: str = "") -> bytes:
     """Return the bytes of a snapshot file; arguments and errors are those of `load_snapshot`."""
+    return find_snapshot(uri, storage_options, root=root)[0]
+
+
+def find_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *, root: str = "") -> tuple[bytes, str]:
+    """Return the bytes of a snapshot file, and its address for people: for an alias, the version behind it.
+
+    Arguments and errors are those of `load_snapshot`.
+    """
     if not is_registered(uri):
-        return _read(uri, storage_options)
+        return _read(uri, storage_options), shown_address(uri)
     file = registered_file(uri, tracking_place(resolve_root(root))[0])
     try:
         data = _read(file.uri, storage_options)
@@ -140,7 +148,7 @@ def read_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *,
     if sha256(data) != file.sha256:
         item = shown_address(file.uri)
         raise IntegrityError(f"differs from the digest that {file.version} was registered with", item=item)
-    return data
+    return data, file.version
 
 
 def shown_address(uri: str) -> str:

@@ -11,6 +11,7 @@ from infra.compute.units import UnitTask, Workers
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
+from infra.outputs.similar import most_similar
 from infra.record import DatasetInput, MeasuredModel, ModelFile
 from infra.storage.store import Store
 
@@ -63,12 +64,32 @@ class RunIdentity:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """An input from outside, as it was found when the run began.
+
+    Attributes:
+        digest: The digest of its content.
+        place: Where it was found, in the form that may be shown.
+        remark: A remark on how it was found; empty for none.
+    """
+
+    digest: str
+    place: str
+    remark: str = ""
+
+
 def _ignore(*_: object) -> None:
     pass
 
 
 def _no_lease(_: str) -> AbstractContextManager[None]:
     return nullcontext()
+
+
+def units_done(output: Output) -> dict[str, int]:
+    """Return the number of an output's committed units, as an amount of work done."""
+    return {"units": len(output.records("units"))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +102,13 @@ class Context:
         force: Start a new attempt beside existing outputs.
         begun: Keys of the outputs that this run has begun, so that a retried stage resumes its own attempt.
         run: The run that the stage belongs to.
+        given: The inputs from outside that the run has found already, by setting, such as `train.initial`.
         say: Shows a line on the terminal and in the run's log.
         on_progress: Receives the stage's progress: the starting point at once, then updates.
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
         lease: Holds an output's folder for this run while it works there; waits while another run holds it.
+        strict_environment: Refuse to go on with an output that was begun in another environment.
     """
 
     store: Store
@@ -93,11 +116,13 @@ class Context:
     force: bool = False
     begun: set[str] | None = None
     run: RunIdentity | None = None
+    given: Mapping[str, Given] = field(default_factory=dict)
     say: Callable[[str], None] = _ignore
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
     lease: Callable[[str], AbstractContextManager[None]] = _no_lease
+    strict_environment: bool = False
 
     @property
     def starting(self) -> str:
@@ -105,7 +130,14 @@ class Context:
         return "starting Ray" if self.cluster.mode == "ray" else "starting"
 
     def sealed(
-        self, plan: Plan, goal: dict[str, int], environment: Json, make: Callable[[Output], Manifest]
+        self,
+        plan: Plan,
+        goal: dict[str, int],
+        environment: Json,
+        make: Callable[[Output], Manifest],
+        *,
+        done: Callable[[Output], Mapping[str, int]] = units_done,
+        noun: str = "",
     ) -> tuple[Manifest, bool]:
         """Return the manifest that seals a goal of a plan, and whether it was sealed already.
 
@@ -114,6 +146,13 @@ class Context:
             goal: The goal to seal.
             environment: The software and hardware to record when the work begins.
             make: Does the missing work and seals it; called only while this run holds the output's lease.
+            done: Returns the amount of an output's work that is done, for the record of another environment. An amount
+                of the goal's own unit tells which goals that environment can have worked on.
+            noun: The result in a word, such as "network"; if it is not empty and the output is new, a line names the
+                most similar output on the same inputs.
+
+        Raises:
+            ConflictError: If the output was begun in another environment and `strict_environment` is set.
         """
         output = self.output(plan)
         manifest = output.manifest(goal)
@@ -123,7 +162,9 @@ class Context:
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
                 return manifest, True
-            self.begin(output, environment)
+            is_new = self.begin(output, environment, done)
+            if is_new and noun and (similar := most_similar(plan, self.store)):
+                self.say(f"{plan.stage}: another {noun} than {similar.folder}: {similar.words}; that one is kept")
             return make(output), False
 
     def output(self, plan: Plan) -> Output:
@@ -131,11 +172,26 @@ class Context:
         force = self.force and plan.key not in (self.begun or ())
         return current(Output(store=self.store, plan=plan), force=force)
 
-    def begin(self, output: Output, environment: Json) -> None:
-        """Write an output's plan and environment, or join an output that was begun with the same ones."""
-        output.begin(environment)
+    def begin(
+        self, output: Output, environment: Json, done: Callable[[Output], Mapping[str, int]] = units_done
+    ) -> bool:
+        """Write an output's plan and environment, or go on with it; if the environment is another one, say so.
+
+        Returns:
+            Whether the output is new.
+
+        Raises:
+            ConflictError: If the environment is another one and `strict_environment` is set.
+        """
+        beginning = output.begin(environment, done=lambda: done(output), strict=self.strict_environment)
+        if beginning.change:
+            self.say(
+                f"{output.plan.stage}: goes on in another environment ({beginning.change}); "
+                "the bytes may differ from those of an undisturbed run"
+            )
         if self.begun is not None:
             self.begun.add(output.plan.key)
+        return beginning.is_new
 
     def run_missing(
         self,

@@ -1,8 +1,8 @@
 """The settings that all stage configs share, and the roles of settings.
 
-A setting has one of three roles. A *result* setting is part of the stage key. A *goal* only extends work; each of its
+A setting has one of four roles. A *result* setting is part of the stage key. A *goal* only extends work; each of its
 values is sealed by a manifest of its own. An *execution* setting says how and where to work, and no result depends on
-it.
+it. An *input* says where something from outside is; the digest of its content takes the setting's place in the key.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,11 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 def execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
     """Return the field of an execution setting."""
     return Field(default, description=description, json_schema_extra={"role": "execution"}, **bounds)
+
+
+def outside_input(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
+    """Return the field of an input from outside."""
+    return Field(default, description=description, json_schema_extra={"role": "input"}, **bounds)
 
 
 def goal(default: int, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type
@@ -94,6 +99,6 @@ class StageConfig(BaseModel):
 
     @classmethod
     def role(cls, name: str) -> str:
-        """The role of a setting: `execution`, `goal`, or an empty text for a result setting."""
+        """The role of a setting: `execution`, `input`, `goal`, or an empty text for a result setting."""
         extra = cls.model_fields[name].json_schema_extra
         return str(extra.get("role", "")) if isinstance(extra, dict) else ""

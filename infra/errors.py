@@ -4,7 +4,7 @@ DdpmError
 ├── ConfigError     2  a setting or an option
 ├── InputError      3  the user's images
 ├── StorageError    4  the store is away; the same command may work later
-├── ConflictError   5  another run or another environment holds the output
+├── ConflictError   5  another run holds the output, or another environment began it
 ├── IntegrityError  6  bytes are not what was sealed
 ├── ResourceError   7  memory, disk, CPUs, a worker that keeps dying
 └── DivergedError   8  numbers that are not finite
@@ -26,6 +26,8 @@ class Term(StrEnum):
     WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"
     RUN_ANEW = "run anew"
+    ANY_ENVIRONMENT = "allow other environments"
+    WAIT = "allow waiting"
     ANOTHER_ROOT = "another root"
     ANOTHER_PORT = "another port"
 
@@ -78,7 +80,7 @@ class StorageError(DdpmError):
 
 
 class ConflictError(DdpmError):
-    """Another run or another environment holds the output."""
+    """Another run holds the output, or another environment began it."""
 
     exit_code = 5
 

@@ -14,8 +14,8 @@ from xdist.scheduler import LoadScopeScheduling
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.recipe.config import PipelineConfig
 from flows.recipe.settings import load_config
+from flows.run_record import FinishedRun
 from flows.stage import Context
-from flows.stages.report.record import FinishedRun
 from infra.compute.cluster import Cluster
 from infra.storage.open import open_store
 from infra.storage.store import Store
@@ -27,6 +27,7 @@ _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
     "tests/infra/services/",
+    "tests/infra/compute/test_beside.py",
     "tests/infra/compute/test_cluster.py",
     "tests/infra/compute/test_connection.py",
     "tests/infra/compute/test_group.py",

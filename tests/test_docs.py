@@ -22,9 +22,9 @@ from flows.recipe.form import changed
 from flows.recipe.presets.table import PRESETS
 from flows.recipe.settings import load_config
 from flows.root import local_folder
+from flows.run_record import RunRecord
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source
-from flows.stages.report.record import RunRecord
 from flows.stages.train.config import TrainConfig
 from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader

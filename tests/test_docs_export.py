@@ -13,7 +13,7 @@ from flows.cli import run_command
 from flows.exchange.choices import ExportFormat, default_channels
 from flows.exchange.partial import partial_place
 from flows.exchange.png_folder import IDENTITY, LABELS
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from tests.conftest import TinyRun
 
 PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text()

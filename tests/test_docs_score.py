@@ -9,8 +9,8 @@ import pytest
 
 from flows.cli import run_command
 from flows.recipe.settings import load_config
+from flows.run_record import RunRecord
 from flows.scoring.side import _SUFFIXES
-from flows.stages.report.record import RunRecord
 from tests.conftest import TinyRun
 from tests.flows.scoring.test_score import drawn, saved
 

@@ -32,6 +32,13 @@ Root = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the preset and what differs from it.")]
 Force = Annotated[bool, typer.Option("--force", help="Compute every stage anew, beside what is sealed.")]
+StrictEnvironment = Annotated[
+    bool,
+    typer.Option("--strict-environment", help="Refuse to go on with an output that was begun in another environment."),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait while another run holds this run or an output, or end at once.")
+]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track the run in MLflow, or not.")]
 RegisterAs = Annotated[
     str,
@@ -93,13 +100,15 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         together: Also check the rules between stages.
     """
 
-    def command(
+    def command(  # noqa: PLR0913 - one per option
         preset: Preset = _PRESET,
         config: ConfigFile = None,
         setting: Settings = None,
         root: Root = "",
         name: Name = "",
         force: Force = False,
+        strict_environment: StrictEnvironment = False,
+        wait: Wait = True,
         tracking: Tracking = True,
         register_as: RegisterAs = "",
         champion_by: ChampionBy = "",
@@ -110,6 +119,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
         run |= {"register_as": register_as, "champion_by": champion_by}
+        run |= {"strict_environment": strict_environment, "wait": wait}
         work(values, validated(RunSettings, run))
 
     return command

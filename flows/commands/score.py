@@ -113,6 +113,7 @@ def _context(
             cluster=around.cluster,
             on_progress=lambda progress: around.progress(_NAME, progress),
             lease=around.lease,
+            say=say_aside,
         )
         yield context, lambda rows: around.console.print(rows, highlight=False)
 

@@ -22,7 +22,7 @@ class Trial:
     Attributes:
         name: The run's name.
         settings: Every setting that the results depend on, by its full name.
-        inputs: The digests of `data`, `snapshot` and `samples`.
+        inputs: The digests of `data`, `snapshot` and `samples`, and of the `initial` network if there is one.
         environment: The software and hardware of each stage, by names such as `train.device`.
         measurements: The figures by name, most important first.
         runs: The names of the runs, if this is the mean over several.

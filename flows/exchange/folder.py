@@ -124,8 +124,25 @@ def import_folder(folder: str, snapshot: str) -> str:
         ConfigError: If something is there, or we cannot represent a setting of the folder.
         InputError: If files are missing, cannot be read, or hold other tensors than the settings say.
     """
-    source, target = local_path(folder), local_path(snapshot)
+    target = local_path(snapshot)
     check_free(target)
+    data, line = read_folder(folder)
+    with written_aside(target) as place:
+        write_synced(place, data)
+    return line
+
+
+def read_folder(folder: str) -> tuple[bytes, str]:
+    """Return the network and the schedule of a diffusers folder as a snapshot's bytes, and a line on what it holds.
+
+    Args:
+        folder: A folder of a DDPMPipeline, or any with a UNet2DModel and a DDPMScheduler in unet/ and scheduler/.
+
+    Raises:
+        ConfigError: If we cannot represent a setting of the folder.
+        InputError: If files are missing, cannot be read, or hold other tensors than the settings say.
+    """
+    source = local_path(folder)
     if not source.is_dir():
         raise InputError("is not a folder", item=folder, remedy="download the pipeline, then give its folder")
     _check_pipeline(source)
@@ -148,9 +165,7 @@ def import_folder(folder: str, snapshot: str) -> str:
         parameterisation=process.parameterisation,
         variance=process.variance if process.variance.is_learned else None,
     )
-    with written_aside(target) as place:
-        write_synced(place, data)
-    return _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
+    return data, _describe(config, {"num_train_timesteps": 1000, "variance_type": "fixed_small"} | settings)
 
 
 def _as_exported(weights: dict[str, Tensor], about: object, config: UNetConfig, process: Process) -> bytes | None:

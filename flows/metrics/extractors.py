@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flows.artifacts import Dataset
+from flows.environment import environment_of
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.stage import Context, Progress
-from infra.compute.device import environment, fixed_threads
+from infra.compute.device import fixed_threads
 from infra.digests import sha256
 from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
@@ -138,7 +139,7 @@ def sealed_weights(
         context.on_progress(Progress(done=0, total=1, unit="units", phase=f"training the {name}"))
         return _fit(kind, output, dataset, threads)
 
-    return context.sealed(plan, {}, environment("cpu"), make)[0]
+    return context.sealed(plan, {}, environment_of("extracting", "cpu"), make)[0]
 
 
 def accuracy_of(weights: Manifest | None) -> Accuracy | None:
@@ -259,7 +260,7 @@ def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, contex
         record = output.commit("units/000000", "safetensors", weights, {})
         return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {"sha256": found})
 
-    return context.sealed(plan, {}, environment("cpu"), make)[0]
+    return context.sealed(plan, {}, environment_of("copying", "cpu"), make)[0]
 
 
 def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) -> Manifest:

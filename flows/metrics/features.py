@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 import torch
 
+from flows.environment import environment_of
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.together import Work
-from infra.compute.device import environment, prepare_process
+from infra.compute.device import prepare_process
 from infra.digests import Json
 from infra.errors import ConfigError, InputError
 from infra.outputs.images import DatasetReader
@@ -115,7 +116,7 @@ def features_work(subject: Subject, images: ImageSet, *, label: str) -> Work:
     return Work(
         label=label,
         plan=plan,
-        environment=environment(device),
+        environment=environment_of("extracting", device, EXTRACTORS[extractor].packages),
         device=device,
         names=names,
         task=task,

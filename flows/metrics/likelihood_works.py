@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flows.artifacts import CURVES
+from flows.environment import environment_of
 from flows.metrics.bound_curves import bound_curves
 from flows.metrics.bound_units import bound_terms
 from flows.metrics.choices import Likelihood
@@ -17,7 +18,7 @@ from flows.metrics.flow_units import flow_terms
 from flows.metrics.likelihood_inputs import Inputs, LikelihoodSettings
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
-from infra.compute.device import environment, fixed_threads, prepare_process
+from infra.compute.device import fixed_threads, prepare_process
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
@@ -129,7 +130,7 @@ def _work(
             settings=subject.key_of([*own, *_SHARED]) | draw,
             inputs={"dataset": subject.dataset.digest, "snapshot": subject.snapshot.digest},
         ),
-        environment=environment(settings.device),
+        environment=environment_of("measuring", settings.device),
         names=[_name(number) for number in range(len(batches))],
         task=task,
         seal=partial(_seal, batches=batches, settings=settings),

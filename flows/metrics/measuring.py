@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from flows.artifacts import Figure, Figures
+from flows.environment import environment_of
 from flows.metrics.choices import TO_STATISTICS, MetricName
 from flows.metrics.extractors import EXTRACTORS, accuracy_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
@@ -11,7 +12,6 @@ from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.provenance import FACT, provenance_of
 from flows.stage import Context
-from infra.compute.device import environment
 from infra.compute.units import Workers
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest
@@ -61,7 +61,7 @@ def measure(
         measured = {name: figures() for name, figures in zip(metrics, measures, strict=True)}
         return _seal(output, measured, subject, outputs, _provenance(subject, measured, rest_on))
 
-    manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
+    manifest, reused = context.sealed(plan, {}, environment_of("measuring", "cpu"), make)
     return Figures.of(manifest, reused=reused)
 
 
@@ -100,7 +100,7 @@ def _provenance(
             counts=counts,
             settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
             rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
-            environment=environment("cpu"),
+            environment=environment_of("measuring", "cpu"),
             roles=roles,
         ).as_json()
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
+from flows.environment import environment_of
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.statistics import STAGE, encode_stats, read_stats
 from flows.stage import Context
-from infra.compute.device import environment
 from infra.digests import sha256
 from infra.errors import InputError
 from infra.features.statistics_file import (
@@ -96,7 +96,7 @@ def sealed_reference(file: str, extractor: ExtractorName, weights: Manifest | No
         facts = {"images": count, "dimensions": len(found.mean), "file": file, "about": found.about}
         return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
-    return context.sealed(plan, {}, environment("cpu"), make)[0]
+    return context.sealed(plan, {}, environment_of("measuring", "cpu"), make)[0]
 
 
 def statistics_bytes(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
+from flows.environment import environment_of
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.together import Work
-from infra.compute.device import environment, prepare_process
+from infra.compute.device import prepare_process
 from infra.features.extractor import FEATURES
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
@@ -37,7 +38,7 @@ def statistics_work(features: FeatureRows, *, label: str, device: str) -> Work:
     return Work(
         label=label,
         plan=plan,
-        environment=environment(device),
+        environment=environment_of("measuring", device),
         device=device,
         names=[_UNIT],
         task=lambda output: StatisticsTask(output=output, features=features, device=device),

@@ -8,10 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from flows.environment import environment_of
 from flows.metrics.extractors import extractor_device
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
-from infra.compute.device import environment, prepare_process
+from infra.compute.device import prepare_process
 from infra.digests import Json
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
@@ -83,7 +84,7 @@ def tensor_work(
     return Work(
         label=label,
         plan=plan,
-        environment=environment(device),
+        environment=environment_of("measuring", device),
         device=device,
         names=[_name(number) for number in range(len(rows))],
         task=lambda output: TensorTask(output=output, compute=compute, threads=threads, device=device),

@@ -14,6 +14,7 @@ from flows.stage_config import StageConfig
 _TITLES = {
     "source": "Images to read",
     "image_size": "Image size (pixels)",
+    "initial": "Network to start from",
     "images": "Images to train on, repeats counted",
     "batch_size": "Batch size (images)",
     "sample.batch_size": "Images to draw at a time",
@@ -49,6 +50,8 @@ _TITLES = {
     "threads": "CPU threads per worker",
     "dtype": "Number format of matrix products",
     "force": "Start afresh",
+    "strict_environment": "Refuse another environment",
+    "wait": "Wait for other runs",
     "experiment": "MLflow experiment",
     "tracking": "Track in MLflow",
     "register_as": "Register in MLflow as",
@@ -97,9 +100,16 @@ def form_schema(recipe: str) -> dict[str, Any]:
 def in_form_words(line: str) -> str:
     """Translate the remedy of an error from the words of the command line to those of the form."""
     line = re.sub(r"--set (\w+)\.(\w+)=(\S+)", lambda match: f"fill in {_place(match[1], match[2])}", line)
-    return line.replace("run with --force", f"turn on “{_title('force')}” below “{_group_title('run')}”").replace(
-        "--root", f"“{_title('root')}”"
-    )
+    own = f"below “{_group_title('run')}”"
+    options = {
+        "run with --force": f"turn on “{_title('force')}” {own}",
+        "drop --strict-environment": f"turn off “{_title('strict_environment')}” {own}",
+        "drop --no-wait": f"turn on “{_title('wait')}” {own}",
+        "--root": f"“{_title('root')}”",
+    }
+    for option, words in options.items():
+        line = line.replace(option, words)
+    return line
 
 
 def _place(stage: str, setting: str) -> str:

@@ -65,11 +65,15 @@ def _differences(config: PipelineConfig, recipe: str) -> list[str]:
     changed = [
         f"{name}={_text(value)}" for name, value in settings.items() if value != usual[name] and name not in unused
     ]
+    if config.train.initial:
+        changed.insert(0, f"initial={_text(_last_part(config.train.initial))}")
     if config.prepare.source and config.prepare.source != standard.prepare.source:
-        changed.insert(
-            0, _NOT_IN_NAMES.sub("_", parse_place(config.prepare.sources[0]).path.rstrip("/").split("/")[-1])
-        )
+        changed.insert(0, _text(_last_part(parse_place(config.prepare.sources[0]).path)))
     return [part for part in changed if part]
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").split("/")[-1].removesuffix(".safetensors")
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,6 @@
 """Running a recipe: its surroundings, and its stages one after the other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from flows.runtime.surroundings import (
     open_surroundings,
     open_tracker,
 )
-from flows.stage import Stage
+from flows.stage import Given, Stage
 from flows.stages.prepare.sources import open_source
 from flows.stages.table import STAGES
 from infra.compute.cluster import Cluster
@@ -80,11 +80,13 @@ def recipe_surroundings(
         page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
+    given = _given(config, store)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
         reference = _reference_digest(config)
-        key = run_key(config, f"{data_key}{reference}")
+        digests = "".join(f"{name}{found.digest}" for name, found in given.items())
+        key = run_key(config, f"{data_key}{reference}{digests}")
         data = DatasetInput(
             name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
@@ -93,14 +95,36 @@ def recipe_surroundings(
             name=run_name(config, settings.preset, key, settings.name),
             params=settings_of(config)
             | {"prepare.source": config.prepare.source, "data.key": data_key}
-            | ({"evaluate.reference_sha256": reference} if reference else {}),
+            | ({"evaluate.reference_sha256": reference} if reference else {})
+            | _given_params(config, given),
             inputs=[data],
         )
         opened[0].begin(run, recipe_key(config))
 
     with open_surroundings(settings, _cpus(config), identify, page) as around:
+        around.given = given
         opened.append(around)
         yield around
+
+
+def _given(config: PipelineConfig, store: Store) -> dict[str, Given]:
+    """Find the network that training starts from, and refuse one that does not fit; empty if none is set."""
+    if not config.train.initial:
+        return {}
+    from flows.stages.train.initial import SETTING, find_initial, read_initial
+    from flows.stages.train.misfits import check_fit
+
+    given = find_initial(config.train.initial, store)
+    network = read_initial(given.digest, store)
+    check_fit(network, given.place, config.train, config.prepare.image_size, config.prepare.channels)
+    return {SETTING: given}
+
+
+def _given_params(config: PipelineConfig, given: Mapping[str, Given]) -> dict[str, str]:
+    """Return the address and the digest of each input from outside, for MLflow."""
+    return {name: config.train.initial for name in given} | {
+        f"{name}_digest": found.digest for name, found in given.items()
+    }
 
 
 def _reference_digest(config: PipelineConfig) -> str:

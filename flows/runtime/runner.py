@@ -98,11 +98,13 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         force=around.settings.force,
         begun=around.begun,
         run=around.run,
+        given=around.given,
         say=around.say,
         on_progress=lambda progress: around.progress(name, progress),
         on_history=lambda rows: around.tracker.log_history(name, rows),
         on_data=begin,
         lease=around.lease,
+        strict_environment=around.settings.strict_environment,
     )
 
 

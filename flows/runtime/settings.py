@@ -35,6 +35,10 @@ class RunSettings(BaseModel):
         pattern=r"^[a-z0-9_]{0,64}$",
     )
     force: bool = Field(False, description="Compute every stage anew, beside what is sealed")
+    strict_environment: bool = Field(
+        False, description="Refuse to go on with an output that was begun in another environment"
+    )
+    wait: bool = Field(True, description="Wait while another run holds this run or an output; if false, end at once")
 
     @model_validator(mode="after")
     def _registry_is_tracked(self) -> Self:

@@ -17,7 +17,7 @@ from rich.console import Console
 from flows.root import resolve_root, tracking_place
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
-from flows.stage import Row, RunIdentity
+from flows.stage import Given, Row, RunIdentity
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held
@@ -67,6 +67,7 @@ class Surroundings:
         on_data: Receives the data's key as soon as the source is listed, before any work.
         stack: Closed at the end of the run.
         run: The run, once its data is known.
+        given: The inputs from outside that were found when the run began, by setting.
         rows: The figures of the final table, by stage; each stage adds its own when it ends.
         rates: Further rows of the final table: each stage's rate in this attempt.
         begun: Keys of the outputs that this run has begun.
@@ -82,6 +83,7 @@ class Surroundings:
     on_data: Callable[[str], None]
     stack: ExitStack
     run: RunIdentity | None = None
+    given: Mapping[str, Given] = field(default_factory=dict)
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rates: dict[str, Row] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
@@ -124,9 +126,9 @@ class Surroundings:
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
-        """Hold a folder for this run; while another run holds it, wait and say who does."""
+        """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
         holder = Holder.here(self.name, datetime.now(UTC))
-        return held(self.store, f"{folder}/lease", holder, on_wait=self.say)
+        return held(self.store, f"{folder}/lease", holder, on_wait=self.say, wait=self.settings.wait)
 
     def tracking_links(self) -> Mapping[str, str]:
         """Return the page of the tracked runs and, if they are in a local database, the command that serves it."""

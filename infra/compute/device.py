@@ -3,7 +3,7 @@
 import contextlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from infra.compute.units import Workers
 from infra.errors import ConfigError
 
-# Everything whose version can change the bytes of an output.
-_PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
+# The packages whose versions can change the bytes of some output.
+PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
 
 
 def resolve_device(name: str) -> str:
@@ -38,8 +38,16 @@ def torch_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def environment(device: str) -> dict[str, str]:
-    """Return everything beside its plan that can change an output's bytes: versions, and the device or CPU class."""
+def environment(device: str, packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return everything beside its plan that can change an output's bytes: versions, and the device or CPU class.
+
+    Args:
+        device: `cpu` or `cuda`.
+        packages: The packages whose versions count, beside Python's own.
+
+    Raises:
+        ConfigError: If the device is `cuda` and this machine has none.
+    """
     if device == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("cuda was asked for and this machine has none", item="device", remedy="set device=cpu")
@@ -47,7 +55,7 @@ def environment(device: str) -> dict[str, str]:
     else:
         name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"device": name, "python": python} | {package: metadata.version(package) for package in _PACKAGES}
+    return {"device": name, "python": python} | {package: metadata.version(package) for package in packages}
 
 
 @contextlib.contextmanager

@@ -106,6 +106,7 @@ class ExtractorKind:
         layers: The layers that it returns.
         unit_chunks: Chunks of images per unit of work; the features of a unit are one file.
         is_tried: Whether it is opened and run before the work begins, since its file alone does not tell that it works.
+        packages: Packages beside torch whose versions can change the features.
         rule: The steps from uint8 pixels to the network's input, in words: size, rounding and range.
     """
 
@@ -116,4 +117,5 @@ class ExtractorKind:
     layers: tuple[str, ...] = (FEATURES,)
     unit_chunks: int = 1
     is_tried: bool = False
+    packages: tuple[str, ...] = ()
     rule: str = ""

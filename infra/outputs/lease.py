@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from infra.errors import DdpmError
+from infra.errors import ConflictError, DdpmError, Term
 from infra.outputs.lease_holder import Holder, parse_holder
 from infra.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"(\d{12,})\.json")
-_UNKNOWN = "another run is working on this; waiting for it to end"
+_UNKNOWN = "another run is working on this"
 _NOTICE_S = 60.0
 _LOOK_S = 1.0
 _RELEASE_S = 10.0
@@ -39,6 +39,7 @@ def held(
     holder: Holder,
     *,
     on_wait: Callable[[str], None],
+    wait: bool = True,
     beat_s: float = 5.0,
     expiry_s: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
@@ -53,18 +54,27 @@ def held(
         name: The lease's folder in the store.
         holder: This run; make a new `Holder` for each block.
         on_wait: Receives a line about the current holder, at once and then every minute.
+        wait: Wait for another holder; if false, its presence is an error. A holder on another machine may have ended
+            without a trace; only waiting can tell.
         beat_s: Seconds between two renewals.
         expiry_s: Seconds without a renewal after which a waiter takes over; several times `beat_s`.
         clock: Returns seconds, for the expiry.
         sleep: Waits between two requests to the store.
 
     Raises:
+        ConflictError: If another holder has it and `wait` is false.
         StorageError: If the store does not answer before the block begins.
     """
     lease, stop = _Lease(store, name, holder), threading.Event()
+
+    def meet(line: str) -> None:
+        if not wait:
+            raise ConflictError(line, remedy=f"{Term.WAIT}, or run again when it has ended")
+        on_wait(f"{line}; waiting for it to end")
+
     renewing = threading.Thread(target=_renew, args=(lease, stop, beat_s), name=f"lease {name}", daemon=True)
     try:
-        _acquire(lease, on_wait, expiry_s, clock, sleep)
+        _acquire(lease, meet, expiry_s, clock, sleep)
         renewing.start()
         yield
     finally:
@@ -164,7 +174,7 @@ class _Lease:
 
 def _acquire(
     lease: _Lease,
-    on_wait: Callable[[str], None],
+    meet: Callable[[str], None],
     expiry_s: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
@@ -181,7 +191,7 @@ def _acquire(
             if lease.take(entry):
                 return
         elif now >= notice_at:
-            on_wait(holder.notice_to(lease.holder) if holder is not None else _UNKNOWN)
+            meet(holder.notice_to(lease.holder) if holder is not None else _UNKNOWN)
             notice_at = now + _NOTICE_S
         sleep(min(_LOOK_S, expiry_s / 10))
 

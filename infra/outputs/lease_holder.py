@@ -57,13 +57,13 @@ class Holder:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     def notice_to(self, waiter: "Holder") -> str:
-        """Return the line that a waiter shows; it includes the date if the waiter started on another day."""
+        """Return the line about it that a waiter shows; it includes the date if the waiter started on another day."""
         since = ""
         with contextlib.suppress(ValueError, OverflowError):  # because a stored text may be no valid time
             began, today = (datetime.fromisoformat(text).astimezone(UTC) for text in (self.started, waiter.started))
             day = "" if began.date() == today.date() else f"{began:%Y-%m-%d} "
             since = f" (since {day}{began:%H:%M} UTC)"
-        line = f"{self.who} on host {self.host}, process {self.pid}, is working on this{since}; waiting for it to end"
+        line = f"{self.who} on host {self.host}, process {self.pid}, is working on this{since}"
         return "".join(char if char.isprintable() else " " for char in line)
 
 

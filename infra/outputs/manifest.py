@@ -27,7 +27,7 @@ class Manifest:
         facts: Figures about the whole output.
         digest: sha256 over the units' digests and rows.
         plan: The plan as JSON.
-        environment: The software and hardware that computed the output.
+        environment: The software and hardware that began the output; `infra.outputs.environments` lists later ones.
     """
 
     stage: str
@@ -66,7 +66,8 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
     try:
         value = json.loads(data)
         if value["format"] != "ddpm-manifest" or value["version"] != MANIFEST_VERSION:
-            raise IntegrityError("not a manifest of this version", item=item, remedy=Term.RUN_ANEW)
+            remedy = f"use the release that wrote it, choose {Term.ANOTHER_ROOT}, or {Term.RUN_ANEW}"
+            raise IntegrityError("not a manifest of this version", item=item, remedy=remedy)
         checksum = value.pop("sha256")
         if sha256(canonical_json(value)) != checksum:
             raise IntegrityError("was changed since it was sealed", item=item, remedy=_RESTORE)
@@ -75,7 +76,7 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError("not a manifest", item=item, remedy=_RESTORE) from error
     if expected != manifest.digest:
-        raise IntegrityError("the digest does not follow from the units", item=item, remedy=Term.RUN_ANEW)
+        raise IntegrityError("the digest does not follow from the units", item=item, remedy=_RESTORE)
     return manifest
 
 

@@ -1,7 +1,7 @@
 """A stage's output: a plan of deterministic units, committed put-if-absent, sealed by a manifest.
 
     <root>/<stage>/<key>/plan.json            everything that determines the output
-                        /environment.json     the software and hardware that compute it
+                        /environment.json     the software and hardware that began it (see `infra.outputs.environments`)
                         /units/000000.json    the record that commits unit 0; it names the bytes by their digest
                         /units/000000.<sha>.parquet
                         /manifests/<goal>.json
@@ -11,16 +11,21 @@ record wins.
 """
 
 import json
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from infra.digests import Json, canonical_json, sha256
 from infra.errors import ConflictError, IntegrityError, Term
+from infra.outputs.environments import FACT, Environments, involved
 from infra.outputs.manifest import Manifest, manifest_name, parse_manifest, read_verified, root_digest
 from infra.storage.store import Store
 
 _KEY_DIGITS = 20
 _DIGEST_IN_NAME = 12
 _MAX_ATTEMPTS = 1000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,19 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """The start of a run's work on an output.
+
+    Attributes:
+        is_new: Whether this run began the output.
+        change: How this environment differs from the one before, in words; empty if it does not.
+    """
+
+    is_new: bool
+    change: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """The output of a plan in a store.
 
@@ -101,33 +119,52 @@ class Output:
         except FileNotFoundError:
             return None
 
-    def begin(self, environment: Json) -> None:
-        """Write plan and environment, or join an output that was begun with the same ones.
+    def begin(
+        self, environment: Json, *, done: Callable[[], Mapping[str, int]] = dict, strict: bool = False
+    ) -> "Beginning":
+        """Write plan and environment, or go on with an output that was begun earlier, in another environment too.
+
+        Args:
+            environment: The software and hardware that its bytes may depend on, by name.
+            done: Returns the amount of work done so far; recorded with another environment.
+            strict: Refuse an output on which another environment has worked.
 
         Raises:
-            ConflictError: If the output was begun with another plan or in another environment.
-            IntegrityError: If the stored plan or environment is damaged.
+            ConflictError: If the output was begun with another plan or, with `strict`, in another environment.
         """
-        self._agree("plan.json", self.plan.as_json(), "was begun with another plan")
-        self._agree("environment.json", environment, "was begun in another environment")
-
-    def _agree(self, name: str, value: Json, complaint: str) -> None:
-        path = f"{self.folder}/{name}"
-        if self.store.put_if_absent(path, canonical_json(value)):
-            return
-        try:
-            stored: Json = dict(json.loads(self.store.read(path)))
-        except (ValueError, TypeError) as error:
-            raise IntegrityError("is damaged", item=path, remedy=Term.RUN_ANEW) from error
-        if stored != value:
-            differing = sorted(k for k in stored.keys() | value.keys() if stored.get(k) != value.get(k))
-            detail = ", ".join(f"{key}: {stored.get(key)} there, {value.get(key)} here" for key in differing)
+        is_new = self._put_plan()
+        environments = Environments(store=self.store, folder=self.folder)
+        if strict and (others := environments.others(environment)):
             raise ConflictError(
-                f"{complaint} ({detail})",
+                f"was begun in another environment ({others})",
                 item=f"output {self.folder}",
                 stage=self.plan.stage,
-                remedy=f"finish it there, or {Term.RUN_ANEW} to start afresh beside it",
+                remedy=f"{Term.ANY_ENVIRONMENT}, finish it there, or {Term.RUN_ANEW} to start afresh beside it",
             )
+        return Beginning(is_new=is_new, change=environments.enter(environment, done))
+
+    def _put_plan(self) -> bool:
+        """Write the plan; return whether the output is new."""
+        path, plan = f"{self.folder}/plan.json", self.plan.as_json()
+        if self.store.put_if_absent(path, canonical_json(plan)):
+            return True
+        try:
+            stored: Json = dict(json.loads(self.store.read(path)))
+        except (ValueError, TypeError):
+            # The folder is named after the plan's digest, so what was there can be written again.
+            logger.warning("%s was damaged and is written again", path)
+            self.store.replace(path, canonical_json(plan))
+            return False
+        if stored != plan:
+            differing = sorted(k for k in stored.keys() | plan.keys() if stored.get(k) != plan.get(k))
+            detail = ", ".join(f"{key}: {stored.get(key)} there, {plan.get(key)} here" for key in differing)
+            raise ConflictError(
+                f"was begun with another plan ({detail})",
+                item=f"output {self.folder}",
+                stage=self.plan.stage,
+                remedy=f"restore plan.json from a copy, or {Term.RUN_ANEW} to start afresh beside it",
+            )
+        return False
 
     def commit(self, name: str, suffix: str, data: bytes, facts: Json) -> Record:
         """Commit bytes under a name and return the name's record, which is that of the first committer."""
@@ -150,7 +187,9 @@ class Output:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise IntegrityError("not a record", item=path, remedy=Term.RUN_ANEW) from error
+            # The bytes are a function of plan and unit, so a record that is gone is made again.
+            remedy = f"delete it and run again, or {Term.RUN_ANEW}"
+            raise IntegrityError("not a record", item=path, remedy=remedy) from error
 
     def records(self, folder: str) -> list[str]:
         """Return the names committed below a folder of the output, sorted."""
@@ -167,13 +206,17 @@ class Output:
         Args:
             goal: The requested amount, such as {"count": 512}.
             units: Each unit's record as JSON, with `unit` and `rows` added.
-            facts: Figures about the whole output; not part of the digest.
+            facts: Figures about the whole output; not part of the digest. If several environments computed it, they are
+                added under `environments`.
 
         Raises:
             IntegrityError: If a unit is missing or damaged, or another run sealed other bytes.
         """
         for unit in units:
             read_verified(self.store, self.folder, unit)
+        periods = involved(Environments(store=self.store, folder=self.folder).periods(), goal)
+        if len(periods) > 1:
+            facts = facts | {FACT: [period.as_json() for period in periods]}
         manifest = Manifest(
             stage=self.plan.stage,
             key=self.plan.key,
@@ -183,14 +226,15 @@ class Output:
             facts=facts,
             digest=root_digest(units),
             plan=self.plan.as_json(),
-            environment=json.loads(self.store.read(f"{self.folder}/environment.json")),
+            environment=dict(periods[0].environment),
         )
         name = manifest.name
         if self.store.put_if_absent(name, canonical_json(manifest.as_json())):
             return manifest
         stored = parse_manifest(self.store.read(name), item=name)
         if stored.digest != manifest.digest:
-            raise IntegrityError("sealed by another run with other bytes", item=name, remedy=Term.RUN_ANEW)
+            remedy = f"run again to use what is sealed, or {Term.RUN_ANEW}"
+            raise IntegrityError("sealed by another run with other bytes", item=name, remedy=remedy)
         return stored
 
 

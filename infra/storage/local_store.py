@@ -59,6 +59,13 @@ class LocalStore:
         """Tell whether there is an object of that name."""
         return self._path(name).is_file()
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, without looking into them."""
+        folder = self._path(prefix)
+        with _translated(prefix, self.root):
+            inside = folder.iterdir() if folder.is_dir() else ()
+            return sorted(path.relative_to(self.root).as_posix() for path in inside if path.is_dir())
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
         folder = self._path(prefix)

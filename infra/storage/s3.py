@@ -66,6 +66,23 @@ def list_objects(bucket: str, prefix: str, *, markers: bool = False, limits: Lim
         options["ContinuationToken"] = page["NextContinuationToken"]
 
 
+def list_folders(bucket: str, prefix: str, *, limits: Limits = _LIMITS) -> Iterator[str]:
+    """Yield the keys' common starts up to the first slash after a prefix, page by page; each ends with the slash.
+
+    Args:
+        bucket: The bucket.
+        prefix: The start of the keys, which ends with a slash.
+        limits: The bounds of every wait.
+    """
+    options: dict[str, str | int] = {"Bucket": bucket, "Prefix": prefix, "Delimiter": "/", "MaxKeys": _PAGE}
+    while True:
+        page = _call("list_objects_v2", f"s3://{bucket}/{prefix}", limits, **options)
+        yield from (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
+        if not page.get("IsTruncated"):
+            return
+        options["ContinuationToken"] = page["NextContinuationToken"]
+
+
 def head(bucket: str, key: str, *, limits: Limits = _LIMITS) -> S3Object | None:
     """Return the store's description of an object, or None if it does not exist."""
     try:

@@ -63,6 +63,12 @@ class S3Store:
         """Tell whether there is an object of that name."""
         return s3.head(self.bucket, self._key(name), limits=self.limits) is not None
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, without looking into them."""
+        top = f"{self.prefix}/" if self.prefix else ""
+        found = s3.list_folders(self.bucket, f"{self._key(prefix)}/", limits=self.limits)
+        return sorted(key.removeprefix(top).rstrip("/") for key in found)
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted; "." is the store itself."""
         top = f"{self.prefix}/" if self.prefix else ""

@@ -43,6 +43,9 @@ class Store(Protocol):
     def exists(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly in a folder, sorted, without looking into them."""
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
 

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from flows.artifacts import figure_text
+from flows.run_record import RunRecord
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report.page import write_report
-from flows.stages.report.record import RunRecord
 from flows.stages.sample.sampling import sample
 from tests.conftest import TinyRun, revised
 

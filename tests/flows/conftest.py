@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.recipe.config import PipelineConfig
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from flows.stages.train.config import TrainConfig
 from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP, Bench

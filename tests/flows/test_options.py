@@ -84,3 +84,22 @@ def test_options_take_the_place_of_terms(error: DdpmError, line: str) -> None:
         assert str(one) == line
         name_options(one)
         assert str(one) == line
+
+
+def remedies() -> Iterator[tuple[str, ast.expr]]:
+    """Every remedy of an error, and its file."""
+    top = Path(__file__).parents[2]
+    for path in sorted([*(top / "flows").rglob("*.py"), *(top / "infra").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)]
+            if (isinstance(node, ast.keyword) and node.arg == "remedy") or (
+                isinstance(node, ast.Assign) and any("REMEDY" in name.upper() for name in names)
+            ):
+                yield path.name, node.value
+
+
+def test_to_start_afresh_is_never_the_only_way_on() -> None:
+    found = list(remedies())
+    assert len(found) > 50
+    for file, remedy in found:
+        assert ast.unparse(remedy) not in ("Term.RUN_ANEW", "'run with --force'"), file

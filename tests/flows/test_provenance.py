@@ -10,9 +10,9 @@ import torch
 from ddpm_core.images import to_uint8
 from flows.provenance import Provenance, provenance_of, read_provenance
 from flows.run import open_run
+from flows.run_record import RunRecord
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
-from flows.stages.report.record import RunRecord
 from infra.outputs.manifest import Manifest, root_digest
 from tests.conftest import TinyRun, revised
 
@@ -201,3 +201,25 @@ def test_figures_sealed_before_have_none(tiny_run: TinyRun) -> None:
     manifest = tiny_run.figures.manifest(tiny_run.store)
     facts = {name: value for name, value in manifest.facts.items() if name != "provenance"}
     assert read_provenance(replace(manifest, facts=facts)) == ()
+
+
+def test_an_output_of_several_environments_names_each() -> None:
+    periods = [
+        {"environment": {"device": "a GPU", "python": "3"}, "after": {}},
+        {"environment": {"device": "another GPU", "python": "4"}, "after": {"images": 48}},
+    ]
+    moved = replace(NETWORK, facts=NETWORK.facts | {"environments": periods})
+    provenance = found(BOUND, known=(DATA, moved, BOUND))
+    assert provenance.environments["train"] == [period["environment"] for period in periods]
+    rows = dict(provenance.rows())
+    assert "another GPU (train)" in rows["hardware"]
+    assert "python 4 (train)" in rows["versions"]
+
+
+def test_the_network_that_training_started_from_is_named() -> None:
+    initial = {"source": "models:/digits@champion", "place": "models:/digits/3", "digest": "ab" * 32}
+    started = replace(NETWORK, facts=NETWORK.facts | {"initial": initial})
+    part = found(BOUND, known=(DATA, started))
+    assert part.network["initial"] == initial
+    assert ("initial network", "models:/digits/3, digest abababababab") in part.rows()
+    assert "initial network" not in dict(found(BOUND).rows())

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ddpm_core.choices import Choice
 from flows.metrics.choices import ExtractorName, Likelihood, MetricName
-from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, choices, execution
+from flows.stage_config import SEED_LIMIT, Device, StageConfig, choice, choices, execution, outside_input
 
 
 class EvaluateConfig(StageConfig):
@@ -39,10 +39,10 @@ class EvaluateConfig(StageConfig):
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     device: Device = execution("auto", "auto takes cuda if this machine has it")
-    extractor_weights: str = execution(
+    extractor_weights: str = outside_input(
         "", "File of an extractor that needs one: a path or s3://bucket/key; see fid.md and dinov2.md"
     )
-    reference_statistics: str = execution(
+    reference_statistics: str = outside_input(
         "", "File with mu and sigma of reference features, for Fréchet distances to them in place of the training split"
     )
 

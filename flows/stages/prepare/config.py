@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ddpm_core.choices import Choice
-from flows.stage_config import StageConfig, choice, execution
+from flows.stage_config import StageConfig, choice, execution, outside_input
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
@@ -42,7 +42,7 @@ class PrepareConfig(StageConfig):
     """Turns images into a sealed data set."""
 
     kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
-    source: list[str] | str = execution(
+    source: list[str] | str = outside_input(
         "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
     )
     image_size: int = Field(

@@ -17,7 +17,9 @@ from infra.sources.listing.listing import part_entries
 from infra.sources.source import Entry
 
 _DIGEST_IN_NAME = 12
-_REMEDY = "run with --force"
+# Both the listing and the accounts follow from the source, so one that is gone is made again.
+_IF_MISSING = "run again, or run with --force"
+_IF_DAMAGED = "delete it and run again, or run with --force"
 
 
 def put_listing(output: Output, unit: int, part: bytes) -> None:
@@ -37,9 +39,9 @@ def listing_entries(output: Output, unit: int) -> list[Entry]:
     try:
         part, end, digest = output.store.read(name).rpartition(b"\n")
     except FileNotFoundError as error:
-        raise IntegrityError("is missing", item=name, remedy=_REMEDY) from error
+        raise IntegrityError("is missing", item=name, remedy=_IF_MISSING) from error
     if sha256(part + end) != digest.decode("ascii", "replace"):
-        raise IntegrityError("differs from its digest", item=name, remedy=_REMEDY)
+        raise IntegrityError("differs from its digest", item=name, remedy=_IF_DAMAGED)
     return part_entries(part)
 
 
@@ -79,10 +81,10 @@ def unit_account(output: Output, unit: int) -> Json:
         if total == account["read"] and all(account["files"][split]["facts"] for split in account["files"]):
             return account
     except FileNotFoundError as error:
-        raise IntegrityError("is missing", item=name, remedy=_REMEDY) from error
+        raise IntegrityError("is missing", item=name, remedy=_IF_MISSING) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError("is not a unit's account", item=name, remedy=_REMEDY) from error
-    raise IntegrityError("does not account for every image", item=name, remedy=_REMEDY)
+        raise IntegrityError("is not a unit's account", item=name, remedy=_IF_DAMAGED) from error
+    raise IntegrityError("does not account for every image", item=name, remedy=_IF_DAMAGED)
 
 
 def _account_name(output: Output, unit: int) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
+from flows.environment import environment_of
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
-from infra.compute.device import environment, pool
+from infra.compute.device import pool
 from infra.compute.units import UnitTask
 from infra.digests import Json, canonical_json
 from infra.errors import InputError
@@ -69,7 +70,8 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
             )
             return work.run()
 
-        manifest, reused = context.sealed(plan, {}, environment("cpu"), make)
+        environment = environment_of("preparing", "cpu")
+        manifest, reused = context.sealed(plan, {}, environment, make, noun="data set")
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
     return Dataset.of(manifest, reused=reused)

@@ -43,7 +43,11 @@ def open_source(config: PrepareConfig, root: str) -> Source:
         ConfigError: If it is not a valid place, is below the home of an unknown user, or holds the root.
     """
     if not config.sources and config.kind != SourceKind.DIGITS:
-        raise InputError("is not set", item="prepare.source", remedy="--set prepare.source=PATH")
+        raise InputError(
+            f"is not set ({config.kind}: {config.kind.description})",
+            item="prepare.source",
+            remedy="--set prepare.source=PATH",
+        )
     files = FileSet(tuple(_absolute(text) for text in config.sources))
     if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from flows.artifacts import Figures
-from flows.stages.report.record import FinishedRun, read_record, run_names
+from flows.run_record import FinishedRun, read_record, run_names
 from infra.digests import Json
 from infra.errors import InputError, IntegrityError
 from infra.outputs.manifest import Manifest

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from flows.run_record import FinishedRun, RunRecord, read_record
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
-from flows.stages.report.record import FinishedRun, RunRecord, read_record
 from flows.stages.report.sections import render_page
 from infra.storage.store import Store
 

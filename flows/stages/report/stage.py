@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
+from flows.run_record import RECORD, FinishedRun
 from flows.stage import Account, Context, Stage
-from flows.stages.report.record import RECORD, FinishedRun
 from infra.storage.store import Store
 
 

@@ -3,10 +3,11 @@
 from functools import partial
 
 from flows.artifacts import Samples, Snapshot
+from flows.environment import environment_of
 from flows.stage import Context
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
-from infra.compute.device import environment, pool, resolve_device, resolve_dtype
+from infra.compute.device import pool, resolve_device, resolve_dtype
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -33,7 +34,9 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         _run(resolved, snapshot, output, context)
         return _seal(output, resolved, goal)
 
-    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    manifest, reused = context.sealed(
+        plan, goal, environment_of("sampling", device) | {"dtype": resolved.dtype}, make, noun="set of samples"
+    )
     return Samples.of(manifest, reused=reused)
 
 

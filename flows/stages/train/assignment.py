@@ -17,11 +17,15 @@ class Assignment:
         config: The stage's settings, device and dtype resolved.
         dataset: To train on.
         output: Where checkpoints, history and the snapshot go.
+        watching: Whether rank 0 measures points in turn with training.
+        initial: The digest of the network to start from, sealed in the output's store; empty for fresh weights.
     """
 
     config: TrainConfig
     dataset: Dataset
     output: Output
+    watching: bool = False
+    initial: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, since Ray Train passes a dict; a store travels as its URI."""
@@ -31,6 +35,8 @@ class Assignment:
             "attempt": self.output.attempt,
             "config": self.config.model_dump(mode="json"),
             "dataset": asdict(self.dataset),
+            "watching": self.watching,
+            "initial": self.initial,
         }
 
     @classmethod
@@ -45,4 +51,6 @@ class Assignment:
             config=TrainConfig(**values["config"]),
             dataset=artifact_from_json(Dataset, values["dataset"]),
             output=output,
+            watching=values["watching"],
+            initial=values["initial"],
         )

@@ -6,12 +6,19 @@ from pydantic import Field, model_validator
 
 from ddpm_core.choices import Loss, NetworkVariance, Parameterisation, ScheduleKind
 from ddpm_core.network.unet_config import UNetConfig
-from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, execution, goal
+from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, execution, goal, outside_input
+from infra.storage.download import without_secrets
 
 
 class TrainConfig(StageConfig):
     """Trains a network on a data set."""
 
+    initial: str = outside_input(
+        "",
+        "Network to start from: a finished run's name, a snapshot file, a diffusers folder, or models:/NAME@ALIAS; "
+        "empty for fresh weights",
+        max_length=4096,
+    )
     images: int = goal(1_000_000, "Images to train on, repeats counted; rounded up to whole steps", ge=1, le=1 << 40)
     batch_size: int = Field(128, ge=1, le=65536, description="Images per step, over all workers")
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of Adam")
@@ -24,7 +31,10 @@ class TrainConfig(StageConfig):
         887_000, gt=0, description="Longest half-life of the averaged weights, in images"
     )
     ema_rampup_ratio: float = Field(
-        0.05, gt=0, le=1, description="Half-life of the averaged weights as a share of the images so far"
+        0.05,
+        gt=0,
+        le=1e6,
+        description="Largest half-life of the averaged weights as a share of the images so far; 1e6 for no such bound",
     )
     shuffle_images: int = Field(
         0,
@@ -80,6 +90,12 @@ class TrainConfig(StageConfig):
     averages: bool = execution(
         True, "Keep and save two power-function averages of the weights, from which one of any length can be rebuilt"
     )
+    watch_share: float = execution(
+        0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
+    )
+    watch_samples: int = execution(
+        256, "Images to draw at every fourth point and at the goal for a distance of pixels; 0 for none", ge=0, le=4096
+    )
     keep_checkpoints: int = execution(2, "Latest checkpoints to keep, in addition to those at sealed goals", ge=1)
 
     @model_validator(mode="after")
@@ -89,6 +105,15 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 f"train.num_timesteps {self.num_timesteps} makes a scaled_linear beta of {largest:.3g}, not below 1; "
                 "take more timesteps or smaller betas"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _initial_holds_no_secret(self) -> Self:
+        if without_secrets(self.initial) != self.initial:
+            raise ValueError(
+                "train.initial is shown in MLflow and in reports, so its address may hold neither a user nor a query; "
+                "download the file and give its path"
             )
         return self
 

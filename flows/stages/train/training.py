@@ -4,21 +4,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from flows.artifacts import Dataset, Snapshot
+from flows.environment import environment_of
 from flows.snapshot import make_schedule
-from flows.stage import Context, Progress
+from flows.stage import Context, Given, Progress
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HistoryReader, history_rows
+from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.sealing import point_images, seal, snapshot_record
+from flows.stages.train.watch.beside import BesideWatch, open_run
+from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.worker import run_training
-from infra.compute.device import environment, resolve_device, resolve_dtype
+from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError, IntegrityError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
@@ -38,29 +43,35 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not suit the images, needs labels that they do not have, or the schedule leaves
-            too little of an image.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, the schedule leaves
+            too little of an image, or the network to start from does not fit the settings.
+        InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
     """
     check_network(config, dataset)
     _check_schedule(config)
+    initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
-        inputs={"dataset": dataset.digest},
+        inputs={"dataset": dataset.digest} | ({"initial": initial.digest} if initial else {}),
     )
     goal = resolved.goals()
 
     def make(output: Output) -> Manifest:
         # A longer run may have passed this goal at a point.
         if snapshot_record(output, resolved.total_images) is None:
-            _run(resolved, dataset, output, context)
-        return seal(output, resolved, goal, resolved.total_images, history_rows(output))
+            _run(resolved, dataset, output, context, initial)
+        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
 
-    manifest, reused = context.sealed(plan, goal, environment(device) | {"dtype": resolved.dtype}, make)
+    def done(output: Output) -> dict[str, int]:
+        return {"images": latest_checkpoint(output, resolved.total_images)}
+
+    environment = environment_of("training", device) | {"dtype": resolved.dtype}
+    manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
 
@@ -83,6 +94,21 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
+def _initial(config: TrainConfig, dataset: Dataset, context: Context) -> Given | None:
+    """Return the network to start from, sealed and checked, and say how it differs; None for fresh weights."""
+    if not config.initial:
+        return None
+    given = context.given.get(SETTING) or find_initial(config.initial, context.store)
+    trained = read_initial(given.digest, context.store)
+    check_fit(trained, given.place, config, dataset.image_size, dataset.channels)
+    found = remarks(trained, config, dataset.image_size, len(dataset.class_names))
+    place = config.initial if given.place == config.initial else f"{config.initial} at {given.place}"
+    for line in (f"{place}, digest {given.digest[:12]}", given.remark, *found):
+        if line:
+            context.say(f"{'initial':>9} {line}")
+    return given
+
+
 def _check_schedule(config: TrainConfig) -> None:
     """Refuse, before training, a schedule that sampling could not invert.
 
@@ -103,13 +129,16 @@ def _check_schedule(config: TrainConfig) -> None:
         )
 
 
-def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context) -> None:
+def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None) -> None:
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    assignment = Assignment(config=config, dataset=dataset, output=output)
-    news = _News(output=output, context=context, config=config, goal=config.total_images)
+    assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
+    news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
     news.on_beat({"phase": context.starting})
-    with _run_folder(context) as folder:
+    if config.watch_share:
+        news.beside = _watch_beside(assignment, context, workers)
+        assignment = replace(assignment, watching=news.beside is None)
+    with _run_folder(context) as folder, news:
         context.cluster.run_group(
             run_training,
             assignment.as_json(),
@@ -119,21 +148,31 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             on_poll=news.on_poll,
             on_beat=news.on_beat,
         )
-    news.seal_points()
+        news.finish()
+
+
+def _watch_beside(assignment: Assignment, context: Context, workers: Workers) -> BesideWatch | None:
+    """Return the watch by a worker beside the group; None if the cluster has no room for it."""
+    config, output = assignment.config, assignment.output
+    beside = context.cluster.beside(open_run, assignment.as_json(), group=workers)
+    return None if beside is None else BesideWatch(output, config.total_images, beside, config.watch_share)
 
 
 @dataclass(kw_only=True)
 class _News:
-    """Passes on the workers' commits and reports."""
+    """Passes on the workers' commits and reports; at the end of its `with` block a worker beside the group ends."""
 
     output: Output
     context: Context
     config: TrainConfig
     goal: int
+    initial: Given | None = None
     clock: Callable[[], float] = time.monotonic
+    beside: BesideWatch | None = None
     start: int = field(init=False)
     kept: int = field(init=False)
     _history: HistoryReader = field(init=False)
+    _watch: WatchNews = field(init=False)
     _lines: set[str] = field(default_factory=set, init=False)
     _sealed: set[int] = field(default_factory=set, init=False)
     _away_since_s: float | None = field(default=None, init=False)
@@ -143,6 +182,20 @@ class _News:
         self.start = self.kept = latest_checkpoint(self.output, self.goal)
         self._history = HistoryReader(self.output)
         self._history.read_new()
+        self._watch = WatchNews(self.output, self.context, self.goal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.beside is not None:
+            self.beside.end()
+
+    def finish(self) -> None:
+        """After the last step: have the last point measured within its bound, and seal and pass on what is new."""
+        if self.beside is not None:
+            self.beside.finish()
+        self._look_at_points()
 
     def on_poll(self) -> int:
         """Pass on new rows of the history and seal new points; return a number that grows with every commit.
@@ -164,9 +217,17 @@ class _News:
         now_s = self.clock()
         if self._last_points_s is None or now_s - self._last_points_s >= _POINTS_EVERY_S:
             self._last_points_s = now_s
-            self.seal_points()
+            if self.beside is not None:
+                self.beside.look()
+            self._look_at_points()
         else:
             self._pass_on_rows()
+
+    def _look_at_points(self) -> None:
+        self.seal_points()
+        self._watch.look(self._history.rows())
+        for line in self.beside.take_lines() if self.beside is not None else ():
+            self.context.say(line)
 
     def _pass_on_rows(self) -> None:
         for rows in self._history.read_new():
@@ -178,7 +239,7 @@ class _News:
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:
             try:
-                seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows())
+                seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
             except IntegrityError as error:  # training needs no point
                 self.context.say(f"the point at {images_seen:,} images is not sealed: {error}")
             self._sealed.add(images_seen)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ddpm_core.network.unet import UNet
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig
 from flows.snapshot import channels_last, make_schedule
@@ -20,12 +19,14 @@ from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
+from flows.stages.train.initial import first_network
 from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import Cadence, images_between_points
 from flows.stages.train.saver import Saver
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
+from flows.stages.train.watch.turn import make_watcher
 from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
@@ -61,7 +62,7 @@ class TrainingWorker:
         assignment: The work of the group.
         pulse: Reports the work and says when to stop; the default has no listener and never stops.
         clock: Returns seconds from any origin.
-        watcher: Receives the points, on rank 0; the default measures nothing.
+        watcher: Receives the points, on rank 0; by default it measures them in turn if the assignment says so.
         saver: Commits beside the steps, on rank 0.
     """
 
@@ -77,7 +78,7 @@ class TrainingWorker:
         prepare_process(config.threads)
         self.config, self.output = config, output
         self.pulse, self.clock, self.notice = pulse or Pulse(), clock, current_notice()
-        self.watcher, self.saver = watcher or Unwatched(), saver or Saver()
+        self.saver = saver or Saver()
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -85,11 +86,14 @@ class TrainingWorker:
             if config.device == "cuda"
             else torch.device("cpu")
         )
+        usual = make_watcher(assignment, self.device, clock) if self.rank == 0 else Unwatched()
+        self.watcher: Watcher = watcher or usual
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
         self.data = training_data(reader, config.seed, config.shuffle_images)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
-        network = UNet(config.unet(dataset.image_size, dataset.channels, len(dataset.class_names)), seed=config.seed)
+        shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
+        network = first_network(shape, config.seed, assignment.initial, output.store)
         network = channels_last(network.to(self.device))
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = TrainingState(

@@ -14,4 +14,8 @@ def _open(weights: dict[str, Tensor], _shape: dict[str, Any]) -> Extractor:
     return only_features(DinoV2(weights))
 
 
-DINOV2 = ExtractorKind(open=_open, file=WeightsFile(published=PUBLISHED, read=read_weights, remedy=REMEDY))
+DINOV2 = ExtractorKind(
+    open=_open,
+    file=WeightsFile(published=PUBLISHED, read=read_weights, remedy=REMEDY),
+    packages=("numpy", "pillow"),  # of the resize
+)

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.cli import run_command
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
 

@@ -11,8 +11,8 @@ from flows.comparison.measurement import Measurement, alike, remark
 from flows.comparison.reading import read_measurements
 from flows.comparison.view import view_of
 from flows.run import Run, compare, compare_runs, open_run
+from flows.run_record import FinishedRun, RunRecord
 from flows.stages.evaluate.evaluation import evaluate
-from flows.stages.report.record import FinishedRun, RunRecord
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError

@@ -19,12 +19,12 @@ from flows.metrics.extractors import extractor_device, is_published, open_extrac
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.table import METRICS
 from flows.recipe.settings import load_config
+from flows.run_record import FinishedRun
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.prepare.preparation import prepare
 from flows.stages.report.outputs import draw, read_outputs
-from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import render_page
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train

@@ -17,10 +17,11 @@ from infra.outputs.plan import Plan
 from tests.flows.toggles import toggled
 
 STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
-# What design.md section 3.4 says: how and where, and what only extends work.
+# What design.md section 3.4 says: how and where, inputs that count by their digests, and what only extends work.
 EXECUTION = {
     "workers",
     "source",
+    "initial",
     "max_bad_fraction",
     "device",
     "checkpoint_images",
@@ -30,6 +31,8 @@ EXECUTION = {
     "watch_images",
     "watch_minutes",
     "averages",
+    "watch_share",
+    "watch_samples",
     "keep_checkpoints",
     "extractor_weights",
     "reference_statistics",

@@ -46,6 +46,8 @@ def test_remedies_are_in_the_forms_words(remedy: str) -> None:
         ("prepare.source: is not set - --set prepare.source=PATH", "is not set - fill in “Images to read”"),
         ("x - --set train.grad_clip=2", "fill in “Bound on the gradient's norm” below “More settings: train”"),
         ("or run with --force to start afresh", "turn on “Start afresh” below “More settings: run” to start afresh"),
+        ("drop --strict-environment, or", "turn off “Refuse another environment” below “More settings: run”, or"),
+        ("drop --no-wait", "turn on “Wait for other runs” below “More settings: run”"),
         ("choose another --root", "choose another “Root of all outputs”"),
     ],
 )

@@ -48,7 +48,7 @@ ALL = [f"{stage}.{name}" for stage in STAGES for name in type(getattr(PipelineCo
 @pytest.mark.parametrize("path", ALL)
 def test_results_and_goals_make_another_run_and_execution_does_not(path: str) -> None:
     stage, _, name = path.partition(".")
-    execution = getattr(PipelineConfig(), stage).role(name) == "execution"
+    execution = getattr(PipelineConfig(), stage).role(name) in ("execution", "input")
     other = differently(path)
     assert other != made()
     same = execution or name in getattr(other, stage).unused()
@@ -61,6 +61,7 @@ def test_there_are_goals_and_settings_of_every_role() -> None:
     roles = [getattr(PipelineConfig(), path.partition(".")[0]).role(path.partition(".")[2]) for path in ALL]
     assert roles.count("goal") == 2
     assert roles.count("execution") > 10
+    assert roles.count("input") == 4
     assert roles.count("") > 40
 
 
@@ -105,6 +106,19 @@ def test_a_long_name_counts_the_rest() -> None:
         assert len(named(*settings[:count])) <= 80
     long = named("prepare.source=/" + "x" * 300, "train.seed=1", recipe="folder")
     assert long == f"folder,+2{END}"
+
+
+@pytest.mark.parametrize(
+    ("initial", "shown"),
+    [
+        ("digits-1a2b3c4d", "digits-1a2b3c4d"),
+        ("/nets/my net.safetensors", "my_net"),
+        ("s3://bucket/diffusers/", "diffusers"),
+        ("models:/digits@champion", "digits_champion"),
+    ],
+)
+def test_a_name_says_which_network_it_starts_from(initial: str, shown: str) -> None:
+    assert named(f"train.initial={initial}", "train.seed=1") == f"digits-initial={shown},train.seed=1{END}"
 
 
 @pytest.mark.parametrize(

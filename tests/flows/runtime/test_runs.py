@@ -1,11 +1,16 @@
 """A run is one trial, recipe and data: whatever differs in either is another run, and equal ones do the work once."""
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from flows.environment import environment_of
+from flows.run import open_run
+from infra.errors import ConflictError
+from infra.outputs.environments import environment_in_words
 from tests.flows.sessions import Page, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
 
 
@@ -115,3 +120,67 @@ def test_a_run_that_ended_is_not_waited_for(root: Path, tmp_path: Path, ends: bo
     run_whole(small(folder), root, page, tracking=False)
     assert not page.waits.is_set()
     assert not list((root / ".leases").rglob("*.json"))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Moves training to another machine."""
+
+    def move() -> None:
+        honest = environment_of
+        monkeypatch.setattr(
+            "flows.stages.train.training.environment_of", lambda *work: honest(*work) | {"device": "another GPU"}
+        )
+
+    return move
+
+
+def test_a_run_that_goes_on_in_another_environment_says_so_everywhere(
+    root: Path, tmp_path: Path, elsewhere: Callable[[], None]
+) -> None:
+    folder, page = put_images(tmp_path / "images", range(40)), Page()
+    with opened(small(folder, "train.images=64"), run_settings(root, tracking=False)) as first:
+        first.to("train")
+    elsewhere()
+    second = run_whole(small(folder), root, page, tracking=False)
+    (line,) = (line for line in page.lines if "another environment" in line)
+    here = environment_of("training", "cpu")["device"]
+    assert line.startswith(f"train: goes on in another environment (device: {here} there, another GPU here); ")
+
+    html = (root / "reports" / second.name / "report.html").read_text()
+    assert "after 64 images: device another GPU, dtype float32, python " in html
+    assert html.count("Several environments computed this output") == 1
+    run = open_run(second.name, root)
+    provenance = run.provenance()["bits_per_dim_fixed_large"]
+    assert [environment["device"] for environment in provenance.environments["train"]] == [here, "another GPU"]
+    assert environment_in_words(run.manifests["train"])["device"] == f"{here} then another GPU"
+    assert environment_in_words(run.manifests["sample"])["device"] == here
+
+
+def test_with_a_strict_environment_it_is_refused_and_nothing_is_lost(
+    root: Path, tmp_path: Path, elsewhere: Callable[[], None]
+) -> None:
+    folder = put_images(tmp_path / "images", range(40))
+    with opened(small(folder, "train.images=64"), run_settings(root, tracking=False)) as first:
+        first.to("train")
+    elsewhere()
+    settings = run_settings(root, tracking=False, strict_environment=True)
+    with opened(small(folder), settings) as second, pytest.raises(ConflictError) as caught:
+        second.to("train")
+    ways = "drop --strict-environment, finish it there, or run with --force"
+    assert ways in caught.value.remedy
+    assert not list(root.glob("train/*/environments/*"))
+    assert run_whole(small(folder), root, tracking=False).done("train") == 64, "of 128"
+
+
+def test_without_waiting_a_run_that_another_works_on_is_refused_at_once(root: Path, tmp_path: Path) -> None:
+    folder, page = put_images(tmp_path / "images", range(40)), Page()
+    with opened(small(folder), run_settings(root, tracking=False)) as first:
+        first.to("prepare")
+        settings = run_settings(root, tracking=False, wait=False)
+        with opened(small(folder), settings, page) as second, pytest.raises(ConflictError) as caught:
+            second.to("train")
+    assert caught.value.exit_code == 5
+    assert caught.value.cause.startswith(f"{first.name} on host ")
+    assert "drop --no-wait" in caught.value.remedy
+    assert not page.waits.is_set()

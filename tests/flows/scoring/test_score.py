@@ -15,10 +15,10 @@ from flows.metrics.choices import ExtractorName
 from flows.metrics.metric import ImageSet
 from flows.recipe.config import PipelineConfig
 from flows.recipe.settings import load_config
+from flows.run_record import FinishedRun, RunRecord
 from flows.scoring.score import Scored, _sizes, collect_statistics, score
 from flows.scoring.side import Side, open_side
 from flows.stage import Context
-from flows.stages.report.record import FinishedRun, RunRecord
 from infra.errors import ConfigError, DdpmError, InputError
 from tests.conftest import TinyRun
 

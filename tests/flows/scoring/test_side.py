@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 import pytest
 
+from flows.run_record import FinishedRun, RunRecord
 from flows.scoring.score import score
 from flows.scoring.side import Side, _spread, open_side, open_sides
 from flows.stage import Context
-from flows.stages.report.record import FinishedRun, RunRecord
 from infra.errors import InputError
 from infra.sources.source import Entry, Source
 from tests.conftest import TinyRun

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.errors import StorageError
+from infra.errors import ConflictError, StorageError, Term
 from infra.outputs.lease import held
 from infra.storage.local_store import LocalStore
 from tests.faults.leases import NAME, FakeTime, Hooked, await_true, elsewhere, ended, holder, never, number
@@ -63,6 +64,26 @@ def test_a_living_holder_is_waited_for_and_a_killed_one_followed_at_once(store: 
     who = f"digits-1a2b on host {os.uname().nodename}, process {child.pid}"
     assert lines[0].startswith(f"{who}, is working on this (since ")
     assert lines[0].endswith(" UTC); waiting for it to end")
+
+
+def test_without_waiting_a_living_holder_is_a_conflict_at_once(store: LocalStore) -> None:
+    with held(store, NAME, holder("digits-1a2b"), on_wait=never):
+        before, start = store.list(NAME), time.monotonic()
+        with pytest.raises(ConflictError) as caught, held(store, NAME, holder("b"), on_wait=never, wait=False):
+            pytest.fail("two at once")
+        assert time.monotonic() - start < 1
+        assert store.list(NAME) == before, "the holder keeps it"
+    assert caught.value.exit_code == 5
+    assert re.match(r"digits-1a2b on host \S+, process \d+, is working on this", caught.value.cause)
+    assert Term.WAIT in caught.value.remedy
+
+
+def test_without_waiting_a_free_lease_and_that_of_an_ended_process_are_taken(store: LocalStore) -> None:
+    store.put_if_absent(number(5), ended().to_bytes())
+    for _ in range(2):
+        with held(store, NAME, holder(), on_wait=never, wait=False):
+            assert store.list(NAME)
+    assert store.list(NAME) == []
 
 
 @pytest.mark.usefixtures("ctrl_c")

@@ -47,7 +47,7 @@ def test_a_pid_given_away_again_is_gone() -> None:
 )
 def test_the_line_for_people(started: str, since: str) -> None:
     holder = replace(Holder.here("digits-1a2b", NOON), host="node7", pid=1234, started=started)
-    line = f"digits-1a2b on host node7, process 1234, is working on this{since}; waiting for it to end"
+    line = f"digits-1a2b on host node7, process 1234, is working on this{since}"
     assert holder.notice_to(Holder.here("digits-1a2b", NOON)) == line
 
 

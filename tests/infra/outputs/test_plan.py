@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from infra.digests import canonical_json, sha256
-from infra.errors import ConflictError, IntegrityError, Term
+from infra.errors import ConflictError, Term
 from infra.outputs.plan import Output, Plan, current
 from infra.storage.local_store import LocalStore
 from tests.infra.outputs.example import HERE, path, seal
+
+GARBAGE = [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'"text"']
 
 
 class TestKey:
@@ -48,23 +50,41 @@ class TestBegin:
         output.begin(dict(reversed(HERE.items())))
         assert path(output, "environment.json").stat().st_mtime_ns == before
 
-    def test_refuses_another(self, output: Output) -> None:
-        output.begin(HERE)
+    def test_goes_on_in_another(self, output: Output) -> None:
+        first = output.begin(HERE, done=lambda: pytest.fail("nothing was done before"))
+        assert (first.is_new, first.change) == (True, "")
+        second = output.begin(HERE | {"torch": "2"}, done=lambda: {"units": 3})
+        assert (second.is_new, second.change) == (False, "torch: 1 there, 2 here")
+        again = output.begin(HERE | {"torch": "2"}, done=lambda: pytest.fail("it is recorded"))
+        assert again.change == ""
+
+    def test_strictly_refuses_another(self, output: Output) -> None:
+        output.begin(HERE, strict=True)
         with pytest.raises(ConflictError) as caught:
-            output.begin(HERE | {"torch": "2"})
+            output.begin(HERE | {"torch": "2"}, strict=True)
         error = caught.value
         assert error.exit_code == 5
         assert "torch: 1 there, 2 here" in error.cause
         assert "device" not in error.cause, "what agrees is not listed"
-        assert Term.RUN_ANEW in error.remedy
+        ways = (Term.ANY_ENVIRONMENT, "finish it there", Term.RUN_ANEW)
+        assert all(way in error.remedy for way in ways)
         assert output.folder in error.item
+        assert output.begin(HERE, strict=True).change == "", "a refusal leaves no trace"
         assert error.stage == "bake"
 
-    @pytest.mark.parametrize("there", [{"device": "x86_64 AVX2"}, HERE | {"more": "1"}])
-    def test_refuses_one_with_more_or_less_in_it(self, output: Output, there: dict[str, str]) -> None:
-        output.begin(there)
-        with pytest.raises(ConflictError):
-            output.begin(HERE)
+    def test_strictly_refuses_an_output_of_several(self, output: Output) -> None:
+        output.begin(HERE)
+        output.begin(HERE | {"torch": "2"})
+        with pytest.raises(ConflictError, match="torch: 2 there, 1 here"):
+            output.begin(HERE, strict=True)
+
+    def test_what_no_longer_counts_is_ignored(self, output: Output) -> None:
+        output.begin(HERE | {"more": "1"})
+        assert output.begin(HERE, strict=True).change == ""
+
+    def test_what_was_not_recorded_may_differ(self, output: Output) -> None:
+        output.begin({"device": "x86_64 AVX2"})
+        assert output.begin(HERE).change == "torch: unknown there, 1 here"
 
     def test_refuses_another_plan_of_the_same_key(self, output: Output, store: LocalStore) -> None:
         other = replace(output.plan, settings={"heat": 1})
@@ -72,14 +92,22 @@ class TestBegin:
         with pytest.raises(ConflictError, match="another plan"):
             output.begin(HERE)
 
-    @pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'"text"'])
-    @pytest.mark.parametrize("name", ["plan.json", "environment.json"])
-    def test_damage_is_named(self, output: Output, name: str, garbage: bytes) -> None:
+    @pytest.mark.parametrize("garbage", GARBAGE)
+    def test_a_damaged_plan_is_written_again(
+        self, output: Output, garbage: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
         output.begin(HERE)
-        path(output, name).write_bytes(garbage)
-        with pytest.raises(IntegrityError, match=name) as caught:
-            output.begin(HERE)
-        assert Term.RUN_ANEW in caught.value.remedy
+        before = path(output, "plan.json").read_bytes()
+        path(output, "plan.json").write_bytes(garbage)
+        assert not output.begin(HERE).is_new
+        assert path(output, "plan.json").read_bytes() == before
+        assert f"{output.folder}/plan.json was damaged" in caplog.text
+
+    @pytest.mark.parametrize("garbage", GARBAGE)
+    def test_a_damaged_environment_is_an_unknown_one(self, output: Output, garbage: bytes) -> None:
+        output.begin(HERE)
+        path(output, "environment.json").write_bytes(garbage)
+        assert "torch: unknown there, 1 here" in output.begin(HERE).change
 
 
 class TestAttempts:

@@ -103,6 +103,14 @@ def test_list_is_sorted_and_stays_below_its_folder(any_store: Store) -> None:
     assert any_store.list(".") == ["u/10", "u/2", "u/deep/er", "uu/1", "v"]
 
 
+def test_folders_are_those_directly_inside(any_store: Store) -> None:
+    assert any_store.folders("train") == []
+    for name in ("train/b/plan.json", "train/a/units/1.json", "train/a/plan.json", "train/file", "trained/x/y"):
+        any_store.put_if_absent(name, b"")
+    assert any_store.folders("train") == ["train/a", "train/b"]
+    assert any_store.folders("train/a") == ["train/a/units"]
+
+
 def test_a_deleted_name_is_free_again(any_store: Store) -> None:
     any_store.put_if_absent("a", b"1")
     any_store.delete("a")
@@ -198,6 +206,7 @@ def test_hostile_names_are_refused_by_every_call(any_store: Store, tmp_path: Pat
     calls = (
         any_store.read,
         any_store.exists,
+        any_store.folders,
         any_store.list,
         any_store.delete,
         lambda n: any_store.put_if_absent(n, b""),

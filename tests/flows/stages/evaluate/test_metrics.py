@@ -12,11 +12,11 @@ from flows.artifacts import MEMORISED, Figures
 from flows.metrics import extractors, likelihood_works
 from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
+from flows.run_record import FinishedRun
 from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.report.outputs import draw, read_outputs
-from flows.stages.report.record import FinishedRun
 from flows.stages.report.sections import render_page
 from infra.compute.units import Workers
 from infra.errors import ConfigError

@@ -20,6 +20,7 @@ from flows.stages.prepare.preparation import prepare
 from infra.compute.cluster import Cluster
 from infra.digests import sha256
 from infra.errors import ConflictError, InputError, IntegrityError, Term
+from infra.outputs.environments import periods_of
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
 from infra.sources.files.file_set import FileSet
@@ -239,18 +240,23 @@ def test_force_starts_beside_and_gives_the_same(config: PrepareConfig, make_cont
     assert first.manifest(context.store)
 
 
-def test_another_environment_that_began_is_a_conflict(
+def test_another_environment_goes_on_and_strictly_is_a_conflict(
     config: PrepareConfig, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context()
     with pytest.raises(KeyboardInterrupt):
         prepare(config, arranged(context, stop_after=1))
-    monkeypatch.setattr("flows.stages.prepare.preparation.environment", lambda _: {"device": "another"})
+    monkeypatch.setattr("flows.stages.prepare.preparation.environment_of", lambda *_: {"device": "another"})
     with pytest.raises(ConflictError) as caught:
-        prepare(config, context)
+        prepare(config, replace(context, strict_environment=True))
     assert caught.value.exit_code == 5
     assert Term.RUN_ANEW in caught.value.remedy
-    prepare(config, replace(context, force=True))
+    lines: list[str] = []
+    manifest = prepare(config, replace(context, say=lines.append)).manifest(context.store)
+    (line,) = lines
+    assert line.startswith("prepare: goes on in another environment (device: ")
+    assert [period.after for period in periods_of(manifest)] == [{}, {"units": 1}]
+    assert periods_of(manifest)[1].environment == {"device": "another"}
 
 
 @pytest.mark.parametrize("rules", [{}, {"on_bad_image": "quarantine"}, {"drop_duplicates": True}], ids=str)

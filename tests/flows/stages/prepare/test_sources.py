@@ -39,6 +39,7 @@ def test_all_others_do(kind: str, source: str | list[str]) -> None:
     with pytest.raises(InputError, match="is not set") as caught:
         open_source(PrepareConfig(kind=kind, source=source), "/root")
     assert caught.value.item == "prepare.source"
+    assert SourceKind(kind).description in caught.value.cause
     assert "--set prepare.source=" in caught.value.remedy
 
 

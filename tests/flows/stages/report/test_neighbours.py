@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from flows.run_record import FinishedRun, RunRecord
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.report import neighbours
 from flows.stages.report.neighbours import RESPECTS, Neighbours, read_neighbours
 from flows.stages.report.outputs import draw, read_outputs
 from flows.stages.report.page import rewrite_report, write_report
-from flows.stages.report.record import FinishedRun, RunRecord
 from flows.stages.sample.sampling import sample
 from tests.conftest import TinyRun, revised
 

@@ -16,11 +16,11 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.samplers.ddim import ddim_sample
 from ddpm_core.schedule import respace
 from flows.recipe.config import PipelineConfig
+from flows.run_record import FinishedRun
 from flows.snapshot import TrainedNetwork, decode_snapshot
 from flows.stage import Context
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.prepare.preparation import prepare
-from flows.stages.report.record import FinishedRun
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError

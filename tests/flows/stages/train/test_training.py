@@ -12,6 +12,7 @@ from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
+from infra.outputs.environments import periods_of
 from infra.outputs.manifest import verify
 from tests.conftest import TinyRun
 
@@ -175,15 +176,42 @@ def test_several_workers_do_not_run_in_one_process(config: TrainConfig, run: Cal
         run(config.model_copy(update={"workers": 2}))
 
 
-def test_another_environment_that_began_is_a_conflict(
-    config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
+def test_another_environment_goes_on_and_is_recorded(
+    tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealed = run(config)
-    monkeypatch.setattr("flows.stages.train.training.environment", lambda _: {"device": "another"})
-    assert run(config) == replace(sealed, reused=True), "a sealed output of another environment is used"
+    lines: list[str] = []
+    sealed, longer = run(config), config.model_copy(update={"images": 112})
+    monkeypatch.setattr("flows.stages.train.training.environment_of", lambda *_: {"device": "another"})
+    assert run(config, say=lines.append) == replace(sealed, reused=True), "a sealed output is used wherever it was made"
+    assert lines == []
     with pytest.raises(ConflictError) as caught:
-        run(config.model_copy(update={"images": 112}))
+        run(longer, strict_environment=True)
     assert caught.value.exit_code == 5
+    manifest = run(longer, say=lines.append).manifest(tiny_run.store)
+    (line,) = lines
+    here = manifest.environment["device"]
+    assert line.startswith(f"train: goes on in another environment (device: {here} there, another here); ")
+    first, second = periods_of(manifest)
+    assert (first.environment, first.after) == (manifest.environment, {})
+    assert second.environment == {"device": "another", "dtype": "float32"}
+    assert second.after == {"images": 80}
+    assert periods_of(sealed.manifest(tiny_run.store)) == [first], "the shorter goal was sealed before"
+    assert periods_of(run(config.model_copy(update={"images": 64})).manifest(tiny_run.store)) == [first]
+
+
+def test_another_network_on_the_same_data_is_named(config: TrainConfig, run: Callable[..., Snapshot]) -> None:
+    lines: list[str] = []
+    config = config.model_copy(update={"images": 16, "seed": 3})
+    one = run(config)
+    run(config.model_copy(update={"learning_rate": 0.003}), say=lines.append)
+    there = config.learning_rate
+    assert lines == [
+        f"train: another network than {one.name.partition('/manifests')[0]}: "
+        f"learning_rate {there} there, 0.003 here; that one is kept"
+    ]
+    lines.clear()
+    run(config.model_copy(update={"learning_rate": 0.003, "images": 32}), say=lines.append)
+    assert lines == [], "only when an output is new"
 
 
 def test_a_snapshot_damaged_before_the_seal(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.stages.report.record import RunRecord, read_record, run_names
+from flows.run_record import RunRecord, read_record, run_names
 from infra.errors import InputError
 from infra.storage.local_store import LocalStore
 from tests.conftest import TinyRun
