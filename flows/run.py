@@ -16,6 +16,7 @@ from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.comparison.reading import read_measurements
 from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
+from flows.points import Point, find_point, read_points
 from flows.provenance import Provenance, read_provenance
 from flows.root import resolve_root
 from flows.run_record import read_record, run_names
@@ -125,23 +126,40 @@ class Run:
             raise ValueError(f"size must be at least 1; got {size}")
         return _cut(self.reader(which), which, size)
 
-    def network(self) -> TrainedNetwork:
-        """Load the trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
+    def points(self) -> list[Point]:
+        """Return the points along training, by images seen: each has a snapshot and, if it was measured, figures.
+
+        Empty if the network was trained before there were points.
+        """
+        return read_points(self.manifests["train"].facts)
+
+    def network(self, point: str = "") -> TrainedNetwork:
+        """Load a trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
+
+        Args:
+            point: As for `snapshot_file`.
 
         Raises:
+            InputError: If there is no such point.
             IntegrityError: If the file is missing or differs from what was sealed.
         """
-        return decode_snapshot(*self.snapshot_file())
+        return decode_snapshot(*self.snapshot_file(point))
 
-    def snapshot_file(self) -> tuple[bytes, str]:
-        """Read the snapshot file of the trained network: its bytes, and its name in the store.
+    def snapshot_file(self, point: str = "") -> tuple[bytes, str]:
+        """Read a snapshot file: its bytes, and its name in the store.
+
+        Args:
+            point: A place along training: `best` for the point with the lowest estimate of the bound on held-out
+                images, or a number of images seen; if it is empty, the end.
 
         Raises:
+            InputError: If there is no such point.
             IntegrityError: If the file is missing or differs from what was sealed.
         """
         manifest = self.manifests["train"]
         (unit,) = manifest.units
-        return read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}"
+        record = find_point(self.points(), point, self.name).record if point else unit
+        return read_verified(self.store, manifest.folder, record), f"{manifest.folder}/{record['file']}"
 
     def reader(self, which: str) -> DatasetReader:
         """Return a reader of the sealed files that hold some images.

@@ -10,6 +10,7 @@ import typer
 from ddpm_core.choices import Variance
 from flows.commands.run import Root
 from flows.exchange.choices import Channels, ExportFormat, ExportSplit, default_channels
+from flows.points import split_name
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A finished run, by its name or the digits at its end; or a snapshot file: "
+            help="A finished run, by its name or the digits at its end; for a network along its training RUN@best or "
+            "RUN@IMAGES; or a snapshot file: "
             f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
             "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
         ),
@@ -43,7 +45,7 @@ def export(
     destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
     to: Annotated[
         ExportFormat | None,
-        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file: diffusers."),
+        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file and for a point: diffusers."),
     ] = None,
     split: Annotated[
         ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")
@@ -65,7 +67,8 @@ def export(
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""
     is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
-    if to is None and is_file:
+    name, point = (source, "") if is_file else split_name(source)
+    if to is None and (is_file or point):
         to = ExportFormat.DIFFUSERS
     if to is None:
         raise ConfigError(
@@ -77,9 +80,13 @@ def export(
     else:
         from flows.run import open_run
 
-        run = open_run(source, root)
+        run = open_run(name, root)
         if to is ExportFormat.DIFFUSERS:
-            line = _export_network(run, destination, variance)
+            line = _export_network(run, point, destination, variance)
+        elif point:
+            raise ConfigError(
+                "a point of training holds no images", item=source, remedy="give the name of the run alone"
+            )
         else:
             line = _export_images(run, destination, to, split or ExportSplit.SAMPLES, limit, channels)
     typer.echo(f"{destination}  {line}")
@@ -114,12 +121,12 @@ def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: st
     return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE), root=root)
 
 
-def _export_network(run: "Run", destination: str, variance: str | None) -> str:
+def _export_network(run: "Run", point: str, destination: str, variance: str | None) -> str:
     from flows.exchange.folder import export_network
     from flows.exchange.model_card import Origin
     from infra.outputs.environments import environment_in_words
 
-    data, item = run.snapshot_file()
+    data, item = run.snapshot_file(point)
     origin = Origin(
         name=run.name,
         settings=run.settings,
@@ -131,7 +138,8 @@ def _export_network(run: "Run", destination: str, variance: str | None) -> str:
     )
     of_samples = run.settings["sample.variance"]
     chosen = variance or (of_samples if of_samples in ("fixed_small", "fixed_large") else Variance.FIXED_LARGE)
-    return export_network(data, item, destination, Variance(chosen), origin)
+    # The run's samples and figures are of the network at the end.
+    return export_network(data, item, destination, Variance(chosen), None if point else origin)
 
 
 def _export_images(

@@ -14,6 +14,7 @@ from flows.run_record import FinishedRun
 from flows.stages.report.nearest import NearestPairs, nearest_images, read_pairs
 from flows.stages.report.neighbours import Neighbours, read_neighbours
 from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
+from flows.stages.report.training import Along, read_along, strip, training_plots
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.store import Store
@@ -38,6 +39,7 @@ class RunOutputs:
         pairs: The samples most like training images; None if the metric that finds them was not chosen.
         provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
         neighbours: The other runs of the same data below the root; None if they were not looked for.
+        along: The points of training.
     """
 
     finished: FinishedRun
@@ -50,6 +52,7 @@ class RunOutputs:
     pairs: NearestPairs | None = None
     provenance: Sequence[Provenance] = ()
     neighbours: Neighbours | None = None
+    along: Along | None = None
 
 
 def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutputs:
@@ -89,6 +92,7 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
         pairs=None if pairs is None else read_pairs(pairs, images, training),
         provenance=read_provenance(manifests["figures"]),
         neighbours=read_neighbours(name, store, finished) if name else None,
+        along=read_along(store, manifests["snapshot"]),
     )
 
 
@@ -110,6 +114,7 @@ class Drawings:
         nearest: The same of samples with their nearest training images.
         pairs: The samples most like training images, and below each its training image; None if there are none.
         denoising: The grid of the predictions along the chain.
+        along: The grids along training; None if no point was measured.
         plots: The plots by name, in the order of the page.
         compared: Names of the plots against other runs.
     """
@@ -118,6 +123,7 @@ class Drawings:
     nearest: bytes
     pairs: bytes | None
     denoising: bytes
+    along: bytes | None
     plots: Mapping[str, Plot]
     compared: Sequence[str]
 
@@ -130,6 +136,7 @@ def draw(outputs: RunOutputs) -> Drawings:
         nearest=sample_grid(nearest.reshape(-1, *nearest.shape[2:]), nearest.shape[1]),
         pairs=None if pairs is None else _pairs_grid(pairs),
         denoising=sample_grid(outputs.progress, columns=len(outputs.timesteps)),
+        along=None if outputs.along is None else strip(outputs.along),
         plots={plot.name: plot for plot in (*_own(outputs), *compared)},
         compared=[plot.name for plot in compared],
     )
@@ -141,7 +148,10 @@ def _pairs_grid(pairs: NearestPairs) -> bytes:
 
 def _own(outputs: RunOutputs) -> list[Plot]:
     trained, figures = outputs.manifests["snapshot"].facts, outputs.finished.figures
-    plots = [interval_plot(figures), loss_plot(trained["history"], loss_label(trained["settings"]["loss"]))]
+    loss = loss_label(trained["settings"]["loss"])
+    plots = [interval_plot(figures), loss_plot(trained["history"], loss)]
+    if outputs.along is not None:
+        plots += training_plots(trained["history"], outputs.along, loss)
     if outputs.curves is not None:
         by_name = curves_by_variance(outputs)
         plots += [terms_plot(by_name), rate_plot(by_name, outputs.curves["rmse"])]

@@ -93,6 +93,12 @@ class TrainConfig(StageConfig):
     averages: bool = execution(
         True, "Keep and save two power-function averages of the weights, from which one of any length can be rebuilt"
     )
+    watch_share: float = execution(
+        0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
+    )
+    watch_samples: int = execution(
+        256, "Images to draw at every fourth point and at the goal for a distance of pixels; 0 for none", ge=0, le=4096
+    )
     keep_checkpoints: int = execution(2, "Latest checkpoints to keep, in addition to those at sealed goals", ge=1)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from flows.artifacts import number_text
 from flows.cli import run_command
 from flows.exchange import png_folder
 from flows.run import open_run
+from infra.digests import sha256
 from infra.errors import Interrupted
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
@@ -54,6 +55,11 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             2,
             "models:/digits@best: a network holds no images - gi",
         ),
+        (
+            ["export", "run@last", new],
+            3,
+            "run@last: names the point 'last', which is neither `best` nor a number of im",
+        ),
         (["export", str(tmp_path / "a"), new, "--limit", "3"], 2, "--limit: has no effect with --to diffusers - leave"),
         (
             ["export", "run", new, "--to", "png", "--variance", "fixed_small"],
@@ -69,6 +75,18 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert err.startswith(f"ddpm: {line}")
         assert err.count("\n") == 1
     assert not Path(new).exists()
+
+
+def test_a_point_of_a_run(finished: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, folder, back = str(finished.root), str(tmp_path / "folder"), tmp_path / "back.safetensors"
+    point = finished.snapshot.manifest(finished.store).facts["points"][0]
+    name = f"{NAME}@{point['images_seen']}"
+    assert run_command(["export", name, folder, "--root", root]) == 0
+    assert run_command(["import", folder, str(back)]) == 0
+    assert sha256(back.read_bytes()) == point["sha256"]
+    capsys.readouterr()
+    assert run_command(["export", name, str(tmp_path / "new"), "--to", "png", "--root", root]) == 2
+    assert "a point of training holds no images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
