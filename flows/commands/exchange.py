@@ -75,7 +75,13 @@ def export(
     root: Root = "",
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""
-    options = {"--split": split, "--limit": limit, "--channels": channels, "--variance": variance, "--ema": ema}
+    options: dict[str, object] = {
+        "--split": split,
+        "--limit": limit,
+        "--channels": channels,
+        "--variance": variance,
+        "--ema": ema,
+    }
     is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
     name, point = (source, "") if is_file else split_name(source)
     if to is None and (is_file or point):
