@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.stages.report.record import read_record
+
 from docs.reference import table
 from flows.run import Run, open_run
 from flows.stages.report.outputs import draw, read_outputs
-from flows.stages.report.record import read_record
 from infra.errors import DdpmError
 
 HERE = Path(__file__).parent
@@ -35,8 +36,9 @@ def facts(run: Run) -> dict[str, Any]:
     trained = run.manifests["train"]
     seconds, before = 0.0, 0
     for row in trained.facts["history"]:
-        seconds += (row["images_seen"] - before) / row["images_per_second"]
-        before = row["images_seen"]
+        if row.get("images_per_second"):
+            seconds += (row["images_seen"] - before) / row["images_per_second"]
+            before = row["images_seen"]
     return {
         "command": COMMAND,
         "run": run.name,

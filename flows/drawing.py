@@ -114,6 +114,13 @@ class Drawing:
             on_step=on_step,
         )
 
+    def predict(self, ids: Tensor) -> Tensor:
+        """Return the network's output for these numbers at the first step of the chain, from x_T = 0."""
+        shape = self.trained.network.config
+        x_t = torch.zeros((len(ids), shape.in_channels, shape.image_size, shape.image_size), device=self.device)
+        t = self.schedule.timesteps[-1].expand(len(ids))
+        return self._model(self.labels(ids))(x_t, t)
+
     def labels(self, ids: Tensor) -> Tensor | None:
         """Return the label of each image, the one label or all classes in turn; None if the network has no classes."""
         classes = self.trained.network.config.num_classes - 1

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, MEMORISED, Artifact
+from flows.artifacts import CURVES, EMA_LENGTHS, MEMORISED, Artifact
 from flows.pages.pictures import sample_grid
 from flows.provenance import Provenance, read_provenance
 from flows.run_record import FinishedRun
+from flows.stages.report.ema_lengths import lengths_plot
 from flows.stages.report.nearest import NearestPairs, nearest_images, read_pairs
 from flows.stages.report.neighbours import Neighbours, read_neighbours
 from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
@@ -36,6 +37,7 @@ class RunOutputs:
         progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
         timesteps: The timesteps of each sample's predictions, zero-based.
         curves: The bound by timestep, see `flows.metrics.bound_curves`; None if it was estimated from some timesteps.
+        lengths: The likelihoods by EMA length, see `flows.metrics.ema_lengths`; None if they were not measured.
         pairs: The samples most like training images; None if the metric that finds them was not chosen.
         provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
         neighbours: The other runs of the same data below the root; None if they were not looked for.
@@ -49,6 +51,7 @@ class RunOutputs:
     progress: Images
     timesteps: Sequence[int]
     curves: Mapping[str, Any] | None
+    lengths: Mapping[str, Any] | None = None
     pairs: NearestPairs | None = None
     provenance: Sequence[Provenance] = ()
     neighbours: Neighbours | None = None
@@ -89,6 +92,7 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
         progress=progress[: finished.samples.count * len(timesteps)],
         timesteps=timesteps,
         curves=_read_file(store, manifests["figures"], CURVES),
+        lengths=_read_file(store, manifests["figures"], EMA_LENGTHS),
         pairs=None if pairs is None else read_pairs(pairs, images, training),
         provenance=read_provenance(manifests["figures"]),
         neighbours=read_neighbours(name, store, finished) if name else None,
@@ -155,6 +159,7 @@ def _own(outputs: RunOutputs) -> list[Plot]:
     if outputs.curves is not None:
         by_name = curves_by_variance(outputs)
         plots += [terms_plot(by_name), rate_plot(by_name, outputs.curves["rmse"])]
+    plots += [lengths_plot(outputs.lengths)] if outputs.lengths is not None else []
     return [plot for plot in plots if plot is not None]
 
 

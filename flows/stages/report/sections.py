@@ -7,6 +7,7 @@ from typing import Any
 from flows.artifacts import Figures, figure_text
 from flows.pages.page import render
 from flows.provenance import Provenance
+from flows.stages.report.ema_lengths import length_rows
 from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.neighbours import LIMIT, Neighbours
 from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
@@ -59,6 +60,7 @@ def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: M
         terms=_terms(finished.figures),
         rates=_rates(outputs),
         banded=_has_bands(outputs),
+        lengths=None if outputs.lengths is None else length_rows(outputs.lengths),
         others=_others(outputs.neighbours, drawings),
         provenance=_figures_provenance(outputs.provenance),
         outputs=_outputs(outputs.manifests),

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 
+from flows.account import Account, dataset_input
 from flows.artifacts import Artifact, Dataset, Snapshot
 from flows.model_record import model_file
 from flows.points import best_point, read_points
-from flows.stage import Account, Context, Stage, dataset_input
+from flows.stage import Context, Stage
 from flows.stages.train.config import TrainConfig
 from infra.storage.store import Store
 

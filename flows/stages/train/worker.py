@@ -17,6 +17,7 @@ from flows.stages.train.averages import PowerAverages
 from flows.stages.train.batches import Batches, BatchSource, batches_ahead
 from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
+from flows.stages.train.compilation import compile_for_training
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.initial import first_network
@@ -28,6 +29,7 @@ from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
 from flows.stages.train.watch.turn import make_watcher
 from flows.stages.train.watch.watcher import Unwatched, Watcher
+from infra.compute.compilation import COMPILING
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
 from infra.compute.preemption import current_notice
@@ -111,6 +113,10 @@ class TrainingWorker:
             random_flip=config.random_flip,
             objective=make_objective(config),
         )
+        if config.compile:
+            self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
+            share = len(range(self.rank, config.batch_size, self.world_size))
+            compile_for_training(network, share, self.device, step_config.autocast_dtype)
         self.step: Step = TrainingStep(
             config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
         )

@@ -52,6 +52,7 @@ BESIDE = {
     "variance": {"sampler": "ddpm"},
     "extractor_sha256": {"extractor": "inception", "extractor_weights": "w.pth"},
     "bpd_timesteps": {"likelihood": ["estimate"]},
+    "ema_lengths": {"metrics": ["ema_lengths"]},
     "flow_steps": {"likelihood": ["flow"]},
 }
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from flows.account import Account
 from flows.artifacts import Artifact
-from flows.stage import Account, Stage
+from flows.stage import Stage
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.prepare.stage import PREPARE
 from flows.stages.report.stage import REPORT

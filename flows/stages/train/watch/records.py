@@ -11,6 +11,7 @@ from flows.points import Point, PointFigures
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.measurement import Measured
+from infra.digests import Json
 from infra.errors import IntegrityError
 from infra.outputs.manifest import read_verified
 from infra.outputs.plan import Output
@@ -37,7 +38,7 @@ def point_at(output: Output, images_seen: int) -> Point | None:
     record = output.record(_name(SNAPSHOTS, images_seen)) or output.record(_name(POINTS, images_seen))
     if record is None:
         return None
-    stored = {"file": record.file, "sha256": record.sha256, "bytes": record.bytes}
+    stored: Json = {"file": record.file, "sha256": record.sha256, "bytes": record.bytes}
     watch = output.record(_name(WATCH, images_seen))
     if watch is None:
         return Point(images_seen=images_seen, **stored)
