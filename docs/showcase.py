@@ -35,8 +35,9 @@ def facts(run: Run) -> dict[str, Any]:
     trained = run.manifests["train"]
     seconds, before = 0.0, 0
     for row in trained.facts["history"]:
-        seconds += (row["images_seen"] - before) / row["images_per_second"]
-        before = row["images_seen"]
+        if row.get("images_per_second"):
+            seconds += (row["images_seen"] - before) / row["images_per_second"]
+            before = row["images_seen"]
     return {
         "command": COMMAND,
         "run": run.name,

@@ -73,10 +73,10 @@ def test_every_field_is_named_and_described_in_plain_words(schema: dict[str, Any
 
 
 def test_the_recipes_values_are_said(recipe: str, schema: dict[str, Any]) -> None:
-    images = {"digits": "89,600", "fashion-mnist": "6,000,000", "folder": "1,000,000"}[recipe]
-    assert schema["properties"]["images"]["description"].endswith(f" Recipe: {images}.")
+    config = PRESETS[recipe].config
+    assert schema["properties"]["images"]["description"].endswith(f" Recipe: {config.train.images:,}.")
     metrics = schema["definitions"]["EvaluateChanges"]["properties"]["metrics"]
-    assert metrics["description"].endswith(" Recipe: fd, bits_per_dim.")
+    assert metrics["description"].endswith(f" Recipe: {', '.join(config.evaluate.metrics)}.")
     assert metrics["items"]["enum"] == list(MetricName)
     assert not [field for field in fields_of(schema).values() if "<" in field["description"]]
 

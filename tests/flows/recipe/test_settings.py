@@ -103,7 +103,10 @@ def test_unknown_names_get_a_suggestion(setting: str, remedy: str) -> None:
 
 def test_an_unknown_preset_gets_one_too() -> None:
     assert refused(name="digit").remedy == "did you mean digits?"
-    assert refused(name="zzz").remedy == "choose one of digits, fashion-mnist, folder"
+    assert (
+        refused(name="zzz").remedy
+        == "choose one of digits, showcase, fashion-mnist, folder, cifar10, celebahq256, lsun256"
+    )
 
 
 @pytest.mark.parametrize(
