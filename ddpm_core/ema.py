@@ -1,5 +1,6 @@
 """Exponential moving average of the weights, with a length that grows with the run."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -27,3 +28,25 @@ def ema_decay(images_seen: int, images_per_step: int, *, halflife_images: float,
 def update_ema(ema: Iterable[Tensor], weights: Iterable[Tensor], decay: float) -> None:
     """Move each average towards its weights, in place: ema = decay * ema + (1 - decay) * weights."""
     torch._foreach_lerp_(list(ema), [weight.detach() for weight in weights], 1 - decay)
+
+
+def ema_sigma_rel(steps: int, images_per_step: int, *, halflife_images: float, rampup_ratio: float) -> float:
+    """Return the length of the average that `ema_decay` makes, in the terms of `ddpm_core.power_ema`.
+
+    It is the standard deviation of k / steps over the steps k = 1..steps, each by its weight in the average. With the
+    half-life still growing the average is a power-function one, with gamma = ln 2 / rampup_ratio - 1.
+
+    Args:
+        steps: Steps averaged, at least 1.
+        images_per_step: The global batch size.
+        halflife_images: As for `ema_decay`.
+        rampup_ratio: As for `ema_decay`.
+    """
+    seen = images_per_step * torch.arange(steps, dtype=torch.float64)
+    log_decay = -math.log(2) * images_per_step / (rampup_ratio * seen).clamp(max=halflife_images)
+    after = torch.zeros_like(seen)
+    after[:-1] = log_decay[1:].flip(0).cumsum(0).flip(0)
+    shares = -torch.expm1(log_decay) * after.exp()
+    place = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    mean = (shares * place).sum()
+    return float((shares * (place - mean) ** 2).sum().sqrt())

@@ -45,6 +45,9 @@ class Stream(IntEnum):
     FEATURE_ORDER = 16
     DEQUANTISATION = 17
     FLOW_PROBE = 18
+    WATCH_LOSS = 19
+    WATCH_BOUND = 20
+    WATCH_T = 21
 
 
 def philox4x32(counter: Int64[Tensor, "*n 4"], seed: int) -> Int64[Tensor, "*n 4"]:

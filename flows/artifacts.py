@@ -14,6 +14,8 @@ from infra.storage.store import Store
 
 # The name under which the evaluation seals the bound by timestep.
 CURVES = "curves"
+# That of the likelihoods by EMA length.
+EMA_LENGTHS = "ema_lengths"
 # That of the samples most like training images.
 MEMORISED = "memorised"
 _MOST_DECIMALS = 9

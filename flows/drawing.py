@@ -1,6 +1,6 @@
 """Images drawn from a trained network: number format, labels, guidance and variance around the core's samplers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from ddpm_core.guidance import with_guidance
 from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.chain import Chain, OnStep
+from ddpm_core.samplers.ddim import ddim_steps
 from ddpm_core.samplers.table import SAMPLERS
 from ddpm_core.schedule import NoiseSchedule, respace
 from flows.snapshot import TrainedNetwork
@@ -72,12 +73,39 @@ class Drawing:
             ids: The numbers of the images, on the network's device.
             on_step: Receives t and the predicted x_0 of each step.
         """
+        return SAMPLERS[self.sampler](self._chain(ids, on_step), self._x_T(ids))
+
+    def by_step(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield x_t float [b, c, h, w] after each network call; the last one is the images. The sampler must be DDIM.
+
+        Raises:
+            ValueError: If the sampler is another one.
+        """
+        if self.sampler is not Sampler.DDIM:
+            raise ValueError(f"step by step goes only the ddim sampler; got {self.sampler}")
+        chain = self._chain(ids)
+        yield from ddim_steps(
+            chain.model,
+            chain.schedule,
+            self._x_T(ids),
+            eta=chain.eta,
+            noise=chain.noise,
+            parameterisation=chain.parameterisation,
+            clip_x_start=chain.clip_x_start,
+        )
+
+    def _size(self) -> tuple[int, int, int]:
         shape = self.trained.network.config
-        size = (shape.in_channels, shape.image_size, shape.image_size)
-        chain = Chain(
+        return shape.in_channels, shape.image_size, shape.image_size
+
+    def _x_T(self, ids: Tensor) -> Tensor:  # noqa: N802 - the paper's symbol
+        return normal(self.seed, Stream.X_T, ids, self._size())
+
+    def _chain(self, ids: Tensor, on_step: OnStep | None = None) -> Chain:
+        return Chain(
             model=self._model(self.labels(ids)),
             schedule=self.schedule,
-            noise=lambda t: normal(self.seed, Stream.Z_T, ids, size, step=t),
+            noise=lambda t: normal(self.seed, Stream.Z_T, ids, self._size(), step=t),
             parameterisation=self.trained.parameterisation,
             clip_x_start=self.clip_x_start,
             # A sampler without a variance receives one that it ignores.
@@ -85,7 +113,13 @@ class Drawing:
             eta=self.eta,
             on_step=on_step,
         )
-        return SAMPLERS[self.sampler](chain, normal(self.seed, Stream.X_T, ids, size))
+
+    def predict(self, ids: Tensor) -> Tensor:
+        """Return the network's output for these numbers at the first step of the chain, from x_T = 0."""
+        shape = self.trained.network.config
+        x_t = torch.zeros((len(ids), shape.in_channels, shape.image_size, shape.image_size), device=self.device)
+        t = self.schedule.timesteps[-1].expand(len(ids))
+        return self._model(self.labels(ids))(x_t, t)
 
     def labels(self, ids: Tensor) -> Tensor | None:
         """Return the label of each image, the one label or all classes in turn; None if the network has no classes."""

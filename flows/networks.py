@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ddpm_core.network.unet_config import UNetConfig
 from flows.exchange.folder import read_folder
+from flows.points import find_point, read_points, split_name
 from flows.run_record import read_record
 from flows.snapshot import TrainedNetwork, decode_snapshot, find_snapshot
 from infra.digests import canonical_json, sha256
@@ -39,7 +40,8 @@ def find_network(address: str, store: Store) -> FoundNetwork:
 
     Args:
         address: models:/NAME@ALIAS or models:/NAME/VERSION; the URL of a snapshot file; the path of a snapshot file or
-            of a diffusers folder, which has a slash or ends in .safetensors; else the name of a finished run.
+            of a diffusers folder, which has a slash or ends in .safetensors; else the name of a finished run, or
+            RUN@best or RUN@IMAGES for a point along its training.
         store: The root of the finished runs; without MLFLOW_TRACKING_URI also of the registered models.
 
     Raises:
@@ -65,8 +67,9 @@ def is_path(address: str) -> bool:
     return ("/" in address or address.endswith(_SUFFIX)) and not is_url(address) and not is_registered(address)
 
 
-def _of_run(name: str, store: Store) -> tuple[bytes, str]:
-    """Return the snapshot of a finished run, and its place."""
+def _of_run(address: str, store: Store) -> tuple[bytes, str]:
+    """Return the snapshot of a finished run or of a point along it, and its place."""
+    name, point = split_name(address)
     try:
         record = read_record(name, store)
     except InputError as error:
@@ -75,7 +78,8 @@ def _of_run(name: str, store: Store) -> tuple[bytes, str]:
         raise
     manifest = record.finished.snapshot.manifest(store)
     (unit,) = manifest.units
-    return read_verified(store, manifest.folder, unit), f"{store.uri}/{manifest.folder}/{unit['file']}"
+    found = find_point(read_points(manifest.facts), point, record.name).record if point else unit
+    return read_verified(store, manifest.folder, found), f"{store.uri}/{manifest.folder}/{found['file']}"
 
 
 def attention_levels(config: UNetConfig) -> list[int]:

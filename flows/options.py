@@ -8,6 +8,7 @@ OPTIONS = {
     Term.RESIZE_FILTER: "prepare.resize_filter",
     Term.WEIGHTS_DIGEST: "evaluate.extractor_sha256",
     Term.ONE_WORKER: "set train.workers=1",
+    Term.UNCOMPILED: "leave train.compile and sample.compile off",
     Term.RUN_ANEW: "run with --force",
     Term.ANY_ENVIRONMENT: "drop --strict-environment",
     Term.WAIT: "drop --no-wait",

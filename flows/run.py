@@ -16,7 +16,9 @@ from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.comparison.reading import read_measurements
 from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
+from flows.points import Point, find_point, read_points
 from flows.provenance import Provenance, read_provenance
+from flows.reconstruction import rebuilt_snapshot
 from flows.root import resolve_root
 from flows.run_record import read_record, run_names
 from flows.snapshot import TrainedNetwork, decode_snapshot
@@ -125,23 +127,46 @@ class Run:
             raise ValueError(f"size must be at least 1; got {size}")
         return _cut(self.reader(which), which, size)
 
-    def network(self) -> TrainedNetwork:
-        """Load the trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
+    def points(self) -> list[Point]:
+        """Return the points along training, by images seen: each has a snapshot and, if it was measured, figures.
 
-        Raises:
-            IntegrityError: If the file is missing or differs from what was sealed.
+        Empty if the network was trained before there were points.
         """
-        return decode_snapshot(*self.snapshot_file())
+        return read_points(self.manifests["train"].facts)
 
-    def snapshot_file(self) -> tuple[bytes, str]:
-        """Read the snapshot file of the trained network: its bytes, and its name in the store.
+    def network(self, point: str = "", *, ema: float | None = None) -> TrainedNetwork:
+        """Load a trained network with its schedule, parameterisation and learned variance, as `load_snapshot` does.
+
+        The arguments and errors are those of `snapshot_file`.
+        """
+        return decode_snapshot(*self.snapshot_file(point, ema=ema))
+
+    def snapshot_file(self, point: str = "", *, ema: float | None = None) -> tuple[bytes, str]:
+        """Read a snapshot file: its bytes, and its name in the store.
+
+        Args:
+            point: A place along training: `best` for the point with the lowest estimate of the bound on held-out
+                images, or a number of images seen; if it is empty, the end.
+            ema: The EMA length to rebuild at the end, as a share of training; None for the run's own average. A rebuilt
+                snapshot has the name of the training with its length.
 
         Raises:
-            IntegrityError: If the file is missing or differs from what was sealed.
+            ConfigError: If no average can have this length, or a length is to be rebuilt at a point.
+            InputError: If there is no such point, or a length is to be rebuilt and training stored no averages.
+            IntegrityError: If a file is missing or differs from what was sealed.
         """
         manifest = self.manifests["train"]
+        if ema is not None:
+            if point:
+                raise ConfigError(
+                    "an EMA length is rebuilt at the end of training",
+                    item=f"{self.name}@{point}",
+                    remedy="give the name of the run alone",
+                )
+            return rebuilt_snapshot(self.store, manifest, ema).data, f"{manifest.folder}, EMA length {ema:g}"
         (unit,) = manifest.units
-        return read_verified(self.store, manifest.folder, unit), f"{manifest.folder}/{unit['file']}"
+        record = find_point(self.points(), point, self.name).record if point else unit
+        return read_verified(self.store, manifest.folder, record), f"{manifest.folder}/{record['file']}"
 
     def reader(self, which: str) -> DatasetReader:
         """Return a reader of the sealed files that hold some images.

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from infra.compute.cluster import Cluster
 from infra.compute.units import UnitTask, Workers
@@ -12,14 +13,10 @@ from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
 from infra.outputs.similar import most_similar
-from infra.record import DatasetInput, MeasuredModel, ModelFile
 from infra.storage.store import Store
 
 C = TypeVar("C")
 A = TypeVar("A")
-
-# A name, a figure and a note about it.
-Row = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,35 +234,6 @@ class Context:
         self.cluster.run_units(task, missing, workers=workers, stage=stage, on_done=count)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """A stage's account of its result: plain data, which the runner shows and tracks.
-
-    Attributes:
-        line: A line for the terminal and the run's log.
-        metrics: Figures about the whole output, by their names in MLflow.
-        files: Small files by name.
-        inputs: The data sets that the stage read.
-        tags: Tags for MLflow, such as the snapshot's digest.
-        history: Rows with `images_seen`, `time_ms` and figures.
-        model: The snapshot, if the stage made one.
-        measured: The snapshot with its figures, if the stage measured one.
-        rows: Rows of the final table of a run.
-        links: Addresses to show at the end of a run, by name.
-    """
-
-    line: str
-    metrics: dict[str, float] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-    inputs: Sequence[DatasetInput] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-    history: Sequence[dict[str, Any]] = ()
-    model: ModelFile | None = None
-    measured: MeasuredModel | None = None
-    rows: Sequence[Row] = ()
-    links: dict[str, str] = field(default_factory=dict)
-
-
 def _no_check(*_: object) -> None:
     pass
 
@@ -297,15 +265,3 @@ class Stage(Generic[C, A]):
     check: Callable[[C, Dataset], None] = _no_check
     folders: tuple[str, ...] = ()
     ends_run: bool = False
-
-
-def dataset_input(dataset: Dataset, store: Store, purpose: str) -> DatasetInput:
-    """Return the data set in the form in which MLflow lists the inputs of a run.
-
-    Args:
-        dataset: The data set that was read.
-        store: The store that holds it.
-        purpose: The purpose of reading it, such as "training".
-    """
-    kind = dataset.manifest(store).facts["settings"]["kind"]
-    return DatasetInput(name=kind, uri=f"{store.uri}/{dataset.name}", digest=dataset.digest, purpose=purpose)

@@ -25,6 +25,7 @@ class Term(StrEnum):
     RESIZE_FILTER = "the filter of the resize"
     WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"
+    UNCOMPILED = "do not compile"
     RUN_ANEW = "run anew"
     ANY_ENVIRONMENT = "allow other environments"
     WAIT = "allow waiting"

@@ -27,6 +27,7 @@ _ONE_AT_A_TIME = (
     "tests/e2e/",
     "tests/flows/commands/",
     "tests/infra/services/",
+    "tests/infra/compute/test_beside.py",
     "tests/infra/compute/test_cluster.py",
     "tests/infra/compute/test_connection.py",
     "tests/infra/compute/test_group.py",

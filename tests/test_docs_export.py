@@ -10,7 +10,7 @@ import torch
 
 from ddpm_core.images import to_uint8
 from flows.cli import run_command
-from flows.exchange.choices import ExportFormat, default_channels
+from flows.exchange.choices import NETWORKS, ExportFormat, default_channels
 from flows.exchange.partial import partial_place
 from flows.exchange.png_folder import IDENTITY, LABELS
 from flows.run_record import RunRecord
@@ -45,7 +45,7 @@ def test_the_commands_run_as_written(run: TinyRun, capsys: pytest.CaptureFixture
 
 def test_each_format_has_its_row_with_its_channels() -> None:
     rows = {row[0]: row for row in re.findall(r"^\| `(\w+)` \|.*\| `([\w-]+)` \|$", PAGE, re.MULTILINE)}
-    assert rows == {to: (to, default_channels(to)) for to in ExportFormat if to is not ExportFormat.DIFFUSERS}
+    assert rows == {to: (to, default_channels(to)) for to in ExportFormat if to not in NETWORKS}
 
 
 def test_names_of_files() -> None:

@@ -14,7 +14,7 @@ from docs.showcase import figure_table, main, pictures
 from flows.pages.pictures import sample_grid
 from flows.recipe.presets.table import preset
 from flows.run import open_run
-from flows.stages.report.record import RunRecord
+from flows.run_record import RunRecord
 from tests.conftest import TinyRun
 
 TOP = Path(__file__).parent.parent

@@ -12,6 +12,7 @@ TINY = (
     "train.norm_groups=4",
     "train.threads=1",
     "train.dtype=float32",
+    "train.watch_samples=32",
     "sample.count=24",
     "sample.batch_size=8",
     "sample.num_steps=5",

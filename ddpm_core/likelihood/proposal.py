@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from ddpm_core.schedule import NoiseSchedule
+
 
 @dataclass(frozen=True, eq=False)
 class TimestepProposal:
@@ -67,6 +69,33 @@ class TimestepProposal:
         before, roots = after - 1, second_moments.sqrt()
         share = (every - places[before]) / (places[after] - places[before]).double()
         return cls.of_second_moments(torch.lerp(roots[before], roots[after], share) ** 2, uniform_share)
+
+    @classmethod
+    def of_gaussian_data(
+        cls, schedule: NoiseSchedule, data_variance: float = 0.25, uniform_share: float = 0.2
+    ) -> "TimestepProposal":
+        """Return a proposal over t = 1..T-1 that depends on the schedule alone, so that all networks share its draws.
+
+        p_t is proportional to the term of the bound that the best network pays for independent Gaussian pixels under
+        the variance beta_t, in nats per dimension, mixed with uniform t:
+
+            1/2 (r_t - 1 - log r_t) + c_t^2 V_t / (2 beta_t),
+
+        where r_t is the posterior's variance over beta_t, c_t the posterior mean's coefficient of x_0 (eq. (7)), and
+        V_t = v (1 - ab) / (ab v + 1 - ab) the variance of x_0 given x_t for pixels of variance v. A network that sees
+        more than single pixels pays less at middle t; the uniform share bounds the weights that this leaves too large.
+
+        Args:
+            schedule: The chain, of at least 2 steps.
+            data_variance: v, above 0, on the scale where images lie in [-1, 1].
+            uniform_share: See `of_second_moments`.
+        """
+        cumprod, betas = schedule.alphas_cumprod[1:], schedule.betas[1:]
+        ratio = schedule.posterior_variance[1:] / betas
+        unknown = data_variance * (1 - cumprod) / (cumprod * data_variance + 1 - cumprod)
+        error = schedule.posterior_mean_coef_x_start[1:] ** 2 * unknown / (2 * betas)
+        terms = 0.5 * (ratio - 1 - ratio.log()) + error
+        return cls.of_second_moments(terms**2, uniform_share)
 
     def draw(self, u: Float64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
         """Turn uniform numbers in (0, 1) into timesteps, by the inverse distribution function."""

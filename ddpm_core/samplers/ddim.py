@@ -1,5 +1,8 @@
 """DDIM and its inversion."""
 
+from collections import deque
+from collections.abc import Iterator
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,6 +45,37 @@ def ddim_sample(
     Raises:
         ValueError: If eta lies outside 0..1, or is above 0 without noise.
     """
+    steps = ddim_steps(
+        model,
+        schedule,
+        x_T,
+        eta=eta,
+        noise=noise,
+        parameterisation=parameterisation,
+        clip_x_start=clip_x_start,
+        start=start,
+        on_step=on_step,
+    )
+    (x_start,) = deque(steps, maxlen=1)
+    return x_start
+
+
+def ddim_steps(
+    model: Model,
+    schedule: NoiseSchedule,
+    x_T: Float[Tensor, "b c h w"],
+    *,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+    parameterisation: Parameterisation = Parameterisation.EPS,
+    clip_x_start: bool = True,
+    start: int | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """Yield x_{t-1} after each network call of `ddim_sample`, for callers that do other work between the calls.
+
+    The last one is the image. Arguments and errors are those of `ddim_sample`.
+    """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in 0..1; got {eta}")
     if eta > 0 and noise is None:
@@ -64,7 +98,7 @@ def ddim_sample(
         )
         if t > 0 and noise is not None and eta > 0:
             x_t = x_t + at(sigma, steps, like=x_t) * noise(t)
-    return x_t
+        yield x_t
 
 
 def ddim_invert(

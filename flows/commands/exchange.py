@@ -9,7 +9,8 @@ import typer
 
 from ddpm_core.choices import Variance
 from flows.commands.run import Root
-from flows.exchange.choices import Channels, ExportFormat, ExportSplit, default_channels
+from flows.exchange.choices import NETWORKS, Channels, ExportFormat, ExportSplit, default_channels
+from flows.points import split_name
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".safetensors"
 _MODEL = "models:/"
 _NAME = "export"
+_OF_IMAGES, _OF_NETWORKS = frozenset({"--split", "--limit", "--channels"}), frozenset({"--variance", "--ema"})
 
 
 def _lines(options: type[ExportFormat | ExportSplit | Channels]) -> str:
@@ -35,7 +37,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A finished run, by its name or the digits at its end; or a snapshot file: "
+            help="A finished run, by its name or the digits at its end; for a network along its training RUN@best or "
+            "RUN@IMAGES; or a snapshot file: "
             f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
             "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
         ),
@@ -43,7 +46,7 @@ def export(
     destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
     to: Annotated[
         ExportFormat | None,
-        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file: diffusers."),
+        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file and for a point: diffusers."),
     ] = None,
     split: Annotated[
         ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")
@@ -61,25 +64,42 @@ def export(
             "Default: that of the run's samples, else fixed_large.",
         ),
     ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            "--ema",
+            help="EMA length of the network, as a share of training (sigma_rel): rebuilt from the averages that a run "
+            "with train.averages stored. Default: the run's own average.",
+        ),
+    ] = None,
     root: Root = "",
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""
     is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
-    if to is None and is_file:
+    name, point = (source, "") if is_file else split_name(source)
+    if to is None and (is_file or point):
         to = ExportFormat.DIFFUSERS
     if to is None:
         raise ConfigError(
             "a run holds images and a network", item="--to", remedy=f"choose one of {', '.join(ExportFormat)}"
         )
-    _check_options(to, {"--split": split, "--limit": limit, "--channels": channels}, {"--variance": variance})
+    _check_options(
+        to, {"--split": split, "--limit": limit, "--channels": channels, "--variance": variance, "--ema": ema}
+    )
+    if is_file and ema is not None:
+        raise ConfigError("a snapshot file holds one average", item="--ema", remedy="give the name of a run")
     if is_file:
         line = _export_file(source, destination, to, variance, root)
     else:
         from flows.run import open_run
 
-        run = open_run(source, root)
-        if to is ExportFormat.DIFFUSERS:
-            line = _export_network(run, destination, variance)
+        run = open_run(name, root)
+        if to in NETWORKS:
+            line = _export_network(run, point, destination, to, variance, ema)
+        elif point:
+            raise ConfigError(
+                "a point of training holds no images", item=source, remedy="give the name of the run alone"
+            )
         else:
             line = _export_images(run, destination, to, split or ExportSplit.SAMPLES, limit, channels)
     typer.echo(f"{destination}  {line}")
@@ -97,29 +117,38 @@ def import_folder(
     typer.echo(f"{snapshot}  {exchange.import_folder(folder, snapshot)}")
 
 
-def _check_options(to: ExportFormat, of_images: dict[str, object], of_network: dict[str, object]) -> None:
+def _check_options(to: ExportFormat, given: dict[str, object]) -> None:
     """Refuse an option that would have no effect."""
-    for_network = to is ExportFormat.DIFFUSERS
-    for option, value in (of_images if for_network else of_network).items():
-        if value is not None:
+    without_effect = _OF_IMAGES if to in NETWORKS else _OF_NETWORKS
+    if to is ExportFormat.SNAPSHOT:
+        without_effect |= {"--variance"}
+    for option, value in given.items():
+        if value is not None and option in without_effect:
             raise ConfigError(f"has no effect with --to {to}", item=option, remedy="leave it out")
 
 
 def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: str | None, root: str) -> str:
-    from flows.exchange.folder import export_snapshot
+    from flows.exchange.folder import export_snapshot, write_snapshot
+    from flows.snapshot import read_snapshot, shown_address
 
+    if to is ExportFormat.SNAPSHOT:
+        return write_snapshot(read_snapshot(snapshot, root=root), shown_address(snapshot), destination)
     if to is not ExportFormat.DIFFUSERS:
         holder = "a network" if snapshot.startswith(_MODEL) else "a snapshot file"
         raise ConfigError(f"{holder} holds no images", item=snapshot, remedy="give the name of a run")
     return export_snapshot(snapshot, destination, Variance(variance or Variance.FIXED_LARGE), root=root)
 
 
-def _export_network(run: "Run", destination: str, variance: str | None) -> str:
-    from flows.exchange.folder import export_network
+def _export_network(
+    run: "Run", point: str, destination: str, to: ExportFormat, variance: str | None, ema: float | None
+) -> str:
+    from flows.exchange.folder import export_network, write_snapshot
     from flows.exchange.model_card import Origin
     from infra.outputs.environments import environment_in_words
 
-    data, item = run.snapshot_file()
+    data, item = run.snapshot_file(point, ema=ema)
+    if to is ExportFormat.SNAPSHOT:
+        return write_snapshot(data, item, destination)
     origin = Origin(
         name=run.name,
         settings=run.settings,
@@ -131,7 +160,8 @@ def _export_network(run: "Run", destination: str, variance: str | None) -> str:
     )
     of_samples = run.settings["sample.variance"]
     chosen = variance or (of_samples if of_samples in ("fixed_small", "fixed_large") else Variance.FIXED_LARGE)
-    return export_network(data, item, destination, Variance(chosen), origin)
+    # The run's samples and figures are of the network at the end.
+    return export_network(data, item, destination, Variance(chosen), None if point else origin)
 
 
 def _export_images(

@@ -29,7 +29,15 @@ _STATISTICS = "reference_statistics"
 _DISTANCES = ("fd_", "fid", "sfd_", "sfid")
 # Settings that no figure of features depends on, or that the extractor's weights stand for.
 _NOT_OF_FEATURES = frozenset(
-    {"metrics", "extractor", "extractor_sha256", "seed", *_NUMERICS, *MetricName.BITS_PER_DIM.uses}
+    {
+        "metrics",
+        "extractor",
+        "extractor_sha256",
+        "seed",
+        *_NUMERICS,
+        *MetricName.BITS_PER_DIM.uses,
+        *MetricName.EMA_LENGTHS.uses,
+    }
     | {setting for likelihood in Likelihood for setting in likelihood.uses}
 )
 

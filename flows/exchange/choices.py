@@ -10,6 +10,11 @@ class ExportFormat(Choice):
     TAR = "tar", "One tar file of 000000.png, 000000.cls, ... as WebDataset names them"
     NPZ = "npz", "One NumPy file for guided-diffusion's evaluator: arr_0 uint8 [n, h, w, c], arr_1 int64 labels"
     DIFFUSERS = "diffusers", "The network, as a folder for diffusers with a model card"
+    SNAPSHOT = "snapshot", "The network, as a snapshot file of ours"
+
+
+# The formats that hold a network; the others hold images.
+NETWORKS = frozenset({ExportFormat.DIFFUSERS, ExportFormat.SNAPSHOT})
 
 
 class ExportSplit(Choice):

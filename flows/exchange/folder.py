@@ -105,6 +105,33 @@ def export_network(
     return line
 
 
+def write_snapshot(data: bytes, item: str, file: str) -> str:
+    """Write a snapshot's bytes as a file.
+
+    Args:
+        data: The snapshot.
+        item: Its name, for messages.
+        file: The file to make. If it is there and holds this snapshot, nothing is written.
+
+    Returns:
+        A line on what it holds.
+
+    Raises:
+        ConfigError: If something else is there.
+        IntegrityError: If it is not a snapshot.
+    """
+    target = local_path(file)
+    network, schedule, _, variance = decode_snapshot(data, item)
+    kind = variance.value if variance else "fixed"
+    line = _describe(network.config, {"num_train_timesteps": schedule.num_timesteps, "variance_type": kind})
+    if target.is_file() and read_bytes(target) == data:
+        return f"{line}; already there, nothing was written"
+    check_free(target)
+    with written_aside(target) as place:
+        write_synced(place, data)
+    return line
+
+
 def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
     """Tell whether a folder holds these files; the card is the user's to change."""
     return all((folder / name).is_file() and read_bytes(folder / name) == content for name, content in files.items())

@@ -7,6 +7,7 @@ from typing import Any
 from ddpm_core.network.unet import UNet
 from flows.artifacts import Dataset, Figures, Samples, Snapshot, figure_text
 from flows.exchange.foreign_settings import Settings
+from flows.reconstruction import SIGMA_REL
 from infra.digests import Json
 
 CARD = "README.md"
@@ -26,6 +27,13 @@ unet = UNet2DModel.from_pretrained("FOLDER", subfolder="unet")  # this folder, o
 scheduler = DDPMScheduler.from_pretrained("FOLDER", subfolder="scheduler")
 predicted = unet(x_t, t, class_labels=labels).sample  # labels from 0; {unlabelled} stands for no label
 ```"""
+
+
+_HALF_LIFE = "half-life of the averaged weights (EMA)"
+_OF_ANOTHER_AVERAGE = (
+    "The figures of the run are those of its own average of the weights. This network has another EMA length, "
+    "for which the run has no samples."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +75,7 @@ def model_card(network: UNet, scheduler: Settings, about: Settings, sha256: str,
     ]
     parts += [_summary(network, scheduler), "## Use", _use(network, scheduler)]
     if origin is not None:
-        parts += ["## Figures", _figures(origin)]
+        parts += ["## Figures", _OF_ANOTHER_AVERAGE if SIGMA_REL in about else _figures(origin)]
     parts += ["## Provenance", _table(("", ""), _provenance(scheduler, about, sha256, origin))]
     if origin is None:
         parts.append(
@@ -120,10 +128,12 @@ def _provenance(scheduler: Settings, about: Settings, sha256: str, origin: Origi
         ("training schedule", str(about["schedule"]["kind"])),
         ("variance in this folder's scheduler", str(scheduler["variance_type"])),
     ]
-    return rows if origin is None else [*_run_rows(origin), *rows]
+    if SIGMA_REL in about:
+        rows.append(("EMA length (sigma_rel), rebuilt after training", f"{about[SIGMA_REL]:g}"))
+    return rows if origin is None else [*_run_rows(origin, rebuilt=SIGMA_REL in about), *rows]
 
 
-def _run_rows(origin: Origin) -> list[tuple[str, str]]:
+def _run_rows(origin: Origin, *, rebuilt: bool) -> list[tuple[str, str]]:
     dataset, settings = origin.dataset, origin.settings
     steps = settings["sample.num_steps"] or origin.snapshot.num_timesteps
     longest, share = settings["train.ema_halflife_images"], settings["train.ema_rampup_ratio"]
@@ -132,7 +142,7 @@ def _run_rows(origin: Origin) -> list[tuple[str, str]]:
         ("data set", f"kind {settings['prepare.kind']}, digest {dataset.digest}"),
         ("images of the data set", f"{dataset.train_images:,} to train on, {dataset.test_images:,} held out"),
         ("snapshot, digest of the output", origin.snapshot.digest),
-        ("half-life of the averaged weights (EMA)", f"{longest:,g} images, at most {share:g} of the images so far"),
+        *([] if rebuilt else [(_HALF_LIFE, f"{longest:,g} images, at most {share:g} of the images so far")]),
         ("sampler", f"{settings['sample.sampler']}, {steps} of {origin.snapshot.num_timesteps} timesteps"),
         ("samples", f"{origin.samples.count:,}, seed {settings['sample.seed']}, digest {origin.samples.digest}"),
         ("figures, digest of the output", origin.figures.digest),

@@ -103,6 +103,11 @@ class MetricName(Choice):
         "Share of samples nearer to one training image than almost all held-out images are",
         ("extractor",),
     )
+    EMA_LENGTHS = (
+        "ema_lengths",
+        "Estimated bits/dim of held-out images by the length of the averaged weights, rebuilt after training",
+        ("ema_lengths", "bpd_images", "batch_size", "seed"),
+    )
 
 
 # The metrics that take statistics in the place of reference images.

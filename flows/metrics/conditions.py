@@ -13,6 +13,7 @@ from infra.storage.store import Store
 _LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
 _HIGHER = ("coverage", "density", "inception_score", "is", "precision", "recall")
 _BOUND = "bits_per_dim"
+_LIKELIHOODS = (MetricName.BITS_PER_DIM, MetricName.EMA_LENGTHS)
 # Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
 _NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
 # The outputs of the evaluation that hold the features of the samples, and the statistics of those of the reference.
@@ -43,7 +44,7 @@ def model_figures(
         "labels": "given" if classes else "not given",
     }
     of_features = (
-        _conditions(key, [name for metric in MetricName if metric != MetricName.BITS_PER_DIM for name in metric.uses])
+        _conditions(key, [name for metric in MetricName if metric not in _LIKELIHOODS for name in metric.uses])
         | _reference(manifest, store)
         | {"data": dataset.digest, "extractor": figures.extractor, "samples": str(samples.count)}
     )

@@ -1,14 +1,15 @@
 """The outputs of the likelihoods, one per kind and draw of noise, each with a key of its own."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from flows.artifacts import CURVES
+from flows.artifacts import CURVES, Snapshot
 from flows.environment import environment_of
 from flows.metrics.bound_curves import bound_curves
 from flows.metrics.bound_units import bound_terms
@@ -29,6 +30,9 @@ ESTIMATE_VERSION = 1
 FLOW_VERSION = 1
 PROPOSAL = "proposal"
 PROPOSAL_VERSION = 1
+# Estimates of rebuilt snapshots; a name of their own, since they share the proposal of the snapshot of the run.
+REBUILT_ESTIMATE = "rebuilt_estimate"
+REBUILT_ESTIMATE_VERSION = 1
 # Settings that every kind depends on.
 _SHARED = ("batch_size", "seed", "threads")
 
@@ -86,6 +90,30 @@ def proposal_work(subject: Subject) -> Work:
     )
 
 
+def rebuilt_estimate_work(subject: Subject, rebuilt: Snapshot, proposal: Manifest, *, label: str) -> Work:
+    """The estimate of the bound for a rebuilt snapshot, with the first draw of noise and the run's own proposal.
+
+    Timesteps and noise are then those of the run's own estimate, so that the two can be compared image by image.
+
+    Args:
+        subject: Names the images, the run's own network and the settings.
+        rebuilt: The network to measure.
+        proposal: Sealed, of the run's own network.
+        label: The name of the output among those that figures rest on.
+    """
+    settings = _settings(subject, 0)
+    count, size = min(settings.images, subject.dataset.test_images), settings.batch_size
+    return _work(
+        replace(subject, trained=(rebuilt, subject.dataset)),
+        settings,
+        label=label,
+        plan=(REBUILT_ESTIMATE, REBUILT_ESTIMATE_VERSION, ["bpd_images", "bpd_timesteps"]),
+        batches=[(start, min(start + size, count)) for start in range(0, count, size)],
+        terms=_Estimated(proposal),
+        inputs={"proposal": proposal.digest},
+    )
+
+
 def _settings(subject: Subject, draw: int) -> LikelihoodSettings:
     of = subject.settings
     return LikelihoodSettings(
@@ -108,6 +136,7 @@ def _work(
     plan: tuple[str, int, Sequence[str]],
     batches: list[tuple[int, int]],
     terms: Terms,
+    inputs: Mapping[str, str] = MappingProxyType({}),
 ) -> Work:
     stage, version, own = plan
     draw: Json = {"draw": settings.draw} if settings.draw else {}
@@ -128,7 +157,7 @@ def _work(
             stage=stage,
             format_version=version,
             settings=subject.key_of([*own, *_SHARED]) | draw,
-            inputs={"dataset": subject.dataset.digest, "snapshot": subject.snapshot.digest},
+            inputs={"dataset": subject.dataset.digest, "snapshot": subject.snapshot.digest, **inputs},
         ),
         environment=environment_of("measuring", settings.device),
         names=[_name(number) for number in range(len(batches))],

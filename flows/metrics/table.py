@@ -7,6 +7,7 @@ from ddpm_core.metrics.frechet import frechet_distance
 from flows.metrics.authenticity import AUTH_PCT
 from flows.metrics.choices import MetricName
 from flows.metrics.distance import distance_metric
+from flows.metrics.ema_lengths import LENGTHS
 from flows.metrics.feature_likelihood import FLD_GAP
 from flows.metrics.inception_score import INCEPTION_SCORE
 from flows.metrics.kernel import KID
@@ -41,5 +42,6 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
         MetricName.AUTH_PCT: AUTH_PCT,
         MetricName.FLD_GAP: FLD_GAP,
         MetricName.MEMORISED: MEMORISED_SHARE,
+        MetricName.EMA_LENGTHS: LENGTHS,
     }
 )

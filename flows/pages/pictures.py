@@ -1,31 +1,24 @@
-"""Pictures of images, curves and intervals, as PNG bytes.
-
-They are drawn for a width of about 540 pixels on a page, and their text can still be read at 360, the width of a phone.
-"""
+"""Pictures of images, curves and intervals, as PNG bytes."""
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from flows.pages import palette
+from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved
 from infra.outputs.images import Images
 
-_Values = TypeVar("_Values")
 _TILE = 64
 _GAP = 4
-_WIDTH, _HEIGHT, _DPI = 4.6, 3.0, 170  # inches, and dots per inch
-_ROW, _PANEL, _MARGIN = 0.3, 1.8, 0.75  # inches: a line of intervals, a panel of points, an axis with its label
-_TEXT = 10  # points
+_ROW = 0.3  # inches: a line of intervals
 _DOT, _MARK = ("o", 5.0), ("D", 9.0)  # symbols and their sizes in points
 
 
@@ -89,7 +82,7 @@ def curve(
         bands: Half the width of the band around a line, by the line's name.
     """
     figure, axes = _axes(x_label, y_label)
-    for (name, y), colour in _coloured(lines):
+    for (name, y), colour in coloured(lines):
         _line(axes, name, x, y, colour)
         if bands and name in bands:
             low, high = (np.asarray(y) + sign * np.asarray(bands[name]) for sign in (-1, 1))
@@ -104,7 +97,7 @@ def curve(
 def rate_distortion_curve(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bytes:
     """Draw distortion over rate, one line per (rate, rmse)."""
     figure, axes = _axes("rate (bits/dim)", "RMSE of the predicted image")
-    for (name, (rate, rmse)), colour in _coloured(lines):
+    for (name, (rate, rmse)), colour in coloured(lines):
         _line(axes, name, rate, rmse, colour)
     return _png(figure, axes, legend=len(lines) > 1)
 
@@ -115,8 +108,8 @@ def intervals(panels: Mapping[str, Sequence[Value]]) -> bytes:
     Args:
         panels: The values of each panel, by the label of its axis.
     """
-    heights = [_MARGIN + _ROW * len(values) for values in panels.values()]
-    figure, rows = _panels(heights)
+    heights = [MARGIN + _ROW * len(values) for values in panels.values()]
+    figure, rows = new_panels(heights)
     for axes, (label, values) in zip(rows, panels.items(), strict=True):
         places = range(len(values), 0, -1)
         for place, value, colour in zip(places, values, itertools.cycle(palette.SERIES), strict=False):
@@ -127,7 +120,7 @@ def intervals(panels: Mapping[str, Sequence[Value]]) -> bytes:
         axes.grid(axis="x", alpha=0.25)
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=5)
-    return _saved(figure)
+    return saved(figure)
 
 
 def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str) -> bytes:
@@ -137,9 +130,9 @@ def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str)
         panels: The series of each panel, by the label of its y axis and by name.
         x_label: The quantity and unit of the x axis.
     """
-    figure, rows = _panels([_PANEL] * (len(panels) - 1) + [_PANEL + _MARGIN / 2])
+    figure, rows = new_panels([PANEL] * (len(panels) - 1) + [PANEL + MARGIN / 2])
     for axes, (label, series) in zip(rows, panels.items(), strict=True):
-        for (name, values), colour in _coloured(series):
+        for (name, values), colour in coloured(series):
             x, y = [value.x for value in values], [value.value for value in values]
             axes.plot(x, y, color=colour, linewidth=1, alpha=0.5)
             for value in values:
@@ -148,14 +141,12 @@ def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         if len(series) > 1:
-            axes.legend(
-                frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=_TEXT
-            )
+            axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=TEXT)
     rows[-1].set_xlabel(x_label)
     for axes in rows[:-1]:
         axes.sharex(rows[-1])
         axes.tick_params(labelbottom=False)
-    return _saved(figure)
+    return saved(figure)
 
 
 def histogram(counts: Mapping[str, Sequence[int]]) -> bytes:
@@ -176,7 +167,7 @@ def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
     """Draw one group of bars per name, with one bar per split."""
     figure, axes = _axes("", "images")
     width = 0.8 / len(counts)
-    for number, ((split, of_split), colour) in enumerate(_coloured(counts)):
+    for number, ((split, of_split), colour) in enumerate(coloured(counts)):
         axes.bar(np.arange(len(names)) + number * width, of_split, width, label=split, color=colour)
     axes.set_xticks(
         np.arange(len(names)) + width * (len(counts) - 1) / 2, names, rotation=45, ha="right", parse_math=False
@@ -198,40 +189,15 @@ def _line(axes: Axes, name: str, x: Sequence[float], y: Sequence[float], colour:
     axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
 
 
-def _coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values], str]]:
-    """Pair each series with a colour; if there are more series than colours, the colours repeat."""
-    return zip(series.items(), itertools.cycle(palette.SERIES), strict=False)
-
-
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure, (axes,) = _panels([_HEIGHT])
+    figure, (axes,) = new_panels([HEIGHT])
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
     return figure, axes
 
 
-def _panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels of these heights in inches, one below the other."""
-    figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
-    panels: list[Axes] = list(rows[:, 0])
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=_TEXT, which="both")
-        axes.xaxis.label.set_fontsize(_TEXT)
-        axes.yaxis.label.set_fontsize(_TEXT)
-    return figure, panels
-
-
 def _png(figure: Figure, axes: Axes, *, legend: bool) -> bytes:
     if legend:
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=_TEXT, borderaxespad=0)
-    return _saved(figure)
-
-
-def _saved(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=TEXT, borderaxespad=0)
+    return saved(figure)

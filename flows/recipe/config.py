@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ddpm_core.choices import NetworkVariance, Sampler, StepVariance
-from flows.metrics.choices import Likelihood
+from flows.metrics.choices import Likelihood, MetricName
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.sample.config import SampleConfig
@@ -40,12 +40,18 @@ class PipelineConfig(BaseModel):
             )
         if self.sample.num_steps == 1:
             raise ValueError("sample.num_steps must be 0 for the whole chain or at least 2; got 1")
-        estimated = self.evaluate.measures(Likelihood.ESTIMATE)
+        estimated = "bpd_timesteps" not in self.evaluate.unused()
         if estimated and self.evaluate.bpd_timesteps >= self.train.num_timesteps:
             raise ValueError(
                 f"evaluate.bpd_timesteps must be below train.num_timesteps ({self.train.num_timesteps}); "
                 f"got {self.evaluate.bpd_timesteps}; evaluate.likelihood bound takes all"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_are_kept(self) -> Self:
+        if MetricName.EMA_LENGTHS in self.evaluate.metrics and not self.train.averages:
+            raise ValueError("evaluate.metrics ema_lengths needs the averages of training; set train.averages=true")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from flows.stage import Row
+from flows.account import Row
 
 
 def table(rows: Sequence[Row]) -> Table:

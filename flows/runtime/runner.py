@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from flows.account import Account, Row
 from flows.artifacts import Artifact
 from flows.options import name_options
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
-from flows.stage import Account, Context, Row, Stage
+from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError

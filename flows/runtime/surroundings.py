@@ -14,10 +14,11 @@ from typing import Protocol
 
 from rich.console import Console
 
+from flows.account import Row
 from flows.root import resolve_root, tracking_place
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
-from flows.stage import Given, Row, RunIdentity
+from flows.stage import Given, RunIdentity
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held

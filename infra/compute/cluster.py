@@ -4,12 +4,14 @@ The same calls run in this process if the mode is `in-process`; results do not d
 """
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from infra.compute.beside import Beside, Opening
 from infra.compute.connection import Connection
 from infra.compute.group import GroupFunction, fit_group
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
@@ -136,6 +138,28 @@ class Cluster:
                 _refuse(workers, stage)
             watch = Watch(heartbeat=start_heartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
             fit_group(function, config, workers, stage, run_folder, watch, self.patience_s)
+
+    def beside(self, opening: Opening, values: dict[str, Any], *, group: Workers) -> Beside | None:
+        """Return one more worker like those of a group, to work beside it; None if there is no room for it.
+
+        A local Ray counts more CPUs than this machine has, for its own processes, so the machine's own count decides.
+
+        Args:
+            opening: Opens the work on the worker.
+            values: Its argument, JSON values.
+            group: The group that will start.
+
+        Raises:
+            ResourceError: If Ray does not answer.
+        """
+        if self.mode == "in-process":
+            return None
+        self.connect()
+        if self.address is None and group.cpus * (group.count + 1) > (os.cpu_count() or 1):
+            return None
+        with plain_errors(""):
+            beside = Beside(opening, values, group)
+            return beside if beside.fits() else None
 
     def connect(self) -> None:
         """Connect now, or do nothing if a connection exists or the mode needs none.

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from infra.compute.heartbeat import Beat, Heartbeat, Watch
+from infra.compute.preemption import install_notice
 from infra.compute.ray_errors import first_line, lost_a_worker
 from infra.compute.units import ATTEMPTS_PER_UNIT, Workers, fitting, no_room
 from infra.errors import DdpmError, ResourceError
@@ -63,7 +64,7 @@ def _fit_once(
     patience_s: float,
 ) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     name = uuid.uuid4().hex
     # Ray itself tries again to start a group that could not start, a minute each time.
@@ -76,7 +77,7 @@ def _fit_once(
         scaling_config=ScalingConfig(
             num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
         ),
-        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+        torch_config=_torch_config("nccl" if workers.gpus else "gloo"),
         run_config=RunConfig(name=name, storage_path=run_folder, failure_config=failures),
     )
     try:
@@ -88,6 +89,23 @@ def _fit_once(
 def _call(function: GroupFunction, heartbeat: Heartbeat, config: dict[str, Any]) -> None:
     """Run the function on a worker; Ray Train calls with the config alone."""
     function(config, heartbeat.beat)
+
+
+def _torch_config(backend: str) -> Any:  # noqa: ANN401 - Ray's
+    """Return Ray's config of torch.distributed, which also prepares the main thread of each worker for SIGTERM."""
+    from ray.train.torch import TorchConfig
+
+    class Backend(TorchConfig().backend_cls):  # type: ignore[misc]
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401 - Ray's
+            worker_group.execute(install_notice)
+            super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):  # type: ignore[misc]
+        @property
+        def backend_cls(self) -> type[Backend]:
+            return Backend
+
+    return Config(backend=backend)
 
 
 def _placement_groups() -> set[str]:

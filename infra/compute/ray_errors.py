@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from infra.compute.preemption import PreemptedError
 from infra.errors import DdpmError, ResourceError
 
 # The messages of gloo and NCCL when the other end of a connection is gone.
@@ -32,14 +33,14 @@ def plain_errors(stage: str) -> Iterator[None]:
 
 
 def lost_a_worker(error: BaseException) -> bool:
-    """Tell whether a worker died, rather than its function raised.
+    """Tell whether a worker died or left because its machine is about to go, rather than its function failed.
 
     The others of its group may notice before Ray does, by the connection that broke in the middle of a collective.
     """
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train import PreemptionError
 
-    lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError
+    lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | PreemptedError
     links = list(_chain(error))
     broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
     return broken or any(isinstance(link, lost) for link in links)

@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from ddpm_core.ema import ema_decay, update_ema
+from ddpm_core.ema import ema_decay, ema_sigma_rel, update_ema
+from ddpm_core.power_ema import sigma_rel_of
 
 
 def test_the_average_starts_as_a_copy():
@@ -64,3 +67,20 @@ def test_the_ends_are_exact(decay, expected):
     average, weight = torch.tensor([-1.7]), torch.tensor([3.3])
     update_ema([average], [weight], decay)
     assert torch.equal(average, torch.tensor([expected]))
+
+
+def test_the_length_of_a_growing_average_is_that_of_a_power_function():
+    """beta = 0.5^(1 / (r k)) for step k + 1 is (1 - 1/k)^(gamma + 1) with gamma + 1 = ln 2 / r, up to 1 / k^2."""
+    length = ema_sigma_rel(200_000, 16, halflife_images=1e12, rampup_ratio=0.05)
+    assert length == pytest.approx(sigma_rel_of(math.log(2) / 0.05 - 1), rel=1e-3)
+
+
+def test_the_length_is_the_deviation_of_the_weights_of_the_steps():
+    """Against the recursion on unit vectors, whose average is the weights themselves."""
+    average = torch.zeros(40, dtype=torch.float64)
+    for k, unit in enumerate(torch.eye(40, dtype=torch.float64)):
+        update_ema([average], [unit], ema_decay(8 * k, 8, halflife_images=50.0, rampup_ratio=0.3))
+    place = torch.arange(1, 41, dtype=torch.float64) / 40
+    mean = (average * place).sum()
+    expected = float((average * (place - mean) ** 2).sum().sqrt())
+    assert ema_sigma_rel(40, 8, halflife_images=50.0, rampup_ratio=0.3) == pytest.approx(expected)

@@ -90,8 +90,11 @@ def test_stream_numbers_never_change():
         "FEATURE_ORDER",
         "DEQUANTISATION",
         "FLOW_PROBE",
+        "WATCH_LOSS",
+        "WATCH_BOUND",
+        "WATCH_T",
     ]
-    assert sorted(Stream) == list(range(19))
+    assert sorted(Stream) == list(range(22))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 12])

@@ -67,6 +67,7 @@ def test_a_step_descends_the_gradient_of_algorithm_1():
     result = step(model, images, noise)
     assert result.applied
     torch.testing.assert_close(result.loss_sum, by_hand.detach())
+    assert torch.equal(result.losses.sum(), result.loss_sum)
     torch.testing.assert_close(result.grad_norm, torch.cat(expected).norm())
     for parameter, start, gradient in zip(model.parameters(), before, expected, strict=True):
         torch.testing.assert_close(parameter.detach(), start - gradient)

@@ -94,3 +94,13 @@ def test_the_number_format_is_of_matrix_products_only() -> None:
     assert rounded.dtype == exact.dtype == torch.float32
     assert rounded.item() == 3
     assert exact.item() == pytest.approx(3 * (1 + 2.0**-12), rel=1e-7)
+
+
+def test_step_by_step_leads_to_the_same_images() -> None:
+    ids = torch.arange(2)
+    ddim = drawing(sampler=Sampler.DDIM, num_steps=4, eta=0.5)
+    steps = list(ddim.by_step(ids))
+    assert len(steps) == 4
+    assert torch.equal(steps[-1], ddim(ids))
+    with pytest.raises(ValueError, match="only the ddim sampler; got ddpm"):
+        next(drawing().by_step(ids))

@@ -9,7 +9,9 @@ import torch
 from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.network.unet import UNet
 from flows.networks import attention_levels, find_network, network_digest
+from flows.points import read_points
 from flows.snapshot import TrainedNetwork, make_schedule
+from infra.digests import sha256
 from infra.errors import InputError
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
@@ -79,3 +81,15 @@ def test_a_run_is_found_by_its_name_and_a_path_needs_a_slash(finished: TinyRun) 
     assert network_digest(find_network(found.place, finished.store).trained) == network_digest(found.trained)
     with pytest.raises(InputError, match="no finished run of that name"):
         find_network("digits", finished.store)
+
+
+def test_a_point_of_a_run_is_found_by_its_place(finished: TinyRun) -> None:
+    points = read_points(finished.snapshot.manifest(finished.store).facts)
+    assert len(points) > 1
+    found = find_network(f"{NAME}@{points[0].images_seen}", finished.store)
+    assert found.place.endswith(points[0].file)
+    assert sha256(found.data) == points[0].sha256
+    best = find_network(f"{NAME}@best", finished.store)
+    assert network_digest(best.trained) != network_digest(found.trained) or best.place == found.place
+    with pytest.raises(InputError, match="has no point at 3 images"):
+        find_network(f"{NAME}@3", finished.store)

@@ -19,6 +19,7 @@ from flows.recipe.identity import settings_of
 from flows.run import Run, list_runs, open_run
 from flows.run_record import RunRecord
 from flows.snapshot import load_snapshot
+from infra.digests import sha256
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
@@ -226,3 +227,29 @@ def test_nothing_else_is_started(finished: TinyRun) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+class TestPoints:
+    def test_they_are_those_of_the_manifest(self, finished: TinyRun, run: Run) -> None:
+        points = run.points()
+        assert [point.as_json() for point in points] == manifest(finished, "snapshot")["facts"]["points"]
+        assert points[-1].images_seen == 1280
+        assert points[-1].figures is not None
+
+    def test_each_has_a_network(self, run: Run) -> None:
+        first, *_, last = run.points()
+        early, late = run.network(str(first.images_seen)), run.network(str(last.images_seen))
+        assert run.snapshot_file(str(last.images_seen)) == run.snapshot_file()
+        pairs = list(zip(early.network.parameters(), late.network.parameters(), strict=True))
+        assert any(not torch.equal(one, other) for one, other in pairs)
+
+    def test_the_best_has_the_lowest_bound(self, run: Run) -> None:
+        measured = [point for point in run.points() if point.figures is not None]
+        best = min(measured, key=lambda point: point.figures.bits_per_dim)
+        data, name = run.snapshot_file("best")
+        assert name.endswith(best.file)
+        assert sha256(data) == best.sha256
+
+    def test_there_is_no_other(self, run: Run) -> None:
+        with pytest.raises(InputError, match="has no point at 3 images"):
+            run.network("3")

@@ -1,6 +1,6 @@
 """The settings of the evaluation."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,6 +27,12 @@ class EvaluateConfig(StageConfig):
         1, ge=1, le=1000, description="Independent draws of noise per held-out image; from 2 on their error is known"
     )
     bpd_timesteps: int = Field(20, ge=1, le=100_000, description="Timesteps per image for an estimate of the bound")
+    ema_lengths: list[Annotated[float, Field(gt=0, le=0.2886)]] = Field(
+        [0.03, 0.05, 0.075, 0.1, 0.15, 0.2],
+        min_length=1,
+        max_length=64,
+        description="Lengths of the averaged weights to compare, as shares of training (sigma_rel)",
+    )
     flow_steps: int = Field(
         100, ge=2, le=100_000, description="Timesteps that the flow's solver visits, at most; T or more is all"
     )
@@ -46,6 +52,15 @@ class EvaluateConfig(StageConfig):
         "", "File with mu and sigma of reference features, for Fréchet distances to them in place of the training split"
     )
 
+    @field_validator("ema_lengths")
+    @classmethod
+    def _lengths_differ(cls, lengths: list[float]) -> list[float]:
+        """Put them in ascending order, so that equal choices are equal settings."""
+        twice = next((length for length in lengths if lengths.count(length) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice:g} is named twice")
+        return sorted(lengths)
+
     @field_validator("metrics", "likelihood")
     @classmethod
     def _each_once(cls, chosen: list[Choice]) -> list[Choice]:
@@ -54,6 +69,10 @@ class EvaluateConfig(StageConfig):
         if twice is not None:
             raise ValueError(f"{twice} is named twice")
         return sorted(chosen, key=list(type(chosen[0])).index)
+
+    def unused(self) -> set[str]:
+        """The settings without effect; a length is measured by an estimate, whatever the run's own likelihoods are."""
+        return super().unused() - ({"bpd_timesteps"} if MetricName.EMA_LENGTHS in self.metrics else set())
 
     def measures(self, likelihood: Likelihood) -> bool:
         """Tell whether this likelihood is measured."""

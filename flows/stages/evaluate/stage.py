@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 
+from flows.account import Account, dataset_input
 from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot, figure_text, number_text
 from flows.metrics.conditions import model_figures
 from flows.model_record import model_file
 from flows.provenance import read_provenance
-from flows.stage import Account, Context, Stage, dataset_input
+from flows.stage import Context, Stage
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.record import MeasuredModel
 from infra.storage.store import Store
@@ -72,6 +73,8 @@ EVALUATE = Stage(
         "bound",
         "estimate",
         "flow",
+        "rebuilt",
+        "rebuilt_estimate",
         "features",
         "statistics",
         "left_out",

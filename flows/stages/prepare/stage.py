@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from flows.account import Account, dataset_input
 from flows.artifacts import Artifact, Dataset
-from flows.stage import Account, Context, Stage, dataset_input
+from flows.stage import Context, Stage
 from flows.stages.prepare.account import account_parts
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name

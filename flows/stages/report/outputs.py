@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from flows.artifacts import CURVES, MEMORISED, Artifact
+from flows.artifacts import CURVES, EMA_LENGTHS, MEMORISED, Artifact
 from flows.pages.pictures import sample_grid
 from flows.provenance import Provenance, read_provenance
 from flows.run_record import FinishedRun
+from flows.stages.report.ema_lengths import lengths_plot
 from flows.stages.report.nearest import NearestPairs, nearest_images, read_pairs
 from flows.stages.report.neighbours import Neighbours, read_neighbours
 from flows.stages.report.plots import Plot, comparison_plots, interval_plot, loss_plot, rate_plot, terms_plot
+from flows.stages.report.training import Along, read_along, strip, training_plots
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.store import Store
@@ -35,9 +37,11 @@ class RunOutputs:
         progress: Predicted clean images along the chain, uint8 [samples * timesteps, c, h, w].
         timesteps: The timesteps of each sample's predictions, zero-based.
         curves: The bound by timestep, see `flows.metrics.bound_curves`; None if it was estimated from some timesteps.
+        lengths: The likelihoods by EMA length, see `flows.metrics.ema_lengths`; None if they were not measured.
         pairs: The samples most like training images; None if the metric that finds them was not chosen.
         provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
         neighbours: The other runs of the same data below the root; None if they were not looked for.
+        along: The points of training.
     """
 
     finished: FinishedRun
@@ -47,9 +51,11 @@ class RunOutputs:
     progress: Images
     timesteps: Sequence[int]
     curves: Mapping[str, Any] | None
+    lengths: Mapping[str, Any] | None = None
     pairs: NearestPairs | None = None
     provenance: Sequence[Provenance] = ()
     neighbours: Neighbours | None = None
+    along: Along | None = None
 
 
 def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutputs:
@@ -86,9 +92,11 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
         progress=progress[: finished.samples.count * len(timesteps)],
         timesteps=timesteps,
         curves=_read_file(store, manifests["figures"], CURVES),
+        lengths=_read_file(store, manifests["figures"], EMA_LENGTHS),
         pairs=None if pairs is None else read_pairs(pairs, images, training),
         provenance=read_provenance(manifests["figures"]),
         neighbours=read_neighbours(name, store, finished) if name else None,
+        along=read_along(store, manifests["snapshot"]),
     )
 
 
@@ -110,6 +118,7 @@ class Drawings:
         nearest: The same of samples with their nearest training images.
         pairs: The samples most like training images, and below each its training image; None if there are none.
         denoising: The grid of the predictions along the chain.
+        along: The grids along training; None if no point was measured.
         plots: The plots by name, in the order of the page.
         compared: Names of the plots against other runs.
     """
@@ -118,6 +127,7 @@ class Drawings:
     nearest: bytes
     pairs: bytes | None
     denoising: bytes
+    along: bytes | None
     plots: Mapping[str, Plot]
     compared: Sequence[str]
 
@@ -130,6 +140,7 @@ def draw(outputs: RunOutputs) -> Drawings:
         nearest=sample_grid(nearest.reshape(-1, *nearest.shape[2:]), nearest.shape[1]),
         pairs=None if pairs is None else _pairs_grid(pairs),
         denoising=sample_grid(outputs.progress, columns=len(outputs.timesteps)),
+        along=None if outputs.along is None else strip(outputs.along),
         plots={plot.name: plot for plot in (*_own(outputs), *compared)},
         compared=[plot.name for plot in compared],
     )
@@ -141,10 +152,14 @@ def _pairs_grid(pairs: NearestPairs) -> bytes:
 
 def _own(outputs: RunOutputs) -> list[Plot]:
     trained, figures = outputs.manifests["snapshot"].facts, outputs.finished.figures
-    plots = [interval_plot(figures), loss_plot(trained["history"], loss_label(trained["settings"]["loss"]))]
+    loss = loss_label(trained["settings"]["loss"])
+    plots = [interval_plot(figures), loss_plot(trained["history"], loss)]
+    if outputs.along is not None:
+        plots += training_plots(trained["history"], outputs.along, loss)
     if outputs.curves is not None:
         by_name = curves_by_variance(outputs)
         plots += [terms_plot(by_name), rate_plot(by_name, outputs.curves["rmse"])]
+    plots += [lengths_plot(outputs.lengths)] if outputs.lengths is not None else []
     return [plot for plot in plots if plot is not None]
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from flows.artifacts import Figures, figure_text
 from flows.pages.page import render
 from flows.provenance import Provenance
+from flows.stages.report.ema_lengths import length_rows
 from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.neighbours import LIMIT, Neighbours
 from flows.stages.report.outputs import Drawings, RunOutputs, curves_by_variance, loss_label, variance_words
+from flows.stages.report.training import ALONG_PLOTS, Along
 from infra.outputs.environments import Period, periods_of
 from infra.outputs.manifest import Manifest
 
@@ -53,10 +55,12 @@ def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: M
             "strip": drawings.denoising,
         },
         plots=drawings.plots,
+        along=_along(name, outputs.along, drawings),
         loss=_capital(loss_label(trained.facts["settings"]["loss"])),
         terms=_terms(finished.figures),
         rates=_rates(outputs),
         banded=_has_bands(outputs),
+        lengths=None if outputs.lengths is None else length_rows(outputs.lengths),
         others=_others(outputs.neighbours, drawings),
         provenance=_figures_provenance(outputs.provenance),
         outputs=_outputs(outputs.manifests),
@@ -67,6 +71,28 @@ def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
     # Only web addresses, because a browser would run a link that begins with "javascript:".
     web = {program: address for program, address in elsewhere.items() if address.startswith(_WEB)}
     return [{"program": program, "address": address} for program, address in web.items()]
+
+
+def _along(name: str, along: Along | None, drawings: Drawings) -> dict[str, Any] | None:
+    """Return the section about the points of training; None if the page has nothing to show there."""
+    plots = [plot for plot in ALONG_PLOTS if plot in drawings.plots]
+    if along is None or not (along.points or along.warnings or plots):
+        return None
+    figures = along.points[-1].figures if along.points else None
+    best = along.best
+    return {
+        "warnings": along.warnings,
+        "strip": drawings.along,
+        "shown": [f"{place:,}" for place in along.shown],
+        "plots": plots,
+        "images": f"{figures.images:,}" if figures else "",
+        "held_out": figures is not None and figures.held_out,
+        "timesteps": [t + 1 for t in figures.timesteps] if figures else [],
+        "samples": next(
+            (f"{one.figures.samples:,}" for one in along.points if one.figures and one.figures.samples), ""
+        ),
+        "best": {"images": f"{best.images_seen:,}", "name": f"{name}@best"} if best else None,
+    }
 
 
 def _capital(text: str) -> str:

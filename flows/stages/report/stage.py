@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from flows.account import Account
 from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
 from flows.run_record import RECORD, FinishedRun
-from flows.stage import Account, Context, Stage
+from flows.stage import Context, Stage
 from infra.storage.store import Store
 
 

@@ -24,6 +24,9 @@ class SampleConfig(StageConfig):
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of x_T and of every z_t")
     dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
+    compile: bool = Field(
+        False, description="Compile the network by torch.compile: faster calls, after about a minute once per machine"
+    )
     device: Device = execution("auto", "auto takes cuda if this machine has it")
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from flows.environment import environment_of
 from flows.stage import Context
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
+from infra.compute.compilation import COMPILING, compiler_facts
 from infra.compute.device import pool, resolve_device, resolve_dtype
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
@@ -35,13 +36,19 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         return _seal(output, resolved, goal)
 
     manifest, reused = context.sealed(
-        plan, goal, environment_of("sampling", device) | {"dtype": resolved.dtype}, make, noun="set of samples"
+        plan,
+        goal,
+        environment_of("sampling", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile),
+        make,
+        noun="set of samples",
     )
     return Samples.of(manifest, reused=reused)
 
 
 def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:
     trained = snapshot.manifest(context.store)
+    if config.compile:
+        context.say(f"{STAGE:>9} {COMPILING}")
     task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
     context.run_missing(
         task,

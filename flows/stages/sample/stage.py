@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from flows.account import Account
 from flows.artifacts import Artifact, Dataset, Samples, Snapshot
-from flows.stage import Account, Context, Stage
+from flows.stage import Context, Stage
 from flows.stages.sample.config import SampleConfig, check_label
 from infra.storage.store import Store
 

@@ -12,6 +12,7 @@ from ddpm_core.images import to_uint8
 from flows.drawing import Drawing
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from flows.stages.sample.config import SampleConfig, check_label
+from infra.compute.compilation import compile_network
 from infra.compute.device import prepare_process, torch_dtype
 from infra.errors import ConfigError, DivergedError
 from infra.outputs.images import encode_images
@@ -54,6 +55,9 @@ class SampleTask:
         network = channels_last(snapshot.network.to(device))
         drawing = _drawing(config, snapshot._replace(network=network), device)
         num_timesteps = drawing.schedule.num_timesteps
+        if config.compile:
+            with torch.inference_mode():
+                compile_network(network, lambda: drawing.predict(torch.arange(config.batch_size, device=device)))
 
         @torch.inference_mode()
         def run(unit: int) -> None:

@@ -17,12 +17,14 @@ class Assignment:
         config: The stage's settings, device and dtype resolved.
         dataset: To train on.
         output: Where checkpoints, history and the snapshot go.
+        watching: Whether rank 0 measures points in turn with training.
         initial: The digest of the network to start from, sealed in the output's store; empty for fresh weights.
     """
 
     config: TrainConfig
     dataset: Dataset
     output: Output
+    watching: bool = False
     initial: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -33,6 +35,7 @@ class Assignment:
             "attempt": self.output.attempt,
             "config": self.config.model_dump(mode="json"),
             "dataset": asdict(self.dataset),
+            "watching": self.watching,
             "initial": self.initial,
         }
 
@@ -48,5 +51,6 @@ class Assignment:
             config=TrainConfig(**values["config"]),
             dataset=artifact_from_json(Dataset, values["dataset"]),
             output=output,
+            watching=values["watching"],
             initial=values["initial"],
         )

@@ -46,6 +46,9 @@ class TrainConfig(StageConfig):
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of weights, order, timesteps, noise, flips and dropout")
     dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
+    compile: bool = Field(
+        False, description="Compile the network by torch.compile: faster steps, after about a minute once per machine"
+    )
     parameterisation: Parameterisation = choice(Parameterisation.EPS, "The quantity that the network predicts")
     loss: Loss = choice(Loss.SIMPLE, "The quantity that training minimises")
     min_snr_gamma: float = Field(5.0, gt=0, description="gamma of the min_snr loss")
@@ -89,6 +92,12 @@ class TrainConfig(StageConfig):
     watch_minutes: float = execution(30.0, "Minutes between points, in addition to those by images", gt=0)
     averages: bool = execution(
         True, "Keep and save two power-function averages of the weights, from which one of any length can be rebuilt"
+    )
+    watch_share: float = execution(
+        0.05, "Largest share of the time to spend on figures of points along training; 0 for none", ge=0, le=0.5
+    )
+    watch_samples: int = execution(
+        256, "Images to draw at every fourth point and at the goal for a distance of pixels; 0 for none", ge=0, le=4096
     )
     keep_checkpoints: int = execution(2, "Latest checkpoints to keep, in addition to those at sealed goals", ge=1)
 

@@ -17,6 +17,7 @@ from flows.stages.train.points import Cadence
 from flows.stages.train.state import TrainingState
 from flows.stages.train.watch.watcher import Watcher
 from infra.compute.heartbeat import GRACE_S, Pulse
+from infra.compute.preemption import Notice, PreemptedError
 from infra.errors import DdpmError
 
 Step = Callable[[nn.Module, Batch], StepResult]
@@ -26,11 +27,12 @@ _LAST_SAVE_S = 0.75 * GRACE_S
 
 @dataclass(kw_only=True)
 class Cadences:
-    """When rows, checkpoints and points are due."""
+    """When rows, checkpoints, points and looks for a drain of a worker's node are due."""
 
     rows: Cadence
     checkpoints: Cadence
     points: Cadence
+    looks: Cadence
 
 
 @dataclass(kw_only=True)
@@ -47,6 +49,7 @@ class TrainingLoop:
         commits: Has the state committed; None on all ranks but the first.
         watcher: Receives the points and may work between steps.
         pulse: Says when to stop.
+        notice: Says when this worker's machine is about to go.
         device: The training device.
         world_size: Workers in the group.
         phase: Work other than steps in progress, such as "saving".
@@ -61,12 +64,14 @@ class TrainingLoop:
     commits: Commits | None
     watcher: Watcher
     pulse: Pulse
+    notice: Notice
     device: torch.device
     world_size: int = 1
     phase: str = field(default="", init=False)
+    _is_drained: bool = field(default=False, init=False)
 
     def run(self) -> None:
-        """Train to the goal, or until the pulse asks to stop; rank 0 commits checkpoints and the snapshot.
+        """Train to the goal, or until the pulse or a notice asks to stop; rank 0 commits checkpoints and the snapshot.
 
         If it is asked to stop, it leaves a checkpoint of the last step and no snapshot. Everything is committed when
         it returns.
@@ -74,6 +79,7 @@ class TrainingLoop:
         Raises:
             DivergedError: If gradients, or the averaged weights at the goal, stay non-finite.
             DdpmError: The error of the store, if it lasts.
+            PreemptedError: After the last step was saved, if a worker's machine is about to go.
         """
         model: nn.Module = self.state.network
         if self.world_size > 1:
@@ -100,12 +106,22 @@ class TrainingLoop:
             self.history.add(result, batch.noise.t, config.batch_size)
             done = state.images_seen >= config.total_images
             # Ranks have clocks of their own, and only the first is asked to stop: all follow any that says yes.
-            stop, row_is_due = self._agree([self.pulse.stop, self._is_first and self.cadences.rows.time_is_over()])
-            stopping = stop and not done
+            stop, leave, row_is_due, look = self._agree(
+                [
+                    self.pulse.stop,
+                    self.notice.is_given,
+                    self._is_first and self.cadences.rows.time_is_over(),
+                    self._is_first and self.cadences.looks.time_is_over(),
+                ]
+            )
+            stopping = (stop or leave) and not done
+            saving = look and self._drain_has_begun()
             if done or row_is_due or self.cadences.rows.is_due(state.images_seen, by_time=False):
                 self._commit_row(result)
             if self.commits is not None:
-                self._commit(self.commits, done=done, stopping=stopping)
+                self._commit(self.commits, done=done, stopping=stopping, saving=saving)
+            if stopping and not stop:
+                raise PreemptedError(f"left at {state.images_seen} images")
             if stopping:
                 return
 
@@ -126,11 +142,17 @@ class TrainingLoop:
         self.history.commit(state.images_seen, state.optimizer.param_groups[0]["lr"], grad_norm=result.grad_norm)
         self.cadences.rows.restart()
 
-    def _commit(self, commits: Commits, *, done: bool, stopping: bool) -> None:
+    def _drain_has_begun(self) -> bool:
+        """Tell whether Ray has begun to drain a worker's node since the last look; training goes on until it goes."""
+        self.cadences.looks.restart()
+        before, self._is_drained = self._is_drained, self.notice.node_is_drained()
+        return self._is_drained and not before
+
+    def _commit(self, commits: Commits, *, done: bool, stopping: bool, saving: bool) -> None:
         """Have everything committed that is due after a step, and let the watcher work."""
         commits.saver.check()
         seen, time = self.state.images_seen, self.history.time
-        checkpoint = done or stopping or self.cadences.checkpoints.is_due(seen)
+        checkpoint = done or stopping or saving or self.cadences.checkpoints.is_due(seen)
         point = self.cadences.points.is_due(seen) and not (done or stopping)
         if checkpoint or point:
             with time.on(Purpose.CHECKPOINT):

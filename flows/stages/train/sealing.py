@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from flows.points import points_facts
 from flows.stage import Given
 from flows.stages.train.averages import AVERAGES
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.points import POINTS
+from flows.stages.train.watch.records import points_up_to
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Record
@@ -49,7 +51,7 @@ def seal(
     facts: dict[str, Any] = {
         "images_seen": images_seen,
         "history": [row for row in rows if row["images_seen"] <= images_seen],
-        "points": [_point(output, place) for place in point_images(output) if place <= images_seen],
+        **points_facts(points_up_to(output, images_seen)),
         "averages": _averages(output, images_seen),
         "num_timesteps": config.num_timesteps,
         "settings": config.result_settings(),
@@ -57,12 +59,6 @@ def seal(
     if initial is not None:
         facts["initial"] = {"source": config.initial, "place": initial.place, "digest": initial.digest}
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
-
-
-def _point(output: Output, images_seen: int) -> Json:
-    record = snapshot_record(output, images_seen)
-    assert record is not None, f"the point at {images_seen} was there a moment ago"
-    return {"images_seen": images_seen, "file": record.file, "sha256": record.sha256, "bytes": record.bytes}
 
 
 def _averages(output: Output, images_seen: int) -> list[Json]:

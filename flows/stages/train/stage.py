@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 
+from flows.account import Account, dataset_input
 from flows.artifacts import Artifact, Dataset, Snapshot
 from flows.model_record import model_file
-from flows.stage import Account, Context, Stage, dataset_input
+from flows.points import best_point, read_points
+from flows.stage import Context, Stage
 from flows.stages.train.config import TrainConfig
 from infra.storage.store import Store
 
@@ -31,18 +33,21 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
     manifest = snapshot.manifest(store)
     (unit,) = manifest.units
     name = f"{manifest.folder}/{unit['file']}"
-    history = manifest.facts["history"]
+    history, points = manifest.facts["history"], read_points(manifest.facts)
+    best = best_point(points)
+    tags = {"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]}
+    if best is not None:
+        tags |= {"ddpm.best": f"{store.uri}/{manifest.folder}/{best.file}", "ddpm.best_sha256": best.sha256}
     files = {"history.jsonl": "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode()}
     if unit["bytes"] <= MAX_SNAPSHOT_BYTES:
         files["snapshot.safetensors"] = store.read(name)
     initial = manifest.facts.get("initial")
     return Account(
         line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['source']}" if initial else ""),
-        history=history,
+        history=[*history, *(point.row() for point in points if point.figures is not None)],
         files=files,
         inputs=[dataset_input(dataset, store, "training")],
-        tags={"ddpm.snapshot": f"{store.uri}/{name}", "ddpm.snapshot_sha256": unit["sha256"]}
-        | ({"ddpm.initial": initial["place"], "ddpm.initial_digest": initial["digest"]} if initial else {}),
+        tags=tags | ({"ddpm.initial": initial["place"], "ddpm.initial_digest": initial["digest"]} if initial else {}),
         model=model_file(snapshot, dataset, store),
     )
 

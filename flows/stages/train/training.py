@@ -4,8 +4,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from flows.artifacts import Dataset, Snapshot
 from flows.environment import environment_of
@@ -20,7 +20,10 @@ from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.sealing import point_images, seal, snapshot_record
+from flows.stages.train.watch.beside import BesideWatch, open_run
+from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.worker import run_training
+from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.errors import ConfigError, ResourceError, StorageError
@@ -68,7 +71,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     def done(output: Output) -> dict[str, int]:
         return {"images": latest_checkpoint(output, resolved.total_images)}
 
-    environment = environment_of("training", device) | {"dtype": resolved.dtype}
+    environment = environment_of("training", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
     manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
@@ -133,7 +136,10 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
     assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
     news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
     news.on_beat({"phase": context.starting})
-    with _run_folder(context) as folder:
+    if config.watch_share:
+        news.beside = _watch_beside(assignment, context, workers)
+        assignment = replace(assignment, watching=news.beside is None)
+    with _run_folder(context) as folder, news:
         context.cluster.run_group(
             run_training,
             assignment.as_json(),
@@ -143,12 +149,19 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             on_poll=news.on_poll,
             on_beat=news.on_beat,
         )
-    news.seal_points()
+        news.finish()
+
+
+def _watch_beside(assignment: Assignment, context: Context, workers: Workers) -> BesideWatch | None:
+    """Return the watch by a worker beside the group; None if the cluster has no room for it."""
+    config, output = assignment.config, assignment.output
+    beside = context.cluster.beside(open_run, assignment.as_json(), group=workers)
+    return None if beside is None else BesideWatch(output, config.total_images, beside, config.watch_share)
 
 
 @dataclass(kw_only=True)
 class _News:
-    """Passes on the workers' commits and reports."""
+    """Passes on the workers' commits and reports; at the end of its `with` block a worker beside the group ends."""
 
     output: Output
     context: Context
@@ -156,9 +169,11 @@ class _News:
     goal: int
     initial: Given | None = None
     clock: Callable[[], float] = time.monotonic
+    beside: BesideWatch | None = None
     start: int = field(init=False)
     kept: int = field(init=False)
     _history: HistoryReader = field(init=False)
+    _watch: WatchNews = field(init=False)
     _lines: set[str] = field(default_factory=set, init=False)
     _sealed: set[int] = field(default_factory=set, init=False)
     _away_since_s: float | None = field(default=None, init=False)
@@ -168,6 +183,20 @@ class _News:
         self.start = self.kept = latest_checkpoint(self.output, self.goal)
         self._history = HistoryReader(self.output)
         self._history.read_new()
+        self._watch = WatchNews(self.output, self.context, self.goal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.beside is not None:
+            self.beside.end()
+
+    def finish(self) -> None:
+        """After the last step: have the last point measured within its bound, and seal and pass on what is new."""
+        if self.beside is not None:
+            self.beside.finish()
+        self._look_at_points()
 
     def on_poll(self) -> int:
         """Pass on new rows of the history and seal new points; return a number that grows with every commit.
@@ -189,9 +218,17 @@ class _News:
         now_s = self.clock()
         if self._last_points_s is None or now_s - self._last_points_s >= _POINTS_EVERY_S:
             self._last_points_s = now_s
-            self.seal_points()
+            if self.beside is not None:
+                self.beside.look()
+            self._look_at_points()
         else:
             self._pass_on_rows()
+
+    def _look_at_points(self) -> None:
+        self.seal_points()
+        self._watch.look(self._history.rows())
+        for line in self.beside.take_lines() if self.beside is not None else ():
+            self.context.say(line)
 
     def _pass_on_rows(self) -> None:
         for rows in self._history.read_new():

@@ -17,6 +17,7 @@ from flows.stages.train.averages import PowerAverages
 from flows.stages.train.batches import Batches, BatchSource, batches_ahead
 from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
+from flows.stages.train.compilation import compile_for_training
 from flows.stages.train.data import training_data
 from flows.stages.train.history import History
 from flows.stages.train.initial import first_network
@@ -26,13 +27,18 @@ from flows.stages.train.points import Cadence, images_between_points
 from flows.stages.train.saver import Saver
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
+from flows.stages.train.watch.turn import make_watcher
 from flows.stages.train.watch.watcher import Unwatched, Watcher
+from infra.compute.compilation import COMPILING
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
+from infra.compute.preemption import current_notice
 from infra.outputs.images import DatasetReader
 
 # A long run's rows come farther apart, since each is a file, and every manifest of a point holds all before it.
 _ROW_SHARE = 0.001
+# A node that is drained often has two minutes left; a look waits for all workers, some milliseconds.
+_LOOK_S = 10.0
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -47,7 +53,8 @@ def run_training(values: dict[str, Any], beat: Beat) -> None:
     with Pulse(beat if is_first else None, lambda: {"phase": "loading the data", "starting": True}) as pulse:
         worker = TrainingWorker(assignment, pulse)
         worker.resume()
-        worker.run()
+        with worker.notice.at_work():
+            worker.run()
 
 
 class TrainingWorker:
@@ -57,7 +64,7 @@ class TrainingWorker:
         assignment: The work of the group.
         pulse: Reports the work and says when to stop; the default has no listener and never stops.
         clock: Returns seconds from any origin.
-        watcher: Receives the points, on rank 0; the default measures nothing.
+        watcher: Receives the points, on rank 0; by default it measures them in turn if the assignment says so.
         saver: Commits beside the steps, on rank 0.
     """
 
@@ -72,8 +79,8 @@ class TrainingWorker:
         config, dataset, output = assignment.config, assignment.dataset, assignment.output
         prepare_process(config.threads)
         self.config, self.output = config, output
-        self.pulse, self.clock = pulse or Pulse(), clock
-        self.watcher, self.saver = watcher or Unwatched(), saver or Saver()
+        self.pulse, self.clock, self.notice = pulse or Pulse(), clock, current_notice()
+        self.saver = saver or Saver()
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -81,6 +88,8 @@ class TrainingWorker:
             if config.device == "cuda"
             else torch.device("cpu")
         )
+        usual = make_watcher(assignment, self.device, clock) if self.rank == 0 else Unwatched()
+        self.watcher: Watcher = watcher or usual
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
         self.data = training_data(reader, config.seed, config.shuffle_images)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
@@ -104,6 +113,10 @@ class TrainingWorker:
             random_flip=config.random_flip,
             objective=make_objective(config),
         )
+        if config.compile:
+            self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
+            share = len(range(self.rank, config.batch_size, self.world_size))
+            compile_for_training(network, share, self.device, step_config.autocast_dtype)
         self.step: Step = TrainingStep(
             config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
         )
@@ -159,6 +172,7 @@ class TrainingWorker:
             commits=commits,
             watcher=self.watcher,
             pulse=self.pulse,
+            notice=self.notice,
             device=self.device,
             world_size=self.world_size,
         )
@@ -185,4 +199,5 @@ class TrainingWorker:
             rows=Cadence(batch_size, config.history_images, config.history_seconds, self.clock, _ROW_SHARE),
             checkpoints=Cadence(batch_size, config.checkpoint_images, 60 * config.checkpoint_minutes, self.clock),
             points=Cadence(batch_size, images_between_points(config), 60 * config.watch_minutes, self.clock),
+            looks=Cadence(batch_size, 1, _LOOK_S, self.clock),
         )

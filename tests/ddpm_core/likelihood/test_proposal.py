@@ -1,9 +1,14 @@
 """Draws follow the probabilities, and weights undo them."""
 
+import math
+
 import pytest
 import torch
 
+from ddpm_core.likelihood.estimate import step_terms
 from ddpm_core.likelihood.proposal import TimestepProposal
+from ddpm_core.schedule import linear_schedule, with_zero_terminal_snr
+from tests.oracles.denoisers import gaussian
 
 
 def test_a_proposal_draws_its_probabilities():
@@ -60,3 +65,26 @@ def test_all_timesteps_are_some():
 def test_a_single_timestep_has_all_the_probability():
     found = TimestepProposal.of_some_second_moments(torch.tensor([0]), torch.tensor([2.0]).double(), 1)
     assert found.probabilities.tolist() == [1]
+
+
+def test_gaussian_pixels_make_their_proposal_the_terms_themselves():
+    """The best denoiser's terms on such pixels, measured, are proportional to it if nothing uniform is mixed in."""
+    schedule, drawn = linear_schedule(40, 2e-3, 0.3), torch.Generator().manual_seed(0)
+    x_start = 0.5 * torch.randn(4000, 1, 4, 4, generator=drawn, dtype=torch.float64)
+    model = gaussian(schedule.alphas_cumprod, 0.0, 0.25)
+    noise = lambda _: torch.randn(x_start.shape, generator=drawn, dtype=torch.float64)  # noqa: E731
+    t = torch.arange(1, 40)
+    terms = step_terms(model, schedule, x_start, t, noise=noise, clip_x_start=False).mean(0)
+    found = TimestepProposal.of_gaussian_data(schedule, 0.25, uniform_share=1e-12)
+    torch.testing.assert_close(found.probabilities, terms / terms.sum(), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(
+    "schedule", [linear_schedule(2), linear_schedule(1000), with_zero_terminal_snr(linear_schedule())]
+)
+def test_the_uniform_share_bounds_the_weights(schedule):
+    found = TimestepProposal.of_gaussian_data(schedule)
+    count = schedule.num_timesteps - 1
+    assert len(found.probabilities) == count
+    assert float(found.weight(torch.arange(count)).max()) <= 5.0000001
+    assert math.isclose(float(found.probabilities.sum()), 1)

@@ -9,7 +9,7 @@ import torch
 from ddpm_core.choices import Parameterisation, Variance
 from ddpm_core.prediction import target
 from ddpm_core.samplers.ancestral import ddpm_sample
-from ddpm_core.samplers.ddim import ddim_invert, ddim_sample
+from ddpm_core.samplers.ddim import ddim_invert, ddim_sample, ddim_steps
 from ddpm_core.schedule import NoiseSchedule, linear_schedule, respace, with_zero_terminal_snr
 from tests.ddpm_core.samplers.noise import zeros
 from tests.oracles.denoisers import gaussian, point_mass
@@ -24,6 +24,21 @@ def test_ddim_follows_the_probability_flow_to_first_order():
     coarse, fine, finest = errors(partial(ddim_sample, clip_x_start=False), (100, 200, 400))
     assert coarse / fine == pytest.approx(2, rel=0.1)
     assert fine / finest == pytest.approx(2, rel=0.05)
+
+
+def test_the_steps_are_the_chains_own_and_call_the_network_once_each():
+    calls: list[int] = []
+
+    def counted(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        calls.append(int(t[0]))
+        return MODEL(x_t, t)
+
+    x_T, after = torch.randn(2, 1, 1, 1, generator=torch.Generator().manual_seed(0)), []
+    for x_t in ddim_steps(counted, SHORT, x_T):
+        after.append((x_t, len(calls)))
+    assert [count for _, count in after] == list(range(1, 51))
+    assert torch.equal(after[-1][0], ddim_sample(MODEL, SHORT, x_T))
+    assert torch.equal(ddim_sample(MODEL, SHORT, after[29][0], start=19), after[-1][0]), "x_t after 30 of 50 steps"
 
 
 def test_inversion_leads_back_to_first_order():

@@ -1,19 +1,24 @@
 """`ddpm export` and `ddpm import`: one line when done, one line and an exit code when refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from flows.artifacts import number_text
 from flows.cli import run_command
 from flows.exchange import png_folder
 from flows.run import open_run
+from flows.run_record import RunRecord
+from infra.digests import sha256
 from infra.errors import Interrupted
 from tests.conftest import TinyRun
 from tests.flows.conftest import NAME
 from tests.flows.exchange.diffusers_folders import change, settings, write_snapshot
+from tests.flows.stored_averages import sealed_walk
 
 
 def test_export_and_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +59,11 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             2,
             "models:/digits@best: a network holds no images - gi",
         ),
+        (
+            ["export", "run@last", new],
+            3,
+            "run@last: names the point 'last', which is neither `best` nor a number of im",
+        ),
         (["export", str(tmp_path / "a"), new, "--limit", "3"], 2, "--limit: has no effect with --to diffusers - leave"),
         (
             ["export", "run", new, "--to", "png", "--variance", "fixed_small"],
@@ -69,6 +79,18 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert err.startswith(f"ddpm: {line}")
         assert err.count("\n") == 1
     assert not Path(new).exists()
+
+
+def test_a_point_of_a_run(finished: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, folder, back = str(finished.root), str(tmp_path / "folder"), tmp_path / "back.safetensors"
+    point = finished.snapshot.manifest(finished.store).facts["points"][0]
+    name = f"{NAME}@{point['images_seen']}"
+    assert run_command(["export", name, folder, "--root", root]) == 0
+    assert run_command(["import", folder, str(back)]) == 0
+    assert sha256(back.read_bytes()) == point["sha256"]
+    capsys.readouterr()
+    assert run_command(["export", name, str(tmp_path / "new"), "--to", "png", "--root", root]) == 2
+    assert "a point of training holds no images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
@@ -146,3 +168,48 @@ def test_the_network_of_a_run(rooted: TinyRun, capsys: pytest.CaptureFixture[str
     for row in open_run(NAME).table():
         assert f"(`{row['name']}`) | {number_text(row['value'], row['standard_error'])}" in card
     assert str(rooted.root) not in card
+
+
+def test_a_network_of_another_ema_length(tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a snapshot and as a folder: both hold the network that the run rebuilds, and the card says so."""
+    walk = sealed_walk(tiny_run)
+    RunRecord(name=NAME, finished=replace(tiny_run.finished, snapshot=walk.snapshot)).write(tiny_run.store)
+    run = open_run(NAME, tiny_run.root)
+    data, item = run.snapshot_file(ema=0.15)
+    assert item.endswith(", EMA length 0.15")
+    assert data != run.snapshot_file()[0]
+    rebuilt, own = run.network(ema=0.15).network.state_dict(), run.network().network.state_dict()
+    assert any(not torch.equal(rebuilt[name], own[name]) for name in own)
+
+    file, folder, back = (str(tmp_path / name) for name in ("net.safetensors", "folder", "back.safetensors"))
+    root = ["--root", str(tiny_run.root), "--ema", "0.15"]
+    assert run_command(["export", NAME, file, "--to", "snapshot", *root]) == 0
+    assert Path(file).read_bytes() == data
+    assert run_command(["export", NAME, file, "--to", "snapshot", *root]) == 0
+    assert capsys.readouterr().out.endswith("already there, nothing was written\n")
+    assert run_command(["export", NAME, folder, "--to", "diffusers", *root]) == 0
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert "| EMA length (sigma_rel), rebuilt after training | 0.15 |" in card
+    assert "half-life" not in card
+    assert tiny_run.figures.figures[0].name not in card
+    assert run_command(["import", folder, back]) == 0
+    assert Path(back).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["net.safetensors", "--ema", "0.1"], 2, "--ema: a snapshot file holds one average - give the name of a run"),
+        ([NAME, "--to", "png", "--ema", "0.1"], 2, "--ema: has no effect with --to png"),
+        ([NAME, "--to", "snapshot", "--variance", "fixed_small"], 2, "--variance: has no effect with --to snapshot"),
+        ([NAME, "--to", "snapshot", "--ema", "0.3"], 2, "EMA length: sigma_rel must be above 0"),
+    ],
+)
+def test_an_ema_length_that_cannot_be_had(
+    arguments: list[str], code: int, line: str, finished: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, *options = arguments
+    command = ["export", source, str(tmp_path / "out"), *options, "--root", str(finished.root)]
+    assert run_command(command) == code
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

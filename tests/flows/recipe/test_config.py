@@ -27,6 +27,12 @@ EXECUTION = {
     "checkpoint_images",
     "checkpoint_minutes",
     "history_images",
+    "history_seconds",
+    "watch_images",
+    "watch_minutes",
+    "averages",
+    "watch_share",
+    "watch_samples",
     "keep_checkpoints",
     "extractor_weights",
     "reference_statistics",
@@ -46,6 +52,7 @@ BESIDE = {
     "variance": {"sampler": "ddpm"},
     "extractor_sha256": {"extractor": "inception", "extractor_weights": "w.pth"},
     "bpd_timesteps": {"likelihood": ["estimate"]},
+    "ema_lengths": {"metrics": ["ema_lengths"]},
     "flow_steps": {"likelihood": ["flow"]},
 }
 

@@ -62,6 +62,12 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "train.checkpoint_images": (77, 78),
     "train.checkpoint_minutes": (2.5, 3),
     "train.history_images": (78, 79),
+    "train.history_seconds": (7.5, 60),
+    "train.watch_images": (4321, 0),
+    "train.watch_minutes": (2.5, 60),
+    "train.averages": (False, True),
+    "train.watch_share": (0.1, 0),
+    "train.watch_samples": (64, 0),
     "train.keep_checkpoints": (5, 6),
     "sample.count": (33, 34),
     "sample.num_steps": (50, 60),
@@ -83,11 +89,13 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "evaluate.likelihood": (["estimate", "flow"], ["flow"]),
     "evaluate.bpd_draws": (3, 4),
     "evaluate.bpd_timesteps": (7, 8),
+    "evaluate.ema_lengths": ([0.04], [0.06, 0.1]),
     "evaluate.flow_steps": (7, 8),
     "evaluate.batch_size": (9, 10),
     "evaluate.seed": (5, 6),
 }
 OTHER |= {f"{stage}.threads": (3, 4) for stage in ("train", "sample", "evaluate")}
+OTHER |= {f"{stage}.compile": (True, False) for stage in ("train", "sample")}
 OTHER |= {f"{stage}.device": ("cpu", "cuda") for stage in ("train", "sample", "evaluate")}
 OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
 # What a setting cannot do without.

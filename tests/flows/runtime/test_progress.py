@@ -57,6 +57,13 @@ class TestWithoutATerminal:
         assert lines(target)[1:] == ["    train 33,600 of 89,600 images, 560 images/s, loss 0.34, 1 min 40 s left"]
         assert logged == [line.strip() for line in lines(target)]
 
+    @pytest.mark.parametrize(("share", "says"), [(0.05, ""), (0.124, ", 12% waiting for data"), (None, "")])
+    def test_a_run_short_of_data_says_so(self, clock: Clock, share: float | None, says: str) -> None:
+        target = console(terminal=False)
+        with StageProgress(target, None, clock=clock) as progress:
+            progress("train", training(33_600, rate=560.2, loss=0.3412, data_share=share))
+        assert f"loss 0.34{says}, 1 min 40 s left" in shown(target)
+
     def test_a_resumed_stage_says_so_at_once(self, clock: Clock) -> None:
         target = console(terminal=False)
         with StageProgress(target, None, clock=clock) as progress:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from flows.account import Account
 from flows.artifacts import Artifact
-from flows.stage import Account, Stage
+from flows.stage import Stage
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.prepare.stage import PREPARE
 from flows.stages.report.stage import REPORT
@@ -61,7 +62,14 @@ def test_training_hands_over_its_snapshot_and_history(tiny_run: TinyRun) -> None
     said = account(tiny_run, TRAIN)
     assert said.line == "1,280 images seen"
     assert len(said.files["snapshot.safetensors"]) < MAX_SNAPSHOT_BYTES
-    assert said.files["history.jsonl"].count(b"\n") == len(said.history) == 4
+    rows = [row for row in said.history if "loss" in row]
+    assert said.files["history.jsonl"].count(b"\n") == len(rows) == 4
+    assert said.history[-1]["images_seen"] == 1280
+    assert said.history[-1]["held_out_loss"] > 0, "the figures of the points come after the rows"
+    assert said.tags["ddpm.best"].startswith(f"{tiny_run.root}/train/")
+    best = tiny_run.snapshot.manifest(tiny_run.store).facts["best"]
+    assert said.tags["ddpm.best"].endswith(best["file"])
+    assert said.tags["ddpm.best_sha256"] == best["sha256"]
     assert said.model is not None
     assert said.model.sha256 == said.tags["ddpm.snapshot_sha256"]
     assert said.tags["ddpm.snapshot"].startswith(f"{tiny_run.root}/train/")

@@ -18,7 +18,7 @@ from flows.stage import Context, Progress
 from flows.stages.prepare.preparation import prepare
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.training import train
-from flows.stages.train.worker import TrainingWorker
+from flows.stages.train.worker import TrainingWorker, run_training
 from infra.compute.cluster import Cluster
 from infra.compute.group import GroupFunction, _placement_groups, _remove, fit_group
 from infra.compute.heartbeat import Beat, LocalHeartbeat, Pulse, Watch
@@ -56,6 +56,12 @@ def train_and_note(config: dict[str, Any], beat: Beat) -> None:
         worker = TrainingWorker(Assignment.from_json(config["assignment"]), pulse)
         worker.run()
     Path(config["folder"], str(rank)).write_text(str(worker.state.images_seen))
+
+
+def train_and_say_where(config: dict[str, Any], beat: Beat) -> None:
+    """Train as the stage does; leave the process of each rank."""
+    Path(config["folder"], str(torch.distributed.get_rank())).write_text(str(os.getpid()))
+    run_training(config["assignment"], beat)
 
 
 def run(
@@ -210,3 +216,37 @@ def test_two_workers_stop_at_the_same_step(
     left = [int((tmp_path / rank).read_text()) for rank in ("0", "1")]
     assert left[0] == left[1] > 0
     assert kept(Output(store=context.store, plan=plan), "checkpoints") == left[:1]
+
+
+def test_a_worker_whose_machine_goes_saves_and_the_group_starts_again(
+    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
+) -> None:
+    """SIGTERM reaches the second worker alone; both leave at the same step, and nothing of it is lost."""
+    beats: list[dict[str, Any]] = []
+
+    def signal_once(beat: dict[str, Any]) -> None:
+        first = not any(earlier.get("images_seen") for earlier in beats)
+        beats.append(beat)
+        if beat.get("images_seen") and first:
+            os.kill(int((tmp_path / "1").read_text()), signal.SIGTERM)
+        if beat.get("resumed_at"):
+            raise KeyboardInterrupt
+
+    context = make_context()
+    dataset = prepare(tiny.prepare, context)
+    output = Output(store=context.store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
+    seldom = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
+    assignment = Assignment(config=tiny.train.model_copy(update=seldom), dataset=dataset, output=output)
+    with pytest.raises(KeyboardInterrupt):
+        ray_cluster.run_group(
+            train_and_say_where,
+            {"assignment": assignment.as_json(), "folder": str(tmp_path)},
+            workers=Workers(count=2),
+            stage="train",
+            run_folder=str(tmp_path / "runs"),
+            on_poll=lambda: len(kept(output, "checkpoints")),
+            on_beat=signal_once,
+        )
+    (resumed,) = {beat["resumed_at"] for beat in beats if beat.get("resumed_at")}
+    assert resumed == kept(output, "checkpoints")[0]
+    assert resumed >= max(beat["images_seen"] for beat in beats if beat.get("resumed_at") == 0)

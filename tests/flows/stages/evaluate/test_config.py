@@ -61,6 +61,19 @@ def test_each_likelihood_uses_its_own_setting() -> None:
         EvaluateConfig.model_validate({"likelihood": ["flow", "flow"]})
 
 
+def test_lengths_are_kept_in_order_and_use_the_timesteps_of_an_estimate() -> None:
+    chosen = EvaluateConfig.model_validate(
+        {"metrics": ["ema_lengths"], "ema_lengths": [0.2, 0.04], "bpd_timesteps": 7, "likelihood": ["flow"]}
+    )
+    assert chosen.key_settings() == {"metrics": ["ema_lengths"], "ema_lengths": [0.04, 0.2], "bpd_timesteps": 7}
+    with pytest.raises(ValueError, match=r"0\.1 is named twice"):
+        EvaluateConfig.model_validate({"ema_lengths": [0.1, 0.2, 0.1]})
+    for length in (0, 0.2887):
+        with pytest.raises(ValueError, match="ema_lengths"):
+            EvaluateConfig.model_validate({"ema_lengths": [length]})
+    assert "ema_lengths" in EvaluateConfig.model_validate({"ema_lengths": [0.3 / 2]}).unused()
+
+
 def test_inception_is_never_taken_unasked() -> None:
     config = PipelineConfig().evaluate
     assert config.extractor == ExtractorName.AUTO

@@ -1,7 +1,7 @@
 """The account that the evaluation gives."""
 
+from flows.account import Account
 from flows.artifacts import number_text
-from flows.stage import Account
 from flows.stages.evaluate.stage import EVALUATE
 from tests.conftest import TinyRun
 

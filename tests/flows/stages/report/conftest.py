@@ -34,7 +34,17 @@ class Page(HTMLParser):
 
 
 # The plots of a run without comparable ones beside it.
-PLOTS = ("bound_by_timestep", "figures", "loss", "rate_distortion")
+PLOTS = (
+    "bits_per_dim_estimate",
+    "bound_by_timestep",
+    "fd_pixels_along",
+    "figures",
+    "held_out_loss",
+    "loss",
+    "loss_by_quarter",
+    "rate_distortion",
+    "steps",
+)
 
 
 def links(page: Page) -> list[dict[str, str | None]]:

@@ -45,7 +45,7 @@ def test_the_page_needs_nothing_else(written: str) -> None:
     assert not re.search(r"https?:|url\(|@import|file:", written)
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"} == set()
     sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 3 + len(PLOTS), "samples, nearest images, progress, and the plots"
+    assert len(sources) == 4 + len(PLOTS), "samples, nearest images, progress, the grids along training, and the plots"
     for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"

@@ -1,5 +1,11 @@
 """The predictions that are kept along the chain of the first images."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +17,9 @@ from ddpm_core.samplers.ancestral import ddpm_sample
 from ddpm_core.schedule import respace
 from flows.snapshot import decode_snapshot
 from flows.stages.sample.units import Progress
-from infra.outputs.images import DatasetReader
+from infra.outputs.images import DatasetReader, decode_images
 from infra.outputs.manifest import read_verified
+from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
 
@@ -56,3 +63,41 @@ def test_the_progress_is_the_chains_own(tiny_run: TinyRun) -> None:
     for place, t in enumerate([4, 3, 2, 1, 0]):
         assert np.abs(frames[:, place] - seen[t]).max() <= 1
     assert np.abs(seen[4] - seen[0]).max() > 20, "else this shows nothing"
+
+
+_UNIT = """
+import json, sys
+from flows.stages.sample.config import SampleConfig
+from flows.stages.sample.units import SampleTask
+from infra.outputs.plan import Output, Plan
+from infra.storage.open import open_store
+work = json.load(sys.stdin)
+output = Output(store=open_store(work["root"]), plan=Plan(**work["plan"]))
+config = SampleConfig(**work["config"])
+SampleTask(output=output, config=config, snapshot_folder=work["folder"], snapshot=work["snapshot"]).open()(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_draws_the_same_images_up_to_rounding(tiny_run: TinyRun, tmp_path: Path) -> None:
+    """A process of its own, since tests check the types of the core's arguments, which no compiler follows."""
+    store, trained = tiny_run.store, tiny_run.snapshot.manifest(tiny_run.store)
+    output = Output(store=store, plan=Plan(stage="sample", format_version=1, settings={"case": "compiled"}, inputs={}))
+    config = tiny_run.config.sample.model_copy(update={"compile": True, "device": "cpu", "dtype": "float32"})
+    work = {
+        "root": store.uri,
+        "plan": output.plan.as_json(),
+        "config": config.model_dump(mode="json"),
+        "folder": trained.folder,
+        "snapshot": trained.units[0],
+    }
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", _UNIT]
+    done = subprocess.run(command, input=json.dumps(work), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache" / "ddpm-flows").rglob("*.so")), "else nothing was compiled"
+    record = output.record("units/000000")
+    assert record is not None
+    drawn, _ = decode_images(output.read(record), "units/000000")
+    plain, _ = DatasetReader(store=store, manifest=tiny_run.samples.manifest(store)).load("samples")
+    assert np.abs(drawn.astype(int) - plain[: len(drawn)].astype(int)).max() <= 2

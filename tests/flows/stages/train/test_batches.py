@@ -74,7 +74,7 @@ def test_an_error_comes_after_the_batches_before_it() -> None:
 def test_the_thread_ends_with_the_block(taken: int) -> None:
     before = threading.active_count()
 
-    def work() -> None:
+    def fail() -> None:
         with Batches(draw, STEPS, ahead=2) as batches:
             for images_seen in STEPS[:taken]:
                 batches.take(images_seen)
@@ -82,7 +82,7 @@ def test_the_thread_ends_with_the_block(taken: int) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        work()
+        fail()
     assert threading.active_count() == before
 
 

@@ -1,0 +1,47 @@
+"""The canvas of every plot: its size, its panels, the order of its colours, and the PNG that it makes.
+
+Plots are drawn for a width of about 540 pixels on a page; their text can still be read at 360, the width of a phone.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from flows.pages import palette
+
+_Values = TypeVar("_Values")
+HEIGHT = 3.0  # inches, of a plot with one panel
+PANEL, MARGIN = 1.8, 0.75  # inches: a panel among others, an axis with its label
+TEXT = 10  # points
+_WIDTH, _DPI = 4.6, 170  # inches, and dots per inch
+
+
+def coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values], str]]:
+    """Pair each series with a colour; if there are more series than colours, the colours repeat."""
+    return zip(series.items(), itertools.cycle(palette.SERIES), strict=False)
+
+
+def new_panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels of these heights in inches, one below the other."""
+    figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
+    panels: list[Axes] = list(rows[:, 0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=TEXT, which="both")
+        axes.xaxis.label.set_fontsize(TEXT)
+        axes.yaxis.label.set_fontsize(TEXT)
+    return figure, panels
+
+
+def saved(figure: Figure) -> bytes:
+    """Return a figure as PNG bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,122 @@
+"""Every point of a run is a sealed goal of its own, with the bytes of a run that ended there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from flows.artifacts import Snapshot
+from flows.stage import Progress
+from flows.stages.train import training
+from flows.stages.train.averages import SIGMA_RELS
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
+from infra.errors import StorageError
+from infra.outputs.manifest import read_verified, verify
+from infra.outputs.plan import Output
+from tests.conftest import TinyRun
+from tests.flows.stages.train.bench import STEP
+
+GOAL = 8 * STEP
+
+
+@pytest.fixture
+def run(tiny_run: TinyRun, config: TrainConfig) -> Callable[..., Snapshot]:
+    """Train to a goal; points are two steps apart."""
+
+    def call(images: int, *, force: bool = False, **more: object) -> Snapshot:
+        changed = config.model_copy(update={"images": images, "watch_images": 2 * STEP} | more)
+        return train(changed, tiny_run.dataset, replace(tiny_run.context, force=force))
+
+    return call
+
+
+def test_a_point_is_the_goal_of_a_shorter_run(tiny_run: TinyRun, run: Callable[..., Snapshot]) -> None:
+    longer = run(GOAL)
+    point = run(4 * STEP)
+    assert point.reused
+    assert (point.key, point.images_seen) == (longer.key, 4 * STEP)
+    manifest = point.manifest(tiny_run.store)
+    verify(tiny_run.store, manifest)
+    assert "/points/" in f"/{manifest.units[0]['file']}"
+    assert all(row["images_seen"] <= 4 * STEP for row in manifest.facts["history"])
+    shorter = run(4 * STEP, force=True)
+    assert not shorter.reused
+    assert shorter.digest == point.digest
+
+
+def test_a_point_that_was_not_sealed_needs_no_training(
+    tiny_run: TinyRun, run: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver ended between the commit and the seal."""
+    run(GOAL)
+    point = run(4 * STEP)
+    tiny_run.store.delete(point.name)
+
+    def refuse(*_: object) -> None:
+        pytest.fail("it trained")
+
+    monkeypatch.setattr(training, "run_training", refuse)
+    again = run(4 * STEP - 3)
+    assert not again.reused, "a goal within the point's last step"
+    assert (again.digest, again.images_seen) == (point.digest, 4 * STEP)
+
+
+def test_a_longer_run_goes_on_after_its_points(run: Callable[..., Snapshot]) -> None:
+    run(4 * STEP)
+    assert run(GOAL).digest == run(GOAL, force=True).digest
+
+
+def test_the_facts_name_points_and_averages(tiny_run: TinyRun, run: Callable[..., Snapshot]) -> None:
+    manifest = run(GOAL).manifest(tiny_run.store)
+    points, averages = manifest.facts["points"], manifest.facts["averages"]
+    assert [point["images_seen"] // STEP for point in points] == [2, 4, 6]
+    assert [(entry["images_seen"] // STEP, entry["steps"]) for entry in averages] == [(2, 2), (4, 4), (6, 6), (8, 8)]
+    assert all(entry["sigma_rels"] == list(SIGMA_RELS) for entry in averages)
+    for entry in (*points, *averages):
+        assert len(read_verified(tiny_run.store, manifest.folder, entry)) == entry["bytes"]
+
+
+class TestOutage:
+    """The driver looks at the store while workers commit; it bridges the outages that they bridge."""
+
+    @pytest.fixture
+    def news(self, tiny_run: TinyRun, config: TrainConfig) -> training._News:
+        manifest = tiny_run.snapshot.manifest(tiny_run.store)
+        output = Output(store=tiny_run.store, plan=training.Plan(**manifest.plan))
+        return training._News(output=output, context=tiny_run.context, config=config, goal=1280)
+
+    def test_a_short_one_is_bridged_and_a_long_one_is_not(
+        self, news: training._News, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [0.0]
+        news.clock = lambda: now[0]
+        before = news.on_poll()
+
+        def away(*_: object) -> None:
+            raise StorageError("does not answer")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(news, "_look", away)
+            for now[0] in (1, 300, 600):
+                assert news.on_poll() == before
+        assert news.on_poll() == before, "it is back"
+        with monkeypatch.context() as patch:
+            patch.setattr(news, "_look", away)
+            for now[0] in (700, 1299):
+                news.on_poll()
+            now[0] = 1301
+            with pytest.raises(StorageError):
+                news.on_poll()
+
+
+def test_lines_are_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
+    said: list[str] = []
+    progress: list[Progress] = []
+    context = replace(tiny_run.context, say=said.append, on_progress=progress.append)
+    output = Output(store=tiny_run.store, plan=training.Plan(stage="train", format_version=0, settings={}, inputs={}))
+    news = training._News(output=output, context=context, config=config, goal=1280)
+    for lines in (["a"], ["a", "b"], ["a", "b"]):
+        news.on_beat({"phase": "", "lines": lines, "data_share": 0.2})
+    assert said == ["a", "b"]
+    assert progress[-1].data_share == 0.2

@@ -1,0 +1,180 @@
+"""Watching beside training: the newest point goes first, a lost worker costs figures alone, and no byte changes."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flows.artifacts import Snapshot
+from flows.points import read_points
+from flows.stages.train.config import TrainConfig
+from flows.stages.train.training import train
+from flows.stages.train.watch.beside import BesideWatch
+from infra.compute.beside import Answer
+from infra.compute.cluster import Cluster
+from infra.compute.units import Workers
+from infra.outputs.plan import Output, Plan
+from infra.storage.open import open_store
+from tests.conftest import TinyRun
+
+
+class Worker:
+    """A worker in this process: it answers at the next poll, or never, or is lost with its work."""
+
+    def __init__(self, run: Callable[[dict[str, Any]], dict[str, Any]], fate: str = "works") -> None:
+        self.run, self.fate = run, fate
+        self.taken: list[int] = []
+        self.work: dict[str, Any] | None = None
+        self.ended = False
+
+    @property
+    def is_busy(self) -> bool:
+        return self.work is not None
+
+    @property
+    def is_free(self) -> bool:
+        return self.work is None
+
+    def fits(self) -> bool:
+        return self.fate != "no room"
+
+    def submit(self, work: dict[str, Any]) -> None:
+        assert self.is_free
+        self.taken.append(work["images_seen"])
+        self.work = work
+
+    def poll(self, wait_s: float = 0.0) -> Answer | None:
+        work = self.work
+        if work is None or self.fate == "hangs":
+            time.sleep(wait_s / 10)
+            return None
+        self.work = None
+        if self.fate == "dies":
+            return Answer(work=work, result=None, error="its worker was lost (killed)")
+        return Answer(work=work, result=self.run(work))
+
+    def end(self) -> None:
+        self.ended, self.work = True, None
+
+
+class Bench:
+    """An output with points that the test commits, on a clock of its own."""
+
+    def __init__(self, root: str, fate: str = "works", goal: int = 80) -> None:
+        store = open_store(root)
+        store.make()
+        self.output = Output(store=store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
+        self.now_s = 0.0
+        self.worker = Worker(self.measure, fate)
+        self.watch = BesideWatch(self.output, goal, self.worker, 0.05, clock=self.clock)  # type: ignore[arg-type]
+
+    def clock(self) -> float:
+        self.now_s += 0.5
+        return self.now_s
+
+    def commit(self, folder: str, images_seen: int) -> None:
+        self.output.commit(f"{folder}/{images_seen:012d}", "bin", str(images_seen).encode(), {})
+
+    def measure(self, work: dict[str, Any]) -> dict[str, Any]:
+        self.commit("watch", work["images_seen"])
+        return work
+
+
+@pytest.fixture
+def bench(tmp_path: Any) -> Callable[..., Bench]:
+    return lambda *args, **more: Bench(str(tmp_path / "root"), *args, **more)
+
+
+def test_the_newest_point_goes_first_and_the_rest_is_named(bench: Callable[..., Bench]) -> None:
+    one = bench()
+    one.commit("points", 10)
+    one.watch.look()
+    for place in (20, 30, 40):
+        one.commit("points", place)
+    one.watch._beside.fate = "hangs"  # type: ignore[attr-defined]
+    one.watch.look()
+    one.watch._beside.fate = "works"  # type: ignore[attr-defined]
+    one.watch.look()
+    one.commit("snapshots", 80)
+    one.watch.finish()
+    assert one.worker.taken == [10, 40, 80]
+    assert one.watch.take_lines() == [
+        "the points at 20, 30 images have no figures: training went on before their turn came"
+    ]
+    assert one.worker.ended
+
+
+def test_points_of_earlier_attempts_and_beyond_the_goal_are_not_measured(bench: Callable[..., Bench]) -> None:
+    bench().commit("points", 10)
+    again = bench()
+    again.commit("points", 90)
+    again.watch.look()
+    assert again.worker.taken == []
+
+
+def test_a_hanging_worker_is_waited_for_within_the_bound(bench: Callable[..., Bench]) -> None:
+    one = bench("hangs")
+    one.commit("snapshots", 80)
+    one.watch.finish()
+    assert one.now_s < 15, "ten seconds, at a step of half a second"
+    assert one.worker.ended
+    (line,) = one.watch.take_lines()
+    assert line.startswith("the point at 80 images has no figures: measuring it would have taken longer")
+
+
+def test_without_room_any_more_the_worker_ends(bench: Callable[..., Bench]) -> None:
+    one = bench("no room")
+    one.commit("points", 10)
+    one.watch.look()
+    assert one.worker.taken == []
+    assert one.worker.ended
+
+
+@pytest.fixture
+def config(tiny_run: TinyRun) -> TrainConfig:
+    return tiny_run.config.train.model_copy(
+        update={"images": 64, "batch_size": 16, "channel_mults": [1], "attention_resolutions": [8], "watch_images": 32}
+    )
+
+
+@pytest.fixture
+def trained(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Snapshot, list[str]]]]:
+    workers: list[Worker] = []
+
+    def call(config: TrainConfig, fate: str = "") -> tuple[Snapshot, list[str]]:
+        def beside(_: Cluster, opening: Any, values: dict[str, Any], *, group: Workers) -> Any:
+            assert group.count == 1
+            workers.append(Worker(opening(values), fate))
+            return workers[-1]
+
+        if fate:
+            monkeypatch.setattr(Cluster, "beside", beside)
+        lines: list[str] = []
+        context = replace(tiny_run.context, say=lines.append, force=True)
+        return train(config, tiny_run.dataset, context), lines
+
+    yield call
+    assert all(worker.ended for worker in workers), "it ends with the group"
+
+
+def test_watching_changes_no_byte(
+    tiny_run: TinyRun, config: TrainConfig, trained: Callable[..., tuple[Snapshot, list[str]]]
+) -> None:
+    """Off, in turn, beside and with a dead worker: one digest; the figures of both ways are the same."""
+    off, _ = trained(config.model_copy(update={"watch_share": 0.0}))
+    turn, turn_lines = trained(config.model_copy(update={"watch_share": 0.5}))
+    dead, dead_lines = trained(config, "dies")
+    beside, lines = trained(config, "works")
+    assert off.digest == turn.digest == dead.digest == beside.digest
+    points = [read_points(one.manifest(tiny_run.store).facts) for one in (off, turn, dead, beside)]
+    assert [[point.images_seen for point in of_run] for of_run in points] == [[32, 64]] * 4
+    measured = [of_run[-1].figures for of_run in points]
+    assert measured[0] is measured[2] is None
+    assert measured[1] == measured[3] is not None
+    assert any("64 images has no figures: its worker was lost" in line for line in dead_lines)
+    for said in (turn_lines, lines):
+        assert any(line.startswith("    train at 64 images held-out loss") for line in said)
+    facts = beside.manifest(tiny_run.store).facts
+    assert facts["best"]["images_seen"] in (32, 64)

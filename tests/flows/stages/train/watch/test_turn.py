@@ -1,0 +1,140 @@
+"""Measuring in turn: one slice at a time, for a share of the time, and whatever happens training goes on."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+
+from flows.artifacts import Dataset
+from flows.points import PointFigures
+from flows.stages.train.assignment import Assignment
+from flows.stages.train.watch.measurement import Measured
+from flows.stages.train.watch.turn import TurnWatcher, make_watcher, passed_over
+from flows.stages.train.watch.watcher import Unwatched
+from tests.conftest import TinyRun
+
+STEP_S, SLICE_S, SLICES = 1.0, 0.5, 4
+RESULT = Measured(figures=PointFigures(split="test", images=1), tensors={})
+
+
+class Bench:
+    """A watcher on a clock of its own; a slice takes half a second, a point four slices."""
+
+    def __init__(self, share: float = 0.05, slice_s: float = SLICE_S) -> None:
+        self.now_s, self.slices, self.slice_s = 0.0, 0, slice_s
+        self.committed: list[int] = []
+        self.begun: list[tuple[int, float]] = []
+        self.watcher = TurnWatcher(self.measure, self.commit, share=share, clock=lambda: self.now_s)
+
+    def measure(self, images_seen: int, weights: Any) -> Generator[None, None, Measured]:
+        self.begun.append((images_seen, weights["w"].item()))
+        for _ in range(SLICES):
+            self.slices += 1
+            self.now_s += self.slice_s
+            yield
+        return RESULT
+
+    def commit(self, images_seen: int, measured: Measured) -> None:
+        assert measured is RESULT
+        self.committed.append(images_seen)
+
+    def point(self, images_seen: int) -> None:
+        self.watcher.point(images_seen, {"w": torch.tensor(float(images_seen))})
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.now_s += STEP_S
+            before = self.slices
+            self.watcher.turn()
+            assert self.slices - before <= 1, "one slice per turn"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_the_share_is_kept(share: float) -> None:
+    bench = Bench(share)
+    for number in range(1, 400):
+        if number % 10 == 0:
+            bench.point(number)
+        bench.steps(1)
+        assert bench.watcher.spent_s <= share * bench.now_s + SLICE_S
+    assert bench.watcher.spent_s > 0.5 * share * bench.now_s, "and it is used"
+    assert bench.committed
+
+
+def test_a_newer_point_replaces_an_older_one_that_was_not_begun() -> None:
+    bench = Bench(share=0.05)
+    bench.steps(11)
+    for place in (10, 20, 30, 40):
+        bench.point(place)
+        if place == 10:
+            bench.steps(1)
+    bench.steps(200)
+    assert bench.committed == [10, 40], "the one in hand is finished; of those that wait the newest stays"
+    assert bench.begun == [(10, 10.0), (40, 40.0)], "each with its own weights"
+    bench.watcher.finish()
+    (line,) = bench.watcher.lines()
+    assert line == "the points at 20, 30 images have no figures: training went on before their turn came"
+    assert "the point at 20 images has" in passed_over([20])
+
+
+def test_the_last_point_is_measured_after_the_last_step() -> None:
+    bench = Bench(share=0.05)
+    bench.steps(200)
+    bench.point(200)
+    bench.watcher.finish()
+    assert bench.committed == [200]
+    assert bench.watcher.lines() == ()
+
+
+def test_a_long_last_point_is_left_out_at_its_bound() -> None:
+    bench = Bench(share=0.05, slice_s=4.0)
+    bench.steps(100)
+    bench.point(100)
+    bench.watcher.finish()
+    assert bench.committed == []
+    assert 100 + 10 <= bench.now_s <= 100 + 10 + 4, "ten seconds and the rest of a slice"
+    (line,) = bench.watcher.lines()
+    assert line.startswith("the point at 100 images has no figures: measuring it would have taken longer than")
+
+
+def test_the_last_point_goes_before_an_older_one_in_hand() -> None:
+    bench = Bench(share=0.2)
+    bench.steps(10)
+    bench.point(10)
+    bench.steps(1)
+    bench.point(11)
+    bench.watcher.finish()
+    assert bench.committed == [11]
+    assert bench.watcher.lines() == ("the point at 10 images has no figures: training went on before its turn came",)
+
+
+@pytest.mark.parametrize("where", ["measure", "commit"])
+def test_an_error_costs_the_point_alone(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(share=0.3)
+
+    def fail(*_: object) -> Any:
+        raise RuntimeError("out of memory\nand much more")
+
+    if where == "commit":
+        bench.watcher._commit = fail
+    else:
+        honest, bench.watcher._measure = bench.watcher._measure, fail
+    bench.point(10)
+    bench.steps(60)
+    assert bench.watcher.lines() == ("the point at 10 images has no figures: out of memory",)
+    if where == "measure":
+        bench.watcher._measure = honest
+        bench.point(20)
+        bench.steps(60)
+        assert bench.committed == [20]
+
+
+def test_only_an_assignment_that_says_so_is_watched_in_turn(tiny_run: TinyRun) -> None:
+    dataset: Dataset = tiny_run.dataset
+    manifest = tiny_run.snapshot.manifest(tiny_run.store)
+    output: Any = type("Output", (), {"store": tiny_run.store, "folder": manifest.folder})()
+    off = Assignment(config=tiny_run.config.train, dataset=dataset, output=output)
+    on = Assignment(config=tiny_run.config.train, dataset=dataset, output=output, watching=True)
+    assert isinstance(make_watcher(off, torch.device("cpu")), Unwatched)
+    assert isinstance(make_watcher(on, torch.device("cpu")), TurnWatcher)

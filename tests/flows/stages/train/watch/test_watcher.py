@@ -1,0 +1,13 @@
+"""The watcher that watches nothing."""
+
+import torch
+
+from flows.stages.train.watch.watcher import Unwatched, Watcher
+
+
+def test_it_does_nothing_and_says_nothing() -> None:
+    watcher: Watcher = Unwatched()
+    watcher.point(1, {"w": torch.zeros(1)})
+    watcher.turn()
+    watcher.finish()
+    assert watcher.lines() == ()

@@ -1,0 +1,85 @@
+"""A worker beside a group: work and answers, errors, losses, and no room."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from infra.compute.beside import Answer, Beside
+from infra.compute.cluster import Cluster
+from infra.compute.units import Workers
+from infra.errors import InputError
+
+
+def open_work(values: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return work that counts how often this process was asked."""
+    count = [0]
+
+    def run(work: dict[str, Any]) -> dict[str, Any]:
+        count[0] += 1
+        if work["do"] == "die":
+            os._exit(1)
+        if work["do"] == "refuse":
+            raise InputError("is not there", item="the point")
+        if work["do"] == "break":
+            raise ZeroDivisionError("by zero\nmore")
+        if work["do"] == "hang":
+            time.sleep(3600)
+        return {"told": values["told"], "count": count[0], "nice": os.nice(0)}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(cpus=4) as cluster:
+        cluster.connect()
+        yield cluster
+
+
+def answer(beside: Beside, do: str) -> Answer:
+    beside.submit({"do": do})
+    assert beside.is_busy
+    assert not beside.is_free
+    found = beside.poll(60.0)
+    assert found is not None
+    assert found.work == {"do": do}
+    return found
+
+
+def test_it_works_fails_and_is_lost(cluster: Cluster) -> None:
+    """One Ray for all: the worker opens once, an error is a line, a lost one is replaced, the third is the last."""
+    beside = Beside(open_work, {"told": 7}, Workers(cpus=1))
+    assert beside.poll() is None
+    first, second = answer(beside, "work"), answer(beside, "work")
+    assert (first.result, second.result) == (
+        {"told": 7, "count": 1, "nice": os.nice(0) + 10},
+        {"told": 7, "count": 2, "nice": os.nice(0) + 10},
+    )
+    refused, broken = answer(beside, "refuse"), answer(beside, "break")
+    assert refused.result is broken.result is None
+    assert "is not there" in refused.error
+    assert broken.error == "by zero"
+    beside.submit({"do": "hang"})
+    assert beside.poll(0.1) is None
+    beside.end()
+    assert beside.is_free
+    assert answer(beside, "work").result is not None, "a new worker"
+    for left in (True, True, False):
+        lost = answer(beside, "die")
+        assert lost.error.startswith("its worker was lost")
+        assert beside.is_free is left
+
+
+def test_room_is_asked_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert cluster.beside(open_work, {}, group=Workers(count=3, cpus=1)) is not None
+    assert cluster.beside(open_work, {}, group=Workers(count=4, cpus=1)) is None
+    assert cluster.beside(open_work, {}, group=Workers(count=1, gpus=1)) is None
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert cluster.beside(open_work, {}, group=Workers(count=1, cpus=1)) is None, (
+        "Ray's spare CPUs are not this machine's"
+    )
+    assert Cluster(mode="in-process").beside(open_work, {}, group=Workers()) is None
