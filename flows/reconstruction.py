@@ -10,7 +10,7 @@ from torch import Tensor
 from ddpm_core.power_ema import PowerProfile, gamma_of, reconstruction
 from infra.compute.device import fixed_threads
 from infra.digests import Json, canonical_json, sha256
-from infra.errors import ConfigError, InputError, IntegrityError
+from infra.errors import ConfigError, InputError, IntegrityError, Term
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.tensors import decode_tensors, encode_tensors
 from infra.storage.store import Store
@@ -92,7 +92,7 @@ def stored_averages(trained: Manifest) -> list[StoredAverages]:
         raise InputError(
             "stored no averages from which to rebuild an EMA length",
             item=trained.folder,
-            remedy="they must begin with the first step: set train.averages=true, and train anew with --force",
+            remedy=f"they begin with the first step: take train.averages=true and a new train.seed, or {Term.RUN_ANEW}",
         )
     last = len(points) - 1
     kept = {round(number * last / (_MOST_POINTS - 1)) for number in range(_MOST_POINTS)}

@@ -13,6 +13,7 @@ from flows.recipe.presets.table import preset
 from flows.runtime.progress import StageProgress
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
+from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.watch.measurement import GRID_IMAGES, LOSS_TIMESTEPS
 from tests.conftest import TinyRun
 
@@ -93,4 +94,6 @@ def test_the_numbers() -> None:
     assert f"goes on from the {digits.images:,} images" in PROSE
     assert f"train.images={digits.images // 2}" in PROSE
     assert digits.images // 2 % digits.batch_size == 0
+    assert PATIENCE_S == 600
+    assert "away for up to ten minutes" in PROSE
     assert "preset list" in part_names(PAGE)

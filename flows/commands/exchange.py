@@ -75,6 +75,13 @@ def export(
     root: Root = "",
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""
+    options: dict[str, object] = {
+        "--split": split,
+        "--limit": limit,
+        "--channels": channels,
+        "--variance": variance,
+        "--ema": ema,
+    }
     is_file = Path(source).is_file() or "/" in source or source.endswith(_SUFFIX)
     name, point = (source, "") if is_file else split_name(source)
     if to is None and (is_file or point):
@@ -83,13 +90,9 @@ def export(
         raise ConfigError(
             "a run holds images and a network", item="--to", remedy=f"choose one of {', '.join(ExportFormat)}"
         )
-    _check_options(
-        to, {"--split": split, "--limit": limit, "--channels": channels, "--variance": variance, "--ema": ema}
-    )
-    if is_file and ema is not None:
-        raise ConfigError("a snapshot file holds one average", item="--ema", remedy="give the name of a run")
+    _check_options(to, options)
     if is_file:
-        line = _export_file(source, destination, to, variance, root)
+        line = _export_file(source, destination, to, variance, ema, root)
     else:
         from flows.run import open_run
 
@@ -97,9 +100,8 @@ def export(
         if to in NETWORKS:
             line = _export_network(run, point, destination, to, variance, ema)
         elif point:
-            raise ConfigError(
-                "a point of training holds no images", item=source, remedy="give the name of the run alone"
-            )
+            remedy = "give the name of the run alone"
+            raise ConfigError("a point of training holds no images", item=source, remedy=remedy)
         else:
             line = _export_images(run, destination, to, split or ExportSplit.SAMPLES, limit, channels)
     typer.echo(f"{destination}  {line}")
@@ -127,10 +129,14 @@ def _check_options(to: ExportFormat, given: dict[str, object]) -> None:
             raise ConfigError(f"has no effect with --to {to}", item=option, remedy="leave it out")
 
 
-def _export_file(snapshot: str, destination: str, to: ExportFormat, variance: str | None, root: str) -> str:
+def _export_file(
+    snapshot: str, destination: str, to: ExportFormat, variance: str | None, ema: float | None, root: str
+) -> str:
     from flows.exchange.folder import export_snapshot, write_snapshot
     from flows.snapshot import read_snapshot, shown_address
 
+    if ema is not None:
+        raise ConfigError("a snapshot file holds one average", item="--ema", remedy="give the name of a run")
     if to is ExportFormat.SNAPSHOT:
         return write_snapshot(read_snapshot(snapshot, root=root), shown_address(snapshot), destination)
     if to is not ExportFormat.DIFFUSERS:

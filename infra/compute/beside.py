@@ -14,7 +14,7 @@ from infra.errors import DdpmError
 # JSON values -> the function of a piece of work, which takes and returns JSON values.
 Opening = Callable[[dict[str, Any]], Callable[[dict[str, Any]], dict[str, Any]]]
 _LOSSES = 3
-_NICE = 10
+_NICE = 10  # beyond the 15 of Ray's workers; the system stops at 19
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,7 @@ class TrainingLoop:
             if self.commits is not None:
                 self._commit(self.commits, done=done, stopping=stopping, saving=saving)
             if stopping and not stop:
+                self._agree([True])  # Ray ends the group at the first error, and the first rank may still save
                 raise PreemptedError(f"left at {state.images_seen} images")
             if stopping:
                 return
@@ -171,6 +172,7 @@ class TrainingLoop:
         if not stopping and not saver.has_room():
             self.phase = "waiting to save"
             saver.await_room(until=lambda: self.pulse.stop and not done)
+            self.phase = ""
             if self.pulse.stop and not done:
                 return  # the last checkpoint comes after the next step
         self.phase = "saving"

@@ -26,7 +26,7 @@ from flows.stages.train.worker import run_training
 from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
-from infra.errors import ConfigError, ResourceError, StorageError
+from infra.errors import ConfigError, IntegrityError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -239,7 +239,10 @@ class _News:
         points = [images_seen for images_seen in point_images(self.output) if images_seen not in self._sealed]
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:
-            seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
+            try:
+                seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
+            except IntegrityError as error:  # training needs no point
+                self.context.say(f"the point at {images_seen:,} images is not sealed: {error}")
             self._sealed.add(images_seen)
 
     def on_beat(self, beat: dict[str, Any]) -> None:

@@ -10,6 +10,9 @@ from torch import nn
 from infra.compute.compilation import compile_network, compiler_facts
 from infra.errors import ResourceError
 
+# torch's own compiler uses what torch deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -21,10 +21,8 @@ from infra.compute.cluster import Cluster
 from infra.digests import sha256
 from infra.errors import ConflictError, InputError, IntegrityError, Term
 from infra.outputs.environments import periods_of
-from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import verify
 from infra.sources.files.file_set import FileSet
-from tests.conftest import TinyRun
 
 COUNT = 40
 
@@ -290,13 +288,3 @@ def test_no_source(make_context: Callable[..., Context], source: str | list[str]
         prepare(PrepareConfig(kind=kind, source=source), context)
     assert caught.value.exit_code == 3
     assert context.store.list("prepare") == []
-
-
-def test_the_digits(tiny_run: TinyRun) -> None:
-    dataset = tiny_run.dataset
-    assert dataset.train_images + dataset.test_images == 1797
-    assert dataset.levels == 17
-    assert len(dataset.class_names) == 10
-    reader = DatasetReader(store=tiny_run.store, manifest=dataset.manifest(tiny_run.store))
-    assert len(reader.load("train")[0]) == dataset.train_images
-    assert len(reader.load("test")[0]) == dataset.test_images

@@ -134,7 +134,9 @@ def test_the_page_says_it(tiny_run: TinyRun) -> None:
     page = render_page("a-run", said, draw(said), {})
     assert '<p class="warning">Training &lt;may&gt; diverge.</p>' in page
     assert "The point at 1,280 images has the lowest bound; its name is <code>a-run@best</code>." in page
-    assert "the same 256 held-out images" in page
+    last = outputs.along.points[-1].figures
+    assert last is not None
+    assert f"the same {last.images} held-out images" in page
     assert 'alt="images along training"' in page
     bare = replace(outputs, along=Along(points=[], grids=None, shown=[], warnings=[], best=None))
     page = render_page("a-run", bare, draw(bare), {})

@@ -62,6 +62,20 @@ def test_a_point_that_was_not_sealed_needs_no_training(
     assert (again.digest, again.images_seen) == (point.digest, 4 * STEP)
 
 
+def test_a_damaged_point_is_left_out_and_said(tiny_run: TinyRun, config: TrainConfig) -> None:
+    said: list[str] = []
+    config = config.model_copy(update={"images": GOAL, "watch_images": 2 * STEP})
+    context = replace(tiny_run.context, say=said.append)
+    folder = train(config, tiny_run.dataset, context).manifest(tiny_run.store).folder
+    tiny_run.store.delete(f"{folder}/manifests/images-{4 * STEP}.json")
+    (file,) = (tiny_run.root / folder / "points").glob(f"{4 * STEP:012d}.*.safetensors")
+    file.write_bytes(b"")
+    longer = config.model_copy(update={"images": GOAL + STEP})
+    assert train(longer, tiny_run.dataset, context).images_seen == GOAL + STEP
+    assert len(said) == 1
+    assert "not sealed" in said[0]
+
+
 def test_a_longer_run_goes_on_after_its_points(run: Callable[..., Snapshot]) -> None:
     run(4 * STEP)
     assert run(GOAL).digest == run(GOAL, force=True).digest

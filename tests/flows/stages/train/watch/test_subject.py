@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from flows.snapshot import decode_snapshot
+from flows.snapshot import channels_last, decode_snapshot
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import run_to_end
 from flows.stages.train.watch.subject import WatchedRun, samples_at
@@ -24,6 +24,7 @@ def test_it_measures_the_network_of_the_weights(tiny_run: TinyRun) -> None:
     weights, _ = decode_tensors(data, "snapshot")
     found = run_to_end(run.measure(1280, weights))
     loaded = decode_snapshot(data, "snapshot")
+    loaded = loaded._replace(network=channels_last(loaded.network))
     direct = run_to_end(run._measurement.measure(loaded, samples=tiny_run.config.train.watch_samples))
     assert found.figures == direct.figures
     assert found.figures.samples == 32
