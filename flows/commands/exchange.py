@@ -27,6 +27,42 @@ def _lines(options: type[ExportFormat | ExportSplit | Channels]) -> str:
     return "; ".join(f"{option}: {option.description}" for option in options)
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A finished run, by its name or the digits at its end; for a network along its training RUN@best or "
+        "RUN@IMAGES; or a snapshot file: "
+        f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
+        "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
+    ),
+]
+To = Annotated[
+    ExportFormat | None,
+    typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file and for a point: diffusers."),
+]
+Split = Annotated[ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")]
+InChannels = Annotated[
+    Channels | None,
+    typer.Option("--channels", help=f"{_lines(Channels)}. Default: rgb for npz, else as-is."),
+]
+OfVariance = Annotated[
+    Literal["fixed_small", "fixed_large"] | None,
+    typer.Option(
+        "--variance",
+        help="Variance of the reverse steps for diffusers, if the network has learned none. "
+        "Default: that of the run's samples, else fixed_large.",
+    ),
+]
+EmaLength = Annotated[
+    float | None,
+    typer.Option(
+        "--ema",
+        help="EMA length of the network, as a share of training (sigma_rel): rebuilt from the averages that a run "
+        "with train.averages stored. Default: the run's own average.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(_NAME)(export)
@@ -34,44 +70,14 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A finished run, by its name or the digits at its end; for a network along its training RUN@best or "
-            "RUN@IMAGES; or a snapshot file: "
-            f"train/KEY/snapshots/FILE{_SUFFIX} below the root of all outputs, or its URL; "
-            "or a registered model, models:/NAME@ALIAS or models:/NAME/VERSION."
-        ),
-    ],
+    source: Source,
     destination: Annotated[str, typer.Argument(help="The local file or folder to make.")],
-    to: Annotated[
-        ExportFormat | None,
-        typer.Option("--to", help=f"{_lines(ExportFormat)}. Default for a snapshot file and for a point: diffusers."),
-    ] = None,
-    split: Annotated[
-        ExportSplit | None, typer.Option("--split", help=f"{_lines(ExportSplit)}. Default: samples.")
-    ] = None,
+    to: To = None,
+    split: Split = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
-    channels: Annotated[
-        Channels | None,
-        typer.Option("--channels", help=f"{_lines(Channels)}. Default: rgb for npz, else as-is."),
-    ] = None,
-    variance: Annotated[
-        Literal["fixed_small", "fixed_large"] | None,
-        typer.Option(
-            "--variance",
-            help="Variance of the reverse steps for diffusers, if the network has learned none. "
-            "Default: that of the run's samples, else fixed_large.",
-        ),
-    ] = None,
-    ema: Annotated[
-        float | None,
-        typer.Option(
-            "--ema",
-            help="EMA length of the network, as a share of training (sigma_rel): rebuilt from the averages that a run "
-            "with train.averages stored. Default: the run's own average.",
-        ),
-    ] = None,
+    channels: InChannels = None,
+    variance: OfVariance = None,
+    ema: EmaLength = None,
     root: Root = "",
 ) -> None:
     """Write a run's images or its network for other programs. After an interruption the same command goes on."""

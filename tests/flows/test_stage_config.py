@@ -75,6 +75,7 @@ def cases() -> Iterator[tuple[Stage[Any, Any], StageConfig]]:
                     if one is not None
                     and one.unused() - REFUSED
                     and not OF_INCEPTION & set(getattr(one, "metrics", ()))
+                    and not getattr(one, "compile", False)  # it needs a compiler and minutes
                 )
 
 

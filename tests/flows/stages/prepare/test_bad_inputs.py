@@ -236,11 +236,12 @@ def test_an_output_begun_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture
     (manifest,) = (root / "prepare").rglob("manifests/all.json")
     manifest.unlink()
     environment = manifest.parents[1] / "environment.json"
-    other = json.loads(environment.read_text()) | {"torch": "1.0"}
+    other = json.loads(environment.read_text()) | {"numpy": "1.0"}
     environment.write_text(json.dumps(other))
     capsys.readouterr()
-    assert run(root, "prepare", "digits") == CONFLICT
-    assert_one_line(capsys, "--force")
-    assert run(root, "prepare", "digits", "--force") == 0
+    assert run(root, "prepare", "digits", "--strict-environment") == CONFLICT
+    assert_one_line(capsys, "numpy: 1.0 there")
     assert run(root, "prepare", "digits") == 0
+    assert "goes on in another environment (numpy: 1.0 there" in capsys.readouterr().out.replace("\n", " ")
+    assert run(root, "prepare", "digits", "--strict-environment") == 0
     assert "found sealed" in capsys.readouterr().out
