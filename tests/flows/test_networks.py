@@ -36,11 +36,11 @@ SAME: list[dict[str, Any]] = [
     {"image_size": 16, "attention_resolutions": (8,)},
     {"attention_resolutions": (4, 4)},
 ]
+# Attention at the third level, not the second, among them.
 OTHER: list[dict[str, Any]] = [
     {"num_heads": 2},
     {"norm_groups": 2},
     {"attention_resolutions": (2,)},
-    {"image_size": 16},
     {"scale_shift_norm": True},
     {"num_classes": 3},
     {"learned_variance": True, "variance": Variance.LEARNED},
