@@ -80,7 +80,7 @@ def test_a_run_is_found_by_its_name_and_a_path_needs_a_slash(finished: TinyRun) 
     assert found.place == f"{finished.root}/{trained.folder}/{trained.units[0]['file']}"
     assert network_digest(find_network(found.place, finished.store).trained) == network_digest(found.trained)
     with pytest.raises(InputError, match="no finished run of that name"):
-        find_network("digits", finished.store)
+        find_network("net.safetensor", finished.store)
 
 
 def test_a_point_of_a_run_is_found_by_its_place(finished: TinyRun) -> None:
