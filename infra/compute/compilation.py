@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def _compiler() -> str:
 
 def _set_folder() -> None:
     """Keep compiled code below the user's cache folder, closed to others, unless the user chose a folder for it."""
-    if _FOLDER in os.environ:
+    # torch puts its own default into the environment, as early as an optimiser is built.
+    chosen = os.environ.get(_FOLDER, "")
+    if chosen and not chosen.startswith(f"{tempfile.gettempdir()}/torchinductor_"):
         return
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
     # Compiled code depends on the version of torch.

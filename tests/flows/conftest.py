@@ -30,7 +30,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def config(tiny: PipelineConfig) -> TrainConfig:
-    """A training of a few steps; tests of another stage have a config of their own."""
+    """A training of a few steps, not watched; tests of another stage have a config of their own."""
     return tiny.train.model_copy(
         update={
             "device": "cpu",
@@ -42,6 +42,7 @@ def config(tiny: PipelineConfig) -> TrainConfig:
             "num_res_blocks": 1,
             "channel_mults": [1],
             "attention_resolutions": [8],
+            "watch_share": 0.0,
         }
     )
 

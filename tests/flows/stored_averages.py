@@ -48,6 +48,7 @@ def sealed_walk(run: TinyRun, steps: int = 48, points: int = 8, *, averages: boo
     trained = run.snapshot.manifest(run.store)
     first, about = decode_tensors(read_verified(run.store, trained.folder, trained.units[0]), "snapshot")
     generator = torch.Generator().manual_seed(0)
+    first = dict(sorted(first.items()))  # safetensors gives names in another order each time
     scales = {name: size * float(w.square().mean()) ** 0.5 / steps**0.5 for name, w in first.items()}
     weights = [first]
     for _ in range(steps - 1):

@@ -21,13 +21,15 @@ WORKERS: dict[Work, tuple[str, ...]] = {
     "extracting": ("flows.metrics.features",),
     "measuring": ("flows.metrics.measuring", "flows.metrics.table"),
 }
-# Modules that are imported although their package is not listed, because they only copy what they read.
+# Modules that are imported although their package is not listed, because they only copy or check what they read.
 COPY = {
     "infra.outputs.images": {"numpy", "pyarrow"},
     "infra.outputs.rows": {"numpy"},
     "flows.metrics.extractors": {"numpy"},
     "flows.metrics.features": {"numpy"},
     "flows.metrics.likelihood_inputs": {"numpy"},
+    "flows.stages.train.commits": {"numpy"},
+    "flows.stages.train.watch.images": {"numpy"},
     "infra.features.statistics_file": {"numpy"},
 }
 # The functions of NumPy that copy, number, check or find, in float64 at most to compare; none computes what is stored.

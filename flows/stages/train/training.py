@@ -69,7 +69,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
 
     def done(output: Output) -> dict[str, int]:
-        return {"images": latest_checkpoint(output, resolved.total_images)}
+        total = resolved.total_images
+        return {"images": total if snapshot_record(output, total) else latest_checkpoint(output, total)}
 
     environment = environment_of("training", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
     manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")

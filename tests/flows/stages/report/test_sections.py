@@ -152,7 +152,7 @@ def test_names_from_outside_are_escaped(outputs: RunOutputs) -> None:
     manifests = dict(outputs.manifests)
     manifests["samples"] = replace(manifests["samples"], folder=f"folder {HOSTILE}", environment={HOSTILE: HOSTILE})
     page = rendered(replace(outputs, manifests=manifests), f"run {HOSTILE}", **{HOSTILE: f"http://x/{HOSTILE}"})
-    assert page.count(f"run {ESCAPED}") == 2, "title and heading"
+    assert page.count(f"run {ESCAPED}") == 3, "title, heading and the name of the best point"
     assert f"<code>folder {ESCAPED}</code>" in page
     assert f'<span class="quiet">{ESCAPED} {ESCAPED}</span>' in page
     assert f'<a href="http://x/{ESCAPED}">{ESCAPED}</a>' in page

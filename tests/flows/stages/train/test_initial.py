@@ -40,7 +40,7 @@ STEP = 16
 def config(tiny_run: TinyRun) -> TrainConfig:
     """Five steps of the run's own network, without a warm-up."""
     changes = {"images": 80, "batch_size": STEP, "history_images": STEP, "checkpoint_images": 48, "lr_warmup_images": 0}
-    return tiny_run.config.train.model_copy(update={"device": "cpu", **changes})
+    return tiny_run.config.train.model_copy(update={"device": "cpu", "watch_share": 0.0, **changes})
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.conftest import TinyRun
 
 @pytest.fixture
 def config(tiny_run: TinyRun) -> TrainConfig:
-    """Even smaller: sixteen images a step, one level."""
+    """Even smaller: sixteen images a step, one level; watching has tests of its own."""
     return tiny_run.config.train.model_copy(
         update={
             "images": 80,
@@ -29,6 +29,7 @@ def config(tiny_run: TinyRun) -> TrainConfig:
             "checkpoint_images": 48,
             "channel_mults": [1],
             "attention_resolutions": [8],
+            "watch_share": 0.0,
         }
     )
 
