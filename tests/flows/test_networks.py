@@ -36,11 +36,11 @@ SAME: list[dict[str, Any]] = [
     {"image_size": 16, "attention_resolutions": (8,)},
     {"attention_resolutions": (4, 4)},
 ]
+# Attention at the third level, not the second, among them.
 OTHER: list[dict[str, Any]] = [
     {"num_heads": 2},
     {"norm_groups": 2},
     {"attention_resolutions": (2,)},
-    {"image_size": 16},
     {"scale_shift_norm": True},
     {"num_classes": 3},
     {"learned_variance": True, "variance": Variance.LEARNED},
@@ -80,7 +80,7 @@ def test_a_run_is_found_by_its_name_and_a_path_needs_a_slash(finished: TinyRun) 
     assert found.place == f"{finished.root}/{trained.folder}/{trained.units[0]['file']}"
     assert network_digest(find_network(found.place, finished.store).trained) == network_digest(found.trained)
     with pytest.raises(InputError, match="no finished run of that name"):
-        find_network("digits", finished.store)
+        find_network("net.safetensor", finished.store)
 
 
 def test_a_point_of_a_run_is_found_by_its_place(finished: TinyRun) -> None:
