@@ -254,7 +254,7 @@ def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun, mo
     devices = {name: extractor_device(name, "cuda") for name in ExtractorName if name != ExtractorName.AUTO}
     on_cpu, on_gpu = ("classifier", "pixels"), ("inception", "dinov2", "program")
     assert devices == dict.fromkeys(on_cpu, "cpu") | dict.fromkeys(on_gpu, "cuda")
-    monkeypatch.setattr(features, "environment", lambda device: {"device": device})
+    monkeypatch.setattr(features, "environment_of", lambda _, device, __: {"device": device})
     for extractor, device in (("inception", "cuda"), ("pixels", "cpu")):
         about = with_weights(finished, sealed_weights(finished))
         about = replace(about, device="cuda", extractor=ExtractorName(extractor))

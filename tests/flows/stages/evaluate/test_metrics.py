@@ -87,7 +87,7 @@ def test_a_pool_has_gpus_only_if_missing_work_needs_them(tiny_run: TinyRun, monk
         return Workers(cpus=threads)
 
     monkeypatch.setattr(evaluation, "pool", pool)
-    monkeypatch.setattr(likelihood_works, "environment", lambda _: {})
+    monkeypatch.setattr(likelihood_works, "environment_of", lambda *_: {})
     figures_of(tiny_run, "fd", extractor="auto", device="cuda")
     assert set(asked) == {"cpu"}
 
