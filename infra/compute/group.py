@@ -92,10 +92,18 @@ def _call(function: GroupFunction, heartbeat: Heartbeat, config: dict[str, Any])
 
 
 def _torch_config(backend: str) -> Any:  # noqa: ANN401 - Ray's
-    """Return Ray's config of torch.distributed, which also prepares the main thread of each worker for SIGTERM."""
+    """Return Ray's config of torch.distributed, which also prepares the main thread of each worker for SIGTERM.
+
+    Ray lets a config name another backend, an interface for developers. If a later Ray has none, a worker that gets
+    SIGTERM ends as Ray ends it, and costs the steps since the last checkpoint.
+    """
     from ray.train.torch import TorchConfig
 
-    class Backend(TorchConfig().backend_cls):  # type: ignore[misc]
+    usual: Any = getattr(TorchConfig(), "backend_cls", None)
+    if not hasattr(usual, "on_start"):
+        return TorchConfig(backend=backend)
+
+    class Backend(usual):  # type: ignore[misc]
         def on_start(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401 - Ray's
             worker_group.execute(install_notice)
             super().on_start(worker_group, backend_config)

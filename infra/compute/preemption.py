@@ -7,6 +7,7 @@ function finds it in the process's table of signals.
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -51,8 +52,10 @@ class Notice:
         """
         if not self._is_installed:
             return False
-        from ray.train import get_preemption_info
-
+        try:
+            from ray.train import get_preemption_info
+        except ImportError:  # older than 2.60
+            return False
         return get_preemption_info() is not None
 
     @contextlib.contextmanager
@@ -66,7 +69,9 @@ class Notice:
 
 
 def install_notice() -> None:
-    """Have SIGTERM to this worker of Ray Train give notice; only the main thread may call it."""
+    """Have SIGTERM to this worker of Ray Train give notice; it does nothing in any other thread than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     before = signal.getsignal(signal.SIGTERM)
     if not isinstance(before, Notice):
         notice = Notice(before)

@@ -131,7 +131,7 @@ class Batches:
             while not self._drawn and self._error is None:
                 self._changed.wait()
             if not self._drawn:
-                assert self._error is not None, "the thread ended without an error and without this batch"
+                assert self._error is not None, "a thread without a further batch leaves an error"
                 raise self._error
             drawn = self._drawn.popleft()
             self._changed.notify_all()
@@ -139,17 +139,19 @@ class Batches:
         return drawn.ready()
 
     def _run(self) -> None:
+        end: BaseException = AssertionError("every batch was taken")
         try:
             if self._device is None:
                 self._fill()
-                return
-            # A stream of its own, so that copies and draws run beside the steps.
-            with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.Stream(self._device)):
-                self._fill()
+            else:
+                # A stream of its own, so that copies and draws run beside the steps.
+                with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.Stream(self._device)):
+                    self._fill()
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            end = error
+        with self._changed:
+            self._error = end
+            self._changed.notify_all()
 
     def _fill(self) -> None:
         for images_seen in self._steps:

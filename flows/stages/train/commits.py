@@ -61,6 +61,10 @@ class Commits:
         """Return the points committed since the last call."""
         return [self._points.popleft() for _ in range(len(self._points))]
 
+    def has_point(self, images_seen: int) -> bool:
+        """Tell whether the point at a place is committed."""
+        return self._output.record(f"{POINTS}/{images_seen:012d}") is not None
+
     def row(self, name: str, data: bytes) -> None:
         """Commit a row of the history."""
         self.saver.put(Job(name=f"the row {name}", commit=lambda: self._output.store.put_if_absent(name, data)))
@@ -90,7 +94,7 @@ class Commits:
             if not self._leave_out(name, tensors):
                 self._checkpoints.commit(images_seen, tensors, scalars)
 
-        self.saver.put(Job(name=name, commit=commit, is_large=True, is_superseded_by_later=True))
+        self.saver.put(Job(name=name, commit=commit, copies=copies, is_superseded_by_later=True))
 
     def _put_point(self, copies: Copies, images_seen: int, *, is_goal: bool) -> None:
         unet, steps = self._state.ema.config, images_seen // self._config.batch_size
@@ -115,7 +119,7 @@ class Commits:
                 self._commit_file(folder, images_seen, data)
                 self._points.append(Point(images_seen, below("ema.", copies.tensors)))
 
-        self.saver.put(Job(name=name, commit=commit, is_large=True))
+        self.saver.put(Job(name=name, commit=commit, copies=copies))
 
     def _commit_file(self, folder: str, images_seen: int, data: bytes, facts: Json | None = None) -> None:
         self._output.commit(f"{folder}/{images_seen:012d}", "safetensors", data, facts or {})

@@ -99,6 +99,8 @@ class TrainingLoop:
 
     def _train(self, model: nn.Module) -> None:
         config, state, time = self.config, self.state, self.history.time
+        if self.commits is not None and state.images_seen:
+            self._catch_up(self.commits)
         while state.images_seen < config.total_images:
             with time.on(Purpose.DATA):
                 batch = self.batches.take(state.images_seen)
@@ -130,6 +132,10 @@ class TrainingLoop:
     def _is_first(self) -> bool:
         return self.commits is not None
 
+    @property
+    def _is_to_go(self) -> bool:
+        return self.pulse.stop or self.notice.is_given
+
     def _agree(self, wishes: Sequence[bool]) -> list[bool]:
         """Return for each wish whether any rank has it; this is the one exchange per step beside the gradients."""
         if self.world_size == 1:
@@ -149,6 +155,17 @@ class TrainingLoop:
         before, self._is_drained = self._is_drained, self.notice.node_is_drained()
         return self._is_drained and not before
 
+    def _catch_up(self, commits: Commits) -> None:
+        """Commit what a kill or a stop cut off after the checkpoint of the resumed run: its point, or the end."""
+        seen = self.state.images_seen
+        done = seen >= self.config.total_images
+        point = not done and self.cadences.points.is_due(seen, by_time=False) and not commits.has_point(seen)
+        if done or point:
+            commits.take(point=point, goal=done)
+        if done:
+            commits.saver.flush()
+            self._watch(commits, done=done)
+
     def _commit(self, commits: Commits, *, done: bool, stopping: bool, saving: bool) -> None:
         """Have everything committed that is due after a step, and let the watcher work."""
         commits.saver.check()
@@ -158,9 +175,11 @@ class TrainingLoop:
         if checkpoint or point:
             with time.on(Purpose.CHECKPOINT):
                 self._take(commits, checkpoint=checkpoint, point=point, done=done, stopping=stopping)
-        if stopping:
-            return
-        with time.on(Purpose.WATCH):
+        if not stopping:
+            self._watch(commits, done=done)
+
+    def _watch(self, commits: Commits, *, done: bool) -> None:
+        with self.history.time.on(Purpose.WATCH):
             for place in commits.committed_points():
                 self.watcher.point(*place)
             self.watcher.turn()
@@ -171,9 +190,9 @@ class TrainingLoop:
         saver = commits.saver
         if not stopping and not saver.has_room():
             self.phase = "waiting to save"
-            saver.await_room(until=lambda: self.pulse.stop and not done)
+            saver.await_room(until=lambda: self._is_to_go and not done)
             self.phase = ""
-            if self.pulse.stop and not done:
+            if self._is_to_go and not done:
                 return  # the last checkpoint comes after the next step
         self.phase = "saving"
         if stopping:

@@ -14,7 +14,7 @@ from infra.errors import DdpmError, ResourceError, StorageError
 
 # As long as a store or a disk may be away before the run ends.
 PATIENCE_S = 600.0
-_LARGE_PENDING = 2
+_COPIES_PENDING = 2
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 _LOOK_S = 0.25
 _LAST_COMMIT_S = 60.0
@@ -30,15 +30,15 @@ class Copies:
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         self._ready = None
-        if any(tensor.is_cuda for tensor in self.tensors.values()):
-            self._ready = torch.cuda.Event()
-            self._ready.record()
+        self._device = next((tensor.device for tensor in self.tensors.values() if tensor.is_cuda), None)
+        if self._device is not None:
+            self._ready = torch.cuda.current_stream(self._device).record_event()
 
     def on_host(self) -> dict[str, Tensor]:
         """Return the copies in host memory; a GPU brings them beside its other work."""
         if self._ready is None:
             return self.tensors
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream(self._device)
         with torch.cuda.stream(stream):
             stream.wait_event(self._ready)
             return {name: tensor.cpu() for name, tensor in self.tensors.items()}
@@ -51,13 +51,14 @@ class Job:
     Attributes:
         name: Its name in lines for the user, such as "the checkpoint at 320 images".
         commit: Commits it; called again after an error of the store.
-        is_large: Whether it counts among the pending ones that training waits for.
+        copies: The copies that it keeps in memory until it is committed; None if it keeps little. Jobs of the same
+            copies count once among those that training waits for.
         is_superseded_by_later: Whether it may be left out if a later job is to be committed soon.
     """
 
     name: str
     commit: Callable[[], object]
-    is_large: bool = False
+    copies: Copies | None = None
     is_superseded_by_later: bool = False
 
 
@@ -108,12 +109,13 @@ class Saver:
             self._jobs.clear()
             self._changed.notify_all()
         self._wake.set()
-        self._thread.join(_LAST_COMMIT_S)
+        if self._error is None:  # else it has ended, or hangs
+            self._thread.join(_LAST_COMMIT_S)
 
     def has_room(self) -> bool:
-        """Tell whether fewer than two large jobs are pending, so that another may come without a wait."""
+        """Tell whether fewer than two copies of the state are pending, so that another may come without a wait."""
         with self._changed:
-            return self._large_pending() < _LARGE_PENDING
+            return self._copies_pending() < _COPIES_PENDING
 
     def await_room(self, until: Callable[[], bool]) -> None:
         """Wait until there is room, or `until` is true.
@@ -122,7 +124,7 @@ class Saver:
             BaseException: The saver's own error, if it ended by one.
         """
         with self._changed:
-            while self._error is None and self._large_pending() >= _LARGE_PENDING and not until():
+            while self._error is None and self._copies_pending() >= _COPIES_PENDING and not until():
                 self._changed.wait(_LOOK_S)
         self.check()
 
@@ -154,19 +156,27 @@ class Saver:
         """Wait until every job is committed; errors of the store are retried for at most `within_s` from now.
 
         Raises:
+            StorageError: If a try that began before then has not ended a minute later; the saver is given up.
             BaseException: The saver's own error, if it ended by one.
         """
         with self._changed:
             self._deadline_s = self._clock() + within_s
             self._wake.set()
             while self._error is None and (self._jobs or self._current is not None):
-                self._changed.wait()
+                if self._clock() >= self._deadline_s + _LAST_COMMIT_S:
+                    self._give_up()
+                self._changed.wait(_LOOK_S)
             self._deadline_s = float("inf")
         self.check()
 
-    def _large_pending(self) -> int:
+    def _give_up(self) -> None:
+        name = self._current.name if self._current is not None else "what is pending"
+        self._error = StorageError("the store does not answer", item=name, remedy="run again: what is kept stays")
+        self._jobs.clear()
+
+    def _copies_pending(self) -> int:
         jobs = [*self._jobs, *([self._current] if self._current is not None else [])]
-        return sum(job.is_large for job in jobs)
+        return len({id(job.copies) for job in jobs if job.copies is not None})
 
     def _run(self) -> None:
         while True:
@@ -190,7 +200,10 @@ class Saver:
     def _commit(self, job: Job) -> None:
         began_s: float | None = None
         delay_s = _FIRST_DELAY_S
-        while not self._ended and self._dropped is not job:
+        while True:
+            self._wake.clear()  # before the look, so that a wish which comes during the try shortens the pause
+            if self._ended or self._dropped is job:
+                return
             try:
                 job.commit()
             except (StorageError, ResourceError) as error:
@@ -199,7 +212,6 @@ class Saver:
                 if now_s - began_s >= self._patience_s or now_s >= self._deadline_s:
                     raise
                 self._report(job, error)
-                self._wake.clear()
                 self._pause(min(delay_s, max(self._deadline_s - now_s, _LOOK_S)))
                 delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
             else:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from ray.train import ControllerError
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from flows.recipe.config import PipelineConfig
@@ -20,7 +22,7 @@ from flows.stages.train.assignment import Assignment
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker, run_training
 from infra.compute.cluster import Cluster
-from infra.compute.group import GroupFunction, _placement_groups, _remove, fit_group
+from infra.compute.group import GroupFunction, _placement_groups, _remove, _torch_config, fit_group
 from infra.compute.heartbeat import Beat, LocalHeartbeat, Pulse, Watch
 from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
 from infra.errors import DivergedError, ResourceError
@@ -28,6 +30,7 @@ from infra.outputs.plan import Output, Plan
 from infra.storage import s3
 from infra.storage.s3_store import S3Store
 from tests.flows.stages.train.bench import kept
+from tests.flows.stages.train.test_batches import await_true
 
 
 def diverge(config: dict[str, Any], _: Beat) -> None:
@@ -64,15 +67,29 @@ def train_and_say_where(config: dict[str, Any], beat: Beat) -> None:
     run_training(config["assignment"], beat)
 
 
+def fail_on_one_rank(config: dict[str, Any], _: Beat) -> None:
+    """The second rank fails while the first waits for it in an exchange."""
+    Path(config["folder"], str(os.getpid())).touch()
+    if torch.distributed.get_rank() == 1:
+        raise DivergedError("went wrong", stage="train", item="rank 1")
+    torch.distributed.all_reduce(torch.zeros(1))
+
+
 def run(
     cluster: Cluster,
     function: GroupFunction,
     folder: Path,
     runs: Path,
     committed: Callable[[], int] = lambda: 0,
+    workers: int = 1,
 ) -> None:
     cluster.run_group(
-        function, {"folder": str(folder)}, workers=Workers(), stage="train", run_folder=str(runs), on_poll=committed
+        function,
+        {"folder": str(folder)},
+        workers=Workers(count=workers),
+        stage="train",
+        run_folder=str(runs),
+        on_poll=committed,
     )
 
 
@@ -116,6 +133,24 @@ def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, t
         run(ray_cluster, diverge, tmp_path / "seen", tmp_path / "runs")
     assert str(caught.value) == "train: step 3: went wrong"
     assert len(list((tmp_path / "seen").iterdir())) == 1
+
+
+def test_a_rank_that_fails_ends_those_that_wait_for_it(ray_cluster: Cluster, tmp_path: Path) -> None:
+    """The exchange itself would wait for half an hour; the error is that of the rank that failed."""
+    (tmp_path / "seen").mkdir()
+    began = time.monotonic()
+    with pytest.raises(DivergedError, match="rank 1: went wrong"):
+        run(ray_cluster, fail_on_one_rank, tmp_path / "seen", tmp_path / "runs", workers=2)
+    assert time.monotonic() - began < 90
+    pids = [int(path.name) for path in (tmp_path / "seen").iterdir()]
+    assert len(pids) == 2, "it is not tried again"
+    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+@pytest.mark.parametrize("backend", [None, object])
+def test_a_ray_without_the_backend_trains_without_notice(monkeypatch: pytest.MonkeyPatch, backend: object) -> None:
+    monkeypatch.setattr(TorchConfig, "backend_cls", backend)
+    assert type(_torch_config("gloo")) is TorchConfig
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """SIGTERM to a worker lets its work save itself; a second one, or one at another time, ends it as before."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -70,6 +71,23 @@ def test_where_no_handler_was_the_second_signal_ends_the_process() -> None:
     out, _ = child.communicate(timeout=60)
     assert "saved" in str(out)
     assert child.returncode == -signal.SIGTERM
+
+
+def test_in_another_thread_nothing_is_installed(taken: list[int]) -> None:
+    """Python lets no other thread set a handler, and a group must start all the same."""
+    errors: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            install_notice()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=install)
+    thread.start()
+    thread.join()
+    assert errors == []
+    assert not isinstance(signal.getsignal(signal.SIGTERM), Notice)
 
 
 def test_other_errors_are_no_notice() -> None:

@@ -109,7 +109,7 @@ class TurnWatcher:
     def _slice(self) -> None:
         if self._started is None and self._waiting is not None:
             images_seen, weights = self._waiting
-            self._started = _Started(images_seen=images_seen, slices=self._measure(images_seen, weights))
+            self._started = _Started(images_seen=images_seen, slices=self._slices(images_seen, weights))
             self._waiting = None
         started = self._started
         if started is None:
@@ -125,6 +125,10 @@ class TurnWatcher:
         if self._synchronise is not None:
             self._synchronise()
         self.spent_s += self._clock() - began_s
+
+    def _slices(self, images_seen: int, weights: Mapping[str, Tensor]) -> Generator[None, None, Measured]:
+        """Begin a measurement with its first slice, so that its errors are those of a slice."""
+        return (yield from self._measure(images_seen, weights))
 
     def _next(self, started: _Started) -> Measured | None:
         """Do one slice; return the result if it was the last one."""

@@ -91,6 +91,13 @@ def test_a_step_out_of_order_is_a_bug() -> None:
         batches.take(160)
 
 
+def test_a_batch_past_the_last_one_is_a_bug_and_no_wait() -> None:
+    with Batches(draw, STEPS[:1], ahead=2) as batches:
+        batches.take(0)
+        with pytest.raises(AssertionError, match="every batch was taken"):
+            batches.take(STEP)
+
+
 def test_a_thread_draws_where_it_has_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})

@@ -1,6 +1,7 @@
 """Checkpoints, points and the snapshot reach the store whole or not at all, whatever the store does meanwhile."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,11 +15,12 @@ from flows.stages.train.history import history_rows
 from flows.stages.train.points import POINTS
 from flows.stages.train.saver import Saver
 from flows.stages.train.worker import TrainingWorker
-from infra.compute.heartbeat import Pulse
+from infra.compute.heartbeat import GRACE_S, Pulse
 from infra.errors import DivergedError, ResourceError, StorageError
 from infra.outputs.plan import Output
 from infra.storage.store import Store
 from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
+from tests.flows.stages.train.test_batches import await_true
 
 GOAL = 6 * STEP
 
@@ -57,8 +59,8 @@ def config(config: TrainConfig) -> TrainConfig:
 def worker_with(
     bench: Bench, output: Output, config: TrainConfig, before: Callable[[str, str], None]
 ) -> TrainingWorker:
-    """A worker whose commits go through a faulty store; loading the data does not."""
-    worker = bench.worker(output, config, GOAL, saver=Saver(pause=lambda _: None))
+    """A worker whose commits go through a faulty store, with short pauses; loading the data does not."""
+    worker = bench.worker(output, config, GOAL, saver=Saver(pause=lambda _: time.sleep(0.005)))
     faulty = replace(output, store=Faulty(output.store, before))
     worker.output = worker.checkpoints._output = faulty
     return worker
@@ -96,6 +98,7 @@ def test_a_kill_at_every_change_of_the_store(bench: Bench, config: TrainConfig) 
         assert again.resumed_at >= acknowledged
         again.run()
         assert snapshot(output, GOAL) == expected_digest
+        assert kept(output, POINTS) == [2 * STEP, 4 * STEP], "none is passed over"
         for folder in (POINTS, AVERAGES, SNAPSHOTS):
             for name in output.records(folder):
                 record = output.record(name)
@@ -105,13 +108,16 @@ def test_a_kill_at_every_change_of_the_store(bench: Bench, config: TrainConfig) 
 
 @pytest.mark.parametrize("error", [StorageError("does not answer"), ResourceError("no space left")])
 def test_training_goes_on_while_the_store_is_away(bench: Bench, config: TrainConfig, error: Exception) -> None:
-    """It is away from the second checkpoint until three more steps have been taken."""
+    """It is away from the second checkpoint, with which a point is due, until a step later and for a while."""
     output, away = bench.output("away"), threading.Event()
     steps_while_away: list[int] = []
+    tries: list[str] = []
 
     def refuse(what: str, name: str) -> None:
-        if what == "put" and f"{2 * STEP:012d}" in name and CHECKPOINTS in name and len(steps_while_away) < 2:
+        if what == "put" and f"{CHECKPOINTS}/{2 * STEP:012d}" in name and len(tries) < 20:
             away.set()
+            if steps_while_away:
+                tries.append(name)
             raise error
 
     worker = worker_with(bench, output, config, refuse)
@@ -119,18 +125,65 @@ def test_training_goes_on_while_the_store_is_away(bench: Bench, config: TrainCon
 
     def stepping(*arguments: object) -> object:
         result = step(*arguments)
-        if worker.state.images_seen >= 3 * STEP:
-            away.wait(10)
+        if worker.state.images_seen == 3 * STEP:
+            assert away.wait(10)
             steps_while_away.append(worker.state.images_seen)
         return result
 
     worker.step = stepping
     worker.run()
+    assert len(tries) == 20, "the second checkpoint was tried again after the third step"
     assert snapshot(output, GOAL) == expected(bench, config)
     lines = worker.beat()["lines"]
     assert len(lines) == 1, "it is said once"
     assert error.cause in lines[0]
     assert kept(output, CHECKPOINTS) == [5 * STEP, GOAL]
+    assert kept(output, POINTS) == [2 * STEP, 4 * STEP]
+
+
+@pytest.mark.parametrize("wish", ["stop", "notice"])
+def test_a_wish_to_go_ends_the_wait_for_a_store_that_is_away(bench: Bench, config: TrainConfig, wish: str) -> None:
+    """Both places are taken, so training waits; the last step is tried within the grace, and what is kept is known."""
+    output, now = bench.output("stopped"), [0.0]
+    config = config.model_copy(update={"watch_images": 10**6})
+
+    def refuse(what: str, name: str) -> None:
+        if what == "put" and f"/{CHECKPOINTS}/" in name and int(name.split("/")[-1].split(".")[0]) >= 2 * STEP:
+            raise StorageError("does not answer")
+
+    def pause(seconds: float) -> None:
+        time.sleep(0.005)
+        now[0] += min(seconds, 0.5)
+
+    worker = worker_with(bench, output, config, refuse)
+    worker.saver = Saver(clock=lambda: now[0], pause=pause)
+
+    def ask() -> None:
+        await_true(lambda: worker.loop.phase == "waiting to save")
+        if wish == "stop":
+            worker.pulse.stop = True
+        else:
+            worker.notice.is_given = True
+
+    asking = threading.Thread(target=ask)
+    started = worker.step
+
+    def stepping(*arguments: object) -> object:
+        result = started(*arguments)
+        if worker.state.images_seen == 4 * STEP:
+            asking.start()
+        return result
+
+    worker.step = stepping
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="does not answer"):
+        worker.run()
+    assert time.monotonic() - began < 20
+    assert worker.state.images_seen == 5 * STEP, "one step after the wait"
+    assert now[0] < GRACE_S
+    assert worker.beat()["kept"] == STEP
+    assert kept(output, CHECKPOINTS) == [STEP]
+    asking.join()
 
 
 @pytest.mark.parametrize("what", [CHECKPOINTS, POINTS, SNAPSHOTS, "history"])
@@ -215,6 +268,26 @@ def test_a_stop_saves_the_last_step_alone(bench: Bench, config: TrainConfig) -> 
     assert worker.beat()["kept"] == 3 * STEP
 
 
+def test_a_stop_at_a_point_leaves_it_to_the_next_run(bench: Bench, config: TrainConfig) -> None:
+    output = bench.output("stopped at a point")
+    worker = bench.worker(output, config, GOAL)
+    step = worker.step
+
+    def stepping(*arguments: object) -> object:
+        result = step(*arguments)
+        worker.pulse.stop = worker.state.images_seen == 4 * STEP
+        return result
+
+    worker.step = stepping
+    worker.run()
+    assert (kept(output, CHECKPOINTS)[-1], kept(output, POINTS)) == (4 * STEP, [2 * STEP])
+    bench.worker(output, config, GOAL).run()
+    assert kept(output, POINTS) == [2 * STEP, 4 * STEP]
+    undisturbed = bench.train("undisturbed", config, GOAL)
+    name = f"{POINTS}/{4 * STEP:012d}"
+    assert bench.path(output, name).read_bytes() == bench.path(undisturbed, name).read_bytes()
+
+
 @pytest.fixture
 def poisoned(bench: Bench, config: TrainConfig) -> Iterator[Callable[[str], TrainingWorker]]:
     def make(part: str) -> TrainingWorker:
@@ -258,8 +331,6 @@ def test_averaged_weights_that_are_not_finite_are_no_result(poisoned: Callable[[
 
 def test_a_clock_that_jumps_changes_nothing(bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A day forward and back again at every look."""
-    import time
-
     honest, looks = time.time, []
     monkeypatch.setattr(time, "time", lambda: honest() + 86_400 * (len(looks) % 3 - 1) + (looks.append(1) or 0))
     output = bench.output("jumps")

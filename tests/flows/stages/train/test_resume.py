@@ -117,7 +117,7 @@ def test_a_checkpoint_holds_all_of_the_state(bench: Bench, config: TrainConfig) 
     expected, got = worker.state.tensors(), other.state.tensors()
     assert got.keys() == expected.keys()
     kinds = {name.split(".")[0] for name in got}
-    assert kinds == {"network", "ema", "optimizer"}
+    assert kinds == {"network", "ema", "optimizer", "averages"}
     parameters = len(list(worker.state.network.parameters()))
     assert sum(name.endswith(".exp_avg") for name in got) == parameters
     assert sum(name.endswith(".exp_avg_sq") for name in got) == parameters

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +52,11 @@ def make(time: Time) -> Callable[..., Saver]:
     return lambda patience_s=600.0: Saver(patience_s, time.clock, time.pause)
 
 
-def job(commit: Callable[[], object], **more: bool) -> Job:
+def copies() -> Copies:
+    return Copies({"a": torch.zeros(1)})
+
+
+def job(commit: Callable[[], object], **more: Any) -> Job:
     return Job(name="the checkpoint", commit=commit, **more)
 
 
@@ -66,9 +72,9 @@ def test_jobs_are_committed_in_order(make: Callable[..., Saver]) -> None:
 def test_the_thread_that_hands_over_does_not_wait(make: Callable[..., Saver]) -> None:
     go = threading.Event()
     with make() as saver:
-        saver.put(job(go.wait, is_large=True))
+        saver.put(job(go.wait, copies=copies()))
         assert saver.has_room()
-        saver.put(job(go.wait, is_large=True))
+        saver.put(job(go.wait, copies=copies()))
         assert not saver.has_room(), "two are pending, the one in work among them"
         saver.put(job(go.wait))
         go.set()
@@ -76,11 +82,41 @@ def test_the_thread_that_hands_over_does_not_wait(make: Callable[..., Saver]) ->
         saver.flush()
 
 
+def test_jobs_of_the_same_copies_count_once(make: Callable[..., Saver]) -> None:
+    """A checkpoint and a point of the same step are one copy of the state in memory."""
+    go, shared = threading.Event(), copies()
+    with make() as saver:
+        for _ in range(3):
+            saver.put(job(go.wait, copies=shared))
+        assert saver.has_room()
+        saver.put(job(go.wait, copies=copies()))
+        assert not saver.has_room()
+        go.set()
+        saver.flush()
+        assert saver.has_room()
+
+
+def test_a_wait_for_room_ends_with_the_saver_s_own_error(make: Callable[..., Saver]) -> None:
+    error, go = IntegrityError("is not a record"), threading.Event()
+
+    def fail() -> None:
+        go.wait(10)
+        raise error
+
+    with make() as saver:
+        for _ in range(2):
+            saver.put(job(fail, copies=copies()))
+        threading.Timer(0.1, go.set).start()
+        with pytest.raises(IntegrityError) as caught:
+            saver.await_room(until=lambda: False)
+    assert caught.value is error
+
+
 def test_it_waits_for_room_until_it_is_asked_to_stop(make: Callable[..., Saver]) -> None:
     go, asked = threading.Event(), []
     with make() as saver:
         for _ in range(2):
-            saver.put(job(go.wait, is_large=True))
+            saver.put(job(go.wait, copies=copies()))
         saver.await_room(until=lambda: bool(asked.append(1) or len(asked) > 2))
         assert len(asked) == 3
         assert not saver.has_room()
@@ -118,7 +154,7 @@ def test_training_learns_of_it_while_it_lasts(make: Callable[..., Saver]) -> Non
 def test_an_outage_that_lasts_ends_it_with_its_own_error(make: Callable[..., Saver], time: Time) -> None:
     error, later = StorageError("does not answer"), Fails(0)
     with make(patience_s=100.0) as saver:
-        saver.put(job(Fails(10**6, error), is_large=True))
+        saver.put(job(Fails(10**6, error), copies=copies()))
         saver.put(job(later))
         for call in (saver.flush, saver.check, lambda: saver.await_room(lambda: False), saver.flush):
             with pytest.raises(StorageError) as caught:
@@ -151,6 +187,42 @@ def test_a_flush_in_a_hurry_retries_no_longer_than_it_has(make: Callable[..., Sa
         with pytest.raises(StorageError):
             saver.flush(within_s=15.0)
     assert time.now <= 16 + 30, "a pause that had begun may come first"
+
+
+def test_a_flush_gives_up_on_a_try_that_hangs(time: Time) -> None:
+    """A minute after its time is over; so do a second flush and the end of the block, at once."""
+    go = threading.Event()
+    with Saver(clock=time.clock) as saver:
+        saver.put(job(go.wait))
+        ticks = threading.Timer(0.1, time.pause, [15.0 + 59.0])
+        ticks.start()
+        threading.Timer(0.6, time.pause, [1.0]).start()
+        for within_s in (15.0, 15.0):
+            with pytest.raises(StorageError, match="the checkpoint: the store does not answer"):
+                saver.flush(within_s)
+        assert time.now == 75
+        began = monotonic()
+    assert monotonic() - began < 5
+    go.set()
+
+
+def test_a_wish_that_comes_during_a_try_shortens_the_pause_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the last checkpoint would wait behind the pause of one that it supersedes."""
+    monkeypatch.setattr("flows.stages.train.saver._FIRST_DELAY_S", 30.0)
+    trying, go, later = threading.Event(), threading.Event(), Fails(0)
+
+    def fail() -> None:
+        trying.set()
+        go.wait(10)
+        raise StorageError("does not answer")
+
+    with Saver() as saver:
+        saver.put(job(fail, is_superseded_by_later=True))
+        assert trying.wait(10)
+        saver.drop_superseded()
+        saver.put(job(later))
+        go.set()
+        assert later.committed.wait(10)
 
 
 def test_superseded_jobs_are_left_out(make: Callable[..., Saver]) -> None:
