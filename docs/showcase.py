@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.stages.report.record import read_record
-
 from docs.reference import table
 from flows.run import Run, open_run
+from flows.run_record import read_record
 from flows.stages.report.outputs import draw, read_outputs
 from infra.errors import DdpmError
 

@@ -68,7 +68,9 @@ def sealed_walk(run: TinyRun, steps: int = 48, points: int = 8, *, averages: boo
             name = f"averages/{BATCH * k:012d}"
             entries.append(scalars | output.commit(name, "safetensors", encode_tensors(kept, scalars), {}).as_json())
     record = output.commit("snapshots/0", "safetensors", encode_tensors(weights[-1], about), {})
-    facts = trained.facts | {"images_seen": BATCH * steps} | {"averages": entries if averages else []}
+    # The points of the run itself are not the walk's.
+    own = {"images_seen": BATCH * steps, "points": [], "best": None, "averages": entries if averages else []}
+    facts = trained.facts | own
     return Walk(
         manifest=output.seal({"images": BATCH * steps}, [{"unit": 0, "rows": 1, **record.as_json()}], facts),
         weights=weights,

@@ -21,7 +21,7 @@ def test_no_other_file_names_a_colour() -> None:
 
 def test_pages_and_docs_have_its_colours() -> None:
     page = environment().from_string(EMPTY).render()
-    colours = {palette.INK, palette.QUIET, palette.RULE, palette.PAPER, palette.BLUE}
+    colours = {palette.INK, palette.QUIET, palette.RULE, palette.PAPER, palette.BLUE, palette.VERMILION}
     assert set(COLOUR.findall(page)) == colours
     svg = seed_svg.picture(10, 10, [])
     assert set(COLOUR.findall(svg)) == {palette.INK, palette.RULE, palette.PAPER}
