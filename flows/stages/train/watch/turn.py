@@ -15,6 +15,8 @@ from flows.stages.train.watch.watcher import Unwatched, Watcher
 
 # (images seen, weights) -> the slices of the measurement.
 Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
+# The steps of training are not held up longer at a time, but a slice is never cut.
+_LONGEST_TURN_S = 0.5
 # A short run's last point may take this long, whatever the share.
 LEAST_LAST_S = 10.0
 
@@ -82,8 +84,11 @@ class TurnWatcher:
         self._waiting = (images_seen, weights)
 
     def turn(self) -> None:
-        """Do one slice if there is a point and the share of time allows it."""
-        if self.spent_s <= self._share * (self._clock() - self._began_s):
+        """Do slices of the points at hand as long as the share of time allows, half a second at most."""
+        end_s = self._clock() + _LONGEST_TURN_S
+        while (self._waiting or self._started) and self._clock() < end_s:
+            if self.spent_s > self._share * (self._clock() - self._began_s):
+                return
             self._slice()
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ class Watcher(Protocol):
         """
 
     def turn(self) -> None:
-        """Measure for at most one network batch if the share of time allows it; called after every step."""
+        """Measure for a moment if the share of time allows it; called after every step."""
 
     def finish(self) -> None:
         """Measure the last point within a bound; called after the last step, once its point was passed on."""
