@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infra.compute.compilation import compile_network, compiler_facts
 from infra.errors import ResourceError
+from tests.scripts import python
 
 # torch's own compiler uses what torch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
@@ -22,9 +23,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+class Network(nn.Module):
+    """A class of its own: torch compiles no code of torch.nn's containers by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 7), nn.SiLU(), nn.Linear(7, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the layers."""
+        return self.layers(x)
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 7), nn.SiLU(), nn.Linear(7, 3))
+    return Network()
 
 
 def compiler(folder: Path, compiles: str) -> str:
@@ -59,11 +72,13 @@ def test_without_a_compiler_it_ends_in_one_line(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_compiler_that_fails_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch._dynamo.reset()
+    """In a process of its own, since torch reads $CXX once."""
     monkeypatch.setenv("CXX", compiler(tmp_path, "echo no space left >&2; exit 1"))
-    net = network()
-    with pytest.raises(ResourceError, match=r"torch.compile: cannot compile this network"):
-        compile_network(net, lambda: net(torch.randn(4, 5)))
+    program = "from tests.infra.compute.test_compilation import *; n = network(); "
+    child = python(f"{program}compile_network(n, lambda: n(torch.randn(4, 5)))")
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 1
+    assert "ResourceError: torch.compile: cannot compile this network" in str(err)
 
 
 def test_an_error_of_the_work_itself_passes() -> None:
