@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import torch
 
 from flows.stages.train.averages import AVERAGES
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
@@ -16,7 +15,7 @@ from flows.stages.train.points import POINTS
 from flows.stages.train.saver import Saver
 from flows.stages.train.worker import TrainingWorker
 from infra.compute.heartbeat import GRACE_S, Pulse
-from infra.errors import DivergedError, ResourceError, StorageError
+from infra.errors import ResourceError, StorageError
 from infra.outputs.plan import Output
 from infra.storage.store import Store
 from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
@@ -153,7 +152,8 @@ def test_a_wish_to_go_ends_the_wait_for_a_store_that_is_away(bench: Bench, confi
 
     def pause(seconds: float) -> None:
         time.sleep(0.005)
-        now[0] += min(seconds, 0.5)
+        # The clock goes on only while the last step is saved; until then real time passes.
+        now[0] += min(seconds, 0.5) * (worker.state.images_seen == 5 * STEP)
 
     worker = worker_with(bench, output, config, refuse)
     worker.saver = Saver(clock=lambda: now[0], pause=pause)
@@ -166,10 +166,10 @@ def test_a_wish_to_go_ends_the_wait_for_a_store_that_is_away(bench: Bench, confi
             worker.notice.is_given = True
 
     asking = threading.Thread(target=ask)
-    started = worker.step
+    step = worker.step
 
     def stepping(*arguments: object) -> object:
-        result = started(*arguments)
+        result = step(*arguments)
         if worker.state.images_seen == 4 * STEP:
             asking.start()
         return result
@@ -181,8 +181,7 @@ def test_a_wish_to_go_ends_the_wait_for_a_store_that_is_away(bench: Bench, confi
     assert time.monotonic() - began < 20
     assert worker.state.images_seen == 5 * STEP, "one step after the wait"
     assert now[0] < GRACE_S
-    assert worker.beat()["kept"] == STEP
-    assert kept(output, CHECKPOINTS) == [STEP]
+    assert [worker.beat()["kept"]] == kept(output, CHECKPOINTS) == [STEP]
     asking.join()
 
 
@@ -286,47 +285,6 @@ def test_a_stop_at_a_point_leaves_it_to_the_next_run(bench: Bench, config: Train
     undisturbed = bench.train("undisturbed", config, GOAL)
     name = f"{POINTS}/{4 * STEP:012d}"
     assert bench.path(output, name).read_bytes() == bench.path(undisturbed, name).read_bytes()
-
-
-@pytest.fixture
-def poisoned(bench: Bench, config: TrainConfig) -> Iterator[Callable[[str], TrainingWorker]]:
-    def make(part: str) -> TrainingWorker:
-        worker = bench.worker(bench.output(f"poisoned {part}"), config, GOAL)
-        step = worker.step
-
-        def stepping(*arguments: object) -> object:
-            result = step(*arguments)
-            if worker.state.images_seen == 3 * STEP:
-                name = next(name for name in worker.state.tensors() if name.startswith(part))
-                with torch.no_grad():
-                    worker.state.tensors()[name].view(-1)[-1:].fill_(float("inf"))
-            return result
-
-        worker.step = stepping
-        return worker
-
-    return make
-
-
-@pytest.mark.parametrize("part", ["optimizer.3.exp_avg_sq", "averages.1."])
-def test_numbers_that_are_not_finite_are_never_saved(poisoned: Callable[[str], TrainingWorker], part: str) -> None:
-    """Checkpoints before them are kept; the averaged weights, which are whole, are the result."""
-    worker = poisoned(part)
-    worker.run()
-    assert kept(worker.output, CHECKPOINTS) == [STEP, 2 * STEP]
-    assert kept(worker.output, SNAPSHOTS) == [GOAL]
-    (line,) = worker.beat()["lines"]
-    assert "not finite" in line
-    assert worker.checkpoints.kept == 2 * STEP
-
-
-def test_averaged_weights_that_are_not_finite_are_no_result(poisoned: Callable[[str], TrainingWorker]) -> None:
-    worker = poisoned("ema.")
-    with pytest.raises(DivergedError, match="averaged weights are not finite"):
-        worker.run()
-    assert kept(worker.output, CHECKPOINTS) == [STEP, 2 * STEP]
-    assert kept(worker.output, SNAPSHOTS) == []
-    assert kept(worker.output, POINTS) == [2 * STEP]
 
 
 def test_a_clock_that_jumps_changes_nothing(bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
