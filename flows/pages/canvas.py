@@ -18,6 +18,7 @@ _Values = TypeVar("_Values")
 HEIGHT = 3.0  # inches, of a plot with one panel
 PANEL, MARGIN = 1.8, 0.75  # inches: a panel among others, an axis with its label
 TEXT = 10  # points
+_TICKS = 6  # intervals of an x axis at most, so that numbers of images stay apart
 _WIDTH, _DPI = 4.6, 170  # inches, and dots per inch
 
 
@@ -35,6 +36,7 @@ def new_panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=TEXT, which="both")
+        axes.locator_params(axis="x", nbins=_TICKS)
         axes.xaxis.label.set_fontsize(TEXT)
         axes.yaxis.label.set_fontsize(TEXT)
     return figure, panels

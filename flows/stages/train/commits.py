@@ -62,8 +62,8 @@ class Commits:
         return [self._points.popleft() for _ in range(len(self._points))]
 
     def has_point(self, images_seen: int) -> bool:
-        """Tell whether the point at a place is committed."""
-        return self._output.record(f"{POINTS}/{images_seen:012d}") is not None
+        """Tell whether the point at a place is committed, as one or as the snapshot of a shorter run's goal."""
+        return any(self._output.record(f"{folder}/{images_seen:012d}") for folder in (POINTS, SNAPSHOTS))
 
     def row(self, name: str, data: bytes) -> None:
         """Commit a row of the history."""

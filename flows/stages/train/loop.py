@@ -160,10 +160,12 @@ class TrainingLoop:
         seen = self.state.images_seen
         done = seen >= self.config.total_images
         point = not done and self.cadences.points.is_due(seen, by_time=False) and not commits.has_point(seen)
-        if done or point:
-            commits.take(point=point, goal=done)
+        with self.history.time.on(Purpose.CHECKPOINT):
+            if done or point:
+                commits.take(point=point, goal=done)
+            if done:
+                commits.saver.flush()
         if done:
-            commits.saver.flush()
             self._watch(commits, done=done)
 
     def _commit(self, commits: Commits, *, done: bool, stopping: bool, saving: bool) -> None:
