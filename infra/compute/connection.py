@@ -18,6 +18,8 @@ _OBJECT_STORE_BYTES = 256 << 20
 _SPARE_CPUS = 2  # for what Ray itself runs beside the work
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    # A worker that answers nothing for a minute hangs, and its group starts anew; Ray waits ten.
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray prints its nodes' shutdown messages here, fifty lines at a time. Only a skip pattern that matches every line

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from infra.compute.preemption import PreemptedError
 from infra.errors import DdpmError, ResourceError
 
+# Ray Train's error for a worker that no longer answers is private.
+_HANGS = "WorkerHealthCheckTimeoutError"
 # The messages of gloo and NCCL when the other end of a connection is gone.
 _PEER_LOST = re.compile(r"Connection (reset|closed) by peer|gloo/transport/.*(timed out|error)|ncclRemoteError")
 
@@ -33,7 +35,7 @@ def plain_errors(stage: str) -> Iterator[None]:
 
 
 def lost_a_worker(error: BaseException) -> bool:
-    """Tell whether a worker died or left because its machine is about to go, rather than its function failed.
+    """Tell whether a worker died, hangs, or left because its machine is about to go, rather than its function failed.
 
     The others of its group may notice before Ray does, by the connection that broke in the middle of a collective.
     """
@@ -43,7 +45,7 @@ def lost_a_worker(error: BaseException) -> bool:
     lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | PreemptedError
     links = list(_chain(error))
     broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
-    return broken or any(isinstance(link, lost) for link in links)
+    return broken or any(isinstance(link, lost) or type(link).__name__ == _HANGS for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

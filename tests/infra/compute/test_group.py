@@ -45,6 +45,13 @@ def die_once(config: dict[str, Any], _: Beat) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang_once(config: dict[str, Any], _: Beat) -> None:
+    first = not list(Path(config["folder"]).iterdir())
+    Path(config["folder"], str(os.getpid())).touch()
+    if first:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def die_four_times(config: dict[str, Any], _: Beat) -> None:
     begun = len(list(Path(config["folder"]).iterdir()))
     Path(config["folder"], str(os.getpid())).touch()
@@ -158,6 +165,19 @@ def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None
     (tmp_path / "seen").mkdir()
     run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")
     assert len(list((tmp_path / "seen").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(ray_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a minute of silence, here five seconds; the stopped process is ended too."""
+    monkeypatch.setenv("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "5")
+    (tmp_path / "seen").mkdir()
+    began = time.monotonic()
+    run(ray_cluster, hang_once, tmp_path / "seen", tmp_path / "runs")
+    assert time.monotonic() - began < 240
+    pids = [int(path.name) for path in (tmp_path / "seen").iterdir()]
+    assert len(pids) == 2
+    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 @pytest.mark.slow
