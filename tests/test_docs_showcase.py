@@ -1,6 +1,7 @@
 """`make showcase`: it refuses to start without its pictures, and its figures and pictures are the run's own."""
 
 import json
+import os
 import shutil
 import subprocess
 from io import BytesIO
@@ -31,7 +32,9 @@ def showcase(tiny_run: TinyRun) -> TinyRun:
 def dry_run(folder: Path) -> "subprocess.CompletedProcess[str]":
     assert shutil.which("make")
     command = ["make", "-n", "showcase", f"SHOWCASE_DATA={folder}"]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    # Below another make, such as that of `make test`, make says which folder it enters and leaves.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    return subprocess.run(command, cwd=TOP, env=own, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("missing", FILES)

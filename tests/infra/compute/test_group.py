@@ -142,6 +142,7 @@ def test_our_errors_arrive_whole_and_are_not_tried_again(ray_cluster: Cluster, t
     assert len(list((tmp_path / "seen").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_those_that_wait_for_it(ray_cluster: Cluster, tmp_path: Path) -> None:
     """The exchange itself would wait for half an hour; the error is that of the rank that failed."""
     (tmp_path / "seen").mkdir()
@@ -273,6 +274,7 @@ def test_two_workers_stop_at_the_same_step(
     assert kept(Output(store=context.store, plan=plan), "checkpoints") == left[:1]
 
 
+@pytest.mark.slow
 def test_a_worker_whose_machine_goes_saves_and_the_group_starts_again(
     ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
 ) -> None:
