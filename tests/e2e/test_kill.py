@@ -46,7 +46,7 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
     for stage, (command, committed) in stages.items():
         running = Command([command, *ARGUMENTS, "--root", str(root)], tmp_path / stage)
         assert running.send_when(some(root, committed), signal.SIGKILL) == -signal.SIGKILL, running.text()
-        goal = "images-1280" if stage == "train" else "*"  # points on the way are sealed too
+        goal = "images-9600" if stage == "train" else "*"  # points on the way are sealed too
         assert not list(root.glob(f"{stage}/*/manifests/{goal}.json")), f"{stage} was sealed before it was killed"
         running.assert_nothing_left()
 
