@@ -55,7 +55,7 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
     assert digests(root) == digests(undisturbed)
     points = len(list(root.glob("train/*/manifests/*.json"))) - 1
     assert points > 0
-    assert len(digests(root)) == 9 + points, "five of the nine are what the figures rest on"
+    assert len(digests(root)) == 10 + points, "six of the ten are what the figures rest on"
     last.assert_nothing_left()
 
 
