@@ -22,9 +22,9 @@ from flows.stages.train.assignment import Assignment
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker, run_training
 from infra.compute.cluster import Cluster
-from infra.compute.group import GroupFunction, _placement_groups, _remove, _torch_config, fit_group
+from infra.compute.group import GroupFunction, _remove, _torch_config, fit_group
 from infra.compute.heartbeat import Beat, LocalHeartbeat, Pulse, Watch
-from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
+from infra.compute.units import Workers
 from infra.errors import DivergedError, ResourceError
 from infra.outputs.plan import Output, Plan
 from infra.storage import s3
@@ -36,27 +36,6 @@ from tests.flows.stages.train.test_batches import await_true
 def diverge(config: dict[str, Any], _: Beat) -> None:
     Path(config["folder"], str(os.getpid())).touch()
     raise DivergedError("went wrong", stage="train", item="step 3")
-
-
-def die_once(config: dict[str, Any], _: Beat) -> None:
-    first = not list(Path(config["folder"]).iterdir())
-    Path(config["folder"], str(os.getpid())).touch()
-    if first:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def hang_once(config: dict[str, Any], _: Beat) -> None:
-    first = not list(Path(config["folder"]).iterdir())
-    Path(config["folder"], str(os.getpid())).touch()
-    if first:
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def die_four_times(config: dict[str, Any], _: Beat) -> None:
-    begun = len(list(Path(config["folder"]).iterdir()))
-    Path(config["folder"], str(os.getpid())).touch()
-    if begun < 4:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_and_note(config: dict[str, Any], beat: Beat) -> None:
@@ -159,40 +138,6 @@ def test_a_rank_that_fails_ends_those_that_wait_for_it(ray_cluster: Cluster, tmp
 def test_a_ray_without_the_backend_trains_without_notice(monkeypatch: pytest.MonkeyPatch, backend: object) -> None:
     monkeypatch.setattr(TorchConfig, "backend_cls", backend)
     assert type(_torch_config("gloo")) is TorchConfig
-
-
-@pytest.mark.slow
-def test_a_lost_worker_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "seen").mkdir()
-    run(ray_cluster, die_once, tmp_path / "seen", tmp_path / "runs")
-    assert len(list((tmp_path / "seen").iterdir())) == 2
-
-
-@pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(ray_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a minute of silence, here five seconds; the stopped process is ended too."""
-    monkeypatch.setenv("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "5")
-    (tmp_path / "seen").mkdir()
-    began = time.monotonic()
-    run(ray_cluster, hang_once, tmp_path / "seen", tmp_path / "runs")
-    assert time.monotonic() - began < 240
-    pids = [int(path.name) for path in (tmp_path / "seen").iterdir()]
-    assert len(pids) == 2
-    await_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-
-
-@pytest.mark.slow
-def test_only_losses_without_anything_committed_between_them_count(ray_cluster: Cluster, tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    seen.mkdir()
-    with pytest.raises(ResourceError, match="train: lost its workers"):
-        run(ray_cluster, die_four_times, seen, tmp_path / "runs")
-    assert len(list(seen.iterdir())) == ATTEMPTS_PER_UNIT == 3
-    for path in seen.iterdir():
-        path.unlink()
-    run(ray_cluster, die_four_times, seen, tmp_path / "runs", lambda: len(list(seen.iterdir())))
-    assert len(list(seen.iterdir())) == 5
-    assert not _placement_groups(), "what a lost group held is free again"
 
 
 def test_two_workers_consume_what_one_does(
