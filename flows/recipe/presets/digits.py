@@ -31,7 +31,7 @@ DIGITS = Preset(
             dropout=0.0,
             checkpoint_images=19_200,
             history_images=3_840,
-            watch_share=0.1,  # enough to measure every point of so short a training
+            watch_share=0.1,  # so short a training has little time for its points
         ),
         sample=SampleConfig(count=512, num_steps=200, variance=StepVariance.FIXED_SMALL, batch_size=64),
         evaluate=EvaluateConfig(bpd_images=64, batch_size=32),
