@@ -4,7 +4,6 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -12,7 +11,7 @@ from benchmarks.train_stage import dataset_of
 from ddpm_core.ema import update_ema
 from ddpm_core.network.unet import UNet
 from ddpm_core.train_step import StepConfig, train_step
-from ddpm_core.training_order import training_noise
+from ddpm_core.training_order import TrainingNoise, training_noise
 from flows.recipe.config import PipelineConfig
 from flows.snapshot import channels_last, encode_snapshot, make_schedule
 from flows.stages.train.data import training_data
@@ -50,7 +49,7 @@ class Loop:
         slots = torch.arange(train.batch_size)
         self.images, self.noise = self.data(slots)[0], self._drawn(slots)
 
-    def _drawn(self, slots: torch.Tensor) -> Any:  # noqa: ANN401 - a tuple of tensors
+    def _drawn(self, slots: torch.Tensor) -> TrainingNoise:
         return training_noise(self.config.seed, slots, self.schedule.num_timesteps, self.shape)
 
     def step(self, *, order: bool = False, noise: bool = False, ema: bool = False, rows: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,9 +59,9 @@ class Usage:
 
     def seconds(self) -> dict[str, float]:
         """CPU seconds between them by the name of the process; processes of one name are added up."""
-        before, used = (self._first or self._last)[1], Counter[str]()
+        before, used = (self._first or self._last)[1], defaultdict[str, float](float)
         for process, seconds in self._last[1].items():
-            used[process[1]] += seconds - before.get(process, 0.0)  # type: ignore[assignment]  # a Counter of floats
+            used[process[1]] += seconds - before.get(process, 0.0)
         return {name: round(seconds, 2) for name, seconds in used.items()}
 
 

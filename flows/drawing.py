@@ -73,7 +73,7 @@ class Drawing:
             ids: The numbers of the images, on the network's device.
             on_step: Receives t and the predicted x_0 of each step.
         """
-        return SAMPLERS[self.sampler](self._chain(ids, on_step), self._x_T(ids))
+        return SAMPLERS[self.sampler](self._chain(ids, on_step), self._starting_noise(ids))
 
     def by_step(self, ids: Tensor) -> Iterator[Tensor]:
         """Yield x_t float [b, c, h, w] after each network call; the last one is the images. The sampler must be DDIM.
@@ -87,7 +87,7 @@ class Drawing:
         yield from ddim_steps(
             chain.model,
             chain.schedule,
-            self._x_T(ids),
+            self._starting_noise(ids),
             eta=chain.eta,
             noise=chain.noise,
             parameterisation=chain.parameterisation,
@@ -98,7 +98,7 @@ class Drawing:
         shape = self.trained.network.config
         return shape.in_channels, shape.image_size, shape.image_size
 
-    def _x_T(self, ids: Tensor) -> Tensor:  # noqa: N802 - the paper's symbol
+    def _starting_noise(self, ids: Tensor) -> Tensor:
         return normal(self.seed, Stream.X_T, ids, self._size())
 
     def _chain(self, ids: Tensor, on_step: OnStep | None = None) -> Chain:

@@ -42,6 +42,14 @@ def new_panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
+def share_x(rows: Sequence[Axes], label: str) -> None:
+    """Give panels one x axis, with numbers and the label below the last of them."""
+    rows[-1].set_xlabel(label)
+    for axes in rows[:-1]:
+        axes.sharex(rows[-1])
+        axes.tick_params(labelbottom=False)
+
+
 def saved(figure: Figure) -> bytes:
     """Return a figure as PNG bytes."""
     buffer = BytesIO()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved
+from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved, share_x
 
 _LOG_RANGE = 3  # within a smaller range a logarithmic axis has long labels and shows nothing more
 
@@ -51,8 +51,5 @@ def line_panels(panels: Mapping[str, Mapping[str, Line]], *, x_label: str, log_y
         axes.grid(alpha=0.25)
         if len(lines) > 1:
             axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=TEXT)
-    rows[-1].set_xlabel(x_label)
-    for axes in rows[:-1]:
-        axes.sharex(rows[-1])
-        axes.tick_params(labelbottom=False)
+    share_x(rows, x_label)
     return saved(figure)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.pages import palette
-from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved
+from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved, share_x
 from infra.outputs.images import Images
 
 _TILE = 64
@@ -142,10 +142,7 @@ def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str)
         axes.grid(alpha=0.25)
         if len(series) > 1:
             axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=TEXT)
-    rows[-1].set_xlabel(x_label)
-    for axes in rows[:-1]:
-        axes.sharex(rows[-1])
-        axes.tick_params(labelbottom=False)
+    share_x(rows, x_label)
     return saved(figure)
 
 

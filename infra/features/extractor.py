@@ -69,7 +69,7 @@ class Accuracy:
 
     @property
     def standard_error(self) -> float:
-        """Of the share, by the binomial distribution."""
+        """The standard error of the share, by the binomial distribution."""
         return (self.share * (1 - self.share) / self.images) ** 0.5
 
     @property

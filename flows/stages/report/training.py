@@ -27,7 +27,7 @@ _QUARTERS = ("smallest t", "second quarter", "third quarter", "largest t")
 
 @dataclass(frozen=True, kw_only=True)
 class Along:
-    """What was measured along a training run.
+    """The measurements along a training run.
 
     Attributes:
         points: The measured points, by images seen.

@@ -1,4 +1,4 @@
-"""What rank 0 commits along training: checkpoints, points with their averages, the snapshot at the goal, and rows."""
+"""The commits of rank 0 along training: checkpoints, points with their averages, the snapshot at the goal, and rows."""
 
 from collections import deque
 from collections.abc import Mapping

@@ -103,7 +103,7 @@ def test_an_estimate_has_no_curves_and_says_what_it_is(tiny_run: TinyRun, estima
 
 
 def test_all_estimates_share_one_proposal(tiny_run: TinyRun, estimated: Figures) -> None:
-    """Whatever their timesteps, images and draws of noise; only the seed and the batch change the fit."""
+    """Timesteps, images and draws of noise do not change the fit; only the seed and the batch do."""
     more = figures_of(tiny_run, **ESTIMATE | {"bpd_timesteps": 4, "bpd_images": 9, "bpd_draws": 2})
     other = figures_of(tiny_run, **ESTIMATE | {"seed": 1})
     folders = [one.manifest(tiny_run.store).facts["outputs"]["proposal"] for one in (estimated, more, other)]

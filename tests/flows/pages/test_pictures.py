@@ -126,7 +126,7 @@ def whisker(picture: np.ndarray, colour: str) -> int:
 
 
 def test_a_whisker_is_as_long_as_its_interval() -> None:
-    """Of two values on one axis, the one with four times the error has a whisker of four times the length."""
+    """Two values on one axis: four times the error makes a whisker of four times the length."""
     values = [Value(label="a", value=10.0, error=0.5), Value(label="b", value=12.0, error=2.0)]
     picture = opened(intervals({"bits/dim": values}))
     short, long = (whisker(picture, colour) for colour in palette.SERIES[:2])

@@ -1,4 +1,4 @@
-"""What training hands over is committed beside it, in order; an outage is bridged for a while and then its error."""
+"""The saver commits the jobs of training in order; it bridges an outage for a while, then raises its error."""
 
 import threading
 from collections.abc import Callable
