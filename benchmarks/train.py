@@ -52,14 +52,14 @@ def main() -> None:
 
 def _config(options: argparse.Namespace) -> PipelineConfig:
     config = load_config(options.preset, None, options.settings)
-    # Rows every few seconds and a checkpoint every quarter of the run, more than any preset has.
+    # A row every second and a checkpoint with a point every quarter of the run, more than any preset has.
     changes = {
         "images": options.images,
         "checkpoint_images": options.images // 4,
         "history_images": options.images // 16,
+        "watch_images": options.images // 4,
+        "watch_share": options.watch_share,
     }
-    if "watch_share" in type(config.train).model_fields:
-        changes |= {"watch_share": options.watch_share}
     return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 

@@ -79,12 +79,12 @@ class BatchSource:
 def batches_ahead(device: torch.device, threads: int) -> int:
     """Return how many batches to draw ahead: two, or none if the steps already keep every core busy.
 
-    On a CPU the thread that draws needs a core of its own, or it takes turns with the steps' own threads, which wait
-    for each other several hundred times per step.
+    On a CPU the thread that draws computes with as many threads as the steps, which wait for each other several hundred
+    times per step; with more threads than cores OpenMP lets them sleep at every wait.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return _AHEAD if device.type == "cuda" or cores > threads * workers else 0
+    return _AHEAD if device.type == "cuda" or cores >= 2 * threads * workers else 0
 
 
 class Batches:

@@ -28,7 +28,11 @@ class Copies:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        # In the order of a file, so that the other thread need not copy them again: torch would start threads for it,
+        # and with more of them than cores OpenMP lets the steps' own threads sleep at every wait for each other.
+        self.tensors = {
+            name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
         self._ready = None
         self._device = next((tensor.device for tensor in self.tensors.values() if tensor.is_cuda), None)
         if self._device is not None:

@@ -8,20 +8,12 @@ import torch
 
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import run_to_end
-from flows.stages.train.watch.records import (
-    commit_measured,
-    committed_places,
-    measured_places,
-    point_at,
-)
+from flows.stages.train.watch.records import commit_measured, read_weights, unmeasured_places
 from flows.stages.train.watch.subject import WatchedRun
-from flows.stages.train.watch.turn import LEAST_LAST_S, left_out, passed_over
+from flows.stages.train.watch.turn import LEAST_LAST_S, left_out, out_of_time
 from infra.compute.beside import Beside
 from infra.compute.device import prepare_process
-from infra.errors import IntegrityError
-from infra.outputs.manifest import read_verified
 from infra.outputs.plan import Output
-from infra.outputs.tensors import decode_tensors
 
 _POLL_S = 0.25
 _IMAGES_SEEN = "images_seen"
@@ -39,10 +31,7 @@ def open_run(values: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any
 
     def measure(work: dict[str, Any]) -> dict[str, Any]:
         images_seen = work[_IMAGES_SEEN]
-        point = point_at(output, images_seen)
-        if point is None:
-            raise IntegrityError("was removed before it was measured", item=f"the point at {images_seen:,} images")
-        weights, _ = decode_tensors(read_verified(output.store, output.folder, point.record), point.file)
+        weights = read_weights(output, images_seen)
         commit_measured(output, images_seen, run_to_end(run.measure(images_seen, weights)))
         return work
 
@@ -50,13 +39,13 @@ def open_run(values: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any
 
 
 class BesideWatch:
-    """The driver's side: gives the worker each new point. A newer point replaces an older one that was not begun.
+    """The driver's side: gives the worker one point after the other, the newest first.
 
     Args:
         output: The train output.
         goal: Images of the run.
         beside: The worker.
-        share: The share of the whole time that the last point may take after the last step.
+        share: The share of the whole time that measuring may take after the last step.
         clock: Returns seconds from any origin.
     """
 
@@ -65,9 +54,9 @@ class BesideWatch:
     ) -> None:
         self._output, self._goal, self._beside, self._share, self._clock = output, goal, beside, share, clock
         self._began_s = clock()
-        self._known = {*measured_places(output), *self._places()}
-        self._waiting: int | None = None
-        self._passed: list[int] = []
+        self._known: set[int] = set()
+        self._waiting: list[int] = []
+        self._in_hand: int | None = None
         self._lines: list[str] = []
 
     def look(self) -> None:
@@ -77,28 +66,25 @@ class BesideWatch:
             # Else it could hold the room that a group needs to start again.
             self._beside.end()
             return
-        for place in self._places():
-            if place not in self._known:
-                self._known.add(place)
-                if self._waiting is not None:
-                    self._passed.append(self._waiting)
-                self._waiting = place
-        if self._waiting is not None and self._beside.is_free:
-            self._beside.submit({_IMAGES_SEEN: self._waiting})
-            self._waiting = None
+        new = [place for place in unmeasured_places(self._output, self._goal) if place not in self._known]
+        self._known.update(new)
+        self._waiting = sorted([*self._waiting, *new])
+        if self._waiting and self._beside.is_free:
+            self._in_hand = self._waiting.pop()
+            self._beside.submit({_IMAGES_SEEN: self._in_hand})
 
     def finish(self) -> None:
-        """Wait for the last point, for the share of the whole time, or at least ten seconds."""
+        """Wait for the points left, for the share of the whole time, or at least ten seconds."""
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         self.look()
-        while self._beside.is_busy and self._clock() < end_s:
+        while self._can_go_on() and self._clock() < end_s:
             self._take_answer(_POLL_S)
             self.look()
-        if self._passed:
-            self._lines.append(passed_over(self._passed))
-        if self._beside.is_busy:
-            self._leave_out(self._goal, "measuring it would have taken longer than train.watch_share allows")
+        if self._in_hand is not None:
+            self._waiting.append(self._in_hand)
+        if self._waiting:
+            self._lines.append(out_of_time(self._waiting))
         self._beside.end()
 
     def end(self) -> None:
@@ -110,13 +96,12 @@ class BesideWatch:
         lines, self._lines = self._lines, []
         return lines
 
+    def _can_go_on(self) -> bool:
+        return self._beside.is_busy or (bool(self._waiting) and self._beside.is_free and self._beside.fits())
+
     def _take_answer(self, wait_s: float) -> None:
         answer = self._beside.poll(wait_s)
-        if answer is not None and answer.error:
-            self._leave_out(answer.work[_IMAGES_SEEN], answer.error)
-
-    def _places(self) -> list[int]:
-        return committed_places(self._output, self._goal)
-
-    def _leave_out(self, images_seen: int, why: str) -> None:
-        self._lines.append(left_out(images_seen, why))
+        if answer is not None:
+            self._in_hand = None
+            if answer.error:
+                self._lines.append(left_out(answer.work[_IMAGES_SEEN], answer.error))

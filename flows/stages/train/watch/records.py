@@ -51,10 +51,28 @@ def point_at(output: Output, images_seen: int) -> Point | None:
     )
 
 
+def read_weights(output: Output, images_seen: int) -> dict[str, Tensor]:
+    """Return the averaged weights of a committed point by their names in the network.
+
+    Raises:
+        IntegrityError: The point is damaged, or was removed.
+    """
+    point = point_at(output, images_seen)
+    if point is None:
+        raise IntegrityError("was removed before it was measured", item=f"the point at {images_seen:,} images")
+    weights, _ = decode_tensors(read_verified(output.store, output.folder, point.record), point.file)
+    return weights
+
+
 def committed_places(output: Output, images_seen: int) -> list[int]:
     """Return the places of the committed points up to a goal, those on the way and all goals, in order."""
     places = {*_places(output, POINTS), *_places(output, SNAPSHOTS)}
     return sorted(place for place in places if place <= images_seen)
+
+
+def unmeasured_places(output: Output, images_seen: int) -> list[int]:
+    """Return the places of the committed points up to a goal that have no figures, in order."""
+    return sorted({*committed_places(output, images_seen)} - {*measured_places(output)})
 
 
 def points_up_to(output: Output, images_seen: int) -> list[Point]:

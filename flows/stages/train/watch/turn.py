@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import Measured
-from flows.stages.train.watch.records import commit_measured
+from flows.stages.train.watch.records import commit_measured, read_weights, unmeasured_places
 from flows.stages.train.watch.subject import WatchedRun
 from flows.stages.train.watch.watcher import Unwatched, Watcher
 
@@ -17,7 +17,7 @@ from flows.stages.train.watch.watcher import Unwatched, Watcher
 Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
 # The steps of training are not held up longer at a time, but a slice is never cut.
 _LONGEST_TURN_S = 0.5
-# A short run's last point may take this long, whatever the share.
+# Measuring may take this long after a short run, whatever the share.
 LEAST_LAST_S = 10.0
 
 
@@ -35,7 +35,9 @@ def make_watcher(assignment: Assignment, device: torch.device, clock: Callable[[
     return TurnWatcher(
         run.measure,
         lambda images_seen, measured: commit_measured(output, images_seen, measured),
+        lambda images_seen: read_weights(output, images_seen),
         share=assignment.config.watch_share,
+        earlier=unmeasured_places(output, assignment.config.total_images),
         clock=clock,
         synchronise=torch.cuda.synchronize if device.type == "cuda" else None,
     )
@@ -50,12 +52,16 @@ class _Started:
 
 
 class TurnWatcher:
-    """Measures points between steps. A newer point replaces an older one that was not begun.
+    """Measures points between steps, the newest first; those left are measured after the last step.
+
+    Only the newest point's weights are kept in memory.
 
     Args:
         measure: Measures a point in slices.
         commit: Commits the result of a point.
+        read: Returns the weights of a point that was committed.
         share: The largest share of the time since the start to spend, in (0, 1]; a slice may run past it once.
+        earlier: Points of earlier attempts that were not measured, in order.
         clock: Returns seconds from any origin.
         synchronise: Waits for the device, so that a slice's time is its own; None if it needs no wait.
     """
@@ -64,24 +70,28 @@ class TurnWatcher:
         self,
         measure: Measure,
         commit: Callable[[int, Measured], None],
+        read: Callable[[int], Mapping[str, Tensor]],
         *,
         share: float,
+        earlier: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
         synchronise: Callable[[], None] | None = None,
     ) -> None:
-        self._measure, self._commit, self._share = measure, commit, share
+        self._measure, self._commit, self._read, self._share = measure, commit, read, share
         self._clock, self._synchronise = clock, synchronise
         self._began_s, self.spent_s = clock(), 0.0
-        self._waiting: tuple[int, Mapping[str, Tensor]] | None = None
+        self._waiting = list(earlier)
+        self._newest: tuple[int, Mapping[str, Tensor]] | None = None
         self._started: _Started | None = None
-        self._passed: list[int] = []
         self._lines: list[str] = []
 
     def point(self, images_seen: int, weights: Mapping[str, Tensor]) -> None:
         """Take a point; it waits until the one in hand is done."""
-        if self._waiting is not None:
-            self._passed.append(self._waiting[0])
-        self._waiting = (images_seen, weights)
+        if images_seen in self._waiting:
+            # An attempt from an earlier checkpoint comes by the same points.
+            self._waiting.remove(images_seen)
+        self._waiting.append(images_seen)
+        self._newest = (images_seen, weights)
 
     def turn(self) -> None:
         """Do slices of the points at hand as long as the share of time allows, half a second at most."""
@@ -92,30 +102,27 @@ class TurnWatcher:
             self._slice()
 
     def finish(self) -> None:
-        """Measure the last point for as long as the share of the whole time allows, or at least ten seconds."""
+        """Measure the points left, the last one first, for the share of the whole time, or at least ten seconds."""
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
-        if self._waiting is not None and self._started is not None:
-            self._passed.append(self._started.images_seen)
-            self._started = None
-        if self._passed:
-            self._lines.append(passed_over(self._passed))
+        if self._waiting and self._started is not None and self._started.images_seen < self._waiting[-1]:
+            # Begun again later: points share one network, so that none can be set aside.
+            self._put_back()
         while (self._waiting or self._started) and self._clock() < end_s:
             self._slice()
-        if left := self._started or self._waiting:
-            images_seen = left.images_seen if isinstance(left, _Started) else left[0]
-            self._leave_out(images_seen, "measuring it would have taken longer than train.watch_share allows")
-            self._started = self._waiting = None
+        self._put_back()
+        if self._waiting:
+            self._lines.append(out_of_time(self._waiting))
+            self._waiting.clear()
 
     def lines(self) -> Sequence[str]:
         """Return all lines for the run's log so far."""
         return tuple(self._lines)
 
     def _slice(self) -> None:
-        if self._started is None and self._waiting is not None:
-            images_seen, weights = self._waiting
-            self._started = _Started(images_seen=images_seen, slices=self._slices(images_seen, weights))
-            self._waiting = None
+        if self._started is None and self._waiting:
+            images_seen = self._waiting.pop()
+            self._started = _Started(images_seen=images_seen, slices=self._slices(images_seen))
         started = self._started
         if started is None:
             return
@@ -126,14 +133,21 @@ class TurnWatcher:
                 self._commit(started.images_seen, measured)
         except Exception as error:  # because watching must not end training, such as for want of memory or space
             self._started = None
-            self._leave_out(started.images_seen, _cause(error))
+            self._lines.append(left_out(started.images_seen, _cause(error)))
         if self._synchronise is not None:
             self._synchronise()
         self.spent_s += self._clock() - began_s
 
-    def _slices(self, images_seen: int, weights: Mapping[str, Tensor]) -> Generator[None, None, Measured]:
+    def _slices(self, images_seen: int) -> Generator[None, None, Measured]:
         """Begin a measurement with its first slice, so that its errors are those of a slice."""
+        newest, self._newest = self._newest, None
+        weights = newest[1] if newest is not None and newest[0] == images_seen else self._read(images_seen)
         return (yield from self._measure(images_seen, weights))
+
+    def _put_back(self) -> None:
+        if self._started is not None:
+            self._waiting = sorted([*self._waiting, self._started.images_seen])
+            self._started = None
 
     def _next(self, started: _Started) -> Measured | None:
         """Do one slice; return the result if it was the last one."""
@@ -145,21 +159,18 @@ class TurnWatcher:
             return measured
         return None
 
-    def _leave_out(self, images_seen: int, why: str) -> None:
-        self._lines.append(left_out(images_seen, why))
-
 
 def left_out(images_seen: int, why: str) -> str:
     """Return the line about a point without figures."""
     return f"the point at {images_seen:,} images has no figures: {why}"
 
 
-def passed_over(places: Sequence[int]) -> str:
-    """Return the line about points that newer ones replaced."""
-    listed = ", ".join(f"{place:,}" for place in sorted(places))
+def out_of_time(places: Sequence[int]) -> str:
+    """Return the line about points for which no time was left."""
     if len(places) == 1:
-        return left_out(places[0], "training went on before its turn came")
-    return f"the points at {listed} images have no figures: training went on before their turn came"
+        return left_out(places[0], "measuring it would have taken longer than train.watch_share allows")
+    listed = ", ".join(f"{place:,}" for place in sorted(places))
+    return f"the points at {listed} images have no figures: train.watch_share left no time for them"
 
 
 def _cause(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The saver commits the jobs of training in order; it bridges an outage for a while, then raises its error."""
 
+import os
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -10,6 +11,7 @@ import torch
 
 from flows.stages.train.saver import Copies, Job, Saver
 from infra.errors import IntegrityError, ResourceError, StorageError
+from infra.outputs.tensors import encode_tensors
 from tests.flows.stages.train.test_batches import await_true
 
 
@@ -255,3 +257,37 @@ def test_copies_keep_their_values() -> None:
     expected = tensor.clone()
     tensor.zero_()
     assert torch.equal(copies.on_host()["a"], expected)
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux lists them")
+def test_encoding_copies_starts_no_threads_beside_the_steps_own() -> None:
+    """With more threads than cores OpenMP lets those of the steps sleep at every wait: steps took 1.4 times as long."""
+    weights = torch.randn(64, 64, 16, 16).contiguous(memory_format=torch.channels_last)
+    before, counts, data = torch.get_num_threads(), [], []
+
+    def encode(copies: Copies) -> None:
+        first = _threads()
+        data.append(encode_tensors(copies.on_host(), {}))
+        counts.append(_threads() - first)
+
+    torch.set_num_threads(2)
+    try:
+        copies = Copies({"w": weights})
+        run_in_thread(lambda: encode(copies))
+        copies.tensors["w"] = weights
+        run_in_thread(lambda: encode(copies))
+    finally:
+        torch.set_num_threads(before)
+    assert counts[0] == 0
+    assert counts[1] > 0, "copies in another order would start threads, so that this test can fail"
+    assert data[0] == data[1]
+
+
+def run_in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()

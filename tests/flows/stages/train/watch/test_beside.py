@@ -87,31 +87,45 @@ def bench(tmp_path: Any) -> Callable[..., Bench]:
     return lambda *args, **more: Bench(str(tmp_path / "root"), *args, **more)
 
 
-def test_the_newest_point_goes_first_and_the_rest_is_named(bench: Callable[..., Bench]) -> None:
+def test_the_newest_point_goes_first_and_the_rest_follows_at_the_end(bench: Callable[..., Bench]) -> None:
     one = bench()
     one.commit("points", 10)
     one.watch.look()
+    one.worker.fate = "hangs"
     for place in (20, 30, 40):
         one.commit("points", place)
-    one.watch._beside.fate = "hangs"  # type: ignore[attr-defined]
-    one.watch.look()
-    one.watch._beside.fate = "works"  # type: ignore[attr-defined]
+        one.watch.look()
+    one.worker.fate = "works"
     one.watch.look()
     one.commit("snapshots", 80)
     one.watch.finish()
-    assert one.worker.taken == [10, 40, 80]
-    assert one.watch.take_lines() == [
-        "the points at 20, 30 images have no figures: training went on before their turn came"
-    ]
+    assert one.worker.taken == [10, 40, 80, 30, 20]
+    assert one.watch.take_lines() == []
     assert one.worker.ended
 
 
-def test_points_of_earlier_attempts_and_beyond_the_goal_are_not_measured(bench: Callable[..., Bench]) -> None:
-    bench().commit("points", 10)
+def test_points_for_which_no_time_is_left_are_named(bench: Callable[..., Bench]) -> None:
+    one = bench("hangs")
+    for place in (10, 20, 30):
+        one.commit("points", place)
+        one.watch.look()
+    one.watch.finish()
+    assert one.now_s < 15, "ten seconds, at a step of half a second"
+    assert one.watch.take_lines() == [
+        "the points at 10, 20, 30 images have no figures: train.watch_share left no time for them"
+    ]
+
+
+def test_points_of_earlier_attempts_are_measured_and_those_beyond_the_goal_are_not(bench: Callable[..., Bench]) -> None:
+    first = bench()
+    first.commit("points", 10)
+    first.commit("points", 20)
+    first.commit("watch", 10)
     again = bench()
     again.commit("points", 90)
     again.watch.look()
-    assert again.worker.taken == []
+    again.watch.finish()
+    assert again.worker.taken == [20]
 
 
 def test_a_hanging_worker_is_waited_for_within_the_bound(bench: Callable[..., Bench]) -> None:
@@ -128,6 +142,7 @@ def test_without_room_any_more_the_worker_ends(bench: Callable[..., Bench]) -> N
     one = bench("no room")
     one.commit("points", 10)
     one.watch.look()
+    one.watch.finish()
     assert one.worker.taken == []
     assert one.worker.ended
 

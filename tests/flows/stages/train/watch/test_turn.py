@@ -1,6 +1,6 @@
 """Measuring in turn: one slice at a time, for a share of the time, and whatever happens training goes on."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +10,9 @@ from flows.artifacts import Dataset
 from flows.points import PointFigures
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import Measured
-from flows.stages.train.watch.turn import TurnWatcher, make_watcher, passed_over
+from flows.stages.train.watch.turn import TurnWatcher, make_watcher, out_of_time
 from flows.stages.train.watch.watcher import Unwatched
+from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
 STEP_S, SLICE_S, SLICES = 1.0, 0.5, 4
@@ -21,11 +22,13 @@ RESULT = Measured(figures=PointFigures(split="test", images=1), tensors={})
 class Bench:
     """A watcher on a clock of its own; a slice takes half a second, a point four slices."""
 
-    def __init__(self, share: float = 0.05, slice_s: float = SLICE_S) -> None:
+    def __init__(self, share: float = 0.05, slice_s: float = SLICE_S, earlier: Sequence[int] = ()) -> None:
         self.now_s, self.slices, self.slice_s = 0.0, 0, slice_s
         self.committed: list[int] = []
         self.begun: list[tuple[int, float]] = []
-        self.watcher = TurnWatcher(self.measure, self.commit, share=share, clock=lambda: self.now_s)
+        self.watcher = TurnWatcher(
+            self.measure, self.commit, self.read, share=share, earlier=earlier, clock=lambda: self.now_s
+        )
 
     def measure(self, images_seen: int, weights: Any) -> Generator[None, None, Measured]:
         self.begun.append((images_seen, weights["w"].item()))
@@ -38,6 +41,9 @@ class Bench:
     def commit(self, images_seen: int, measured: Measured) -> None:
         assert measured is RESULT
         self.committed.append(images_seen)
+
+    def read(self, images_seen: int) -> dict[str, torch.Tensor]:
+        return {"w": torch.tensor(float(images_seen))}
 
     def point(self, images_seen: int) -> None:
         self.watcher.point(images_seen, {"w": torch.tensor(float(images_seen))})
@@ -71,20 +77,38 @@ def test_short_slices_share_a_turn_so_that_quick_points_are_all_measured() -> No
     assert bench.committed == list(range(10, 400, 10))
 
 
-def test_a_newer_point_replaces_an_older_one_that_was_not_begun() -> None:
+def test_the_newest_point_goes_first_and_the_rest_follows_at_the_end() -> None:
     bench = Bench(share=0.05)
     bench.steps(11)
     for place in (10, 20, 30, 40):
         bench.point(place)
         if place == 10:
             bench.steps(1)
-    bench.steps(200)
-    assert bench.committed == [10, 40], "the one in hand is finished; of those that wait the newest stays"
-    assert bench.begun == [(10, 10.0), (40, 40.0)], "each with its own weights"
+    bench.steps(70)
+    assert bench.committed == [10, 40], "the one in hand is finished; of those that wait the newest is next"
+    bench.point(50)
     bench.watcher.finish()
+    assert bench.committed == [10, 40, 50, 30, 20]
+    assert all(weight == place for place, weight in bench.begun), "each with its own weights"
+    assert bench.watcher.lines() == ()
+
+
+def test_points_for_which_no_time_is_left_are_named() -> None:
+    bench = Bench(share=0.01, slice_s=2.0)
+    for place in (10, 20, 30):
+        bench.point(place)
+    bench.watcher.finish()
+    assert bench.committed == [30]
     (line,) = bench.watcher.lines()
-    assert line == "the points at 20, 30 images have no figures: training went on before their turn came"
-    assert "the point at 20 images has" in passed_over([20])
+    assert line == "the points at 10, 20 images have no figures: train.watch_share left no time for them"
+    assert "the point at 20 images has" in out_of_time([20])
+
+
+def test_points_of_earlier_attempts_are_measured_once() -> None:
+    bench = Bench(earlier=[10, 20])
+    bench.point(20)
+    bench.watcher.finish()
+    assert bench.committed == [20, 10]
 
 
 def test_the_last_point_is_measured_after_the_last_step() -> None:
@@ -114,8 +138,8 @@ def test_the_last_point_goes_before_an_older_one_in_hand() -> None:
     bench.steps(1)
     bench.point(11)
     bench.watcher.finish()
-    assert bench.committed == [11]
-    assert bench.watcher.lines() == ("the point at 10 images has no figures: training went on before its turn came",)
+    assert bench.committed == [11, 10]
+    assert [place for place, _ in bench.begun] == [10, 11, 10]
 
 
 @pytest.mark.parametrize("where", ["measure", "commit"])
@@ -141,8 +165,8 @@ def test_an_error_costs_the_point_alone(where: str, monkeypatch: pytest.MonkeyPa
 
 def test_only_an_assignment_that_says_so_is_watched_in_turn(tiny_run: TinyRun) -> None:
     dataset: Dataset = tiny_run.dataset
-    manifest = tiny_run.snapshot.manifest(tiny_run.store)
-    output: Any = type("Output", (), {"store": tiny_run.store, "folder": manifest.folder})()
+    plan = Plan(stage="train", format_version=1, settings={}, inputs={})
+    output = Output(store=tiny_run.store, plan=plan)
     off = Assignment(config=tiny_run.config.train, dataset=dataset, output=output)
     on = Assignment(config=tiny_run.config.train, dataset=dataset, output=output, watching=True)
     assert isinstance(make_watcher(off, torch.device("cpu")), Unwatched)
