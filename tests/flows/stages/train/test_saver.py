@@ -1,8 +1,8 @@
 """The saver commits the jobs of training in order; it bridges an outage for a while, then raises its error."""
 
-import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -259,11 +259,14 @@ def test_copies_keep_their_values() -> None:
     assert torch.equal(copies.on_host()["a"], expected)
 
 
+_TASKS = Path("/proc/self/task")
+
+
 def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return len(list(_TASKS.iterdir()))
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux lists them")
+@pytest.mark.skipif(not _TASKS.is_dir(), reason="counts threads as Linux lists them")
 def test_encoding_copies_starts_no_threads_beside_the_steps_own() -> None:
     """With more threads than cores OpenMP lets those of the steps sleep at every wait: steps took 1.4 times as long."""
     weights = torch.randn(64, 64, 16, 16).contiguous(memory_format=torch.channels_last)
