@@ -58,10 +58,15 @@ class BatchSource:
     rank: int = 0
     world_size: int = 1
 
-    def __call__(self, images_seen: int) -> Batch:
-        """Draw the batch of the step that starts at `images_seen`."""
+    def consecutive(self, images_seen: int, count: int) -> list[Batch]:
+        """Draw the batches of `count` steps, the first of which starts at `images_seen`."""
+        firsts = range(images_seen, images_seen + count * self.config.batch_size, self.config.batch_size)
+        slots = [torch.arange(first + self.rank, first + self.config.batch_size, self.world_size) for first in firsts]
+        together, size = self._of(torch.cat(slots)), len(slots[0])
+        return [_part(together, slice(first, first + size)) for first in range(0, count * size, size)]
+
+    def _of(self, slots: Tensor) -> Batch:
         config = self.config
-        slots = torch.arange(images_seen + self.rank, images_seen + config.batch_size, self.world_size)
         images, classes = self.data(slots)
         labels = self._labels(slots, classes)
         slots = slots.to(self.device, non_blocking=True)
@@ -74,6 +79,11 @@ class BatchSource:
             return None
         labels = drop_labels(self.config.seed, slots, classes, self.num_classes - 1, self.config.label_dropout)
         return labels.to(self.device, non_blocking=True)
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    labels = None if batch.labels is None else batch.labels[rows]
+    return Batch(batch.images[rows], labels, TrainingNoise(*(values[rows] for values in batch.noise)))
 
 
 def batches_ahead(device: torch.device, threads: int) -> int:

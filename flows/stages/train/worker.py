@@ -15,6 +15,7 @@ from flows.snapshot import channels_last, make_schedule
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.averages import PowerAverages
 from flows.stages.train.batches import Batches, BatchSource, batches_ahead
+from flows.stages.train.blocks import Blocks, steps_per_block
 from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
 from flows.stages.train.compilation import compile_for_training
@@ -190,8 +191,9 @@ class TrainingWorker:
             rank=self.rank,
             world_size=self.world_size,
         )
+        draw = Blocks(source, config.batch_size, steps_per_block(config, self.image_shape, self.device))
         steps = range(self.state.images_seen, config.total_images, config.batch_size)
-        return Batches(source, steps, batches_ahead(self.device, config.threads), self.device)
+        return Batches(draw, steps, batches_ahead(self.device, config.threads), self.device)
 
     def _cadences(self) -> Cadences:
         config, batch_size = self.config, self.config.batch_size
