@@ -173,8 +173,9 @@ class TrainingWorker:
             watcher=self.watcher,
             pulse=self.pulse,
             notice=self.notice,
-            device=self.device,
             world_size=self.world_size,
+            # NCCL takes tensors of GPUs alone; every rank makes the group.
+            hosts=dist.new_group(backend="gloo") if self.world_size > 1 and self.device.type == "cuda" else None,
         )
         self.pulse.tell(self.beat)
         self.loop.run()
