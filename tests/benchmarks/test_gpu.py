@@ -73,6 +73,16 @@ def test_the_bare_python_is_bare(bare: dict[str, str]) -> None:
     assert done.stdout.count("is missing") == 5, done.stdout + done.stderr
 
 
+def test_the_tests_of_a_gpu_need_torch_and_pytest_alone(bare: dict[str, str], tmp_path: Path) -> None:
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        (tmp_path / "packages" / name).symlink_to(Path(pytest.__file__).parents[1] / name)
+    options = ["-c", "tests/gpu/pytest.ini", "--confcutdir=tests/gpu", "-k", "words or copy or schedule or bound"]
+    command = [sys.executable, "-S", "-m", "pytest", "tests/gpu", *options]
+    done = subprocess.run(command, env=bare | {"DDPM_GPU_TESTS_DEVICE": "cpu"}, cwd=TOP, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
 @pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["fast", "slow"])
 def test_every_section_writes_its_rows_and_none_counts_as_a_measurement(
     tmp_path: Path, bare: dict[str, str], names: tuple[str, ...]
