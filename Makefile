@@ -88,8 +88,8 @@ test-all: check test-e2e ## The long ones too: drivers killed in each stage, rea
 parity: $(INSTALLED) ## Measure the same images with torch-fidelity, pytorch-fid, clean-fid and prdc, in ten minutes
 	$(VENV)/bin/python -m tests.parity.measure
 
-gpu: ## Measure a real GPU, in seven minutes; any Python with torch and jaxtyping, GPU_PYTHON=PATH
-	$(GPU_PYTHON) -m benchmarks.gpu.run
+gpu: ## Measure a real GPU, in seven minutes; any Python with torch alone, GPU_PYTHON=PATH
+	$(GPU_PYTHON) -m benchmarks.gpu.bare
 
 clean: ## Remove what make made; runs are kept
 	rm -rf $(VENV) .parity *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

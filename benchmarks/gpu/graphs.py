@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sample import predict_in
-from benchmarks.gpu.setting import BFLOAT16, FLOAT32, Precision, flags_of
+from benchmarks.gpu.setting import BFLOAT16, FLOAT16, FLOAT32, TF32, Precision, flags_of
 from benchmarks.gpu.timing import timed
 from benchmarks.gpu.training import Training
 from benchmarks.gpu.unasked import unasked
@@ -22,10 +22,12 @@ def graphs(bench: Bench) -> None:
     if not bench.setting.cuda:
         bench.row("graphs", note="left out: they need CUDA")
         return
+    few, many = bench.setting.train_batches[0], bench.setting.train_batches[-1]
     for precision in (BFLOAT16, FLOAT32):
         for batch in bench.setting.sample_batches[:2]:
             bench.attempt(f"forward, batch {batch}, {precision.name}", partial(_forward, bench, batch, precision))
-        batch = bench.setting.train_batches[0]
+        bench.attempt(f"train step, batch {few}, {precision.name}", partial(_train, bench, few, precision))
+    for batch, precision in ((many, BFLOAT16), (few, TF32), (few, FLOAT16)):
         bench.attempt(f"train step, batch {batch}, {precision.name}", partial(_train, bench, batch, precision))
 
 

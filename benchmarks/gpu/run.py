@@ -1,8 +1,8 @@
 """`python -m benchmarks.gpu.run [--device cuda|cpu] [--toy] [--seconds 420] [--out FOLDER] [--only NAMES]`.
 
-Needs torch and jaxtyping, nothing else; with diffusers the rows beside it come too. Without CUDA everything runs at toy
-size on the processor, to try the program: no figure counts. Rows are printed as they come and appended to
-FOLDER/gpu.jsonl; FOLDER/gpu.md holds them as tables.
+Needs torch and jaxtyping, nothing else, and as `benchmarks.gpu.bare` torch alone; with diffusers the rows beside it
+come too. Without CUDA everything runs at toy size on the processor, to try the program: no figure counts. Rows are
+printed as they come and appended to FOLDER/gpu.jsonl; FOLDER/gpu.md holds them as tables.
 """
 
 import argparse
@@ -45,12 +45,12 @@ SECTIONS: dict[str, tuple[float, Callable[[Bench], None]]] = {
     "repeatable": (25, repeatable),
     "parts": (20, parts),
     "profile": (12, profile),
-    "sample": (45, sample),
+    "sample": (50, sample),
     "bound": (20, bound),
     "features": (20, features),
     "beside": (20, beside),
     "compiled, bfloat16": (80, partial(compiled, precision=BFLOAT16)),
-    "graphs": (15, graphs),
+    "graphs": (20, graphs),
     "weights": (20, weights),
     "compiled, float32": (60, partial(compiled, precision=FLOAT32)),
 }

@@ -17,6 +17,7 @@ from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import linear_schedule
 from ddpm_core.train_step import StepConfig, StepResult, learning_rate, train_step
 from ddpm_core.training_order import TrainingNoise, TrainingOrder, training_noise
+from infra.compute.transfer import to_device
 
 _SEED = 0
 
@@ -29,7 +30,7 @@ class Training:
         batch: Images per step.
         precision: Its dtype of autocast; the flags are the caller's to set.
         capturable: Keep the optimiser's step count where a CUDA graph can raise it.
-        images: The data set, uint8 in the host's memory; None to draw one.
+        images: The data set, uint8, wherever it is; None to draw one. It moves to the device, as the product's does.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Training:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=2e-4, fused=True, capturable=capturable)
         self.schedule = linear_schedule().to(setting.device)
         self.config = StepConfig(global_batch_size=batch, autocast_dtype=precision.autocast, random_flip=True)
-        self.images = drawn_images(setting, setting.dataset_size) if images is None else images
+        drawn = drawn_images(setting, setting.dataset_size) if images is None else images
+        self.images = drawn.to(setting.device)
         self.order = TrainingOrder(_SEED, len(self.images))
         self.seen = 0
         self.model: nn.Module = self.network
@@ -70,9 +72,8 @@ class Training:
     def data(self) -> tuple[Tensor, Tensor]:
         """The step's images and slots, on the device."""
         slots = torch.arange(self.seen, self.seen + self.batch)
-        images = self.images[self.order(slots)]
-        slots = slots.to(self.setting.device)
-        return images.to(self.setting.device, non_blocking=True), slots
+        device = self.setting.device
+        return self.images[to_device(self.order(slots), device)], to_device(slots, device)
 
     def noise(self, slots: Tensor) -> TrainingNoise:
         """The step's timesteps, noise and coins."""

@@ -78,9 +78,11 @@ def flow_bits_per_dim(
             eps = convert(schedule, x_t, steps, prediction, source=parameterisation, to=Parameterisation.EPS)
             return eps.detach(), _divergence(eps, y, None if probe is None else probe(t))
 
+    # All at once, because a GPU makes the host wait for each read.
+    levels = sigma.tolist()
     y, log_p = x_start, torch.zeros(len(x_start), dtype=torch.float64, device=x_start.device)
     for t in range(schedule.num_timesteps - 1):
-        low, high = float(sigma[t]), float(sigma[t + 1])
+        low, high = levels[t], levels[t + 1]
         eps, divergence = slope(y, t)
         eps_ahead, divergence_ahead = slope(y + (high - low) * eps, t + 1)
         y = y + (high - low) * (eps + eps_ahead) / 2

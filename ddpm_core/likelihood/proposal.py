@@ -1,5 +1,6 @@
 """A distribution that draws timesteps with large losses more often, and the weights that keep means unbiased."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,12 @@ class TimestepProposal:
                 f"probabilities must be above 0 and add up to 1; got a minimum of {p.min().item():g} "
                 f"and a sum of {p.sum().item():g}"
             )
+
+    def to(self, device: torch.device) -> "TimestepProposal":
+        """Return the same proposal with its probabilities on `device`, where nothing is computed or checked again."""
+        moved = copy(self)
+        object.__setattr__(moved, "probabilities", self.probabilities.to(device))
+        return moved
 
     @classmethod
     def of_second_moments(

@@ -58,12 +58,13 @@ def estimated_terms(inputs: Inputs, fitted: dict[str, Tensor], start: int, stop:
     """
     settings, snapshot = inputs.settings, inputs.snapshot
     batch = inputs.batch("test", start, stop, Stream.NLL, settings.batch_size)
+    # Fitted on the host and then moved, so that every device draws the same timesteps.
     proposal = TimestepProposal.of_some_second_moments(
-        fitted["timesteps"].to(inputs.device) - 1,
-        fitted["second_moments"].to(inputs.device),
+        fitted["timesteps"] - 1,
+        fitted["second_moments"],
         snapshot.schedule.num_timesteps - 1,
         uniform_share=_UNIFORM_SHARE,
-    )
+    ).to(inputs.device)
     results = estimate_bits_per_dim(
         batch.model,
         snapshot.schedule,

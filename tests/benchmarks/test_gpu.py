@@ -1,6 +1,7 @@
 """The program of `make gpu` by toys on the processor: the figures of a real GPU need one."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,11 @@ from ddpm_core.network.convolution import Conv3x3
 
 TOP = Path(__file__).parents[2]
 TOY = Setting(device=torch.device("cpu"), toy=True)
+# torch's own packages and those that it requires.
+OF_TORCH = (
+    "torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock",
+    "typing_extensions.py",
+)  # fmt: skip
 # Traces, networks of full size, and many steps.
 SLOW = ("repeatable", "parts", "profile", "beside", "compiled, bfloat16", "compiled, float32")
 FAST = tuple(name for name in run.SECTIONS if name not in SLOW)
@@ -38,16 +44,54 @@ def bench(folder: Path, seconds: float = 60) -> Bench:
     return Bench(setting=TOY, folder=folder, deadline_s=time.monotonic() + seconds)
 
 
-@pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["fast", "slow"])
-def test_every_section_writes_its_rows_and_none_counts_as_a_measurement(tmp_path: Path, names: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu.run", "--device", "cpu", "--out", str(tmp_path), "--only", *names]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Python that finds torch and what torch needs, beside our own code, and nothing else."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    for name in OF_TORCH:
+        (folder / name).symlink_to(Path(torch.__file__).parents[1] / name)
+    return {"PYTHONPATH": f"{folder}:{TOP}", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+
+def program(
+    folder: Path, names: tuple[str, ...], *, options: tuple[str, ...] = (), **more: Any
+) -> list[dict[str, Any]]:
+    """Run sections as `make gpu` does; return their rows."""
+    command = [sys.executable, *options, "-m", "benchmarks.gpu.bare", "--device", "cpu", "--out", str(folder)]
+    done = subprocess.run([*command, "--only", *names], cwd=TOP, capture_output=True, text=True, **more)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = rows(tmp_path)
+    assert "NO MEASUREMENT" in done.stdout
+    return rows(folder)
+
+
+def test_the_bare_python_is_bare(bare: dict[str, str]) -> None:
+    tried = "import torch\nfor name in ('jaxtyping', 'numpy', 'ray', 'pyarrow', 'pydantic'):\n" + (
+        "    try: __import__(name)\n    except ModuleNotFoundError: print(name, 'is missing')"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", tried], env=bare, cwd="/", capture_output=True, text=True)
+    assert done.stdout.count("is missing") == 5, done.stdout + done.stderr
+
+
+def test_the_tests_of_a_gpu_need_torch_and_pytest_alone(bare: dict[str, str], tmp_path: Path) -> None:
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        (tmp_path / "packages" / name).symlink_to(Path(pytest.__file__).parents[1] / name)
+    options = ["-c", "tests/gpu/pytest.ini", "--confcutdir=tests/gpu", "-k", "words or copy or schedule or bound"]
+    command = [sys.executable, "-S", "-m", "pytest", "tests/gpu", *options]
+    done = subprocess.run(command, env=bare | {"DDPM_GPU_TESTS_DEVICE": "cpu"}, cwd=TOP, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("names", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["fast", "slow"])
+def test_every_section_writes_its_rows_and_none_counts_as_a_measurement(
+    tmp_path: Path, bare: dict[str, str], names: tuple[str, ...]
+) -> None:
+    """The fast sections by torch alone; diffusers is beside our network only if it is there."""
+    found = program(tmp_path, names, options=("-S",), env=bare) if names == FAST else program(tmp_path, names)
     assert tuple(dict.fromkeys(row["section"] for row in found)) == names
     assert not any(row["measurement"] for row in found)
     assert not [row for row in found if "failed" in row or "left out: the time" in row.get("note", "")]
-    assert "NO MEASUREMENT" in done.stdout
     assert (tmp_path / "gpu.md").read_text().startswith("# No measurement")
 
 
@@ -127,6 +171,29 @@ def test_every_read_of_a_value_is_found_with_its_line() -> None:
     with unasked():
         found = questions(TOY, training.step)
     assert not any(place.startswith("ddpm_core/train_step.py") for place in found)
+
+
+def test_a_read_is_found_in_inference_mode_too() -> None:
+    @torch.inference_mode()
+    def call() -> float:
+        return float(torch.ones(2).sum())
+
+    assert list(questions(TOY, call).values()) == [1]
+
+
+def test_what_is_wanted_from_the_first_hour_is_among_the_rows(tmp_path: Path) -> None:
+    found = program(tmp_path, ("ceilings", "flops", "train", "sample", "bound", "features"))
+    what = {section: " ".join(row["what"] for row in found if row["section"] == section) for section in run.SECTIONS}
+    for section in ("ceilings", "train", "sample"):
+        for precision in ("float32", "TF32", "bfloat16", "float16"):
+            assert precision in what[section], section
+    assert {"float32", "TF32"} <= set(what["bound"].replace(",", "").split())
+    for section in ("train", "sample", "bound"):
+        rated = [row for row in found if row["section"] == section]
+        assert all({"tflop_per_s", "share_of_ceiling"} <= set(row) for row in rated), section
+    (inception,) = [row for row in found if row["what"] == "Inception, float32"]
+    assert inception["images_per_s"] > 0
+    assert {128, 512} <= set(Setting(device=torch.device("cuda"), toy=False).train_batches)
 
 
 def test_waits_on_a_gpu_are_found_by_torchs_warnings(monkeypatch: pytest.MonkeyPatch) -> None:

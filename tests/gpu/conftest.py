@@ -6,9 +6,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from benchmarks.gpu.bare import stand_in_for_jaxtyping
 from infra.compute.device import prepare_process
 
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
+
+
+def pytest_configure() -> None:
+    """Before the first test module is loaded."""
+    stand_in_for_jaxtyping()
 
 
 @pytest.fixture(scope="session")

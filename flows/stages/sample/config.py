@@ -20,7 +20,12 @@ class SampleConfig(StageConfig):
     guidance_scale: float = Field(1.0, ge=0, le=100, description="Scale of classifier-free guidance; 1 for none")
     label: int = Field(-1, ge=-1, le=1 << 20, description="Number of the class to draw; -1 for each class in turn")
     clip_x_start: bool = Field(True, description="Clamp each predicted x_0 to [-1, 1]; the ODE never does")
-    batch_size: int = Field(64, ge=1, le=4096, description="Images per unit, computed together")
+    batch_size: int = Field(
+        64,
+        ge=0,
+        le=4096,
+        description="Images per unit, computed together; 0 for as many as fit a GPU's memory, 1024 at most (CPU: 64)",
+    )
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of x_T and of every z_t")
     dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")

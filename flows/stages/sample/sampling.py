@@ -2,14 +2,19 @@
 
 from functools import partial
 
+import torch
+
 from flows.artifacts import Samples, Snapshot
 from flows.environment import environment_of
+from flows.snapshot import decode_snapshot
 from flows.stage import Context
+from flows.stages.sample.batch import fitting_batch
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
 from infra.compute.compilation import COMPILING, compiler_facts
 from infra.compute.device import pool, resolve_device, resolve_dtype
-from infra.outputs.manifest import Manifest
+from infra.compute.footprint import total_bytes
+from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
 
 FORMAT_VERSION = 4
@@ -22,6 +27,9 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         DivergedError: If a chain produces numbers that are not finite.
     """
     device = resolve_device(config.device)
+    if not config.batch_size:
+        # Before the plan, because images differ by rounding between batches.
+        config = config.model_copy(update={"batch_size": _fitting_batch(config, snapshot, device, context)})
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
     plan = Plan(
         stage=STAGE,
@@ -43,6 +51,15 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         noun="set of samples",
     )
     return Samples.of(manifest, reused=reused)
+
+
+def _fitting_batch(config: SampleConfig, snapshot: Snapshot, device: str, context: Context) -> int:
+    trained = snapshot.manifest(context.store)
+    shape = decode_snapshot(read_verified(context.store, trained.folder, trained.units[0]), STAGE).network.config
+    guided = bool(shape.num_classes) and config.guidance_scale != 1
+    count = fitting_batch(shape, total_bytes(torch.device(device)), guided=guided)
+    context.say(f"{STAGE:>9} {count:,} images at a time (sample.batch_size=0)")
+    return count
 
 
 def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ddpm_core.training_order import TrainingNoise, drop_labels, training_noise
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import TrainingData
+from infra.compute.transfer import to_device
 
 
 class Batch(NamedTuple):
@@ -69,16 +70,16 @@ class BatchSource:
         config = self.config
         images, classes = self.data(slots)
         labels = self._labels(slots, classes)
-        slots = slots.to(self.device, non_blocking=True)
-        noise = training_noise(config.seed, slots, config.num_timesteps, self.image_shape)
-        return Batch(images.to(self.device, non_blocking=True), labels, noise)
+        there = to_device(slots, self.device)
+        noise = training_noise(config.seed, there, config.num_timesteps, self.image_shape)
+        return Batch(to_device(images, self.device), labels, noise)
 
     def _labels(self, slots: Tensor, classes: Tensor) -> Tensor | None:
         """Labels for these slots after label dropout, or None if the network is unconditional."""
         if not self.num_classes:
             return None
         labels = drop_labels(self.config.seed, slots, classes, self.num_classes - 1, self.config.label_dropout)
-        return labels.to(self.device, non_blocking=True)
+        return to_device(labels, self.device)
 
 
 def _part(batch: Batch, rows: slice) -> Batch:

@@ -50,8 +50,8 @@ class TrainingLoop:
         watcher: Receives the points and may work between steps.
         pulse: Says when to stop.
         notice: Says when this worker's machine is about to go.
-        device: The training device.
         world_size: Workers in the group.
+        hosts: The group in which hosts exchange what they know; None for the workers' own.
         phase: Work other than steps in progress, such as "saving".
     """
 
@@ -65,8 +65,8 @@ class TrainingLoop:
     watcher: Watcher
     pulse: Pulse
     notice: Notice
-    device: torch.device
     world_size: int = 1
+    hosts: dist.ProcessGroup | None = None
     phase: str = field(default="", init=False)
     _is_drained: bool = field(default=False, init=False)
 
@@ -140,8 +140,9 @@ class TrainingLoop:
         """Return for each wish whether any rank has it; this is the one exchange per step beside the gradients."""
         if self.world_size == 1:
             return list(wishes)
-        flags = torch.tensor(wishes, dtype=torch.uint8, device=self.device)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        # On the host, because a read from a GPU would wait for the step that it still computes.
+        flags = torch.tensor(wishes, dtype=torch.uint8)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.hosts)
         return [bool(flag) for flag in flags.tolist()]
 
     def _commit_row(self, result: StepResult) -> None:

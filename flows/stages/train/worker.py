@@ -92,7 +92,7 @@ class TrainingWorker:
         usual = make_watcher(assignment, self.device, clock) if self.rank == 0 else Unwatched()
         self.watcher: Watcher = watcher or usual
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
-        self.data = training_data(reader, config.seed, config.shuffle_images)
+        self.data = training_data(reader, config.seed, config.shuffle_images, self.device)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
@@ -174,8 +174,9 @@ class TrainingWorker:
             watcher=self.watcher,
             pulse=self.pulse,
             notice=self.notice,
-            device=self.device,
             world_size=self.world_size,
+            # NCCL takes tensors of GPUs alone; every rank makes the group.
+            hosts=dist.new_group(backend="gloo") if self.world_size > 1 and self.device.type == "cuda" else None,
         )
         self.pulse.tell(self.beat)
         self.loop.run()

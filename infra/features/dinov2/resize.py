@@ -5,6 +5,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from infra.compute.transfer import to_device
+
 # The means and standard deviations of ImageNet's red, green and blue, of values in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -16,9 +18,9 @@ def network_input(images: Tensor, side: int, device: torch.device) -> Tensor:
     Each is resized to side x side, whatever its shape, rounded to 0..255, divided by 255, and scaled with ImageNet's
     mean and standard deviation. One channel is repeated to three.
     """
-    resized = torch.stack([resize_bicubic(image, side) for image in images]).to(device)
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _STD))
-    return (resized.to(torch.float32) / 255 - mean) / std
+    resized = torch.stack([resize_bicubic(image, side) for image in images])
+    mean, std = (to_device(torch.tensor(values)[:, None, None], device) for values in (_MEAN, _STD))
+    return (to_device(resized, device).to(torch.float32) / 255 - mean) / std
 
 
 def resize_bicubic(image: Tensor, side: int) -> Tensor:

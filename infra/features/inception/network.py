@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infra.compute.device import exact_float32
+from infra.compute.transfer import to_device
 from infra.features.extractor import FEATURES
 from infra.features.inception.layers import (
     LAYERS,
@@ -48,7 +49,7 @@ class Inception:
         """
         device = next(iter(self._weights.values())).device
         with torch.no_grad(), exact_float32():
-            parts = [self.layers(network_input(part.to(device))) for part in images.split(BATCH)]
+            parts = [self.layers(network_input(to_device(part, device))) for part in images.split(BATCH)]
         return {name: torch.cat([part[name] for part in parts]) for name in (FEATURES, SPATIAL)}
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:

@@ -33,7 +33,8 @@ def resize_tf1(x: Tensor, side: int) -> Tensor:
 
 def _neighbours(size: int, side: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return, per target pixel, the source pixels before and after its place and the weight of the second."""
-    scale = torch.tensor(size, dtype=like.dtype, device=like.device) / side
+    # torch.tensor would make a GPU wait for its copy.
+    scale = torch.full((), size, dtype=like.dtype, device=like.device) / side
     place = torch.arange(side, dtype=like.dtype, device=like.device) * scale
     before = place.floor()
     rows = before.to(torch.int64)

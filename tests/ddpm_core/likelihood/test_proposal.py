@@ -18,6 +18,12 @@ def test_a_proposal_draws_its_probabilities():
     assert proposal.draw(torch.tensor([1e-12, 1 - 1e-12], dtype=torch.float64)).tolist() == [0, 3]
 
 
+def test_a_moved_proposal_is_neither_computed_nor_checked_again():
+    proposal = TimestepProposal(torch.tensor([0.5, 0.5], dtype=torch.float64))
+    assert proposal.to(torch.device("cpu")).probabilities is proposal.probabilities
+    assert proposal.to(torch.device("meta")).probabilities.device.type == "meta", "no value can be read there"
+
+
 def test_weights_keep_the_mean_over_all_timesteps():
     losses = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     proposal = TimestepProposal.of_second_moments(losses**2, uniform_share=0.1)

@@ -204,7 +204,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (TrainConfig, "num_timesteps", (2, 1000), (1, 0)),
         (TrainConfig, "dtype", ("auto", "float32", "bfloat16"), ("float16", "int8")),
         (SampleConfig, "count", (2, 50_000), (1, 0)),
-        (SampleConfig, "batch_size", (1, 4096), (0, 4097)),
+        (SampleConfig, "batch_size", (0, 1, 4096), (-1, 4097)),
         (SampleConfig, "variance", ("fixed_small", "fixed_large", "learned"), ("learned_range",)),
         (SampleConfig, "guidance_scale", (0, 1, 7.5), (-0.1, 101)),
         (TrainConfig, "parameterisation", ("eps", "x_start", "v"), ("x_prev", "epsilon")),

@@ -177,6 +177,25 @@ def test_the_start_of_an_image_does_not_depend_on_the_batch(
     assert np.abs(eight.astype(int) - five).max() <= 1
 
 
+@pytest.mark.parametrize(("memory", "expected"), [(0, 64), (1, 1), (1 << 40, 1024)])
+def test_a_batch_that_fits_is_fixed_in_the_plan(
+    tiny_run: TinyRun,
+    config: SampleConfig,
+    draw: Callable[..., Samples],
+    monkeypatch: pytest.MonkeyPatch,
+    memory: int,
+    expected: int,
+) -> None:
+    """Another GPU may choose another batch, which is another key; the same number by hand is the same one."""
+    monkeypatch.setattr("flows.stages.sample.sampling.total_bytes", lambda _: memory)
+    said: list[str] = []
+    config = config.model_copy(update={"count": 3, "num_steps": 2})
+    fitted = draw(config.model_copy(update={"batch_size": 0}), say=said.append)
+    assert fitted.manifest(tiny_run.store).facts["settings"]["batch_size"] == expected
+    assert draw(config.model_copy(update={"batch_size": expected})).key == fitted.key
+    assert any(f"{expected:,} images at a time" in line for line in said)
+
+
 def test_a_whole_chain_by_default(tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples]) -> None:
     """0 stands for all T; that is the same chain as T steps, under another key."""
     zero, all_steps = (draw(config.model_copy(update={"count": 8, "num_steps": n})) for n in (0, 20))

@@ -1,0 +1,41 @@
+"""`python -m benchmarks.gpu.bare`: `benchmarks.gpu.run` on a Python that has torch and nothing else.
+
+The core writes the shapes of its tensors as jaxtyping's annotations, which nothing reads at run time. If jaxtyping is
+missing, each stands for a plain tensor here.
+"""
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from torch import Tensor
+
+
+class _Shape:
+    """An annotation such as `Float[Tensor, "b c"]`."""
+
+    def __class_getitem__(cls, _: object) -> type[Tensor]:
+        return Tensor
+
+
+def stand_in_for_jaxtyping() -> None:
+    """Put a module in the place of jaxtyping if it is missing."""
+    try:
+        import jaxtyping  # noqa: F401 - only whether it is there
+    except ModuleNotFoundError:
+        module = ModuleType("jaxtyping")
+        for name in ("Bool", "Float", "Float32", "Float64", "Int64", "UInt8"):
+            setattr(module, name, _Shape)
+        sys.modules["jaxtyping"] = module
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sections; see `benchmarks.gpu.run`."""
+    stand_in_for_jaxtyping()
+    from benchmarks.gpu.run import main as run  # it imports the core
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
