@@ -22,7 +22,11 @@ class SampleConfig(StageConfig):
     clip_x_start: bool = Field(True, description="Clamp each predicted x_0 to [-1, 1]; the ODE never does")
     batch_size: int = Field(64, ge=1, le=4096, description="Images per unit, computed together")
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of x_T and of every z_t")
-    dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
+    dtype: Dtype = Field(
+        "auto",
+        description="Number format of matrix products; auto takes bfloat16 if it is native, else float16 on a GPU and "
+        "float32 on a CPU",
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     compile: bool = Field(
         False, description="Compile the network by torch.compile: faster calls, after about a minute once per machine"

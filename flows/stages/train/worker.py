@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ddpm_core.loss_scale import initial_scale
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig
 from flows.snapshot import channels_last, make_schedule
@@ -25,6 +26,7 @@ from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import Cadence, images_between_points
 from flows.stages.train.saver import Saver
+from flows.stages.train.skips import Skips
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
 from flows.stages.train.watch.turn import make_watcher
@@ -32,6 +34,7 @@ from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.compilation import COMPILING
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
+from infra.compute.memory import memory_errors
 from infra.compute.preemption import current_notice
 from infra.outputs.images import DatasetReader
 
@@ -39,6 +42,7 @@ from infra.outputs.images import DatasetReader
 _ROW_SHARE = 0.001
 # A node that is drained often has two minutes left; a look waits for all workers, some milliseconds.
 _LOOK_S = 10.0
+_LESS_MEMORY = "set train.microbatch to part of a worker's images per step, or train.activation_checkpointing=true"
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -50,7 +54,8 @@ def run_training(values: dict[str, Any], beat: Beat) -> None:
     """
     assignment = Assignment.from_json(values)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    with Pulse(beat if is_first else None, lambda: {"phase": "loading the data", "starting": True}) as pulse:
+    loading = {"phase": "loading the data", "starting": True}
+    with memory_errors("train", _LESS_MEMORY), Pulse(beat if is_first else None, lambda: loading) as pulse:
         worker = TrainingWorker(assignment, pulse)
         worker.resume()
         with worker.notice.at_work():
@@ -77,7 +82,7 @@ class TrainingWorker:
         saver: Saver | None = None,
     ) -> None:
         config, dataset, output = assignment.config, assignment.dataset, assignment.output
-        prepare_process(config.threads)
+        prepare_process(config.threads, config.dtype)
         self.config, self.output = config, output
         self.pulse, self.clock, self.notice = pulse or Pulse(), clock, current_notice()
         self.saver = saver or Saver()
@@ -104,7 +109,11 @@ class TrainingWorker:
             optimizer=optimizer,
             # Only rank 0 saves them.
             averages=PowerAverages(network) if config.averages and self.rank == 0 else None,
+            loss_scale=initial_scale(self.device) if config.dtype == "float16" else None,
+            skips=Skips(self.device),
         )
+        if config.activation_checkpointing:
+            network.recompute_blocks()
         step_config = StepConfig(
             global_batch_size=config.batch_size,
             world_size=self.world_size,
@@ -112,11 +121,18 @@ class TrainingWorker:
             autocast_dtype=torch_dtype(config.dtype),
             random_flip=config.random_flip,
             objective=make_objective(config),
+            microbatch=config.microbatch,
         )
         if config.compile:
             self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
             share = len(range(self.rank, config.batch_size, self.world_size))
-            compile_for_training(network, share, self.device, step_config.autocast_dtype)
+            compile_for_training(
+                network,
+                min(config.microbatch or share, share),
+                self.device,
+                step_config.autocast_dtype,
+                deterministic=config.deterministic,
+            )
         self.step: Step = TrainingStep(
             config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
         )

@@ -34,6 +34,8 @@ EXECUTION = {
     "watch_share",
     "watch_samples",
     "keep_checkpoints",
+    "activation_checkpointing",
+    "deterministic",
     "extractor_weights",
     "reference_statistics",
 }
@@ -114,6 +116,26 @@ def test_a_new_setting_changes_no_key(stage: type[StageConfig]) -> None:
 def test_a_setting_without_effect_changes_no_key(config: StageConfig, other: StageConfig) -> None:
     assert other != config
     assert key(other) == key(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_key"),
+    [
+        ({"dropout": 0.1, "microbatch": 16}, True),
+        ({"dropout": 0.0, "microbatch": 16}, False),
+        ({"dropout": 0.1, "microbatch": 128}, False),
+        ({"dropout": 0.1, "microbatch": 127}, True),
+        ({"dropout": 0.1, "microbatch": 0}, False),
+    ],
+    ids=str,
+)
+def test_micro_batches_are_a_result_only_if_they_change_the_masks_of_dropout(
+    settings: dict[str, Any], in_key: bool
+) -> None:
+    config, whole = TrainConfig(**settings), TrainConfig(dropout=settings["dropout"])
+    assert (key(config) != key(whole)) is in_key
+    assert (config.result_settings() != whole.result_settings()) is in_key, "the run's name is made of them"
+    assert key(config.model_copy(update={"workers": 4})) == key(config)
 
 
 def test_heads_have_an_effect_without_attention_at_any_size() -> None:
@@ -202,7 +224,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (TrainConfig, "dropout", (0, 0.99), (1, -0.1)),
         (TrainConfig, "channel_mults", ([1], [1] * 8), ([], [0], [1] * 9, [1.5])),
         (TrainConfig, "num_timesteps", (2, 1000), (1, 0)),
-        (TrainConfig, "dtype", ("auto", "float32", "bfloat16"), ("float16", "int8")),
+        (TrainConfig, "dtype", ("auto", "float32", "tf32", "bfloat16", "float16"), ("float64", "int8", "")),
+        (TrainConfig, "microbatch", (0, 1, 65536), (-1, 65537)),
         (SampleConfig, "count", (2, 50_000), (1, 0)),
         (SampleConfig, "batch_size", (1, 4096), (0, 4097)),
         (SampleConfig, "variance", ("fixed_small", "fixed_large", "learned"), ("learned_range",)),
