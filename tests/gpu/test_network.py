@@ -60,7 +60,7 @@ def test_the_self_test_passes(device):
 
 def test_auto_is_bfloat16_on_a_gpu_that_has_it(gpu):
     native = torch.cuda.get_device_capability()[0] >= 8
-    assert resolve_dtype("auto", "cuda") == ("bfloat16" if native else "float32")
+    assert resolve_dtype("auto", "cuda") == ("bfloat16" if native else "float16")
 
 
 def test_a_training_step_is_the_cpus(device):
@@ -107,8 +107,8 @@ def test_equal_steps_give_equal_bits(device, dtype):
     assert torch.equal(trained(), trained())
 
 
-def test_a_training_step_waits_for_the_gpu_once(gpu):
-    """To see whether its gradient is finite; a second wait would leave the GPU idle while the host goes on."""
+def test_a_training_step_does_not_wait_for_the_gpu(gpu):
+    """Not to see whether its gradient is finite either: a wait leaves the GPU idle while the host goes on."""
     net, schedule = channels_last(network().to(gpu)).train(), SCHEDULE.to(gpu)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
     step = step_on(gpu, 0, BATCH)
@@ -121,7 +121,7 @@ def test_a_training_step_waits_for_the_gpu_once(gpu):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     waits = [str(one.message) for one in caught if "called a synchronizing" in str(one.message)]
-    assert len(waits) == 1, waits
+    assert waits == []
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -114,7 +114,18 @@ class TrainingWorker:
         )
         if config.activation_checkpointing:
             network.recompute_blocks()
-        step_config = StepConfig(
+        step_config = self._step_config()
+        if config.compile:
+            self._compile(step_config)
+        self.step: Step = TrainingStep(
+            config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
+        )
+        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
+        self.resumed_at = 0
+
+    def _step_config(self) -> StepConfig:
+        config = self.config
+        return StepConfig(
             global_batch_size=config.batch_size,
             world_size=self.world_size,
             grad_clip=config.grad_clip,
@@ -123,21 +134,14 @@ class TrainingWorker:
             objective=make_objective(config),
             microbatch=config.microbatch,
         )
-        if config.compile:
-            self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
-            share = len(range(self.rank, config.batch_size, self.world_size))
-            compile_for_training(
-                network,
-                min(config.microbatch or share, share),
-                self.device,
-                step_config.autocast_dtype,
-                deterministic=config.deterministic,
-            )
-        self.step: Step = TrainingStep(
-            config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
-        )
-        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
-        self.resumed_at = 0
+
+    def _compile(self, step_config: StepConfig) -> None:
+        """Compile the network for passes of a micro-batch, or of this worker's whole share."""
+        config = self.config
+        self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
+        share = len(range(self.rank, config.batch_size, self.world_size))
+        images, dtype = min(config.microbatch or share, share), step_config.autocast_dtype
+        compile_for_training(self.state.network, images, self.device, dtype, deterministic=config.deterministic)
 
     def resume(self) -> None:
         """Resume from the latest undamaged checkpoint up to the goal, if there is one."""

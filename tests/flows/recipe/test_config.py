@@ -118,26 +118,6 @@ def test_a_setting_without_effect_changes_no_key(config: StageConfig, other: Sta
     assert key(other) == key(config)
 
 
-@pytest.mark.parametrize(
-    ("settings", "in_key"),
-    [
-        ({"dropout": 0.1, "microbatch": 16}, True),
-        ({"dropout": 0.0, "microbatch": 16}, False),
-        ({"dropout": 0.1, "microbatch": 128}, False),
-        ({"dropout": 0.1, "microbatch": 127}, True),
-        ({"dropout": 0.1, "microbatch": 0}, False),
-    ],
-    ids=str,
-)
-def test_micro_batches_are_a_result_only_if_they_change_the_masks_of_dropout(
-    settings: dict[str, Any], in_key: bool
-) -> None:
-    config, whole = TrainConfig(**settings), TrainConfig(dropout=settings["dropout"])
-    assert (key(config) != key(whole)) is in_key
-    assert (config.result_settings() != whole.result_settings()) is in_key, "the run's name is made of them"
-    assert key(config.model_copy(update={"workers": 4})) == key(config)
-
-
 def test_heads_have_an_effect_without_attention_at_any_size() -> None:
     """The block in the middle of the network attends at every size."""
     one, four = (TrainConfig(attention_resolutions=[], num_heads=heads) for heads in (1, 4))

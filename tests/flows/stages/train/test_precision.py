@@ -9,10 +9,11 @@ from flows.stages.train.checkpoints import CHECKPOINTS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
 from flows.stages.train.step import _dropout_seed
-from flows.stages.train.training import _environment
+from flows.stages.train.training import _environment, train
 from flows.stages.train.worker import TrainingWorker, run_training
-from infra.errors import ResourceError
+from infra.errors import ConfigError, ResourceError
 from infra.outputs.tensors import decode_tensors
+from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP, Bench, snapshot
 
 
@@ -44,9 +45,7 @@ class TestFloat16:
 
     def test_it_trains_like_float32(self, bench: Bench, config: TrainConfig) -> None:
         other = config.model_copy(update={"dtype": "float32"})
-        losses = [
-            [row["loss"] for row in history_rows(bench.train(one.dtype, one, 160))] for one in (config, other)
-        ]
+        losses = [[row["loss"] for row in history_rows(bench.train(one.dtype, one, 160))] for one in (config, other)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-2)
         assert losses[0] != losses[1]
 
@@ -91,6 +90,26 @@ class TestMicroBatches:
         places = [(seen, rank, part) for seen in (0, 16) for rank in (0, 1, 4095) for part in (0, 1, 65535)]
         assert len({_dropout_seed(0, *place) for place in places}) == len(places)
         assert _dropout_seed(3, 16, 1) == _dropout_seed(3, 16, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_key"),
+    [
+        ({"dropout": 0.1, "microbatch": 16}, True),
+        ({"dropout": 0.0, "microbatch": 16}, False),
+        ({"dropout": 0.1, "microbatch": 128}, False),
+        ({"dropout": 0.1, "microbatch": 127}, True),
+        ({"dropout": 0.1, "microbatch": 0}, False),
+    ],
+    ids=str,
+)
+def test_micro_batches_are_a_result_only_if_they_change_the_masks_of_dropout(
+    settings: dict[str, float], in_key: bool
+) -> None:
+    config, whole = TrainConfig(**settings), TrainConfig(dropout=settings["dropout"])
+    assert (config.key_settings() != whole.key_settings()) is in_key
+    assert (config.result_settings() != whole.result_settings()) is in_key, "the run's name is made of them"
+    assert config.model_copy(update={"workers": 4}).key_settings() == config.key_settings()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
@@ -149,3 +168,10 @@ class TestMemory:
         named = [name for name in TrainConfig.model_fields if f"train.{name}" in line]
         assert named == ["microbatch", "activation_checkpointing"]
         load_config("digits", None, ["train.microbatch=4", "train.activation_checkpointing=true"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "tf32"])
+def test_a_format_of_gpus_is_refused_on_a_processor(tiny_run: TinyRun, config: TrainConfig, dtype: str) -> None:
+    with pytest.raises(ConfigError, match=f"dtype: {dtype} is for GPUs.* - set dtype=auto") as caught:
+        train(config.model_copy(update={"dtype": dtype}), tiny_run.dataset, tiny_run.context)
+    assert caught.value.exit_code == 2
