@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ddpm_core.choices import Sampler
+from ddpm_core.ema import update_ema_if
+from ddpm_core.loss_scale import initial_scale
 from ddpm_core.rng import Stream, normal
 from ddpm_core.samplers.chain import Chain
 from ddpm_core.samplers.table import SAMPLERS
@@ -90,6 +92,42 @@ def test_a_step_in_bfloat16_has_almost_the_loss_of_float32(device):
         losses.append(float(result.loss_sum))
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1] != losses[0]
+
+
+def test_a_scaled_step_in_float16_has_almost_the_gradient_of_float32(device):
+    norms = []
+    for dtype, scale in ((torch.float32, None), (torch.float16, initial_scale(device))):
+        net = channels_last(network().to(device))
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+        result = step_on(device, 0, BATCH, dtype)(net, optimizer, SCHEDULE.to(device), scale)
+        assert result.applied
+        norms.append(float(result.grad_norm))
+    assert norms[1] == pytest.approx(norms[0], rel=2e-2)
+    assert norms[1] != norms[0]
+
+
+def test_a_step_whose_gradient_overflows_changes_no_bit(device):
+    """On a GPU the optimiser's kernel and the average learn it on the device."""
+    net, schedule = channels_last(network().to(device)), SCHEDULE.to(device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    step = step_on(device, 0, BATCH, torch.float16)
+    step(net, optimizer, schedule, initial_scale(device))
+
+    def bits():
+        moments = [value for state in optimizer.state.values() for value in state.values()]
+        return [value.detach().clone() for value in (*net.parameters(), *moments)]
+
+    before = bits()
+    average = [torch.zeros_like(weight) for weight in net.parameters()]
+    huge = initial_scale(device)._replace(scale=torch.full((), 2.0**127, device=device))
+    result = step(net, optimizer, schedule, huge)
+    update_ema_if(result.applied, average, list(net.parameters()), 0.5)
+    assert not result.applied
+    assert float(result.loss_scale.scale) == 2.0**126
+    assert all(map(torch.equal, bits(), before))
+    assert not any(bool(value.any()) for value in average)
+    step(net, optimizer, schedule, result.loss_scale._replace(scale=initial_scale(device).scale))
+    assert not torch.equal(bits()[0], before[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -129,6 +129,15 @@ class TrainConfig(StageConfig):
         return self
 
     @model_validator(mode="after")
+    def _activations_are_recomputed_by_one(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError(
+                "train.compile chooses by itself what the backward pass computes again; "
+                "turn it or train.activation_checkpointing off"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _initial_holds_no_secret(self) -> Self:
         if without_secrets(self.initial) != self.initial:
             raise ValueError(

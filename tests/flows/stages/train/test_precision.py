@@ -86,6 +86,15 @@ class TestMicroBatches:
         assert torch.equal(whole, all_of_it), "the first one's masks are those of a whole share"
         assert float((whole - parts).norm() / whole.norm()) > 1e-4
 
+    def test_each_pass_of_a_step_is_seeded(
+        self, bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = config.model_copy(update={"dropout": 0.2, "microbatch": 5})
+        worker, seeds = bench.worker(bench.output("a"), config, 2 * STEP), []
+        monkeypatch.setattr(torch, "manual_seed", seeds.append)
+        worker.run()
+        assert seeds == [_dropout_seed(config.seed, seen, 0, part) for seen in (0, STEP) for part in range(4)]
+
     def test_the_seed_of_a_mask_is_that_of_its_step_rank_and_micro_batch(self) -> None:
         places = [(seen, rank, part) for seen in (0, 16) for rank in (0, 1, 4095) for part in (0, 1, 65535)]
         assert len({_dropout_seed(0, *place) for place in places}) == len(places)
@@ -118,6 +127,13 @@ def test_activation_checkpointing_changes_no_bit(bench: Bench, config: TrainConf
     plain = bench.train("plain", config, 80)
     again = bench.train("again", config.model_copy(update={"activation_checkpointing": True}), 80)
     assert snapshot(plain, 80) == snapshot(again, 80)
+
+
+def test_activation_checkpointing_is_refused_in_compiled_code() -> None:
+    """Its bits would differ, and the setting is no part of the key."""
+    load_config("digits", None, ["train.compile=true"])
+    with pytest.raises(ConfigError, match=r"turn it or train\.activation_checkpointing off"):
+        load_config("digits", None, ["train.compile=true", "train.activation_checkpointing=true"])
 
 
 @pytest.mark.parametrize(
