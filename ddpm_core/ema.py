@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -28,6 +29,33 @@ def ema_decay(images_seen: int, images_per_step: int, *, halflife_images: float,
 def update_ema(ema: Iterable[Tensor], weights: Iterable[Tensor], decay: float) -> None:
     """Move each average towards its weights, in place: ema = decay * ema + (1 - decay) * weights."""
     torch._foreach_lerp_(list(ema), [weight.detach() for weight in weights], 1 - decay)
+
+
+@torch.no_grad()
+def update_ema_if(applied: Bool[Tensor, ""], ema: Iterable[Tensor], weights: Iterable[Tensor], decay: float) -> None:
+    """Do the same if a step was applied, else leave the averages as they are.
+
+    On a GPU the host does not wait to know which: a skipped step moves the averages by 0 times their distance. That
+    rounds differently from `update_ema` in the last bit.
+
+    Args:
+        applied: Whether the step changed the weights.
+        ema: The averages, changed in place.
+        weights: The weights after the step, finite.
+        decay: As for `update_ema`.
+    """
+    if applied.is_cpu:
+        if applied:
+            update_ema(ema, weights, decay)
+        return
+    _move_by(applied, list(ema), list(weights), decay)
+
+
+@torch.no_grad()
+def _move_by(share: Tensor, ema: list[Tensor], weights: list[Tensor], decay: float) -> None:
+    distances = torch._foreach_sub(weights, ema)
+    torch._foreach_mul_(distances, share.to(torch.float32))
+    torch._foreach_add_(ema, distances, alpha=1 - decay)
 
 
 def ema_sigma_rel(steps: int, images_per_step: int, *, halflife_images: float, rampup_ratio: float) -> float:

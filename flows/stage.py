@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from infra.compute.cluster import Cluster
+from infra.compute.memory import MemoryWatch
 from infra.compute.units import UnitTask, Workers
 from infra.digests import Json
 from infra.outputs.manifest import Manifest
@@ -202,6 +203,7 @@ class Context:
         unit: str = "images",
         phase: str = "",
         on_unit: Callable[[int], None] = _ignore,
+        less_memory: str = "",
     ) -> None:
         """Run the units that are not committed yet, and report progress.
 
@@ -215,6 +217,7 @@ class Context:
             unit: The unit of the progress, such as "images".
             phase: Shown next to the count.
             on_unit: Receives each unit as soon as it is committed.
+            less_memory: The settings by which a unit needs less memory, for the error if there is too little.
         """
         missing = [number for number in units if not is_done(number)]
         total = sum(map(size, units))
@@ -231,7 +234,8 @@ class Context:
             show(phase)
 
         show(phase or self.starting)
-        self.cluster.run_units(task, missing, workers=workers, stage=stage, on_done=count)
+        watched = MemoryWatch(task=task, stage=stage, remedy=less_memory)
+        self.cluster.run_units(watched, missing, workers=workers, stage=stage, on_done=count)
 
 
 def _no_check(*_: object) -> None:

@@ -15,7 +15,7 @@ from ddpm_core.choices import Choice
 SEED_LIMIT = (1 << 63) - 1
 
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 def execution(default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own type

@@ -37,7 +37,7 @@ def syncs(bench: Bench) -> None:
             training.model, training.optimizer, training.schedule, images, noise, training.config
         ),
         "noise of a train step": lambda: training.noise(slots),
-        "EMA": training.average,
+        "EMA": partial(training.average, torch.ones((), dtype=torch.bool, device=setting.device)),
         "whole step of training": training.step,
         "noise of a sampling step": lambda: normal(0, Stream.Z_T, ids, setting.shape, step=1),
         "5 ancestral steps, 4 with noise": ancestral_steps(setting, few, BFLOAT16),

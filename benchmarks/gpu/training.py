@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu.setting import Precision, Setting
-from ddpm_core.ema import ema_decay, update_ema
+from ddpm_core.ema import ema_decay, update_ema_if
+from ddpm_core.loss_scale import initial_scale
 from ddpm_core.network.unet import UNet
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import linear_schedule
@@ -52,6 +53,7 @@ class Training:
         self.images = drawn.to(setting.device)
         self.order = TrainingOrder(_SEED, len(self.images))
         self.seen = 0
+        self.loss_scale = initial_scale(setting.device) if precision.autocast == torch.float16 else None
         self.model: nn.Module = self.network
         self.model.train()
 
@@ -63,9 +65,11 @@ class Training:
         rate = learning_rate(self.seen, peak=2e-4, warmup_images=640_000, decay_images=0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        result = train_step(self.model, self.optimizer, self.schedule, images, noise, self.config)
-        if result.applied:
-            self.average()
+        result = train_step(
+            self.model, self.optimizer, self.schedule, images, noise, self.config, loss_scale=self.loss_scale
+        )
+        self.loss_scale = result.loss_scale
+        self.average(result.applied)
         self.seen += self.batch
         return result
 
@@ -79,10 +83,10 @@ class Training:
         """The step's timesteps, noise and coins."""
         return training_noise(_SEED, slots, self.schedule.num_timesteps, self.setting.shape)
 
-    def average(self) -> None:
-        """Move the EMA by one step."""
+    def average(self, applied: Tensor) -> None:
+        """Move the EMA by one step, if it was applied; the GPU decides."""
         decay = ema_decay(self.seen, self.batch, halflife_images=887_000.0, rampup_ratio=0.05)
-        update_ema(self.ema.parameters(), self.network.parameters(), decay)
+        update_ema_if(applied, self.ema.parameters(), self.network.parameters(), decay)
 
     def state(self) -> dict[str, Any]:
         """A copy of all that a checkpoint holds."""

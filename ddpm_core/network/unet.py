@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ddpm_core.network.convolution import Conv3x3
 from ddpm_core.network.unet_config import UNetConfig
@@ -36,7 +37,13 @@ class ResBlock(nn.Module):
     """norm, SiLU, conv, + dense(SiLU(time)), norm, SiLU, dropout, conv; added to a shortcut.
 
     With `scale_shift_norm` the dense layer gives (s, b) and the second norm becomes norm(h) (1 + s) + b.
+
+    Attributes:
+        recomputes: Keep no activation inside the block for the backward pass, but compute them there once more, with
+            the same masks of dropout, so that gradients are equal to the last bit.
     """
+
+    recomputes: bool = False
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
@@ -51,6 +58,13 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b c_out h w"]:
         """Apply the block to features and the time embedding."""
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return self._apply_to(x, time)
+        drops = self.dropout.p > 0
+        result: Tensor = checkpoint(self._apply_to, x, time, use_reentrant=False, preserve_rng_state=drops)
+        return result
+
+    def _apply_to(self, x: Float[Tensor, "b c_in h w"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b c_out h w"]:
         hidden = self.conv_1(F.silu(self.norm_1(x)))
         projected = self.time_projection(F.silu(time))[:, :, None, None]
         if self.scale_shift:
@@ -194,6 +208,12 @@ class UNet(nn.Module):
         if self.class_embedding is not None:
             numbers, width = torch.arange(self.config.num_classes), self.class_embedding.embedding_dim
             self.class_embedding.weight.copy_(normal(seed, Stream.CLASS_EMBEDDING, numbers, (width,)))
+
+    def recompute_blocks(self) -> None:
+        """Have every residual block compute its activations again in the backward pass: less memory, more time."""
+        for module in self.modules():
+            if isinstance(module, ResBlock):
+                module.recomputes = True
 
     def forward(
         self, x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"], labels: Int64[Tensor, " b"] | None = None

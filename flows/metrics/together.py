@@ -12,6 +12,8 @@ from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
+_LESS_MEMORY = "set a smaller evaluate.batch_size, if a likelihood was at work, or fewer evaluate.workers"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -128,6 +130,7 @@ def _run(sealings: Sequence[_Sealing], context: Context, stage: str, workers: Wo
         size=lambda _: 1,
         unit="units",
         on_unit=note,
+        less_memory=_LESS_MEMORY,
     )
 
 

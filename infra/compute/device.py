@@ -14,6 +14,10 @@ from infra.errors import ConfigError
 
 # The packages whose versions can change the bytes of some output.
 PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
+_GPU_ONLY = ("float16", "tf32")
+# Compute capability 8 is Ampere. An older GPU takes the flag and computes float32.
+_TF32_SINCE = 8
+_ANY_DTYPE = "set dtype=auto or dtype=float32"
 
 
 def resolve_device(name: str) -> str:
@@ -24,18 +28,39 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_dtype(name: str, device: str) -> str:
-    """Turn `auto` into `bfloat16` if the device multiplies it natively, else `float32`."""
+    """Turn `auto` into `bfloat16` if the device multiplies it natively, else `float16` on a GPU and `float32` on a CPU.
+
+    Args:
+        name: `auto`, `float32`, `tf32`, `bfloat16` or `float16`.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: If the device has no such format: a CPU neither float16 nor tf32, a GPU before Ampere no tf32.
+    """
     if name != "auto":
+        _check_dtype(name, device)
         return name
     if device == "cuda":
         # torch also answers yes for older GPUs, which emulate bfloat16 more slowly than they compute float32.
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 
+def _check_dtype(name: str, device: str) -> None:
+    if name in _GPU_ONLY and device == "cpu":
+        raise ConfigError(f"{name} is for GPUs, and the device is a processor", item="dtype", remedy=_ANY_DTYPE)
+    if name == "tf32" and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] < _TF32_SINCE:
+        raise ConfigError(f"{torch.cuda.get_device_name()} has no tf32", item="dtype", remedy=_ANY_DTYPE)
+
+
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch dtype of a resolved name."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    """The torch dtype of a resolved name, for autocast; tf32 is float32 with a flag, see `prepare_process`."""
+    return {
+        "float32": torch.float32,
+        "tf32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }[name]
 
 
 def environment(device: str, packages: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -69,19 +94,22 @@ def fixed_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prepare_process(threads: int) -> None:
+def prepare_process(threads: int, dtype: str = "float32") -> None:
     """Fix what would let two runs of the same code differ: thread count, kernels and the precision of float32.
 
     It is for a process that does nothing else; `settings_kept` gives a shared one its own settings back.
+
+    Args:
+        threads: The number of threads.
+        dtype: The resolved number format of matrix products; `tf32` alone lets float32 be multiplied as TF32.
     """
     # For `repeatable_gradients`: cuBLAS reads it once, at its first product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # TF32, cuDNN's default, rounds the inputs of convolutions to 11 bits, which no dtype of ours stands for.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    # TF32, cuDNN's default, rounds the inputs of convolutions to 11 bits, which float32 does not stand for.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
 
 
 @contextlib.contextmanager
@@ -105,7 +133,7 @@ def exact_float32() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def repeatable_gradients(device: str) -> Iterator[None]:
+def repeatable_gradients(device: str, *, wanted: bool = True) -> Iterator[None]:
     """Make equal steps give equal bits on a GPU, and give the caller its own settings back; on a CPU they do already.
 
     Attention's backward pass otherwise adds up in the order in which its blocks end. cuBLAS needs the workspace of
@@ -113,8 +141,9 @@ def repeatable_gradients(device: str) -> Iterator[None]:
 
     Args:
         device: `cpu` or `cuda`.
+        wanted: False changes nothing.
     """
-    if device != "cuda":
+    if device != "cuda" or not wanted:
         yield
         return
     modes: Any = torch.utils.deterministic  # a module with a property, which its types do not show

@@ -37,13 +37,16 @@ def plain_errors(stage: str) -> Iterator[None]:
 def lost_a_worker(error: BaseException) -> bool:
     """Tell whether a worker died, hangs, or left because its machine is about to go, rather than its function failed.
 
-    The others of its group may notice before Ray does, by the connection that broke in the middle of a collective.
+    The others of its group may notice before Ray does, by the connection that broke in the middle of a collective. If
+    one of them ended by an error of ours, such as for want of memory, that one broke it.
     """
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train import PreemptionError
 
     lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | PreemptedError
     links = list(_chain(error))
+    if any(type(link).__module__ == DdpmError.__module__ for link in links):
+        return False
     broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
     return broken or any(isinstance(link, lost) or type(link).__name__ == _HANGS for link in links)
 

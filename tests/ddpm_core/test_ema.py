@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_core.ema import ema_decay, ema_sigma_rel, update_ema
+from ddpm_core.ema import _move_by, ema_decay, ema_sigma_rel, update_ema, update_ema_if
 from ddpm_core.power_ema import sigma_rel_of
 
 
@@ -84,3 +84,26 @@ def test_the_length_is_the_deviation_of_the_weights_of_the_steps():
     mean = (average * place).sum()
     expected = float((average * (place - mean) ** 2).sum().sqrt())
     assert ema_sigma_rel(40, 8, halflife_images=50.0, rampup_ratio=0.3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.9999])
+def test_a_skipped_step_leaves_the_averages_and_an_applied_one_moves_them(decay):
+    generator = torch.Generator().manual_seed(0)
+    average, weights = ([torch.randn(4, 3, generator=generator), torch.randn(5, generator=generator)] for _ in range(2))
+    moved = [value.clone() for value in average]
+    update_ema(moved, weights, decay)
+    on_host, by_share = ({flag: [value.clone() for value in average] for flag in (True, False)} for _ in range(2))
+    for flag in (True, False):
+        expected = moved if flag else average
+        update_ema_if(torch.tensor(flag), on_host[flag], weights, decay)
+        assert all(map(torch.equal, on_host[flag], expected)), "on a CPU, the bits of an update, or none"
+        _move_by(torch.tensor(flag), by_share[flag], weights, decay)
+        for found, value in zip(by_share[flag], expected, strict=True):
+            torch.testing.assert_close(found, value, rtol=1e-6 if flag else 0, atol=1e-6 if flag else 0)
+
+
+def test_the_averages_of_a_gpu_move_without_a_question_to_it():
+    """A tensor on meta has no value to read."""
+    average, weights = [torch.zeros(4, device="meta")], [torch.ones(4, device="meta", requires_grad=True)]
+    update_ema_if(torch.ones((), dtype=torch.bool, device="meta"), average, weights, 0.5)
+    assert average[0].is_meta

@@ -47,6 +47,11 @@ def test_skipped_steps() -> None:
     ]
 
 
+@pytest.mark.parametrize(("scale", "count"), [(65536.0, 0), (2.0, 0), (1.0, 1), (0.5, 1)])
+def test_steps_that_find_the_scale_of_float16_are_no_warning(scale: float, count: int) -> None:
+    assert len(warnings(rows(FALLING[:3], skipped_steps=[0, 3, 0], loss_scale=[scale] * 3), [], {})) == count
+
+
 @pytest.mark.parametrize(
     ("name", "words", "factor"), [("loss", "loss", 3.0), ("grad_norm", "norm of the gradient", 20.0)]
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ddpm_core.loss_scale import LossScale
 from ddpm_core.network.unet import UNet, UNetConfig
 from ddpm_core.rng import Stream, words
 from ddpm_core.schedule import NoiseSchedule, linear_schedule
@@ -38,17 +39,22 @@ def images(first: int, count: int) -> Tensor:
     return (drawn & 255).to(torch.uint8).reshape(-1, *SHAPE)
 
 
-Step = Callable[[UNet, torch.optim.Optimizer, NoiseSchedule], StepResult]
+Step = Callable[..., StepResult]
 
 
 def step_on(device: torch.device, first: int, count: int, dtype: torch.dtype = torch.float32) -> Step:
-    """A training step on `count` slots from `first`; its inputs are on the device before it is called."""
+    """A training step on `count` slots from `first`; its inputs are on the device before it is called.
+
+    It takes a network, an optimiser, a schedule, and the scale of the loss if there is one.
+    """
     slots = torch.arange(first, first + count, device=device)
     noise = training_noise(0, slots, SCHEDULE.num_timesteps, SHAPE)
     config = StepConfig(global_batch_size=count, autocast_dtype=dtype, random_flip=True)
     batch = images(first, count).to(device)
 
-    def step(net: UNet, optimizer: torch.optim.Optimizer, schedule: NoiseSchedule) -> StepResult:
-        return train_step(net, optimizer, schedule, batch, noise, config)
+    def step(
+        net: UNet, optimizer: torch.optim.Optimizer, schedule: NoiseSchedule, loss_scale: LossScale | None = None
+    ) -> StepResult:
+        return train_step(net, optimizer, schedule, batch, noise, config, loss_scale=loss_scale)
 
     return step

@@ -2,8 +2,6 @@
 
 # File -> the beginning of a line that reads a value from the device.
 READS = {
-    # Until the finite-gradient check stays on the device.
-    "ddpm_core/train_step.py": "applied = bool(torch.isfinite(grad_norm))",
     # Once per batch, before the first of its 2 (T - 1) network calls.
     "ddpm_core/likelihood/flow.py": "levels = sigma.tolist()",
 }

@@ -143,6 +143,7 @@ class _Work:
             is_done=is_done,
             size=self._images,
             phase=phase,
+            less_memory="set a smaller prepare.unit_images or fewer prepare.workers",
         )
 
     def _images(self, unit: int) -> int:

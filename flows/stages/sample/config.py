@@ -27,7 +27,11 @@ class SampleConfig(StageConfig):
         description="Images per unit, computed together; 0 for as many as fit a GPU's memory, 1024 at most (CPU: 64)",
     )
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of x_T and of every z_t")
-    dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
+    dtype: Dtype = Field(
+        "auto",
+        description="Number format of matrix products; auto takes bfloat16 if it is native, else float16 on a GPU and "
+        "float32 on a CPU",
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     compile: bool = Field(
         False, description="Compile the network by torch.compile: faster calls, after about a minute once per machine"

@@ -74,6 +74,7 @@ def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Cont
         workers=pool(config.workers, config.threads, config.device),
         is_done=lambda unit: output.record(unit_name(unit)) is not None,
         size=partial(_images, config),
+        less_memory="set a smaller sample.batch_size",
     )
 
 

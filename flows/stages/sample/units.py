@@ -47,7 +47,7 @@ class SampleTask:
     def open(self) -> Callable[[int], None]:
         """Load the network; return the function that samples and commits one unit."""
         config = self.config
-        prepare_process(config.threads)
+        prepare_process(config.threads, config.dtype)
         device = torch.device(config.device)
         item = f"{self.snapshot_folder}/{self.snapshot['file']}"
         data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)

@@ -84,7 +84,7 @@ class Commits:
     def _put_checkpoint(self, copies: Copies, images_seen: int) -> None:
         scalars = {
             "images_seen": images_seen,
-            "skipped_in_a_row": self._state.skipped_in_a_row,
+            "skipped_in_a_row": self._state.skips.in_a_row,
             "world_size": self._world_size,
         }
         name = f"the checkpoint at {images_seen:,} images"

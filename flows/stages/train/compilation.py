@@ -8,14 +8,17 @@ from infra.compute.compilation import compile_network
 from infra.compute.device import repeatable_gradients
 
 
-def compile_for_training(network: UNet, images: int, device: torch.device, autocast_dtype: torch.dtype) -> None:
+def compile_for_training(
+    network: UNet, images: int, device: torch.device, autocast_dtype: torch.dtype, *, deterministic: bool = True
+) -> None:
     """Compile forward and backward pass in place for steps of this shape; weights and gradients stay as they are.
 
     Args:
         network: On its device.
-        images: Images per step of this worker.
+        images: Images per forward pass of this worker.
         device: The network's device.
         autocast_dtype: dtype of matrix products; float32 turns autocast off.
+        deterministic: Whether the steps are to give equal bits each time.
 
     Raises:
         ResourceError: If there is no C++ compiler, or it fails.
@@ -34,5 +37,5 @@ def compile_for_training(network: UNet, images: int, device: torch.device, autoc
         network.zero_grad(set_to_none=True)
 
     network.train()
-    with repeatable_gradients(device.type):
+    with repeatable_gradients(device.type, wanted=deterministic):
         compile_network(network, step)

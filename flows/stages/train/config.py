@@ -1,6 +1,6 @@
 """The settings of training."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -44,10 +44,21 @@ class TrainConfig(StageConfig):
     )
     random_flip: bool = Field(True, description="Mirror half of the images left to right")
     seed: int = Field(0, ge=0, le=SEED_LIMIT, description="Seed of weights, order, timesteps, noise, flips and dropout")
-    dtype: Dtype = Field("auto", description="Number format of matrix products; auto takes bfloat16 if it is native")
+    dtype: Dtype = Field(
+        "auto",
+        description="Number format of matrix products; auto takes bfloat16 if it is native, else float16 on a GPU and "
+        "float32 on a CPU",
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
     compile: bool = Field(
         False, description="Compile the network by torch.compile: faster steps, after about a minute once per machine"
+    )
+    microbatch: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description="Images per forward and backward pass of a worker, to save memory; 0 for all of its share. It is "
+        "part of the result only with dropout, whose masks are drawn per pass",
     )
     parameterisation: Parameterisation = choice(Parameterisation.EPS, "The quantity that the network predicts")
     loss: Loss = choice(Loss.SIMPLE, "The quantity that training minimises")
@@ -80,6 +91,12 @@ class TrainConfig(StageConfig):
     )
     workers: int = execution(1, "Ray Train workers; 0 means one per GPU, else 1", ge=0, le=4096)
     device: Device = execution("auto", "auto takes cuda if this machine has it")
+    activation_checkpointing: bool = execution(
+        False, "Compute the residual blocks again in the backward pass: less memory, more time, the same bits"
+    )
+    deterministic: bool = execution(
+        True, "On a GPU, take only kernels that give equal bits each time, also at a resume; a CPU has no others"
+    )
     checkpoint_images: int = execution(200_000, "Images between checkpoints", ge=1)
     checkpoint_minutes: float = execution(5.0, "Minutes between checkpoints, in addition to those by images", gt=0)
     history_images: int = execution(20_000, "Images between rows of the loss curve", ge=1)
@@ -108,6 +125,15 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 f"train.num_timesteps {self.num_timesteps} makes a scaled_linear beta of {largest:.3g}, not below 1; "
                 "take more timesteps or smaller betas"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _activations_are_recomputed_by_one(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError(
+                "train.compile chooses by itself what the backward pass computes again; "
+                "turn it or train.activation_checkpointing off"
             )
         return self
 
@@ -142,6 +168,11 @@ class TrainConfig(StageConfig):
     def unused(self) -> set[str]:
         """The settings without effect."""
         return super().unused() | (set() if self.class_conditional else {"label_dropout"})
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that determine the result; micro-batches that change no mask of dropout count as none."""
+        has_masks = self.dropout > 0 and self.microbatch < self.batch_size
+        return super().result_settings() | ({} if has_masks else {"microbatch": 0})
 
     @property
     def empty_at_the_end(self) -> bool:

@@ -125,15 +125,15 @@ def loss_by_quarter(losses: Tensor, t: Tensor, num_timesteps: int) -> Tensor:
 
 @dataclass
 class HistoryWindow:
-    """The steps since the last row; the sums are over this worker's images and stay on the device."""
+    """The steps since the last row; sums and counts stay on the device, the sums are over this worker's images."""
 
     loss_sum: Tensor
     quarters: Tensor
+    skipped: Tensor
     began_s: float
     training_began_s: float
     spent_s: dict[Purpose, float]
     images: int = 0
-    skipped: int = 0
 
 
 class History:
@@ -171,7 +171,7 @@ class History:
         self._window.loss_sum += result.loss_sum
         self._window.quarters += loss_by_quarter(result.losses, t, self._num_timesteps)
         self._window.images += images
-        self._window.skipped += not result.applied
+        self._window.skipped += result.applied.logical_not()
 
     def loss(self) -> float | None:
         """The mean loss since the row before the last; of steps since the last row, only this rank's share counts."""
@@ -189,8 +189,17 @@ class History:
         """The shares of time of the last row, by column; empty before the first row."""
         return self._last_shares
 
-    def commit(self, images_seen: int, learning_rate: float, grad_norm: Tensor) -> None:
-        """Sum the window over all ranks, commit its row on rank 0, and begin the next window."""
+    def commit(
+        self, images_seen: int, learning_rate: float, grad_norm: Tensor, loss_scale: Tensor | None = None
+    ) -> None:
+        """Sum the window over all ranks, commit its row on rank 0, and begin the next window.
+
+        Args:
+            images_seen: After the last step.
+            learning_rate: Of the last step.
+            grad_norm: Of the last step.
+            loss_scale: The loss's scale in the next step; None if training has none.
+        """
         window = self._window
         # A copy, because `loss` may read the window's own sum in another thread.
         sums = torch.cat((window.loss_sum[None], window.quarters.flatten()))
@@ -206,7 +215,8 @@ class History:
                 "grad_norm": float(grad_norm),
                 "learning_rate": learning_rate,
                 "images_per_second": window.images / max(self.time.seconds() - window.training_began_s, 1e-9),
-                "skipped_steps": window.skipped,
+                "skipped_steps": int(window.skipped),
+                **({} if loss_scale is None else {"loss_scale": float(loss_scale)}),
                 **self._last_shares,
                 "peak_memory_bytes": _peak_memory_bytes(self._device),
                 "time_ms": int(time.time() * 1000),
@@ -229,6 +239,7 @@ class History:
         return HistoryWindow(
             loss_sum=torch.zeros((), device=self._device),
             quarters=torch.zeros(2, _QUARTERS, device=self._device),
+            skipped=torch.zeros((), dtype=torch.int64, device=self._device),
             began_s=self.time.total(),
             training_began_s=self.time.seconds(),
             spent_s={purpose: self.time.spent(purpose) for purpose in Purpose},

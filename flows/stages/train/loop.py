@@ -147,7 +147,8 @@ class TrainingLoop:
 
     def _commit_row(self, result: StepResult) -> None:
         state = self.state
-        self.history.commit(state.images_seen, state.optimizer.param_groups[0]["lr"], grad_norm=result.grad_norm)
+        rate, scale = state.optimizer.param_groups[0]["lr"], result.loss_scale
+        self.history.commit(state.images_seen, rate, result.grad_norm, scale.scale if scale else None)
         self.cadences.rows.restart()
 
     def _drain_has_begun(self) -> bool:

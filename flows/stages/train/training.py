@@ -26,6 +26,7 @@ from flows.stages.train.worker import run_training
 from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
+from infra.digests import Json
 from infra.errors import ConfigError, IntegrityError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
@@ -72,9 +73,14 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         total = resolved.total_images
         return {"images": total if snapshot_record(output, total) else latest_checkpoint(output, total)}
 
-    environment = environment_of("training", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile)
-    manifest, reused = context.sealed(plan, goal, environment, make, done=done, noun="network")
+    manifest, reused = context.sealed(plan, goal, _environment(resolved), make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
+
+
+def _environment(config: TrainConfig) -> Json:
+    """Return what is recorded beside the plan; kernels that need not give equal bits are named where there are some."""
+    facts = environment_of("training", config.device) | {"dtype": config.dtype} | compiler_facts(config.compile)
+    return facts | ({"deterministic": "off"} if config.device == "cuda" and not config.deterministic else {})
 
 
 def check_network(config: TrainConfig, dataset: Dataset) -> None:

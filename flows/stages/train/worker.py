@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ddpm_core.loss_scale import initial_scale
 from ddpm_core.schedule import NoiseSchedule
 from ddpm_core.train_step import StepConfig
 from flows.snapshot import channels_last, make_schedule
@@ -26,6 +27,7 @@ from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import Cadence, images_between_points
 from flows.stages.train.saver import Saver
+from flows.stages.train.skips import Skips
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
 from flows.stages.train.watch.turn import make_watcher
@@ -33,6 +35,7 @@ from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.compilation import COMPILING
 from infra.compute.device import prepare_process, torch_dtype
 from infra.compute.heartbeat import Beat, Pulse
+from infra.compute.memory import memory_errors
 from infra.compute.preemption import current_notice
 from infra.outputs.images import DatasetReader
 
@@ -40,6 +43,7 @@ from infra.outputs.images import DatasetReader
 _ROW_SHARE = 0.001
 # A node that is drained often has two minutes left; a look waits for all workers, some milliseconds.
 _LOOK_S = 10.0
+_LESS_MEMORY = "set train.microbatch to part of a worker's images per step, or train.activation_checkpointing=true"
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -51,7 +55,8 @@ def run_training(values: dict[str, Any], beat: Beat) -> None:
     """
     assignment = Assignment.from_json(values)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    with Pulse(beat if is_first else None, lambda: {"phase": "loading the data", "starting": True}) as pulse:
+    loading = {"phase": "loading the data", "starting": True}
+    with memory_errors("train", _LESS_MEMORY), Pulse(beat if is_first else None, lambda: loading) as pulse:
         worker = TrainingWorker(assignment, pulse)
         worker.resume()
         with worker.notice.at_work():
@@ -78,7 +83,7 @@ class TrainingWorker:
         saver: Saver | None = None,
     ) -> None:
         config, dataset, output = assignment.config, assignment.dataset, assignment.output
-        prepare_process(config.threads)
+        prepare_process(config.threads, config.dtype)
         self.config, self.output = config, output
         self.pulse, self.clock, self.notice = pulse or Pulse(), clock, current_notice()
         self.saver = saver or Saver()
@@ -105,24 +110,39 @@ class TrainingWorker:
             optimizer=optimizer,
             # Only rank 0 saves them.
             averages=PowerAverages(network) if config.averages and self.rank == 0 else None,
+            loss_scale=initial_scale(self.device) if config.dtype == "float16" else None,
+            skips=Skips(self.device),
         )
-        step_config = StepConfig(
+        if config.activation_checkpointing:
+            network.recompute_blocks()
+        step_config = self._step_config()
+        if config.compile:
+            self._compile(step_config)
+        self.step: Step = TrainingStep(
+            config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
+        )
+        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
+        self.resumed_at = 0
+
+    def _step_config(self) -> StepConfig:
+        config = self.config
+        return StepConfig(
             global_batch_size=config.batch_size,
             world_size=self.world_size,
             grad_clip=config.grad_clip,
             autocast_dtype=torch_dtype(config.dtype),
             random_flip=config.random_flip,
             objective=make_objective(config),
+            microbatch=config.microbatch,
         )
-        if config.compile:
-            self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
-            share = len(range(self.rank, config.batch_size, self.world_size))
-            compile_for_training(network, share, self.device, step_config.autocast_dtype)
-        self.step: Step = TrainingStep(
-            config=config, step_config=step_config, schedule=schedule, state=self.state, rank=self.rank
-        )
-        self.checkpoints = Checkpoints(output, config.keep_checkpoints)
-        self.resumed_at = 0
+
+    def _compile(self, step_config: StepConfig) -> None:
+        """Compile the network for passes of a micro-batch, or of this worker's whole share."""
+        config = self.config
+        self.pulse.tell(lambda: {"phase": COMPILING, "starting": True})
+        share = len(range(self.rank, config.batch_size, self.world_size))
+        images, dtype = min(config.microbatch or share, share), step_config.autocast_dtype
+        compile_for_training(self.state.network, images, self.device, dtype, deterministic=config.deterministic)
 
     def resume(self) -> None:
         """Resume from the latest undamaged checkpoint up to the goal, if there is one."""

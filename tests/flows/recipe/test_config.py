@@ -34,6 +34,8 @@ EXECUTION = {
     "watch_share",
     "watch_samples",
     "keep_checkpoints",
+    "activation_checkpointing",
+    "deterministic",
     "extractor_weights",
     "reference_statistics",
 }
@@ -202,7 +204,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         (TrainConfig, "dropout", (0, 0.99), (1, -0.1)),
         (TrainConfig, "channel_mults", ([1], [1] * 8), ([], [0], [1] * 9, [1.5])),
         (TrainConfig, "num_timesteps", (2, 1000), (1, 0)),
-        (TrainConfig, "dtype", ("auto", "float32", "bfloat16"), ("float16", "int8")),
+        (TrainConfig, "dtype", ("auto", "float32", "tf32", "bfloat16", "float16"), ("float64", "int8", "")),
+        (TrainConfig, "microbatch", (0, 1, 65536), (-1, 65537)),
         (SampleConfig, "count", (2, 50_000), (1, 0)),
         (SampleConfig, "batch_size", (0, 1, 4096), (-1, 4097)),
         (SampleConfig, "variance", ("fixed_small", "fixed_large", "learned"), ("learned_range",)),

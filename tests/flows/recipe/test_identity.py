@@ -51,7 +51,8 @@ def test_results_and_goals_make_another_run_and_execution_does_not(path: str) ->
     execution = getattr(PipelineConfig(), stage).role(name) in ("execution", "input")
     other = differently(path)
     assert other != made()
-    same = execution or name in getattr(other, stage).unused()
+    # The digits' network has no dropout, without which micro-batches say only how to work.
+    same = execution or name in getattr(other, stage).unused() or name == "microbatch"
     assert (recipe_key(other) == recipe_key(made())) == same
     assert (run_key(other, "data") == run_key(made(), "data")) == same
     assert (path in settings_of(made())) != execution

@@ -157,7 +157,7 @@ def test_a_setting_needs_a_value(setting: str) -> None:
         ("train.images=null", "train.images", "got None"),
         ("train.learning_rate=NaN", "train.learning_rate", "finite"),
         ("train.learning_rate=Infinity", "train.learning_rate", "finite"),
-        ("train.dtype=float16", "train.dtype", "'float32' or 'bfloat16'; got 'float16'"),
+        ("train.dtype=float64", "train.dtype", "'bfloat16' or 'float16'; got 'float64'"),
         ("train.channel_mults=[1,0]", "train.channel_mults.1", "got 0"),
         ("prepare.source=/x", "prepare", "must be empty for the digits"),
         ("sample.num_steps=1001", "", "at most train.num_timesteps (1000); got 1001"),

@@ -58,7 +58,7 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
     assert resolve_dtype("bfloat16", "cpu") == "bfloat16"
 
 
-@pytest.mark.parametrize(("capability", "expected"), [(7, "float32"), (8, "bfloat16"), (9, "bfloat16")])
+@pytest.mark.parametrize(("capability", "expected"), [(7, "float16"), (8, "bfloat16"), (9, "bfloat16")])
 def test_auto_on_a_gpu_takes_no_bfloat16_that_is_emulated(
     monkeypatch: pytest.MonkeyPatch, capability: int, expected: str
 ) -> None:
@@ -72,12 +72,38 @@ def test_auto_on_a_gpu_takes_no_bfloat16_that_is_emulated(
 
 def test_auto_on_cuda_where_this_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_dtype("auto", "cuda") == "float32"
+    assert resolve_dtype("auto", "cuda") == "float16"
+    assert resolve_dtype("tf32", "cuda") == "tf32", "a worker's GPU is not this machine's to judge"
+
+
+@pytest.mark.parametrize("name", ["float16", "tf32"])
+def test_a_format_of_gpus_is_refused_on_a_processor(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^dtype: {name} is for GPUs.* - set dtype=auto or dtype=float32$") as caught:
+        resolve_dtype(name, "cpu")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_tf32_by_name_needs_a_gpu_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
+) -> None:
+    """An older one would take the flag, say nothing, and compute float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
+    if has:
+        assert resolve_dtype("tf32", "cuda") == "tf32"
+    else:
+        with pytest.raises(ConfigError, match=r"^dtype: Old GPU has no tf32 - set dtype=auto"):
+            resolve_dtype("tf32", "cuda")
+    assert resolve_dtype("float16", "cuda") == "float16"
 
 
 def test_every_resolved_name_is_a_dtype() -> None:
     assert torch_dtype("float32") is torch.float32
+    assert torch_dtype("tf32") is torch.float32
     assert torch_dtype("bfloat16") is torch.bfloat16
+    assert torch_dtype("float16") is torch.float16
 
 
 def test_the_environment_names_versions_and_processor_and_no_host() -> None:
@@ -117,6 +143,21 @@ def test_float32_is_no_tf32_in_a_prepared_process() -> None:
     prepare_process(1)
     assert CUDNN.allow_tf32 is False
     assert CUBLAS.allow_tf32 is False
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
+def test_tf32_is_on_by_its_own_name_alone(dtype: str) -> None:
+    CUDNN.allow_tf32 = CUBLAS.allow_tf32 = dtype != "tf32"
+    prepare_process(1, dtype)
+    assert (CUDNN.allow_tf32, CUBLAS.allow_tf32) == (dtype == "tf32", dtype == "tf32")
+    with exact_float32():
+        assert (CUDNN.allow_tf32, CUBLAS.allow_tf32) == (False, False), "the bound's, whatever the dtype"
+    assert (CUDNN.allow_tf32, CUBLAS.allow_tf32) == (dtype == "tf32", dtype == "tf32")
+
+
+def test_gradients_need_not_repeat_if_nobody_wants_it() -> None:
+    with repeatable_gradients("cuda", wanted=False):
+        assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("before", [True, False])

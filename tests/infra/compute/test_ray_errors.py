@@ -73,6 +73,16 @@ def test_a_worker_whose_peer_is_gone(failure: Exception, lost: bool) -> None:
     assert lost_a_worker(WorkerGroupError("rank 1: failed", {1: failure})) is lost
 
 
+def test_a_worker_whose_peer_ended_by_an_error_of_ours_is_not_lost() -> None:
+    """One rank has too little memory; the connection that it leaves breaks the others' collective."""
+    short = ResourceError("memory ran out", stage="train", remedy="set train.microbatch")
+    failures = {0: RuntimeError(GLOO), 1: task_error(short).as_instanceof_cause()}
+    failed = WorkerGroupError("rank 0 and 1: failed", failures)
+    assert not lost_a_worker(failed), "else the group starts anew, and runs out of memory again"
+    with pytest.raises(ResourceError, match=r"^train: memory ran out - set train\.microbatch$"), plain_errors("train"):
+        raise failed
+
+
 def test_what_is_not_rays_passes() -> None:
     with pytest.raises(KeyError), plain_errors("train"):
         raise KeyError("x")

@@ -26,7 +26,7 @@ def open_run(values: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any
         values: An `Assignment` as JSON values.
     """
     assignment = Assignment.from_json(values)
-    prepare_process(assignment.config.threads)
+    prepare_process(assignment.config.threads, assignment.config.dtype)
     run, output = WatchedRun(assignment, torch.device(assignment.config.device)), assignment.output
 
     def measure(work: dict[str, Any]) -> dict[str, Any]:

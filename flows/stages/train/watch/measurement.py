@@ -29,6 +29,7 @@ from flows.drawing import Drawing
 from flows.points import PointFigures
 from flows.snapshot import TrainedNetwork
 from flows.stages.train.watch.images import WatchedImages, reference_statistics
+from infra.compute.device import exact_float32
 from infra.features.pixels import averaged_pixels
 from infra.outputs.images import DatasetReader
 
@@ -206,7 +207,7 @@ class Measurement:
                 rows=slice(first, min(first + size, total)),
                 ids=watched.ids[rows].to(self.device),
                 x_start=to_model_range(watched.images[rows].to(self.device)),
-                model=with_labels(trained.network, labels) if conditional else trained.network,
+                model=_in_float32(with_labels(trained.network, labels) if conditional else trained.network),
                 seed=self.seed,
             )
 
@@ -227,6 +228,16 @@ class _Batch:
 
     def noise(self, stream: Stream, step: int) -> Tensor:
         return normal(self.seed, stream, self.ids, tuple(self.x_start.shape[1:]), step=step)
+
+
+def _in_float32(model: Model) -> Model:
+    """Return the model in exact float32, also in a process that trains in TF32."""
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        with exact_float32():
+            return model(x_t, t)
+
+    return predict
 
 
 def loss_timesteps(num_timesteps: int) -> Tensor:

@@ -2,10 +2,13 @@
 
 import json
 import math
+import pkgutil
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 import infra.features.classifier
 from flows.artifacts import MEMORISED, Figures
@@ -19,7 +22,7 @@ from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.report.outputs import draw, read_outputs
 from flows.stages.report.sections import render_page
 from infra.compute.units import Workers
-from infra.errors import ConfigError
+from infra.errors import ConfigError, ResourceError
 from infra.outputs.manifest import read_verified
 from tests.conftest import TinyRun, revised
 
@@ -169,3 +172,56 @@ def test_a_metric_that_the_extractor_cannot_serve_is_refused_before_anything_is_
         config = revised(tiny_run.config.evaluate, {"metrics": [metric], "extractor": "pixels"})
         with pytest.raises(ConfigError, match=f"{metric} needs another extractor: pixels has no"):
             EVALUATE.check(config, tiny_run.dataset)
+
+
+@pytest.mark.parametrize(
+    ("metric", "place"),
+    [
+        ("bits_per_dim", "flows.metrics.likelihood_works.Inputs"),
+        ("fd", "flows.metrics.features.open_extractor"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, metric: str, place: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(place, fail)
+    config = revised(tiny_run.config.evaluate, {"metrics": [metric], "seed": 99})
+    context = replace(tiny_run.context, force=True)
+    with pytest.raises(ResourceError) as caught:
+        evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, context)
+    assert caught.value.exit_code == 7
+    assert str(caught.value).startswith("evaluate: memory ran out (CUDA out of memory")
+    assert "evaluate.batch_size" in caught.value.remedy
+    assert "evaluate.workers" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("metric", "place"),
+    [
+        ("bits_per_dim", "flows.metrics.bound_units.bits_per_dim_by_variance"),
+        ("fd", "flows.metrics.features.open_extractor"),
+    ],
+)
+def test_figures_are_in_float32_in_a_process_that_had_tf32_on(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, metric: str, place: str
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    honest = pkgutil.resolve_name(place)
+
+    def noting(*arguments: object, **more: object) -> object:
+        seen.append((cudnn.allow_tf32, matmul.allow_tf32))
+        return honest(*arguments, **more)
+
+    monkeypatch.setattr(place, noting)
+    config, context = revised(tiny_run.config.evaluate, {"metrics": [metric]}), replace(tiny_run.context, force=True)
+    cudnn.allow_tf32 = matmul.allow_tf32 = True
+    try:
+        evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, context)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+    assert set(seen) == {(False, False)}

@@ -23,7 +23,7 @@ def output(tmp_path: Path) -> Output:
 
 def step(loss_sum: float, *, applied: bool = True) -> StepResult:
     losses = torch.full((4,), loss_sum / 4)
-    return StepResult(losses=losses, loss_sum=losses.sum(), grad_norm=torch.tensor(1.0), applied=applied)
+    return StepResult(losses=losses, loss_sum=losses.sum(), grad_norm=torch.tensor(1.0), applied=torch.tensor(applied))
 
 
 def test_paused_time_does_not_count() -> None:
@@ -67,3 +67,13 @@ def test_rows_and_rates(output: Output) -> None:
     assert (first["loss"], first["images_per_second"], first["skipped_steps"], first["grad_norm"]) == (1.5, 2, 1, None)
     assert (second["loss"], second["images_per_second"], second["images_seen"]) == (0.5, 4, 12)
     assert history.images_per_second() == pytest.approx(12 / 5)
+
+
+def test_a_row_of_float16_has_the_scale_of_the_loss(output: Output) -> None:
+    history = History(output, torch.device("cpu"), 20)
+    for images, scale in ((4, None), (8, torch.tensor(32768.0))):
+        history.add(step(1.0), T, 4)
+        history.commit(images, 1e-3, torch.tensor(1.0), scale)
+    first, second = history_rows(output)
+    assert "loss_scale" not in first
+    assert second["loss_scale"] == 32768

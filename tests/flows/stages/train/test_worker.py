@@ -186,7 +186,7 @@ class TestDivergence:
 
         monkeypatch.setattr(module, "training_noise", poisoned)
         output = bench.train_anew(bench.output("diverged"), config, 16 * 6)
-        assert bench.worker(output, config, 16 * 40).state.skipped_in_a_row == 6
+        assert bench.worker(output, config, 16 * 40).state.skips.in_a_row == 6
         self.run(bench, config)
         self.assert_all_finite(bench, output)
 

@@ -165,3 +165,24 @@ def test_a_network_that_overflows_has_no_figures_and_still_a_grid() -> None:
     assert values["losses"] == [None] * 10
     assert measured.figures.from_json(values).words() == "no finite figure"
     assert measured.tensors["grid"].shape == (16, 1, 4, 4)
+
+
+def test_losses_and_bound_are_in_float32_in_a_process_that_trains_in_tf32() -> None:
+    """The images are drawn as the run's own samples would be."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before, seen = (cudnn.allow_tf32, matmul.allow_tf32), []
+    best = trained().network.denoise
+
+    def denoise(*arguments: Tensor) -> Tensor:
+        seen.append((cudnn.allow_tf32, matmul.allow_tf32))
+        return best(*arguments)
+
+    cudnn.allow_tf32 = matmul.allow_tf32 = True
+    try:
+        for _ in measurement(IMAGES[:8]).measure(trained(denoise)):
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (True, True), "training goes on between two slices"
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+    exact = LOSS_TIMESTEPS + 8  # the bound's eight calls
+    assert seen[:exact] == [(False, False)] * exact
+    assert set(seen[exact:]) == {(True, True)}
