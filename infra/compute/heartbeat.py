@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 # Prefect kills a cancelled process after 30 s.
 GRACE_S = 20.0
-_POLL_S = 0.25
+# A look costs time of a core, of which the group may use all; more looks than beats bring nothing new.
+_POLL_S = 1.0
 _BEAT_S = 1.0
 _LAST_BEAT_S = 5.0
 
