@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flows.stages.train.batches import Batches, BatchSource
+from flows.stages.train.blocks import Blocks, steps_per_block
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import TrainingData, training_data
 from infra.compute.transfer import to_device
@@ -27,9 +28,10 @@ def data(free: int, device: torch.device = DEVICE) -> TrainingData:
     return training_data(reader, 0, 0, device, lambda _: free)
 
 
-def source(free: int, device: torch.device = DEVICE) -> BatchSource:
+def source(free: int, device: torch.device = DEVICE) -> Blocks:
     config = TrainConfig(batch_size=BATCH, class_conditional=True, num_timesteps=20)
-    return BatchSource(config=config, data=data(free, device), num_classes=4, image_shape=SHAPE, device=device)
+    draws = BatchSource(config=config, data=data(free, device), num_classes=4, image_shape=SHAPE, device=device)
+    return Blocks(draws, BATCH, steps_per_block(config, SHAPE, device))
 
 
 @pytest.mark.parametrize("free", ROOMS.values(), ids=ROOMS)
