@@ -18,15 +18,21 @@ class _Shape:
         return Tensor
 
 
+class _Annotations(ModuleType):
+    """A module of annotations alone."""
+
+    def __getattr__(self, name: str) -> type[_Shape]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _Shape
+
+
 def stand_in_for_jaxtyping() -> None:
     """Put a module in the place of jaxtyping if it is missing."""
     try:
         import jaxtyping  # noqa: F401 - only whether it is there
     except ModuleNotFoundError:
-        module = ModuleType("jaxtyping")
-        for name in ("Bool", "Float", "Float32", "Float64", "Int64", "UInt8"):
-            setattr(module, name, _Shape)
-        sys.modules["jaxtyping"] = module
+        sys.modules["jaxtyping"] = _Annotations("jaxtyping")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

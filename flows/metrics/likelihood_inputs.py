@@ -14,6 +14,7 @@ from ddpm_core.images import to_model_range
 from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
+from infra.compute.transfer import to_device
 from infra.errors import DivergedError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
@@ -129,8 +130,8 @@ class Inputs:
         return Batch(
             count=len(images),
             ids=ids,
-            x_start=to_model_range(images[places].to(self.device)),
-            model=with_labels(network, labels.long()[places].to(self.device)) if conditional else network,
+            x_start=to_model_range(to_device(images[places], self.device)),
+            model=with_labels(network, to_device(labels.long()[places], self.device)) if conditional else network,
             noise=lambda t: normal(settings.seed, stream, ids, tuple(images.shape[1:]), step=first_step + t),
         )
 

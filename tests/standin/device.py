@@ -85,6 +85,7 @@ class _Calls(TorchFunctionMode):
 
     _MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
     _TEXTS = (Tensor.__repr__, Tensor.__format__)
+    _ARRAYS = (Tensor.numpy, Tensor.__array__)
     _PLACES = (Tensor.__getitem__, Tensor.__setitem__)
 
     def __init__(self, watch: Watch) -> None:
@@ -97,6 +98,8 @@ class _Calls(TorchFunctionMode):
         first = args[0] if args else None
         if func in self._TEXTS and _is_there(first):
             _refuse("writes a tensor of the device as text")
+        if func in self._ARRAYS and _is_there(first):
+            _refuse("reads values as an array")
         if func in self._PLACES and _is_there(first) and any(isinstance(leaf, int | bool) for leaf in _listed(args[1])):
             _refuse("copies an index of the host to the device")
         result = func(*args, **(kwargs or {}))

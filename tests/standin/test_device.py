@@ -26,6 +26,7 @@ WAITS: dict[str, Callable[[Tensor], object]] = {
     "tolist": lambda x: x.tolist(),
     "cpu": lambda x: x.cpu(),
     "a copy into the host's": lambda x: HERE.copy_(x),
+    "an array": lambda x: x.numpy(),
     "nonzero": lambda x: x.nonzero(),
     "where with one argument": lambda x: torch.where(x > 0),
     "a mask": lambda x: x[x > 0],

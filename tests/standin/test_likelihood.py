@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
-from ddpm_core.choices import FIXED_VARIANCES, Variance
+from ddpm_core.choices import FIXED_VARIANCES, Parameterisation, Variance
 from ddpm_core.images import to_model_range
 from ddpm_core.likelihood.bound import bits_per_dim, bits_per_dim_by_variance
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim, step_terms
@@ -13,6 +14,8 @@ from ddpm_core.likelihood.flow import dequantised, flow_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
 from ddpm_core.rng import Stream, signs, uniform
 from ddpm_core.schedule import NoiseSchedule, linear_schedule
+from flows.metrics.likelihood_inputs import Inputs, LikelihoodSettings
+from flows.snapshot import TrainedNetwork
 from tests.standin.device import DEVICE, RefusedError, stand_in
 from tests.standin.networks import BATCH, SHAPE, ids, images, network, noise
 
@@ -97,6 +100,20 @@ def test_a_value_asked_back_in_a_term_is_found(likelihood: Callable[..., torch.T
         torch.no_grad(),
     ):
         likelihood(schedule, **asking)
+
+
+@pytest.mark.parametrize("classes", [0, 4])
+def test_a_batch_of_held_out_images_goes_to_the_device_of_the_stage(classes: int) -> None:
+    settings = LikelihoodSettings(images=2, batch_size=BATCH, seed=0, threads=1, device=DEVICE.type)
+    inputs = Inputs(settings=settings, dataset=None, trained=None, store=None)
+    network, here = net(num_classes=classes), np.zeros((2, *SHAPE), dtype=np.uint8)
+    inputs.__dict__["snapshot"] = TrainedNetwork(network, SCHEDULE.to(DEVICE), Parameterisation.EPS, None)
+    inputs.__dict__["_rows"] = {"test": lambda numbers: (here, numbers)}
+    with stand_in(with_host=True) as watch, torch.no_grad():
+        batch = inputs.batch("test", 0, 2, Stream.NLL, BATCH)
+        found = bits_per_dim(batch.model, inputs.snapshot.schedule, batch.x_start, noise=batch.noise)
+    assert {part.device for part in (batch.ids, batch.x_start, batch.noise(0), found.total_bpd)} == {DEVICE}
+    assert not watch.reads
 
 
 def test_a_proposal_of_the_host_is_found() -> None:
