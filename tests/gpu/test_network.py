@@ -6,6 +6,8 @@ import warnings
 import pytest
 import torch
 
+pytest.importorskip("safetensors")
+
 from ddpm_core.choices import Sampler
 from ddpm_core.ema import update_ema_if
 from ddpm_core.loss_scale import initial_scale

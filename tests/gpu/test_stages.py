@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
+np = pytest.importorskip("numpy")
 pytest.importorskip("pydantic")
 
 from flows.artifacts import Artifact, Figures, Samples, Snapshot
