@@ -74,7 +74,7 @@ def test_the_bare_python_is_bare(bare: dict[str, str]) -> None:
 
 
 def test_the_tests_of_a_gpu_need_torch_and_pytest_alone(bare: dict[str, str], tmp_path: Path) -> None:
-    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+    for name in ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "pygments"):
         (tmp_path / "packages" / name).symlink_to(Path(pytest.__file__).parents[1] / name)
     options = ["-c", "tests/gpu/pytest.ini", "--confcutdir=tests/gpu", "-k", "words or copy or schedule or bound"]
     command = [sys.executable, "-S", "-m", "pytest", "tests/gpu", *options]
