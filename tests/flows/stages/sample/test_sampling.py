@@ -1,7 +1,7 @@
 """Samples: image i is a function of (seed, i), whoever draws it, when, and among how many."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,39 +21,11 @@ from flows.snapshot import decode_snapshot, encode_snapshot
 from flows.stage import Progress
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.sampling import sample
-from flows.stages.sample.units import SampleTask
-from infra.compute.cluster import Cluster
-from infra.errors import ConfigError, DivergedError, IntegrityError, ResourceError
+from infra.errors import DivergedError, IntegrityError
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified, verify
 from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun, revised
-
-
-@dataclass
-class Arranged(Cluster):
-    """Runs units in this process in another order, and remembers which."""
-
-    order: Callable[[Sequence[int]], Sequence[int]] = tuple
-    ran: tuple[int, ...] = ()
-
-    def run_units(self, task: object, units: Sequence[int], **more: object) -> None:
-        self.ran = tuple(self.order(units))
-        super().run_units(task, self.ran, **more)
-
-
-@pytest.fixture
-def config(tiny_run: TinyRun) -> SampleConfig:
-    return tiny_run.config.sample.model_copy(update={"count": 20, "seed": 5})
-
-
-@pytest.fixture
-def draw(tiny_run: TinyRun) -> Callable[..., Samples]:
-    def call(config: SampleConfig, order: Callable[[Sequence[int]], Sequence[int]] = tuple, **more: object) -> Samples:
-        call.cluster = Arranged(mode="in-process", order=order)
-        return sample(config, tiny_run.snapshot, replace(tiny_run.context, cluster=call.cluster, **more))
-
-    return call
 
 
 def pixels(run: TinyRun, samples: Samples) -> np.ndarray:
@@ -256,54 +228,3 @@ def test_a_damaged_unit_is_not_sealed(tiny_run: TinyRun, config: SampleConfig, d
     (tiny_run.root / manifest.folder / manifest.units[1]["file"]).write_bytes(b"x")
     with pytest.raises(IntegrityError, match="units/000001"):
         draw(config.model_copy(update={"count": 24}))
-
-
-def test_too_little_memory_is_one_line(
-    tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        torch.empty(1 << 60)
-
-    monkeypatch.setattr("flows.stages.sample.units.Drawing.__call__", fail)
-    with pytest.raises(ResourceError) as caught:
-        draw(config.model_copy(update={"seed": 99}))
-    assert caught.value.exit_code == 7
-    assert str(caught.value).startswith("sample: memory ran out (")
-    assert str(caught.value).endswith(" - set a smaller sample.batch_size")
-    assert "batch_size" in SampleConfig.model_fields
-
-
-@pytest.mark.parametrize(("dtype", "found"), [("float32", torch.float32), ("float16", torch.float16)])
-def test_the_network_multiplies_in_the_number_format(
-    tiny_run: TinyRun, config: SampleConfig, dtype: str, found: torch.dtype
-) -> None:
-    """A unit takes the format that it is given; the stage refuses float16 on a processor."""
-    trained = tiny_run.snapshot.manifest(tiny_run.store)
-    plan = Plan(stage="sample", format_version=0, settings={"dtype": dtype}, inputs={})
-    task = SampleTask(
-        output=Output(store=tiny_run.store, plan=plan),
-        config=config.model_copy(update={"dtype": dtype, "device": "cpu"}),
-        snapshot_folder=trained.folder,
-        snapshot=trained.units[0],
-    )
-    seen: set[torch.dtype] = set()
-
-    def note(_: object, __: object, output: torch.Tensor) -> None:
-        seen.add(output.dtype)
-
-    handle = torch.nn.modules.module.register_module_forward_hook(
-        lambda layer, *rest: note(layer, *rest) if isinstance(layer, torch.nn.Linear) else None
-    )
-    try:
-        task.open()(0)
-    finally:
-        handle.remove()
-    assert seen == {found}
-
-
-@pytest.mark.parametrize("dtype", ["float16", "tf32"])
-def test_a_format_of_gpus_is_refused_on_a_processor(
-    config: SampleConfig, draw: Callable[..., Samples], dtype: str
-) -> None:
-    with pytest.raises(ConfigError, match=f"dtype: {dtype} is for GPUs"):
-        draw(config.model_copy(update={"dtype": dtype, "device": "cpu"}))
