@@ -52,9 +52,9 @@ def update_ema_if(applied: Bool[Tensor, ""], ema: Iterable[Tensor], weights: Ite
 
 
 @torch.no_grad()
-def _move_by(share: Tensor, ema: list[Tensor], weights: list[Tensor], decay: float) -> None:
+def _move_by(applied: Tensor, ema: list[Tensor], weights: list[Tensor], decay: float) -> None:
     distances = torch._foreach_sub(weights, ema)
-    torch._foreach_mul_(distances, share.to(torch.float32))
+    torch._foreach_mul_(distances, applied.to(torch.float32))
     torch._foreach_add_(ema, distances, alpha=1 - decay)
 
 

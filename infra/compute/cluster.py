@@ -116,7 +116,7 @@ class Cluster:
             workers: The group.
             stage: For error lines.
             run_folder: The folder of Ray Train's own files for this attempt; reachable from all workers.
-            on_poll: Called here a few times a second while the group works; returns how much is committed so far.
+            on_poll: Called here once per second while the group works; returns how much is committed so far.
             on_beat: Called here with each new beat of rank 0. While the group saves after an interrupt it is not
                 called, but once at the end.
             grace_s: How long an interrupted group may take to save; one without a beat yet ends at once.

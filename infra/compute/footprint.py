@@ -26,7 +26,9 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 def total_bytes(device: torch.device) -> int:
     """Return the memory of a GPU in bytes, used or not; 0 for another device, which has none of its own."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return 0
+    return torch.cuda.get_device_properties(device).total_memory
 
 
 class _Storages(TorchDispatchMode):

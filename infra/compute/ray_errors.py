@@ -45,10 +45,11 @@ def lost_a_worker(error: BaseException) -> bool:
 
     lost = RayActorError | WorkerCrashedError | NodeDiedError | OutOfMemoryError | PreemptionError | PreemptedError
     links = list(_chain(error))
+    if any(isinstance(link, lost) or type(link).__name__ == _HANGS for link in links):
+        return True
     if any(type(link).__module__ == DdpmError.__module__ for link in links):
         return False
-    broken = any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
-    return broken or any(isinstance(link, lost) or type(link).__name__ == _HANGS for link in links)
+    return any(isinstance(link, RuntimeError) and _PEER_LOST.search(str(link)) for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
         tensor: On the host, or on the device already.
         device: The device.
     """
-    if tensor.device == device or device.type == "cpu":
+    if not tensor.is_cpu or device.type == "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -47,8 +47,9 @@ def test_skipped_steps() -> None:
     ]
 
 
-@pytest.mark.parametrize(("scale", "count"), [(65536.0, 0), (2.0, 0), (1.0, 1), (0.5, 1)])
+@pytest.mark.parametrize(("scale", "count"), [(65536.0, 0), (2.0, 0), (1.0, 0), (0.5, 1)])
 def test_steps_that_find_the_scale_of_float16_are_no_warning(scale: float, count: int) -> None:
+    """A row has the scale after its last step, which a skip has halved."""
     assert len(warnings(rows(FALLING[:3], skipped_steps=[0, 3, 0], loss_scale=[scale] * 3), [], {})) == count
 
 

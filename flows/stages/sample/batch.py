@@ -22,11 +22,9 @@ def fitting_batch(config: UNetConfig, memory: int, *, guided: bool = False) -> i
 
     Args:
         config: The network's shape.
-        memory: The device's whole memory in bytes; 0 for a CPU.
+        memory: The GPU's whole memory in bytes.
         guided: Whether each image takes two calls at once, with its label and without.
     """
-    if not memory:
-        return USUAL
     meta = torch.device("meta")
     with meta:
         network = UNet(config, seed=None).eval().requires_grad_(False)

@@ -8,7 +8,7 @@ from flows.artifacts import Samples, Snapshot
 from flows.environment import environment_of
 from flows.snapshot import decode_snapshot
 from flows.stage import Context
-from flows.stages.sample.batch import fitting_batch
+from flows.stages.sample.batch import USUAL, fitting_batch
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
 from infra.compute.compilation import COMPILING, compiler_facts
@@ -54,12 +54,17 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
 
 
 def _fitting_batch(config: SampleConfig, snapshot: Snapshot, device: str, context: Context) -> int:
-    trained = snapshot.manifest(context.store)
-    shape = decode_snapshot(read_verified(context.store, trained.folder, trained.units[0]), STAGE).network.config
-    guided = bool(shape.num_classes) and config.guidance_scale != 1
-    count = fitting_batch(shape, total_bytes(torch.device(device)), guided=guided)
+    memory = total_bytes(torch.device(device))
+    count = _batch_on_a_gpu(config, snapshot, memory, context) if memory else USUAL
     context.say(f"{STAGE:>9} {count:,} images at a time (sample.batch_size=0)")
     return count
+
+
+def _batch_on_a_gpu(config: SampleConfig, snapshot: Snapshot, memory: int, context: Context) -> int:
+    trained = snapshot.manifest(context.store)
+    record = trained.units[0]
+    shape = decode_snapshot(read_verified(context.store, trained.folder, record), record["file"]).network.config
+    return fitting_batch(shape, memory, guided=bool(shape.num_classes) and config.guidance_scale != 1)
 
 
 def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:

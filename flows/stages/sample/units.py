@@ -24,6 +24,8 @@ PROGRESS = "progress/000000"
 # For the first images, the predicted x_0 is kept at some steps of the chain.
 PROGRESS_IMAGES = 8
 PROGRESS_STEPS = 10
+_UNUSABLE = "the snapshot is unusable; train with a lower train.learning_rate"
+_OVERFLOW = "set sample.dtype=float32: the network may exceed the range of float16"
 
 
 def unit_name(unit: int) -> str:
@@ -77,7 +79,7 @@ class SampleTask:
                 "the chain produced numbers that are not finite",
                 stage=STAGE,
                 item=f"images {broken.tolist()[:5]}",
-                remedy="the snapshot is unusable; train with a lower train.learning_rate",
+                remedy=_OVERFLOW if self.config.dtype == "float16" else _UNUSABLE,
             )
         if unit == 0:
             frames = progress.frames()

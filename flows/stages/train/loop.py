@@ -188,7 +188,9 @@ class TrainingLoop:
                 self.watcher.point(*place)
             self.watcher.turn()
             if done:
-                self.watcher.finish()
+                self.phase = "measuring points"
+                self.watcher.finish(lambda: self._is_to_go)
+                self.phase = ""
 
     def _take(self, commits: Commits, *, checkpoint: bool, point: bool, done: bool, stopping: bool) -> None:
         saver = commits.saver

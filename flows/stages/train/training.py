@@ -22,6 +22,8 @@ from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.sealing import point_images, seal, snapshot_record
 from flows.stages.train.watch.beside import BesideWatch, open_run
 from flows.stages.train.watch.news import WatchNews
+from flows.stages.train.watch.records import unmeasured_places
+from flows.stages.train.watch.turn import left_out
 from flows.stages.train.worker import run_training
 from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
@@ -67,6 +69,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         # A longer run may have passed this goal at a point.
         if snapshot_record(output, resolved.total_images) is None:
             _run(resolved, dataset, output, context, initial)
+        elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
+            context.say(left_out(left, "training had ended before they were measured"))
         return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
 
     def done(output: Output) -> dict[str, int]:
@@ -78,9 +82,13 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
 
 
 def _environment(config: TrainConfig) -> Json:
-    """Return what is recorded beside the plan; kernels that need not give equal bits are named where there are some."""
+    """Return what is recorded beside the plan, with the settings beside it that can change the last bits."""
     facts = environment_of("training", config.device) | {"dtype": config.dtype} | compiler_facts(config.compile)
-    return facts | ({"deterministic": "off"} if config.device == "cuda" and not config.deterministic else {})
+    if config.device == "cuda" and not config.deterministic:
+        facts["deterministic"] = "off"
+    if not config.dropout and 0 < config.microbatch < config.batch_size:
+        facts["microbatch"] = str(config.microbatch)  # else it is in the plan
+    return facts
 
 
 def check_network(config: TrainConfig, dataset: Dataset) -> None:
@@ -202,7 +210,11 @@ class _News:
     def finish(self) -> None:
         """After the last step: have the last point measured within its bound, and seal and pass on what is new."""
         if self.beside is not None:
-            self.beside.finish()
+            self.on_beat({"phase": "measuring points", "images_seen": self.goal})
+            try:
+                self.beside.finish()
+            except (StorageError, ResourceError) as error:  # figures alone are lost
+                self.context.say(f"the points left have no figures: {error.cause}")
         self._look_at_points()
 
     def on_poll(self) -> int:

@@ -43,7 +43,8 @@ from infra.outputs.images import DatasetReader
 _ROW_SHARE = 0.001
 # A node that is drained often has two minutes left; a look waits for all workers, some milliseconds.
 _LOOK_S = 10.0
-_LESS_MEMORY = "set train.microbatch to part of a worker's images per step, or train.activation_checkpointing=true"
+_LESS_MEMORY = "set train.activation_checkpointing=true, or train.microbatch to part of a worker's images per step"
+_FEWER_IMAGES = "set train.shuffle_images to the number of images that memory holds"
 
 
 def run_training(values: dict[str, Any], beat: Beat) -> None:
@@ -97,7 +98,8 @@ class TrainingWorker:
         usual = make_watcher(assignment, self.device, clock) if self.rank == 0 else Unwatched()
         self.watcher: Watcher = watcher or usual
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
-        self.data = training_data(reader, config.seed, config.shuffle_images, self.device)
+        with memory_errors("train", _FEWER_IMAGES):
+            self.data = training_data(reader, config.seed, config.shuffle_images, self.device)
         self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
         schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))

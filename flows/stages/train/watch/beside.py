@@ -10,7 +10,7 @@ from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import run_to_end
 from flows.stages.train.watch.records import commit_measured, read_weights, unmeasured_places
 from flows.stages.train.watch.subject import WatchedRun
-from flows.stages.train.watch.turn import LEAST_LAST_S, left_out, out_of_time
+from flows.stages.train.watch.turn import LEAST_LAST_S, OUT_OF_TIME, left_out
 from infra.compute.beside import Beside
 from infra.compute.device import prepare_process
 from infra.outputs.plan import Output
@@ -64,6 +64,7 @@ class BesideWatch:
         self._take_answer(0.0)
         if not self._beside.fits():
             # Else it could hold the room that a group needs to start again.
+            self._put_back()
             self._beside.end()
             return
         new = [place for place in unmeasured_places(self._output, self._goal) if place not in self._known]
@@ -79,12 +80,12 @@ class BesideWatch:
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         self.look()
         while self._can_go_on() and self._clock() < end_s:
-            self._take_answer(_POLL_S)
-            self.look()
-        if self._in_hand is not None:
-            self._waiting.append(self._in_hand)
+            if self._take_answer(_POLL_S):
+                self.look()
+        self._put_back()
         if self._waiting:
-            self._lines.append(out_of_time(self._waiting))
+            fits = self._beside.is_busy or self._beside.fits()
+            self._lines.append(left_out(self._waiting, OUT_OF_TIME if fits else "the cluster has no room to measure"))
         self._beside.end()
 
     def end(self) -> None:
@@ -99,9 +100,17 @@ class BesideWatch:
     def _can_go_on(self) -> bool:
         return self._beside.is_busy or (bool(self._waiting) and self._beside.is_free and self._beside.fits())
 
-    def _take_answer(self, wait_s: float) -> None:
+    def _take_answer(self, wait_s: float) -> bool:
+        """Take the worker's answer, if there is one within the wait."""
         answer = self._beside.poll(wait_s)
-        if answer is not None:
+        if answer is None:
+            return False
+        self._in_hand = None
+        if answer.error:
+            self._lines.append(left_out([answer.work[_IMAGES_SEEN]], answer.error))
+        return True
+
+    def _put_back(self) -> None:
+        if self._in_hand is not None:
+            self._waiting = sorted([*self._waiting, self._in_hand])
             self._in_hand = None
-            if answer.error:
-                self._lines.append(left_out(answer.work[_IMAGES_SEEN], answer.error))

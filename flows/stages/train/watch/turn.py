@@ -9,9 +9,10 @@ from torch import Tensor
 
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import Measured
-from flows.stages.train.watch.records import commit_measured, read_weights, unmeasured_places
+from flows.stages.train.watch.records import commit_measured, measured_places, read_weights, unmeasured_places
 from flows.stages.train.watch.subject import WatchedRun
 from flows.stages.train.watch.watcher import Unwatched, Watcher
+from infra.errors import StorageError
 
 # (images seen, weights) -> the slices of the measurement.
 Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
@@ -19,6 +20,9 @@ Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
 _LONGEST_TURN_S = 0.5
 # Measuring may take this long after a short run, whatever the share.
 LEAST_LAST_S = 10.0
+OUT_OF_TIME = "train.watch_share left no time"
+# After an error of the store; a try may itself take that long.
+_REST_S = 30.0
 
 
 def make_watcher(assignment: Assignment, device: torch.device, clock: Callable[[], float] = time.monotonic) -> Watcher:
@@ -38,6 +42,7 @@ def make_watcher(assignment: Assignment, device: torch.device, clock: Callable[[
         lambda images_seen: read_weights(output, images_seen),
         share=assignment.config.watch_share,
         earlier=unmeasured_places(output, assignment.config.total_images),
+        measured=measured_places(output),
         clock=clock,
         synchronise=torch.cuda.synchronize if device.type == "cuda" else None,
     )
@@ -62,6 +67,7 @@ class TurnWatcher:
         read: Returns the weights of a point that was committed.
         share: The largest share of the time since the start to spend, in (0, 1]; a slice may run past it once.
         earlier: Points of earlier attempts that were not measured, in order.
+        measured: Points that were measured; an attempt from an earlier checkpoint comes by them again.
         clock: Returns seconds from any origin.
         synchronise: Waits for the device, so that a slice's time is its own; None if it needs no wait.
     """
@@ -74,50 +80,60 @@ class TurnWatcher:
         *,
         share: float,
         earlier: Sequence[int] = (),
+        measured: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
         synchronise: Callable[[], None] | None = None,
     ) -> None:
         self._measure, self._commit, self._read, self._share = measure, commit, read, share
         self._clock, self._synchronise = clock, synchronise
         self._began_s, self.spent_s = clock(), 0.0
-        self._waiting = list(earlier)
+        self._waiting, self._known = list(earlier), {*earlier, *measured}
         self._newest: tuple[int, Mapping[str, Tensor]] | None = None
         self._started: _Started | None = None
         self._lines: list[str] = []
+        self._rest_until_s, self._away = clock(), ""
 
     def point(self, images_seen: int, weights: Mapping[str, Tensor]) -> None:
         """Take a point; it waits until the one in hand is done."""
-        if images_seen in self._waiting:
-            # An attempt from an earlier checkpoint comes by the same points.
-            self._waiting.remove(images_seen)
-        self._waiting.append(images_seen)
+        if images_seen in self._known:
+            return
+        self._known.add(images_seen)
+        self._waiting = sorted([*self._waiting, images_seen])
         self._newest = (images_seen, weights)
 
     def turn(self) -> None:
         """Do slices of the points at hand as long as the share of time allows, half a second at most."""
         end_s = self._clock() + _LONGEST_TURN_S
-        while (self._waiting or self._started) and self._clock() < end_s:
+        while self._can_go_on(end_s):
             if self.spent_s > self._share * (self._clock() - self._began_s):
                 return
             self._slice()
 
-    def finish(self) -> None:
-        """Measure the points left, the last one first, for the share of the whole time, or at least ten seconds."""
+    def finish(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Measure the points left, the last one first, for the share of the whole time, or at least ten seconds.
+
+        Args:
+            stop: Asked after each slice.
+        """
         now_s = self._clock()
         end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
         if self._waiting and self._started is not None and self._started.images_seen < self._waiting[-1]:
             # Begun again later: points share one network, so that none can be set aside.
             self._put_back()
-        while (self._waiting or self._started) and self._clock() < end_s:
+        while self._can_go_on(end_s) and not stop():
             self._slice()
         self._put_back()
         if self._waiting:
-            self._lines.append(out_of_time(self._waiting))
+            why = self._away if self._clock() < self._rest_until_s else OUT_OF_TIME
+            self._lines.append(left_out(self._waiting, "the run was stopped" if stop() else why))
             self._waiting.clear()
 
     def lines(self) -> Sequence[str]:
         """Return all lines for the run's log so far."""
         return tuple(self._lines)
+
+    def _can_go_on(self, end_s: float) -> bool:
+        return bool(self._waiting or self._started) and self._rest_until_s <= self._clock() < end_s
 
     def _slice(self) -> None:
         if self._started is None and self._waiting:
@@ -131,9 +147,13 @@ class TurnWatcher:
             measured = self._next(started)
             if measured is not None:
                 self._commit(started.images_seen, measured)
+        except StorageError as error:  # it may be back soon
+            self._started = started
+            self._put_back()
+            self._rest_until_s, self._away = self._clock() + _REST_S, _cause(error)
         except Exception as error:  # because watching must not end training, such as for want of memory or space
             self._started = None
-            self._lines.append(left_out(started.images_seen, _cause(error)))
+            self._lines.append(left_out([started.images_seen], _cause(error)))
         if self._synchronise is not None:
             self._synchronise()
         self.spent_s += self._clock() - began_s
@@ -160,17 +180,12 @@ class TurnWatcher:
         return None
 
 
-def left_out(images_seen: int, why: str) -> str:
-    """Return the line about a point without figures."""
-    return f"the point at {images_seen:,} images has no figures: {why}"
-
-
-def out_of_time(places: Sequence[int]) -> str:
-    """Return the line about points for which no time was left."""
-    if len(places) == 1:
-        return left_out(places[0], "measuring it would have taken longer than train.watch_share allows")
+def left_out(places: Sequence[int], why: str) -> str:
+    """Return the line about points without figures."""
     listed = ", ".join(f"{place:,}" for place in sorted(places))
-    return f"the points at {listed} images have no figures: train.watch_share left no time for them"
+    if len(places) == 1:
+        return f"the point at {listed} images has no figures: {why}"
+    return f"the points at {listed} images have no figures: {why}"
 
 
 def _cause(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The hook of the training loop for watching: who measures the points is the watcher's business."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -20,8 +20,8 @@ class Watcher(Protocol):
     def turn(self) -> None:
         """Measure for a moment if the share of time allows it; called after every step."""
 
-    def finish(self) -> None:
-        """Measure the last point within a bound; called after the last step, once its point was passed on."""
+    def finish(self, stop: Callable[[], bool]) -> None:
+        """Measure the points left within a bound, unless `stop` says so; called after the last step and its point."""
 
     def lines(self) -> Sequence[str]:
         """Return all lines for the run's log so far, such as about points that were left out."""
@@ -36,7 +36,7 @@ class Unwatched:
     def turn(self) -> None:
         """Do nothing."""
 
-    def finish(self) -> None:
+    def finish(self, stop: Callable[[], bool]) -> None:
         """Do nothing."""
 
     def lines(self) -> Sequence[str]:

@@ -7,17 +7,13 @@ import torch
 
 from ddpm_core.network.unet import UNet
 from ddpm_core.network.unet_config import UNetConfig
-from flows.stages.sample.batch import LARGEST, USUAL, fitting_batch
+from flows.stages.sample.batch import LARGEST, fitting_batch
 
 GIB = 1 << 30
 CONFIG = UNetConfig.cifar10()
 WEIGHTS = 4 * 35_746_307
 # Grey levels, features and skips of one image: between the widest feature map and all of them.
 LEAST, MOST = 4 * 128 * 32**2, 64 << 20
-
-
-def test_a_cpu_keeps_the_usual_batch() -> None:
-    assert fitting_batch(CONFIG, 0) == USUAL
 
 
 def test_a_large_gpu_takes_no_more_than_is_worth_it() -> None:

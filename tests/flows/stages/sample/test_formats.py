@@ -8,7 +8,7 @@ import torch
 from flows.artifacts import Samples
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import SampleTask
-from infra.errors import ConfigError, ResourceError
+from infra.errors import ConfigError, DivergedError, ResourceError
 from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
@@ -62,3 +62,21 @@ def test_a_format_of_gpus_is_refused_on_a_processor(
 ) -> None:
     with pytest.raises(ConfigError, match=f"dtype: {dtype} is for GPUs"):
         draw(config.model_copy(update={"dtype": dtype, "device": "cpu"}))
+
+
+@pytest.mark.parametrize(("dtype", "remedy"), [("float16", "set sample.dtype=float32"), ("float32", "learning_rate")])
+def test_an_overflow_of_float16_is_no_fault_of_the_snapshot(
+    tiny_run: TinyRun, config: SampleConfig, monkeypatch: pytest.MonkeyPatch, dtype: str, remedy: str
+) -> None:
+    trained = tiny_run.snapshot.manifest(tiny_run.store)
+    plan = Plan(stage="sample", format_version=0, settings={"overflow": dtype}, inputs={})
+    task = SampleTask(
+        output=Output(store=tiny_run.store, plan=plan),
+        config=config.model_copy(update={"dtype": dtype, "device": "cpu"}),
+        snapshot_folder=trained.folder,
+        snapshot=trained.units[0],
+    )
+    overflown = torch.full((config.batch_size, 1, 8, 8), torch.inf)
+    monkeypatch.setattr("flows.stages.sample.units.Drawing.__call__", lambda *_: overflown)
+    with pytest.raises(DivergedError, match=remedy):
+        task.open()(1)

@@ -33,7 +33,7 @@ class Observer:
         self.turns += 1
         self.clock.now += 1
 
-    def finish(self) -> None:
+    def finish(self, stop: object) -> None:
         self.finished = True
 
     def lines(self) -> list[str]:

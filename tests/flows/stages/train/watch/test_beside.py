@@ -111,9 +111,7 @@ def test_points_for_which_no_time_is_left_are_named(bench: Callable[..., Bench])
         one.watch.look()
     one.watch.finish()
     assert one.now_s < 15, "ten seconds, at a step of half a second"
-    assert one.watch.take_lines() == [
-        "the points at 10, 20, 30 images have no figures: train.watch_share left no time for them"
-    ]
+    assert one.watch.take_lines() == ["the points at 10, 20, 30 images have no figures: train.watch_share left no time"]
 
 
 def test_points_of_earlier_attempts_are_measured_and_those_beyond_the_goal_are_not(bench: Callable[..., Bench]) -> None:
@@ -135,7 +133,7 @@ def test_a_hanging_worker_is_waited_for_within_the_bound(bench: Callable[..., Be
     assert one.now_s < 15, "ten seconds, at a step of half a second"
     assert one.worker.ended
     (line,) = one.watch.take_lines()
-    assert line.startswith("the point at 80 images has no figures: measuring it would have taken longer")
+    assert line.startswith("the point at 80 images has no figures: train.watch_share left no time")
 
 
 def test_without_room_any_more_the_worker_ends(bench: Callable[..., Bench]) -> None:
@@ -145,6 +143,28 @@ def test_without_room_any_more_the_worker_ends(bench: Callable[..., Bench]) -> N
     one.watch.finish()
     assert one.worker.taken == []
     assert one.worker.ended
+
+
+def test_a_point_in_hand_when_room_is_lost_is_measured_when_it_is_back(bench: Callable[..., Bench]) -> None:
+    one = bench("hangs")
+    one.commit("points", 10)
+    one.watch.look()
+    one.worker.fate = "no room"
+    one.commit("points", 20)
+    one.watch.look()
+    one.worker.fate = "works"
+    one.watch.finish()
+    assert one.worker.taken == [10, 20, 10]
+    assert one.watch.take_lines() == []
+
+
+def test_points_without_room_are_named_with_the_reason(bench: Callable[..., Bench]) -> None:
+    one = bench("hangs")
+    one.commit("points", 10)
+    one.watch.look()
+    one.worker.fate = "no room"
+    one.watch.finish()
+    assert one.watch.take_lines() == ["the point at 10 images has no figures: the cluster has no room to measure"]
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from flows.artifacts import Dataset
 from flows.points import PointFigures
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.watch.measurement import Measured
-from flows.stages.train.watch.turn import TurnWatcher, make_watcher, out_of_time
+from flows.stages.train.watch.turn import TurnWatcher, left_out, make_watcher
 from flows.stages.train.watch.watcher import Unwatched
+from infra.errors import StorageError
 from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
@@ -22,12 +23,12 @@ RESULT = Measured(figures=PointFigures(split="test", images=1), tensors={})
 class Bench:
     """A watcher on a clock of its own; a slice takes half a second, a point four slices."""
 
-    def __init__(self, share: float = 0.05, slice_s: float = SLICE_S, earlier: Sequence[int] = ()) -> None:
+    def __init__(self, share: float = 0.05, slice_s: float = SLICE_S, **points: Sequence[int]) -> None:
         self.now_s, self.slices, self.slice_s = 0.0, 0, slice_s
         self.committed: list[int] = []
         self.begun: list[tuple[int, float]] = []
         self.watcher = TurnWatcher(
-            self.measure, self.commit, self.read, share=share, earlier=earlier, clock=lambda: self.now_s
+            self.measure, self.commit, self.read, share=share, clock=lambda: self.now_s, **points
         )
 
     def measure(self, images_seen: int, weights: Any) -> Generator[None, None, Measured]:
@@ -54,6 +55,17 @@ class Bench:
             before_s = self.now_s
             self.watcher.turn()
             assert self.now_s - before_s < 0.5 + self.slice_s, "no long pause at a time"
+
+
+class Raises:
+    """A commit that fails each time."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.times = error, 0
+
+    def __call__(self, *_: object) -> None:
+        self.times += 1
+        raise self.error
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
@@ -100,8 +112,8 @@ def test_points_for_which_no_time_is_left_are_named() -> None:
     bench.watcher.finish()
     assert bench.committed == [30]
     (line,) = bench.watcher.lines()
-    assert line == "the points at 10, 20 images have no figures: train.watch_share left no time for them"
-    assert "the point at 20 images has" in out_of_time([20])
+    assert line == "the points at 10, 20 images have no figures: train.watch_share left no time"
+    assert left_out([20], "why") == "the point at 20 images has no figures: why"
 
 
 def test_points_of_earlier_attempts_are_measured_once() -> None:
@@ -109,6 +121,48 @@ def test_points_of_earlier_attempts_are_measured_once() -> None:
     bench.point(20)
     bench.watcher.finish()
     assert bench.committed == [20, 10]
+
+
+def test_a_point_that_was_measured_is_not_measured_again() -> None:
+    """An attempt from an earlier checkpoint comes by the same points, also by one that it has in hand."""
+    bench = Bench(share=0.05, measured=[10])
+    bench.point(10)
+    bench.steps(11)
+    bench.point(20)
+    bench.steps(1)
+    bench.point(20)
+    bench.watcher.finish()
+    assert bench.committed == [20]
+    assert [place for place, _ in bench.begun] == [20]
+
+
+def test_a_store_that_is_away_costs_no_point() -> None:
+    bench, honest = Bench(share=0.5), Bench.commit
+    bench.watcher._commit = fail = Raises(StorageError("does not answer"))
+    bench.point(10)
+    bench.steps(20)
+    assert fail.times == 1, "and training is held up once per half a minute"
+    bench.watcher._commit = lambda *of: honest(bench, *of)
+    bench.steps(40)
+    assert bench.committed == [10]
+    assert bench.watcher.lines() == ()
+
+
+def test_a_store_that_stays_away_is_the_reason_that_is_given() -> None:
+    bench = Bench(share=0.5)
+    bench.watcher._commit = Raises(StorageError("does not answer"))
+    bench.point(10)
+    bench.watcher.finish()
+    assert bench.watcher.lines() == ("the point at 10 images has no figures: does not answer",)
+
+
+def test_a_run_that_is_stopped_measures_no_more() -> None:
+    bench = Bench(share=0.5)
+    bench.point(10)
+    bench.point(20)
+    bench.watcher.finish(lambda: bench.slices >= 2)
+    assert bench.slices == 2
+    assert bench.watcher.lines() == ("the points at 10, 20 images have no figures: the run was stopped",)
 
 
 def test_the_last_point_is_measured_after_the_last_step() -> None:
@@ -128,7 +182,7 @@ def test_a_long_last_point_is_left_out_at_its_bound() -> None:
     assert bench.committed == []
     assert 100 + 10 <= bench.now_s <= 100 + 10 + 4, "ten seconds and the rest of a slice"
     (line,) = bench.watcher.lines()
-    assert line.startswith("the point at 100 images has no figures: measuring it would have taken longer than")
+    assert line.startswith("the point at 100 images has no figures: train.watch_share left no time")
 
 
 def test_the_last_point_goes_before_an_older_one_in_hand() -> None:

@@ -9,5 +9,5 @@ def test_it_does_nothing_and_says_nothing() -> None:
     watcher: Watcher = Unwatched()
     watcher.point(1, {"w": torch.zeros(1)})
     watcher.turn()
-    watcher.finish()
+    watcher.finish(lambda: False)
     assert watcher.lines() == ()
