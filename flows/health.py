@@ -36,7 +36,7 @@ def warnings(rows: Sequence[Row], points: Sequence[Point], losses: Mapping[int, 
 
 
 def _skipped(rows: Sequence[Row]) -> str:
-    # In float16 skipped steps find the loss's scale, and say nothing while it is above 1; a skip has halved that of a row.
+    # In float16 skipped steps find the scale, and say nothing while it is above 1; a skip has halved that of its row.
     row = next((row for row in rows if row.get("skipped_steps") and row.get("loss_scale", 0) < 1), None)
     if row is None:
         return ""
