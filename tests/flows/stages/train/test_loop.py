@@ -72,6 +72,7 @@ def test_shares_of_time(bench: Bench, config: TrainConfig) -> None:
 
 def test_a_run_short_of_data_says_so(bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.stages.train.worker.batches_ahead", lambda *_: 0)
+    monkeypatch.setattr("flows.stages.train.worker.steps_per_block", lambda *_: 1)
     clock = Clock()
     worker = bench.worker(bench.output("starved"), config, GOAL, clock=clock)
     data = worker.data

@@ -27,7 +27,7 @@ class Worker:
         self.run, self.fate = run, fate
         self.taken: list[int] = []
         self.work: dict[str, Any] | None = None
-        self.ended = False
+        self.ended, self.room = False, True
 
     @property
     def is_busy(self) -> bool:
@@ -38,7 +38,7 @@ class Worker:
         return self.work is None
 
     def fits(self) -> bool:
-        return self.fate != "no room"
+        return self.room
 
     def submit(self, work: dict[str, Any]) -> None:
         assert self.is_free
@@ -137,7 +137,8 @@ def test_a_hanging_worker_is_waited_for_within_the_bound(bench: Callable[..., Be
 
 
 def test_without_room_any_more_the_worker_ends(bench: Callable[..., Bench]) -> None:
-    one = bench("no room")
+    one = bench()
+    one.worker.room = False
     one.commit("points", 10)
     one.watch.look()
     one.watch.finish()
@@ -149,10 +150,10 @@ def test_a_point_in_hand_when_room_is_lost_is_measured_when_it_is_back(bench: Ca
     one = bench("hangs")
     one.commit("points", 10)
     one.watch.look()
-    one.worker.fate = "no room"
+    one.worker.room = False
     one.commit("points", 20)
     one.watch.look()
-    one.worker.fate = "works"
+    one.worker.room, one.worker.fate = True, "works"
     one.watch.finish()
     assert one.worker.taken == [10, 20, 10]
     assert one.watch.take_lines() == []
@@ -162,7 +163,7 @@ def test_points_without_room_are_named_with_the_reason(bench: Callable[..., Benc
     one = bench("hangs")
     one.commit("points", 10)
     one.watch.look()
-    one.worker.fate = "no room"
+    one.worker.room = False
     one.watch.finish()
     assert one.watch.take_lines() == ["the point at 10 images has no figures: the cluster has no room to measure"]
 
