@@ -4,7 +4,6 @@ The same calls run in this process if the mode is `in-process`; results do not d
 """
 
 import importlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from infra.compute.beside import Beside, Opening
 from infra.compute.connection import Connection
+from infra.compute.cores import usable_cores
 from infra.compute.group import GroupFunction, fit_group
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
 from infra.compute.ray_errors import plain_errors
@@ -155,7 +155,7 @@ class Cluster:
         if self.mode == "in-process":
             return None
         self.connect()
-        if self.address is None and group.cpus * (group.count + 1) > (os.cpu_count() or 1):
+        if self.address is None and group.cpus * (group.count + 1) > usable_cores():
             return None
         with plain_errors(""):
             beside = Beside(opening, values, group)

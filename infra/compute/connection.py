@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.compute.cores import usable_cores
 from infra.compute.processes import Reaper
 from infra.compute.ray_errors import first_line, plain_errors
 from infra.compute.ray_signals import interrupts_kept
@@ -107,7 +108,7 @@ class Connection:
             return options | {"address": self._address}
         return options | {
             "address": "local",
-            "num_cpus": max(os.cpu_count() or 1, self._cpus) + _SPARE_CPUS,
+            "num_cpus": max(usable_cores(), self._cpus) + _SPARE_CPUS,
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }

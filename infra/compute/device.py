@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from infra.compute.cores import usable_cores
 from infra.compute.units import Workers
 from infra.errors import ConfigError
 
@@ -168,5 +169,5 @@ def pool(workers: int, threads: int, device: str) -> Workers:
         device: `cpu` or `cuda`.
     """
     gpus = 1 if device == "cuda" else 0
-    each = torch.cuda.device_count() if gpus else (os.cpu_count() or 1) // threads
+    each = torch.cuda.device_count() if gpus else usable_cores() // threads
     return Workers(count=workers or max(each, 1), cpus=threads, gpus=gpus)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ddpm_core.training_order import TrainingNoise, drop_labels, training_noise
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import TrainingData
+from infra.compute.cores import usable_cores
 from infra.compute.transfer import to_device
 
 
@@ -93,9 +94,8 @@ def batches_ahead(device: torch.device, threads: int) -> int:
     On a CPU the thread that draws computes with as many threads as the steps, which wait for each other several hundred
     times per step; with more threads than cores OpenMP lets them sleep at every wait.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return _AHEAD if device.type == "cuda" or cores >= 2 * threads * workers else 0
+    return _AHEAD if device.type == "cuda" or usable_cores() >= 2 * threads * workers else 0
 
 
 class Batches:

@@ -72,11 +72,11 @@ def test_it_works_fails_and_is_lost(cluster: Cluster) -> None:
 
 
 def test_room_is_asked_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("infra.compute.cluster.usable_cores", lambda: 4)
     assert cluster.beside(open_work, {}, group=Workers(count=3, cpus=1)) is not None
     assert cluster.beside(open_work, {}, group=Workers(count=4, cpus=1)) is None
     assert cluster.beside(open_work, {}, group=Workers(count=1, gpus=1)) is None
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("infra.compute.cluster.usable_cores", lambda: 1)
     assert cluster.beside(open_work, {}, group=Workers(count=1, cpus=1)) is None, (
         "Ray's spare CPUs are not this machine's"
     )

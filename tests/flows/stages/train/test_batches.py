@@ -100,7 +100,7 @@ def test_a_batch_past_the_last_one_is_a_bug_and_no_wait() -> None:
 
 def test_a_thread_draws_if_both_it_and_the_steps_have_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("flows.stages.train.batches.usable_cores", lambda: 4)
     assert [batches_ahead(cpu, threads) for threads in (1, 2, 3, 4)] == [2, 2, 0, 0]
     assert batches_ahead(torch.device("cuda", 0), 4) == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
