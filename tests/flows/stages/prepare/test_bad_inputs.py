@@ -49,7 +49,7 @@ SETTINGS = {
         ["digits", "--set", "evaluate.extractor=program", "--set", "evaluate.extractor_weights=w.pt"],
         "state the file's sha256 by evaluate.extractor_sha256",
     ),
-    "unknown dtype": (["digits", "--set", "train.dtype=float16"], "train.dtype"),
+    "unknown dtype": (["digits", "--set", "train.dtype=float8"], "train.dtype"),
     "unknown device": (["digits", "--set", "train.device=tpu"], "train.device"),
     "unknown kind": (["digits", "--set", "prepare.kind=rar"], "prepare.kind"),
     "beta above 1": (["digits", "--set", "train.beta_end=1.5"], "train.beta_end"),
