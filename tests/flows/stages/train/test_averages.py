@@ -72,7 +72,8 @@ def test_skipped_steps_count(bench: Bench, config: TrainConfig, monkeypatch: pyt
 
     def poisoned(seed: int, slots: torch.Tensor, *rest: object) -> object:
         noise = honest(seed, slots, *rest)
-        return noise._replace(eps=noise.eps * float("nan")) if int(slots[0]) == STEP else noise
+        second = (slots >= STEP) & (slots < 2 * STEP)
+        return noise._replace(eps=torch.where(second[:, None, None, None], float("nan"), noise.eps))
 
     monkeypatch.setattr(module, "training_noise", poisoned)
     output = bench.output("skipped")

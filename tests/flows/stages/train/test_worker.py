@@ -153,11 +153,11 @@ class TestDivergence:
         import flows.stages.train.batches as module
 
         honest = module.training_noise
-        bad = range(16 * 2, 16 * 11)
 
         def poisoned(seed: int, slots: torch.Tensor, *rest: object) -> object:
             noise = honest(seed, slots, *rest)
-            return noise._replace(eps=noise.eps * float("nan")) if int(slots[0]) in bad else noise
+            bad = (slots >= 16 * 2) & (slots < 16 * 11)
+            return noise._replace(eps=torch.where(bad[:, None, None, None], float("nan"), noise.eps))
 
         monkeypatch.setattr(module, "training_noise", poisoned)
         config = config.model_copy(update={"checkpoint_images": 16, "history_images": 16, "keep_checkpoints": 99})
