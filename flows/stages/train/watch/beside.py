@@ -75,11 +75,15 @@ class BesideWatch:
             self._beside.submit({_IMAGES_SEEN: self._in_hand})
 
     def finish(self) -> None:
-        """Wait for the points left, for the share of the whole time, or at least ten seconds."""
+        """Wait for the points left, for the share of the whole time; the last one has ten seconds."""
         now_s = self._clock()
-        end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
+        end_s = now_s + self._share * (now_s - self._began_s)
         self.look()
-        while self._can_go_on() and self._clock() < end_s:
+        last = max([*self._waiting, self._in_hand or 0])
+        while self._can_go_on():
+            is_left = last in (*self._waiting, self._in_hand)
+            if self._clock() >= (max(end_s, now_s + LEAST_LAST_S) if is_left else end_s):
+                break
             if self._take_answer(_POLL_S):
                 self.look()
         self._put_back()

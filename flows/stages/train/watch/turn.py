@@ -18,7 +18,7 @@ from infra.errors import StorageError
 Measure = Callable[[int, Mapping[str, Tensor]], Generator[None, None, Measured]]
 # The steps of training are not held up longer at a time, but a slice is never cut.
 _LONGEST_TURN_S = 0.5
-# Measuring may take this long after a short run, whatever the share.
+# A short run's last point may take this long, whatever the share.
 LEAST_LAST_S = 10.0
 OUT_OF_TIME = "train.watch_share left no time"
 # After an error of the store; a try may itself take that long.
@@ -110,17 +110,18 @@ class TurnWatcher:
             self._slice()
 
     def finish(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Measure the points left, the last one first, for the share of the whole time, or at least ten seconds.
+        """Measure the points left, the last one first, for the share of the whole time; the last one has ten seconds.
 
         Args:
             stop: Asked after each slice.
         """
         now_s = self._clock()
-        end_s = now_s + max(self._share * (now_s - self._began_s), LEAST_LAST_S)
+        end_s = now_s + self._share * (now_s - self._began_s)
         if self._waiting and self._started is not None and self._started.images_seen < self._waiting[-1]:
             # Begun again later: points share one network, so that none can be set aside.
             self._put_back()
-        while self._can_go_on(end_s) and not stop():
+        last = self._next_place()
+        while self._can_go_on(max(end_s, now_s + LEAST_LAST_S) if self._next_place() == last else end_s) and not stop():
             self._slice()
         self._put_back()
         if self._waiting:
@@ -131,6 +132,11 @@ class TurnWatcher:
     def lines(self) -> Sequence[str]:
         """Return all lines for the run's log so far."""
         return tuple(self._lines)
+
+    def _next_place(self) -> int | None:
+        if self._started is not None:
+            return self._started.images_seen
+        return self._waiting[-1] if self._waiting else None
 
     def _can_go_on(self, end_s: float) -> bool:
         return bool(self._waiting or self._started) and self._rest_until_s <= self._clock() < end_s

@@ -98,6 +98,7 @@ def test_the_newest_point_goes_first_and_the_rest_follows_at_the_end(bench: Call
     one.worker.fate = "works"
     one.watch.look()
     one.commit("snapshots", 80)
+    one.now_s += 200
     one.watch.finish()
     assert one.worker.taken == [10, 40, 80, 30, 20]
     assert one.watch.take_lines() == []
@@ -154,6 +155,7 @@ def test_a_point_in_hand_when_room_is_lost_is_measured_when_it_is_back(bench: Ca
     one.commit("points", 20)
     one.watch.look()
     one.worker.room, one.worker.fate = True, "works"
+    one.now_s += 200
     one.watch.finish()
     assert one.worker.taken == [10, 20, 10]
     assert one.watch.take_lines() == []
