@@ -148,7 +148,7 @@ def test_kernels_that_need_not_repeat_are_recorded_where_there_are_some(
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_the_steps_take_repeatable_kernels_unless_told_otherwise(
+def test_the_steps_take_repeatable_kernels_unless_they_are_turned_off(
     bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     from infra.compute.device import repeatable_gradients
