@@ -6,6 +6,7 @@ missing, each stands for a plain tensor here.
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from types import ModuleType
 
 from torch import Tensor
@@ -29,9 +30,7 @@ class _Annotations(ModuleType):
 
 def stand_in_for_jaxtyping() -> None:
     """Put a module in the place of jaxtyping if it is missing."""
-    try:
-        import jaxtyping  # noqa: F401 - only whether it is there
-    except ModuleNotFoundError:
+    if find_spec("jaxtyping") is None:
         sys.modules["jaxtyping"] = _Annotations("jaxtyping")
 
 

@@ -6,7 +6,7 @@ workers in different slices, differ by their networks alone.
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ class Measurement:
                 batch.model,
                 schedule,
                 batch.x_start,
-                noise=lambda k, batch=batch: batch.noise(Stream.WATCH_BOUND, k),  # type: ignore[misc]
+                noise=partial(batch.noise, Stream.WATCH_BOUND),
                 uniforms=uniform(self.seed, Stream.WATCH_T, batch.ids, (_BOUND_TIMESTEPS,)).double(),
                 proposal=proposal,
                 variances=[trained.variance or Variance.FIXED_LARGE],

@@ -13,6 +13,18 @@ from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
 
+def task_of(run: TinyRun, config: SampleConfig, case: str, dtype: str) -> SampleTask:
+    """The work of the tiny network in a format, into an output of the case's own."""
+    trained = run.snapshot.manifest(run.store)
+    plan = Plan(stage="sample", format_version=0, settings={case: dtype}, inputs={})
+    return SampleTask(
+        output=Output(store=run.store, plan=plan),
+        config=config.model_copy(update={"dtype": dtype, "device": "cpu"}),
+        snapshot_folder=trained.folder,
+        snapshot=trained.units[0],
+    )
+
+
 def test_too_little_memory_is_one_line(
     tiny_run: TinyRun, config: SampleConfig, draw: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,14 +45,7 @@ def test_the_network_multiplies_in_the_number_format(
     tiny_run: TinyRun, config: SampleConfig, dtype: str, found: torch.dtype
 ) -> None:
     """A unit takes the format that it is given; the stage refuses float16 on a processor."""
-    trained = tiny_run.snapshot.manifest(tiny_run.store)
-    plan = Plan(stage="sample", format_version=0, settings={"dtype": dtype}, inputs={})
-    task = SampleTask(
-        output=Output(store=tiny_run.store, plan=plan),
-        config=config.model_copy(update={"dtype": dtype, "device": "cpu"}),
-        snapshot_folder=trained.folder,
-        snapshot=trained.units[0],
-    )
+    task = task_of(tiny_run, config, "dtype", dtype)
     seen: set[torch.dtype] = set()
 
     def note(_: object, __: object, output: torch.Tensor) -> None:
@@ -68,14 +73,7 @@ def test_a_format_of_gpus_is_refused_on_a_processor(
 def test_an_overflow_of_float16_is_no_fault_of_the_snapshot(
     tiny_run: TinyRun, config: SampleConfig, monkeypatch: pytest.MonkeyPatch, dtype: str, remedy: str
 ) -> None:
-    trained = tiny_run.snapshot.manifest(tiny_run.store)
-    plan = Plan(stage="sample", format_version=0, settings={"overflow": dtype}, inputs={})
-    task = SampleTask(
-        output=Output(store=tiny_run.store, plan=plan),
-        config=config.model_copy(update={"dtype": dtype, "device": "cpu"}),
-        snapshot_folder=trained.folder,
-        snapshot=trained.units[0],
-    )
+    task = task_of(tiny_run, config, "overflow", dtype)
     overflown = torch.full((config.batch_size, 1, 8, 8), torch.inf)
     monkeypatch.setattr("flows.stages.sample.units.Drawing.__call__", lambda *_: overflown)
     with pytest.raises(DivergedError, match=remedy):
