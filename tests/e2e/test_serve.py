@@ -28,19 +28,20 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 def scheduled(serving: Serving) -> dict[str, Any]:
     """A run that the server's scheduler made of a schedule, as the dialog saves it: with a few fields filled."""
     number = serving.server.deployment()["id"]
+    # The scheduler may look only after the moment named; then the first run is one interval, a minute, later.
     soon = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=8)).isoformat()
-    schedule = {"interval": 86_400, "anchor_date": soon, "timezone": "Europe/Vienna"}
-    serving.server.post(
-        f"/deployments/{number}/schedules",
-        [{"schedule": schedule, "active": True, "parameters": TINY_FORM | IN_PROCESS}],
-    )
+    schedule = {"interval": 60, "anchor_date": soon, "timezone": "Europe/Vienna"}
+    schedules = f"/deployments/{number}/schedules"
+    body = [{"schedule": schedule, "active": True, "parameters": TINY_FORM | IN_PROCESS}]
+    (made,) = serving.server.post(schedules, body)
     query = {"flow_runs": {"deployment_id": {"any_": [number]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 1}
 
     def begun() -> bool:
         found = serving.server.post("/flow_runs/filter", query)
         return bool(found) and found[0]["state_type"] != "SCHEDULED"
 
-    serving.server.await_that(begun, 90, serving.text)
+    serving.server.await_that(begun, 150, serving.text)
+    serving.server.post(f"{schedules}/{made['id']}", None, "DELETE")  # and with it the runs of the next minutes
     (run,) = serving.server.post("/flow_runs/filter", query)
     return serving.await_end(run["id"])
 

@@ -73,6 +73,13 @@ def root(tmp_path: Path, _database: Path) -> Path:
 
 
 @pytest.fixture
+def sealed_root(tiny_run: TinyRun, _database: Path) -> Path:
+    """A root with everything that the tiny run sealed, of which MLflow knows nothing and no report is written."""
+    shutil.copy(_database, tiny_run.root)
+    return tiny_run.root
+
+
+@pytest.fixture
 def finished(tiny_run: TinyRun) -> TinyRun:
     """The tiny run with its record, without the page, which takes seconds to draw."""
     RunRecord(name=NAME, finished=tiny_run.finished, elsewhere={"MLflow": "http://x/"}).write(tiny_run.store)

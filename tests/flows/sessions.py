@@ -22,6 +22,7 @@ from tests.tiny import TINY
 # The tiny config on images of a folder, and fewer of them.
 SMALL = ("prepare.kind=folder", "prepare.image_size=8", "prepare.channels=1", "train.images=128", "sample.count=8")
 SMALL += ("train.checkpoint_images=64", "train.history_images=64", "train.num_timesteps=5", "evaluate.bpd_images=2")
+SMALL += ("train.watch_share=0",)
 
 
 class Page:

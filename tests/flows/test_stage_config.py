@@ -21,6 +21,7 @@ from tests.tiny import TINY
 # Two steps; betas small enough for every schedule of 20 timesteps.
 SMALL = ("train.images=32", "train.batch_size=16", "train.beta_end=0.01", "train.channel_mults=[1]")
 SMALL += ("train.attention_resolutions=[8]", "train.num_res_blocks=1", "sample.count=4", "sample.batch_size=4")
+SMALL += ("train.watch_share=0",)  # nothing is measured beside two steps
 BASE = load_config("digits", None, [*TINY, *SMALL])
 # A config that does not use it refuses every other value of it.
 REFUSED = {"eta"}

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
+from tests.conftest import TinyRun
 from tests.e2e.processes import settings
 from tests.tiny import TINY
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The root of a finished run."""
-    place = tmp_path / "root"
-    code = run_command(["evaluate", "digits", *settings(*TINY), "--root", str(place), "--in-process", "--no-tracking"])
-    assert code == 0
-    return place
+def root(tiny_run: TinyRun) -> Path:
+    """The root of a finished run, with its report."""
+    place = ("--root", str(tiny_run.root), "--in-process", "--no-tracking")
+    assert run_command(["evaluate", "digits", *settings(*TINY), *place]) == 0
+    return tiny_run.root
 
 
 def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from flows.recipe.config import PipelineConfig
 from flows.stage import Context, Progress
 from flows.stages.prepare.preparation import prepare
 from flows.stages.train.assignment import Assignment
+from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
 from flows.stages.train.worker import TrainingWorker, run_training
 from infra.compute.cluster import Cluster
@@ -31,6 +32,12 @@ from infra.storage import s3
 from infra.storage.s3_store import S3Store
 from tests.flows.stages.train.bench import kept
 from tests.flows.stages.train.test_batches import await_true
+
+
+@pytest.fixture
+def config(tiny: PipelineConfig) -> TrainConfig:
+    """The tiny training, not watched."""
+    return tiny.train.model_copy(update={"watch_share": 0.0, "device": "cpu"})
 
 
 def diverge(config: dict[str, Any], _: Beat) -> None:
@@ -141,24 +148,24 @@ def test_a_ray_without_the_backend_trains_without_notice(monkeypatch: pytest.Mon
 
 
 def test_two_workers_consume_what_one_does(
-    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+    ray_cluster: Cluster, tiny: PipelineConfig, config: TrainConfig, make_context: Callable[..., Context]
 ) -> None:
     """Losses of the same samples, timesteps and noise differ by the order of summation alone."""
     alone = make_context()
     dataset = prepare(tiny.prepare, alone)
-    one = train(tiny.train, dataset, alone).manifest(alone.store).facts["history"]
+    one = train(config, dataset, alone).manifest(alone.store).facts["history"]
     together = replace(alone, cluster=ray_cluster, force=True)
-    two = train(tiny.train.model_copy(update={"workers": 2}), dataset, together).manifest(alone.store)
+    two = train(config.model_copy(update={"workers": 2}), dataset, together).manifest(alone.store)
     assert two.folder.endswith(".1")
     assert [row["images_seen"] for row in two.facts["history"]] == [row["images_seen"] for row in one]
     assert [row["loss"] for row in two.facts["history"]] == pytest.approx([row["loss"] for row in one], rel=1e-4)
-    other = train(tiny.train.model_copy(update={"seed": 1}), dataset, alone).manifest(alone.store).facts["history"]
+    other = train(config.model_copy(update={"seed": 1}), dataset, alone).manifest(alone.store).facts["history"]
     assert [row["loss"] for row in other] != pytest.approx([row["loss"] for row in one], rel=1e-3)
 
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_training_keeps_its_last_step(
-    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context]
+    ray_cluster: Cluster, tiny: PipelineConfig, config: TrainConfig, make_context: Callable[..., Context]
 ) -> None:
     """Ctrl-C reaches the driver while it waits; the same command goes on to the bytes of an undisturbed run."""
     heard: list[Progress] = []
@@ -172,7 +179,7 @@ def test_an_interrupted_training_keeps_its_last_step(
 
     alone = make_context()
     dataset = prepare(tiny.prepare, alone)
-    endless = tiny.train.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
+    endless = config.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
     with pytest.raises(KeyboardInterrupt):
         train(endless, dataset, replace(alone, cluster=ray_cluster, on_progress=interrupt))
     assert [(heard[0].done, heard[0].phase), heard[1].phase] == [(0, "starting Ray"), "loading the data"]
@@ -182,7 +189,7 @@ def test_an_interrupted_training_keeps_its_last_step(
     assert images == heard[-1].done == heard[-1].kept > 0
     assert not list(folder.glob("manifests/*"))
     assert not list(folder.glob("snapshots/*"))
-    goal = endless.model_copy(update={"images": images + 2 * tiny.train.batch_size})
+    goal = endless.model_copy(update={"images": images + 2 * config.batch_size})
     resumed: list[Progress] = []
     digest = train(goal, dataset, replace(alone, on_progress=resumed.append)).digest
     assert (resumed[0].done, resumed[0].start) == (images, images), "said before anything starts"
@@ -190,7 +197,11 @@ def test_an_interrupted_training_keeps_its_last_step(
 
 
 def test_two_workers_stop_at_the_same_step(
-    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
+    ray_cluster: Cluster,
+    tiny: PipelineConfig,
+    config: TrainConfig,
+    make_context: Callable[..., Context],
+    tmp_path: Path,
 ) -> None:
     def interrupt(beat: dict[str, Any]) -> None:
         if beat.get("images_seen"):
@@ -199,15 +210,12 @@ def test_two_workers_stop_at_the_same_step(
     context = make_context()
     dataset = prepare(tiny.prepare, context)
     plan = Plan(stage="train", format_version=1, settings={}, inputs={})
-    endless = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
-    assignment = Assignment(
-        config=tiny.train.model_copy(update=endless), dataset=dataset, output=Output(store=context.store, plan=plan)
-    )
-    config = {"assignment": assignment.as_json(), "folder": str(tmp_path)}
+    endless = config.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
+    assignment = Assignment(config=endless, dataset=dataset, output=Output(store=context.store, plan=plan))
     with pytest.raises(KeyboardInterrupt):
         ray_cluster.run_group(
             train_and_note,
-            config,
+            {"assignment": assignment.as_json(), "folder": str(tmp_path)},
             workers=Workers(count=2),
             stage="train",
             run_folder=str(tmp_path / "runs"),
@@ -221,7 +229,11 @@ def test_two_workers_stop_at_the_same_step(
 
 @pytest.mark.slow
 def test_a_worker_whose_machine_goes_saves_and_the_group_starts_again(
-    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
+    ray_cluster: Cluster,
+    tiny: PipelineConfig,
+    config: TrainConfig,
+    make_context: Callable[..., Context],
+    tmp_path: Path,
 ) -> None:
     """SIGTERM reaches the second worker alone; both leave at the same step, and nothing of it is lost."""
     beats: list[dict[str, Any]] = []
@@ -237,8 +249,8 @@ def test_a_worker_whose_machine_goes_saves_and_the_group_starts_again(
     context = make_context()
     dataset = prepare(tiny.prepare, context)
     output = Output(store=context.store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
-    seldom = {"images": 1 << 30, "checkpoint_images": 1 << 30, "device": "cpu"}
-    assignment = Assignment(config=tiny.train.model_copy(update=seldom), dataset=dataset, output=output)
+    seldom = config.model_copy(update={"images": 1 << 30, "checkpoint_images": 1 << 30})
+    assignment = Assignment(config=seldom, dataset=dataset, output=output)
     with pytest.raises(KeyboardInterrupt):
         ray_cluster.run_group(
             train_and_say_where,

@@ -15,7 +15,7 @@ from flows.stages.prepare.preparation import prepare
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.compute.cluster import Cluster
-from infra.compute.units import ATTEMPTS_PER_UNIT, Workers, _RoomWatch
+from infra.compute.units import Workers, _RoomWatch
 from infra.errors import InputError, ResourceError
 from infra.storage.open import open_store
 
@@ -48,8 +48,13 @@ def run(cluster: Cluster, task: Marks, units: list[int], workers: int = 2) -> li
 
 
 def test_every_unit_is_run_and_told(ray_cluster: Cluster, tmp_path: Path) -> None:
+    from ray.data import DataContext
+
     assert run(ray_cluster, Marks(str(tmp_path)), [3, 1, 4, 5, 9]) == [1, 3, 4, 5, 9]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0", "3-0", "4-0", "5-0", "9-0"]
+    context = DataContext.get_current()
+    assert context.enable_progress_bars, "the caller's own settings of Ray Data stay"
+    assert not context.custom_execution_callback_classes
 
 
 def test_our_errors_arrive_whole(ray_cluster: Cluster, tmp_path: Path) -> None:
@@ -69,20 +74,7 @@ def test_a_unit_that_kills_its_worker_is_named(ray_cluster: Cluster, tmp_path: P
     with pytest.raises(ResourceError, match="unit 2: ended its worker 3 times"):
         run(ray_cluster, Marks(str(tmp_path), kills=2), [1, 2, 3], workers=1)
     assert len(list(tmp_path.glob("2-*"))) == 3
-
-
-def test_each_pool_has_its_own_count_of_attempts(ray_cluster: Cluster, tmp_path: Path) -> None:
-    for _ in range(ATTEMPTS_PER_UNIT + 1):
-        assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
-
-
-def test_the_callers_own_settings_of_ray_data_stay(ray_cluster: Cluster, tmp_path: Path) -> None:
-    from ray.data import DataContext
-
-    assert run(ray_cluster, Marks(str(tmp_path)), [7], workers=1) == [7]
-    context = DataContext.get_current()
-    assert context.enable_progress_bars
-    assert not context.custom_execution_callback_classes
+    assert run(ray_cluster, Marks(str(tmp_path)), [2], workers=1) == [2], "each pool counts anew"
 
 
 class TestRoomWatch:
@@ -133,7 +125,8 @@ def test_samples_do_not_depend_on_the_workers(
 ) -> None:
     alone = make_context()
     dataset = prepare(tiny.prepare, alone)
-    snapshot: Snapshot = train(tiny.train.model_copy(update={"images": 64}), dataset, alone)
+    short = tiny.train.model_copy(update={"images": 64, "watch_share": 0.0})
+    snapshot: Snapshot = train(short, dataset, alone)
     expected = sample(tiny.sample, snapshot, alone)
     again = replace(alone, cluster=ray_cluster, store=open_store(alone.store.uri), force=True)
     found = sample(tiny.sample.model_copy(update={"workers": workers}), snapshot, again)

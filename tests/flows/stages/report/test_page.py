@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from flows.artifacts import number_text
-from flows.stages.report.outputs import read_outputs
+from flows.stages.report.outputs import draw, read_outputs
 from flows.stages.report.page import has_report, rewrite_report, write_report
 from infra.errors import InputError
 from infra.storage.store import Store
@@ -130,7 +130,9 @@ def test_killed_at_any_write_the_report_is_there_the_old_one_or_the_new(
     changed = {name.rpartition("/")[2] for name in names if old[name] != new[name]}
     assert changed == {"report.html", "run.json"}, "the pictures and numbers stay"
     outputs = read_outputs(store, tiny_run.finished)
+    drawings = draw(outputs)  # once: drawing takes seconds, and each file is written forty times
     monkeypatch.setattr("flows.stages.report.page.read_outputs", lambda *_: outputs)
+    monkeypatch.setattr("flows.stages.report.page.draw", lambda _: drawings)
     for changes in range(len(names)):
         write_report("my-run", store, tiny_run.finished, {})
         with pytest.raises(_KilledError):
