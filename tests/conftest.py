@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from xdist.scheduler import LoadScopeScheduling
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
@@ -60,6 +61,15 @@ class _Groups(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Groups:
     """Give the parallel runner its groups."""
     return _Groups(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small work is fastest on one thread, two of which run beside each other; and what a test sets, it gives back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

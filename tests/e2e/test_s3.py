@@ -48,7 +48,7 @@ def test_a_run_on_s3_seals_what_a_local_one_does(
 
 @pytest.mark.slow
 def test_two_minutes_without_the_store_cost_a_training_nothing(seaweed: Server, tmp_path: Path) -> None:
-    """From its third checkpoint on every connection breaks: it says so, waits, and ends with the bytes of a local run."""
+    """From the third checkpoint on every connection breaks: it says so, waits, and ends with a local run's bytes."""
     there = seaweed.environment() | {"XDG_STATE_HOME": str(tmp_path / "state")}
     options = settings(*TINY, "train.images=64000", "train.checkpoint_images=1280", "train.watch_share=0")
     arguments = ["train", "digits", *options, "--in-process", "--no-tracking", "--root"]

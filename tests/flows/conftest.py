@@ -2,12 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from flows.recipe.config import PipelineConfig
 from flows.run_record import RunRecord
@@ -17,15 +15,6 @@ from tests.flows.stages.train.bench import STEP, Bench
 
 # Of the run that `finished` records.
 NAME = "digits-1a2b3c4d"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small work is fastest on one thread; and what a test sets, it gives back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
