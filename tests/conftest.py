@@ -63,13 +63,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Groups:
     return _Groups(config, log)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small work is fastest on one thread, two of which run beside each other; and what a test sets, it gives back."""
-    before = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """For this process: another runs beside it, and threads that wait for each other cost more than they do."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _threads_given_back() -> Iterator[None]:
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,6 @@ def backward(network: UNet, dtype: torch.dtype = torch.float32) -> tuple[list[Te
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradients_are_equal_to_the_last_bit(dropout: float, dtype: torch.dtype) -> None:
-    torch.set_num_threads(1)
     plain = with_random_weights(UNet(replace(SMALL, dropout=dropout), seed=0)).train()
     again = copy.deepcopy(plain)
     again.recompute_blocks()

@@ -25,7 +25,6 @@ def step(state: TrainingState, seed: int) -> None:
 
 
 def test_a_restored_state_goes_on_bit_for_bit() -> None:
-    torch.set_num_threads(1)
     state, other = fresh(0), fresh(1)
     for seed in range(3):
         step(state, seed)
