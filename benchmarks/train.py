@@ -103,13 +103,15 @@ def _print_rounds(options: argparse.Namespace, root: str) -> None:
         # A seed of its own gives each run an output of its own.
         seeds = {kind: number * len(kinds) + place for place, kind in enumerate(kinds)}
         rounds.append({kind: json.loads(_call(options, root, f"{kind}:{seed}")) for kind, seed in seeds.items()})
-    print("\n| stage, in turns | images/s | over the plain loop |\n|---|---|---|")
+    print("\n| stage, in turns | images/s | over the plain loop | time in checkpoints |\n|---|---|---|---|")
     names = {"plain": "plain loop of the step", "ray": "the stage under Ray", "two": "the same, two workers"}
     for kind in kinds:
         ratios = [result[kind]["rate"] / result["plain"]["rate"] for result in rounds]
         rate = statistics.median(result[kind]["rate"] for result in rounds)
         name = names.get(kind, "the stage in one process")
-        print(f"| {name} | {rate:.0f} | {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) |")
+        saving = [result[kind]["saving"] for result in rounds if "saving" in result[kind]]
+        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+        print(f"| {name} | {rate:.0f} | {spread} | {f'{max(saving):.2%} at most' if saving else ''} |")
     print("\n| process under Ray, last round | CPU s | share of one core |\n|---|---|---|")
     last = rounds[-1]["ray"]
     for name, seconds in sorted(last["cpu_s"].items(), key=lambda item: -item[1]):

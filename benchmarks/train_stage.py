@@ -3,6 +3,8 @@
 import os
 import time
 from collections import defaultdict
+from itertools import pairwise
+from operator import mul
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +29,10 @@ def dataset_of(config: PipelineConfig, root: str) -> tuple[Store, Dataset]:
 
 
 def stage_rate(config: PipelineConfig, root: str, mode: str) -> dict[str, Any]:
-    """Run the stage; return its rate between the first and the last row, and the CPU seconds of its processes."""
+    """Run the stage; return its rate between the first and the last row, and the CPU seconds of its processes.
+
+    `saving` is the share of that time in which checkpoints and points held up the steps.
+    """
     store, dataset = dataset_of(config, root)
     usage = Usage()
     with Cluster(mode=cast(Mode, mode), cpus=config.train.cpus) as cluster:
@@ -35,7 +40,13 @@ def stage_rate(config: PipelineConfig, root: str, mode: str) -> dict[str, Any]:
         train(config.train, dataset, context)
     first, last = usage.rows[0], usage.rows[-1]
     rate = (last["images_seen"] - first["images_seen"]) * 1e3 / (last["time_ms"] - first["time_ms"])
-    return {"rate": rate, "wall_s": usage.wall_s, "cpu_s": usage.seconds()}
+    return {"rate": rate, "saving": _saving(usage.rows), "wall_s": usage.wall_s, "cpu_s": usage.seconds()}
+
+
+def _saving(rows: list[dict[str, Any]]) -> float:
+    times = [after["time_ms"] - before["time_ms"] for before, after in pairwise(rows)]
+    shares = [row.get("checkpoint_share", 0.0) for row in rows[1:]]
+    return sum(map(mul, times, shares)) / sum(times)
 
 
 class Usage:
