@@ -84,6 +84,17 @@ class StageProgress:
         shown = self._stages.get(stage)
         return shown.progress if shown else None
 
+    def rate(self, stage: str, seconds: float) -> tuple[str, str]:
+        """Return a stage's mean rate in this attempt, over all of its counts, and the rate's unit.
+
+        Args:
+            stage: The stage, which may not have begun.
+            seconds: The length of the attempt.
+        """
+        shown = self._stages.get(stage)
+        unit = shown.progress.unit if shown else Progress(done=0, total=0).unit
+        return _number((shown.done if shown else 0) / seconds), f"{unit}/s"
+
     def finished(self, stage: str, line: str) -> None:
         """Print a line about a stage that has ended."""
         self._console.print(f"[bold]{stage:>9}[/bold] {line}", highlight=False, soft_wrap=True)
@@ -135,16 +146,23 @@ class _Shown:
     is_new: bool = True
     is_over: bool = False
     _first: tuple[float, int] | None = None
+    _done_before: int = 0
     _last_line_s: float = 0.0
     _now_s: float = 0.0
 
     def update(self, progress: Progress, now_s: float) -> None:
         """Take in a new report."""
         if progress.done < self.progress.done or progress.start != self.progress.start:
+            self._done_before = self.done
             self._first, self.is_new = None, True
         self.progress, self._now_s = progress, now_s
         if self._first is None and progress.done > progress.start:
             self._first = (now_s, progress.done)
+
+    @property
+    def done(self) -> int:
+        """Units done in this attempt, over all counts of the stage so far."""
+        return self._done_before + self.progress.done - self.progress.start
 
     @property
     def rate(self) -> float | None:

@@ -124,10 +124,9 @@ def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Acc
     around.progress.finished(stage, line)
     if around.page is not None:
         around.page.log(f"{stage}: {line}")
-    last = around.progress.last(stage)
-    done, unit = (last.done - last.start, last.unit) if last else (0, "images")
-    rate = f"{done / seconds:,.1f}", f"{unit}/s of this attempt, including start-up"
-    around.rates[stage] = (stage, "sealed before", "") if artifact.reused else (stage, *rate)
+    rate, unit = around.progress.rate(stage, seconds)
+    row = (stage, rate, f"{unit} of this attempt, including start-up")
+    around.rates[stage] = (stage, "sealed before", "") if artifact.reused else row
 
 
 def _publish(

@@ -128,6 +128,14 @@ class TestRate:
         assert self.said(clock, start=0, after_s=(0, 500)) == "   sample 64 of 6,400 images"
         assert self.said(clock, start=0, after_s=(0, 500, 0.1)) == "   sample 128 of 6,400 images"
 
+    def test_the_mean_of_an_attempt_is_over_all_counts_of_the_stage(self, clock: Clock) -> None:
+        with StageProgress(console(terminal=False), None, clock=clock) as progress:
+            assert progress.rate("evaluate", 10) == ("0", "images/s")
+            for start, done, total in ((0, 0, 77), (0, 77, 77), (2, 2, 5), (2, 5, 5)):
+                progress("evaluate", Progress(done=done, total=total, start=start, unit="units"))
+            assert progress.rate("evaluate", 2) == ("40", "units/s"), "80 in 2 s, and the 2 of an earlier attempt"
+            assert progress.rate("evaluate", 6000) == ("0.013", "units/s"), "not 0.0"
+
     @pytest.mark.parametrize(
         ("left", "says"),
         [(9, "9 s"), (92, "1 min 32 s"), (7500, "2 h 5 min"), (200_000, "2 d 7 h")],
