@@ -7,8 +7,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.comparison.interval import interval_factor
 from flows.comparison.measurement import Measurement, alike, remark
+from infra.interval import interval_factor
 
 
 class Verdict(StrEnum):

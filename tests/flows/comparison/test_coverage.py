@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from flows.comparison.difference import Difference, Verdict, difference
-from flows.comparison.interval import TAIL
 from flows.comparison.measurement import Measurement
 from flows.comparison.trial import mean_over_seeds
+from infra.interval import TAIL
 from tests.flows.comparison.trials import BOUND, bound, distance, trial
 
 REPETITIONS = 4000

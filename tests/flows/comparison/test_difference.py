@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from flows.comparison.difference import Difference, Verdict, difference
-from flows.comparison.interval import interval_factor
 from flows.comparison.measurement import Measurement
+from infra.interval import interval_factor
 
 
 def of_terms(terms: list[float], *, paired: bool = True) -> Measurement:

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import norm, t
 
-from flows.comparison.interval import TAIL, interval_factor
+from infra.interval import TAIL, interval_factor
 
 
 def test_the_tail_is_that_of_two_standard_deviations() -> None:
