@@ -22,6 +22,7 @@ _WORDS = MappingProxyType(
         "seed": "noise seed",
         "draws": "draws of noise",
         "ema": "EMA half-life",
+        "ema_lengths": "EMA lengths",
         "schedule": "schedule",
     }
 )
