@@ -51,6 +51,7 @@ class ModelFigure:
         name: Its name, such as `fid`.
         value: Its value.
         standard_error: Its standard error; None if it is not known.
+        terms: The number of independent terms that the standard error rests on; None if it is not known.
         higher_is_better: Whether a larger value is better; None if neither is.
         conditions: The conditions of the measurement by name. Two figures are alike if these are equal.
     """
@@ -58,6 +59,7 @@ class ModelFigure:
     name: str
     value: float
     standard_error: float | None
+    terms: int | None = None
     higher_is_better: bool | None
     conditions: Mapping[str, str]
 

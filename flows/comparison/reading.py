@@ -1,7 +1,6 @@
 """The figures of a finished run as measurements: with the conditions that its outputs were sealed under."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.comparison.measurement import Measurement
 from flows.metrics.choices import Likelihood, MetricName
+from flows.metrics.conditions import terms_of
 from flows.metrics.features import STAGE as FEATURES_STAGE
 from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
 from flows.metrics.likelihood_works import REBUILT_ESTIMATE
@@ -113,7 +113,7 @@ def _held_out(outputs: Mapping[str, Manifest], store: Store) -> dict[str, _HeldO
         outputs: The outputs that the figures rest on, by label.
         store: The store that holds them.
     """
-    draws: dict[str, list[tuple[Manifest, NDArray[np.float64]]]] = defaultdict(list)
+    draws: dict[str, list[tuple[Manifest, NDArray[np.float64]]]] = {}
     for kind in Likelihood:
         of_stage = [(output, columns(output, store)) for output in outputs.values() if output.stage == kind]
         for name in dict.fromkeys(name for _, values in of_stage for name in values):
@@ -146,7 +146,8 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
     remarks = {"num_timesteps": settings.get("num_timesteps")}
     # The run's own average has no part in figures by EMA length.
     remarks |= {} if is_of_length else {"ema": settings.get("ema_halflife_images")}
-    error, terms, rows = figure.standard_error, None, None
+    error, rows = figure.standard_error, None
+    terms = terms_of(figure, sealed.evaluated.facts["counts"])
     if held_out is None:
         conditions = _of_features(figure.name, sealed)
     else:

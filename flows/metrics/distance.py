@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ddpm_core.metrics.estimate import Estimate
+from ddpm_core.metrics.jackknife import GROUPS
 from flows.artifacts import Figure
 from flows.metrics.extractors import EXTRACTORS, extractor_device, extractor_label, is_published
 from flows.metrics.feature_rows import FeatureRows
@@ -120,13 +121,14 @@ def _measure(
     found, limits = Estimate(value, None), []
     if left_out is not None:
         jackknife = read_jackknife(value, left_out, subject.store)
-        found = Estimate(value, jackknife.standard_error)
+        found = Estimate(value, jackknife.standard_error, GROUPS)
         limit_name = f"{full_name}_infinity"
         limits = [
             Figure(
                 name=limit_name,
                 value=jackknife.corrected,
                 standard_error=jackknife.standard_error,
+                terms=GROUPS,
                 label=limit_name,
                 note=f"{about} without its bias, as of unlimited {subject.samples.name}, by the jackknife{caution}",
             )
@@ -135,6 +137,7 @@ def _measure(
         name=full_name,
         value=found.value,
         standard_error=found.standard_error,
+        terms=found.terms,
         label=full_name,
         note=note,
         headline=True,

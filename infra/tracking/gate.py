@@ -1,8 +1,9 @@
 """The gate before the alias `champion`: a model takes it only if a figure is better beyond the interval.
 
-Only like is compared with like: figures of one name, measured under equal conditions. The difference must exceed twice
-its standard error, 2 √(se_new² + se_old²), about its 95% interval if the two errors are independent. If they are not,
-as on the same held-out images with the same noise, the interval is wider than needed, and the gate careful.
+Only like is compared with like: figures of one name, measured under equal conditions. The difference must exceed its
+95% interval, 2 √(se_new² + se_old²) or by Student's t more if the errors rest on few terms, for independent errors. If
+they are not, as on the same held-out images with the same noise, the interval is wider than needed, and the gate
+careful.
 """
 
 import json
@@ -12,10 +13,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from infra.digests import canonical_json, sha256
+from infra.interval import degrees_of_difference, interval_factor
 from infra.record import ModelFigure
 
-# Of a difference, in standard errors.
-_WIDTH = 2.0
 _TAG = "ddpm.figure."
 _DIGITS = 8
 
@@ -73,6 +73,7 @@ def figure_tags(figures: Sequence[ModelFigure]) -> dict[str, str]:
             {
                 "value": figure.value,
                 "standard_error": figure.standard_error,
+                "terms": figure.terms,
                 "higher_is_better": figure.higher_is_better,
                 "conditions": dict(figure.conditions),
             }
@@ -88,7 +89,7 @@ def tagged_figures(tags: Mapping[str, str]) -> list[ModelFigure]:
         if key.startswith(_TAG):
             with suppress(TypeError, ValueError):
                 figure = ModelFigure(name=key.removeprefix(_TAG).rpartition(".")[0], **json.loads(text))
-                dict(figure.conditions), figure.value + (figure.standard_error or 0.0)
+                dict(figure.conditions), figure.value + (figure.standard_error or 0.0) + (figure.terms or 0)
                 figures.append(figure)
     return figures
 
@@ -104,7 +105,8 @@ def _compared(new: ModelFigure, old: ModelFigure) -> Verdict:
     assert new.standard_error is not None
     assert old.standard_error is not None
     gain = new.value - old.value if new.higher_is_better else old.value - new.value
-    needed = _WIDTH * math.hypot(new.standard_error, old.standard_error)
+    parts = [(new.standard_error, new.terms), (old.standard_error, old.terms)]
+    needed = interval_factor(degrees_of_difference(parts)) * math.hypot(new.standard_error, old.standard_error)
     pair = f"{new.name} {shown_figure(new)}", shown_figure(old)
     if gain > needed:
         return Verdict(True, f" {'above' if new.higher_is_better else 'below'} ".join(pair))

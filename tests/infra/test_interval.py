@@ -1,9 +1,11 @@
-"""The factor of an interval is Student's, by SciPy."""
+"""The factor of an interval is Student's, and its degrees of freedom are Welch's, by SciPy."""
+
+import math
 
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import norm, sem, t, ttest_ind
 
-from infra.interval import TAIL, interval_factor
+from infra.interval import TAIL, degrees_of_difference, interval_factor
 
 
 def test_the_tail_is_that_of_two_standard_deviations() -> None:
@@ -23,6 +25,26 @@ def test_fractions_are_never_too_small_and_at_most_three_percent_too_large(degre
 def test_many_terms_give_two() -> None:
     assert interval_factor(float("inf")) == interval_factor(1001) == 2.0
     assert t.isf(TAIL / 2, 1001) == pytest.approx(2, abs=3e-3)
+
+
+FIRST, SECOND = [3.0, 5.0, 4.0, 8.0], [4.5, 5.0, 9.0]
+
+
+def test_degrees_of_a_difference_are_welchs() -> None:
+    parts = [(float(sem(values)), len(values)) for values in (FIRST, SECOND)]
+    assert degrees_of_difference(parts) == pytest.approx(ttest_ind(SECOND, FIRST, equal_var=False).df)
+
+
+def test_an_error_of_unknown_terms_counts_as_one_of_many() -> None:
+    """It then is a constant beside the other one, whose part of the variance has its own degrees."""
+    assert degrees_of_difference([(0.3, None), (0.4, None)]) == math.inf
+    assert degrees_of_difference([(0.0, None), (0.4, 10)]) == pytest.approx(9)
+    assert degrees_of_difference([(0.4, None), (0.4, 10)]) == pytest.approx(4 * 9)
+
+
+@pytest.mark.parametrize("error", [0.0, math.inf, math.nan])
+def test_an_error_without_spread_or_end_has_no_few_degrees(error: float) -> None:
+    assert degrees_of_difference([(error, 10), (error, 10)]) == math.inf
 
 
 @pytest.mark.parametrize("degrees", [0, 0.9, float("nan")])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from flows.comparison.difference import Verdict, difference
 from flows.comparison.measurement import Measurement, alike, remark
@@ -16,6 +17,7 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError
+from infra.interval import TAIL
 from infra.outputs.manifest import parse_manifest
 from infra.outputs.tensors import decode_tensors
 from tests.conftest import TinyRun, revised
@@ -152,6 +154,18 @@ def test_unlike_figures(
         found = alike(before[name], after[name])
         assert (found or "").startswith(reason or "")
         assert bool(found) == bool(reason)
+
+
+def test_an_interval_accounts_for_few_blocks(finished: TinyRun) -> None:
+    """The error of the kernel distance rests on 12 pairs of blocks of 2 samples."""
+    first, second = (
+        measured(another(finished, f"run-{seed}", sample={"seed": seed}, evaluate={"metrics": ["kid"]}))["kid_pixels"]
+        for seed in (1, 2)
+    )
+    assert first.terms == second.terms == 12
+    errors = first.standard_error, second.standard_error
+    degrees = (errors[0] ** 2 + errors[1] ** 2) ** 2 / (errors[0] ** 4 + errors[1] ** 4) * 11
+    assert difference(first, second).factor == pytest.approx(t.isf(TAIL / 2, degrees), rel=0.01)
 
 
 def test_estimates_from_other_numbers_of_timesteps_are_unlike(finished: TinyRun) -> None:

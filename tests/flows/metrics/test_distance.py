@@ -84,6 +84,7 @@ def test_more_samples_than_dimensions_give_an_error_and_a_limit(tiny_run: TinyRu
     pseudo = (value.value - (1 - share) * left) / share
     expected = np.sqrt(np.mean((pseudo - corrected) ** 2 * share / (1 - share)))
     assert value.standard_error == limit.standard_error == pytest.approx(expected, rel=1e-9)
+    assert value.terms == limit.terms == GROUPS
     assert "without its bias, as of unlimited samples, by the jackknife" in limit.note
     assert [work.label for work in works][-1] == "fd_left_out"
     assert len(works[-1].names) == GROUPS // 4
