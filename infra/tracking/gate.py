@@ -40,7 +40,7 @@ def judge(new: Sequence[ModelFigure], old: Sequence[ModelFigure], by: str) -> Ve
         old: The figures of the champion; a name may occur several times, under several conditions.
         by: The name of the figure; empty for the new model's first figure with a standard error and a direction.
     """
-    figure = next((figure for figure in new if (figure.name == by if by else _is_judgeable(figure))), None)
+    figure = deciding_figure(new, by)
     if figure is None:
         known = ", ".join(figure.name for figure in new) or "none"
         return Verdict(False, f"no figure {by}; there are {known}" if by else "no figure has a standard error")
@@ -55,6 +55,18 @@ def judge(new: Sequence[ModelFigure], old: Sequence[ModelFigure], by: str) -> Ve
     if not alike:
         return Verdict(False, f"the champion's {figure.name} is unlike: {_differences(figure, same_name[0])}")
     return _compared(figure, alike[0])
+
+
+def deciding_figure(figures: Sequence[ModelFigure], by: str) -> ModelFigure | None:
+    """Return the figure that decides for a model, as `judge` takes it; None if there is none."""
+    return next((figure for figure in figures if (figure.name == by if by else _is_judgeable(figure))), None)
+
+
+def leads(new: ModelFigure, old: Sequence[ModelFigure]) -> bool:
+    """Tell whether a figure is better than its like among others, within the interval or beyond."""
+    like = (other for other in old if other.name == new.name and dict(other.conditions) == dict(new.conditions))
+    other = next(filter(_is_judgeable, like), None)
+    return other is not None and _is_judgeable(new) and _gain(new, other) > 0
 
 
 def shown_figure(figure: ModelFigure) -> str:
@@ -104,7 +116,7 @@ def _compared(new: ModelFigure, old: ModelFigure) -> Verdict:
         return Verdict(False, f"the champion's {old.name} {shown_figure(old)} has no standard error to judge by")
     assert new.standard_error is not None
     assert old.standard_error is not None
-    gain = new.value - old.value if new.higher_is_better else old.value - new.value
+    gain = _gain(new, old)
     parts = [(new.standard_error, new.terms), (old.standard_error, old.terms)]
     needed = interval_factor(degrees_of_difference(parts)) * math.hypot(new.standard_error, old.standard_error)
     pair = f"{new.name} {shown_figure(new)}", shown_figure(old)
@@ -113,6 +125,10 @@ def _compared(new: ModelFigure, old: ModelFigure) -> Verdict:
     if gain < -needed:
         return Verdict(False, f"{pair[0]} is worse than {pair[1]}")
     return Verdict(False, f"{pair[0]} and {pair[1]} differ by {abs(gain):.2g}, within the interval of ± {needed:.2g}")
+
+
+def _gain(new: ModelFigure, old: ModelFigure) -> float:
+    return new.value - old.value if new.higher_is_better else old.value - new.value
 
 
 def _differences(new: ModelFigure, old: ModelFigure) -> str:
