@@ -15,7 +15,7 @@ from infra.storage.store import Store
 # The starts of figures' names. A figure with another name has no direction, and decides nothing.
 _LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
 _HIGHER = ("coverage", "density", "inception_score", "is", "precision", "recall")
-_BOUND = "bits_per_dim"
+_BOUND, _LENGTH = "bits_per_dim", "ema_"
 _LIKELIHOODS = (MetricName.BITS_PER_DIM, MetricName.EMA_LENGTHS)
 # Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
 _NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
@@ -42,8 +42,7 @@ def model_figures(
     """
     manifest = figures.manifest(store)
     classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"])
-    of_each = [name for likelihood in Likelihood for name in likelihood.uses]
-    of_bound = _conditions(key, [*MetricName.BITS_PER_DIM.uses, *of_each]) | {
+    of_held_out = {
         "data": dataset.digest,
         "held-out images": str(figures.counts.get("bpd_images", 0)),
         "labels": "given" if classes else "not given",
@@ -53,11 +52,24 @@ def model_figures(
         | _reference(manifest, store)
         | {"data": dataset.digest, "extractor": figures.extractor, "samples": str(samples.count)}
     )
-    return [
-        _figure(figure, of_bound if figure.name.startswith(_BOUND) else of_features, figures.counts)
-        for figure in figures.figures
-        if figure.headline
-    ]
+
+    def conditions(name: str) -> dict[str, str]:
+        if not name.startswith((_BOUND, _LENGTH)):
+            return of_features
+        return of_held_out | _of_likelihood(name, key, manifest, store)
+
+    return [_figure(figure, conditions(figure.name), figures.counts) for figure in figures.figures if figure.headline]
+
+
+def _of_likelihood(name: str, key: Json, manifest: Manifest, store: Store) -> dict[str, str]:
+    """Return the settings of a likelihood of this name, or of figures by EMA length, and the rules that it follows."""
+    if name.startswith(_LENGTH):
+        kind, metric = Likelihood.ESTIMATE, MetricName.EMA_LENGTHS
+    else:
+        kinds = (kind for kind in Likelihood if name.startswith(f"{_BOUND}_{kind}"))
+        kind, metric = next(kinds, Likelihood.BOUND), MetricName.BITS_PER_DIM
+    plan = _plan(manifest, kind, store)
+    return _conditions(key, [*metric.uses, *kind.uses]) | {f"rules of the {kind}": str(plan["format_version"])}
 
 
 def terms_of(figure: Figure, counts: Mapping[str, int]) -> int | None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from flows.artifacts import Figure, Figures
-from flows.metrics import features
+from flows.metrics import features, likelihood_works
 from flows.metrics.choices import MetricName
 from flows.metrics.conditions import model_figures, terms_of
+from flows.metrics.likelihood_works import BOUND_VERSION, ESTIMATE_VERSION, FLOW_VERSION
 from flows.metrics.table import METRICS
 from flows.stages.evaluate.evaluation import evaluate
 from infra.record import ModelFigure
@@ -61,6 +62,7 @@ def test_each_kind_has_its_own_conditions(tiny_run: TinyRun) -> None:
         "data": data,
         "held-out images": "16",
         "labels": "not given",
+        "rules of the bound": str(BOUND_VERSION),
     }
 
 
@@ -74,6 +76,25 @@ def test_settings_of_the_bound_are_conditions_of_the_bound_alone(tiny_run: TinyR
         "bpd_timesteps": "4",
         "held-out images": "8",
     }
+
+
+def test_each_likelihood_has_the_rules_and_settings_of_its_own_kind(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures by new rules are unlike those by old ones; timesteps of an estimate leave the bound beside it alone."""
+    both = {"likelihood": ["bound", "estimate"], "bpd_timesteps": 3}
+    before, alone = measured(tiny_run, **both), measured(tiny_run)
+    bound, estimate = "bits_per_dim_fixed_large", "bits_per_dim_estimate_fixed_large"
+    assert before[bound].conditions == alone[bound].conditions
+    assert before[estimate].conditions["rules of the estimate"] == str(ESTIMATE_VERSION)
+    assert "rules of the bound" not in before[estimate].conditions
+    monkeypatch.setattr(likelihood_works, "ESTIMATE_VERSION", ESTIMATE_VERSION + 1)
+    after = measured(tiny_run, **both)
+    assert after[bound].conditions == before[bound].conditions
+    changed = {"rules of the estimate": str(ESTIMATE_VERSION + 1)}
+    assert after[estimate].conditions == before[estimate].conditions | changed
+    flow = measured(tiny_run, likelihood=["flow"], flow_steps=3)["bits_per_dim_flow"].conditions
+    assert (flow["rules of the flow"], flow["flow_steps"]) == (str(FLOW_VERSION), "3")
 
 
 def test_each_standard_error_says_how_many_terms_it_rests_on(tiny_run: TinyRun) -> None:
