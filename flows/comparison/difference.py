@@ -79,7 +79,9 @@ def difference(first: Measurement, second: Measurement) -> Difference:
         factor = interval_factor(count - 1)
         return Difference(value=value, standard_error=error, factor=factor, paired=count, remark=note)
     if first.standard_error is None or second.standard_error is None:
-        return Difference(value=value, remark=note)
+        needs = next(filter(None, (first.error_needs, second.error_needs)), "")
+        notes = (f"a standard error needs {needs}" if needs else "", note)
+        return Difference(value=value, remark="; ".join(filter(None, notes)))
     parts = [(first.standard_error, first.terms), (second.standard_error, second.terms)]
     factor = interval_factor(degrees_of_difference(parts))
     error = math.hypot(first.standard_error, second.standard_error)

@@ -165,6 +165,7 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
         conditions=conditions,
         remarks={name: value for name, value in remarks.items() if name not in conditions},
         per_image=rows,
+        error_needs=figure.error_needs,
         label=figure.label,
     )
 

@@ -95,6 +95,7 @@ def _figure(figure: Figure, conditions: Mapping[str, str], counts: Mapping[str, 
         value=figure.value,
         standard_error=figure.standard_error,
         terms=terms_of(figure, counts),
+        error_needs=figure.error_needs,
         higher_is_better=next(
             (better for start, better in directions if figure.name == start or figure.name.startswith(f"{start}_")),
             None,

@@ -43,11 +43,11 @@ def judge(new: Sequence[ModelFigure], old: Sequence[ModelFigure], by: str) -> Ve
     figure = deciding_figure(new, by)
     if figure is None:
         known = ", ".join(figure.name for figure in new) or "none"
-        return Verdict(False, f"no figure {by}; there are {known}" if by else "no figure has a standard error")
+        return Verdict(False, f"no figure {by}; there are {known}" if by else _without_errors(new))
     if figure.higher_is_better is None:
         return Verdict(False, f"no larger or smaller {figure.name} is better")
     if not _is_judgeable(figure):
-        return Verdict(False, f"{figure.name} {shown_figure(figure)} has no standard error to judge by")
+        return Verdict(False, _without_error(figure))
     same_name = [other for other in old if other.name == figure.name]
     if not same_name:
         return Verdict(False, f"the champion has no {figure.name} to compare with")
@@ -86,6 +86,7 @@ def figure_tags(figures: Sequence[ModelFigure]) -> dict[str, str]:
                 "value": figure.value,
                 "standard_error": figure.standard_error,
                 "terms": figure.terms,
+                "error_needs": figure.error_needs,
                 "higher_is_better": figure.higher_is_better,
                 "conditions": dict(figure.conditions),
             }
@@ -111,9 +112,19 @@ def _is_judgeable(figure: ModelFigure) -> bool:
     return figure.higher_is_better is not None and all(map(math.isfinite, numbers))
 
 
+def _without_error(figure: ModelFigure) -> str:
+    needs = f": it needs {figure.error_needs}" if figure.error_needs else ""
+    return f"{figure.name} {shown_figure(figure)} has no standard error to judge by{needs}"
+
+
+def _without_errors(figures: Sequence[ModelFigure]) -> str:
+    needs = "; ".join(f"{figure.name} needs {figure.error_needs}" for figure in figures if figure.error_needs)
+    return f"no figure has a standard error{': ' if needs else ''}{needs}"
+
+
 def _compared(new: ModelFigure, old: ModelFigure) -> Verdict:
     if not _is_judgeable(old):
-        return Verdict(False, f"the champion's {old.name} {shown_figure(old)} has no standard error to judge by")
+        return Verdict(False, f"the champion's {_without_error(old)}")
     assert new.standard_error is not None
     assert old.standard_error is not None
     gain = _gain(new, old)

@@ -63,6 +63,12 @@ class TestStandardError:
         assert (found.value, found.standard_error, found.interval) == (8.0, None, None)
         assert found.verdict == Verdict.NO_INTERVAL
 
+    def test_a_figure_says_what_its_error_needs(self) -> None:
+        first = Measurement(name="fid", value=1.0, error_needs="2,160 samples", remarks={"num_timesteps": 20})
+        found = difference(first, Measurement(name="fid", value=9.0, remarks={"num_timesteps": 40}))
+        assert found.verdict == Verdict.NO_INTERVAL
+        assert found.remark == "a standard error needs 2,160 samples; T 20 against 40"
+
 
 class TestVerdict:
     def test_unlike_values_have_no_interval(self) -> None:

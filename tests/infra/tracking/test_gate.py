@@ -94,6 +94,16 @@ def test_without_a_standard_error_there_is_no_judgement(error: float | None) -> 
     assert not judge([figure(1.0)], [figure(math.nan)], "").is_better
 
 
+def test_a_figure_says_what_its_standard_error_needs() -> None:
+    few = figure(1.0, None, name="fid", error_needs="2,160 samples")
+    assert judge([few], [few], "fid").reason == "fid 1 has no standard error to judge by: it needs 2,160 samples"
+    assert judge([few], [few], "").reason == "no figure has a standard error: fid needs 2,160 samples"
+    assert judge([figure(1.0, name="fid")], [few], "").reason == (
+        "the champion's fid 1 has no standard error to judge by: it needs 2,160 samples"
+    )
+    assert tagged_figures(figure_tags([few])) == [few]
+
+
 def test_the_first_figure_that_can_decide_does_unless_one_is_named() -> None:
     new = [figure(1.0, None, name="fid"), figure(5.0, name="bits_per_dim"), figure(1.0, name="kid")]
     old = [figure(9.0, name="fid"), figure(4.0, name="bits_per_dim"), figure(9.0, name="kid")]
@@ -123,5 +133,8 @@ def test_damaged_tags_are_no_figures(text: str) -> None:
     assert tagged_figures({key: text, "ddpm.uri": "/net"}) == []
     assert tagged_figures({key: whole.replace("1.0", '"a"')}) == []
     assert tagged_figures({key: whole.replace('"terms": null', '"terms": "a"')}) == []
-    assert tagged_figures({key: whole.replace('"terms": null, ', "")}) == [figure(1.0)], "of a version before"
+    before = whole.replace('"terms": null, ', "").replace('"error_needs": "", ', "")
+    assert "terms" not in before
+    assert "needs" not in before
+    assert tagged_figures({key: before}) == [figure(1.0)], "of a version that kept neither"
     assert tagged_figures({key: whole.replace("false", "false").replace('"data"', "3")}) == []
