@@ -159,6 +159,10 @@ class Figure:
         name: Its name, such as `fd_classifier` or `bits_per_dim_fixed_large`; MLflow's name has `eval/` in front.
         value: Its value, in bits/dim if the name contains `bpd` or `bits_per_dim`.
         standard_error: Its standard error over the images; None if it is not known.
+        terms: The number of independent terms that the standard error rests on; None without one, and in figures that
+            were sealed before that was recorded.
+        error_needs: The requirement that a standard error has and this figure does not meet, such as "2,160 samples";
+            empty if the figure has one, or if nothing gives it one.
         label: The name in words, for people.
         note: A description of the measure and its data.
         headline: Whether it belongs in the short table at the end of a run.
@@ -167,6 +171,8 @@ class Figure:
     name: str
     value: float
     standard_error: float | None = None
+    terms: int | None = None
+    error_needs: str = ""
     label: str
     note: str
     headline: bool = False

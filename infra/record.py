@@ -51,6 +51,8 @@ class ModelFigure:
         name: Its name, such as `fid`.
         value: Its value.
         standard_error: Its standard error; None if it is not known.
+        terms: The number of independent terms that the standard error rests on; None if it is not known.
+        error_needs: The requirement of a standard error that is not met; empty if there is one, or nothing gives one.
         higher_is_better: Whether a larger value is better; None if neither is.
         conditions: The conditions of the measurement by name. Two figures are alike if these are equal.
     """
@@ -58,6 +60,8 @@ class ModelFigure:
     name: str
     value: float
     standard_error: float | None
+    terms: int | None = None
+    error_needs: str = ""
     higher_is_better: bool | None
     conditions: Mapping[str, str]
 

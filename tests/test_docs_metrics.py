@@ -131,7 +131,7 @@ def test_directions_are_those_that_decide_on_a_champion() -> None:
     words = {True: "higher", False: "lower"}
     for metric in MetricName:
         for name in [*listed(metric)[0], *listed(metric)[1]]:
-            figure = conditions._figure(Figure(name=name, value=1.0, label="", note=""), {})
+            figure = conditions._figure(Figure(name=name, value=1.0, label="", note=""), {}, {})
             if figure.higher_is_better is None:
                 assert re.match("about|near", ROWS[metric][1]), name
             else:

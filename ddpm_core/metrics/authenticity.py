@@ -20,4 +20,6 @@ def authentic_percentage(to_training: Neighbours, own_nearest: Float64[Tensor, "
         own_nearest: The squared distance of each training image to its nearest other one.
     """
     share = share_of(to_training.squared_distances[:, 0] > own_nearest[to_training.rows[:, 0]])
-    return Estimate(100 * share.value, None if share.standard_error is None else 100 * share.standard_error)
+    return Estimate(
+        100 * share.value, None if share.standard_error is None else 100 * share.standard_error, share.terms
+    )

@@ -9,10 +9,18 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """A figure and its standard error; the error is None if one value alone is known."""
+    """A figure and its standard error.
+
+    Attributes:
+        value: The figure.
+        standard_error: Its standard error; None if one value alone is known.
+        terms: The number of independent terms that the standard error rests on; None without one. For an interval take
+            Student's t with one degree of freedom less.
+    """
 
     value: float
     standard_error: float | None
+    terms: int | None = None
 
 
 def mean_of(values: Float[Tensor, " n"] | Sequence[float]) -> Estimate:
@@ -25,7 +33,7 @@ def mean_of(values: Float[Tensor, " n"] | Sequence[float]) -> Estimate:
     if not len(wide):
         raise ValueError("a mean needs at least 1 value; got 0")
     error = float(wide.std()) / len(wide) ** 0.5 if len(wide) > 1 else None
-    return Estimate(float(wide.mean()), error)
+    return Estimate(float(wide.mean()), error, len(wide) if len(wide) > 1 else None)
 
 
 def share_of(hits: Bool[Tensor, " n"]) -> Estimate:
@@ -39,4 +47,4 @@ def share_of(hits: Bool[Tensor, " n"]) -> Estimate:
     if not len(hits):
         raise ValueError("a share needs at least 1 draw; got 0")
     share = float(hits.double().mean())
-    return Estimate(share, (share * (1 - share) / len(hits)) ** 0.5)
+    return Estimate(share, (share * (1 - share) / len(hits)) ** 0.5, len(hits))

@@ -144,10 +144,11 @@ def generalisation_gap(training: Float64[Tensor, " n"], held_out: Float64[Tensor
         held_out: `Mixture.log_likelihood` of held-out images.
     """
     seen, unseen = mean_of(training), mean_of(held_out)
-    error = None
+    error: float | None = None
+    terms: int | None = None
     if seen.standard_error is not None and unseen.standard_error is not None:
-        error = math.hypot(seen.standard_error, unseen.standard_error)
-    return Estimate(seen.value - unseen.value, error)
+        error, terms = math.hypot(seen.standard_error, unseen.standard_error), min(len(training), len(held_out))
+    return Estimate(seen.value - unseen.value, error, terms)
 
 
 def normalisation(training: Float[Tensor, "n d"]) -> Normalisation:

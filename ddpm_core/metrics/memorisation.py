@@ -80,4 +80,5 @@ def memorised_share(
     share = share_of(samples <= limit)
     assert share.standard_error is not None, "a share has an error"
     variance = share.standard_error**2 + expected * (1 - expected) / len(held_out)
-    return Memorisation(Estimate(share.value, variance**0.5), expected, float(limit))
+    found = Estimate(share.value, variance**0.5, min(len(samples), len(held_out)))
+    return Memorisation(found, expected, float(limit))

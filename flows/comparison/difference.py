@@ -7,8 +7,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.comparison.interval import interval_factor
 from flows.comparison.measurement import Measurement, alike, remark
+from infra.interval import degrees_of_difference, interval_factor
 
 
 class Verdict(StrEnum):
@@ -79,9 +79,13 @@ def difference(first: Measurement, second: Measurement) -> Difference:
         factor = interval_factor(count - 1)
         return Difference(value=value, standard_error=error, factor=factor, paired=count, remark=note)
     if first.standard_error is None or second.standard_error is None:
-        return Difference(value=value, remark=note)
+        needs = next(filter(None, (first.error_needs, second.error_needs)), "")
+        notes = (f"a standard error needs {needs}" if needs else "", note)
+        return Difference(value=value, remark="; ".join(filter(None, notes)))
+    parts = [(first.standard_error, first.terms), (second.standard_error, second.terms)]
+    factor = interval_factor(degrees_of_difference(parts))
     error = math.hypot(first.standard_error, second.standard_error)
-    return Difference(value=value, standard_error=error, factor=interval_factor(_degrees(first, second)), remark=note)
+    return Difference(value=value, standard_error=error, factor=factor, remark=note)
 
 
 def _apart(first: Measurement, second: Measurement) -> NDArray[np.float64] | None:
@@ -89,15 +93,3 @@ def _apart(first: Measurement, second: Measurement) -> NDArray[np.float64] | Non
     if first.per_image is None or second.per_image is None or len(first.per_image) != len(second.per_image):
         return None
     return second.per_image - first.per_image if len(first.per_image) > 1 else None
-
-
-def _degrees(first: Measurement, second: Measurement) -> float:
-    """Return the degrees of freedom of the difference of two means; a standard error of unknown terms has many."""
-    parts = [
-        (measurement.standard_error or 0.0, measurement.terms)
-        for measurement in (first, second)
-        if measurement.terms is not None
-    ]
-    total = (first.standard_error or 0.0) ** 2 + (second.standard_error or 0.0) ** 2
-    spread = sum(error**4 / (terms - 1) for error, terms in parts if terms > 1)
-    return max(total**2 / spread, 1.0) if spread else math.inf

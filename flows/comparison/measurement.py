@@ -22,6 +22,7 @@ _WORDS = MappingProxyType(
         "seed": "noise seed",
         "draws": "draws of noise",
         "ema": "EMA half-life",
+        "ema_lengths": "EMA lengths",
         "schedule": "schedule",
     }
 )
@@ -52,6 +53,7 @@ class Measurement:
         conditions: The circumstances that must be equal for two values to be comparable, by name.
         remarks: Circumstances that change the network or the noise, and leave the measure as it is, by name.
         per_image: The terms, one per held-out image, whose mean is the value; float64 [n]. None if they are not known.
+        error_needs: The requirement of a standard error that is not met; empty if there is one, or nothing gives one.
         label: The name in words, for people.
         seeds: The number of seeds that the value is a mean over.
         deviation: The standard deviation over the seeds; None for a single seed.
@@ -64,6 +66,7 @@ class Measurement:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     remarks: Mapping[str, Any] = field(default_factory=dict)
     per_image: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    error_needs: str = ""
     label: str = ""
     seeds: int = 1
     deviation: float | None = None

@@ -1,7 +1,6 @@
 """The figures of a finished run as measurements: with the conditions that its outputs were sealed under."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.comparison.measurement import Measurement
 from flows.metrics.choices import Likelihood, MetricName
+from flows.metrics.conditions import terms_of
 from flows.metrics.features import STAGE as FEATURES_STAGE
-from flows.metrics.likelihood_rows import FIGURE, STAGES, TOTAL, columns
+from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
+from flows.metrics.likelihood_works import REBUILT_ESTIMATE
 from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
 from infra.storage.store import Store
 
@@ -24,6 +25,9 @@ _CHAIN = ("num_timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_
 # The end of the name of the error over draws of noise, and the start of that of the extractor's accuracy.
 _NOISE, _ACCURACY = "_noise_stderr", "accuracy_"
 _DIGITS = 8
+# The start of the names of figures by EMA length; what follows it is the length, and then the name of a likelihood.
+_LENGTH = "ema_"
+_BEST_LENGTH = f"{_LENGTH}length_best"
 # The output with the statistics of the reference, and the starts of the names of the figures that rest on it.
 _STATISTICS = "reference_statistics"
 _DISTANCES = ("fd_", "fid", "sfd_", "sfid")
@@ -67,9 +71,9 @@ def read_measurements(
 ) -> dict[str, Measurement]:
     """Return each figure of a run with its conditions, and its terms per held-out image if there are any.
 
-    The figures of held-out images are comparable if they rest on equally many images of the same data, by the same
-    estimate, with labels or without; the bound's terms also need the same chain. Figures of features are comparable if
-    reference data, number of samples, extractor and the metric's own settings are equal.
+    The figures of held-out images, by EMA length too, are comparable if they rest on equally many images of the same
+    data, by the same estimate, with labels or without; the bound's terms also need the same chain. Figures of features
+    are comparable if reference data, number of samples, extractor and the metric's own settings are equal.
 
     Args:
         dataset: The data set of the run.
@@ -89,7 +93,7 @@ def read_measurements(
         evaluated=evaluated,
         trained=snapshot.manifest(store),
         outputs=outputs,
-        held_out=_held_out([output for output in outputs.values() if output.stage in STAGES], store),
+        held_out=_held_out(outputs, store),
     )
     return {figure.name: _measurement(figure, sealed) for figure in figures.figures}
 
@@ -99,16 +103,28 @@ def _manifest(folder: str, store: Store) -> Manifest:
     return parse_manifest(store.read(name), item=name)
 
 
-def _held_out(outputs: Sequence[Manifest], store: Store) -> dict[str, _HeldOut]:
+def _held_out(outputs: Mapping[str, Manifest], store: Store) -> dict[str, _HeldOut]:
     """Return the likelihoods and their terms per held-out image, each by the figure that is its mean.
 
-    Outputs that share a figure are draws of noise, over which each image's term is averaged.
+    Outputs of one stage that share a figure are draws of noise, over which each image's term is averaged. If several
+    stages share one, as the bound and its estimate share L_T, the figure is that of the first stage.
+
+    Args:
+        outputs: The outputs that the figures rest on, by label.
+        store: The store that holds them.
     """
-    draws: dict[str, list[tuple[Manifest, NDArray[np.float64]]]] = defaultdict(list)
-    for output in outputs:
-        for name, values in columns(output, store).items():
-            figure = f"{FIGURE}{name.removeprefix(TOTAL)}" if name.startswith(TOTAL) else name
-            draws[figure].append((output, values.numpy()))
+    draws: dict[str, list[tuple[Manifest, NDArray[np.float64]]]] = {}
+    for kind in Likelihood:
+        of_stage = [(output, columns(output, store)) for output in outputs.values() if output.stage == kind]
+        for name in dict.fromkeys(name for _, values in of_stage for name in values):
+            if (figure := _likelihood(name)) not in draws:
+                draws[figure] = [(output, values[name].numpy()) for output, values in of_stage]
+    for label, output in outputs.items():
+        if output.stage == REBUILT_ESTIMATE:
+            length = label.removeprefix(f"{REBUILT_ESTIMATE}_")
+            for name, values in columns(output, store).items():
+                if name.startswith(TOTAL):
+                    draws[f"{_LENGTH}{length}_{_likelihood(name)}"] = [(output, values.numpy())]
     return {
         figure: _HeldOut(
             per_image=np.mean([values for _, values in found], axis=0), outputs=[output for output, _ in found]
@@ -117,16 +133,27 @@ def _held_out(outputs: Sequence[Manifest], store: Store) -> dict[str, _HeldOut]:
     }
 
 
+def _likelihood(column: str) -> str:
+    """Return the name of the figure that is the mean of a column."""
+    return f"{FIGURE}{column.removeprefix(TOTAL)}" if column.startswith(TOTAL) else column
+
+
 def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
-    settings, held_out = sealed.trained.facts["settings"], sealed.held_out.get(figure.name.removesuffix(_NOISE))
-    remarks = {"num_timesteps": settings.get("num_timesteps"), "ema": settings.get("ema_halflife_images")}
-    error, terms, rows = figure.standard_error, None, None
+    settings, is_of_length = sealed.trained.facts["settings"], figure.name.startswith(_LENGTH)
+    held_out = sealed.held_out.get(figure.name.removesuffix(_NOISE))
+    if figure.name == _BEST_LENGTH:
+        held_out = next((found for name, found in sealed.held_out.items() if name.startswith(_LENGTH)), None)
+    remarks = {"num_timesteps": settings.get("num_timesteps")}
+    # The run's own average has no part in figures by EMA length.
+    remarks |= {} if is_of_length else {"ema": settings.get("ema_halflife_images")}
+    error, rows = figure.standard_error, None
+    terms = terms_of(figure, sealed.evaluated.facts["counts"])
     if held_out is None:
         conditions = _of_features(figure.name, sealed)
     else:
         conditions = _of_held_out(figure.name, held_out, sealed)
         remarks |= {"seed": sealed.evaluated.facts["settings"].get("seed"), "draws": len(held_out.outputs)}
-        # The error over noise is no mean over images.
+        # The error over noise and the best length are no means over images.
         if figure.name in sealed.held_out and len(held_out.per_image) > 1:
             rows, terms = held_out.per_image, len(held_out.per_image)
             error = float(rows.std(ddof=1)) / math.sqrt(terms)
@@ -138,22 +165,27 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
         conditions=conditions,
         remarks={name: value for name, value in remarks.items() if name not in conditions},
         per_image=rows,
+        error_needs=figure.error_needs,
         label=figure.label,
     )
 
 
 def _of_held_out(name: str, held_out: _HeldOut, sealed: _Sealed) -> dict[str, Any]:
-    """Return the conditions of a likelihood, or of one of its terms."""
+    """Return the conditions of a likelihood, of one of its terms, or of the best EMA length."""
     trained, evaluated = sealed.trained.facts["settings"], sealed.evaluated.facts["settings"]
     output = held_out.outputs[0]
+    kind = Likelihood.ESTIMATE if output.stage == REBUILT_ESTIMATE else Likelihood(output.stage)
     conditions = {
         "data": sealed.dataset.digest,
         "images": len(held_out.per_image),
         "labels": bool(trained.get("class_conditional")),
-        f"rules of the {output.stage}": output.plan["format_version"],
-        **{setting: evaluated.get(setting) for setting in Likelihood(output.stage).uses},
+        f"rules of the {output.stage.replace('_', ' ')}": output.plan["format_version"],
+        **{setting: evaluated.get(setting) for setting in kind.uses},
     }
-    return conditions if name.startswith(FIGURE) else conditions | {key: trained.get(key) for key in _CHAIN}
+    if name == _BEST_LENGTH:
+        return conditions | {"ema_lengths": evaluated.get("ema_lengths")}
+    is_whole = name.startswith((FIGURE, _LENGTH))
+    return conditions if is_whole else conditions | {key: trained.get(key) for key in _CHAIN}
 
 
 def _of_features(name: str, sealed: _Sealed) -> dict[str, Any]:

@@ -58,8 +58,10 @@ def mean_over_seeds(group: Sequence[Trial]) -> Trial:
 
     The standard deviation of a figure is that over its seeds. Its standard error is that over the held-out images, if
     there is a term per image: each image's terms are averaged over the seeds first, which leaves less of the noise. For
-    any other figure it is the standard deviation over the root of the number of seeds. A seed that a figure does not
-    depend on gives the same value again, and counts once.
+    any other figure it is the standard deviation over the root of the number of different samples, each with its mean
+    over the seeds of the evaluation: these cut the same samples into other blocks and groups, and draw none anew. If
+    all runs have the same samples, the mean of the runs' own errors stays. A seed that a figure does not depend on
+    gives the same value again, and counts once.
     """
     first, *others = group
     if not others:
@@ -70,28 +72,46 @@ def mean_over_seeds(group: Sequence[Trial]) -> Trial:
         first,
         name=f"{first.name} and {len(others)} more seed{'s' if len(others) > 1 else ''}",
         settings=settings | {name: tuple(trial.settings.get(name) for trial in group) for name in SEEDS},
-        inputs=first.inputs | dict.fromkeys(_OF_SEEDS, "several"),
-        measurements={name: _mean([trial.measurements[name] for trial in group]) for name in names},
+        inputs=first.inputs | {name: _one_of([trial.inputs[name] for trial in group]) for name in _OF_SEEDS},
+        measurements={
+            name: _mean([(trial.measurements[name], trial.inputs["samples"]) for trial in group]) for name in names
+        },
         runs=tuple(trial.name for trial in group),
     )
 
 
-def _mean(found: Sequence[Measurement]) -> Measurement:
-    distinct = list({measurement.value: measurement for measurement in reversed(found)}.values())[::-1]
-    first, count = distinct[0], len(distinct)
+def _one_of(digests: Sequence[str]) -> str:
+    return digests[0] if len(set(digests)) == 1 else "several"
+
+
+def _mean(found: Sequence[tuple[Measurement, str]]) -> Measurement:
+    """Return the mean of measurements, each with the digest of the samples of its run."""
+    distinct = list({measurement.value: (measurement, samples) for measurement, samples in reversed(found)}.values())
+    measurements = [measurement for measurement, _ in reversed(distinct)]
+    first, count = measurements[0], len(measurements)
     if count == 1:
         return first
-    values = np.array([measurement.value for measurement in distinct])
-    deviation = float(values.std(ddof=1))
-    noise = {"seed": ", ".join(str(measurement.remarks.get("seed")) for measurement in distinct)}
+    values = np.array([measurement.value for measurement in measurements])
+    noise = {"seed": ", ".join(str(measurement.remarks.get("seed")) for measurement in measurements)}
     remarks = dict(first.remarks) | (noise if "seed" in first.remarks else {})
-    mean = replace(first, value=float(values.mean()), seeds=count, deviation=deviation, remarks=remarks)
-    rows = [measurement.per_image for measurement in distinct if measurement.per_image is not None]
+    mean = replace(first, seeds=count, deviation=float(values.std(ddof=1)), remarks=remarks)
+    rows = [measurement.per_image for measurement in measurements if measurement.per_image is not None]
     if len(rows) == count and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
         per_image = np.mean(rows, axis=0)
         error = float(per_image.std(ddof=1)) / math.sqrt(len(per_image))
-        return replace(mean, per_image=per_image, standard_error=error, terms=len(per_image))
-    return replace(mean, per_image=None, standard_error=deviation / math.sqrt(count), terms=count)
+        return replace(
+            mean, value=float(values.mean()), per_image=per_image, standard_error=error, terms=len(per_image)
+        )
+    by_samples: dict[str, list[float]] = {}
+    for measurement, samples in distinct:
+        by_samples.setdefault(samples, []).append(measurement.value)
+    means = np.array([np.mean(some) for some in by_samples.values()])
+    mean = replace(mean, value=float(means.mean()), per_image=None)
+    if len(means) == 1:
+        errors = [measurement.standard_error for measurement in measurements]
+        known = [error for error in errors if error is not None]
+        return replace(mean, standard_error=float(np.mean(known)) if len(known) == count else None)
+    return replace(mean, standard_error=float(means.std(ddof=1)) / math.sqrt(len(means)), terms=len(means))
 
 
 def _without_seeds(trial: Trial) -> tuple[dict[str, Any], dict[str, str]]:

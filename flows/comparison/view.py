@@ -15,8 +15,8 @@ from flows.comparison.trial import replicates
 _DIGEST_DIGITS = 12
 _DIGEST_LENGTH = 64
 _LEGEND = (
-    "±: one standard error. beyond: the difference exceeds 2 standard errors, or more if they rest on few images or "
-    "seeds (Student's t). paired: over the same held-out images."
+    "±: one standard error. beyond: the difference exceeds 2 standard errors, or more if they rest on few images, "
+    "blocks, groups or seeds (Student's t). paired: over the same held-out images."
 )
 
 

@@ -1,7 +1,10 @@
 """The figures by which networks can be compared: which direction is better, and the conditions of the measurement."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
+from ddpm_core.metrics.inception_score import SPLITS
+from ddpm_core.metrics.jackknife import GROUPS
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.metrics.choices import Likelihood, MetricName
 from infra.digests import Json
@@ -12,10 +15,12 @@ from infra.storage.store import Store
 # The starts of figures' names. A figure with another name has no direction, and decides nothing.
 _LOWER = ("bits_per_dim", "fd", "fid", "kid", "sfd", "sfid")
 _HIGHER = ("coverage", "density", "inception_score", "is", "precision", "recall")
-_BOUND = "bits_per_dim"
+_BOUND, _LENGTH = "bits_per_dim", "ema_"
 _LIKELIHOODS = (MetricName.BITS_PER_DIM, MetricName.EMA_LENGTHS)
 # Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
 _NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
+# The starts of the names of figures with few terms, and their number.
+_FEW = MappingProxyType({"fd": GROUPS, "fid": GROUPS, "sfd": GROUPS, "sfid": GROUPS, "is": SPLITS, "inception": SPLITS})
 # The outputs of the evaluation that hold the features of the samples, and the statistics of those of the reference.
 _FEATURES, _STATISTICS = "samples", "reference_statistics"
 
@@ -37,8 +42,7 @@ def model_figures(
     """
     manifest = figures.manifest(store)
     classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"])
-    of_each = [name for likelihood in Likelihood for name in likelihood.uses]
-    of_bound = _conditions(key, [*MetricName.BITS_PER_DIM.uses, *of_each]) | {
+    of_held_out = {
         "data": dataset.digest,
         "held-out images": str(figures.counts.get("bpd_images", 0)),
         "labels": "given" if classes else "not given",
@@ -48,19 +52,50 @@ def model_figures(
         | _reference(manifest, store)
         | {"data": dataset.digest, "extractor": figures.extractor, "samples": str(samples.count)}
     )
-    return [
-        _figure(figure, of_bound if figure.name.startswith(_BOUND) else of_features)
-        for figure in figures.figures
-        if figure.headline
-    ]
+
+    def conditions(name: str) -> dict[str, str]:
+        if not name.startswith((_BOUND, _LENGTH)):
+            return of_features
+        return of_held_out | _of_likelihood(name, key, manifest, store)
+
+    return [_figure(figure, conditions(figure.name), figures.counts) for figure in figures.figures if figure.headline]
 
 
-def _figure(figure: Figure, conditions: Mapping[str, str]) -> ModelFigure:
+def _of_likelihood(name: str, key: Json, manifest: Manifest, store: Store) -> dict[str, str]:
+    """Return the settings of a likelihood of this name, or of figures by EMA length, and the rules that it follows."""
+    if name.startswith(_LENGTH):
+        kind, metric = Likelihood.ESTIMATE, MetricName.EMA_LENGTHS
+    else:
+        kinds = (kind for kind in Likelihood if name.startswith(f"{_BOUND}_{kind}"))
+        kind, metric = next(kinds, Likelihood.BOUND), MetricName.BITS_PER_DIM
+    plan = _plan(manifest, kind, store)
+    return _conditions(key, [*metric.uses, *kind.uses]) | {f"rules of the {kind}": str(plan["format_version"])}
+
+
+def terms_of(figure: Figure, counts: Mapping[str, int]) -> int | None:
+    """Return the number of terms that a figure's standard error rests on, as far as it is known.
+
+    Figures that were sealed before this was recorded have no such number. The few terms of theirs follow from the name
+    and from the counts; other errors rest on many images.
+
+    Args:
+        figure: The figure.
+        counts: The numbers that the figures rest on, by name, as they were sealed.
+    """
+    if figure.standard_error is None or figure.terms is not None:
+        return figure.terms
+    start = figure.name.partition("_")[0]
+    return counts.get("kernel_blocks") if start == "kid" else _FEW.get(start)
+
+
+def _figure(figure: Figure, conditions: Mapping[str, str], counts: Mapping[str, int]) -> ModelFigure:
     directions = ((start, better) for starts, better in ((_LOWER, False), (_HIGHER, True)) for start in starts)
     return ModelFigure(
         name=figure.name,
         value=figure.value,
         standard_error=figure.standard_error,
+        terms=terms_of(figure, counts),
+        error_needs=figure.error_needs,
         higher_is_better=next(
             (better for start, better in directions if figure.name == start or figure.name.startswith(f"{start}_")),
             None,

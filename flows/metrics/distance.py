@@ -4,11 +4,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from ddpm_core.metrics.estimate import Estimate
+from ddpm_core.metrics.jackknife import GROUPS
 from flows.artifacts import Figure
 from flows.metrics.extractors import EXTRACTORS, extractor_device, extractor_label, is_published
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.features import check_count, compared_features, sample_features
-from flows.metrics.left_out import Distance, LeftOutDistances, is_wide_enough, left_out_work, read_jackknife
+from flows.metrics.left_out import (
+    Distance,
+    LeftOutDistances,
+    fewest_samples,
+    is_wide_enough,
+    left_out_work,
+    read_jackknife,
+)
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from flows.metrics.statistics import read_stats, statistics_work
 from infra.compute.device import fixed_threads
@@ -117,16 +125,20 @@ def _measure(
     known = subject.statistics.facts["images"] if subject.statistics else reference.count
     if EXTRACTORS[extractor].file is not None and min(drawn.count, known or dimensions) < dimensions:
         note += f"; biased upward below {dimensions:,}"
-    found, limits = Estimate(value, None), []
-    if left_out is not None:
+    found, limits, needs = Estimate(value, None), [], ""
+    if left_out is None:
+        needs = f"{fewest_samples(dimensions):,} {subject.samples.name}"
+        note += f"; a standard error needs {needs}"
+    else:
         jackknife = read_jackknife(value, left_out, subject.store)
-        found = Estimate(value, jackknife.standard_error)
+        found = Estimate(value, jackknife.standard_error, GROUPS)
         limit_name = f"{full_name}_infinity"
         limits = [
             Figure(
                 name=limit_name,
                 value=jackknife.corrected,
                 standard_error=jackknife.standard_error,
+                terms=GROUPS,
                 label=limit_name,
                 note=f"{about} without its bias, as of unlimited {subject.samples.name}, by the jackknife{caution}",
             )
@@ -135,6 +147,8 @@ def _measure(
         name=full_name,
         value=found.value,
         standard_error=found.standard_error,
+        terms=found.terms,
+        error_needs=needs,
         label=full_name,
         note=note,
         headline=True,

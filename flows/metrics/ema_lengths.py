@@ -63,7 +63,7 @@ def _measure(subject: Subject, rebuilt: Sequence[Manifest], estimates: Sequence[
     )
     best = min(values, key=lambda variance: values[variance].value)
     return Measured(
-        figures=[_best(rows, best), *_figures(rows, note)],
+        figures=[_best(rows, best), *_figures(rows, note, images)],
         counts={"bpd_images": images, "bpd_timesteps": subject.settings["bpd_timesteps"]},
         files={EMA_LENGTHS: canonical_json(table)},
     )
@@ -114,12 +114,13 @@ def _best(rows: Sequence[Mapping[str, Any]], variance: str) -> Figure:
     )
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], note: str) -> list[Figure]:
+def _figures(rows: Sequence[Mapping[str, Any]], note: str, images: int) -> list[Figure]:
     return [
         Figure(
             name=f"ema_{row['sigma_rel']}_{FIGURE}{_ESTIMATE}{variance}",
             value=found["value"],
             standard_error=found["standard_error"],
+            terms=images,
             label=f"bits/dim, EMA length {row['sigma_rel']:g}, {variance.replace('_', ' ')}",
             note=note,
         )

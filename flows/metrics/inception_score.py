@@ -108,7 +108,8 @@ def _measure(subject: Subject, sealed: Manifest) -> Measured:
     )
     if whole.count < least:
         note += f"; biased below {least:,}"
-    mean = named_figure(subject, "is", Estimate(splits.mean, splits.standard_error), note, published="inception_score")
+    found = Estimate(splits.mean, splits.standard_error, len(parts))
+    mean = named_figure(subject, "is", found, note, published="inception_score")
     return Measured(figures=[mean, all_at_once], counts=counts)
 
 

@@ -83,7 +83,12 @@ def is_wide_enough(count: int, dimensions: int) -> bool:
     Below that a covariance without a group has less than full rank, the jackknife's line in 1/N does not hold, and each
     distance takes several times longer.
     """
-    return count // GROUPS * (GROUPS - 1) > dimensions
+    return count >= fewest_samples(dimensions)
+
+
+def fewest_samples(dimensions: int) -> int:
+    """Return the number of samples from which on each part spans all dimensions."""
+    return GROUPS * (dimensions // (GROUPS - 1) + 1)
 
 
 def read_jackknife(value: float, left_out: Manifest, store: Store) -> Jackknife:

@@ -44,6 +44,7 @@ def _headline(name: str, values: Tensor, note: str) -> Figure:
         name=f"{FIGURE}{name}",
         value=found.value,
         standard_error=found.standard_error,
+        terms=values.shape[1],
         label=f"bits/dim, {_words(name)}",
         note=note,
         headline=True,

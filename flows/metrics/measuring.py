@@ -72,7 +72,8 @@ def _accuracy(subject: Subject) -> list[Figure]:
         return []
     name = f"accuracy_{subject.extractor}"
     note = f"share of {accuracy.images:,} held-out images that the {subject.extractor} of the features gets right"
-    return [Figure(name=name, value=accuracy.share, standard_error=accuracy.standard_error, label=name, note=note)]
+    error, terms = accuracy.standard_error, accuracy.images
+    return [Figure(name=name, value=accuracy.share, standard_error=error, terms=terms, label=name, note=note)]
 
 
 def _provenance(

@@ -53,6 +53,7 @@ def named_figure(
         name=full_name,
         value=found.value,
         standard_error=found.standard_error,
+        terms=found.terms,
         label=full_name,
         note=f"{note}; {remark}" if remark else note,
         headline=headline,

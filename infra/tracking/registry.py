@@ -4,7 +4,7 @@ Each call may raise, and each may be repeated: a repetition registers nothing tw
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from mlflow import MlflowClient
@@ -13,12 +13,14 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from infra.record import Registration
-from infra.tracking.gate import figure_tags, judge, shown_figure, tagged_figures
+from infra.tracking.gate import deciding_figure, figure_tags, judge, leads, shown_figure, tagged_figures
 from infra.tracking.store import SHA256, URI
 
 CHAMPION = "champion"
 GATE = "ddpm.gate"
 _WAS_CHAMPION = "ddpm.was_champion"
+# Of a version that may take the alias: the tag of the figure that decides for it.
+_CONTENDS = "ddpm.contends"
 _MODEL, _RUN = "ddpm.model_id", "ddpm.run"
 _VERSIONS = "mlflow.modelVersions"
 _EXISTS, _MISSING = "RESOURCE_ALREADY_EXISTS", ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -116,25 +118,61 @@ class ModelRegistry:
         return str(version.version)
 
     def _decide(self, request: Registration, version: str) -> str:
-        """Move the alias if the gate allows it; return its decision in one line."""
-        head, champion = f"champion of {request.name}", self._champion(request.name)
-        if champion == version:
+        """Move the alias if the gate allows it; return its decision in one line.
+
+        MLflow has no conditional move. So a version says that it contends before it looks at the alias once more, and
+        a run looks at all contenders after it moved the alias. Each run finds the same winner among them, and the run
+        that moves last sees all of them.
+        """
+        name, head = request.name, f"champion of {request.name}"
+        tags = self._all_tags(name)
+        # Read before the alias: a version that becomes champion from now on contends with this one.
+        earlier = {number for number, own in tags.items() if _WAS_CHAMPION in own}
+        champion, contends = self._champion(name), _CONTENDS in tags.get(version, {})
+        if champion == version and (version in earlier or not contends):
             return f"{head}: version {version}, as before"
-        if champion and _WAS_CHAMPION in self._client.get_model_version(request.name, version).tags:
+        if champion and version in earlier:
             return f"{head} stays version {champion}; version {version} was champion before and does not take it back"
+        reason = ", as before"
         for _ in range(_ROUNDS):
-            is_better, reason = self._verdict(request, champion)
-            if not is_better:
-                return f"{head} stays version {champion}; version {version} does not replace it: {reason}"
-            # Another run may move it meanwhile, and MLflow has no conditional move: so look before and after.
-            if (current := self._champion(request.name)) == champion:
-                self._client.set_registered_model_alias(request.name, CHAMPION, version)
-                current = self._champion(request.name)
-            if current == version:
-                self._client.set_model_version_tag(request.name, version, _WAS_CHAMPION, "true")
+            if champion != version:
+                is_better, reason = self._verdict(request, champion)
+                if not is_better:
+                    if contends:
+                        self._client.delete_model_version_tag(name, version, _CONTENDS)
+                    return f"{head} stays version {champion}; version {version} does not replace it: {reason}"
+                self._contend(request, version)
+                contends = True
+            champion = self._settle(name, champion, earlier - {version})
+            if champion == version:
                 return f"{head}: version {version}{reason}"
-            champion = current
         return f"{head} is version {champion}, which other runs keep moving; version {version} is registered"
+
+    def _contend(self, request: Registration, version: str) -> None:
+        figure = deciding_figure(request.measured.figures, request.champion_by)
+        tag = next(iter(figure_tags([figure]))) if figure else "none"
+        self._client.set_model_version_tag(request.name, version, _CONTENDS, tag)
+
+    def _settle(self, name: str, replaced: str, earlier: Collection[str]) -> str:
+        """Give the alias to the best of the versions that contend for it; return the version that has it in the end.
+
+        Args:
+            name: Of the model.
+            replaced: The champion that all contenders may replace.
+            earlier: The versions that contend no more.
+        """
+        holder = replaced
+        for _ in range(_ROUNDS):
+            tags = self._all_tags(name)
+            contenders = {number: own for number, own in tags.items() if _CONTENDS in own and number not in earlier}
+            winner, holder = _best(contenders), self._champion(name)
+            if holder == winner:
+                self._client.set_model_version_tag(name, winner, _WAS_CHAMPION, "true")
+                return winner
+            if holder not in contenders and holder != replaced:
+                return holder
+            self._client.set_registered_model_alias(name, CHAMPION, winner)
+        return holder
 
     def _verdict(self, request: Registration, champion: str) -> tuple[bool, str]:
         if not champion:
@@ -143,5 +181,28 @@ class ModelRegistry:
         verdict = judge(request.measured.figures, old, request.champion_by)
         return verdict.is_better, f" (was {champion}): {verdict.reason}" if verdict.is_better else verdict.reason
 
+    def _all_tags(self, name: str) -> dict[str, Mapping[str, str]]:
+        """Return the tags of all versions, by number."""
+        found: list[ModelVersion] = self._client.search_model_versions(f"name = '{name}'")
+        return {str(version.version): version.tags for version in found}
+
     def _champion(self, name: str) -> str:
         return str(self._client.get_registered_model(name).aliases.get(CHAMPION, ""))
+
+
+def _best(contenders: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the number of the version with the best value; all of them are better than the champion so far.
+
+    The interval has no say here: a version within that of a second one may be within that of a third one, which is
+    worse than the second. The earlier version counts as the better one of equal or unlike ones.
+
+    Args:
+        contenders: The tags of each version, by number.
+    """
+    best, *others = sorted(contenders, key=int)
+    for number in others:
+        tags = contenders[number]
+        deciding = tagged_figures({tag: text for tag, text in tags.items() if tag == tags[_CONTENDS]})
+        if any(leads(figure, tagged_figures(contenders[best])) for figure in deciding):
+            best = number
+    return best

@@ -122,7 +122,10 @@ class TestContents:
         assert table["value"].to_dict() == {name: value for name, (value, _) in values.items()}
         found = table["standard_error"].dropna()
         assert found.to_dict() == {name: error for name, (_, error) in values.items() if error is not None}
-        assert table.loc["fd_pixels", "note"] == "Fréchet distance of 24 samples to 1,576 training images (not an FID)"
+        about = (
+            "Fréchet distance of 24 samples to 1,576 training images (not an FID); a standard error needs 80 samples"
+        )
+        assert table.loc["fd_pixels", "note"] == about
         assert (
             table.loc["bits_per_dim_fixed_small", "note"] == "upper bound on -log p of 16 held-out images, 256 levels"
         )

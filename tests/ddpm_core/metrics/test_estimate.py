@@ -13,11 +13,12 @@ def test_a_mean_has_scipys_standard_error():
     found = mean_of(values)
     assert found.value == pytest.approx(21 / 6)
     assert found.standard_error == pytest.approx(stats.sem(values.numpy()))
+    assert found.terms == 6
     assert mean_of(values.tolist()) == found
 
 
 def test_one_value_has_no_error():
-    assert mean_of([2.5]) == (2.5, None)
+    assert mean_of([2.5]) == (2.5, None, None)
 
 
 def test_a_share_has_the_binomial_error():
@@ -25,6 +26,7 @@ def test_a_share_has_the_binomial_error():
     hits = torch.tensor([True, False, True, True, False])
     found = share_of(hits)
     assert found.value == pytest.approx(0.6)
+    assert found.terms == 5
     assert found.standard_error == pytest.approx(math.sqrt(0.6 * 0.4 / 5))
     assert found.standard_error == pytest.approx(stats.sem(hits.numpy().astype(float)) * math.sqrt(4 / 5))
 

@@ -8,12 +8,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from ddpm_core.metrics.estimate import mean_of
 from flows.comparison.difference import Difference, Verdict, difference
-from flows.comparison.interval import TAIL
 from flows.comparison.measurement import Measurement
 from flows.comparison.trial import mean_over_seeds
+from infra.interval import TAIL
 from tests.flows.comparison.trials import BOUND, bound, distance, trial
 
 REPETITIONS = 4000
@@ -64,6 +66,22 @@ def test_paired(images: int) -> None:
 def test_unpaired_and_independent(images: int) -> None:
     found = [difference(*map(without_terms, pair)) for pair in pairs(images, difficulty=0.0)]
     assert {each.paired for each in found} == {0}
+    assert agrees(coverage(found))
+
+
+@pytest.mark.parametrize("blocks", [5, 10, 20])
+def test_figures_of_few_blocks(blocks: int) -> None:
+    """A kernel distance is the mean over 10 pairs of blocks; the error of a Fréchet distance rests on 20 groups."""
+    random = np.random.default_rng(blocks)
+    values = random.standard_normal((REPETITIONS, 2, blocks)) + np.array([0, TRUTH])[:, None]
+    found = []
+    for sides in values:
+        means = [mean_of(torch.from_numpy(side)) for side in sides]
+        first, second = (
+            Measurement(name="kid", value=mean.value, standard_error=mean.standard_error, terms=mean.terms)
+            for mean in means
+        )
+        found.append(difference(first, second))
     assert agrees(coverage(found))
 
 

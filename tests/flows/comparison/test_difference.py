@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from flows.comparison.difference import Difference, Verdict, difference
-from flows.comparison.interval import interval_factor
 from flows.comparison.measurement import Measurement
+from infra.interval import interval_factor
 
 
 def of_terms(terms: list[float], *, paired: bool = True) -> Measurement:
@@ -62,6 +62,12 @@ class TestStandardError:
         found = difference(first, Measurement(name="x", value=9.0))
         assert (found.value, found.standard_error, found.interval) == (8.0, None, None)
         assert found.verdict == Verdict.NO_INTERVAL
+
+    def test_a_figure_says_what_its_error_needs(self) -> None:
+        first = Measurement(name="fid", value=1.0, error_needs="2,160 samples", remarks={"num_timesteps": 20})
+        found = difference(first, Measurement(name="fid", value=9.0, remarks={"num_timesteps": 40}))
+        assert found.verdict == Verdict.NO_INTERVAL
+        assert found.remark == "a standard error needs 2,160 samples; T 20 against 40"
 
 
 class TestVerdict:

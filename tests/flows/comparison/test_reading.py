@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
-from flows.comparison.difference import Verdict
+from flows.comparison.difference import Verdict, difference
 from flows.comparison.measurement import Measurement, alike, remark
 from flows.comparison.reading import read_measurements
 from flows.comparison.view import view_of
@@ -16,10 +17,12 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError
+from infra.interval import TAIL
 from infra.outputs.manifest import parse_manifest
 from infra.outputs.tensors import decode_tensors
 from tests.conftest import TinyRun, revised
 from tests.flows.conftest import NAME
+from tests.flows.stored_averages import Walk, sealed_walk
 
 
 def another(first: TinyRun, name: str, **changes: dict[str, Any]) -> Run:
@@ -153,6 +156,18 @@ def test_unlike_figures(
         assert bool(found) == bool(reason)
 
 
+def test_an_interval_accounts_for_few_blocks(finished: TinyRun) -> None:
+    """The error of the kernel distance rests on 12 pairs of blocks of 2 samples."""
+    first, second = (
+        measured(another(finished, f"run-{seed}", sample={"seed": seed}, evaluate={"metrics": ["kid"]}))["kid_pixels"]
+        for seed in (1, 2)
+    )
+    assert first.terms == second.terms == 12
+    errors = first.standard_error, second.standard_error
+    degrees = (errors[0] ** 2 + errors[1] ** 2) ** 2 / (errors[0] ** 4 + errors[1] ** 4) * 11
+    assert difference(first, second).factor == pytest.approx(t.isf(TAIL / 2, degrees), rel=0.01)
+
+
 def test_estimates_from_other_numbers_of_timesteps_are_unlike(finished: TinyRun) -> None:
     runs = [
         another(finished, f"run-{count}", evaluate={"likelihood": ["estimate"], "bpd_timesteps": count})
@@ -161,6 +176,59 @@ def test_estimates_from_other_numbers_of_timesteps_are_unlike(finished: TinyRun)
     first, second = map(measured, runs)
     name = "bits_per_dim_estimate_fixed_large"
     assert alike(first[name], second[name]) == "bpd_timesteps 2 against 3"
+
+
+def test_terms_that_two_estimates_share_are_no_draws_of_noise(finished: TinyRun, first: Run) -> None:
+    """The bound and its estimate both hold L_T; the figure is the bound's."""
+    second = another(finished, "other-5e6f7a8b", evaluate={"likelihood": ["bound", "estimate"], "bpd_timesteps": 2})
+    before, after = measured(first)["prior_bpd"], measured(second)["prior_bpd"]
+    assert remark(before, after) == ""
+    assert (after.remarks["draws"], after.value) == (1, before.value)
+
+
+class TestLengths:
+    """Figures of averages that were rebuilt after training."""
+
+    NAME = "ema_0.1_bits_per_dim_estimate_fixed_large"
+
+    @pytest.fixture
+    def walks(self, finished: TinyRun) -> list[Walk]:
+        return [sealed_walk(finished, size=size) for size in (0.01, 0.02)]
+
+    def run(self, finished: TinyRun, walk: Walk, **changes: Any) -> dict[str, Measurement]:
+        chosen = {"metrics": ["ema_lengths"], "ema_lengths": [0.1], "bpd_timesteps": 3, **changes}
+        figures = evaluate(
+            revised(finished.config.evaluate, chosen),
+            finished.dataset,
+            walk.snapshot,
+            finished.samples,
+            finished.context,
+        )
+        return read_measurements(finished.dataset, walk.snapshot, finished.samples, figures, store=finished.store)
+
+    def test_they_are_paired_by_the_images_of_their_own_network(self, finished: TinyRun, walks: list[Walk]) -> None:
+        first, second = (self.run(finished, walk)[self.NAME] for walk in walks)
+        assert first.per_image is not None
+        assert (len(first.per_image), first.terms) == (16, 16)
+        assert first.per_image.mean() == pytest.approx(first.value, rel=1e-6)
+        found = difference(first, second)
+        assert (found.paired, found.unlike, found.remark) == (16, "", "")
+        # Timesteps and noise are the same, so the pairs hold less spread than the images do.
+        assert found.standard_error < 0.5 * first.standard_error
+
+    def test_they_are_unlike_as_estimates_of_the_bound_are(self, finished: TinyRun, walks: list[Walk]) -> None:
+        first = self.run(finished, walks[0])
+        second = self.run(finished, walks[0], bpd_timesteps=2, bpd_images=12)
+        for name in (self.NAME, "ema_length_best"):
+            assert alike(first[name], second[name]) == "held-out images 16 against 12; bpd_timesteps 3 against 2"
+        third = self.run(finished, walks[0], ema_lengths=[0.05, 0.1])
+        assert alike(first[self.NAME], third[self.NAME]) is None
+        assert alike(first["ema_length_best"], third["ema_length_best"]) == "EMA lengths [0.1] against [0.05, 0.1]"
+
+    def test_neither_samples_nor_the_half_life_matter(self, finished: TinyRun, walks: list[Walk]) -> None:
+        for name, found in self.run(finished, walks[0]).items():
+            assert not {"samples", "extractor"} & found.conditions.keys(), name
+            assert "ema" not in found.remarks, name
 
 
 def test_draws_of_noise_are_averaged_image_by_image(finished: TinyRun, first: Run) -> None:

@@ -72,6 +72,35 @@ class TestMean:
         assert mean.measurements[BOUND].standard_error == pytest.approx(math.sqrt(1 / 3))
         assert mean.measurements["fid"].seeds == 2
 
+    def test_other_blocks_of_the_same_samples_are_no_other_draws(self) -> None:
+        """The seed of the evaluation moves a kernel distance by 0.02; its error as a measure of the network is 0.5."""
+        group = [
+            trial(str(seed), distance(value, error), samples="one", evaluate__seed=seed)
+            for seed, (value, error) in enumerate(((3.0, 0.4), (3.04, 0.6)))
+        ]
+        mean = mean_over_seeds(group)
+        fid = mean.measurements["fid"]
+        assert (fid.value, fid.seeds, fid.terms) == (pytest.approx(3.02), 2, 10)
+        assert fid.standard_error == pytest.approx(0.5)
+        assert fid.deviation == pytest.approx(0.04 / math.sqrt(2))
+        assert mean.inputs["samples"] == "one"
+
+    def test_other_blocks_of_several_samples_are_averaged_first(self) -> None:
+        """Two blocks of samples a have the mean 2, one of samples b has 6: two draws, with deviation sqrt(8)."""
+        group = [
+            trial(str(seed), distance(value, 0.1), samples=samples, sample__seed=samples, evaluate__seed=seed)
+            for seed, (value, samples) in enumerate(((1.0, "a"), (3.0, "a"), (6.0, "b")))
+        ]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.value, fid.seeds, fid.terms) == (4.0, 3, 2)
+        assert fid.standard_error == pytest.approx(math.sqrt(8 / 2))
+        assert mean_over_seeds(group).inputs["samples"] == "several"
+
+    def test_without_an_error_the_same_samples_have_none(self) -> None:
+        group = [trial(str(seed), distance(float(seed)), samples="one", evaluate__seed=seed) for seed in range(2)]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.standard_error, fid.deviation) == (None, pytest.approx(math.sqrt(0.5)))
+
     def test_a_figure_that_one_run_lacks_has_no_mean(self) -> None:
         mean = mean_over_seeds([trial("a", distance(1.0), sample__seed=0), trial("b", sample__seed=1)])
         assert mean.measurements == {}

@@ -48,7 +48,9 @@ def test_its_figure_names_the_extractor_and_both_sides(tiny_run: TinyRun) -> Non
     found = shift(tiny_run)
     (figure,) = found.figures
     assert (figure.name, figure.label, figure.headline) == ("shift_pixels", "shift_pixels", True)
-    assert figure.note == "Signed shift of 24 samples to 1,576 training images; a test"
+    assert (
+        figure.note == "Signed shift of 24 samples to 1,576 training images; a test; a standard error needs 80 samples"
+    )
     assert figure.standard_error is None
     assert found.counts == {"distance_samples": 24}
 
@@ -84,6 +86,8 @@ def test_more_samples_than_dimensions_give_an_error_and_a_limit(tiny_run: TinyRu
     pseudo = (value.value - (1 - share) * left) / share
     expected = np.sqrt(np.mean((pseudo - corrected) ** 2 * share / (1 - share)))
     assert value.standard_error == limit.standard_error == pytest.approx(expected, rel=1e-9)
+    assert value.terms == limit.terms == GROUPS
+    assert value.error_needs == limit.error_needs == ""
     assert "without its bias, as of unlimited samples, by the jackknife" in limit.note
     assert [work.label for work in works][-1] == "fd_left_out"
     assert len(works[-1].names) == GROUPS // 4
@@ -91,4 +95,5 @@ def test_more_samples_than_dimensions_give_an_error_and_a_limit(tiny_run: TinyRu
 
 def test_fewer_samples_than_dimensions_give_neither(tiny_run: TinyRun) -> None:
     (figure,) = shift(tiny_run).figures
-    assert figure.standard_error is None
+    assert (figure.standard_error, figure.terms) == (None, None)
+    assert figure.error_needs == "80 samples", "20 groups of 4, of which 19 span 64 dimensions"

@@ -157,7 +157,8 @@ def test_the_figure_its_note_its_name_in_mlflow_and_the_report(finished: TinyRun
     (figure,) = finished.figures.figures
     train_images = finished.dataset.train_images
     assert figure.note == (
-        f"Fréchet Inception distance of 4 samples to {train_images} training images; biased upward below 2,048"
+        f"Fréchet Inception distance of 4 samples to {train_images} training images; biased upward below 2,048; "
+        "a standard error needs 2,160 samples"
     )
     weights = sealed_weights(finished)
     sides = (finished.samples, "samples"), (finished.dataset, "train")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.metrics.left_out import is_wide_enough
+from flows.metrics.left_out import fewest_samples, is_wide_enough
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,11 @@ def test_the_bound_is_exact() -> None:
     """20 groups of 5 leave 95 of 100: full rank up to 94 dimensions, since a mean takes one."""
     assert is_wide_enough(100, 94)
     assert not is_wide_enough(100, 95)
+
+
+@pytest.mark.parametrize("dimensions", [1, 18, 19, 64, 2023, 2048])
+def test_the_fewest_samples_are_the_first_that_are_enough(dimensions: int) -> None:
+    enough = [is_wide_enough(count, dimensions) for count in range(1, 2300)]
+    assert enough.index(True) + 1 == fewest_samples(dimensions)
+    assert all(enough[fewest_samples(dimensions) :])
+    assert all(count // 20 * 19 > dimensions for count, wide in enumerate(enough, 1) if wide)

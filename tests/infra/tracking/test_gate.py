@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
+from scipy.stats import t
 
 from infra.record import ModelFigure
 from infra.tracking.gate import figure_tags, judge, tagged_figures
@@ -26,6 +27,19 @@ def test_twice_the_standard_error_of_the_difference_decides() -> None:
     assert within == (False, "fd 90.1 ± 4 and 100 ± 3 differ by 9.9, within the interval of ± 10")
     assert not judge([figure(90.0, 4.0)], [old], "").is_better, "exactly at the end is within"
     assert judge([figure(110.1, 4.0)], [old], "") == (False, "fd 110.1 ± 4 is worse than 100 ± 3")
+
+
+def test_few_terms_widen_the_interval_by_students_t() -> None:
+    """Two kernel distances of ten blocks, equal errors: 18 degrees of freedom."""
+    tail = 2 * NormalDist().cdf(-2.0)
+    factor = float(t.isf(tail / 2, 18))
+    assert 2.1 < factor < 2.2
+    for gain, expected in ((factor - 0.01, False), (factor + 0.01, True)):
+        new, old = (figure(value, math.sqrt(0.5), terms=10) for value in (100 - gain, 100.0))
+        assert judge([new], [old], "").is_better is expected
+    within = judge([figure(100 - 2.05, math.sqrt(0.5), terms=10)], [old], "")
+    assert "within the interval of ± 2.1" in within.reason
+    assert judge([figure(100 - 2.05, math.sqrt(0.5))], [replace(old, terms=None)], "").is_better, "of many terms"
 
 
 def test_the_direction_is_the_figures_own() -> None:
@@ -80,6 +94,16 @@ def test_without_a_standard_error_there_is_no_judgement(error: float | None) -> 
     assert not judge([figure(1.0)], [figure(math.nan)], "").is_better
 
 
+def test_a_figure_says_what_its_standard_error_needs() -> None:
+    few = figure(1.0, None, name="fid", error_needs="2,160 samples")
+    assert judge([few], [few], "fid").reason == "fid 1 has no standard error to judge by: it needs 2,160 samples"
+    assert judge([few], [few], "").reason == "no figure has a standard error: fid needs 2,160 samples"
+    assert judge([figure(1.0, name="fid")], [few], "").reason == (
+        "the champion's fid 1 has no standard error to judge by: it needs 2,160 samples"
+    )
+    assert tagged_figures(figure_tags([few])) == [few]
+
+
 def test_the_first_figure_that_can_decide_does_unless_one_is_named() -> None:
     new = [figure(1.0, None, name="fid"), figure(5.0, name="bits_per_dim"), figure(1.0, name="kid")]
     old = [figure(9.0, name="fid"), figure(4.0, name="bits_per_dim"), figure(9.0, name="kid")]
@@ -94,7 +118,7 @@ def test_tags_bring_figures_back() -> None:
     figures = [
         figure(1 / 3),
         figure(2.0, None, higher_is_better=True),
-        figure(3.0, conditions={}),
+        figure(3.0, conditions={}, terms=20),
         figure(4, name="fid"),
     ]
     tags = figure_tags(figures)
@@ -108,4 +132,9 @@ def test_damaged_tags_are_no_figures(text: str) -> None:
     ((key, whole),) = figure_tags([figure(1.0)]).items()
     assert tagged_figures({key: text, "ddpm.uri": "/net"}) == []
     assert tagged_figures({key: whole.replace("1.0", '"a"')}) == []
+    assert tagged_figures({key: whole.replace('"terms": null', '"terms": "a"')}) == []
+    before = whole.replace('"terms": null, ', "").replace('"error_needs": "", ', "")
+    assert "terms" not in before
+    assert "needs" not in before
+    assert tagged_figures({key: before}) == [figure(1.0)], "of a version that kept neither"
     assert tagged_figures({key: whole.replace("false", "false").replace('"data"', "3")}) == []

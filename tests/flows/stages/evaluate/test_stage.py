@@ -15,7 +15,7 @@ def test_the_rows_are_the_headline_figures(tiny_run: TinyRun) -> None:
     assert said.rows[0] == (
         "fd_pixels",
         f"{metrics['eval/fd_pixels']:.5g}",
-        "Fréchet distance of 24 samples to 1,576 training images (not an FID)",
+        "Fréchet distance of 24 samples to 1,576 training images (not an FID); a standard error needs 80 samples",
     )
     note = "upper bound on -log p of 16 held-out images, 256 levels"
     for row, variance in zip(said.rows[1:], ("fixed_large", "fixed_small"), strict=True):

@@ -1,6 +1,7 @@
 """The half-width of an interval in standard errors: 2 for many terms, more for few."""
 
 import math
+from collections.abc import Sequence
 
 # The share of a normal distribution beyond 2 standard deviations; about 1 in 22.
 TAIL = math.erfc(math.sqrt(2))
@@ -31,6 +32,18 @@ def interval_factor(degrees: float) -> float:
     # The logarithm is nearly linear in 1 / degrees.
     weight = (1 / degrees - 1 / above) / (1 / below - 1 / above)
     return float(_quantile(above) ** (1 - weight) * _quantile(below) ** weight)
+
+
+def degrees_of_difference(parts: Sequence[tuple[float, int | None]]) -> float:
+    """Return the degrees of freedom of the standard error of a difference (Welch 1947, Satterthwaite 1946).
+
+    Args:
+        parts: For each of the two independent values its standard error, and the number of terms that this rests on;
+            None if it is not known, which counts as many.
+    """
+    total = sum(error**2 for error, _ in parts)
+    spread = sum(error**4 / (terms - 1) for error, terms in parts if terms is not None and terms > 1)
+    return max(total**2 / spread, 1.0) if spread and math.isfinite(spread) else math.inf
 
 
 def _quantile(degrees: int) -> float:
