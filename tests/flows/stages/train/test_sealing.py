@@ -6,14 +6,11 @@ from dataclasses import replace
 import pytest
 
 from flows.artifacts import Snapshot
-from flows.stage import Progress
 from flows.stages.train import training
 from flows.stages.train.averages import SIGMA_RELS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
-from infra.errors import StorageError
 from infra.outputs.manifest import read_verified, verify
-from infra.outputs.plan import Output
 from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP
 
@@ -89,48 +86,3 @@ def test_the_facts_name_points_and_averages(tiny_run: TinyRun, run: Callable[...
     assert all(entry["sigma_rels"] == list(SIGMA_RELS) for entry in averages)
     for entry in (*points, *averages):
         assert len(read_verified(tiny_run.store, manifest.folder, entry)) == entry["bytes"]
-
-
-class TestOutage:
-    """The driver looks at the store while workers commit; it bridges the outages that they bridge."""
-
-    @pytest.fixture
-    def news(self, tiny_run: TinyRun, config: TrainConfig) -> training._News:
-        manifest = tiny_run.snapshot.manifest(tiny_run.store)
-        output = Output(store=tiny_run.store, plan=training.Plan(**manifest.plan))
-        return training._News(output=output, context=tiny_run.context, config=config, goal=1280)
-
-    def test_a_short_one_is_bridged_and_a_long_one_is_not(
-        self, news: training._News, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        now = [0.0]
-        news.clock = lambda: now[0]
-        before = news.on_poll()
-
-        def away(*_: object) -> None:
-            raise StorageError("does not answer")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(news, "_look", away)
-            for now[0] in (1, 300, 600):
-                assert news.on_poll() == before
-        assert news.on_poll() == before, "it is back"
-        with monkeypatch.context() as patch:
-            patch.setattr(news, "_look", away)
-            for now[0] in (700, 1299):
-                news.on_poll()
-            now[0] = 1301
-            with pytest.raises(StorageError):
-                news.on_poll()
-
-
-def test_lines_are_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
-    said: list[str] = []
-    progress: list[Progress] = []
-    context = replace(tiny_run.context, say=said.append, on_progress=progress.append)
-    output = Output(store=tiny_run.store, plan=training.Plan(stage="train", format_version=0, settings={}, inputs={}))
-    news = training._News(output=output, context=context, config=config, goal=1280)
-    for lines in (["a"], ["a", "b"], ["a", "b"]):
-        news.on_beat({"phase": "", "lines": lines, "data_share": 0.2})
-    assert said == ["a", "b"]
-    assert progress[-1].data_share == 0.2
