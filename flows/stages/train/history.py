@@ -44,10 +44,6 @@ class HistoryReader:
         self._output = output
         self._files: dict[str, list[dict[str, Any]]] = {}
 
-    def __len__(self) -> int:
-        """The number of files read so far."""
-        return len(self._files)
-
     def read_new(self) -> list[list[dict[str, Any]]]:
         """Read and return the rows that were committed since the last call, file by file."""
         store = self._output.store

@@ -34,6 +34,7 @@ class TrainingNews:
     kept: int = field(init=False)
     _history: HistoryReader = field(init=False)
     _watch: WatchNews = field(init=False)
+    _checkpoints: int = field(default=0, init=False)
     _lines: set[str] = field(default_factory=set, init=False)
     _sealed: set[int] = field(default_factory=set, init=False)
     _away_since_s: float | None = field(default=None, init=False)
@@ -63,7 +64,9 @@ class TrainingNews:
         self._look_at_points()
 
     def on_poll(self) -> int:
-        """Pass on new rows of the history and seal new points; return a number that grows with every commit.
+        """Pass on new rows of the history and seal new points; return a number that grows with every checkpoint.
+
+        Rows and points do not count: training goes on from neither, and those by time come at new places each time.
 
         Raises:
             StorageError: If the store has been away for ten minutes; a shorter outage is the workers' to bridge.
@@ -76,7 +79,7 @@ class TrainingNews:
             self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
             if now_s - self._away_since_s >= PATIENCE_S:
                 raise
-        return len(self._history) + self.kept
+        return self._checkpoints
 
     def _look(self) -> None:
         now_s = self.clock()
@@ -113,7 +116,9 @@ class TrainingNews:
         """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""
         # If the latest checkpoint is damaged, a worker resumes from an earlier one.
         self.start = min(self.start, beat.get("resumed_at", self.start))
-        self.kept = beat.get("kept", self.kept)
+        kept = beat.get("kept", self.kept)
+        self._checkpoints += kept > self.kept  # it falls if the latest one is damaged
+        self.kept = kept
         for line in beat.get("lines", ()):
             if line not in self._lines:
                 self._lines.add(line)
