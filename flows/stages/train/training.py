@@ -14,6 +14,7 @@ from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows
 from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.mending import put_back, take_out_damaged
 from flows.stages.train.misfits import check_fit, remarks
 from flows.stages.train.news import TrainingNews
 from flows.stages.train.objective import schedule_settings
@@ -26,7 +27,7 @@ from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.digests import Json
-from infra.errors import ConfigError
+from infra.errors import ConfigError, IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -47,6 +48,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
             too little of an image, or the network to start from does not fit the settings.
         InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
+        IntegrityError: If the snapshot at the goal was sealed, is damaged, and does not come out as it was.
     """
     check_network(config, dataset)
     _check_schedule(config)
@@ -61,13 +63,22 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     )
     goal = resolved.goals()
 
-    def make(output: Output) -> Manifest:
+    def attempt(output: Output, *, anew: bool) -> Manifest:
         # A longer run may have passed this goal at a point.
-        if snapshot_record(output, resolved.total_images) is None:
+        if anew or snapshot_record(output, resolved.total_images) is None:
             _run(resolved, dataset, output, context, initial)
         elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
             context.say(left_out(left, "training had ended before they were measured"))
+        put_back(output, resolved.total_images)
         return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
+
+    def make(output: Output) -> Manifest:
+        try:
+            return attempt(output, anew=False)
+        except IntegrityError:
+            if not take_out_damaged(output, resolved.total_images, context.say):
+                raise
+        return attempt(output, anew=True)
 
     def done(output: Output) -> dict[str, int]:
         total = resolved.total_images
