@@ -19,9 +19,33 @@ from infra.outputs.plan import Output
 _POINTS_EVERY_S = 5.0
 
 
+def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes each line on once: workers and readers repeat theirs."""
+    said: set[str] = set()
+
+    def call(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return call
+
+
 @dataclass(kw_only=True)
 class TrainingNews:
-    """Passes on the workers' commits and reports; at the end of its `with` block a worker beside the group ends."""
+    """Passes on the workers' commits and reports; at the end of its `with` block a worker beside the group ends.
+
+    Attributes:
+        output: The train output.
+        context: Its listeners; `say` must pass a line on once, because workers and readers repeat theirs.
+        config: The stage's settings.
+        goal: Images of the run.
+        initial: The network that training started from, if any.
+        clock: Returns seconds from any origin.
+        beside: The watch by a worker beside the group, if there is one.
+        start: Images seen when the attempt began.
+        kept: Images seen by the last checkpoint, which survive if everything is killed.
+    """
 
     output: Output
     context: Context
@@ -35,14 +59,13 @@ class TrainingNews:
     _history: HistoryReader = field(init=False)
     _watch: WatchNews = field(init=False)
     _checkpoints: int = field(default=0, init=False)
-    _lines: set[str] = field(default_factory=set, init=False)
     _sealed: set[int] = field(default_factory=set, init=False)
     _away_since_s: float | None = field(default=None, init=False)
     _last_points_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.start = self.kept = latest_checkpoint(self.output, self.goal)
-        self._history = HistoryReader(self.output)
+        self._history = HistoryReader(self.output, self.context.say)
         self._history.read_new()
         self._watch = WatchNews(self.output, self.context, self.goal)
 
@@ -107,10 +130,14 @@ class TrainingNews:
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:
             try:
-                seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
+                self._seal(images_seen)
             except IntegrityError as error:  # training needs no point
                 self.context.say(f"the point at {images_seen:,} images is not sealed: {error}")
             self._sealed.add(images_seen)
+
+    def _seal(self, images_seen: int) -> None:
+        goal, rows = {"images": images_seen}, self._history.rows()
+        seal(self.output, self.config, goal, images_seen, rows, self.initial, self.context.say)
 
     def on_beat(self, beat: dict[str, Any]) -> None:
         """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""
@@ -120,9 +147,7 @@ class TrainingNews:
         self._checkpoints += kept > self.kept  # it falls if the latest one is damaged
         self.kept = kept
         for line in beat.get("lines", ()):
-            if line not in self._lines:
-                self._lines.add(line)
-                self.context.say(line)
+            self.context.say(line)
         progress = Progress(
             done=beat.get("images_seen", self.start),
             total=self.goal,

@@ -16,7 +16,7 @@ from flows.stages.train.history import history_rows
 from flows.stages.train.initial import SETTING, find_initial, read_initial
 from flows.stages.train.mending import put_back, take_out_damaged
 from flows.stages.train.misfits import check_fit, remarks
-from flows.stages.train.news import TrainingNews
+from flows.stages.train.news import TrainingNews, said_once
 from flows.stages.train.objective import schedule_settings
 from flows.stages.train.sealing import seal, snapshot_record
 from flows.stages.train.watch.beside import BesideWatch, open_run
@@ -52,6 +52,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     """
     check_network(config, dataset)
     _check_schedule(config)
+    context = replace(context, say=said_once(context.say))
     initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
@@ -70,7 +71,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
             context.say(left_out(left, "training had ended before they were measured"))
         put_back(output, resolved.total_images)
-        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
+        rows = history_rows(output, context.say)
+        return seal(output, resolved, goal, resolved.total_images, rows, initial, context.say)
 
     def make(output: Output) -> Manifest:
         try:

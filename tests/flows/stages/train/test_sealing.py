@@ -73,6 +73,28 @@ def test_a_damaged_point_is_left_out_and_said(tiny_run: TinyRun, config: TrainCo
     assert "not sealed" in said[0]
 
 
+def test_damage_beside_the_snapshots_is_left_out_and_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
+    """A row of the history, a record of averages, of figures and of a point: no weights depend on them."""
+    said: list[str] = []
+    config = config.model_copy(update={"images": GOAL, "watch_images": 2 * STEP, "history_images": STEP})
+    context = replace(tiny_run.context, say=said.append)
+    folder = train(config, tiny_run.dataset, context).manifest(tiny_run.store).folder
+    damaged = {"history": 3, "averages": 2, "watch": 4, "points": 6}
+    for name, steps in damaged.items():
+        tiny_run.store.replace(f"{folder}/{name}/{steps * STEP:012d}.json", b"")
+    tiny_run.store.delete(f"{folder}/manifests/images-{6 * STEP}.json")
+    longer = config.model_copy(update={"images": GOAL + STEP})
+    facts = train(longer, tiny_run.dataset, context).manifest(tiny_run.store).facts
+    assert [row["images_seen"] // STEP for row in facts["history"]] == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert [entry["images_seen"] // STEP for entry in facts["averages"]] == [4, 6, 8, 9]
+    assert [(point["images_seen"] // STEP, "watch" in point) for point in facts["points"]] == [
+        (2, False), (4, False), (8, False), (9, False)
+    ]  # fmt: skip
+    for name, steps in damaged.items():
+        lines = [line for line in said if f"{folder}/{name}/{steps * STEP:012d}.json" in line]
+        assert len(lines) == len({*lines}) > 0, name
+
+
 def test_a_longer_run_goes_on_after_its_points(run: Callable[..., Snapshot]) -> None:
     run(4 * STEP)
     assert run(GOAL).digest == run(GOAL, force=True).digest
