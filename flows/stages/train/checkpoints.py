@@ -30,22 +30,32 @@ class Checkpoints:
 
     Attributes:
         kept: Images seen by the last checkpoint loaded or committed, which survive if the process is killed.
+        lines: Lines for the run's log.
     """
 
     def __init__(self, output: Output, keep: int) -> None:
         self.kept = 0
+        self.lines: list[str] = []
         self._output, self._keep = output, keep
         self._damaged: set[str] = set()
 
     def latest(self, goal: int) -> tuple[int, Saved | None]:
-        """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None."""
+        """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None.
+
+        Each damaged one has a line: resuming from an earlier checkpoint leads to the same result, but later.
+        """
+        damaged: list[tuple[str, IntegrityError]] = []
+        found: tuple[int, Saved | None] = (0, None)
         for images_seen in sorted(_up_to(self._output, goal), reverse=True):
             try:
-                return images_seen, self.load(images_seen)
-            except IntegrityError:
-                # Because resuming from an earlier checkpoint leads to the same result.
-                self._damaged.add(_name(images_seen))
-        return 0, None
+                found = (images_seen, self.load(images_seen))
+                break
+            except IntegrityError as error:
+                damaged.append((_name(images_seen), error))
+        place = f"goes on from {found[0]:,} images" if found[0] else "begins with the first step again"
+        self.lines += [f"{self._output.folder}/{name}: {error.cause}; training {place}" for name, error in damaged]
+        self._damaged = {name for name, _ in damaged}
+        return found
 
     def load(self, images_seen: int) -> Saved:
         """Load one checkpoint.

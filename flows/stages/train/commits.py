@@ -56,6 +56,7 @@ class Commits:
         self._config, self._output, self._state = config, output, state
         self._checkpoints, self._world_size = checkpoints, world_size
         self._points: deque[Point] = deque()
+        saver.lines += checkpoints.lines
 
     def committed_points(self) -> list[Point]:
         """Return the points committed since the last call."""

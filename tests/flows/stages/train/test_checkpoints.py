@@ -93,3 +93,17 @@ def test_one_at_a_sealed_goal_stays(output: Output) -> None:
     output.commit(f"{SNAPSHOTS}/{16:012d}", "safetensors", b"weights", {})
     commit(checkpoints, 32, 48)
     assert kept(output, CHECKPOINTS) == [16, 48]
+
+
+def test_damage_is_said_with_the_place_that_training_goes_on_from(output: Output) -> None:
+    commit(Checkpoints(output, keep=9), 1600, 3200, 4800)
+    for damaged, goes_on in (([4800], "goes on from 3,200"), ([3200], "goes on from 1,600"), ([1600], "begins with")):
+        damage(output, *damaged)
+        checkpoints = Checkpoints(output, keep=9)
+        checkpoints.latest(9999)
+        places = [4800, 3200, 1600][: len(checkpoints.lines)]
+        assert places[-1:] == damaged
+        for line, place in zip(checkpoints.lines, places, strict=True):
+            assert line.startswith(f"{output.folder}/{CHECKPOINTS}/{place:012d}: differs from its digest; training ")
+            assert goes_on in line
+    assert Checkpoints(output, keep=9).lines == []

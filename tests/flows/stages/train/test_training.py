@@ -162,7 +162,10 @@ def test_the_start_is_where_the_worker_really_goes_on(
     (latest,) = folder.glob("checkpoints/*80.*.safetensors")
     latest.write_bytes(b"")
     progress: list[Progress] = []
-    run(config.model_copy(update={"images": 112}), on_progress=progress.append)
+    said: list[str] = []
+    run(config.model_copy(update={"images": 112}), on_progress=progress.append, say=said.append)
+    (line,) = said
+    assert f"checkpoints/{80:012d}: differs from its digest; training goes on from 48 images" in line
     assert (progress[0].start, progress[-1].start, progress[-1].done) == (80, 48, 112)
 
 
