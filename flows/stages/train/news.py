@@ -13,6 +13,7 @@ from flows.stages.train.saver import PATIENCE_S
 from flows.stages.train.sealing import point_images, seal
 from flows.stages.train.watch.beside import BesideWatch
 from flows.stages.train.watch.news import WatchNews
+from flows.stages.train.watch.records import measured_places
 from infra.errors import IntegrityError, ResourceError, StorageError
 from infra.outputs.plan import Output
 
@@ -84,7 +85,7 @@ class TrainingNews:
                 self.beside.finish()
             except (StorageError, ResourceError) as error:  # figures alone are lost
                 self.context.say(f"the points left have no figures: {error.cause}")
-        self._look_at_points()
+        self._look_at_points(at_end=True)
 
     def on_poll(self) -> int:
         """Pass on new rows of the history and seal new points; return a number that grows with every checkpoint.
@@ -114,8 +115,8 @@ class TrainingNews:
         else:
             self._pass_on_rows()
 
-    def _look_at_points(self) -> None:
-        self.seal_points()
+    def _look_at_points(self, *, at_end: bool = False) -> None:
+        self.seal_points(at_end=at_end)
         self._watch.look(self._history.rows())
         for line in self.beside.take_lines() if self.beside is not None else ():
             self.context.say(line)
@@ -124,9 +125,20 @@ class TrainingNews:
         for rows in self._history.read_new():
             self.context.on_history(rows)
 
-    def seal_points(self) -> None:
-        """Pass on new rows of the history, and seal each new point as the goal of a shorter run."""
-        points = [images_seen for images_seen in point_images(self.output) if images_seen not in self._sealed]
+    def seal_points(self, *, at_end: bool = False) -> None:
+        """Pass on new rows of the history, and seal each new point as the goal of a shorter run.
+
+        If points are measured, one is sealed with its figures, since what is sealed never changes; but not later than
+        the next point, or the end, because it may have none.
+
+        Args:
+            at_end: Whether this is the end: no point waits any longer.
+        """
+        places = point_images(self.output)
+        if self.config.watch_share and not at_end:
+            own = [images_seen for images_seen in places if images_seen <= self.goal]
+            places = sorted({*places} & {*measured_places(self.output), *own[:-1]})
+        points = [images_seen for images_seen in places if images_seen not in self._sealed]
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:
             try:

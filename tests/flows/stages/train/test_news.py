@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 from ray.exceptions import WorkerCrashedError
 from ray.train import WorkerGroupError
 
+from flows.points import PointFigures, read_points
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.news import TrainingNews
+from flows.stages.train.sealing import point_images
+from flows.stages.train.watch.measurement import Measured
+from flows.stages.train.watch.records import commit_measured
 from infra.compute.group import fit_group
 from infra.compute.heartbeat import LocalHeartbeat, Watch
 from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
@@ -19,14 +24,74 @@ from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun
 
 
-class TestLosses:
-    """A worker is lost in every attempt; `fit_group` asks the news whether the attempt was worth it."""
+@pytest.fixture
+def output(tiny_run: TinyRun) -> Output:
+    """One that is begun and holds nothing."""
+    output = Output(store=tiny_run.store, plan=Plan(stage="train", format_version=0, settings={}, inputs={}))
+    output.begin({})
+    return output
+
+
+class TestPoints:
+    """Points are sealed as goals of their own; what is sealed never changes."""
 
     @pytest.fixture
-    def output(self, tiny_run: TinyRun) -> Output:
-        output = Output(store=tiny_run.store, plan=Plan(stage="train", format_version=0, settings={}, inputs={}))
-        output.begin({})
-        return output
+    def make(self, tiny_run: TinyRun, config: TrainConfig, output: Output) -> Callable[..., TrainingNews]:
+        def call(watch_share: float = 0.05) -> TrainingNews:
+            changed = config.model_copy(update={"watch_share": watch_share})
+            return TrainingNews(output=output, context=tiny_run.context, config=changed, goal=1280)
+
+        return call
+
+    def point(self, output: Output, images_seen: int) -> None:
+        output.commit(f"points/{images_seen:012d}", "safetensors", b"weights at %d" % images_seen, {})
+
+    def measure(self, output: Output, images_seen: int) -> None:
+        figures = PointFigures(split="test", images=2, loss=0.5)
+        commit_measured(output, images_seen, Measured(figures=figures, tensors={"losses": torch.zeros(2, 2)}))
+
+    def with_figures(self, output: Output) -> dict[int, bool]:
+        """For each sealed point, whether its manifest holds its own figures."""
+        found = {}
+        for images_seen in point_images(output):
+            manifest = output.manifest({"images": images_seen})
+            if manifest is not None:
+                (point,) = (one for one in read_points(manifest.facts) if one.images_seen == images_seen)
+                found[images_seen] = point.figures is not None
+        return found
+
+    def test_one_waits_for_its_figures(self, output: Output, make: Callable[..., TrainingNews]) -> None:
+        news = make()
+        self.point(output, 320)
+        news.seal_points()
+        assert self.with_figures(output) == {}
+        self.measure(output, 320)
+        news.seal_points()
+        assert self.with_figures(output) == {320: True}
+
+    def test_but_not_longer_than_to_the_next_or_the_end(
+        self, output: Output, make: Callable[..., TrainingNews]
+    ) -> None:
+        """A point of a longer run is not the next."""
+        news = make()
+        for images_seen in (320, 2560):
+            self.point(output, images_seen)
+        news.seal_points()
+        assert self.with_figures(output) == {}
+        self.point(output, 640)
+        news.seal_points()
+        assert self.with_figures(output) == {320: False}
+        news.finish()
+        assert self.with_figures(output) == {320: False, 640: False, 2560: False}
+
+    def test_without_watching_none_waits(self, output: Output, make: Callable[..., TrainingNews]) -> None:
+        self.point(output, 320)
+        make(watch_share=0.0).seal_points()
+        assert self.with_figures(output) == {320: False}
+
+
+class TestLosses:
+    """A worker is lost in every attempt; `fit_group` asks the news whether the attempt was worth it."""
 
     @pytest.fixture
     def attempts(
