@@ -10,7 +10,7 @@ from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HistoryReader
 from flows.stages.train.saver import PATIENCE_S
-from flows.stages.train.sealing import point_images, seal
+from flows.stages.train.sealing import point_images, seal, sealed_images
 from flows.stages.train.watch.beside import BesideWatch
 from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.watch.records import measured_places
@@ -60,12 +60,13 @@ class TrainingNews:
     _history: HistoryReader = field(init=False)
     _watch: WatchNews = field(init=False)
     _checkpoints: int = field(default=0, init=False)
-    _sealed: set[int] = field(default_factory=set, init=False)
+    _sealed: set[int] = field(init=False)
     _away_since_s: float | None = field(default=None, init=False)
     _last_points_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.start = self.kept = latest_checkpoint(self.output, self.goal)
+        self._sealed = sealed_images(self.output)
         self._history = HistoryReader(self.output, self.context.say)
         self._history.read_new()
         self._watch = WatchNews(self.output, self.context, self.goal)

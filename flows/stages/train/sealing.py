@@ -21,6 +21,12 @@ def point_images(output: Output) -> list[int]:
     return [int(name.rsplit("/", 1)[1]) for name in output.records(POINTS)]
 
 
+def sealed_images(output: Output) -> set[int]:
+    """Return the places that are sealed as goals of their own, without a look into their manifests."""
+    names = {name.rsplit("/", 1)[1] for name in output.store.list(f"{output.folder}/manifests")}
+    return {images_seen for images_seen in point_images(output) if f"images-{images_seen}.json" in names}
+
+
 def snapshot_record(output: Output, images_seen: int) -> Record | None:
     """Return the record of the snapshot at a place, which a goal or a point committed; both have the same bytes."""
     name = f"{images_seen:012d}"

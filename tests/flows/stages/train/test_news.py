@@ -8,6 +8,7 @@ import torch
 from ray.exceptions import WorkerCrashedError
 from ray.train import WorkerGroupError
 
+import infra.outputs.manifest as manifest_module
 from flows.points import PointFigures, read_points
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
@@ -88,6 +89,19 @@ class TestPoints:
         self.point(output, 320)
         make(watch_share=0.0).seal_points()
         assert self.with_figures(output) == {320: False}
+
+    def test_a_later_start_reads_none_that_is_sealed(
+        self, output: Output, make: Callable[..., TrainingNews], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for images_seen in (320, 640, 960):
+            self.point(output, images_seen)
+        make().finish()
+        self.point(output, 1120)
+        read: list[str] = []
+        honest = manifest_module.read_part
+        monkeypatch.setattr(manifest_module, "read_part", lambda *of: (read.append(of[2]["file"]), honest(*of))[1])
+        make().finish()
+        assert [name.split("/")[-1].split(".")[0] for name in read] == [f"{1120:012d}"]
 
 
 class TestLosses:
