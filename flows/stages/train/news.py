@@ -127,7 +127,7 @@ class TrainingNews:
             self.context.on_history(rows)
 
     def seal_points(self, *, at_end: bool = False) -> None:
-        """Pass on new rows of the history, and seal each new point as the goal of a shorter run.
+        """Pass on new rows of the history, and seal each new point on the way as the goal of a shorter run.
 
         If points are measured, one is sealed with its figures, since what is sealed never changes; but not later than
         the next point, or the end, because it may have none.
@@ -135,10 +135,10 @@ class TrainingNews:
         Args:
             at_end: Whether this is the end: no point waits any longer.
         """
-        places = point_images(self.output)
+        places = [images_seen for images_seen in point_images(self.output) if images_seen < self.goal]
         if self.config.watch_share and not at_end:
-            own = [images_seen for images_seen in places if images_seen <= self.goal]
-            places = sorted({*places} & {*measured_places(self.output), *own[:-1]})
+            settled = {*measured_places(self.output), *places[:-1]}
+            places = [images_seen for images_seen in places if images_seen in settled]
         points = [images_seen for images_seen in places if images_seen not in self._sealed]
         self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
         for images_seen in points:

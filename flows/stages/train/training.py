@@ -68,8 +68,10 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         # A longer run may have passed this goal at a point.
         if anew or snapshot_record(output, resolved.total_images) is None:
             _run(resolved, dataset, output, context, initial)
-        elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
-            context.say(left_out(left, "training had ended before they were measured"))
+        else:
+            if resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
+                context.say(left_out(left, "training had ended before they were measured"))
+            _news(resolved, output, context, initial).seal_points(at_end=True)  # those that a kill left
         put_back(output, resolved.total_images)
         rows = history_rows(output, context.say)
         return seal(output, resolved, goal, resolved.total_images, rows, initial, context.say)
@@ -158,7 +160,7 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
     assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
-    news = TrainingNews(output=output, context=context, config=config, goal=config.total_images, initial=initial)
+    news = _news(config, output, context, initial)
     news.on_beat({"phase": context.starting})
     if config.watch_share:
         news.beside = _watch_beside(assignment, context, workers)
@@ -174,6 +176,10 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
             on_beat=news.on_beat,
         )
         news.finish()
+
+
+def _news(config: TrainConfig, output: Output, context: Context, initial: Given | None) -> TrainingNews:
+    return TrainingNews(output=output, context=context, config=config, goal=config.total_images, initial=initial)
 
 
 def _watch_beside(assignment: Assignment, context: Context, workers: Workers) -> BesideWatch | None:

@@ -48,7 +48,9 @@ def test_a_point_that_was_not_sealed_needs_no_training(
     """The driver ended between the commit and the seal."""
     run(GOAL)
     point = run(4 * STEP)
-    tiny_run.store.delete(point.name)
+    earlier = run(2 * STEP)
+    for left in (earlier, point):
+        tiny_run.store.delete(left.name)
 
     def refuse(*_: object) -> None:
         pytest.fail("it trained")
@@ -57,6 +59,7 @@ def test_a_point_that_was_not_sealed_needs_no_training(
     again = run(4 * STEP - 3)
     assert not again.reused, "a goal within the point's last step"
     assert (again.digest, again.images_seen) == (point.digest, 4 * STEP)
+    assert tiny_run.store.exists(earlier.name), "one before it is sealed too"
 
 
 def test_a_damaged_point_is_left_out_and_said(tiny_run: TinyRun, config: TrainConfig) -> None:
