@@ -12,7 +12,7 @@ import infra.outputs.manifest as manifest_module
 from flows.points import PointFigures, read_points
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
-from flows.stages.train.news import TrainingNews
+from flows.stages.train.news import TrainingNews, said_once
 from flows.stages.train.sealing import point_images
 from flows.stages.train.watch.measurement import Measured
 from flows.stages.train.watch.records import commit_measured
@@ -200,7 +200,7 @@ class TestOutage:
 def test_lines_are_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
     said: list[str] = []
     progress: list[Progress] = []
-    context = replace(tiny_run.context, say=said.append, on_progress=progress.append)
+    context = replace(tiny_run.context, say=said_once(said.append), on_progress=progress.append)
     output = Output(store=tiny_run.store, plan=Plan(stage="train", format_version=0, settings={}, inputs={}))
     news = TrainingNews(output=output, context=context, config=config, goal=1280)
     for lines in (["a"], ["a", "b"], ["a", "b"]):
