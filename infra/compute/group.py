@@ -31,7 +31,7 @@ def fit_group(
 ) -> None:
     """Run a TorchTrainer. If workers are lost, start a new one under a new name; it resumes from our checkpoints.
 
-    Give up after ATTEMPTS_PER_UNIT losses in a row with nothing committed between them.
+    Give up after ATTEMPTS_PER_UNIT losses in a row with nothing kept between them from which a new group goes on.
 
     Raises:
         ResourceError: If the cluster has had no room for the group for `patience_s`.

@@ -115,7 +115,7 @@ class Watch:
 
     Attributes:
         heartbeat: The group's beats.
-        on_poll: Called once per second; returns how much is committed so far.
+        on_poll: Called once per second; returns how much is kept so far, from which a new group goes on.
         on_beat: Receives each new beat.
         grace_s: How long an interrupted group may take to save its work.
     """

@@ -26,25 +26,36 @@ class Checkpoints:
 
     Args:
         output: The output to commit them to.
-        keep: Number of latest checkpoints to keep, in addition to those at sealed goals.
+        keep: Number of latest checkpoints to keep, in addition to those at sealed goals and beyond the last commit.
 
     Attributes:
         kept: Images seen by the last checkpoint loaded or committed, which survive if the process is killed.
+        lines: Lines for the run's log.
     """
 
     def __init__(self, output: Output, keep: int) -> None:
         self.kept = 0
+        self.lines: list[str] = []
         self._output, self._keep = output, keep
+        self._damaged: set[str] = set()
 
     def latest(self, goal: int) -> tuple[int, Saved | None]:
-        """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None."""
+        """Load the latest undamaged checkpoint up to the goal; return its images seen, or 0 and None.
+
+        Each damaged one has a line: resuming from an earlier checkpoint leads to the same result, but later.
+        """
+        damaged: list[tuple[str, IntegrityError]] = []
+        found: tuple[int, Saved | None] = (0, None)
         for images_seen in sorted(_up_to(self._output, goal), reverse=True):
             try:
-                return images_seen, self.load(images_seen)
-            except IntegrityError:
-                # Because resuming from an earlier checkpoint leads to the same result.
-                continue
-        return 0, None
+                found = (images_seen, self.load(images_seen))
+                break
+            except IntegrityError as error:
+                damaged.append((_name(images_seen), error))
+        place = f"goes on from {found[0]:,} images" if found[0] else "begins with the first step again"
+        self.lines += [f"{self._output.folder}/{name}: {error.cause}; training {place}" for name, error in damaged]
+        self._damaged = {name for name, _ in damaged}
+        return found
 
     def load(self, images_seen: int) -> Saved:
         """Load one checkpoint.
@@ -77,14 +88,20 @@ class Checkpoints:
             cause = f"was damaged as it was written ({error.cause})"
             raise StorageError(cause, item=f"{self._output.folder}/{name}", remedy="look at the disk") from error
         self.kept = images_seen
-        self._drop_old()
+        self._damaged.discard(name)
+        self._drop_old(name)
 
-    def _drop_old(self) -> None:
-        """Delete all but the latest checkpoints and those at sealed goals; each record is deleted before its file."""
+    def _drop_old(self, newest: str) -> None:
+        """Delete the damaged and all but the latest of the checkpoints up to one that was read back.
+
+        Those at sealed goals stay, as do those beyond: they belong to a longer run, which goes on from them. Each
+        record is deleted before its file.
+        """
         output = self._output
         goals = {name.rsplit("/", 1)[1] for name in output.records(SNAPSHOTS)}
-        names = [name for name in output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals]
-        for name in names[: -self._keep]:
+        names = [name for name in output.records(CHECKPOINTS) if name.rsplit("/", 1)[1] not in goals and name <= newest]
+        whole = [name for name in names if name not in self._damaged]
+        for name in sorted({*names} - {*whole[-self._keep :]}):
             self._remove(name)
 
     def _remove(self, name: str) -> None:

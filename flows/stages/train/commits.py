@@ -16,6 +16,7 @@ from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import POINTS
 from flows.stages.train.saver import Copies, Job, Saver
 from flows.stages.train.state import TrainingState, below
+from flows.stages.train.watch.records import committed_places
 from infra.digests import Json
 from infra.errors import DivergedError
 from infra.outputs.plan import Output
@@ -56,14 +57,15 @@ class Commits:
         self._config, self._output, self._state = config, output, state
         self._checkpoints, self._world_size = checkpoints, world_size
         self._points: deque[Point] = deque()
+        saver.lines += checkpoints.lines
 
     def committed_points(self) -> list[Point]:
         """Return the points committed since the last call."""
         return [self._points.popleft() for _ in range(len(self._points))]
 
-    def has_point(self, images_seen: int) -> bool:
-        """Tell whether the point at a place is committed, as one or as the snapshot of a shorter run's goal."""
-        return any(self._output.record(f"{folder}/{images_seen:012d}") for folder in (POINTS, SNAPSHOTS))
+    def has_point(self, first: int, last: int) -> bool:
+        """Tell whether a point is committed from one place to another, as one or as the snapshot of a shorter run."""
+        return any(place >= first for place in committed_places(self._output, last))
 
     def row(self, name: str, data: bytes) -> None:
         """Commit a row of the history."""

@@ -22,13 +22,19 @@ from infra.outputs.plan import Output
 HISTORY = "history"
 _QUARTERS = 4
 
+# Takes a line for the user.
+Say = Callable[[str], None]
 # Commits bytes under a name unless the name is taken.
 Put = Callable[[str, bytes], object]
 
 
-def history_rows(output: Output) -> list[dict[str, Any]]:
-    """Return all rows of the loss curve, sorted by images seen."""
-    reader = HistoryReader(output)
+def _ignore(_: str) -> None:
+    pass
+
+
+def history_rows(output: Output, say: Say = _ignore) -> list[dict[str, Any]]:
+    """Return all rows of the loss curve, sorted by images seen; `say` takes a line about each damaged file."""
+    reader = HistoryReader(output, say)
     reader.read_new()
     return reader.rows()
 
@@ -38,15 +44,12 @@ class HistoryReader:
 
     Args:
         output: The output that holds them.
+        say: Takes a line about each file that is damaged; its rows are left out, because no weights depend on them.
     """
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    def __init__(self, output: Output, say: Say = _ignore) -> None:
+        self._output, self._say = output, say
         self._files: dict[str, list[dict[str, Any]]] = {}
-
-    def __len__(self) -> int:
-        """The number of files read so far."""
-        return len(self._files)
 
     def read_new(self) -> list[list[dict[str, Any]]]:
         """Read and return the rows that were committed since the last call, file by file."""
@@ -54,14 +57,30 @@ class HistoryReader:
         names = [name for name in store.list(f"{self._output.folder}/{HISTORY}") if name not in self._files]
         new: list[list[dict[str, Any]]] = []
         for name in names:
-            self._files[name] = json.loads(store.read(name))
-            new.append(self._files[name])
+            rows = _parse(store.read(name))
+            if rows is None:
+                self._say(f"{name} is damaged: the curves go on without its rows")
+            self._files[name] = rows or []
+            if rows:
+                new.append(rows)
         return new
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows read so far, sorted by images seen."""
         rows = [row for file in self._files.values() for row in file]
         return sorted(rows, key=lambda row: int(row["images_seen"]))
+
+
+def _parse(data: bytes) -> list[dict[str, Any]] | None:
+    """Return the rows of a file; None if it does not hold rows."""
+    try:
+        rows = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(rows, list):
+        return None
+    are_rows = all(isinstance(row, dict) and isinstance(row.get("images_seen"), int) for row in rows)
+    return rows if are_rows else None
 
 
 class Purpose(Enum):

@@ -158,10 +158,11 @@ class TrainingLoop:
         return self._is_drained and not before
 
     def _catch_up(self, commits: Commits) -> None:
-        """Commit what a kill or a stop cut off after the checkpoint of the resumed run: its point, or the end."""
+        """Commit what a kill or a stop left out before the checkpoint of the resumed run: a point, or the end."""
         seen = self.state.images_seen
         done = seen >= self.config.total_images
-        point = not done and self.cadences.points.is_due(seen, by_time=False) and not commits.has_point(seen)
+        multiple = self.cadences.points.latest_multiple(seen)
+        point = not done and multiple > 0 and not commits.has_point(multiple, seen)
         with self.history.time.on(Purpose.CHECKPOINT):
             if done or point:
                 commits.take(point=point, goal=done)
@@ -199,7 +200,7 @@ class TrainingLoop:
             saver.await_room(until=lambda: self._is_to_go and not done)
             self.phase = ""
             if self._is_to_go and not done:
-                return  # the last checkpoint comes after the next step
+                return  # the last checkpoint comes after the next step, and a point when the run is resumed
         self.phase = "saving"
         if stopping:
             saver.drop_superseded()

@@ -52,6 +52,10 @@ class Cadence:
         """Tell if one is due after the step that ended at `images_seen`, by images or also by time."""
         return crossed(images_seen, self._batch_size, self._every_images) or (by_time and self.time_is_over())
 
+    def latest_multiple(self, images_seen: int) -> int:
+        """Return the last multiple of the images between two that was reached; 0 before the first."""
+        return images_seen // self._every_images * self._every_images
+
     def time_is_over(self) -> bool:
         """Tell if the last one is at least `every_s` old."""
         now_s = self._clock()

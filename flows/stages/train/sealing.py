@@ -1,5 +1,6 @@
 """The sealing of a training run: its goal, and every point on the way as the goal of a shorter run."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flows.points import points_facts
@@ -10,6 +11,7 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.records import points_up_to
 from infra.digests import Json
+from infra.errors import IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Record
 
@@ -17,6 +19,12 @@ from infra.outputs.plan import Output, Record
 def point_images(output: Output) -> list[int]:
     """Return the committed points, in images seen, in order."""
     return [int(name.rsplit("/", 1)[1]) for name in output.records(POINTS)]
+
+
+def sealed_images(output: Output) -> set[int]:
+    """Return the places that are sealed as goals of their own, without a look into their manifests."""
+    names = {name.rsplit("/", 1)[1] for name in output.store.list(f"{output.folder}/manifests")}
+    return {images_seen for images_seen in point_images(output) if f"images-{images_seen}.json" in names}
 
 
 def snapshot_record(output: Output, images_seen: int) -> Record | None:
@@ -32,6 +40,7 @@ def seal(
     images_seen: int,
     rows: list[Json],
     initial: Given | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Seal the snapshot at a place as a goal.
 
@@ -42,6 +51,7 @@ def seal(
         images_seen: Images seen when the goal's steps end.
         rows: The rows of the history; those past the goal are left out.
         initial: The network that training started from, if any.
+        say: Takes a line about each record that is damaged and left out.
 
     Raises:
         IntegrityError: If the snapshot is damaged.
@@ -51,8 +61,8 @@ def seal(
     facts: dict[str, Any] = {
         "images_seen": images_seen,
         "history": [row for row in rows if row["images_seen"] <= images_seen],
-        **points_facts(points_up_to(output, images_seen)),
-        "averages": _averages(output, images_seen),
+        **points_facts(points_up_to(output, images_seen, say)),
+        "averages": _averages(output, images_seen, say),
         "num_timesteps": config.num_timesteps,
         "settings": config.result_settings(),
     }
@@ -61,12 +71,19 @@ def seal(
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 
-def _averages(output: Output, images_seen: int) -> list[Json]:
+def _averages(output: Output, images_seen: int, say: Callable[[str], None]) -> list[Json]:
     """Return the files of power averages up to a place, in order, with what an average is rebuilt from."""
     found = []
     for name in output.records(AVERAGES):
-        place, record = int(name.rsplit("/", 1)[1]), output.record(name)
-        if place <= images_seen and record is not None:
+        place = int(name.rsplit("/", 1)[1])
+        if place > images_seen:
+            continue
+        try:
+            record = output.record(name)
+        except IntegrityError as error:
+            say(f"the power averages at {place:,} images are left out: {error}")
+            continue
+        if record is not None:
             about = {"file": record.file, "sha256": record.sha256, "bytes": record.bytes}
             found.append({"images_seen": place, **record.facts, **about})
     return found

@@ -1,27 +1,25 @@
 """Train: turns a data set into a snapshot of averaged weights, on one torch.distributed group that Ray Train runs."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import replace
 
 from flows.artifacts import Dataset, Snapshot
 from flows.environment import environment_of
 from flows.snapshot import make_schedule
-from flows.stage import Context, Given, Progress
+from flows.stage import Context, Given
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
-from flows.stages.train.history import HistoryReader, history_rows
+from flows.stages.train.history import history_rows
 from flows.stages.train.initial import SETTING, find_initial, read_initial
+from flows.stages.train.mending import put_back, take_out_damaged
 from flows.stages.train.misfits import check_fit, remarks
+from flows.stages.train.news import TrainingNews, said_once
 from flows.stages.train.objective import schedule_settings
-from flows.stages.train.saver import PATIENCE_S
-from flows.stages.train.sealing import point_images, seal, snapshot_record
+from flows.stages.train.sealing import seal, snapshot_record
 from flows.stages.train.watch.beside import BesideWatch, open_run
-from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.watch.records import unmeasured_places
 from flows.stages.train.watch.turn import left_out
 from flows.stages.train.worker import run_training
@@ -29,7 +27,7 @@ from infra.compute.compilation import compiler_facts
 from infra.compute.device import resolve_device, resolve_dtype
 from infra.compute.units import Workers
 from infra.digests import Json
-from infra.errors import ConfigError, IntegrityError, ResourceError, StorageError
+from infra.errors import ConfigError, IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -37,7 +35,6 @@ STAGE = "train"
 FORMAT_VERSION = 3
 # 1 / sqrt(alpha-bar) must be finite in float32.
 _LEAST_ALPHA_BAR = 1e-76
-_POINTS_EVERY_S = 5.0
 
 
 def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
@@ -51,9 +48,11 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
             too little of an image, or the network to start from does not fit the settings.
         InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
+        IntegrityError: If the snapshot at the goal was sealed, is damaged, and does not come out as it was.
     """
     check_network(config, dataset)
     _check_schedule(config)
+    context = replace(context, say=said_once(context.say))
     initial = _initial(config, dataset, context)
     device = resolve_device(config.device)
     resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
@@ -65,13 +64,25 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     )
     goal = resolved.goals()
 
-    def make(output: Output) -> Manifest:
+    def attempt(output: Output, *, anew: bool) -> Manifest:
         # A longer run may have passed this goal at a point.
-        if snapshot_record(output, resolved.total_images) is None:
+        if anew or snapshot_record(output, resolved.total_images) is None:
             _run(resolved, dataset, output, context, initial)
-        elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
-            context.say(left_out(left, "training had ended before they were measured"))
-        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
+        else:
+            if resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
+                context.say(left_out(left, "training had ended before they were measured"))
+            _news(resolved, output, context, initial).seal_points(at_end=True)  # those that a kill left
+        put_back(output, resolved.total_images)
+        rows = history_rows(output, context.say)
+        return seal(output, resolved, goal, resolved.total_images, rows, initial, context.say)
+
+    def make(output: Output) -> Manifest:
+        try:
+            return attempt(output, anew=False)
+        except IntegrityError:
+            if not take_out_damaged(output, resolved.total_images, context.say):
+                raise
+        return attempt(output, anew=True)
 
     def done(output: Output) -> dict[str, int]:
         total = resolved.total_images
@@ -149,7 +160,7 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
     gpus = 1 if config.device == "cuda" else 0
     workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
     assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
-    news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
+    news = _news(config, output, context, initial)
     news.on_beat({"phase": context.starting})
     if config.watch_share:
         news.beside = _watch_beside(assignment, context, workers)
@@ -167,123 +178,15 @@ def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context
         news.finish()
 
 
+def _news(config: TrainConfig, output: Output, context: Context, initial: Given | None) -> TrainingNews:
+    return TrainingNews(output=output, context=context, config=config, goal=config.total_images, initial=initial)
+
+
 def _watch_beside(assignment: Assignment, context: Context, workers: Workers) -> BesideWatch | None:
     """Return the watch by a worker beside the group; None if the cluster has no room for it."""
     config, output = assignment.config, assignment.output
     beside = context.cluster.beside(open_run, assignment.as_json(), group=workers)
     return None if beside is None else BesideWatch(output, config.total_images, beside, config.watch_share)
-
-
-@dataclass(kw_only=True)
-class _News:
-    """Passes on the workers' commits and reports; at the end of its `with` block a worker beside the group ends."""
-
-    output: Output
-    context: Context
-    config: TrainConfig
-    goal: int
-    initial: Given | None = None
-    clock: Callable[[], float] = time.monotonic
-    beside: BesideWatch | None = None
-    start: int = field(init=False)
-    kept: int = field(init=False)
-    _history: HistoryReader = field(init=False)
-    _watch: WatchNews = field(init=False)
-    _lines: set[str] = field(default_factory=set, init=False)
-    _sealed: set[int] = field(default_factory=set, init=False)
-    _away_since_s: float | None = field(default=None, init=False)
-    _last_points_s: float | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        self.start = self.kept = latest_checkpoint(self.output, self.goal)
-        self._history = HistoryReader(self.output)
-        self._history.read_new()
-        self._watch = WatchNews(self.output, self.context, self.goal)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.beside is not None:
-            self.beside.end()
-
-    def finish(self) -> None:
-        """After the last step: have the last point measured within its bound, and seal and pass on what is new."""
-        if self.beside is not None:
-            self.on_beat({"phase": "measuring points", "images_seen": self.goal})
-            try:
-                self.beside.finish()
-            except (StorageError, ResourceError) as error:  # figures alone are lost
-                self.context.say(f"the points left have no figures: {error.cause}")
-        self._look_at_points()
-
-    def on_poll(self) -> int:
-        """Pass on new rows of the history and seal new points; return a number that grows with every commit.
-
-        Raises:
-            StorageError: If the store has been away for ten minutes; a shorter outage is the workers' to bridge.
-        """
-        try:
-            self._look()
-            self._away_since_s = None
-        except (StorageError, ResourceError):
-            now_s = self.clock()
-            self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
-            if now_s - self._away_since_s >= PATIENCE_S:
-                raise
-        return len(self._history) + self.kept
-
-    def _look(self) -> None:
-        now_s = self.clock()
-        if self._last_points_s is None or now_s - self._last_points_s >= _POINTS_EVERY_S:
-            self._last_points_s = now_s
-            if self.beside is not None:
-                self.beside.look()
-            self._look_at_points()
-        else:
-            self._pass_on_rows()
-
-    def _look_at_points(self) -> None:
-        self.seal_points()
-        self._watch.look(self._history.rows())
-        for line in self.beside.take_lines() if self.beside is not None else ():
-            self.context.say(line)
-
-    def _pass_on_rows(self) -> None:
-        for rows in self._history.read_new():
-            self.context.on_history(rows)
-
-    def seal_points(self) -> None:
-        """Pass on new rows of the history, and seal each new point as the goal of a shorter run."""
-        points = [images_seen for images_seen in point_images(self.output) if images_seen not in self._sealed]
-        self._pass_on_rows()  # after the points are listed: a point's rows are committed before it
-        for images_seen in points:
-            try:
-                seal(self.output, self.config, {"images": images_seen}, images_seen, self._history.rows(), self.initial)
-            except IntegrityError as error:  # training needs no point
-                self.context.say(f"the point at {images_seen:,} images is not sealed: {error}")
-            self._sealed.add(images_seen)
-
-    def on_beat(self, beat: dict[str, Any]) -> None:
-        """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""
-        # If the latest checkpoint is damaged, a worker resumes from an earlier one.
-        self.start = min(self.start, beat.get("resumed_at", self.start))
-        self.kept = beat.get("kept", self.kept)
-        for line in beat.get("lines", ()):
-            if line not in self._lines:
-                self._lines.add(line)
-                self.context.say(line)
-        progress = Progress(
-            done=beat.get("images_seen", self.start),
-            total=self.goal,
-            start=self.start,
-            kept=self.kept,
-            loss=beat.get("loss"),
-            rate=beat.get("images_per_second"),
-            data_share=beat.get("data_share"),
-            phase=beat["phase"],
-        )
-        self.context.on_progress(progress)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 import torch.distributed as dist
 
 from flows.recipe.config import PipelineConfig
+from flows.recipe.settings import load_config
 from flows.stage import Context
 from flows.stages.prepare.preparation import prepare
 from flows.stages.train.assignment import Assignment
-from flows.stages.train.checkpoints import CHECKPOINTS
+from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.worker import TrainingWorker
 from infra.compute.cluster import Cluster
 from infra.compute.group import _placement_groups
@@ -23,10 +24,13 @@ from infra.compute.heartbeat import Beat, Pulse
 from infra.compute.units import ATTEMPTS_PER_UNIT, Workers
 from infra.errors import ResourceError
 from infra.outputs.plan import Output, Plan
+from infra.storage.open import open_store
 from tests.flows.stages.train.bench import snapshot
 from tests.flows.stages.train.faulty import Faulty
 from tests.flows.stages.train.test_batches import await_true
+from tests.flows.stages.train.test_stop import after_each_step
 from tests.infra.compute.test_group import run
+from tests.tiny import TINY
 
 
 def die_once(config: dict[str, Any], _: Beat) -> None:
@@ -50,58 +54,138 @@ def die_four_times(config: dict[str, Any], _: Beat) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A moment of rank 0's training of six steps, with a checkpoint after every second, at which a rank is killed.
+
+    Attributes:
+        victim: The rank.
+        moment: `step`: when the step has ended, and the checkpoint before is kept; `save`: between the numbers and the
+            record of the step's checkpoint; `report`: when that checkpoint was reported; `snapshot`: before the
+            snapshot of the goal, after the last step.
+        step: The step.
+        resumed: The steps that the next attempt may go on from.
+    """
+
+    victim: str
+    moment: str
+    step: int
+    resumed: Sequence[int]
+
+
+STEPS = 6
+NOBODY = {"moment": "", "place": -1, "victim": ""}
+KILLS = {
+    "after the first step": Kill(victim="1", moment="step", step=1, resumed=[0]),
+    "between saves": Kill(victim="0", moment="step", step=3, resumed=[2]),
+    "in a save": Kill(victim="0", moment="save", step=4, resumed=[2]),
+    # Rank 0 lives on for a moment and may end its save.
+    "in a save of the other": Kill(victim="1", moment="save", step=4, resumed=[2, 4]),
+    "right after a report": Kill(victim="0", moment="report", step=2, resumed=[2]),
+    "before the snapshot": Kill(victim="0", moment="snapshot", step=STEPS, resumed=[STEPS]),
+}
+
+
+class Killer:
+    """Kills a rank, once in all attempts, when rank 0 comes to the moment."""
+
+    def __init__(self, config: dict[str, Any], beat: Beat) -> None:
+        self.folder, self.victim, self.place = Path(config["folder"]), config["victim"], config["place"]
+        self.beat, self.is_first = beat, dist.get_rank() == 0
+        self.waits_for = config["moment"] if self.is_first and not (self.folder / "killed").exists() else ""
+        (self.folder / str(dist.get_rank())).write_text(str(os.getpid()))
+
+    def come_to(self, moment: str) -> None:
+        if moment == self.waits_for:
+            self.waits_for = ""
+            (self.folder / "killed").touch()
+            os.kill(int((self.folder / self.victim).read_text()), signal.SIGKILL)
+
+    def before(self, what: str, name: str) -> None:
+        if what == "put" and name.endswith(f"{CHECKPOINTS}/{self.place:012d}.json"):
+            self.come_to("save")
+        if what == "put" and f"{SNAPSHOTS}/{self.place:012d}." in name:
+            self.come_to("snapshot")
+
+    def report(self, about: dict[str, Any]) -> bool:
+        stop = self.beat(about)
+        if about.get("kept") == self.place:
+            self.come_to("report")
+        return stop
+
+    def after_step(self, worker: TrainingWorker) -> None:
+        seen, every = worker.state.images_seen, worker.config.checkpoint_images
+        if seen == self.place and self.waits_for == "step":
+            await_true(lambda: worker.checkpoints.kept == seen // every * every)
+            self.come_to("step")
+        if seen > self.place and self.waits_for == "report":
+            await_true(lambda: not self.waits_for)
+
+
 def train_and_lose_a_rank(config: dict[str, Any], beat: Beat) -> None:
-    """Train as the stage does; once, kill a rank between the second checkpoint's numbers and its record."""
-    folder, rank = Path(config["folder"]), dist.get_rank()
-    first = not (folder / "killed").exists()
-    (folder / str(rank)).write_text(str(os.getpid()))
-
-    def kill(what: str, name: str) -> None:
-        if first and what == "put" and name.endswith(f"{CHECKPOINTS}/{config['at']:012d}.json"):
-            (folder / "killed").touch()
-            os.kill(int((folder / config["victim"]).read_text()), signal.SIGKILL)
-
-    with Pulse(beat if rank == 0 else None, every_s=0.2) as pulse:
+    """Train as the stage does; once, kill a rank at a moment of rank 0's."""
+    killer = Killer(config, beat)
+    with Pulse(killer.report if killer.is_first else None, every_s=0.2) as pulse:
         worker = TrainingWorker(Assignment.from_json(config["assignment"]), pulse)
         worker.resume()
-        output = replace(worker.output, store=Faulty(worker.output.store, kill))
+        (killer.folder / f"started at {worker.resumed_at}").touch()
+        output = replace(worker.output, store=Faulty(worker.output.store, killer.before))
         worker.output = worker.checkpoints._output = output
+        after_each_step(worker, lambda: killer.after_step(worker))
         worker.run()
 
 
-@pytest.mark.slow
-def test_a_rank_that_is_killed_in_a_save_costs_the_steps_since_the_checkpoint_before(
-    ray_cluster: Cluster, tiny: PipelineConfig, make_context: Callable[..., Context], tmp_path: Path
-) -> None:
-    """Either of two, by SIGKILL; the group goes on to the bytes of one that was left alone."""
-    context, step = make_context(), tiny.train.batch_size
-    dataset = prepare(tiny.prepare, context)
-    values = {"images": 5 * step, "checkpoint_images": step, "watch_share": 0.0, "device": "cpu"}
-    config = tiny.train.model_copy(update=values)
-    digests, resumed = {}, {}
-    for victim in ("nobody", "0", "1"):
-        folder, beats = tmp_path / victim, [0]
+@pytest.fixture(scope="module")
+def train_by_two(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Kill | None], Path]:
+    """Train with two ranks; return the folder of what the test's own function notes, and the snapshot's digest."""
+    top = tmp_path_factory.mktemp("kills")
+    store = open_store(str(top / "root"))
+    store.make()
+    config = load_config("digits", None, TINY)
+    dataset = prepare(config.prepare, Context(store=store, cluster=Cluster(mode="in-process")))
+    step = config.train.batch_size
+    values = {"images": STEPS * step, "checkpoint_images": 2 * step, "watch_share": 0.0, "device": "cpu"}
+    training = config.train.model_copy(update=values)
+
+    def call(name: str, kill: Kill | None) -> Path:
+        folder = top / name
         folder.mkdir()
-        output = Output(
-            store=context.store, plan=Plan(stage="train", format_version=1, settings={"x": victim}, inputs={})
-        )
-        assignment = Assignment(config=config, dataset=dataset, output=output).as_json()
+        output = Output(store=store, plan=Plan(stage="train", format_version=1, settings={"x": name}, inputs={}))
+        assignment = Assignment(config=training, dataset=dataset, output=output).as_json()
+        about = {"moment": kill.moment, "place": kill.step * step, "victim": kill.victim} if kill else NOBODY
         ray_cluster.run_group(
             train_and_lose_a_rank,
-            {"assignment": assignment, "folder": str(folder), "victim": victim, "at": 2 * step * (victim != "nobody")},
+            {"assignment": assignment, "folder": str(folder), **about},
             workers=Workers(count=2),
             stage="train",
-            run_folder=str(tmp_path / "runs"),
-            on_poll=lambda output=output: len(output.records(CHECKPOINTS)),
-            on_beat=lambda beat, beats=beats: beats.append(beat.get("resumed_at", 0)),
+            run_folder=str(top / "runs"),
+            on_poll=lambda: len(output.records(CHECKPOINTS)),
         )
-        assert (folder / "killed").exists() == (victim != "nobody")
-        digests[victim], resumed[victim] = snapshot(output, 5 * step), max(beats)
-    assert len(set(digests.values())) == 1
-    assert resumed["nobody"] == 0
-    # If rank 1 dies, rank 0 lives on for a moment and may end its save.
-    assert resumed["0"] == step
-    assert resumed["1"] in (step, 2 * step)
+        assert (folder / "killed").exists() == (kill is not None)
+        (folder / "digest").write_text(snapshot(output, STEPS * step))
+        return folder
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train_by_two: Callable[[str, Kill | None], Path]) -> str:
+    """The digest of a training in which nobody was killed."""
+    return (train_by_two("undisturbed", None) / "digest").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLS)
+def test_a_rank_that_is_killed_costs_the_steps_since_the_checkpoint_before(
+    train_by_two: Callable[[str, Kill | None], Path], undisturbed: str, tiny: PipelineConfig, name: str
+) -> None:
+    """By SIGKILL; the group starts again, and goes on to the bytes of one that was left alone."""
+    folder, kill = train_by_two(name, KILLS[name]), KILLS[name]
+    assert (folder / "digest").read_text() == undisturbed
+    started = {int(path.name.split()[-1]) // tiny.train.batch_size for path in folder.glob("started at *")}
+    assert started - {0} <= {*kill.resumed}
+    assert started & {*kill.resumed}
+    assert len(started) == 1 + (kill.resumed != [0])
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from torch import Tensor
 from flows.health import warnings
 from flows.points import Point
 from flows.stage import Context
-from flows.stages.train.watch.records import losses_by_image, measured_places, point_at
+from flows.stages.train.watch.records import WATCH, losses_by_image, measured_places, point_at
+from infra.errors import IntegrityError
 from infra.outputs.plan import Output
 
 _MARGIN = 9  # the width of a stage's name before a line on the terminal
@@ -44,13 +45,27 @@ class WatchNews:
             self._say(warning)
 
     def _take_new(self) -> list[Point]:
-        places = [place for place in measured_places(self._output) if place <= self._goal]
-        found = [point_at(self._output, place) for place in places if place not in self._points]
-        new = [point for point in found if point is not None]
+        new = []
+        for place in measured_places(self._output):
+            if place <= self._goal and place not in self._points and (point := self._measured(place)):
+                new.append(point)
         self._losses |= losses_by_image(self._output, new)
         self._points |= {point.images_seen: point for point in new}
         self._points = dict(sorted(self._points.items()))
         return new
+
+    def _measured(self, place: int) -> Point | None:
+        """Return a measured point; None, and a line, if its record or that of its figures is damaged."""
+        try:
+            point = point_at(self._output, place)
+        except IntegrityError as error:
+            self._say(f"the point at {place:,} images is left out: {error}")
+            return None
+        if point is not None and point.figures is None:
+            file = f"{self._output.folder}/{WATCH}/{place:012d}.json"
+            self._say(f"the point at {place:,} images has no figures: {file} is damaged; delete it and run again")
+            return None
+        return point
 
     def _say(self, line: str) -> None:
         if line not in self._said:

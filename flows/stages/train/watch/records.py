@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -34,12 +34,20 @@ def measured_places(output: Output) -> list[int]:
 
 
 def point_at(output: Output, images_seen: int) -> Point | None:
-    """Return a committed point with its figures, if it was measured; None if there is no such point."""
+    """Return a committed point with its figures, if it was measured; None if there is no such point.
+
+    If the record of the figures is damaged, the point has none.
+
+    Raises:
+        IntegrityError: If the record of the point is damaged.
+    """
     record = output.record(_name(SNAPSHOTS, images_seen)) or output.record(_name(POINTS, images_seen))
     if record is None:
         return None
     stored: Json = {"file": record.file, "sha256": record.sha256, "bytes": record.bytes}
-    watch = output.record(_name(WATCH, images_seen))
+    watch = None
+    with contextlib.suppress(IntegrityError):
+        watch = output.record(_name(WATCH, images_seen))
     if watch is None:
         return Point(images_seen=images_seen, **stored)
     return Point(
@@ -75,9 +83,20 @@ def unmeasured_places(output: Output, images_seen: int) -> list[int]:
     return sorted({*committed_places(output, images_seen)} - {*measured_places(output)})
 
 
-def points_up_to(output: Output, images_seen: int) -> list[Point]:
-    """Return the points of a run up to a goal, those on the way and all goals, in order."""
-    found = [point_at(output, place) for place in committed_places(output, images_seen)]
+def points_up_to(output: Output, images_seen: int, say: Callable[[str], None] = lambda _: None) -> list[Point]:
+    """Return the points of a run up to a goal, those on the way and all goals, in order.
+
+    Args:
+        output: The train output.
+        images_seen: The goal.
+        say: Takes a line about each point whose record is damaged; it is left out.
+    """
+    found = []
+    for place in committed_places(output, images_seen):
+        try:
+            found.append(point_at(output, place))
+        except IntegrityError as error:
+            say(f"the point at {place:,} images is left out: {error}")
     return [point for point in found if point is not None]
 
 

@@ -13,6 +13,7 @@ from flows.stages.train.points import POINTS
 from infra.compute.heartbeat import Pulse
 from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 from tests.flows.stages.train.faulty import GOAL, Killed, changes, expected, worker_with
+from tests.flows.stages.train.test_batches import await_true
 
 
 @pytest.fixture
@@ -126,6 +127,41 @@ def test_a_stop_at_a_point_leaves_it_to_the_next_run(bench: Bench, config: Train
     undisturbed = bench.train("undisturbed", config, GOAL)
     name = f"{POINTS}/{4 * STEP:012d}"
     assert bench.path(output, name).read_bytes() == bench.path(undisturbed, name).read_bytes()
+
+
+def test_a_stop_while_a_point_waits_for_room_leaves_it_to_the_next_run(bench: Bench, config: TrainConfig) -> None:
+    """Two checkpoints are pending at the third step, where a point is due; the stop's own comes a step later."""
+    config = config.model_copy(update={"watch_images": 3 * STEP})
+    output, go = bench.output("stopped while it waited"), threading.Event()
+
+    def slow(what: str, name: str) -> None:
+        if what == "put" and f"/{CHECKPOINTS}/{STEP:012d}" in name:
+            assert go.wait(10)
+
+    worker = worker_with(bench, output, config, slow)
+
+    def ask() -> None:
+        await_true(lambda: worker.loop.phase == "waiting to save")
+        worker.pulse.stop = True
+        await_true(lambda: worker.state.images_seen == 4 * STEP)
+        go.set()
+
+    asking = threading.Thread(target=ask)
+    step = worker.step
+
+    def stepping(*arguments: object) -> object:
+        result = step(*arguments)
+        if worker.state.images_seen == 3 * STEP:
+            asking.start()
+        return result
+
+    worker.step = stepping
+    worker.run()
+    asking.join()
+    assert (kept(output, CHECKPOINTS)[-1], kept(output, POINTS)) == (4 * STEP, [])
+    bench.worker(output, config, GOAL).run()
+    assert kept(output, POINTS) == [4 * STEP]
+    assert snapshot(output, GOAL) == expected(bench, config)
 
 
 def test_a_clock_that_jumps_changes_nothing(bench: Bench, config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

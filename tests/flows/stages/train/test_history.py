@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddpm_core.train_step import StepResult
-from flows.stages.train.history import History, Purpose, TrainingTime, history_rows
+from flows.stages.train.history import History, HistoryReader, Purpose, TrainingTime, history_rows
 from infra.outputs.plan import Output, Plan
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
@@ -77,3 +77,20 @@ def test_a_row_of_float16_has_the_scale_of_the_loss(output: Output) -> None:
     first, second = history_rows(output)
     assert "loss_scale" not in first
     assert second["loss_scale"] == 32768
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[{", b"\xff", b"{}", b"null", b'[{"loss": 1}]', b'[{"images_seen": null}]', b"[1]"]
+)
+def test_a_damaged_file_is_left_out_and_named_once(output: Output, data: bytes) -> None:
+    """Such as an empty one after a power failure on a disk without barriers."""
+    said: list[str] = []
+    for images in (4, 12):
+        output.store.put_if_absent(f"{output.folder}/history/{images:012d}.json", b'[{"images_seen": %d}]' % images)
+    damaged = f"{output.folder}/history/{8:012d}.json"
+    output.store.put_if_absent(damaged, data)
+    reader = HistoryReader(output, said.append)
+    assert reader.read_new() == [[{"images_seen": 4}], [{"images_seen": 12}]]
+    assert (reader.read_new(), reader.rows()) == ([], [{"images_seen": 4}, {"images_seen": 12}])
+    (line,) = said
+    assert line.startswith(f"{damaged} is damaged")

@@ -25,6 +25,11 @@ def test_a_multiple_is_crossed_wherever_the_attempt_started() -> None:
     assert all(crossed(seen, 16, 1) for seen in (16, 32))
 
 
+def test_the_latest_multiple() -> None:
+    cadence = Cadence(16, 25, 1e9)
+    assert [cadence.latest_multiple(seen) for seen in (16, 25, 32, 64)] == [0, 25, 25, 50]
+
+
 def test_the_time_between_two_grows_with_the_time_so_far() -> None:
     """At a hundredth of the time, those after 1 s, 2 s, ... 100 s are followed by one at 101.01 s, 102.03 s, ..."""
     now = [0.0]

@@ -6,14 +6,11 @@ from dataclasses import replace
 import pytest
 
 from flows.artifacts import Snapshot
-from flows.stage import Progress
 from flows.stages.train import training
 from flows.stages.train.averages import SIGMA_RELS
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
-from infra.errors import StorageError
 from infra.outputs.manifest import read_verified, verify
-from infra.outputs.plan import Output
 from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP
 
@@ -51,7 +48,9 @@ def test_a_point_that_was_not_sealed_needs_no_training(
     """The driver ended between the commit and the seal."""
     run(GOAL)
     point = run(4 * STEP)
-    tiny_run.store.delete(point.name)
+    earlier = run(2 * STEP)
+    for left in (earlier, point):
+        tiny_run.store.delete(left.name)
 
     def refuse(*_: object) -> None:
         pytest.fail("it trained")
@@ -60,6 +59,7 @@ def test_a_point_that_was_not_sealed_needs_no_training(
     again = run(4 * STEP - 3)
     assert not again.reused, "a goal within the point's last step"
     assert (again.digest, again.images_seen) == (point.digest, 4 * STEP)
+    assert tiny_run.store.exists(earlier.name), "one before it is sealed too"
 
 
 def test_a_damaged_point_is_left_out_and_said(tiny_run: TinyRun, config: TrainConfig) -> None:
@@ -76,6 +76,28 @@ def test_a_damaged_point_is_left_out_and_said(tiny_run: TinyRun, config: TrainCo
     assert "not sealed" in said[0]
 
 
+def test_damage_beside_the_snapshots_is_left_out_and_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
+    """A row of the history, a record of averages, of figures and of a point: no weights depend on them."""
+    said: list[str] = []
+    config = config.model_copy(update={"images": GOAL, "watch_images": 2 * STEP, "history_images": STEP})
+    context = replace(tiny_run.context, say=said.append)
+    folder = train(config, tiny_run.dataset, context).manifest(tiny_run.store).folder
+    damaged = {"history": 3, "averages": 2, "watch": 4, "points": 6}
+    for name, steps in damaged.items():
+        tiny_run.store.replace(f"{folder}/{name}/{steps * STEP:012d}.json", b"")
+    tiny_run.store.delete(f"{folder}/manifests/images-{6 * STEP}.json")
+    longer = config.model_copy(update={"images": GOAL + STEP})
+    facts = train(longer, tiny_run.dataset, context).manifest(tiny_run.store).facts
+    assert [row["images_seen"] // STEP for row in facts["history"]] == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert [entry["images_seen"] // STEP for entry in facts["averages"]] == [4, 6, 8, 9]
+    assert [(point["images_seen"] // STEP, "watch" in point) for point in facts["points"]] == [
+        (2, False), (4, False), (8, False), (9, False)
+    ]  # fmt: skip
+    for name, steps in damaged.items():
+        lines = [line for line in said if f"{folder}/{name}/{steps * STEP:012d}.json" in line]
+        assert len(lines) == len({*lines}) > 0, name
+
+
 def test_a_longer_run_goes_on_after_its_points(run: Callable[..., Snapshot]) -> None:
     run(4 * STEP)
     assert run(GOAL).digest == run(GOAL, force=True).digest
@@ -89,48 +111,3 @@ def test_the_facts_name_points_and_averages(tiny_run: TinyRun, run: Callable[...
     assert all(entry["sigma_rels"] == list(SIGMA_RELS) for entry in averages)
     for entry in (*points, *averages):
         assert len(read_verified(tiny_run.store, manifest.folder, entry)) == entry["bytes"]
-
-
-class TestOutage:
-    """The driver looks at the store while workers commit; it bridges the outages that they bridge."""
-
-    @pytest.fixture
-    def news(self, tiny_run: TinyRun, config: TrainConfig) -> training._News:
-        manifest = tiny_run.snapshot.manifest(tiny_run.store)
-        output = Output(store=tiny_run.store, plan=training.Plan(**manifest.plan))
-        return training._News(output=output, context=tiny_run.context, config=config, goal=1280)
-
-    def test_a_short_one_is_bridged_and_a_long_one_is_not(
-        self, news: training._News, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        now = [0.0]
-        news.clock = lambda: now[0]
-        before = news.on_poll()
-
-        def away(*_: object) -> None:
-            raise StorageError("does not answer")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(news, "_look", away)
-            for now[0] in (1, 300, 600):
-                assert news.on_poll() == before
-        assert news.on_poll() == before, "it is back"
-        with monkeypatch.context() as patch:
-            patch.setattr(news, "_look", away)
-            for now[0] in (700, 1299):
-                news.on_poll()
-            now[0] = 1301
-            with pytest.raises(StorageError):
-                news.on_poll()
-
-
-def test_lines_are_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
-    said: list[str] = []
-    progress: list[Progress] = []
-    context = replace(tiny_run.context, say=said.append, on_progress=progress.append)
-    output = Output(store=tiny_run.store, plan=training.Plan(stage="train", format_version=0, settings={}, inputs={}))
-    news = training._News(output=output, context=context, config=config, goal=1280)
-    for lines in (["a"], ["a", "b"], ["a", "b"]):
-        news.on_beat({"phase": "", "lines": lines, "data_share": 0.2})
-    assert said == ["a", "b"]
-    assert progress[-1].data_share == 0.2

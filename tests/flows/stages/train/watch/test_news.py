@@ -19,7 +19,7 @@ FALLING = [{"images_seen": 10 * place, "loss": 1 / place} for place in range(1, 
 
 class Bench:
     def __init__(self, root: str) -> None:
-        store = open_store(root)
+        self.store = store = open_store(root)
         store.make()
         self.output = Output(store=store, plan=Plan(stage="train", format_version=1, settings={}, inputs={}))
         self.rows: list[dict[str, Any]] = []
@@ -68,3 +68,20 @@ def test_a_resumed_run_knows_earlier_points(bench: Bench) -> None:
     bench.point(40, 0.5)
     news.look(FALLING)
     assert any("overfits: from 20 to 40" in line for line in bench.lines)
+
+
+@pytest.mark.parametrize("folder", ["watch", "points"])
+def test_a_damaged_record_is_left_out_and_named_once(bench: Bench, folder: str) -> None:
+    bench.point(20, 0.5)
+    bench.point(40, 0.4)
+    damaged = f"{bench.output.folder}/{folder}/{20:012d}.json"
+    bench.store.replace(damaged, b"")
+    news = WatchNews(bench.output, bench.context, goal=90)
+    bench.point(60, 0.3)
+    for _ in range(2):
+        news.look(FALLING)
+    assert [row["images_seen"] for row in bench.rows] == [60]
+    damage, measured = bench.lines
+    assert "the point at 20 images" in damage
+    assert damaged in damage
+    assert "at 60 images held-out loss" in measured
