@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 
 from flows.artifacts import Figure, Figures
 from flows.environment import environment_of
@@ -87,11 +88,15 @@ def _provenance(
     known += [manifest for manifests in rest_on.values() for manifest in manifests]
     known += [subject.weights] if subject.weights else []
     rules = {"features": EXTRACTORS[subject.extractor].rule} if subject.extractor else {}
-    if subject.statistics:
-        rules["reference"] = f"statistics of features from a file, sealed with digest {subject.statistics.digest}"
+    file = subject.statistics
+    replaced = {"reference": f"statistics of features from a file, sealed with digest {file.digest}"} if file else {}
 
     def part(
-        figures: Sequence[Figure], outputs: Sequence[Manifest], uses: Sequence[str], counts: Mapping[str, int]
+        figures: Sequence[Figure],
+        outputs: Sequence[Manifest],
+        uses: Sequence[str],
+        counts: Mapping[str, int],
+        more_rules: Mapping[str, str] = MappingProxyType({}),
     ) -> Json:
         return provenance_of(
             [figure.name for figure in figures],
@@ -99,12 +104,15 @@ def _provenance(
             known=known,
             counts=counts,
             settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
-            rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
+            rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses} | dict(more_rules),
             environment=environment_of("measuring", "cpu"),
             roles=roles,
         ).as_json()
 
-    parts = [part(found.figures, rest_on[name], name.uses, found.counts) for name, found in measured.items()]
+    parts = [
+        part(found.figures, rest_on[name], name.uses, found.counts, replaced if name in TO_STATISTICS else {})
+        for name, found in measured.items()
+    ]
     accuracy = _accuracy(subject)
     return parts + ([part(accuracy, [subject.weights], ["extractor"], {})] if accuracy and subject.weights else [])
 

@@ -16,6 +16,7 @@ from flows.metrics.conditions import model_figures
 from flows.metrics.reference_file import read_reference, sealed_reference, statistics_bytes
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work
+from flows.provenance import read_provenance
 from flows.recipe.run import _reference_digest
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
@@ -70,6 +71,21 @@ def test_a_run_takes_them_and_computes_no_reference(tiny_run: TinyRun, foreign: 
     foreign.write_bytes(b"x")
     with pytest.raises(InputError, match="holds no statistics"):
         evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+
+
+def test_only_distances_say_that_they_rest_on_statistics(tiny_run: TinyRun, foreign: Path) -> None:
+    """The others compare with the images of the training split, and say so."""
+    others = ["kid", "precision_recall", "density_coverage", "auth_pct", "memorised"]
+    config = revised(tiny_run.config.evaluate, {"metrics": ["fd", *others], "reference_statistics": str(foreign)})
+    figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    of_distance, *rest = read_provenance(figures.manifest(tiny_run.store))
+    assert of_distance.rules["reference"].startswith("statistics of features from a file")
+    assert len(rest) == len(others)
+    assert [part.rules for part in rest if "reference" in part.rules] == []
+    notes = {figure.name: figure.note for figure in figures.figures if figure.headline}
+    assert [name for name, note in notes.items() if "statistics of an unknown number" in note] == ["fd_pixels"]
+    training = f"{tiny_run.dataset.train_images:,} training images"
+    assert [name for name, note in notes.items() if training not in note] == ["fd_pixels"]
 
 
 def test_ours_go_out_and_come_back(tiny_run: TinyRun, tmp_path: Path) -> None:
