@@ -3,9 +3,8 @@
 Sealed weights are the same bytes for every worker, wherever it works, and each verifies them before it opens them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from flows.artifacts import Dataset
 from flows.environment import environment_of
-from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.choices import ExtractorName
 from flows.stage import Context, Progress
 from infra.compute.device import fixed_threads
 from infra.digests import sha256
@@ -24,7 +23,6 @@ from infra.features.classifier import CLASSIFIER
 from infra.features.dinov2.kind import DINOV2
 from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
-from infra.features.inception.network import SPATIAL
 from infra.features.pixels import PIXELS
 from infra.features.program import PROGRAM
 from infra.features.weights_file import WeightsFile
@@ -73,31 +71,6 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
             remedy=f"set evaluate.extractor={ExtractorName.PIXELS}",
         )
     return name
-
-
-def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) -> None:
-    """Check that an extractor's file is there, is the one that is meant, and holds what it should.
-
-    The evaluation reads the file only after training, which may take days. A program is also run on the CPU, on two
-    images of the data's shape and on one.
-
-    Args:
-        name: Of the extractor.
-        file: Path or URI of the file.
-        digest: The sha256 that it must have; empty for that of any published file.
-        dataset: The images that the extractor will see.
-
-    Raises:
-        InputError: If the file is not there, damaged or another, or a program does not work.
-    """
-    kind = EXTRACTORS[name]
-    if kind.file is not None:
-        weights = kind.file.read(kind.file.bytes_of(file, digest), file)
-        if kind.is_tried:
-            extractor, shape = kind.open(weights, {}), (2, dataset.channels, dataset.image_size, dataset.image_size)
-            images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
-            extractor(images)
-            extractor(images[:1])
 
 
 def sealed_weights(
@@ -217,30 +190,6 @@ def open_class_scores(
     weight = tensors[kind.weight].to(device).double()
     bias = tensors[kind.bias].to(device).double() if kind.bias else torch.zeros(len(weight), device=device).double()
     return lambda features: features.double() @ weight.T + bias
-
-
-def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
-    """Check that an extractor gives what metrics need.
-
-    Args:
-        name: Of the extractor.
-        metrics: The chosen metrics.
-
-    Raises:
-        ConfigError: If it has no classes, or no layer that keeps places.
-    """
-    lacks = {
-        MetricName.INCEPTION_SCORE: "" if EXTRACTORS[name].scores else "no classes",
-        MetricName.SFD: "" if SPATIAL in EXTRACTORS[name].layers else "no spatial layer",
-    }
-    for metric in metrics:
-        if lacks.get(metric):
-            raise ConfigError(
-                f"{metric} needs another extractor: {name} has {lacks[metric]}",
-                item="evaluate.metrics",
-                stage="evaluate",
-                remedy=f"set evaluate.extractor={ExtractorName.INCEPTION}, or leave {metric} out",
-            )
 
 
 def _are_published(name: ExtractorName, weights: Manifest | None) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from flows.artifacts import Figures
 from flows.metrics.choices import ExtractorName, MetricName
-from flows.metrics.extractors import EXTRACTORS, check_metrics, sealed_weights
+from flows.metrics.extractor_checks import check_metrics
+from flows.metrics.extractors import EXTRACTORS, sealed_weights
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.features import TooFewError, sample_features
 from flows.metrics.measuring import measure

@@ -6,7 +6,8 @@ features, the extractor's weights. More samples draw and compare; they measure n
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import accuracy_of, check_metrics, sealed_weights, settled_extractor
+from flows.metrics.extractor_checks import check_metrics
+from flows.metrics.extractors import accuracy_of, sealed_weights, settled_extractor
 from flows.metrics.measuring import measure
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import sealed_reference

@@ -21,7 +21,8 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
-    from flows.metrics.extractors import check_file, check_metrics, settled_extractor
+    from flows.metrics.extractor_checks import check_file, check_metrics
+    from flows.metrics.extractors import settled_extractor
     from flows.metrics.reference_file import check_reference
 
     if "extractor" not in config.unused():
