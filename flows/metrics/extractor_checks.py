@@ -7,9 +7,12 @@ import torch
 
 from flows.artifacts import Dataset
 from flows.metrics.choices import ExtractorName, MetricName
-from flows.metrics.extractors import EXTRACTORS
+from flows.metrics.extractors import EXTRACTORS, open_extractor
 from infra.errors import ConfigError
+from infra.features.extractor import Extractor
 from infra.features.inception.network import SPATIAL
+from infra.outputs.manifest import Manifest
+from infra.storage.store import Store
 
 
 def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) -> None:
@@ -31,10 +34,24 @@ def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) ->
     if kind.file is not None:
         weights = kind.file.read(kind.file.bytes_of(file, digest), file)
         if kind.is_tried:
-            extractor, shape = kind.open(weights, {}), (2, dataset.channels, dataset.image_size, dataset.image_size)
-            images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
-            extractor(images)
-            extractor(images[:1])
+            _try(kind.open(weights, {}), dataset.channels, dataset.image_size)
+
+
+def try_extractor(name: ExtractorName, weights: Manifest | None, store: Store, channels: int, image_size: int) -> None:
+    """Run a program on the CPU, on two images of a shape and on one; other extractors need no trial.
+
+    Args:
+        name: Of the extractor.
+        weights: Sealed, of an extractor that has some.
+        store: Where they are.
+        channels: Of the images that it will see.
+        image_size: Their width and height.
+
+    Raises:
+        InputError: If it does not work.
+    """
+    if EXTRACTORS[name].is_tried:
+        _try(open_extractor(name, weights, store), channels, image_size)
 
 
 def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
@@ -59,3 +76,10 @@ def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
                 stage="evaluate",
                 remedy=f"set evaluate.extractor={ExtractorName.INCEPTION}, or leave {metric} out",
             )
+
+
+def _try(extractor: Extractor, channels: int, image_size: int) -> None:
+    shape = (2, channels, image_size, image_size)
+    images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
+    extractor(images)
+    extractor(images[:1])

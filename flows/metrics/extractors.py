@@ -74,7 +74,7 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
 
 
 def sealed_weights(
-    name: ExtractorName, dataset: Dataset, *, threads: int, context: Context, file: str = "", digest: str = ""
+    name: ExtractorName, dataset: Dataset | None, *, threads: int, context: Context, file: str = "", digest: str = ""
 ) -> Manifest | None:
     """Fit an extractor in this process, or read its weights from a file, or find them sealed.
 
@@ -82,7 +82,7 @@ def sealed_weights(
 
     Args:
         name: Of the extractor.
-        dataset: To fit it to, with labels.
+        dataset: To fit it to, with labels; None for an extractor that learns nothing from the data.
         threads: To compute with; sums depend on them.
         context: The outside world.
         file: Path or URI of the weights of an extractor that takes them from a file.
@@ -99,6 +99,7 @@ def sealed_weights(
         return _read(name, kind.file, file, digest, context)
     if kind.fit is None:
         return None
+    assert dataset is not None, "an extractor is fitted to some data"
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
