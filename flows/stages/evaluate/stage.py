@@ -33,6 +33,15 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
             check_reference(config.reference_statistics, extractor, config.metrics)
 
 
+def _settle(config: EvaluateConfig, dataset: Dataset, context: Context) -> None:
+    """Fit an extractor whose failure would end the run, before training, which may take days."""
+    from flows.metrics.extractors import settled_extractor
+    from flows.stages.evaluate.evaluation import needs_a_fit, settled_features
+
+    if "extractor" not in config.unused() and needs_a_fit(config, settled_extractor(config.extractor, dataset)):
+        settled_features(config, dataset, context)
+
+
 def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
     dataset, snapshot, samples = inputs
     assert isinstance(dataset, Dataset), "the stage's first input is the data set"
@@ -69,6 +78,7 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
+    settle=_settle,
     folders=(
         "proposal",
         "bound",
