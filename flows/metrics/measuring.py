@@ -79,7 +79,10 @@ def _accuracy(subject: Subject) -> list[Figure]:
 def _provenance(
     subject: Subject, measured: Mapping[MetricName, Measured], rest_on: Mapping[MetricName, Sequence[Manifest]]
 ) -> list[Json]:
-    """Return the provenance of each metric's figures, in the order of the metrics, then that of an accuracy."""
+    """Return the provenance of the figures, in the order of the metrics, then that of an accuracy.
+
+    The figures of a metric share theirs, but for those that rest on some of its outputs alone.
+    """
     sides = [side.images for side in (subject.samples, subject.reference, subject.held_out) if side is not None]
     roles = {subject.samples.images.digest: "samples"}
     if subject.reference is not None:
@@ -92,14 +95,14 @@ def _provenance(
     replaced = {"reference": f"statistics of features from a file, sealed with digest {file.digest}"} if file else {}
 
     def part(
-        figures: Sequence[Figure],
+        figures: Sequence[str],
         outputs: Sequence[Manifest],
         uses: Sequence[str],
         counts: Mapping[str, int],
         more_rules: Mapping[str, str] = MappingProxyType({}),
     ) -> Json:
         return provenance_of(
-            [figure.name for figure in figures],
+            figures,
             rests_on=outputs,
             known=known,
             counts=counts,
@@ -110,11 +113,18 @@ def _provenance(
         ).as_json()
 
     parts = [
-        part(found.figures, rest_on[name], name.uses, found.counts, replaced if name in TO_STATISTICS else {})
+        part(figures, outputs, name.uses, found.counts, replaced if name in TO_STATISTICS else {})
         for name, found in measured.items()
+        for figures, outputs in _groups(found, rest_on[name])
     ]
-    accuracy = _accuracy(subject)
+    accuracy = [figure.name for figure in _accuracy(subject)]
     return parts + ([part(accuracy, [subject.weights], ["extractor"], {})] if accuracy and subject.weights else [])
+
+
+def _groups(measured: Measured, outputs: Sequence[Manifest]) -> list[tuple[Sequence[str], Sequence[Manifest]]]:
+    """Return the names of a metric's figures in groups, each with the outputs that it rests on; all of them first."""
+    apart = {name for names, _ in measured.apart for name in names}
+    return [([one.name for one in measured.figures if one.name not in apart], outputs), *measured.apart]
 
 
 def _seal(

@@ -99,11 +99,13 @@ class Measured:
         figures: The most important first.
         counts: How many images or timesteps they rest on, by name.
         files: Further results, by the name that they are sealed under.
+        apart: Names of figures that rest on some of the metric's outputs alone, with these outputs.
     """
 
     figures: Sequence[Figure]
     counts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    apart: Sequence[tuple[Sequence[str], Sequence[Manifest]]] = ()
 
 
 # A metric yields outputs that it rests on, each with a key of its own, and is sent their manifests in the same order.
