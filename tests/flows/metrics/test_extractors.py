@@ -113,3 +113,10 @@ def test_inceptions_scores_leave_the_bias_out(make_context: Any) -> None:
     features = torch.randn(3, 4)
     scores = open_class_scores(ExtractorName.INCEPTION, weights, context.store)(features)
     torch.testing.assert_close(scores, features.double() @ matrix.double().T)
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_every_extractor_states_its_rule_for_the_provenance(name: ExtractorName) -> None:
+    """And the rule of a program promises no resize, since the program does its own."""
+    assert EXTRACTORS[name].rule
+    assert ("resized to" in EXTRACTORS[name].rule) == (name in (ExtractorName.INCEPTION, ExtractorName.DINOV2))
