@@ -41,7 +41,7 @@ FILE_FORMAT_VERSION = 2
 _FITTED_IMAGES = 1 << 15
 _FITTED_BYTES = 1 << 30
 _PART = 1024
-_ACCURACY = "held_out_accuracy"
+_ACCURACY, _FITTED_TO = "held_out_accuracy", "train_images"
 
 EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
     {
@@ -120,6 +120,11 @@ def accuracy_of(weights: Manifest | None) -> Accuracy | None:
     """Return the held-out accuracy of fitted weights; None if the weights are not fitted to labels."""
     found = weights.facts.get(_ACCURACY) if weights else None
     return None if found is None else Accuracy(**found)
+
+
+def fitted_images_of(weights: Manifest | None) -> int | None:
+    """Return the number of training images that weights were fitted to; None if they were not, or it is not known."""
+    return weights.facts.get(_FITTED_TO) if weights else None
 
 
 def is_published(name: ExtractorName, weights: Manifest | None) -> bool:
@@ -224,7 +229,7 @@ def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) ->
         )
     data = encode_tensors(fitted.weights, fitted.shape)
     record = output.commit("units/000000", "safetensors", data, {})
-    facts = {_ACCURACY: asdict(fitted.accuracy), "train_images": len(train)}
+    facts = {_ACCURACY: asdict(fitted.accuracy), _FITTED_TO: len(train)}
     return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

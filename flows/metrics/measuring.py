@@ -7,7 +7,7 @@ from types import MappingProxyType
 from flows.artifacts import Figure, Figures
 from flows.environment import environment_of
 from flows.metrics.choices import TO_STATISTICS, MetricName
-from flows.metrics.extractors import EXTRACTORS, accuracy_of
+from flows.metrics.extractors import EXTRACTORS, accuracy_of, fitted_images_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
@@ -73,6 +73,9 @@ def _accuracy(subject: Subject) -> list[Figure]:
         return []
     name = f"accuracy_{subject.extractor}"
     note = f"share of {accuracy.images:,} held-out images that the {subject.extractor} of the features gets right"
+    fitted = fitted_images_of(subject.weights)
+    if fitted is not None and subject.reference is not None:
+        note += f"; it was fitted to {fitted:,} of {subject.reference.count:,} {subject.reference.name}"
     return [Figure(name=name, value=accuracy.share, standard_error=accuracy.standard_error, label=name, note=note)]
 
 

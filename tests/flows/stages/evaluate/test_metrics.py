@@ -117,6 +117,8 @@ def test_a_fitted_extractors_accuracy_stands_beside_the_distance(tiny_run: TinyR
     assert (distance.name, accuracy.name, accuracy.headline) == ("fd_classifier", "accuracy_classifier", False)
     images = tiny_run.dataset.test_images
     assert f"right for {accuracy.value:.0%} of {images} held-out images" in distance.note
+    training = f"{tiny_run.dataset.train_images:,}"
+    assert accuracy.note.endswith(f"gets right; it was fitted to {training} of {training} training images")
     assert accuracy.standard_error == pytest.approx((accuracy.value * (1 - accuracy.value) / images) ** 0.5)
 
 
