@@ -13,7 +13,7 @@ from flows.comparison.measurement import alike
 from flows.comparison.reading import read_measurements
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.conditions import model_figures
-from flows.metrics.reference_file import read_reference, sealed_reference, statistics_bytes
+from flows.metrics.reference_file import is_reference_file, read_reference, sealed_reference, statistics_bytes
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work
 from flows.provenance import read_provenance
@@ -24,6 +24,7 @@ from infra.errors import InputError
 from infra.features.statistics_file import StatisticsFile, encode_statistics
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
+from infra.storage import s3
 from tests.conftest import TinyRun, revised
 from tests.flows.metrics.subjects import measured, subject
 
@@ -154,3 +155,26 @@ def test_statistics_of_another_extractor_are_refused_before_training(tiny_run: T
     given = {"metrics": ["fd"], "reference_statistics": str(tmp_path / "other.npz")}
     with pytest.raises(InputError, match="has statistics of the extractor inception, not pixels"):
         EVALUATE.check(revised(tiny_run.config.evaluate, given), tiny_run.dataset)
+
+
+def test_an_archive_of_images_on_s3_is_told_apart_by_its_list_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, statistics = BytesIO(), BytesIO()
+    np.savez(images, arr_0=np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8))
+    np.savez(statistics, mu=np.zeros(3), sigma=np.eye(3))
+    objects = {"images.npz": images.getvalue(), "statistics.npz": statistics.getvalue()}
+    fetched: list[int] = []
+
+    def get(_: str, key: str, *, start: int = 0, length: int | None = None, **__: object) -> bytes:
+        data = objects[key][start:][:length]
+        fetched.append(len(data))
+        return data
+
+    def head(_: str, key: str) -> s3.S3Object | None:
+        return s3.S3Object(key, len(objects[key]), "e") if key in objects else None
+
+    monkeypatch.setattr(s3, "get", get)
+    monkeypatch.setattr(s3, "head", head)
+    assert not is_reference_file("s3://bucket/images.npz")
+    assert 0 < sum(fetched) < len(images.getvalue()) // 2
+    assert is_reference_file("s3://bucket/statistics.npz")
+    assert not is_reference_file("s3://bucket/none.npz")
