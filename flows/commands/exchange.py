@@ -80,7 +80,10 @@ def export(
     ema: EmaLength = None,
     root: Root = "",
 ) -> None:
-    """Write a run's images or its network for other programs. After an interruption the same command goes on."""
+    """Write a run's images or its network for other programs.
+
+    After an interruption the same command goes on with a folder of PNG files, and begins any other format anew.
+    """
     options: dict[str, object] = {
         "--split": split,
         "--limit": limit,

@@ -101,7 +101,9 @@ def test_a_point_of_a_run(finished: TinyRun, tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("command", ["export", "import"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([command, "--help"]) == 0
-    assert f"ddpm {command}" in capsys.readouterr().out
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"ddpm {command}" in help_text
+    assert ("goes on with a folder of PNG files, and begins any other format anew" in help_text) == (command == "export")
 
 
 @pytest.fixture
