@@ -103,7 +103,9 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([command, "--help"]) == 0
     help_text = " ".join(capsys.readouterr().out.split())
     assert f"ddpm {command}" in help_text
-    assert ("goes on with a folder of PNG files, and begins any other format anew" in help_text) == (command == "export")
+    assert ("goes on with a folder of PNG files, and begins any other format anew" in help_text) == (
+        command == "export"
+    )
 
 
 @pytest.fixture
