@@ -173,6 +173,7 @@ def test_a_fit_comes_early_only_if_its_failure_ends_the_run_and_is_not_done_twic
     changes: dict[str, Any], fits: int, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases: list[str] = []
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 60)
     monkeypatch.setattr(extractors, "FORMAT_VERSION", 97)  # another key, since a test before may have sealed it
     context = replace(tiny_run.context, on_progress=lambda progress: phases.append(progress.phase))
     config = revised(tiny_run.config.evaluate, changes)
