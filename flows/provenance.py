@@ -16,6 +16,8 @@ FACT = "provenance"
 _SHOWN_DIGITS = 12
 # The stages that make what is measured. Every other stage that reads the data set measures.
 _DATA, _NETWORK, _SAMPLES = "prepare", "train", "sample"
+# The stage that makes another average of a network, and the one that fits the distribution of an estimate's timesteps.
+_REBUILT, _PROPOSAL = "rebuilt", "proposal"
 # The stages that seal the weights of an extractor.
 _EXTRACTORS = ("classifier", "weights")
 # An output that names no split was computed on the held-out one, as the bound is.
@@ -28,7 +30,7 @@ _DEVICE, _DTYPE = "device", "dtype"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The provenance of the figures of one metric; `provenance_of` makes it and `read_provenance` reads it.
+    """The provenance of figures that share it; `provenance_of` makes it and `read_provenance` reads it.
 
     A part is empty if the figures do not rest on it: a bound rests on no samples, pixels have no weights.
 
@@ -39,8 +41,10 @@ class Provenance:
             compared; empty if the figures rest on several data sets.
         datasets: The same of each data set by its role, `samples` or `reference`, if there are several.
         network: `digest` of the snapshot, `images_seen`, `num_timesteps`, and `ema_halflife_images`, the half-life of
-            the averaged weights at the end of training, in images. If it did not start from fresh weights, `initial`
-            has the `source` that its setting names, the `place` where that was found, and the `digest` of its content.
+            the averaged weights at the end of training, in images. Of an average that was rebuilt it has `sigma_rel`
+            in place of the half-life, its own `digest`, and that of the run's snapshot as `rebuilt_from`. If it did not
+            start from fresh weights, `initial` has the `source` that its setting names, the `place` where that was
+            found, and the `digest` of its content.
         samples: `digest`, `count`, `sampler`, `num_steps`, `seed` and the other settings of sampling.
         extractor: `name` of the features, and `digest`, the sha256 of the file of weights, or of the sealed output if
             the weights were fitted to the data.
@@ -120,12 +124,13 @@ def provenance_of(
         figures=tuple(figures),
         counts=dict(counts),
         data=next(iter(data.values())) if len(data) == 1 else {},
-        network=_network(trained) if trained else {},
+        network=_network(trained, _only_rebuilt(behind, rests_on)) if trained else {},
         samples=_samples(drawn, trained) if drawn else {},
         extractor=_extractor(behind),
         settings=dict(settings),
         rules=_data_rules({role: manifest for role, (manifest, _) in datasets.items()})
         | ({"samples": _ROUNDING} if drawn else {})
+        | _proposal_rule(by_stage.get(_PROPOSAL))
         | dict(rules),
         environments=_environments(behind) | {"evaluate": [dict(environment)]},
         datasets=data if len(data) > 1 else {},
@@ -133,7 +138,7 @@ def provenance_of(
 
 
 def read_provenance(evaluated: Manifest) -> tuple[Provenance, ...]:
-    """Return what the evaluation sealed, one per metric; nothing if it was sealed before that was recorded.
+    """Return what the evaluation sealed, of all figures; nothing if it was sealed before that was recorded.
 
     Args:
         evaluated: The manifest of the figures.
@@ -171,6 +176,7 @@ def _data(dataset: Manifest, behind: Sequence[Manifest], measured: set[str]) -> 
         _split(manifest)
         for manifest in behind
         if (manifest.stage not in makers or manifest.folder in measured)
+        and manifest.stage != _PROPOSAL
         and dataset.digest in manifest.plan["inputs"].values()
     }
     sizes = {split: count for split, count in dataset.facts["images"].items() if split in splits}
@@ -181,11 +187,28 @@ def _split(manifest: Manifest) -> str:
     return str(manifest.plan["settings"].get("split", _HELD_OUT))
 
 
-def _network(trained: Manifest) -> Json:
+def _only_rebuilt(behind: Sequence[Manifest], rests_on: Sequence[Manifest]) -> Manifest | None:
+    """Return the rebuilt network that was measured; None if the figures are of another one, or of several."""
+    measured = {manifest.plan["inputs"]["snapshot"] for manifest in rests_on if "snapshot" in manifest.plan["inputs"]}
+    rebuilt = (manifest for manifest in behind if manifest.stage == _REBUILT)
+    return next((manifest for manifest in rebuilt if measured == {manifest.digest}), None)
+
+
+def _proposal_rule(proposal: Manifest | None) -> dict[str, str]:
+    """Return how an estimate's timesteps are drawn; the fit sees training images, but none of them is measured."""
+    if proposal is None:
+        return {}
+    images = sum(int(unit["rows"]) for unit in proposal.units)
+    return {"timesteps": f"drawn by a distribution that is fitted on the first {images:,} training images"}
+
+
+def _network(trained: Manifest, rebuilt: Manifest | None) -> Json:
     facts, settings = trained.facts, trained.facts.get("settings", {})
     network: Json = {"digest": trained.digest, "images_seen": facts["images_seen"]}
     network["num_timesteps"] = facts["num_timesteps"]
-    if {"ema_halflife_images", "ema_rampup_ratio"} <= settings.keys():
+    if rebuilt is not None:
+        network |= {"digest": rebuilt.digest, "rebuilt_from": trained.digest, "sigma_rel": rebuilt.facts["sigma_rel"]}
+    elif {"ema_halflife_images", "ema_rampup_ratio"} <= settings.keys():
         longest = settings["ema_rampup_ratio"] * facts["images_seen"]
         network["ema_halflife_images"] = min(settings["ema_halflife_images"], longest)
     if "initial" in facts:
@@ -245,6 +268,8 @@ def _initial_text(network: Json) -> str:
 
 
 def _ema_text(network: Json) -> str:
+    if "sigma_rel" in network:
+        return f"{network['sigma_rel']:g} of training, rebuilt from digest {network['rebuilt_from'][:_SHOWN_DIGITS]}"
     return f"half-life of {network['ema_halflife_images']:,.0f} images" if "ema_halflife_images" in network else ""
 
 

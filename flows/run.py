@@ -81,7 +81,7 @@ class Run:
         return [{column: getattr(figure, column) for column in columns} for figure in self.figures.figures]
 
     def provenance(self) -> dict[str, Provenance]:
-        """Return the provenance of each figure, by its name; figures of one metric share theirs.
+        """Return the provenance of each figure, by its name; figures of one metric share theirs, but for EMA lengths.
 
         Returns:
             The data, split, snapshot, EMA length, sampler, seed, counts, extractor, rules, versions and hardware, as

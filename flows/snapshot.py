@@ -151,6 +151,16 @@ def find_snapshot(uri: str, storage_options: Mapping[str, Any] | None = None, *,
     return data, file.version
 
 
+def registered_tags(version: str, *, root: str = "") -> Mapping[str, str]:
+    """Return what a run noted of a version that it registered; empty if the address is no registered model's.
+
+    Args:
+        version: The place that `find_snapshot` returned.
+        root: As for `load_snapshot`.
+    """
+    return registered_file(version, tracking_place(resolve_root(root))[0]).tags if is_registered(version) else {}
+
+
 def shown_address(uri: str) -> str:
     """Return a snapshot's address in the form that may be shown."""
     return without_secrets(uri) if is_url(uri) else uri

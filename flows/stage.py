@@ -255,6 +255,8 @@ class Stage(Generic[C, A]):
         run: (config, *inputs, context) -> the artifact.
         account: (config, artifact, inputs, store) -> the account of the artifact.
         check: (config, data set) -> None; raises for settings that do not suit the data, as soon as that is known.
+        settle: (config, data set, context) -> None; the same if only work can tell: it seals an output that the stage
+            needs later, and raises if that does not suit.
         folders: The folders of its sealed outputs below the root.
         ends_run: Whether its account closes the run in MLflow, in place of an MLflow run of its own.
     """
@@ -267,5 +269,6 @@ class Stage(Generic[C, A]):
     run: Callable[..., A]
     account: Callable[[C, A, Sequence[Artifact], Store], Account]
     check: Callable[[C, Dataset], None] = _no_check
+    settle: Callable[[C, Dataset, Context], None] = _no_check
     folders: tuple[str, ...] = ()
     ends_run: bool = False

@@ -19,7 +19,7 @@ from ddpm_core.metrics.manifold import DENSITY_K, PRECISION_K, expected_coverage
 from ddpm_core.metrics.memorisation import ONE_IN, memorised_share
 from docs import metrics_figures
 from flows.artifacts import Figure
-from flows.metrics import conditions, feature_likelihood, memorisation
+from flows.metrics import conditions, extractors, feature_likelihood, memorisation
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.extractors import sealed_weights
 from flows.metrics.left_out import is_wide_enough
@@ -139,6 +139,9 @@ def test_directions_are_those_that_decide_on_a_champion() -> None:
 
 
 def test_numbers_of_the_metrics() -> None:
+    assert f"fitted to at most {extractors._FITTED_IMAGES:,} training images" in PROSE
+    assert f"{len(extractors._spread(1 << 20, 256 * 256 * 3)):,} colour images of 256x256" in PROSE
+    assert extractors._FITTED_BYTES == 1 << 30
     assert f"{GROUPS} random groups of samples" in PROSE
     assert f"the jackknife's {GROUPS - 1}/{GROUPS} of them" in PROSE
     enough = next(count for count in range(2048, 4096) if is_wide_enough(count, 2048))

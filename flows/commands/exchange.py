@@ -80,7 +80,10 @@ def export(
     ema: EmaLength = None,
     root: Root = "",
 ) -> None:
-    """Write a run's images or its network for other programs. After an interruption the same command goes on."""
+    """Write a run's images or its network for other programs.
+
+    After an interruption the same command goes on with a folder of PNG files, and begins any other format anew.
+    """
     options: dict[str, object] = {
         "--split": split,
         "--limit": limit,
@@ -155,13 +158,14 @@ def _export_network(
     run: "Run", point: str, destination: str, to: ExportFormat, variance: str | None, ema: float | None
 ) -> str:
     from flows.exchange.folder import export_network, write_snapshot
-    from flows.exchange.model_card import Origin
+    from flows.exchange.origin import PointOrigin, RunOrigin
+    from flows.points import find_point
     from infra.outputs.environments import environment_in_words
 
     data, item = run.snapshot_file(point, ema=ema)
     if to is ExportFormat.SNAPSHOT:
         return write_snapshot(data, item, destination)
-    origin = Origin(
+    of_run = RunOrigin(
         name=run.name,
         settings=run.settings,
         environments={stage: environment_in_words(manifest) for stage, manifest in run.manifests.items()},
@@ -172,8 +176,8 @@ def _export_network(
     )
     of_samples = run.settings["sample.variance"]
     chosen = variance or (of_samples if of_samples in ("fixed_small", "fixed_large") else Variance.FIXED_LARGE)
-    # The run's samples and figures are of the network at the end.
-    return export_network(data, item, destination, Variance(chosen), None if point else origin)
+    of_point = PointOrigin(run=of_run, point=find_point(run.points(), point, run.name)) if point else None
+    return export_network(data, item, destination, Variance(chosen), of_point or of_run)
 
 
 def _export_images(

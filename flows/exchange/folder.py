@@ -19,14 +19,16 @@ from flows.exchange.diffusers_scheduler import Process, foreign_process, schedul
 from flows.exchange.diffusers_unet import tensor_name, unet_config, unet_settings
 from flows.exchange.files import check_free, local_path, read_bytes, read_settings, settings_json, written_aside
 from flows.exchange.foreign_settings import VERSION, Settings
-from flows.exchange.model_card import CARD, Origin, model_card
+from flows.exchange.model_card import CARD, model_card
+from flows.exchange.origin import Origin, RegisteredOrigin
 from flows.exchange.weights import WEIGHTS, read_weights, weights_file
 from flows.snapshot import (
     TrainedNetwork,
     decode_snapshot,
     encode_snapshot,
+    find_snapshot,
     make_schedule,
-    read_snapshot,
+    registered_tags,
     shown_address,
 )
 from infra.digests import sha256
@@ -59,7 +61,10 @@ def export_snapshot(
         StorageError: If MLflow does not answer.
     """
     local_path(folder)
-    return export_network(read_snapshot(snapshot, root=root), shown_address(snapshot), folder, fixed_variance)
+    data, place = find_snapshot(snapshot, root=root)
+    tags = registered_tags(place, root=root)
+    origin = RegisteredOrigin(version=place, tags=tags) if tags else None
+    return export_network(data, shown_address(snapshot), folder, fixed_variance, origin)
 
 
 def export_network(
@@ -72,7 +77,7 @@ def export_network(
         item: Its name, for messages.
         folder: The folder to make. If it is there and holds this network, nothing is written.
         fixed_variance: Variance of the steps of sampling, if the network has not learned one.
-        origin: The run that trained it, for the card.
+        origin: Where it comes from, for the card.
 
     Returns:
         A line on what it holds.

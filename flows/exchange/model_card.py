@@ -1,14 +1,12 @@
 """The model card of an exported network: README.md in the form of the Hugging Face Hub, from recorded facts alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from ddpm_core.network.unet import UNet
-from flows.artifacts import Dataset, Figures, Samples, Snapshot, figure_text
+from flows.artifacts import figure_text
 from flows.exchange.foreign_settings import Settings
+from flows.exchange.origin import Origin
 from flows.reconstruction import SIGMA_REL
-from infra.digests import Json
 
 CARD = "README.md"
 _LICENCES = "https://huggingface.co/docs/hub/repositories-licenses"
@@ -29,36 +27,6 @@ predicted = unet(x_t, t, class_labels=labels).sample  # labels from 0; {unlabell
 ```"""
 
 
-_HALF_LIFE = "half-life of the averaged weights (EMA)"
-_OF_ANOTHER_AVERAGE = (
-    "The figures of the run are those of its own average of the weights. This network has another EMA length, "
-    "for which the run has no samples."
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """The finished run that a network comes from.
-
-    Attributes:
-        name: The run's name.
-        settings: Every setting that the results depend on, by its full name.
-        environments: The software and hardware of each stage, by its name.
-        dataset: The images that it was trained on.
-        snapshot: The network.
-        samples: The images that were drawn from it.
-        figures: Their figures.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    environments: Mapping[str, Json]
-    dataset: Dataset
-    snapshot: Snapshot
-    samples: Samples
-    figures: Figures
-
-
 def model_card(network: UNet, scheduler: Settings, about: Settings, sha256: str, origin: Origin | None) -> str:
     """Return the card in Markdown; equal arguments give equal text.
 
@@ -67,15 +35,15 @@ def model_card(network: UNet, scheduler: Settings, about: Settings, sha256: str,
         scheduler: The settings of its DDPMScheduler.
         about: The settings in the snapshot.
         sha256: The digest of the snapshot's bytes.
-        origin: The run that trained it, if it is known.
+        origin: Where it comes from, if that is known.
     """
     parts = [
         _front_matter(conditional=bool(network.config.num_classes)),
-        f"# {_text(origin.name) if origin else 'DDPM'}",
+        f"# {_text(origin.title) if origin else 'DDPM'}",
     ]
     parts += [_summary(network, scheduler), "## Use", _use(network, scheduler)]
     if origin is not None:
-        parts += ["## Figures", _OF_ANOTHER_AVERAGE if SIGMA_REL in about else _figures(origin)]
+        parts += ["## Figures", _figures(origin, rebuilt=SIGMA_REL in about)]
     parts += ["## Provenance", _table(("", ""), _provenance(scheduler, about, sha256, origin))]
     if origin is None:
         parts.append(
@@ -112,12 +80,10 @@ def _use(network: UNet, scheduler: Settings) -> str:
     return _LOAD.format(steps=scheduler["num_train_timesteps"])
 
 
-def _figures(origin: Origin) -> str:
-    drawn = f"Measured by ddpm-flows on its own {origin.samples.count:,} samples, not on images that diffusers drew."
-    rows = [
-        (f"{figure.label} (`{figure.name}`)", figure_text(figure), figure.note) for figure in origin.figures.figures
-    ]
-    return f"{drawn} The number after ± is the standard error.\n\n{_table(('figure', 'value', 'note'), rows)}"
+def _figures(origin: Origin, *, rebuilt: bool) -> str:
+    remark, figures = origin.about_figures(rebuilt=rebuilt), origin.figures_of_network(rebuilt=rebuilt)
+    rows = [(f"{figure.label} (`{figure.name}`)", figure_text(figure), figure.note) for figure in figures]
+    return f"{remark}\n\n{_table(('figure', 'value', 'note'), rows)}" if rows else remark
 
 
 def _provenance(scheduler: Settings, about: Settings, sha256: str, origin: Origin | None) -> list[tuple[str, str]]:
@@ -130,30 +96,7 @@ def _provenance(scheduler: Settings, about: Settings, sha256: str, origin: Origi
     ]
     if SIGMA_REL in about:
         rows.append(("EMA length (sigma_rel), rebuilt after training", f"{about[SIGMA_REL]:g}"))
-    return rows if origin is None else [*_run_rows(origin, rebuilt=SIGMA_REL in about), *rows]
-
-
-def _run_rows(origin: Origin, *, rebuilt: bool) -> list[tuple[str, str]]:
-    dataset, settings = origin.dataset, origin.settings
-    steps = settings["sample.num_steps"] or origin.snapshot.num_timesteps
-    longest, share = settings["train.ema_halflife_images"], settings["train.ema_rampup_ratio"]
-    rows = [
-        ("run", origin.name),
-        ("data set", f"kind {settings['prepare.kind']}, digest {dataset.digest}"),
-        ("images of the data set", f"{dataset.train_images:,} to train on, {dataset.test_images:,} held out"),
-        ("snapshot, digest of the output", origin.snapshot.digest),
-        *([] if rebuilt else [(_HALF_LIFE, f"{longest:,g} images, at most {share:g} of the images so far")]),
-        ("sampler", f"{settings['sample.sampler']}, {steps} of {origin.snapshot.num_timesteps} timesteps"),
-        ("samples", f"{origin.samples.count:,}, seed {settings['sample.seed']}, digest {origin.samples.digest}"),
-        ("figures, digest of the output", origin.figures.digest),
-    ]
-    if origin.figures.extractor:
-        rows.append(("feature extractor", origin.figures.extractor))
-    for stage, environment in origin.environments.items():
-        rows.append(
-            (f"environment of {stage}", ", ".join(f"{name} {environment[name]}" for name in sorted(environment)))
-        )
-    return rows
+    return rows if origin is None else [*origin.rows(rebuilt=SIGMA_REL in about), *rows]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

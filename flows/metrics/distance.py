@@ -108,6 +108,14 @@ def _imported(kind: _Kind, subject: Subject, dimensions: int) -> Manifest:
     return statistics
 
 
+def _reference_count(subject: Subject) -> str:
+    """The number and the name of what this metric alone compares with: a file's statistics, if one was given."""
+    if subject.statistics is None:
+        return subject.reference_count
+    count = subject.statistics.facts["images"]
+    return f"the statistics of {count:,} images" if count else "statistics of an unknown number of images"
+
+
 def _measure(
     kind: _Kind, subject: Subject, of_reference: Manifest, of_samples: Manifest, left_out: Manifest | None
 ) -> Measured:
@@ -119,7 +127,7 @@ def _measure(
     full_name, about, caution = f"{kind.name}_{extractor_label(extractor, subject.weights)}", kind.about, kind.caution
     if kind.published is not None and is_published(extractor, subject.weights):
         (full_name, about), caution = kind.published, ""
-    note = f"{about} of {subject.samples_count} to {subject.reference_count}{caution}"
+    note = f"{about} of {subject.samples_count} to {_reference_count(subject)}{caution}"
     note += f"; {subject.about_features}" if subject.about_features else ""
     dimensions = len(drawn.total)
     known = subject.statistics.facts["images"] if subject.statistics else reference.count

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
@@ -62,10 +63,16 @@ def _measure(subject: Subject, rebuilt: Sequence[Manifest], estimates: Sequence[
         f"estimated upper bound on -log p of {images:,} held-out images, {subject.settings['bpd_timesteps']} timesteps"
     )
     best = min(values, key=lambda variance: values[variance].value)
+    of_lengths = [_figures(row, note, images) for row in rows]
     return Measured(
-        figures=[_best(rows, best), *_figures(rows, note, images)],
+        figures=[_best(rows, best), *chain.from_iterable(of_lengths)],
         counts={"bpd_images": images, "bpd_timesteps": subject.settings["bpd_timesteps"]},
         files={EMA_LENGTHS: canonical_json(table)},
+        # A length is measured on its own network; the best of them on all, against the run's own.
+        apart=[
+            ([figure.name for figure in figures], [estimate])
+            for figures, estimate in zip(of_lengths, estimates[1:], strict=True)
+        ],
     )
 
 
@@ -114,7 +121,7 @@ def _best(rows: Sequence[Mapping[str, Any]], variance: str) -> Figure:
     )
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], note: str, images: int) -> list[Figure]:
+def _figures(row: Mapping[str, Any], note: str, images: int) -> list[Figure]:
     return [
         Figure(
             name=f"ema_{row['sigma_rel']}_{FIGURE}{_ESTIMATE}{variance}",
@@ -124,6 +131,5 @@ def _figures(rows: Sequence[Mapping[str, Any]], note: str, images: int) -> list[
             label=f"bits/dim, EMA length {row['sigma_rel']:g}, {variance.replace('_', ' ')}",
             note=note,
         )
-        for row in rows
         for variance, found in row["variances"].items()
     ]

@@ -3,9 +3,8 @@
 Sealed weights are the same bytes for every worker, wherever it works, and each verifies them before it opens them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from flows.artifacts import Dataset
 from flows.environment import environment_of
-from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.choices import ExtractorName
 from flows.stage import Context, Progress
 from infra.compute.device import fixed_threads
 from infra.digests import sha256
@@ -24,7 +23,6 @@ from infra.features.classifier import CLASSIFIER
 from infra.features.dinov2.kind import DINOV2
 from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
-from infra.features.inception.network import SPATIAL
 from infra.features.pixels import PIXELS
 from infra.features.program import PROGRAM
 from infra.features.weights_file import WeightsFile
@@ -43,7 +41,7 @@ FILE_FORMAT_VERSION = 2
 _FITTED_IMAGES = 1 << 15
 _FITTED_BYTES = 1 << 30
 _PART = 1024
-_ACCURACY = "held_out_accuracy"
+_ACCURACY, _FITTED_TO = "held_out_accuracy", "train_images"
 
 EXTRACTORS: Mapping[ExtractorName, ExtractorKind] = MappingProxyType(
     {
@@ -75,33 +73,8 @@ def settled_extractor(name: ExtractorName, dataset: Dataset) -> ExtractorName:
     return name
 
 
-def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) -> None:
-    """Check that an extractor's file is there, is the one that is meant, and holds what it should.
-
-    The evaluation reads the file only after training, which may take days. A program is also run on the CPU, on two
-    images of the data's shape and on one.
-
-    Args:
-        name: Of the extractor.
-        file: Path or URI of the file.
-        digest: The sha256 that it must have; empty for that of any published file.
-        dataset: The images that the extractor will see.
-
-    Raises:
-        InputError: If the file is not there, damaged or another, or a program does not work.
-    """
-    kind = EXTRACTORS[name]
-    if kind.file is not None:
-        weights = kind.file.read(kind.file.bytes_of(file, digest), file)
-        if kind.is_tried:
-            extractor, shape = kind.open(weights, {}), (2, dataset.channels, dataset.image_size, dataset.image_size)
-            images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
-            extractor(images)
-            extractor(images[:1])
-
-
 def sealed_weights(
-    name: ExtractorName, dataset: Dataset, *, threads: int, context: Context, file: str = "", digest: str = ""
+    name: ExtractorName, dataset: Dataset | None, *, threads: int, context: Context, file: str = "", digest: str = ""
 ) -> Manifest | None:
     """Fit an extractor in this process, or read its weights from a file, or find them sealed.
 
@@ -109,7 +82,7 @@ def sealed_weights(
 
     Args:
         name: Of the extractor.
-        dataset: To fit it to, with labels.
+        dataset: To fit it to, with labels; None for an extractor that learns nothing from the data.
         threads: To compute with; sums depend on them.
         context: The outside world.
         file: Path or URI of the weights of an extractor that takes them from a file.
@@ -126,6 +99,7 @@ def sealed_weights(
         return _read(name, kind.file, file, digest, context)
     if kind.fit is None:
         return None
+    assert dataset is not None, "an extractor is fitted to some data"
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
@@ -146,6 +120,11 @@ def accuracy_of(weights: Manifest | None) -> Accuracy | None:
     """Return the held-out accuracy of fitted weights; None if the weights are not fitted to labels."""
     found = weights.facts.get(_ACCURACY) if weights else None
     return None if found is None else Accuracy(**found)
+
+
+def fitted_images_of(weights: Manifest | None) -> int | None:
+    """Return the number of training images that weights were fitted to; None if they were not, or it is not known."""
+    return weights.facts.get(_FITTED_TO) if weights else None
 
 
 def is_published(name: ExtractorName, weights: Manifest | None) -> bool:
@@ -219,30 +198,6 @@ def open_class_scores(
     return lambda features: features.double() @ weight.T + bias
 
 
-def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
-    """Check that an extractor gives what metrics need.
-
-    Args:
-        name: Of the extractor.
-        metrics: The chosen metrics.
-
-    Raises:
-        ConfigError: If it has no classes, or no layer that keeps places.
-    """
-    lacks = {
-        MetricName.INCEPTION_SCORE: "" if EXTRACTORS[name].scores else "no classes",
-        MetricName.SFD: "" if SPATIAL in EXTRACTORS[name].layers else "no spatial layer",
-    }
-    for metric in metrics:
-        if lacks.get(metric):
-            raise ConfigError(
-                f"{metric} needs another extractor: {name} has {lacks[metric]}",
-                item="evaluate.metrics",
-                stage="evaluate",
-                remedy=f"set evaluate.extractor={ExtractorName.INCEPTION}, or leave {metric} out",
-            )
-
-
 def _are_published(name: ExtractorName, weights: Manifest | None) -> bool:
     file = EXTRACTORS[name].file
     return file is not None and weights is not None and weights.facts["sha256"] in file.published
@@ -274,7 +229,7 @@ def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) ->
         )
     data = encode_tensors(fitted.weights, fitted.shape)
     record = output.commit("units/000000", "safetensors", data, {})
-    facts = {_ACCURACY: asdict(fitted.accuracy), "train_images": len(train)}
+    facts = {_ACCURACY: asdict(fitted.accuracy), _FITTED_TO: len(train)}
     return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

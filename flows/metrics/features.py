@@ -42,14 +42,19 @@ def compared_features(subject: Subject) -> tuple[Work, Work]:
         ConfigError: If either has fewer than 2 images, or there are no reference images.
     """
     if subject.reference is None:
-        raise ConfigError(
-            "the reference is a file of statistics, and this metric needs its images",
-            item="evaluate.metrics",
-            stage="evaluate",
-            remedy="leave the metric out, or compare with images",
-        )
+        raise needs_reference_images("this metric")
     check_count("a distance", _FEWEST, [subject.reference, subject.samples])
     return features_work(subject, subject.reference, label="reference"), sample_features(subject)
+
+
+def needs_reference_images(metric: str) -> ConfigError:
+    """Return the error of a metric if only statistics of the reference are there."""
+    return ConfigError(
+        f"the reference is a file of statistics, and {metric} needs its images",
+        item="evaluate.metrics",
+        stage="evaluate",
+        remedy="leave the metric out, or compare with images",
+    )
 
 
 def sample_features(subject: Subject) -> Work:

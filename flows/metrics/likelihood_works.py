@@ -6,7 +6,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import assert_never
 
-import torch
 from torch import Tensor
 
 from flows.artifacts import CURVES, Snapshot
@@ -208,16 +207,17 @@ class _Estimated:
 
 def _seal(output: Output, batches: list[tuple[int, int]], settings: LikelihoodSettings) -> Manifest:
     """Seal the units, and the curves over t if every term is known."""
-    units, parts = [], []
+    units, records = [], []
     for number, (start, stop) in enumerate(batches):
         record = output.record(_name(number))
         assert record is not None, f"unit {number} was committed and has no record"
         units.append({"unit": number, "rows": stop - start, **record.as_json()})
-        if output.plan.stage == Likelihood.BOUND:
-            parts.append(decode_tensors(output.read(record), record.file)[0])
-    if parts:
+        records.append(record)
+    if output.plan.stage == Likelihood.BOUND:
         with fixed_threads(1):
-            curves = bound_curves({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+            curves = bound_curves(
+                lambda: (decode_tensors(output.read(record), record.file)[0] for record in records), batches[-1][1]
+            )
         record = output.commit(CURVES, "json", canonical_json(curves), {"kind": CURVES})
         units.append({"unit": len(units), "rows": 1, **record.as_json()})
     about = {name: value for name, value in asdict(settings).items() if name != "device"}

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 
 from flows.artifacts import Figure, Figures
 from flows.environment import environment_of
 from flows.metrics.choices import TO_STATISTICS, MetricName
-from flows.metrics.extractors import EXTRACTORS, accuracy_of
+from flows.metrics.extractors import EXTRACTORS, accuracy_of, fitted_images_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
@@ -72,6 +73,9 @@ def _accuracy(subject: Subject) -> list[Figure]:
         return []
     name = f"accuracy_{subject.extractor}"
     note = f"share of {accuracy.images:,} held-out images that the {subject.extractor} of the features gets right"
+    fitted = fitted_images_of(subject.weights)
+    if fitted is not None and subject.reference is not None:
+        note += f"; it was fitted to {fitted:,} of {subject.reference.count:,} {subject.reference.name}"
     error, terms = accuracy.standard_error, accuracy.images
     return [Figure(name=name, value=accuracy.share, standard_error=error, terms=terms, label=name, note=note)]
 
@@ -79,7 +83,10 @@ def _accuracy(subject: Subject) -> list[Figure]:
 def _provenance(
     subject: Subject, measured: Mapping[MetricName, Measured], rest_on: Mapping[MetricName, Sequence[Manifest]]
 ) -> list[Json]:
-    """Return the provenance of each metric's figures, in the order of the metrics, then that of an accuracy."""
+    """Return the provenance of the figures, in the order of the metrics, then that of an accuracy.
+
+    The figures of a metric share theirs, but for those that rest on some of its outputs alone.
+    """
     sides = [side.images for side in (subject.samples, subject.reference, subject.held_out) if side is not None]
     roles = {subject.samples.images.digest: "samples"}
     if subject.reference is not None:
@@ -88,26 +95,40 @@ def _provenance(
     known += [manifest for manifests in rest_on.values() for manifest in manifests]
     known += [subject.weights] if subject.weights else []
     rules = {"features": EXTRACTORS[subject.extractor].rule} if subject.extractor else {}
-    if subject.statistics:
-        rules["reference"] = f"statistics of features from a file, sealed with digest {subject.statistics.digest}"
+    file = subject.statistics
+    replaced = {"reference": f"statistics of features from a file, sealed with digest {file.digest}"} if file else {}
 
     def part(
-        figures: Sequence[Figure], outputs: Sequence[Manifest], uses: Sequence[str], counts: Mapping[str, int]
+        figures: Sequence[str],
+        outputs: Sequence[Manifest],
+        uses: Sequence[str],
+        counts: Mapping[str, int],
+        more_rules: Mapping[str, str] = MappingProxyType({}),
     ) -> Json:
         return provenance_of(
-            [figure.name for figure in figures],
+            figures,
             rests_on=outputs,
             known=known,
             counts=counts,
             settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
-            rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
+            rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses} | dict(more_rules),
             environment=environment_of("measuring", "cpu"),
             roles=roles,
         ).as_json()
 
-    parts = [part(found.figures, rest_on[name], name.uses, found.counts) for name, found in measured.items()]
-    accuracy = _accuracy(subject)
+    parts = [
+        part(figures, outputs, name.uses, found.counts, replaced if name in TO_STATISTICS else {})
+        for name, found in measured.items()
+        for figures, outputs in _groups(found, rest_on[name])
+    ]
+    accuracy = [figure.name for figure in _accuracy(subject)]
     return parts + ([part(accuracy, [subject.weights], ["extractor"], {})] if accuracy and subject.weights else [])
+
+
+def _groups(measured: Measured, outputs: Sequence[Manifest]) -> list[tuple[Sequence[str], Sequence[Manifest]]]:
+    """Return the names of a metric's figures in groups, each with the outputs that it rests on; all of them first."""
+    apart = {name for names, _ in measured.apart for name in names}
+    return [([one.name for one in measured.figures if one.name not in apart], outputs), *measured.apart]
 
 
 def _seal(

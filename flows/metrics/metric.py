@@ -39,7 +39,8 @@ class Subject:
         samples: The images to judge.
         reference: The images to compare them with; None if only their statistics are known.
         held_out: Images that no network was trained on; None if there are none.
-        statistics: Sealed statistics of reference features that take the place of the reference's own, if any.
+        statistics: Sealed statistics of reference features, if any; for the metrics `TO_STATISTICS` they take the place
+            of the reference's own.
         trained: The network, and the data that it was trained on; None if images alone are measured.
         settings: Every result setting of the evaluation by name.
         key: Those of them that enter keys.
@@ -82,10 +83,7 @@ class Subject:
 
     @property
     def reference_count(self) -> str:
-        """The number and the name of the reference, in words."""
-        if self.statistics is not None:
-            count = self.statistics.facts["images"]
-            return f"the statistics of {count:,} images" if count else "statistics of an unknown number of images"
+        """The number and the name of the reference images, in words."""
         return f"{self.reference.count:,} {self.reference.name}" if self.reference else "no images"
 
     def key_of(self, names: Sequence[str]) -> Json:
@@ -101,11 +99,13 @@ class Measured:
         figures: The most important first.
         counts: How many images or timesteps they rest on, by name.
         files: Further results, by the name that they are sealed under.
+        apart: Names of figures that rest on some of the metric's outputs alone, with these outputs.
     """
 
     figures: Sequence[Figure]
     counts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    apart: Sequence[tuple[Sequence[str], Sequence[Manifest]]] = ()
 
 
 # A metric yields outputs that it rests on, each with a key of its own, and is sent their manifests in the same order.

@@ -1,8 +1,6 @@
 """Statistics of reference features from a file and into one, in the form that other programs read and write."""
 
 from collections.abc import Collection
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from infra.features.statistics_file import (
 )
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-from infra.storage.open import read_file
+from infra.storage.open import open_file, read_file
 from infra.storage.store import Store
 
 _FORMAT_VERSION = 1
@@ -32,11 +30,13 @@ _UNKNOWN = 2
 
 
 def is_reference_file(file: str) -> bool:
-    """Tell whether the file at a path or URI is there and is an archive with a mean and a covariance."""
-    if not file.startswith("s3://"):
-        return is_statistics_file(Path(file))
+    """Tell whether the file at a path or URI is there and is an archive with a mean and a covariance.
+
+    Images in an archive may be many; of a file on S3 only the list of its members is fetched.
+    """
     try:
-        return is_statistics_file(BytesIO(read_file(file, _MAX_BYTES)))
+        with open_file(file) as opened:
+            return is_statistics_file(opened)
     except InputError:
         return False
 

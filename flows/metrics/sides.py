@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from ddpm_core.metrics.estimate import Estimate
 from flows.artifacts import Figure
-from flows.metrics.extractors import extractor_label, is_published
+from flows.metrics.extractors import accuracy_of, extractor_label, is_published
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.metric import Subject
 from infra.outputs.manifest import Manifest
@@ -47,8 +47,8 @@ def named_figure(
     full_name = f"{name}_{extractor_label(subject.extractor, subject.weights)}"
     if published and is_published(subject.extractor, subject.weights):
         full_name = published
-    # The accuracy of a fitted extractor is a figure of its own; why there is none, only a note can say.
-    remark = "" if subject.weights else subject.about_features
+    # The accuracy of a fitted extractor is a figure of its own; all else that is to be said, only a note can say.
+    remark = "" if accuracy_of(subject.weights) else subject.about_features
     return Figure(
         name=full_name,
         value=found.value,

@@ -9,6 +9,7 @@ from flows.metrics.choices import TO_STATISTICS
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.root import resolve_root
+from flows.runtime.runner import early_context
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import (
     RunPage,
@@ -58,12 +59,16 @@ def steps(
 
 def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any, Any]]) -> None:
     """Refuse settings that do not suit the data, before the next stage begins."""
+    around = current_surroundings()
+    parts = [(stage, part) for stage in stages if (part := getattr(config, stage.name, None)) is not None]
     try:
-        for stage in stages:
-            if (part := getattr(config, stage.name, None)) is not None:
-                stage.check(part, dataset)
+        for stage, part in parts:
+            stage.check(part, dataset)
+        if around is not None:
+            for stage, part in parts:
+                stage.settle(part, dataset, early_context(around, stage.name))
     except DdpmError:
-        if (around := current_surroundings()) is not None:
+        if around is not None:
             around.tracker.end("", "FAILED")  # because no stage is running that would end it
         raise
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from flows.account import Account, Row
@@ -93,6 +94,20 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
 
     if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
+    return replace(
+        _silent_context(around),
+        on_progress=lambda progress: around.progress(name, progress),
+        on_history=lambda rows: around.tracker.log_history(name, rows),
+        on_data=begin,
+    )
+
+
+def early_context(around: Surroundings, stage: str) -> Context:
+    """Return the context of what a stage settles before it begins: each phase of that work is a line."""
+    return replace(_silent_context(around), on_progress=lambda progress: around.say(f"{stage}: {progress.phase}"))
+
+
+def _silent_context(around: Surroundings) -> Context:
     return Context(
         store=around.store,
         cluster=around.cluster,
@@ -101,9 +116,6 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         run=around.run,
         given=around.given,
         say=around.say,
-        on_progress=lambda progress: around.progress(name, progress),
-        on_history=lambda rows: around.tracker.log_history(name, rows),
-        on_data=begin,
         lease=around.lease,
         strict_environment=around.settings.strict_environment,
     )

@@ -2,20 +2,22 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from flows.artifacts import Figures
-from flows.metrics.choices import ExtractorName, MetricName
-from flows.metrics.extractors import EXTRACTORS, check_metrics, sealed_weights
+from flows.metrics.choices import TO_STATISTICS, ExtractorName, MetricName
+from flows.metrics.extractor_checks import check_metrics, try_extractor
+from flows.metrics.extractors import EXTRACTORS, sealed_weights
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import TooFewError, sample_features
+from flows.metrics.features import TooFewError, needs_reference_images, sample_features
 from flows.metrics.measuring import measure
 from flows.metrics.metric import ImageSet, Subject
-from flows.metrics.reference_file import sealed_reference, statistics_bytes
+from flows.metrics.reference_file import check_reference, sealed_reference, statistics_bytes
 from flows.metrics.statistics import statistics_work
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.recipe.config import PipelineConfig
-from flows.scoring.side import Side, open_side, open_sides
+from flows.scoring.side import Side, open_side, open_sides, statistics_file
 from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
 from infra.compute.device import pool, resolve_device
@@ -32,6 +34,8 @@ _ALWAYS = (
     MetricName.DENSITY_COVERAGE,
     MetricName.AUTH_PCT,
 )
+# These do with statistics of the reference, or with the samples alone.
+_OF_STATISTICS = TO_STATISTICS | {MetricName.INCEPTION_SCORE}
 # These need a network, or images held out from its training.
 _OF_A_RUN = frozenset(set(MetricName) - {*_ALWAYS, MetricName.INCEPTION_SCORE, MetricName.SFD})
 
@@ -73,14 +77,20 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         InputError: If a side is not there, or is of another kind.
     """
     wanted = config.evaluate
-    judged, against = open_sides(samples, reference, config.prepare, given, context)
-    if judged.images is None:
+    if statistics_file(samples):
         raise InputError("is a file of statistics", item=samples, remedy="give images first, and statistics second")
+    # All that can be refused by the settings alone comes before the images, which may take hours.
+    extractor, file = _extractor(wanted), statistics_file(reference)
+    metrics = _metrics(wanted, given, extractor, only_statistics=bool(file))
+    if file:
+        check_reference(file, extractor, metrics)
+    weights = _weights(wanted, extractor, context)
+    statistics = sealed_reference(file, extractor, weights, context) if file else None
+    on_shape = partial(try_extractor, extractor, weights, context.store)
+    judged, against = open_sides(samples, reference, config.prepare, given, context, on_shape=on_shape)
+    assert judged.images is not None, "it is no file of statistics"
     _check_channels(judged, against, reference)
-    extractor, weights = _extractor(wanted, judged, context)
     sizes = _sizes(judged, against, reference, extractor)
-    statistics = sealed_reference(against.statistics, extractor, weights, context) if against.statistics else None
-    metrics = _metrics(wanted, given, extractor, only_statistics=statistics is not None)
     subject = replace(
         _subject(wanted, judged.images, extractor, weights, context),
         reference=against.images,
@@ -113,10 +123,13 @@ def collect_statistics(images: str, config: PipelineConfig, given: Collection[st
     Raises:
         InputError: If the images are not there.
     """
-    wanted, side = config.evaluate, open_side(images, "images", config.prepare, given, context)
-    if side.images is None:
+    if statistics_file(images):
         raise InputError("is a file of statistics already", item=images)
-    extractor, weights = _extractor(wanted, side, context)
+    wanted, extractor = config.evaluate, _extractor(config.evaluate)
+    weights = _weights(wanted, extractor, context)
+    on_shape = partial(try_extractor, extractor, weights, context.store)
+    side = open_side(images, "images", config.prepare, given, context, on_shape=on_shape)
+    assert side.images is not None, "it is no file of statistics"
     subject = _subject(wanted, side.images, extractor, weights, context)
 
     def seal(work: Work) -> Manifest:
@@ -165,8 +178,8 @@ def _channels(side: Side) -> int:
     return side.dataset.channels if side.dataset else 0
 
 
-def _extractor(wanted: EvaluateConfig, side: Side, context: Context) -> tuple[ExtractorName, Manifest | None]:
-    """Return the extractor and its weights; without a choice, the pixels, which need neither labels nor a file."""
+def _extractor(wanted: EvaluateConfig) -> ExtractorName:
+    """Return the extractor; without a choice, the pixels, which need neither labels nor a file."""
     name = ExtractorName.PIXELS if wanted.extractor == ExtractorName.AUTO else wanted.extractor
     if EXTRACTORS[name].fit is not None:
         raise ConfigError(
@@ -174,16 +187,19 @@ def _extractor(wanted: EvaluateConfig, side: Side, context: Context) -> tuple[Ex
             item="evaluate.extractor",
             remedy=f"choose {ExtractorName.INCEPTION}, {ExtractorName.DINOV2} or {ExtractorName.PIXELS}",
         )
-    assert side.dataset is not None, "the side has images"
-    weights = sealed_weights(
-        name,
-        side.dataset,
+    return name
+
+
+def _weights(wanted: EvaluateConfig, extractor: ExtractorName, context: Context) -> Manifest | None:
+    """Return the extractor's weights, sealed."""
+    return sealed_weights(
+        extractor,
+        None,
         threads=wanted.threads,
         context=context,
         file=wanted.extractor_weights,
         digest=wanted.extractor_sha256,
     )
-    return name, weights
 
 
 def _metrics(
@@ -198,6 +214,9 @@ def _metrics(
                 remedy=f"leave it out; two collections have {', '.join(sorted(set(MetricName) - _OF_A_RUN))}",
             )
         check_metrics(extractor, wanted.metrics)
+        needing = [name for name in wanted.metrics if name not in _OF_STATISTICS]
+        if only_statistics and needing:
+            raise needs_reference_images(needing[0])
         return wanted.metrics
     if only_statistics:
         return [MetricName.FD]

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -40,6 +40,14 @@ _FEWEST = 2
 _GREY = ("1", "L", "I", "I;16", "F")
 
 
+# Receives the number of channels and the size of images.
+OnShape = Callable[[int, int], object]
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """Images to score, or the statistics of some.
@@ -56,7 +64,13 @@ class Side:
 
 
 def open_sides(
-    samples: str, reference: str, config: PrepareConfig, given: Collection[str], context: Context
+    samples: str,
+    reference: str,
+    config: PrepareConfig,
+    given: Collection[str],
+    context: Context,
+    *,
+    on_shape: OnShape = _ignore,
 ) -> tuple[Side, Side]:
     """Open both sides of a score; a run comes first, since its channels decide on those of a folder beside it.
 
@@ -66,16 +80,17 @@ def open_sides(
         config: The settings of preparation.
         given: The settings among them that the user chose.
         context: The outside world.
+        on_shape: Receives the shape of each side's images before these are prepared.
 
     Raises:
         InputError: If a side is not there, or has fewer than 2 images.
     """
     texts = [(samples, "images"), (reference, "reference images")]
     first = 1 if _is_name(_expanded(reference)) else 0
-    opened = open_side(*texts[first], config, given, context)
+    opened = open_side(*texts[first], config, given, context, on_shape=on_shape)
     is_run = _is_name(_expanded(texts[first][0]))
     grey = is_run and opened.dataset is not None and opened.dataset.channels == 1
-    other = open_side(*texts[1 - first], config, given, context, beside_grey=grey)
+    other = open_side(*texts[1 - first], config, given, context, beside_grey=grey, on_shape=on_shape)
     return (other, opened) if first else (opened, other)
 
 
@@ -87,6 +102,7 @@ def open_side(
     context: Context,
     *,
     beside_grey: bool = False,
+    on_shape: OnShape = _ignore,
 ) -> Side:
     """Find what a text names, and seal its images if they are no run's.
 
@@ -101,16 +117,20 @@ def open_side(
         given: The settings among them that the user chose, as in `prepare.image_size`.
         context: The outside world.
         beside_grey: Whether the other side is a run of grey images.
+        on_shape: Receives the shape of the images before they are prepared.
 
     Raises:
         InputError: If there is no such path and no such run, or an image cannot be taken as it is, or there are fewer
             than 2 images.
     """
+    if file := statistics_file(text):
+        return Side(statistics=file)
     text = _expanded(text)
-    if _is_statistics(text):
-        return Side(statistics=text)
     if _is_name(text):
-        return _of_run(text, name, context)
+        side = _of_run(text, name, context)
+        if side.dataset is not None:
+            on_shape(side.dataset.channels, side.dataset.image_size)
+        return side
     settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
     if "prepare.kind" not in given:
         settings["kind"] = _kind(text)
@@ -129,6 +149,7 @@ def open_side(
     if "prepare.channels" not in given:
         is_grey = beside_grey and _are_grey(source, entries)
         config = config.model_copy(update={"channels": 1 if is_grey else 3})
+    on_shape(config.channels, config.image_size)
     dataset = prepare(config, context, splits=("train",))
     images = ImageSet(images=dataset, split="train", count=dataset.train_images, name=name)
     return Side(images=images, dataset=dataset)
@@ -136,12 +157,13 @@ def open_side(
 
 def holds_images(text: str) -> bool:
     """Tell whether a text names images of a source, which are prepared, and neither a run nor statistics."""
+    return not _is_name(_expanded(text)) and not statistics_file(text)
+
+
+def statistics_file(text: str) -> str:
+    """Return the path or URI of the file of statistics that a text names; empty if it names images."""
     text = _expanded(text)
-    return not _is_name(text) and not _is_statistics(text)
-
-
-def _is_statistics(text: str) -> bool:
-    return text.lower().endswith(".npz") and is_reference_file(text)
+    return text if text.lower().endswith(".npz") and is_reference_file(text) else ""
 
 
 def _expanded(text: str) -> str:

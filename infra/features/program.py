@@ -134,4 +134,9 @@ def _open(weights: dict[str, Tensor], _shape: dict[str, Any]) -> Extractor:
     return only_features(Program(data.cpu().numpy().tobytes(), data.device))
 
 
-PROGRAM = ExtractorKind(open=_open, file=WeightsFile(published={}, read=read_program, remedy=REMEDY), is_tried=True)
+PROGRAM = ExtractorKind(
+    open=_open,
+    file=WeightsFile(published={}, read=read_program, remedy=REMEDY),
+    is_tried=True,
+    rule="one channel repeated to 3; uint8 pixels of the images' own size; the rest is the program's own",
+)

@@ -8,8 +8,7 @@ import json
 import zipfile
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -45,8 +44,8 @@ class StatisticsFile:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def is_statistics_file(file: Path | BytesIO) -> bool:
-    """Tell whether a file is an archive with a mean and a covariance."""
+def is_statistics_file(file: BinaryIO) -> bool:
+    """Tell whether an open file is an archive with a mean and a covariance; only its list of members is read."""
     try:
         with zipfile.ZipFile(file) as archive:
             return {f"{_MEAN}.npy", f"{_COVARIANCE}.npy"} <= set(archive.namelist())

@@ -1,12 +1,18 @@
-"""The store that an address names, and the file that one names."""
+"""The store that an address names, and the file that one names, whole or open."""
 
+import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from infra.errors import InputError
 from infra.storage.local_store import LocalStore
+from infra.storage.ranges import RangeFile
 from infra.storage.store import Store
 from infra.storage.uri import parse_place
+
+# A reader's request to S3, at least.
+_CHUNK = 1 << 16
 
 
 def open_store(uri: str) -> Store:
@@ -44,12 +50,37 @@ def read_file(location: str, limit: int) -> bytes:
         else:
             with Path(place.path).open("rb") as file:
                 data = file.read(limit + 1)
-    except FileNotFoundError as error:
-        raise InputError("is not there", item=location) from error
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or os.strerror(error.errno or 0)})", item=location
-        ) from error
+        raise _unreadable(error, location) from error
     if len(data) > limit:
         raise InputError(f"is larger than {limit >> 20} MiB", item=location)
     return data
+
+
+def open_file(location: str) -> BinaryIO:
+    """Open a file at a local path or an s3://bucket/key for reading at any place; of one on S3 only that is fetched.
+
+    Raises:
+        ConfigError: If the location is neither.
+        InputError: If there is no such file, or it cannot be read.
+        StorageError: If S3 does not answer.
+    """
+    place = parse_place(location)
+    try:
+        if place.scheme != "s3":
+            return Path(place.path).open("rb")
+        from infra.storage import s3
+
+        bucket, key = place.bucket, place.path
+        if (found := s3.head(bucket, key)) is None:
+            raise FileNotFoundError
+        fetched = RangeFile(lambda start, length: s3.get(bucket, key, start=start, length=length), found.size)
+        return io.BufferedReader(fetched, _CHUNK)
+    except OSError as error:
+        raise _unreadable(error, location) from error
+
+
+def _unreadable(error: OSError, location: str) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError("is not there", item=location)
+    return InputError(f"cannot be read ({error.strerror or os.strerror(error.errno or 0)})", item=location)

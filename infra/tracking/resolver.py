@@ -1,6 +1,7 @@
 """Addresses of registered models, models:/NAME@ALIAS or models:/NAME/VERSION, to the files of their weights."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,13 @@ class RegisteredFile(NamedTuple):
         uri: The address of the weights.
         sha256: The digest that they were registered with.
         version: The version's address, such as models:/digits/3.
+        tags: All that was noted of it.
     """
 
     uri: str
     sha256: str
     version: str
+    tags: Mapping[str, str]
 
 
 def is_registered(text: str) -> bool:
@@ -61,7 +64,7 @@ def registered_file(address: str, tracking_uri: str) -> RegisteredFile:
         raise InputError(
             "was not registered by a run of ours: it names no snapshot", item=version, remedy="choose another version"
         )
-    return RegisteredFile(tags["ddpm.uri"], tags["ddpm.sha256"], version)
+    return RegisteredFile(tags["ddpm.uri"], tags["ddpm.sha256"], version, tags)
 
 
 def _look_up(address: str, uri: str, name: str, version: str, alias: str) -> tuple[str, dict[str, str]] | None:

@@ -15,6 +15,7 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from infra.outputs.manifest import Manifest, root_digest
 from tests.conftest import TinyRun, revised
+from tests.flows.stored_averages import sealed_walk
 
 HERE = {"device": "a CPU", "python": "3"}
 
@@ -50,6 +51,9 @@ REFERENCE = sealed("features", {"extractor": "pixels", "split": "train"}, {}, DA
 DRAWN = sealed("features", {"extractor": "pixels", "split": "samples"}, {}, SAMPLES)
 BOUND = sealed("bound", {"bpd_images": 4}, {}, DATA, NETWORK)
 ALL = (DATA, NETWORK, SAMPLES, FITTED, READ, REFERENCE, DRAWN, BOUND)
+
+
+REBUILT_FACTS = {"images_seen": 2000, "num_timesteps": 20, "settings": EMA, "sigma_rel": 0.15}
 
 
 def found(*rests_on: Manifest, known: tuple[Manifest, ...] = ALL, **more: Any) -> Provenance:
@@ -223,3 +227,61 @@ def test_the_network_that_training_started_from_is_named() -> None:
     assert part.network["initial"] == initial
     assert ("initial network", "models:/digits/3, digest abababababab") in part.rows()
     assert "initial network" not in dict(found(BOUND).rows())
+
+
+def on(network: Manifest, stage: str, **settings: Any) -> Manifest:
+    """An output that measures a network on held-out images, with the proposal of the run's own."""
+    manifest = sealed(stage, settings | {"of": network.digest}, {}, DATA, PROPOSAL)
+    inputs = manifest.plan["inputs"] | {"snapshot": network.digest}
+    return replace(manifest, plan=manifest.plan | {"inputs": inputs})
+
+
+PROPOSAL = replace(sealed("proposal", {}, {}, DATA, NETWORK), units=[{"sha256": "x", "rows": 8}])
+SHORT, LONG = (
+    replace(rebuilt, plan=rebuilt.plan | {"inputs": {"snapshot": NETWORK.digest}})
+    for rebuilt in (
+        sealed("rebuilt", {"sigma_rel": length}, REBUILT_FACTS | {"sigma_rel": length}, NETWORK)
+        for length in (0.05, 0.15)
+    )
+)
+
+
+def test_a_length_is_of_its_rebuilt_network_and_the_best_of_them_of_the_runs_own() -> None:
+    own, short, long = on(NETWORK, "estimate"), on(SHORT, "rebuilt_estimate"), on(LONG, "rebuilt_estimate")
+    known = (*ALL, PROPOSAL, SHORT, LONG)
+    of_length = found(long, known=known)
+    assert of_length.network["digest"] == LONG.digest
+    assert (of_length.network["rebuilt_from"], of_length.network["sigma_rel"]) == (NETWORK.digest, 0.15)
+    assert "ema_halflife_images" not in of_length.network
+    rows = dict(of_length.rows())
+    assert rows["EMA length"] == f"0.15 of training, rebuilt from digest {NETWORK.digest[:12]}"
+    for outputs in ((PROPOSAL, SHORT, LONG, own, short, long), (PROPOSAL, SHORT, own, short)):
+        best = found(*outputs, known=known)
+        assert (best.network["digest"], "sigma_rel" in best.network) == (NETWORK.digest, False)
+
+
+def test_a_proposal_is_fitted_on_training_images_and_measures_none() -> None:
+    estimate = found(PROPOSAL, on(NETWORK, "estimate"), known=(*ALL, PROPOSAL))
+    assert estimate.data["splits"] == {"test": 10}
+    assert estimate.rules["timesteps"] == "drawn by a distribution that is fitted on the first 8 training images"
+    assert "timesteps" not in found(BOUND).rules
+    alone = found(PROPOSAL, known=(*ALL, PROPOSAL))
+    assert alone.data["splits"] == {}, "it was the held-out split before"
+
+
+def test_each_length_has_a_part_of_its_own(tiny_run: TinyRun) -> None:
+    walk = sealed_walk(tiny_run)
+    changes = {"metrics": ["ema_lengths"], "ema_lengths": [0.04, 0.1], "bpd_timesteps": 3, "bpd_images": 12}
+    config = revised(tiny_run.config.evaluate, changes)
+    figures = evaluate(config, tiny_run.dataset, walk.snapshot, tiny_run.samples, tiny_run.context)
+    best, *lengths = read_provenance(figures.manifest(tiny_run.store))
+    assert best.figures == ("ema_length_best",)
+    assert best.network["digest"] == walk.snapshot.digest
+    assert [part.network["sigma_rel"] for part in lengths] == [0.04, 0.1]
+    assert len({part.network["digest"] for part in (best, *lengths)}) == 3
+    for part, length in zip(lengths, (0.04, 0.1), strict=True):
+        assert all(name.startswith(f"ema_{length}_") for name in part.figures)
+        assert part.data["splits"] == {"test": tiny_run.dataset.test_images}
+        assert "rebuilt" in part.environments
+    named = [name for part in (best, *lengths) for name in part.figures]
+    assert sorted(named) == sorted(figure.name for figure in figures.figures)

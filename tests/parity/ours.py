@@ -28,11 +28,15 @@ Options = Mapping[str, Any]
 
 
 class Ours:
-    """Computes our counterpart of a figure; features are computed once per collection, side and rule."""
+    """Computes our counterpart of a figure; features are computed once per collection, side and rule.
+
+    Attributes:
+        file: The weights as the other programs had them.
+    """
 
     def __init__(self) -> None:
-        file = state_dict_file(with_counters(parity_weights()))
-        self._weights = read_weights(file, "the file of the other programs")
+        self.file = state_dict_file(with_counters(parity_weights()))
+        self._weights = read_weights(self.file, "the file of the other programs")
         self._collections = images.collections()
         self.features = cache(self._features)
 

@@ -5,8 +5,9 @@ features, the extractor's weights. More samples draw and compare; they measure n
 """
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
-from flows.metrics.choices import ExtractorName
-from flows.metrics.extractors import accuracy_of, check_metrics, sealed_weights, settled_extractor
+from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.extractor_checks import check_metrics
+from flows.metrics.extractors import EXTRACTORS, accuracy_of, sealed_weights, settled_extractor
 from flows.metrics.measuring import measure
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import sealed_reference
@@ -51,7 +52,7 @@ def _subject(
     unused, key, extractor, weights, about = config.unused(), config.key_settings(), None, None, ""
     settings = {name: value for name, value in config.result_settings().items() if name not in unused}
     if "extractor" not in unused:
-        extractor, weights, about = _features(config, dataset, context)
+        extractor, weights, about = settled_features(config, dataset, context)
         check_metrics(extractor, config.metrics)
         settings["extractor"] = key["extractor"] = extractor.value
     return Subject(
@@ -78,8 +79,26 @@ def _statistics(
     return sealed_reference(config.reference_statistics, extractor, weights, context)
 
 
-def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> tuple[ExtractorName, Manifest | None, str]:
-    """Return the extractor, its weights, and a remark on it; `auto` takes no classifier that has learned nothing."""
+def needs_a_fit(config: EvaluateConfig, extractor: ExtractorName) -> bool:
+    """Tell whether an extractor is fitted to the data and the run has to end if it learns nothing.
+
+    Args:
+        config: The settings.
+        extractor: The one that they name, or that `auto` would take.
+    """
+    return EXTRACTORS[extractor].fit is not None and (
+        config.extractor == extractor or MetricName.INCEPTION_SCORE in config.metrics
+    )
+
+
+def settled_features(
+    config: EvaluateConfig, dataset: Dataset, context: Context
+) -> tuple[ExtractorName, Manifest | None, str]:
+    """Return the extractor, its weights, and a remark on it; `auto` takes no classifier that has learned nothing.
+
+    Raises:
+        ConfigError: If a classifier was chosen, or a metric needs its classes, and it has learned nothing.
+    """
     extractor = settled_extractor(config.extractor, dataset)
     weights = sealed_weights(
         extractor,
@@ -96,11 +115,13 @@ def _features(config: EvaluateConfig, dataset: Dataset, context: Context) -> tup
     if not accuracy.near_chance:
         return extractor, weights, right
     cause = f"{right}, near the {accuracy.largest_class / accuracy.images:.0%} of its largest class"
-    if config.extractor == ExtractorName.AUTO:
+    if not needs_a_fit(config, extractor):
         return ExtractorName.PIXELS, None, f"pixels, since {cause}"
+    needing = MetricName.INCEPTION_SCORE in config.metrics
     raise ConfigError(
         f"{cause}: its features tell nothing",
         item="evaluate.extractor",
         stage=STAGE,
-        remedy=f"set evaluate.extractor={ExtractorName.PIXELS}",
+        remedy=f"set evaluate.extractor={ExtractorName.PIXELS}"
+        + (f" and leave {MetricName.INCEPTION_SCORE} out of the metrics" if needing else ""),
     )

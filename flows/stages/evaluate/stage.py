@@ -21,7 +21,8 @@ def _run(config: EvaluateConfig, dataset: Dataset, snapshot: Snapshot, samples: 
 
 
 def _check(config: EvaluateConfig, dataset: Dataset) -> None:
-    from flows.metrics.extractors import check_file, check_metrics, settled_extractor
+    from flows.metrics.extractor_checks import check_file, check_metrics
+    from flows.metrics.extractors import settled_extractor
     from flows.metrics.reference_file import check_reference
 
     if "extractor" not in config.unused():
@@ -30,6 +31,15 @@ def _check(config: EvaluateConfig, dataset: Dataset) -> None:
         check_file(extractor, config.extractor_weights, config.extractor_sha256, dataset)
         if config.reference_statistics:
             check_reference(config.reference_statistics, extractor, config.metrics)
+
+
+def _settle(config: EvaluateConfig, dataset: Dataset, context: Context) -> None:
+    """Fit an extractor whose failure would end the run, before training, which may take days."""
+    from flows.metrics.extractors import settled_extractor
+    from flows.stages.evaluate.evaluation import needs_a_fit, settled_features
+
+    if "extractor" not in config.unused() and needs_a_fit(config, settled_extractor(config.extractor, dataset)):
+        settled_features(config, dataset, context)
 
 
 def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact], store: Store) -> Account:
@@ -68,6 +78,7 @@ EVALUATE = Stage(
     run=_run,
     account=_account,
     check=_check,
+    settle=_settle,
     folders=(
         "proposal",
         "bound",

@@ -39,7 +39,7 @@ class RunOutputs:
         curves: The bound by timestep, see `flows.metrics.bound_curves`; None if it was estimated from some timesteps.
         lengths: The likelihoods by EMA length, see `flows.metrics.ema_lengths`; None if they were not measured.
         pairs: The samples most like training images; None if the metric that finds them was not chosen.
-        provenance: That of the figures, one per metric; empty if they were sealed before that was recorded.
+        provenance: That of all figures; empty if they were sealed before that was recorded.
         neighbours: The other runs of the same data below the root; None if they were not looked for.
         along: The points of training.
     """

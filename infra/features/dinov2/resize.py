@@ -8,8 +8,8 @@ from torch import Tensor
 from infra.compute.transfer import to_device
 
 # The means and standard deviations of ImageNet's red, green and blue, of values in [0, 1].
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 def network_input(images: Tensor, side: int, device: torch.device) -> Tensor:
@@ -19,7 +19,7 @@ def network_input(images: Tensor, side: int, device: torch.device) -> Tensor:
     mean and standard deviation. One channel is repeated to three.
     """
     resized = torch.stack([resize_bicubic(image, side) for image in images])
-    mean, std = (to_device(torch.tensor(values)[:, None, None], device) for values in (_MEAN, _STD))
+    mean, std = (to_device(torch.tensor(values)[:, None, None], device) for values in (MEAN, STD))
     return (to_device(resized, device).to(torch.float32) / 255 - mean) / std
 
 

@@ -88,6 +88,11 @@ def test_a_point_of_a_run(finished: TinyRun, tmp_path: Path, capsys: pytest.Capt
     assert run_command(["export", name, folder, "--root", root]) == 0
     assert run_command(["import", folder, str(back)]) == 0
     assert sha256(back.read_bytes()) == point["sha256"]
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert f"# {name}\n" in card
+    assert finished.dataset.digest in card
+    assert finished.samples.digest not in card, "these are of the end"
+    assert "`bits_per_dim_estimate`" in card
     capsys.readouterr()
     assert run_command(["export", name, str(tmp_path / "new"), "--to", "png", "--root", root]) == 2
     assert "a point of training holds no images" in capsys.readouterr().err
@@ -96,7 +101,11 @@ def test_a_point_of_a_run(finished: TinyRun, tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("command", ["export", "import"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([command, "--help"]) == 0
-    assert f"ddpm {command}" in capsys.readouterr().out
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"ddpm {command}" in help_text
+    assert ("goes on with a folder of PNG files, and begins any other format anew" in help_text) == (
+        command == "export"
+    )
 
 
 @pytest.fixture

@@ -21,15 +21,24 @@ def noise(count: int, channels: int = 1, size: int = 8, seed: int = 0) -> Images
 
 
 def sealed(
-    root: Path, channels: int = 1, *, labelled: bool = True, rows: tuple[tuple[int, int], ...] = ROWS, size: int = 8
+    root: Path,
+    channels: int = 1,
+    *,
+    labelled: bool = True,
+    rows: tuple[tuple[int, int], ...] = ROWS,
+    size: int = 8,
+    images: Images | None = None,
 ) -> tuple[Images, DatasetReader]:
-    """Seal images in several files; return those that count, and their reader. Image i has the label i % 3."""
+    """Seal images in several files; return those that count, and their reader. Image i has the label i % 3.
+
+    The images are noise unless some are given, as many as the rows of all files.
+    """
     store = open_store(str(root))
     store.make()
     settings = {"channels": channels, "labelled": labelled, "rows": [list(pair) for pair in rows], "size": size}
     output = Output(store=store, plan=Plan(stage="sample", format_version=1, settings=settings, inputs={}))
     output.begin({})
-    images = noise(sum(in_file for in_file, _ in rows), channels, size)
+    images = noise(sum(in_file for in_file, _ in rows), channels, size) if images is None else images
     units: list[dict[str, Any]] = []
     first = 0
     for number, (in_file, counted) in enumerate(rows):

@@ -8,7 +8,7 @@ import pytest
 
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.exchange.folder import export_network
-from flows.exchange.model_card import Origin
+from flows.exchange.origin import Origin, RunOrigin
 from infra.digests import sha256
 from tests.flows.exchange.diffusers_folders import NETWORKS, exported, write_snapshot
 
@@ -16,7 +16,7 @@ FIGURES = (
     Figure(name="fd_pixels", value=15.25, label="FD of pixels", note="24 samples | not an FID", headline=True),
     Figure(name="bits_per_dim", value=3.5, standard_error=0.125, label="bits/dim", note="<b>bound</b>\nbelow"),
 )
-ORIGIN = Origin(
+ORIGIN = RunOrigin(
     name="digits-1a2b3c4d",
     settings={
         "prepare.kind": "folder",

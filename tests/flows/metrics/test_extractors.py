@@ -8,11 +8,10 @@ import torch
 
 import infra.features.classifier
 from flows.metrics import extractors
-from flows.metrics.choices import ExtractorName, MetricName
+from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import (
     EXTRACTORS,
     accuracy_of,
-    check_metrics,
     open_class_scores,
     open_extractor,
     sealed_weights,
@@ -116,13 +115,8 @@ def test_inceptions_scores_leave_the_bias_out(make_context: Any) -> None:
     torch.testing.assert_close(scores, features.double() @ matrix.double().T)
 
 
-def test_metrics_that_an_extractor_cannot_serve_are_one_line() -> None:
-    for metric, lack in ((MetricName.INCEPTION_SCORE, "no classes"), (MetricName.SFD, "no spatial layer")):
-        with pytest.raises(ConfigError, match=f"{metric} needs another extractor: pixels has {lack}") as caught:
-            check_metrics(ExtractorName.PIXELS, [MetricName.FD, metric])
-        assert caught.value.item == "evaluate.metrics"
-        assert f"leave {metric} out" in caught.value.remedy
-    check_metrics(ExtractorName.CLASSIFIER, [MetricName.INCEPTION_SCORE, MetricName.KID])
-    check_metrics(ExtractorName.INCEPTION, list(MetricName))
-    with pytest.raises(ConfigError, match="classifier has no spatial layer"):
-        check_metrics(ExtractorName.CLASSIFIER, [MetricName.SFD])
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_every_extractor_states_its_rule_for_the_provenance(name: ExtractorName) -> None:
+    """And the rule of a program promises no resize, since the program does its own."""
+    assert EXTRACTORS[name].rule
+    assert ("resized to" in EXTRACTORS[name].rule) == (name in (ExtractorName.INCEPTION, ExtractorName.DINOV2))

@@ -13,9 +13,10 @@ from flows.comparison.measurement import alike
 from flows.comparison.reading import read_measurements
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.conditions import model_figures
-from flows.metrics.reference_file import read_reference, sealed_reference, statistics_bytes
+from flows.metrics.reference_file import is_reference_file, read_reference, sealed_reference, statistics_bytes
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work
+from flows.provenance import read_provenance
 from flows.recipe.run import _reference_digest
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
@@ -23,6 +24,7 @@ from infra.errors import InputError
 from infra.features.statistics_file import StatisticsFile, encode_statistics
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest
+from infra.storage import s3
 from tests.conftest import TinyRun, revised
 from tests.flows.metrics.subjects import measured, subject
 
@@ -70,6 +72,21 @@ def test_a_run_takes_them_and_computes_no_reference(tiny_run: TinyRun, foreign: 
     foreign.write_bytes(b"x")
     with pytest.raises(InputError, match="holds no statistics"):
         evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+
+
+def test_only_distances_say_that_they_rest_on_statistics(tiny_run: TinyRun, foreign: Path) -> None:
+    """The others compare with the images of the training split, and say so."""
+    others = ["kid", "precision_recall", "density_coverage", "auth_pct", "memorised"]
+    config = revised(tiny_run.config.evaluate, {"metrics": ["fd", *others], "reference_statistics": str(foreign)})
+    figures = evaluate(config, tiny_run.dataset, tiny_run.snapshot, tiny_run.samples, tiny_run.context)
+    of_distance, *rest = read_provenance(figures.manifest(tiny_run.store))
+    assert of_distance.rules["reference"].startswith("statistics of features from a file")
+    assert len(rest) == len(others)
+    assert [part.rules for part in rest if "reference" in part.rules] == []
+    notes = {figure.name: figure.note for figure in figures.figures if figure.headline}
+    assert [name for name, note in notes.items() if "statistics of an unknown number" in note] == ["fd_pixels"]
+    training = f"{tiny_run.dataset.train_images:,} training images"
+    assert [name for name, note in notes.items() if training not in note] == ["fd_pixels"]
 
 
 def test_ours_go_out_and_come_back(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -138,3 +155,26 @@ def test_statistics_of_another_extractor_are_refused_before_training(tiny_run: T
     given = {"metrics": ["fd"], "reference_statistics": str(tmp_path / "other.npz")}
     with pytest.raises(InputError, match="has statistics of the extractor inception, not pixels"):
         EVALUATE.check(revised(tiny_run.config.evaluate, given), tiny_run.dataset)
+
+
+def test_an_archive_of_images_on_s3_is_told_apart_by_its_list_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, statistics = BytesIO(), BytesIO()
+    np.savez(images, arr_0=np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8))
+    np.savez(statistics, mu=np.zeros(3), sigma=np.eye(3))
+    objects = {"images.npz": images.getvalue(), "statistics.npz": statistics.getvalue()}
+    fetched: list[int] = []
+
+    def get(_: str, key: str, *, start: int = 0, length: int | None = None, **__: object) -> bytes:
+        data = objects[key][start:][:length]
+        fetched.append(len(data))
+        return data
+
+    def head(_: str, key: str) -> s3.S3Object | None:
+        return s3.S3Object(key, len(objects[key]), "e") if key in objects else None
+
+    monkeypatch.setattr(s3, "get", get)
+    monkeypatch.setattr(s3, "head", head)
+    assert not is_reference_file("s3://bucket/images.npz")
+    assert 0 < sum(fetched) < len(images.getvalue()) // 2
+    assert is_reference_file("s3://bucket/statistics.npz")
+    assert not is_reference_file("s3://bucket/none.npz")

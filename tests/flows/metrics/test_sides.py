@@ -1,5 +1,7 @@
 """The sides that metrics compare, and figures under the extractor's name."""
 
+from dataclasses import replace
+
 import pytest
 
 import flows.metrics.sides
@@ -24,3 +26,13 @@ def test_a_figure_has_the_fields_name_with_published_weights_only(
     monkeypatch.setattr(flows.metrics.sides, "is_published", lambda *_: True)
     assert name() == "kid"
     assert named_figure(subject(tiny_run), "density", Estimate(0.1, 0.2), "note").name == "density_pixels"
+
+
+def test_a_remark_stands_in_every_note_but_beside_the_accuracy_of_a_fitted_extractor(tiny_run: TinyRun) -> None:
+    """A score's remark on unlike sizes comes with weights from a file."""
+    from_file = replace(tiny_run.dataset.manifest(tiny_run.store), facts={"sha256": "0" * 64})
+    fitted = replace(from_file, facts={"held_out_accuracy": {"right": 9, "images": 10, "largest_class": 2}})
+    about = replace(subject(tiny_run), about_features="images of 16x16 and reference images of 32x32 pixels")
+    for weights, said in ((None, True), (from_file, True), (fitted, False)):
+        note = named_figure(replace(about, weights=weights), "kid", Estimate(0.1, 0.2), "note").note
+        assert note == ("note; " + about.about_features if said else "note"), weights

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from flows.artifacts import Dataset
@@ -19,8 +20,11 @@ from flows.run_record import FinishedRun, RunRecord
 from flows.scoring.score import Scored, _sizes, collect_statistics, score
 from flows.scoring.side import Side, open_side
 from flows.stage import Context
+from infra.digests import sha256
 from infra.errors import ConfigError, DdpmError, InputError
+from infra.features.statistics_file import StatisticsFile, encode_statistics
 from tests.conftest import TinyRun
+from tests.infra.features.programs import Moments, exported_file
 
 COUNT = 30
 
@@ -94,7 +98,7 @@ def test_statistics_go_out_and_come_in_as_the_reference(
     assert [figure.name for figure in found.figures.figures] == ["fd_pixels"]
     images = scored(a, b, 'evaluate.metrics=["fd"]').figures.figures[0].value
     assert found.figures.figures[0].value == pytest.approx(images, rel=1e-9)
-    with pytest.raises(ConfigError, match="the reference is a file of statistics, and this metric needs its images"):
+    with pytest.raises(ConfigError, match="the reference is a file of statistics, and kid needs its images"):
         scored(a, tmp_path / "b.npz", 'evaluate.metrics=["kid"]')
     with pytest.raises(InputError, match="is a file of statistics"):
         scored(tmp_path / "b.npz", a)
@@ -153,6 +157,47 @@ def test_what_cannot_be_scored_is_one_line(tmp_path: Path, scored: Callable[...,
     sides, settings, cause = REFUSED[kind]
     with pytest.raises(DdpmError, match=cause):
         scored(*sides(tmp_path), *settings)
+
+
+@pytest.mark.parametrize(
+    ("reference", "settings", "cause"),
+    [
+        ("b", ('evaluate.metrics=["memorised"]',), "memorised needs a run's network or its held-out images"),
+        ("b", ("evaluate.extractor=inception", "evaluate.extractor_weights=none.pth"), "none.pth"),
+        ("b", ("evaluate.extractor=classifier",), "learns from the labels"),
+        ("b", ('evaluate.metrics=["inception_score"]',), "pixels has no classes"),
+        ("of-pixels.npz", ('evaluate.metrics=["fd", "kid"]',), "a file of statistics, and kid needs its images"),
+        ("of-inception.npz", (), "has statistics of the extractor inception, not pixels"),
+        ("b", ("evaluate.extractor=program", "evaluate.extractor_weights=a program"), "fails on images of shape"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_any_image_is_prepared(
+    tmp_path: Path,
+    scored: Callable[..., Scored],
+    make_context: Callable[..., Context],
+    monkeypatch: pytest.MonkeyPatch,
+    reference: str,
+    settings: tuple[str, ...],
+    cause: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.scoring.side.prepare", lambda *_, **__: pytest.fail("images were prepared"))
+    for name, seed in (("a", 0), ("b", 1)):
+        saved(tmp_path / name, drawn(8, seed))
+    moments = {"mean": torch.zeros(192, dtype=torch.float64), "covariance": torch.eye(192, dtype=torch.float64)}
+    for extractor in ("pixels", "inception"):
+        about = {"count": 9, "extractor": extractor, "weights": ""}
+        data = encode_statistics(StatisticsFile(**moments, about=about))
+        (tmp_path / f"of-{extractor}.npz").write_bytes(data)
+    if "evaluate.extractor=program" in settings:
+        program = exported_file(Moments(), 9)
+        (tmp_path / "a program").write_bytes(program)
+        settings = (*settings, f"evaluate.extractor_sha256={sha256(program)}")
+    with pytest.raises(DdpmError, match=cause):
+        scored(tmp_path / "a", tmp_path / reference, *settings)
+    if reference == "b" and "metrics" not in settings[0]:
+        with pytest.raises(DdpmError, match=cause):
+            collect_statistics(str(tmp_path / "a"), *config(*settings), make_context())
 
 
 def test_a_size_that_is_given_resizes_both(tmp_path: Path, scored: Callable[..., Scored]) -> None:

@@ -1,12 +1,14 @@
 """The store that an address names, and the file that one names."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from infra.errors import ConfigError, InputError
+from infra.storage import s3
 from infra.storage.local_store import LocalStore
-from infra.storage.open import open_store, read_file
+from infra.storage.open import open_file, open_store, read_file
 from infra.storage.s3_store import S3Store
 
 
@@ -17,7 +19,7 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_path_nor_s3_is_refused() -> None:
-    for opened in (open_store, lambda uri: read_file(uri, 10)):
+    for opened in (open_store, lambda uri: read_file(uri, 10), open_file):
         with pytest.raises(ConfigError):
             opened("ftp://host/folder")
 
@@ -45,3 +47,34 @@ def test_a_file_on_s3(moto_store: S3Store) -> None:
     with pytest.raises(InputError, match="is not there") as caught:
         read_file(f"{moto_store.uri}/a/other.pth", 4)
     assert caught.value.item == f"{moto_store.uri}/a/other.pth"
+
+
+def test_of_an_open_file_on_s3_only_what_is_asked_for_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(256)) * (1 << 12)
+    fetched: list[int] = []
+
+    def get(bucket: str, key: str, *, start: int, length: int) -> bytes:
+        assert (bucket, key) == ("bucket", "a/large.npz")
+        fetched.append(length)
+        return data[start : start + length]
+
+    monkeypatch.setattr(s3, "head", lambda _, key: s3.S3Object(key, len(data), "e") if "large" in key else None)
+    monkeypatch.setattr(s3, "get", get)
+    with open_file("s3://bucket/a/large.npz") as file:
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == data[-10:]
+        file.seek(5)
+        assert file.read(3) == data[5:8]
+    assert sum(fetched) < len(data) // 4
+    with pytest.raises(InputError, match="is not there"):
+        open_file("s3://bucket/none.npz")
+
+
+def test_an_open_file_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123")
+    with open_file(str(tmp_path / "a")) as file:
+        file.seek(2)
+        assert file.read() == b"23"
+    for name, cause in (("nothing", "is not there"), ("", "cannot be read")):
+        with pytest.raises(InputError, match=cause):
+            open_file(str(tmp_path / name))

@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.errors import ConfigError, InputError, StorageError
+from infra.tracking.gate import tagged_figures
 from infra.tracking.resolver import RegisteredFile, is_registered, registered_file
 from tests.infra.tracking.test_registry import Models, measured
 from tests.servers import free_ports
@@ -23,8 +24,9 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("address", ["models:/digits@champion", "models:/digits/1"])
 def test_an_alias_and_a_version_lead_to_the_file(uri: str, address: str) -> None:
-    expected = RegisteredFile("/snapshots/7.safetensors", f"{7:064x}", "models:/digits/1")
-    assert registered_file(address, uri) == expected
+    found = registered_file(address, uri)
+    assert found == RegisteredFile("/snapshots/7.safetensors", f"{7:064x}", "models:/digits/1", found.tags)
+    assert [figure.value for figure in tagged_figures(found.tags)] == [5.0]
 
 
 @pytest.mark.parametrize("address", ["models:/none@champion", "models:/digits@best", "models:/digits/9"])

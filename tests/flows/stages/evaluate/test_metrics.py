@@ -5,6 +5,7 @@ import math
 import pkgutil
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from flows.artifacts import MEMORISED, Figures
 from flows.metrics import extractors, likelihood_works
 from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
+from flows.recipe.settings import load_config
 from flows.run_record import FinishedRun
 from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
@@ -25,6 +27,8 @@ from infra.compute.units import Workers
 from infra.errors import ConfigError, ResourceError
 from infra.outputs.manifest import read_verified
 from tests.conftest import TinyRun, revised
+from tests.flows.sessions import opened, run_settings
+from tests.tiny import TINY
 
 
 def figures_of(run: TinyRun, *metrics: str, **changes: Any) -> Figures:
@@ -113,6 +117,8 @@ def test_a_fitted_extractors_accuracy_stands_beside_the_distance(tiny_run: TinyR
     assert (distance.name, accuracy.name, accuracy.headline) == ("fd_classifier", "accuracy_classifier", False)
     images = tiny_run.dataset.test_images
     assert f"right for {accuracy.value:.0%} of {images} held-out images" in distance.note
+    training = f"{tiny_run.dataset.train_images:,}"
+    assert accuracy.note.endswith(f"gets right; it was fitted to {training} of {training} training images")
     assert accuracy.standard_error == pytest.approx((accuracy.value * (1 - accuracy.value) / images) ** 0.5)
 
 
@@ -127,6 +133,53 @@ def test_a_classifier_near_chance_is_refused_and_auto_takes_the_pixels(
     (distance,) = figures_of(tiny_run, "fd", extractor="auto").figures
     assert distance.name == "fd_pixels"
     assert "pixels, since the classifier is right for" in distance.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"metrics": ["fd"], "extractor": "classifier"}, "set evaluate.extractor=pixels"),
+        (
+            {"metrics": ["fd", "inception_score"], "extractor": "auto"},
+            "set evaluate.extractor=pixels and leave inception_score out of the metrics",
+        ),
+    ],
+)
+def test_a_classifier_near_chance_ends_a_run_before_training(
+    changes: dict[str, Any], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 0)  # it learns nothing
+    config = load_config("digits", None, TINY)
+    config = config.model_copy(update={"evaluate": revised(config.evaluate, changes)})
+    with (
+        pytest.raises(ConfigError, match="of its largest class: its features tell nothing") as caught,
+        opened(config, run_settings(tmp_path / "root", tracking=False)) as walk,
+    ):
+        walk.to("train")
+    assert (caught.value.stage, caught.value.remedy) == ("evaluate", remedy)
+    assert not list((tmp_path / "root").glob("train/*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"metrics": ["fd", "inception_score"], "extractor": "auto"}, 1),
+        ({"metrics": ["fd"], "extractor": "auto"}, 0),
+        ({"metrics": ["fd"], "extractor": "pixels"}, 0),
+        ({"metrics": ["bits_per_dim"], "extractor": "classifier"}, 0),
+    ],
+)
+def test_a_fit_comes_early_only_if_its_failure_ends_the_run_and_is_not_done_twice(
+    changes: dict[str, Any], fits: int, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: list[str] = []
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 60)
+    monkeypatch.setattr(extractors, "FORMAT_VERSION", 97)  # another key, since a test before may have sealed it
+    context = replace(tiny_run.context, on_progress=lambda progress: phases.append(progress.phase))
+    config = revised(tiny_run.config.evaluate, changes)
+    EVALUATE.settle(config, tiny_run.dataset, context)
+    EVALUATE.settle(config, tiny_run.dataset, context)
+    assert phases.count("training the classifier") == fits
 
 
 def test_every_metric_of_an_extractor_with_classes_in_one_evaluation(tiny_run: TinyRun) -> None:
