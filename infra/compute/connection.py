@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class Connection:
         self._connected = False
         self._environment: dict[str, str | None] = {}
         self.reaper: Reaper | None = None
+
+    @property
+    def is_to_this_machine(self) -> bool:
+        """Whether it is to a Ray that this process starts here, and not to one that it is connected to already."""
+        ray = sys.modules.get("ray")
+        return self._address is None and (self._connected or ray is None or not ray.is_initialized())
 
     def open(self) -> None:
         """Connect, or do nothing if this process has a connection.
