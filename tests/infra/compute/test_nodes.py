@@ -5,8 +5,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -17,6 +18,7 @@ from infra.compute.answers import alive, ask, holding
 from infra.compute.autoscaler import has_autoscaler
 from infra.compute.cluster import Cluster
 from infra.compute.hardware import Hardware
+from infra.compute.heartbeat import Beat
 from infra.compute.nodes import HERE
 from infra.compute.units import Workers
 from infra.errors import ConfigError, ResourceError
@@ -152,6 +154,39 @@ def test_units_run_where_the_gpus_are(cluster: Cluster, tmp_path: Path) -> None:
     (gpu,) = cluster.nodes.hold(GPU, stage="sample")
     assert sorted(done) == [0, 1, 2]
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{unit}-{gpu}" for unit in range(3)]
+
+
+def answer_without_nccl() -> Hardware:
+    return replace(answer_by_resource(), nccl=False)
+
+
+def name_place(config: dict[str, Any], _beat: Beat) -> None:
+    import torch.distributed as dist
+
+    place = f"{dist.get_rank()}-{dist.get_world_size()}-{dist.get_backend()}"
+    (Path(config["folder"]) / f"{place}-{ray.get_runtime_context().get_node_id()}").touch()
+
+
+@pytest.mark.slow
+def test_a_group_has_a_worker_for_each_gpu_of_the_cluster(
+    connect: Callable[..., Cluster], machines: Machines, tmp_path: Path
+) -> None:
+    """By gloo, since the nodes here say that they have no NCCL."""
+    added = machines.add_node(num_cpus=1, num_gpus=1, resources={"t4": 1}, object_store_memory=80 << 20)
+    cluster = connect(probe=answer_without_nccl)
+    (tmp_path / "places").mkdir()
+    cluster.run_group(
+        name_place,
+        {"folder": str(tmp_path / "places")},
+        workers=Workers(count=0, gpus=1),
+        stage="train",
+        run_folder=str(tmp_path / "runs"),
+        on_poll=lambda: 0,
+    )
+    places = [path.name.split("-") for path in (tmp_path / "places").iterdir()]
+    assert sorted(place[:3] for place in places) == [["0", "2", "gloo"], ["1", "2", "gloo"]]
+    assert {place[3] for place in places} == set(cluster.nodes.hold(GPU, stage="train"))
+    machines.remove_node(added)
 
 
 def test_a_gpu_that_torch_does_not_see_is_an_error(connect: Callable[..., Cluster]) -> None:
