@@ -51,7 +51,7 @@ class Environment:
     def on(self, nodes: Collection[Hardware]) -> list[dict[str, str]]:
         """Return versions and device by name, with the settings, once for each different environment of the nodes."""
         packages = (*PACKAGES[self.work], *self.more)
-        return [one | self.settings for one in environments(self.device, nodes, packages, compiles=self.compiles)]
+        return [{**one, **self.settings} for one in environments(self.device, nodes, packages, compiles=self.compiles)]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, without the workers."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from infra.compute.autoscaler import demand
-from infra.compute.nodes import alive
+from infra.compute.answers import alive
 from infra.compute.units import Workers, fitting
 from infra.errors import ResourceError, Term
 
