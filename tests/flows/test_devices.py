@@ -118,7 +118,7 @@ def test_a_run_is_refused_before_it_prepares(
     with opened(small(folder, setting), settings) as run, pytest.raises(error) as caught:
         run.to("prepare")
     assert caught.value.stage == setting.partition(".")[0]
-    assert not list(root.glob("prepare/*"))
+    assert not list(root.glob("prepare/*/plan.json"))
 
 
 def test_what_is_sealed_is_found_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
