@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from infra.compute.autoscaler import demand
 from infra.compute.answers import alive
+from infra.compute.autoscaler import demand
 from infra.compute.units import Workers, fitting
 from infra.errors import ResourceError, Term
 
