@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from infra.compute.hardware import Hardware
-from infra.compute.ray_errors import first_line
+from infra.compute.ray_errors import first_line, last_line
 from infra.compute.units import Workers, fits
 from infra.errors import ResourceError
 
@@ -48,7 +48,7 @@ def ask(nodes: Collection[str], probe: Probe | None, stage: str, limit_s: float 
         ResourceError: If a node does not answer.
     """
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {}
@@ -63,7 +63,8 @@ def ask(nodes: Collection[str], probe: Probe | None, stage: str, limit_s: float 
         try:
             answers[asked[one]] = Hardware.from_json(ray.get(one))
         except RayError as error:
-            silent[asked[one]] = first_line(error)
+            # What a task raised is the last line of Ray's account of it.
+            silent[asked[one]] = last_line(error) if isinstance(error, RayTaskError) else first_line(error)
     for one in late:
         ray.cancel(one, force=True)
     for node in alive():
