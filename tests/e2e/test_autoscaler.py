@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.util import get_node_ip_address
 
 from infra.compute.autoscaler import has_autoscaler
 from infra.compute.cluster import Cluster
@@ -54,9 +55,9 @@ def settings_of(address: str) -> dict[str, object]:
 def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a head without processors."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("", 0))
         port = free.getsockname()[1]
-    host = socket.gethostbyname(socket.gethostname())
+    host = get_node_ip_address()
     (tmp_path / "autoscaler.yaml").write_text(json.dumps(settings_of(f"{host}:{port}")))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     variables = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -77,9 +78,12 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         _await_port(host, port, process, tmp_path / "log")
         yield f"{host}:{port}"
     finally:
-        process.terminate()
+        process.kill()  # the reaper ends the others
         reaper.end()
         process.wait(30)
+        current = Path("/tmp/ray/ray_current_cluster")  # what others would connect to by default
+        if current.exists() and current.read_text().strip() == f"{host}:{port}":
+            current.unlink()
 
 
 def _await_port(host: str, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
