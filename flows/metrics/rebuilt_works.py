@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
 from flows.reconstruction import StoredAverages, digest_of, rebuilt_snapshot, stored_averages, whole_averages
@@ -51,9 +51,9 @@ def _work(trained: Manifest, points: Sequence[StoredAverages], sigma_rel: float)
     return Work(
         label=f"rebuilt_{sigma_rel}",
         plan=_plan(trained, points, sigma_rel),
-        environment=environment_of("measuring", "cpu"),
+        environment=Environment(work="measuring"),
         names=[_UNIT],
-        task=lambda output: RebuiltTask(output=output, trained=trained, sigma_rel=sigma_rel, points=tuple(points)),
+        task=lambda output, _: RebuiltTask(output=output, trained=trained, sigma_rel=sigma_rel, points=tuple(points)),
         seal=partial(_seal, trained=trained),
     )
 

@@ -118,6 +118,7 @@ def _silent_context(around: Surroundings) -> Context:
         say=around.say,
         lease=around.lease,
         strict_environment=around.settings.strict_environment,
+        before_work=around.before_work,
     )
 
 
