@@ -16,7 +16,9 @@ from flows.recipe.config import PipelineConfig
 from flows.snapshot import channels_last, encode_snapshot, make_schedule
 from flows.stages.train.data import training_data
 from flows.stages.train.objective import make_objective, schedule_settings
-from infra.compute.device import prepare_process, resolve_dtype, torch_dtype
+from infra.compute.device import prepare_process, torch_dtype
+from infra.compute.hardware import resolve_dtype
+from infra.compute.probe import probe
 from infra.outputs.images import DatasetReader
 
 TURNS, STEPS_PER_TURN, WARM_UP = 12, 10, 5
@@ -41,7 +43,7 @@ class Loop:
         self.step_config = StepConfig(
             global_batch_size=train.batch_size,
             grad_clip=train.grad_clip,
-            autocast_dtype=torch_dtype(resolve_dtype(train.dtype, "cpu")),
+            autocast_dtype=torch_dtype(resolve_dtype(train.dtype, "cpu", [probe(gpus=False, compiler=False)])),
             random_flip=train.random_flip,
             objective=make_objective(train),
         )

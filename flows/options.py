@@ -12,6 +12,7 @@ OPTIONS = {
     Term.RUN_ANEW: "run with --force",
     Term.ANY_ENVIRONMENT: "drop --strict-environment",
     Term.WAIT: "drop --no-wait",
+    Term.LONGER_WAIT: "wait longer by --patience",
     Term.ANOTHER_ROOT: "another --root",
     Term.ANOTHER_PORT: "another with --port",
 }

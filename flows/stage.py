@@ -7,10 +7,12 @@ from typing import Any, Generic, TypeVar
 
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
+from flows.environment import Environment
+from flows.survey import Begun, Survey, joined_later, take_survey
 from infra.compute.cluster import Cluster
 from infra.compute.memory import MemoryWatch
 from infra.compute.units import UnitTask, Workers
-from infra.digests import Json
+from infra.outputs.environments import Environments
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
 from infra.outputs.similar import most_similar
@@ -77,6 +79,9 @@ class Given:
     remark: str = ""
 
 
+_BYTES = "the bytes may differ from those of an undisturbed run"
+
+
 def _ignore(*_: object) -> None:
     pass
 
@@ -106,7 +111,8 @@ class Context:
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
         lease: Holds an output's folder for this run while it works there; waits while another run holds it.
-        strict_environment: Refuse to go on with an output that was begun in another environment.
+        strict_environment: Refuse to go on with an output that was begun in another environment, or on unlike nodes.
+        before_work: Called before work on an output begins, when it is known that something is not sealed.
     """
 
     store: Store
@@ -121,6 +127,8 @@ class Context:
     on_data: Callable[[str], None] = _ignore
     lease: Callable[[str], AbstractContextManager[None]] = _no_lease
     strict_environment: bool = False
+    before_work: Callable[[], None] = _ignore
+    _said: set[str] = field(default_factory=set)
 
     @property
     def starting(self) -> str:
@@ -131,8 +139,8 @@ class Context:
         self,
         plan: Plan,
         goal: dict[str, int],
-        environment: Json,
-        make: Callable[[Output], Manifest],
+        environment: Callable[[], Environment],
+        make: Callable[[Output, Survey], Manifest],
         *,
         done: Callable[[Output], Mapping[str, int]] = units_done,
         noun: str = "",
@@ -142,15 +150,17 @@ class Context:
         Args:
             plan: The plan of the output.
             goal: The goal to seal.
-            environment: The software and hardware to record when the work begins.
-            make: Does the missing work and seals it; called only while this run holds the output's lease.
+            environment: Returns the parts of the environment that count; called if the work begins.
+            make: Does the missing work, on the nodes of a survey, and seals it; called only while this run holds the
+                output's lease.
             done: Returns the amount of an output's work that is done, for the record of another environment. An amount
                 of the goal's own unit tells which goals that environment can have worked on.
             noun: The result in a word, such as "network"; if it is not empty and the output is new, a line names the
                 most similar output on the same inputs.
 
         Raises:
-            ConflictError: If the output was begun in another environment and `strict_environment` is set.
+            ConflictError: If `strict_environment` is set, and the output was begun in another environment or the nodes
+                that may work on it differ.
         """
         output = self.output(plan)
         manifest = output.manifest(goal)
@@ -160,10 +170,13 @@ class Context:
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
                 return manifest, True
-            is_new = self.begin(output, environment, done)
-            if is_new and noun and (similar := most_similar(plan, self.store)):
+            self.before_work()
+            begun = self.begin(output, environment(), done)
+            if begun.is_new and noun and (similar := most_similar(plan, self.store)):
                 self.say(f"{plan.stage}: another {noun} than {similar.folder}: {similar.words}; that one is kept")
-            return make(output), False
+            manifest = make(output, begun.survey)
+        self.say_joined(output, begun, manifest)
+        return manifest, False
 
     def output(self, plan: Plan) -> Output:
         """Return the latest attempt at a plan, or with `force` the next one, unless this run has begun one."""
@@ -171,25 +184,38 @@ class Context:
         return current(Output(store=self.store, plan=plan), force=force)
 
     def begin(
-        self, output: Output, environment: Json, done: Callable[[Output], Mapping[str, int]] = units_done
-    ) -> bool:
+        self, output: Output, environment: Environment, done: Callable[[Output], Mapping[str, int]] = units_done
+    ) -> Begun:
         """Write an output's plan and environment, or go on with it; if the environment is another one, say so.
 
-        Returns:
-            Whether the output is new.
-
         Raises:
-            ConflictError: If the environment is another one and `strict_environment` is set.
+            ConflictError: If `strict_environment` is set, and the environment is another one or the nodes differ.
         """
-        beginning = output.begin(environment, done=lambda: done(output), strict=self.strict_environment)
+        survey = self.survey(environment, output.plan.stage)
+        beginning = output.begin(survey.recorded, done=lambda: done(output), strict=self.strict_environment)
         if beginning.change:
-            self.say(
-                f"{output.plan.stage}: goes on in another environment ({beginning.change}); "
-                "the bytes may differ from those of an undisturbed run"
-            )
+            self.say(f"{output.plan.stage}: goes on in another environment ({beginning.change}); {_BYTES}")
         if self.begun is not None:
             self.begun.add(output.plan.key)
-        return beginning.is_new
+        known = 1 if beginning.is_new else len(Environments(store=output.store, folder=output.folder).periods())
+        return Begun(is_new=beginning.is_new, survey=survey, environments=known)
+
+    def survey(self, environment: Environment, stage: str) -> Survey:
+        """Return the environments of the nodes that may do some work; say once if they differ.
+
+        Raises:
+            ConflictError: If they differ and `strict_environment` is set.
+        """
+        survey = take_survey(environment, self.cluster, stage, strict=self.strict_environment, on_wait=self.say)
+        if survey.mixture and survey.mixture not in self._said:
+            self._said.add(survey.mixture)
+            self.say(f"{stage}: works on nodes that differ ({survey.mixture}); {_BYTES}")
+        return survey
+
+    def say_joined(self, output: Output, begun: Begun, manifest: Manifest) -> None:
+        """Say how nodes that joined since the beginning, and worked on an output, differ."""
+        for words in joined_later(output, begun, manifest):
+            self.say(f"{output.plan.stage}: a node that joined works in another environment ({words}); {_BYTES}")
 
     def run_missing(
         self,

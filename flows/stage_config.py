@@ -51,7 +51,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    workers: int = execution(0, "Ray workers; 0 means one per core, or one per GPU", ge=0, le=4096)
+    workers: int = execution(0, "Ray workers; 0 means all CPUs of the cluster, or all GPUs", ge=0, le=4096)
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that determine the result, without the goals."""

@@ -29,6 +29,7 @@ class Term(StrEnum):
     RUN_ANEW = "run anew"
     ANY_ENVIRONMENT = "allow other environments"
     WAIT = "allow waiting"
+    LONGER_WAIT = "wait longer"
     ANOTHER_ROOT = "another root"
     ANOTHER_PORT = "another port"
 

@@ -33,6 +33,7 @@ _ONE_AT_A_TIME = (
     "tests/infra/compute/test_connection.py",
     "tests/infra/compute/test_group.py",
     "tests/infra/compute/test_group_losses.py",
+    "tests/infra/compute/test_nodes.py",
     "tests/infra/compute/test_ray_heartbeat.py",
     "tests/infra/compute/test_ray_signals.py",
     "tests/infra/compute/test_reaper.py",

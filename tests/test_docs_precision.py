@@ -11,7 +11,7 @@ from flows.recipe.settings import load_config
 from flows.stage_config import Dtype
 from flows.stages.train import skips
 from flows.stages.train.config import TrainConfig
-from infra.compute.device import resolve_dtype
+from infra.compute.hardware import resolve_dtype
 from infra.errors import ConfigError
 
 PAGE = (Path(__file__).parent.parent / "docs" / "precision.md").read_text(encoding="utf-8")
@@ -27,9 +27,9 @@ def test_every_format_has_a_row() -> None:
 def test_a_processor_refuses_what_the_table_says(name: str) -> None:
     if ROWS[name] == "refused":
         with pytest.raises(ConfigError):
-            resolve_dtype(name, "cpu")
+            resolve_dtype(name, "cpu", [])
     else:
-        assert resolve_dtype(name, "cpu") == name
+        assert resolve_dtype(name, "cpu", []) == name
 
 
 def test_the_numbers() -> None:

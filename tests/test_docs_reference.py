@@ -114,7 +114,7 @@ def test_every_setting_and_every_option_has_a_row() -> None:
 def test_rows_of_settings() -> None:
     settings, options = setting_tables(stage("lamp")).split("\n\n")
     assert settings.splitlines()[2:] == [
-        "| `lamp.workers` | `0` | 0 to 4096 | execution | Ray workers; 0 means one per core, or one per GPU |",
+        "| `lamp.workers` | `0` | 0 to 4096 | execution | Ray workers; 0 means all CPUs of the cluster, or all GPUs |",
         "| `lamp.shade` | `light` | below | result | The shade |",
         "| `lamp.glow` | `2` | above 0 | result | How bright |",
         "| `lamp.bulbs` | `3` | 1 to 2^40 | goal | Bulbs |",

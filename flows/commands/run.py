@@ -34,10 +34,21 @@ Name = Annotated[str, typer.Option("--name", help="Name of the run. Default: the
 Force = Annotated[bool, typer.Option("--force", help="Compute every stage anew, beside what is sealed.")]
 StrictEnvironment = Annotated[
     bool,
-    typer.Option("--strict-environment", help="Refuse to go on with an output that was begun in another environment."),
+    typer.Option(
+        "--strict-environment",
+        help="Refuse to go on with an output that was begun in another environment, or on nodes that differ.",
+    ),
 ]
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait while another run holds this run or an output, or end at once.")
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--patience",
+        metavar="MINUTES",
+        help="Wait so long for room on a cluster: for its autoscaler's nodes, or for lost ones to return.",
+    ),
 ]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track the run in MLflow, or not.")]
 RegisterAs = Annotated[
@@ -109,6 +120,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         force: Force = False,
         strict_environment: StrictEnvironment = False,
         wait: Wait = True,
+        patience: Patience = 10.0,
         tracking: Tracking = True,
         register_as: RegisterAs = "",
         champion_by: ChampionBy = "",
@@ -119,7 +131,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         mode: Mode = "in-process" if in_process else "ray"
         run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
         run |= {"register_as": register_as, "champion_by": champion_by}
-        run |= {"strict_environment": strict_environment, "wait": wait}
+        run |= {"strict_environment": strict_environment, "wait": wait, "patience": patience}
         work(values, validated(RunSettings, run))
 
     return command

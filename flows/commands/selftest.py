@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.errors import IntegrityError
+from infra.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,11 +41,16 @@ def selftest(
     from rich.console import Console
 
     from ddpm_core.selftest.run import run_selftest
-    from infra.compute.device import environment, exact_float32, fixed_threads, resolve_device
+    from infra.compute.device import exact_float32, fixed_threads
+    from infra.compute.hardware import environments, resolve_device
+    from infra.compute.probe import probe
 
     started = time.monotonic()
-    kind = resolve_device(device.value)
-    versions = environment(kind)
+    here = probe(compiler=False)
+    kind = resolve_device(device.value, [here])
+    if kind == "cuda" and not here.gpus:
+        raise ConfigError("cuda was asked for and this machine has none", item="device", remedy="take --device=cpu")
+    versions = environments(kind, [here])[0]
     with fixed_threads(1), exact_float32():  # one thread, because the tensors are tiny
         checks = run_selftest(torch.device(kind))
     console = Console() if Console().is_terminal else Console(width=_WIDTH)

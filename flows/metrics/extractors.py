@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flows.artifacts import Dataset
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.stage import Context, Progress
+from flows.survey import Survey
 from infra.compute.device import fixed_threads
 from infra.digests import sha256
 from infra.errors import ConfigError
@@ -135,11 +136,11 @@ def sealed_weights(
         inputs={"dataset": dataset.digest},
     )
 
-    def make(output: Output) -> Manifest:
+    def make(output: Output, _: Survey) -> Manifest:
         context.on_progress(Progress(done=0, total=1, unit="units", phase=f"training the {name}"))
         return _fit(kind, output, dataset, threads)
 
-    return context.sealed(plan, {}, environment_of("extracting", "cpu"), make)[0]
+    return context.sealed(plan, {}, lambda: Environment(work="extracting"), make)[0]
 
 
 def accuracy_of(weights: Manifest | None) -> Accuracy | None:
@@ -254,13 +255,13 @@ def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, contex
     settings = {"extractor": name.value, "sha256": found}
     plan = Plan(stage=FILE_STAGE, format_version=FILE_FORMAT_VERSION, settings=settings, inputs={})
 
-    def make(output: Output) -> Manifest:
+    def make(output: Output, _: Survey) -> Manifest:
         # The digest of the file goes into the sealed bytes, and with them into the key of the features.
         weights = encode_tensors(kind.read(data, file), {"sha256": found})
         record = output.commit("units/000000", "safetensors", weights, {})
         return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], {"sha256": found})
 
-    return context.sealed(plan, {}, environment_of("copying", "cpu"), make)[0]
+    return context.sealed(plan, {}, lambda: Environment(work="copying"), make)[0]
 
 
 def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) -> Manifest:

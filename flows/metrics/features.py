@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
 from flows.metrics.metric import ImageSet, Subject
@@ -101,7 +101,7 @@ def features_work(subject: Subject, images: ImageSet, *, label: str) -> Work:
     device = extractor_device(extractor, subject.device)
     names = [f"units/{number:06d}" for number in range(len(chunks))]
 
-    def task(output: Output) -> FeaturesTask:
+    def task(output: Output, device: str) -> FeaturesTask:
         return FeaturesTask(
             output=output,
             images=images.images.manifest(subject.store),
@@ -116,8 +116,7 @@ def features_work(subject: Subject, images: ImageSet, *, label: str) -> Work:
     return Work(
         label=label,
         plan=plan,
-        environment=environment_of("extracting", device, EXTRACTORS[extractor].packages),
-        device=device,
+        environment=Environment(work="extracting", device=device, more=tuple(EXTRACTORS[extractor].packages)),
         names=names,
         task=task,
         seal=partial(_seal, chunks=chunks),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flows.artifacts import CURVES, Snapshot
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.bound_curves import bound_curves
 from flows.metrics.bound_units import bound_terms
 from flows.metrics.choices import Likelihood
@@ -141,10 +141,10 @@ def _work(
     stage, version, own = plan
     draw: Json = {"draw": settings.draw} if settings.draw else {}
 
-    def task(output: Output) -> LikelihoodTask:
+    def task(output: Output, device: str) -> LikelihoodTask:
         return LikelihoodTask(
             output=output,
-            settings=settings,
+            settings=replace(settings, device=device),
             batches=batches,
             dataset=subject.dataset.manifest(subject.store),
             trained=subject.snapshot.manifest(subject.store),
@@ -159,11 +159,10 @@ def _work(
             settings=subject.key_of([*own, *_SHARED]) | draw,
             inputs={"dataset": subject.dataset.digest, "snapshot": subject.snapshot.digest, **inputs},
         ),
-        environment=environment_of("measuring", settings.device),
+        environment=Environment(work="measuring", device=settings.device),
         names=[_name(number) for number in range(len(batches))],
         task=task,
         seal=partial(_seal, batches=batches, settings=settings),
-        device=settings.device,
     )
 
 

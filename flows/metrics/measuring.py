@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from flows.artifacts import Figure, Figures
-from flows.environment import environment_of
+from flows.environment import Environment, environment_here
 from flows.metrics.choices import TO_STATISTICS, MetricName
 from flows.metrics.extractors import EXTRACTORS, accuracy_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
@@ -12,6 +12,7 @@ from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.provenance import FACT, provenance_of
 from flows.stage import Context
+from flows.survey import Survey
 from infra.compute.units import Workers
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest
@@ -57,11 +58,11 @@ def measure(
         inputs={label: manifest.digest for label, manifest in outputs.items()},
     )
 
-    def make(output: Output) -> Manifest:
+    def make(output: Output, _: Survey) -> Manifest:
         measured = {name: figures() for name, figures in zip(metrics, measures, strict=True)}
         return _seal(output, measured, subject, outputs, _provenance(subject, measured, rest_on))
 
-    manifest, reused = context.sealed(plan, {}, environment_of("measuring", "cpu"), make)
+    manifest, reused = context.sealed(plan, {}, lambda: Environment(work="measuring"), make)
     return Figures.of(manifest, reused=reused)
 
 
@@ -90,6 +91,8 @@ def _provenance(
     if subject.statistics:
         rules["reference"] = f"statistics of features from a file, sealed with digest {subject.statistics.digest}"
 
+    environment = environment_here("measuring")
+
     def part(
         figures: Sequence[Figure], outputs: Sequence[Manifest], uses: Sequence[str], counts: Mapping[str, int]
     ) -> Json:
@@ -100,7 +103,7 @@ def _provenance(
             counts=counts,
             settings={setting: subject.settings[setting] for setting in uses if setting in subject.settings},
             rules={step: rule for step, rule in rules.items() if rule and "extractor" in uses},
-            environment=environment_of("measuring", "cpu"),
+            environment=environment,
             roles=roles,
         ).as_json()
 

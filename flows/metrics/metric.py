@@ -45,7 +45,7 @@ class Subject:
         key: Those of them that enter keys.
         extractor: Of the features, `auto` settled; None if no chosen metric uses one.
         weights: Sealed, of an extractor that has weights.
-        device: `cpu` or `cuda`.
+        device: `auto`, `cpu` or `cuda`.
         store: Where all of it is.
         about_features: A remark on the features for the reader of figures; may be empty.
     """

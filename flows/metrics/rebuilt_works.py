@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
 from flows.reconstruction import digest_of, rebuilt_snapshot, stored_averages
@@ -36,9 +36,9 @@ def rebuilt_work(subject: Subject, sigma_rel: float) -> Work:
             settings={"sigma_rel": sigma_rel},
             inputs={"snapshot": trained.digest, "averages": digest_of(stored_averages(trained))},
         ),
-        environment=environment_of("measuring", "cpu"),
+        environment=Environment(work="measuring"),
         names=[_UNIT],
-        task=lambda output: RebuiltTask(output=output, trained=trained, sigma_rel=sigma_rel),
+        task=lambda output, _: RebuiltTask(output=output, trained=trained, sigma_rel=sigma_rel),
         seal=partial(_seal, trained=trained),
     )
 

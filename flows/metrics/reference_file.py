@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.statistics import STAGE, encode_stats, read_stats
 from flows.stage import Context
+from flows.survey import Survey
 from infra.digests import sha256
 from infra.errors import InputError
 from infra.features.statistics_file import (
@@ -90,13 +91,13 @@ def sealed_reference(file: str, extractor: ExtractorName, weights: Manifest | No
         raise InputError(f"says that it is of {count!r} images", item=file)
     plan = Plan(stage=STAGE, format_version=_FORMAT_VERSION, settings={}, inputs={"file": digest})
 
-    def make(output: Output) -> Manifest:
+    def make(output: Output, _: Survey) -> Manifest:
         stats = FeatureStats.of_moments(count or _UNKNOWN, found.mean, found.covariance)
         record = output.commit("units/000000", "safetensors", encode_stats(stats), {})
         facts = {"images": count, "dimensions": len(found.mean), "file": file, "about": found.about}
         return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
-    return context.sealed(plan, {}, environment_of("measuring", "cpu"), make)[0]
+    return context.sealed(plan, {}, lambda: Environment(work="measuring"), make)[0]
 
 
 def statistics_bytes(

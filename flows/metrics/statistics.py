@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.together import Work
 from infra.compute.device import prepare_process
@@ -38,10 +38,9 @@ def statistics_work(features: FeatureRows, *, label: str, device: str) -> Work:
     return Work(
         label=label,
         plan=plan,
-        environment=environment_of("measuring", device),
-        device=device,
+        environment=Environment(work="measuring", device=device),
         names=[_UNIT],
-        task=lambda output: StatisticsTask(output=output, features=features, device=device),
+        task=lambda output, device: StatisticsTask(output=output, features=features, device=device),
         seal=lambda output: _seal(output, features.count),
     )
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.metrics.extractors import extractor_device
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
@@ -84,10 +84,9 @@ def tensor_work(
     return Work(
         label=label,
         plan=plan,
-        environment=environment_of("measuring", device),
-        device=device,
+        environment=Environment(work="measuring", device=device),
         names=[_name(number) for number in range(len(rows))],
-        task=lambda output: TensorTask(output=output, compute=compute, threads=threads, device=device),
+        task=lambda output, device: TensorTask(output=output, compute=compute, threads=threads, device=device),
         seal=partial(_seal, rows=rows),
     )
 

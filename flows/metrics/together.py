@@ -3,12 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from flows.environment import Environment
 from flows.stage import Context
+from flows.survey import Begun, SurveyedTask
 from infra.compute.units import UnitTask, Workers
-from infra.digests import Json
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
@@ -22,20 +23,18 @@ class Work:
     Attributes:
         label: Its name among the outputs that figures rest on.
         plan: Everything that its bytes depend on.
-        environment: Recorded where the work begins.
+        environment: The parts of the environment that count; its device, the units', may be `auto`.
         names: Of its units' records.
-        task: Returns the task that computes and commits unit n, which is the n-th of the names.
+        task: Returns the task that computes and commits unit n, which is the n-th of the names, on `cpu` or `cuda`.
         seal: Seals it as soon as all units are committed.
-        device: What its units compute on, `cpu` or `cuda`.
     """
 
     label: str
     plan: Plan
-    environment: Json
+    environment: Environment
     names: Sequence[str]
-    task: Callable[[Output], UnitTask]
+    task: Callable[[Output, str], UnitTask]
     seal: Callable[[Output], Manifest]
-    device: str = "cpu"
 
 
 def seal_together(
@@ -50,16 +49,25 @@ def seal_together(
         context: The outside world.
         stage: For error lines.
         workers: Gives the pool for a device: `cuda` if the work that is missing needs it, else `cpu`.
+
+    Raises:
+        ConfigError: If work is to be done on a GPU in this process, and this machine has none.
+        ResourceError: If the cluster has no room for the pool.
     """
     with ExitStack() as held:
         sealings = [_Sealing(work, context) for work in works]
         # In an order that is the same for every run, so that no two runs wait for each other.
         for sealing in sorted(sealings, key=lambda sealing: sealing.work.plan.key):
-            sealing.begin(held)
+            sealing.take(held)
         open_ones = [sealing for sealing in sealings if sealing.manifest is None]
         if open_ones:
-            device = "cuda" if any(sealing.work.device == "cuda" for sealing in open_ones) else "cpu"
-            _run(open_ones, context, stage, workers(device))
+            context.before_work()
+            wanted = next((one.device for one in open_ones if one.device != "cpu"), "cpu")
+            device = context.cluster.nodes.device(wanted, cpus=workers("cuda").cpus, stage=stage)
+            pool = workers(device)
+            for sealing in open_ones:
+                sealing.begin(device if sealing.device != "cpu" else "cpu", pool)
+            _run(open_ones, context, stage, pool)
     return [sealing.manifest for sealing in sealings if sealing.manifest is not None]
 
 
@@ -71,16 +79,19 @@ class _Sealing:
         output: Where it goes.
         manifest: The seal, as soon as there is one.
         missing: Numbers of the units that are not committed yet.
+        device: What its units compute on; until it begins, perhaps `auto`.
     """
 
     def __init__(self, work: Work, context: Context) -> None:
         self.work, self.output = work, context.output(work.plan)
         self.manifest = self.output.manifest({})
         self.missing: set[int] = set()
+        self.device = work.environment.device
         self._context, self._lease = context, ExitStack()
+        self._begun: Begun | None = None
 
-    def begin(self, held: ExitStack) -> None:
-        """Lease the output and begin it, unless it is sealed, or becomes so while this run waits for the lease.
+    def take(self, held: ExitStack) -> None:
+        """Lease the output, unless it is sealed, or becomes so while this run waits for the lease.
 
         Args:
             held: Gives the lease back if the work ends without a seal.
@@ -89,11 +100,26 @@ class _Sealing:
         if self.manifest is None:
             self._lease.enter_context(self._context.lease(self.output.folder))
             self.manifest = self.output.manifest({})
-        if self.manifest is None:
-            self._context.begin(self.output, self.work.environment)
-            self.missing = {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}
-        else:
+        if self.manifest is not None:
             self._lease.close()
+
+    def begin(self, device: str, workers: Workers) -> None:
+        """Begin the output, or go on with it.
+
+        Args:
+            device: `cpu` or `cuda`.
+            workers: The pool.
+        """
+        self.device = device
+        environment = replace(self.work.environment, device=device, workers=workers)
+        self._begun = self._context.begin(self.output, environment)
+        self.missing = {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}
+
+    def task(self) -> UnitTask:
+        """Return the task of its units; `begin` comes first."""
+        assert self._begun is not None, "the output has begun"
+        task = self.work.task(self.output, self.device)
+        return SurveyedTask(task=task, survey=self._begun.survey, output=self.output)
 
     def note(self, unit: int) -> None:
         """Note that a unit is committed, and seal the output after the last."""
@@ -105,11 +131,13 @@ class _Sealing:
         if not self.missing:
             self.manifest = self.work.seal(self.output)
             self._lease.close()
+            if self._begun is not None:
+                self._context.say_joined(self.output, self._begun, self.manifest)
 
 
 def _run(sealings: Sequence[_Sealing], context: Context, stage: str, workers: Workers) -> None:
     starts = [0, *accumulate(len(sealing.work.names) for sealing in sealings)]
-    task = _Together(tasks=tuple(sealing.work.task(sealing.output) for sealing in sealings), starts=tuple(starts))
+    task = _Together(tasks=tuple(sealing.task() for sealing in sealings), starts=tuple(starts))
     for sealing in sealings:
         sealing.seal_if_whole()
 

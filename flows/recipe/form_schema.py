@@ -55,6 +55,7 @@ _TITLES = {
     "force": "Start afresh",
     "strict_environment": "Refuse another environment",
     "wait": "Wait for other runs",
+    "patience": "Wait for nodes (minutes)",
     "experiment": "MLflow experiment",
     "tracking": "Track in MLflow",
     "register_as": "Register in MLflow as",
@@ -108,6 +109,7 @@ def in_form_words(line: str) -> str:
         "run with --force": f"turn on “{_title('force')}” {own}",
         "drop --strict-environment": f"turn off “{_title('strict_environment')}” {own}",
         "drop --no-wait": f"turn on “{_title('wait')}” {own}",
+        "wait longer by --patience": f"raise “{_title('patience')}” {own}",
         "--root": f"“{_title('root')}”",
     }
     for option, words in options.items():

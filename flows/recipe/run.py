@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from flows.artifacts import Dataset
+from flows.devices import check_device
 from flows.metrics.choices import TO_STATISTICS
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
@@ -48,12 +50,21 @@ def steps(
     done: dict[str, Any] = {}
     names = [stage.name for stage in STAGES]
     to_come = STAGES[: names.index(last) + 1] if last else STAGES
+    if (around := current_surroundings()) is not None:
+        around.check = partial(_check_devices, config, to_come, around.cluster)
     for stage in to_come:
         inputs = (done[name] for name in stage.inputs)
         done[stage.name] = step(stage)(settings, getattr(config, stage.name, None), *inputs)
         if isinstance(data := done[stage.name], Dataset):
             _check(config, data, to_come)
         yield stage, done[stage.name]
+
+
+def _check_devices(config: PipelineConfig, stages: Sequence[Stage[Any, Any]], cluster: Cluster) -> None:
+    """Refuse a device or a number format that the cluster does not have, before the run's first work."""
+    for stage in stages:
+        if (part := getattr(config, stage.name, None)) is not None:
+            check_device(part, cluster, stage.name)
 
 
 def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any, Any]]) -> None:

@@ -106,6 +106,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         on_data=begin,
         lease=around.lease,
         strict_environment=around.settings.strict_environment,
+        before_work=around.before_work,
     )
 
 

@@ -36,9 +36,17 @@ class RunSettings(BaseModel):
     )
     force: bool = Field(False, description="Compute every stage anew, beside what is sealed")
     strict_environment: bool = Field(
-        False, description="Refuse to go on with an output that was begun in another environment"
+        False,
+        description="Refuse to go on with an output that was begun in another environment, or on nodes that differ",
     )
     wait: bool = Field(True, description="Wait while another run holds this run or an output; if false, end at once")
+
+    patience: float = Field(
+        10.0,
+        gt=0,
+        le=1440,
+        description="Minutes to wait for room on a cluster: for its autoscaler's nodes, or for lost ones to return",
+    )
 
     @model_validator(mode="after")
     def _registry_is_tracked(self) -> Self:

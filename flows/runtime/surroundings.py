@@ -72,6 +72,7 @@ class Surroundings:
         rows: The figures of the final table, by stage; each stage adds its own when it ends.
         rates: Further rows of the final table: each stage's rate in this attempt.
         begun: Keys of the outputs that this run has begun.
+        check: Called once, before the run's first work.
     """
 
     settings: RunSettings
@@ -88,6 +89,7 @@ class Surroundings:
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rates: dict[str, Row] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
+    check: Callable[[], None] | None = None
 
     @property
     def name(self) -> str:
@@ -125,6 +127,12 @@ class Surroundings:
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
+
+    def before_work(self) -> None:
+        """Make the check of the run, unless it is made already."""
+        if self.check is not None:
+            self.check()
+            self.check = None
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
         """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
@@ -206,7 +214,7 @@ def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
             item=f"RAY_ADDRESS {address}",
             remedy="run inside the cluster with its host:port, or unset it for a local Ray",
         )
-    return Cluster(mode=settings.mode, address=address, cpus=cpus)
+    return Cluster(mode=settings.mode, address=address, cpus=cpus, patience_s=60 * settings.patience)
 
 
 def open_tracker(settings: RunSettings, store: Store) -> Tracker:

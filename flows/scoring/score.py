@@ -18,7 +18,7 @@ from flows.recipe.config import PipelineConfig
 from flows.scoring.side import Side, open_side, open_sides
 from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
-from infra.compute.device import pool, resolve_device
+from infra.compute.units import workers_on
 from infra.errors import ConfigError, InputError
 from infra.outputs.manifest import Manifest
 
@@ -95,7 +95,7 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         context,
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        workers=lambda device: pool(wanted.workers, wanted.threads, device),
+        workers=lambda device: workers_on(device, wanted.workers, wanted.threads),
     )
     lines = tuple(f"{name} is left out: {cause}" for name, cause in left_out.items())
     return Scored(figures=figures, metrics=tuple(metrics), left_out=lines)
@@ -121,7 +121,7 @@ def collect_statistics(images: str, config: PipelineConfig, given: Collection[st
 
     def seal(work: Work) -> Manifest:
         (manifest,) = seal_together(
-            [work], context, stage=STAGE, workers=lambda device: pool(wanted.workers, wanted.threads, device)
+            [work], context, stage=STAGE, workers=lambda device: workers_on(device, wanted.workers, wanted.threads)
         )
         return manifest
 
@@ -227,6 +227,6 @@ def _subject(
         key=chosen.key_settings() | {"extractor": extractor.value},
         extractor=extractor,
         weights=weights,
-        device=resolve_device(wanted.device),
+        device=wanted.device,
         store=context.store,
     )

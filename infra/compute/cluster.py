@@ -1,4 +1,4 @@
-"""Ray: connect, check that the work fits, run units over actors, run a function on a group of workers.
+"""Ray: connect, ask the nodes what they have, run units over actors, run a function on a group of workers.
 
 The same calls run in this process if the mode is `in-process`; results do not depend on the mode.
 """
@@ -10,21 +10,26 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from infra.compute.answers import Probe
+from infra.compute.autoscaler import has_autoscaler
 from infra.compute.beside import Beside, Opening
 from infra.compute.connection import Connection
 from infra.compute.cores import usable_cores
 from infra.compute.group import GroupFunction, fit_group
+from infra.compute.hardware import group_backend
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
+from infra.compute.nodes import Nodes
 from infra.compute.ray_errors import plain_errors
 from infra.compute.ray_heartbeat import start_heartbeat
 from infra.compute.ray_signals import interrupts_kept
+from infra.compute.room import too_large
 from infra.compute.units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
 from infra.errors import ResourceError, Term
 
 Mode = Literal["ray", "in-process"]
 
 
-def _ignore(_: dict[str, Any]) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
@@ -38,24 +43,38 @@ class Cluster:
         mode: `ray`, or `in-process` for no Ray at all.
         address: A running cluster's address; None starts a local one that dies with this process.
         cpus: The least number of CPUs of a local one; never less than this machine's own count.
-        patience_s: How long to wait for room after nodes were lost.
+        patience_s: How long to wait for room: after nodes were lost, or for an autoscaler's.
+        probe: Returns the hardware of the machine that calls it; None for what torch finds there.
+        autoscales: Tells whether the cluster brings nodes by itself.
+        nodes: Answers questions about its nodes.
     """
 
     mode: Mode = "ray"
     address: str | None = None
     cpus: int = 1
     patience_s: float = PATIENCE_S
-    _connection: Connection | None = field(default=None, init=False)
+    probe: Probe | None = None
+    autoscales: Callable[[], bool] = has_autoscaler
+    nodes: Nodes = field(init=False)
+    _connection: Connection = field(init=False)
     _ledger: Any = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._connection = Connection(self.address, self.cpus)
+        self.nodes = Nodes(
+            connection=None if self.mode == "in-process" else self._connection,
+            patience_s=self.patience_s,
+            probe=self.probe,
+            autoscales=self.autoscales,
+        )
 
     def __enter__(self) -> "Cluster":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ledger = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self.nodes.forget()
+        self._connection.close()
 
     def run_units(
         self, task: UnitTask, units: Sequence[int], *, workers: Workers, stage: str, on_done: Callable[[int], None]
@@ -65,7 +84,8 @@ class Cluster:
         Args:
             task: Opened once per worker.
             units: Their numbers.
-            workers: The most workers, never more than units; those that do not fit yet join when nodes do.
+            workers: The most workers, never more than units, 0 for as many as there is room for; those that do not
+                fit yet join when nodes do.
             stage: For error lines.
             on_done: Called here, in this process, with each unit's number.
 
@@ -82,11 +102,12 @@ class Cluster:
                     run(unit)
                     on_done(unit)
             return
-        workers = Workers(count=min(workers.count, len(units)), cpus=workers.cpus, gpus=workers.gpus)
+        workers = self.nodes.sized(workers, stage=stage)
+        workers = replace(workers, count=min(workers.count, len(units)))
         self.connect()
         with interrupts_kept(), plain_errors(stage):
             if not fitting(workers):
-                _refuse(replace(workers, count=1), stage)
+                raise too_large(replace(workers, count=1), stage)
             if self._ledger is None:
                 self._ledger = start_ledger()
             for unit in stream_units(task, units, workers, stage, self._ledger, self.patience_s):
@@ -121,6 +142,7 @@ class Cluster:
                 called, but once at the end.
             grace_s: How long an interrupted group may take to save; one without a beat yet ends at once.
         """
+        workers = self.nodes.sized(workers, stage=stage, group=True)
         if self.mode == "in-process":
             if workers.count != 1:
                 raise ResourceError(
@@ -132,12 +154,15 @@ class Cluster:
             with _settings_kept():
                 watch.follow(partial(function, config, watch.heartbeat.beat))
             return
+        backend = (
+            group_backend(workers.gpus, self.nodes.hold(workers, stage=stage).values()) if workers.gpus else "gloo"
+        )
         self.connect()
         with interrupts_kept(), plain_errors(stage):
             if fitting(workers) < workers.count:
-                _refuse(workers, stage)
+                raise too_large(workers, stage)
             watch = Watch(heartbeat=start_heartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
-            fit_group(function, config, workers, stage, run_folder, watch, self.patience_s)
+            fit_group(function, config, workers, stage, run_folder, watch, self.patience_s, backend)
 
     def beside(self, opening: Opening, values: dict[str, Any], *, group: Workers) -> Beside | None:
         """Return one more worker like those of a group, to work beside it; None if there is no room for it.
@@ -167,11 +192,8 @@ class Cluster:
         Raises:
             ResourceError: If Ray does not answer.
         """
-        if self.mode == "in-process":
-            return
-        if self._connection is None:
-            self._connection = Connection(self.address, self.cpus)
-        self._connection.open()
+        if self.mode == "ray":
+            self._connection.open()
 
     def warm_up(self) -> None:
         """Import the parts of Ray whose first use takes seconds."""
@@ -185,16 +207,3 @@ def _settings_kept() -> AbstractContextManager[None]:
     from infra.compute.device import settings_kept
 
     return settings_kept()
-
-
-def _refuse(workers: Workers, stage: str) -> None:
-    import ray
-
-    have, nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
-    wanted = " and ".join(f"{n} {name}" for name, n in (("CPU", workers.cpus), ("GPU", workers.gpus)) if n)
-    there = " and ".join(f"{have.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
-    raise ResourceError(
-        f"{workers.count} workers of {wanted} each do not fit the cluster's {nodes} nodes with {there} in all",
-        stage=stage,
-        remedy="set fewer workers or threads, or add nodes",
-    )

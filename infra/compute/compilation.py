@@ -34,7 +34,7 @@ def compile_network(network: nn.Module, first_call: Callable[[], object]) -> Non
     Raises:
         ResourceError: If there is no C++ compiler, or it fails.
     """
-    if _compiler_version() is None:
+    if compiler_version() is None:
         raise ResourceError(
             f"needs a C++ compiler, and {_compiler()} is not there or does not start",
             item="torch.compile",
@@ -52,12 +52,7 @@ def compile_network(network: nn.Module, first_call: Callable[[], object]) -> Non
         ) from error
 
 
-def compiler_facts(compiles: bool) -> dict[str, str]:
-    """Return this machine's C++ compiler as part of the environment of an output, if its work compiles a network."""
-    return {"compiler": _compiler_version() or "unknown"} if compiles else {}
-
-
-def _compiler_version() -> str | None:
+def compiler_version() -> str | None:
     """Return name and version of the C++ compiler that torch.compile calls, $CXX or g++; None if it does not start."""
     name = _compiler()
     path = shutil.which(name)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class Connection:
         self._connected = False
         self._environment: dict[str, str | None] = {}
         self.reaper: Reaper | None = None
+
+    @property
+    def is_to_this_machine(self) -> bool:
+        """Whether it is, or is going to be, to a Ray that this process starts; another may have more nodes."""
+        ray = sys.modules.get("ray")
+        return self._address is None and (ray is None or not ray.is_initialized() or _started_here())
 
     def open(self) -> None:
         """Connect, or do nothing if this process has a connection.
@@ -130,6 +137,14 @@ class Connection:
                 aside.write_text(secrets.token_hex(32))
         self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
+
+
+def _started_here() -> bool:
+    """Tell whether this process started the Ray that it is connected to; False if a later Ray does not say."""
+    import ray
+
+    node = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(getattr(node, "head", False))
 
 
 @contextlib.contextmanager

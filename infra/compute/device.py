@@ -1,57 +1,11 @@
-"""The device, its dtype and the versions that bytes depend on."""
+"""The settings of torch that bytes depend on: number format, threads and kernels."""
 
 import contextlib
 import os
-import platform
-from collections.abc import Iterator, Sequence
-from importlib import metadata
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-
-from infra.compute.cores import usable_cores
-from infra.compute.units import Workers
-from infra.errors import ConfigError
-
-# The packages whose versions can change the bytes of some output.
-PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch")
-_GPU_ONLY = ("float16", "tf32")
-# Compute capability 8 is Ampere. An older GPU takes the flag and computes float32.
-_TF32_SINCE = 8
-_ANY_DTYPE = "set dtype=auto or dtype=float32"
-
-
-def resolve_device(name: str) -> str:
-    """Turn `auto` into `cuda` where this machine has it, else `cpu`."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
-
-
-def resolve_dtype(name: str, device: str) -> str:
-    """Turn `auto` into `bfloat16` if the device multiplies it natively, else `float16` on a GPU and `float32` on a CPU.
-
-    Args:
-        name: `auto`, `float32`, `tf32`, `bfloat16` or `float16`.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        ConfigError: If the device has no such format: a CPU neither float16 nor tf32, a GPU before Ampere no tf32.
-    """
-    if name != "auto":
-        _check_dtype(name, device)
-        return name
-    if device == "cuda":
-        # torch also answers yes for older GPUs, which emulate bfloat16 more slowly than they compute float32.
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
-
-
-def _check_dtype(name: str, device: str) -> None:
-    if name in _GPU_ONLY and device == "cpu":
-        raise ConfigError(f"{name} is for GPUs, and the device is a processor", item="dtype", remedy=_ANY_DTYPE)
-    if name == "tf32" and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] < _TF32_SINCE:
-        raise ConfigError(f"{torch.cuda.get_device_name()} has no tf32", item="dtype", remedy=_ANY_DTYPE)
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -62,26 +16,6 @@ def torch_dtype(name: str) -> torch.dtype:
         "bfloat16": torch.bfloat16,
         "float16": torch.float16,
     }[name]
-
-
-def environment(device: str, packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return everything beside its plan that can change an output's bytes: versions, and the device or CPU class.
-
-    Args:
-        device: `cpu` or `cuda`.
-        packages: The packages whose versions count, beside Python's own.
-
-    Raises:
-        ConfigError: If the device is `cuda` and this machine has none.
-    """
-    if device == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError("cuda was asked for and this machine has none", item="device", remedy="set device=cpu")
-        name = torch.cuda.get_device_name()
-    else:
-        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"device": name, "python": python} | {package: metadata.version(package) for package in packages}
 
 
 @contextlib.contextmanager
@@ -158,16 +92,3 @@ def repeatable_gradients(device: str, *, wanted: bool = True) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
         modes.fill_uninitialized_memory = filled
-
-
-def pool(workers: int, threads: int, device: str) -> Workers:
-    """The workers of work in units; if none are asked for, one per GPU, or one per `threads` of this machine's cores.
-
-    Args:
-        workers: How many; 0 for as many as this machine has room for.
-        threads: Of each.
-        device: `cpu` or `cuda`.
-    """
-    gpus = 1 if device == "cuda" else 0
-    each = torch.cuda.device_count() if gpus else usable_cores() // threads
-    return Workers(count=workers or max(each, 1), cpus=threads, gpus=gpus)

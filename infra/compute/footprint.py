@@ -1,4 +1,4 @@
-"""The memory that work takes, found out on torch's `meta` device, and the memory that a device has."""
+"""The memory that work takes, found out on torch's `meta` device."""
 
 import weakref
 from collections.abc import Callable
@@ -22,13 +22,6 @@ def peak_bytes(call: Callable[[], object]) -> int:
     with storages:
         call()
     return storages.peak
-
-
-def total_bytes(device: torch.device) -> int:
-    """Return the memory of a GPU in bytes, used or not; 0 for another device, which has none of its own."""
-    if device.type != "cuda" or not torch.cuda.is_available():
-        return 0
-    return torch.cuda.get_device_properties(device).total_memory
 
 
 class _Storages(TorchDispatchMode):

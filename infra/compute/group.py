@@ -28,6 +28,7 @@ def fit_group(
     run_folder: str,
     watch: Watch,
     patience_s: float,
+    backend: str = "gloo",
 ) -> None:
     """Run a TorchTrainer. If workers are lost, start a new one under a new name; it resumes from our checkpoints.
 
@@ -41,7 +42,7 @@ def fit_group(
     committed, failures, others = watch.on_poll(), 0, _placement_groups()
     while True:
         try:
-            _fit_once(function, config, workers, run_folder, watch, patience_s)
+            _fit_once(function, config, workers, run_folder, watch, patience_s, backend)
         except TrainingFailedError as error:
             _release(_placement_groups() - others)
             lost, before, committed = lost_a_worker(error), committed, watch.on_poll()
@@ -62,6 +63,7 @@ def _fit_once(
     run_folder: str,
     watch: Watch,
     patience_s: float,
+    backend: str,
 ) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -77,7 +79,7 @@ def _fit_once(
         scaling_config=ScalingConfig(
             num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker={"CPU": workers.cpus}
         ),
-        torch_config=_torch_config("nccl" if workers.gpus else "gloo"),
+        torch_config=_torch_config(backend),
         run_config=RunConfig(name=name, storage_path=run_folder, failure_config=failures),
     )
     try:

@@ -74,5 +74,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name."""
+    return _line(error, 0)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, or its name."""
+    return _line(error, -1)
+
+
+def _line(error: BaseException, place: int) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].strip()[:200] if lines else type(error).__name__
+    return lines[place].strip()[:200] if lines else type(error).__name__

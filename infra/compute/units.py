@@ -9,7 +9,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,11 +27,21 @@ _LOOKS_IN_PATIENCE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The number of workers, and the CPUs and GPUs of each."""
+    """The number of workers, 0 for as many as the cluster holds, and the CPUs and GPUs of each."""
 
     count: int = 1
     cpus: int = 1
     gpus: int = 0
+
+    @property
+    def each(self) -> dict[str, int]:
+        """The resources of a worker by Ray's names, without those that it needs none of."""
+        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount}
+
+
+def workers_on(device: str, count: int, threads: int) -> Workers:
+    """Return workers of one GPU each if the device is `cuda`, and of as many CPUs as threads."""
+    return Workers(count=count, cpus=threads, gpus=1 if device == "cuda" else 0)
 
 
 def no_room(workers: Workers, stage: str, why: str) -> ResourceError:
@@ -66,9 +76,12 @@ def fitting(workers: Workers) -> int:
     """Return how many such workers the cluster's nodes could hold if nothing else were running there."""
     import ray
 
-    each = {"CPU": workers.cpus, "GPU": workers.gpus}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(int(min(have.get(name, 0) // amount for name, amount in each.items() if amount)) for have in nodes)
+    return sum(fits(node["Resources"], workers) for node in ray.nodes() if node["Alive"])
+
+
+def fits(resources: Mapping[str, float], workers: Workers) -> int:
+    """Return how many such workers resources suffice for, by Ray's names."""
+    return int(min(resources.get(name, 0) // amount for name, amount in workers.each.items()))
 
 
 def stream_units(

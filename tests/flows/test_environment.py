@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from flows.environment import PACKAGES, Work, environment_of
+from flows.environment import PACKAGES, Work, environment_here
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS
-from infra.compute.device import PACKAGES as ALL
+from infra.compute.hardware import PACKAGES as ALL
 from tests.scripts import REPOSITORY
 
 # The modules that compute some work, in a worker or beside it.
@@ -101,12 +101,12 @@ def test_a_module_that_only_copies_computes_nothing_with_numpy(name: str) -> Non
 
 def test_pillow_counts_where_an_extractor_resizes_with_it() -> None:
     assert {name for name, kind in EXTRACTORS.items() if "pillow" in kind.packages} == {ExtractorName.DINOV2}
-    assert {"numpy", "pillow", "torch"} < environment_of("extracting", "cpu", ("numpy", "pillow")).keys()
+    assert {"numpy", "pillow", "torch"} < environment_here("extracting", ("numpy", "pillow")).keys()
 
 
 @pytest.mark.parametrize("work", get_args(Work))
 def test_it_names_device_python_and_what_counts(work: Work) -> None:
-    found = environment_of(work, "cpu")
+    found = environment_here(work)
     assert found.keys() == {"device", "python", *PACKAGES[work]}
     assert set(PACKAGES[work]) <= set(ALL)
     assert found["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from flows.environment import Environment
 from flows.stage import Context, Progress
+from flows.survey import Survey
 from infra.compute.cluster import Cluster
 from infra.compute.units import Workers
 from infra.outputs.manifest import Manifest
@@ -24,8 +27,12 @@ class Baking:
         return self.ran.append
 
 
-def seal(output: Output) -> Manifest:
+def seal(output: Output, _: Survey) -> Manifest:
     return output.seal({"loaves": 1}, [], {})
+
+
+def driver() -> Environment:
+    return Environment(work="copying")
 
 
 def test_by_default_nobody_listens(make_context: Callable[..., Context]) -> None:
@@ -39,21 +46,22 @@ def test_by_default_nobody_listens(make_context: Callable[..., Context]) -> None
 
 def test_what_is_sealed_is_found_and_made_again_only_by_force(make_context: Callable[..., Context]) -> None:
     context = make_context()
-    made, reused = context.sealed(PLAN, {"loaves": 1}, {}, seal)
+    made, reused = context.sealed(PLAN, {"loaves": 1}, driver, seal)
     assert not reused
-    assert context.sealed(PLAN, {"loaves": 1}, {}, lambda _: pytest.fail("it is sealed")) == (made, True)
-    anew, reused = replace(context, force=True).sealed(PLAN, {"loaves": 1}, {}, seal)
+    never = partial(pytest.fail, "it is sealed")
+    assert context.sealed(PLAN, {"loaves": 1}, never, lambda *_: never()) == (made, True)
+    anew, reused = replace(context, force=True).sealed(PLAN, {"loaves": 1}, driver, seal)
     assert not reused
     assert anew.name != made.name
 
 
 def test_a_forced_run_that_is_tried_again_goes_on_with_its_own_attempt(make_context: Callable[..., Context]) -> None:
     context = make_context()
-    context.sealed(PLAN, {"loaves": 1}, {}, seal)
+    context.sealed(PLAN, {"loaves": 1}, driver, seal)
     forced = replace(context, force=True, begun=set())
     output = forced.output(PLAN)
     assert output.attempt == 1
-    forced.begin(output, {})
+    forced.begin(output, driver())
     assert forced.output(PLAN) == output
 
 

@@ -17,7 +17,9 @@ from ddpm_core.samplers.table import SAMPLERS
 from ddpm_core.schedule import respace
 from ddpm_core.selftest.run import run_selftest
 from flows.snapshot import channels_last
-from infra.compute.device import repeatable_gradients, resolve_dtype
+from infra.compute.device import repeatable_gradients
+from infra.compute.hardware import resolve_dtype
+from infra.compute.probe import probe
 from tests.gpu.networks import SCHEDULE, SHAPE, network, step_on
 
 pytestmark = pytest.mark.gpu
@@ -64,7 +66,7 @@ def test_the_self_test_passes(device):
 
 def test_auto_is_bfloat16_on_a_gpu_that_has_it(gpu):
     native = torch.cuda.get_device_capability()[0] >= 8
-    assert resolve_dtype("auto", "cuda") == ("bfloat16" if native else "float16")
+    assert resolve_dtype("auto", "cuda", [probe(compiler=False)]) == ("bfloat16" if native else "float16")
 
 
 def test_a_training_step_is_the_cpus(device):

@@ -25,7 +25,7 @@ from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.compute.cluster import Cluster
-from infra.compute.device import environment
+from infra.compute.probe import probe
 from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 from infra.storage.open import open_store
@@ -104,7 +104,7 @@ def test_the_report_is_written(done: Done) -> None:
 
 @pytest.mark.parametrize("stage", ["train", "sample"])
 def test_the_manifest_names_the_device(done: Done, device: torch.device, stage: str) -> None:
-    name = torch.cuda.get_device_name() if device.type == "cuda" else environment("cpu")["device"]
+    (name,) = probe(compiler=False).devices(device.type)
     assert done.manifest(stage).environment["device"] == name
 
 

@@ -44,7 +44,7 @@ class EvaluateConfig(StageConfig):
         description="Seed of the noise and timesteps that a likelihood draws, and of random blocks of images",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per worker")
-    device: Device = execution("auto", "auto takes cuda if this machine has it")
+    device: Device = execution("auto", "auto takes cuda if a worker with a GPU fits the cluster, else cpu")
     extractor_weights: str = outside_input(
         "", "File of an extractor that needs one: a path or s3://bucket/key; see fid.md and dinov2.md"
     )

@@ -12,7 +12,7 @@ from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import sealed_reference
 from flows.stage import Context
 from flows.stages.evaluate.config import EvaluateConfig
-from infra.compute.device import pool, resolve_device
+from infra.compute.units import workers_on
 from infra.errors import ConfigError
 from infra.outputs.manifest import Manifest
 
@@ -41,7 +41,7 @@ def evaluate(
         context,
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        workers=lambda device: pool(config.workers, config.threads, device),
+        workers=lambda device: workers_on(device, config.workers, config.threads),
     )
 
 
@@ -64,7 +64,7 @@ def _subject(
         key=key,
         extractor=extractor,
         weights=weights,
-        device=resolve_device(config.device),
+        device=config.device,
         store=context.store,
         about_features=about,
     )

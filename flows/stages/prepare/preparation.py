@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
-from flows.environment import environment_of
+from flows.environment import Environment
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
-from infra.compute.device import pool
-from infra.compute.units import UnitTask
+from flows.survey import Survey, SurveyedTask
+from infra.compute.units import UnitTask, Workers
 from infra.digests import Json, canonical_json
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest
@@ -58,20 +58,24 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
         given = listing.splits_given and config.use_splits
         _check_splits(listing, splits, given=given)
 
-        def make(output: Output) -> Manifest:
+        workers = Workers(count=config.workers)
+
+        def make(output: Output, survey: Survey) -> Manifest:
             work = _Work(
                 config=config,
                 context=context,
                 source=source,
                 listing=listing,
                 output=output,
+                survey=survey,
+                workers=workers,
                 splits=splits,
                 splits_given=given,
             )
             return work.run()
 
-        environment = environment_of("preparing", "cpu")
-        manifest, reused = context.sealed(plan, {}, environment, make, noun="data set")
+        environment = Environment(work="preparing", workers=workers)
+        manifest, reused = context.sealed(plan, {}, lambda: environment, make, noun="data set")
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
     return Dataset.of(manifest, reused=reused)
@@ -93,6 +97,8 @@ class _Work:
     source: Source
     listing: Listing
     output: Output
+    survey: Survey
+    workers: Workers
     splits: Sequence[str]
     splits_given: bool
 
@@ -136,10 +142,10 @@ class _Work:
 
     def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool], phase: str = "") -> None:
         self.context.run_missing(
-            task,
+            SurveyedTask(task=task, survey=self.survey, output=self.output),
             range(units),
             stage=STAGE,
-            workers=pool(self.config.workers, threads=1, device="cpu"),
+            workers=self.workers,
             is_done=is_done,
             size=self._images,
             phase=phase,

@@ -36,7 +36,7 @@ class SampleConfig(StageConfig):
     compile: bool = Field(
         False, description="Compile the network by torch.compile: faster calls, after about a minute once per machine"
     )
-    device: Device = execution("auto", "auto takes cuda if this machine has it")
+    device: Device = execution("auto", "auto takes cuda if a worker with a GPU fits the cluster, else cpu")
 
     @model_validator(mode="after")
     def _eta_has_a_use(self) -> Self:

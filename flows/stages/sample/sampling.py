@@ -1,19 +1,17 @@
 """Sample: draws images from a snapshot, by reverse chains that run in parallel on Ray."""
 
-from functools import partial
-
-import torch
+from functools import cache, partial
 
 from flows.artifacts import Samples, Snapshot
-from flows.environment import environment_of
+from flows.devices import environment_of, nodes_for, resolve, workers_of
 from flows.snapshot import decode_snapshot
 from flows.stage import Context
 from flows.stages.sample.batch import USUAL, fitting_batch
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
-from infra.compute.compilation import COMPILING, compiler_facts
-from infra.compute.device import pool, resolve_device, resolve_dtype
-from infra.compute.footprint import total_bytes
+from flows.survey import Survey, SurveyedTask
+from infra.compute.compilation import COMPILING
+from infra.compute.hardware import gpu_memory
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.plan import Output, Plan
 
@@ -26,35 +24,31 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
     Raises:
         DivergedError: If a chain produces numbers that are not finite.
     """
-    device = resolve_device(config.device)
     if not config.batch_size:
         # Before the plan, because images differ by rounding between batches.
-        config = config.model_copy(update={"batch_size": _fitting_batch(config, snapshot, device, context)})
-    resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
+        config = config.model_copy(update={"batch_size": _fitting_batch(config, snapshot, context)})
+    resolved = cache(partial(resolve, config, context.cluster, STAGE, context.say))
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
         inputs={"snapshot": snapshot.digest},
     )
-    goal = resolved.goals()
+    goal = config.goals()
 
-    def make(output: Output) -> Manifest:
-        _run(resolved, snapshot, output, context)
-        return _seal(output, resolved, goal)
+    def make(output: Output, survey: Survey) -> Manifest:
+        _run(resolved(), snapshot, output, context, survey)
+        return _seal(output, resolved(), goal)
 
     manifest, reused = context.sealed(
-        plan,
-        goal,
-        environment_of("sampling", device) | {"dtype": resolved.dtype} | compiler_facts(config.compile),
-        make,
-        noun="set of samples",
+        plan, goal, lambda: environment_of("sampling", resolved(), {}), make, noun="set of samples"
     )
     return Samples.of(manifest, reused=reused)
 
 
-def _fitting_batch(config: SampleConfig, snapshot: Snapshot, device: str, context: Context) -> int:
-    memory = total_bytes(torch.device(device))
+def _fitting_batch(config: SampleConfig, snapshot: Snapshot, context: Context) -> int:
+    found, nodes = nodes_for(config, context.cluster, STAGE, context.say)
+    memory = gpu_memory(nodes) if found.device == "cuda" else 0
     count = _batch_on_a_gpu(config, snapshot, memory, context) if memory else USUAL
     context.say(f"{STAGE:>9} {count:,} images at a time (sample.batch_size=0)")
     return count
@@ -67,16 +61,16 @@ def _batch_on_a_gpu(config: SampleConfig, snapshot: Snapshot, memory: int, conte
     return fitting_batch(shape, memory, guided=bool(shape.num_classes) and config.guidance_scale != 1)
 
 
-def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context) -> None:
+def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context, survey: Survey) -> None:
     trained = snapshot.manifest(context.store)
     if config.compile:
         context.say(f"{STAGE:>9} {COMPILING}")
     task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
     context.run_missing(
-        task,
+        SurveyedTask(task=task, survey=survey, output=output),
         range(-(-config.count // config.batch_size)),
         stage=STAGE,
-        workers=pool(config.workers, config.threads, config.device),
+        workers=workers_of(config),
         is_done=lambda unit: output.record(unit_name(unit)) is not None,
         size=partial(_images, config),
         less_memory="set a smaller sample.batch_size",

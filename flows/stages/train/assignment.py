@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from flows.artifacts import Dataset, artifact_from_json
 from flows.stages.train.config import TrainConfig
+from flows.survey import Survey
 from infra.outputs.plan import Output, Plan
 from infra.storage.open import open_store
 
@@ -19,6 +20,7 @@ class Assignment:
         output: Where checkpoints, history and the snapshot go.
         watching: Whether rank 0 measures points in turn with training.
         initial: The digest of the network to start from, sealed in the output's store; empty for fresh weights.
+        survey: Of the nodes that the group may work on; None to compare no node.
     """
 
     config: TrainConfig
@@ -26,6 +28,7 @@ class Assignment:
     output: Output
     watching: bool = False
     initial: str = ""
+    survey: Survey | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, since Ray Train passes a dict; a store travels as its URI."""
@@ -37,6 +40,7 @@ class Assignment:
             "dataset": asdict(self.dataset),
             "watching": self.watching,
             "initial": self.initial,
+            "survey": self.survey.as_json() if self.survey else None,
         }
 
     @classmethod
@@ -53,4 +57,5 @@ class Assignment:
             output=output,
             watching=values["watching"],
             initial=values["initial"],
+            survey=Survey.from_json(values["survey"]) if values["survey"] else None,
         )

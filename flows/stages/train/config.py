@@ -89,8 +89,8 @@ class TrainConfig(StageConfig):
     scale_shift_norm: bool = Field(
         False, description="Adaptive normalisation: the timestep scales and shifts (Dhariwal and Nichol 2021)"
     )
-    workers: int = execution(1, "Ray Train workers; 0 means one per GPU, else 1", ge=0, le=4096)
-    device: Device = execution("auto", "auto takes cuda if this machine has it")
+    workers: int = execution(1, "Ray Train workers; 0 means one per GPU of the cluster, on CPUs 1", ge=0, le=4096)
+    device: Device = execution("auto", "auto takes cuda if a worker with a GPU fits the cluster, else cpu")
     activation_checkpointing: bool = execution(
         False, "Compute the residual blocks again in the backward pass: less memory, more time, the same bits"
     )

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any, Self
 
 from flows.artifacts import Dataset, Snapshot
-from flows.environment import environment_of
+from flows.devices import environment_of, resolve, workers_of
+from flows.environment import Environment
 from flows.snapshot import make_schedule
 from flows.stage import Context, Given, Progress
 from flows.stages.train.assignment import Assignment
@@ -25,10 +27,8 @@ from flows.stages.train.watch.news import WatchNews
 from flows.stages.train.watch.records import unmeasured_places
 from flows.stages.train.watch.turn import left_out
 from flows.stages.train.worker import run_training
-from infra.compute.compilation import compiler_facts
-from infra.compute.device import resolve_device, resolve_dtype
+from flows.survey import Survey
 from infra.compute.units import Workers
-from infra.digests import Json
 from infra.errors import ConfigError, IntegrityError, ResourceError, StorageError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
@@ -55,40 +55,39 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     check_network(config, dataset)
     _check_schedule(config)
     initial = _initial(config, dataset, context)
-    device = resolve_device(config.device)
-    resolved = config.model_copy(update={"dtype": resolve_dtype(config.dtype, device), "device": device})
+    resolved = cache(partial(resolve, config, context.cluster, STAGE, context.say, group=True))
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
         inputs={"dataset": dataset.digest} | ({"initial": initial.digest} if initial else {}),
     )
-    goal = resolved.goals()
+    goal = config.goals()
 
-    def make(output: Output) -> Manifest:
+    def make(output: Output, survey: Survey) -> Manifest:
         # A longer run may have passed this goal at a point.
-        if snapshot_record(output, resolved.total_images) is None:
-            _run(resolved, dataset, output, context, initial)
-        elif resolved.watch_share and (left := unmeasured_places(output, resolved.total_images)):
+        if snapshot_record(output, config.total_images) is None:
+            _run(resolved(), dataset, output, context, initial, survey)
+        elif config.watch_share and (left := unmeasured_places(output, config.total_images)):
             context.say(left_out(left, "training had ended before they were measured"))
-        return seal(output, resolved, goal, resolved.total_images, history_rows(output), initial)
+        return seal(output, resolved(), goal, config.total_images, history_rows(output), initial)
 
     def done(output: Output) -> dict[str, int]:
-        total = resolved.total_images
+        total = config.total_images
         return {"images": total if snapshot_record(output, total) else latest_checkpoint(output, total)}
 
-    manifest, reused = context.sealed(plan, goal, _environment(resolved), make, done=done, noun="network")
+    manifest, reused = context.sealed(plan, goal, lambda: _environment(resolved()), make, done=done, noun="network")
     return Snapshot.of(manifest, reused=reused)
 
 
-def _environment(config: TrainConfig) -> Json:
+def _environment(config: TrainConfig) -> Environment:
     """Return what is recorded beside the plan, with the settings beside it that can change the last bits."""
-    facts = environment_of("training", config.device) | {"dtype": config.dtype} | compiler_facts(config.compile)
+    settings = {}
     if config.device == "cuda" and not config.deterministic:
-        facts["deterministic"] = "off"
+        settings["deterministic"] = "off"
     if not config.dropout and 0 < config.microbatch < config.batch_size:
-        facts["microbatch"] = str(config.microbatch)  # else it is in the plan
-    return facts
+        settings["microbatch"] = str(config.microbatch)  # else it is in the plan
+    return environment_of("training", config, settings)
 
 
 def check_network(config: TrainConfig, dataset: Dataset) -> None:
@@ -145,10 +144,13 @@ def _check_schedule(config: TrainConfig) -> None:
         )
 
 
-def _run(config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None) -> None:
-    gpus = 1 if config.device == "cuda" else 0
-    workers = Workers(count=config.workers or 1, cpus=config.threads, gpus=gpus)
-    assignment = Assignment(config=config, dataset=dataset, output=output, initial=initial.digest if initial else "")
+def _run(
+    config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None, survey: Survey
+) -> None:
+    workers = context.cluster.nodes.sized(workers_of(config), stage=STAGE, group=True)
+    assignment = Assignment(
+        config=config, dataset=dataset, output=output, initial=initial.digest if initial else "", survey=survey
+    )
     news = _News(output=output, context=context, config=config, goal=config.total_images, initial=initial)
     news.on_beat({"phase": context.starting})
     if config.watch_share:

@@ -56,6 +56,8 @@ def run_training(values: dict[str, Any], beat: Beat) -> None:
     """
     assignment = Assignment.from_json(values)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
+    if assignment.survey is not None:
+        assignment.survey.compare(assignment.output)
     loading = {"phase": "loading the data", "starting": True}
     with memory_errors("train", _LESS_MEMORY), Pulse(beat if is_first else None, lambda: loading) as pulse:
         worker = TrainingWorker(assignment, pulse)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.environment import environment_of
+from flows.devices import environment_of
+from flows.environment import environment_here
 from infra.outputs.manifest import parse_manifest, verify
 from infra.storage.open import open_store
 from tests.e2e.processes import Command, settings
@@ -79,14 +80,16 @@ def test_a_trainer_that_was_stopped_until_its_lease_expired_overwrites_nothing(t
 def test_another_environment_goes_on_or_exits_with_5(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    honest = environment_of
     assert run_command(arguments(tmp_path, *TINY, "train.images=320")) == 0
-    monkeypatch.setattr("flows.stages.train.training.environment_of", lambda *work: honest(*work) | {"torch": "9.9"})
+    monkeypatch.setattr(
+        "flows.stages.train.training.environment_of",
+        lambda work, config, more: environment_of(work, config, {**more, "torch": "9.9"}),
+    )
     capfd.readouterr()
     longer = arguments(tmp_path, *TINY, "train.images=640")
     assert run_command([*longer, "--strict-environment"]) == 5
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"torch: {honest('training', 'cpu')['torch']} there, 9.9 here" in line
+    assert f"torch: {environment_here('training')['torch']} there, 9.9 here" in line
     assert line.endswith("drop --strict-environment, finish it there, or run with --force to start afresh beside it")
     assert run_command(longer) == 0
     assert "train: goes on in another environment (torch: " in capfd.readouterr().out

@@ -61,7 +61,7 @@ def test_features_that_are_not_finite_are_refused_before_they_are_sealed(
     work = features_work(about, about.reference, label="reference")
     output = tiny_run.context.output(work.plan)
     output.begin({})
-    run = work.task(output).open()
+    run = work.task(output, "cpu").open()
     with pytest.raises(InputError, match=r"pixels gives .* not finite for the images 705, 707, 709 of train") as caught:
         run(1)
     assert (caught.value.exit_code, bool(caught.value.remedy)) == (3, True)

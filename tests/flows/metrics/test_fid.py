@@ -246,21 +246,20 @@ def test_a_unit_is_read_in_chunks(finished: TinyRun, monkeypatch: pytest.MonkeyP
     assert len(work.names) == 2
     output = finished.context.output(work.plan)
     for number in range(2):
-        work.task(output).open()(number)
+        work.task(output, "cpu").open()(number)
     assert seen == [2, 2, 2, 1]
 
 
-def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_extractor_with_a_file_computes_on_the_gpu(finished: TinyRun) -> None:
     devices = {name: extractor_device(name, "cuda") for name in ExtractorName if name != ExtractorName.AUTO}
     on_cpu, on_gpu = ("classifier", "pixels"), ("inception", "dinov2", "program")
     assert devices == dict.fromkeys(on_cpu, "cpu") | dict.fromkeys(on_gpu, "cuda")
-    monkeypatch.setattr(features, "environment_of", lambda _, device, __: {"device": device})
     for extractor, device in (("inception", "cuda"), ("pixels", "cpu")):
         about = with_weights(finished, sealed_weights(finished))
         about = replace(about, device="cuda", extractor=ExtractorName(extractor))
         work = features.features_work(about, seven(about), label="reference")
-        assert (work.device, work.environment) == (device, {"device": device})
-        assert work.task(finished.context.output(work.plan)).device == device
+        assert work.environment.device == device
+        assert work.task(finished.context.output(work.plan), device).device == device
 
 
 ERRORS = {

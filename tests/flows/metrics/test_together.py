@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pytest
 
+from flows.environment import Environment
 from flows.metrics.together import Work, seal_together
 from flows.stage import Context
 from infra.compute.units import Workers
@@ -43,8 +43,11 @@ def work(stage: str, count: int, fails_at: str = "") -> Work:
         return output.seal({}, [{"unit": n, "rows": 1, **one.as_json()} for n, one in enumerate(records) if one], {})
 
     plan = Plan(stage=stage, format_version=1, settings={}, inputs={})
-    task = partial(Writes, fails_at=fails_at)
-    return Work(label=stage, plan=plan, environment={}, names=names, task=task, seal=seal)
+
+    def task(output: Output, _: str) -> Writes:
+        return Writes(output, fails_at)
+
+    return Work(label=stage, plan=plan, environment=Environment(work="measuring"), names=names, task=task, seal=seal)
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def test_remedies_are_in_the_forms_words(remedy: str) -> None:
         ("or run with --force to start afresh", "turn on “Start afresh” below “More settings: run” to start afresh"),
         ("drop --strict-environment, or", "turn off “Refuse another environment” below “More settings: run”, or"),
         ("drop --no-wait", "turn on “Wait for other runs” below “More settings: run”"),
+        ("wait longer by --patience", "raise “Wait for nodes (minutes)” below “More settings: run”"),
         ("choose another --root", "choose another “Root of all outputs”"),
     ],
 )

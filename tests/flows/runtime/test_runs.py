@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.environment import environment_of
+from flows.devices import environment_of
+from flows.environment import environment_here
 from flows.run import open_run
 from infra.errors import ConflictError
 from infra.outputs.environments import environment_in_words
@@ -127,9 +128,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Moves training to another machine."""
 
     def move() -> None:
-        honest = environment_of
         monkeypatch.setattr(
-            "flows.stages.train.training.environment_of", lambda *work: honest(*work) | {"device": "another GPU"}
+            "flows.stages.train.training.environment_of",
+            lambda work, config, more: environment_of(work, config, {**more, "device": "another GPU"}),
         )
 
     return move
@@ -144,7 +145,7 @@ def test_a_run_that_goes_on_in_another_environment_says_so_everywhere(
     elsewhere()
     second = run_whole(small(folder), root, page, tracking=False)
     (line,) = (line for line in page.lines if "another environment" in line)
-    here = environment_of("training", "cpu")["device"]
+    here = environment_here("training")["device"]
     assert line.startswith(f"train: goes on in another environment (device: {here} there, another GPU here); ")
 
     html = (root / "reports" / second.name / "report.html").read_text()

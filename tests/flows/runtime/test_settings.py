@@ -15,6 +15,7 @@ from flows.runtime.settings import RunSettings
         ("preset", ("digits", "fashion-mnist"), ("", "a b", "../x", "Digits", "x" * 33, "a\n")),
         ("root", ("", "/a b/ä", "s3://b/c"), ("x" * 4097,)),
         ("mode", ("ray", "in-process"), ("local",)),
+        ("patience", (0.5, 1440), (0, -1, 1441)),
         ("experiment", ("a b", "x" * 128), ("", "a/b", "x" * 129)),
         ("register_as", ("", "a", "A-1 b.c", "x" * 64), (" a", "a/b", "a@b", "a:b", "a'", "x" * 65, "a\n")),
     ],

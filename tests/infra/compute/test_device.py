@@ -1,27 +1,20 @@
-"""Device and dtype resolve once, and what bytes depend on is written down."""
+"""A process computes with the threads, kernels and number format that it is given, and gives a caller's own back."""
 
 import os
-import platform
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from infra.compute.cluster import Cluster
 from infra.compute.device import (
-    environment,
     exact_float32,
     prepare_process,
     repeatable_gradients,
-    resolve_device,
-    resolve_dtype,
     settings_kept,
     torch_dtype,
 )
 from infra.compute.units import Workers
-from infra.errors import ConfigError
 
 CUDNN, CUBLAS = torch.backends.cudnn, torch.backends.cuda.matmul
 
@@ -36,93 +29,11 @@ def _settings_of_torch() -> Iterator[None]:
     CUDNN.benchmark, CUDNN.deterministic, CUDNN.allow_tf32, CUBLAS.allow_tf32 = before
 
 
-@pytest.mark.parametrize(("here", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_auto_takes_cuda_where_it_is(monkeypatch: pytest.MonkeyPatch, here: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: here)
-    assert resolve_device("auto") == expected
-    assert resolve_device("cpu") == "cpu"
-    assert resolve_device("cuda") == "cuda"
-
-
-@pytest.mark.parametrize(
-    ("bf16", "amx", "expected"),
-    [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
-)
-def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, bf16: bool, amx: bool, expected: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert resolve_dtype("auto", "cpu") == expected
-    assert resolve_dtype("float32", "cpu") == "float32"
-    assert resolve_dtype("bfloat16", "cpu") == "bfloat16"
-
-
-@pytest.mark.parametrize(("capability", "expected"), [(7, "float16"), (8, "bfloat16"), (9, "bfloat16")])
-def test_auto_on_a_gpu_takes_no_bfloat16_that_is_emulated(
-    monkeypatch: pytest.MonkeyPatch, capability: int, expected: str
-) -> None:
-    """GPUs before capability 8 have none of their own, but torch makes tensors of it there."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=capability))
-    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
-    assert resolve_dtype("auto", "cuda") == expected
-
-
-def test_auto_on_cuda_where_this_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_dtype("auto", "cuda") == "float16"
-    assert resolve_dtype("tf32", "cuda") == "tf32", "a worker's GPU is not this machine's to judge"
-
-
-@pytest.mark.parametrize("name", ["float16", "tf32"])
-def test_a_format_of_gpus_is_refused_on_a_processor(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"^dtype: {name} is for GPUs.* - set dtype=auto or dtype=float32$") as caught:
-        resolve_dtype(name, "cpu")
-    assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_tf32_by_name_needs_a_gpu_that_has_it(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
-) -> None:
-    """An older one would take the flag, say nothing, and compute float32."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
-    if has:
-        assert resolve_dtype("tf32", "cuda") == "tf32"
-    else:
-        with pytest.raises(ConfigError, match=r"^dtype: Old GPU has no tf32 - set dtype=auto"):
-            resolve_dtype("tf32", "cuda")
-    assert resolve_dtype("float16", "cuda") == "float16"
-
-
 def test_every_resolved_name_is_a_dtype() -> None:
     assert torch_dtype("float32") is torch.float32
     assert torch_dtype("tf32") is torch.float32
     assert torch_dtype("bfloat16") is torch.bfloat16
     assert torch_dtype("float16") is torch.float16
-
-
-def test_the_environment_names_versions_and_processor_and_no_host() -> None:
-    here = environment("cpu")
-    assert here["torch"] == torch.__version__
-    assert here["numpy"] == np.__version__
-    assert here["device"] == f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    assert here["python"] == ".".join(platform.python_version().split(".")[:2])
-    assert {"pillow", "pyarrow", "scikit-learn"} < here.keys()
-    assert platform.node() not in here.values()
-    assert here == environment("cpu")
-
-
-def test_cuda_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="cuda") as caught:
-        environment("cuda")
-    assert caught.value.exit_code == 2
-    assert "device=cpu" in caught.value.remedy
 
 
 def test_prepare_process_fixes_the_threads() -> None:

@@ -12,11 +12,10 @@ import torch
 
 import infra.features.classifier
 from flows.artifacts import MEMORISED, Figures
-from flows.metrics import extractors, likelihood_works
+from flows.metrics import extractors
 from flows.metrics.choices import MetricName
 from flows.metrics.metric import merged
 from flows.run_record import FinishedRun
-from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
 from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.report.outputs import draw, read_outputs
@@ -83,16 +82,17 @@ def test_settings_that_no_chosen_metric_uses_change_no_key(tiny_run: TinyRun) ->
 
 
 def test_a_pool_has_gpus_only_if_missing_work_needs_them(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[int] = []
 
-    def pool(_workers: int, threads: int, device: str) -> Workers:
-        asked.append(device)
-        return Workers(cpus=threads)
+    honest = tiny_run.context.cluster.nodes.hold
 
-    monkeypatch.setattr(evaluation, "pool", pool)
-    monkeypatch.setattr(likelihood_works, "environment_of", lambda *_: {})
+    def hold(workers: Workers, **more: Any) -> object:
+        asked.append(workers.gpus)
+        return honest(workers, **more)
+
+    monkeypatch.setattr(tiny_run.context.cluster.nodes, "hold", hold)
     figures_of(tiny_run, "fd", extractor="auto", device="cuda")
-    assert set(asked) == {"cpu"}
+    assert set(asked) == {0}
 
 
 def test_facts_have_no_setting_that_was_not_used(tiny_run: TinyRun) -> None:

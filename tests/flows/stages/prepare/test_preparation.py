@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from flows.artifacts import Dataset
+from flows.environment import Environment
 from flows.stage import Context, Progress
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
@@ -244,7 +246,8 @@ def test_another_environment_goes_on_and_strictly_is_a_conflict(
     context = make_context()
     with pytest.raises(KeyboardInterrupt):
         prepare(config, arranged(context, stop_after=1))
-    monkeypatch.setattr("flows.stages.prepare.preparation.environment_of", lambda *_: {"device": "another"})
+    another = partial(Environment, settings={"device": "another"})
+    monkeypatch.setattr("flows.stages.prepare.preparation.Environment", another)
     with pytest.raises(ConflictError) as caught:
         prepare(config, replace(context, strict_environment=True))
     assert caught.value.exit_code == 5
@@ -254,7 +257,8 @@ def test_another_environment_goes_on_and_strictly_is_a_conflict(
     (line,) = lines
     assert line.startswith("prepare: goes on in another environment (device: ")
     assert [period.after for period in periods_of(manifest)] == [{}, {"units": 1}]
-    assert periods_of(manifest)[1].environment == {"device": "another"}
+    first, second = (period.environment for period in periods_of(manifest))
+    assert second == {**first, "device": "another"}
 
 
 @pytest.mark.parametrize("rules", [{}, {"on_bad_image": "quarantine"}, {"drop_duplicates": True}], ids=str)

@@ -26,6 +26,7 @@ from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import read_verified, verify
 from infra.outputs.plan import Output, Plan
 from tests.conftest import TinyRun, revised
+from tests.hardware import H100, H100_NODE
 
 
 def pixels(run: TinyRun, samples: Samples) -> np.ndarray:
@@ -150,17 +151,19 @@ def test_the_start_of_an_image_does_not_depend_on_the_batch(
     assert np.abs(eight.astype(int) - five).max() <= 1
 
 
-@pytest.mark.parametrize(("memory", "expected"), [(0, 64), (1, 1), (1 << 40, 1024)])
+@pytest.mark.parametrize(("memory", "expected"), [(None, 64), (1, 1), (1 << 40, 1024)])
 def test_a_batch_that_fits_is_fixed_in_the_plan(
     tiny_run: TinyRun,
     config: SampleConfig,
     draw: Callable[..., Samples],
     monkeypatch: pytest.MonkeyPatch,
-    memory: int,
+    memory: int | None,
     expected: int,
 ) -> None:
     """Another GPU may choose another batch, which is another key; the same number by hand is the same one."""
-    monkeypatch.setattr("flows.stages.sample.sampling.total_bytes", lambda _: memory)
+    gpus = () if memory is None else (replace(H100, memory=memory), replace(H100, memory=1 << 41))
+    found = config.model_copy(update={"device": "cuda" if gpus else "cpu"})
+    monkeypatch.setattr("flows.stages.sample.sampling.nodes_for", lambda *_: (found, [replace(H100_NODE, gpus=gpus)]))
     said: list[str] = []
     config = config.model_copy(update={"count": 3, "num_steps": 2})
     fitted = draw(config.model_copy(update={"batch_size": 0}), say=said.append)

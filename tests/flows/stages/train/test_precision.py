@@ -15,6 +15,7 @@ from infra.errors import ConfigError, ResourceError
 from infra.outputs.tensors import decode_tensors
 from tests.conftest import TinyRun
 from tests.flows.stages.train.bench import STEP, Bench, snapshot
+from tests.hardware import T4_NODE
 
 
 class TestFloat16:
@@ -140,11 +141,10 @@ def test_activation_checkpointing_is_refused_in_compiled_code() -> None:
     ("device", "deterministic", "found"), [("cuda", True, None), ("cuda", False, "off"), ("cpu", False, None)]
 )
 def test_kernels_that_need_not_repeat_are_recorded_where_there_are_some(
-    monkeypatch: pytest.MonkeyPatch, config: TrainConfig, device: str, deterministic: bool, found: str | None
+    config: TrainConfig, device: str, deterministic: bool, found: str | None
 ) -> None:
-    monkeypatch.setattr("flows.stages.train.training.environment_of", lambda *_: {"device": "some GPU"})
     config = config.model_copy(update={"device": device, "deterministic": deterministic, "dtype": "float32"})
-    assert _environment(config).get("deterministic") == found
+    assert _environment(config).on([T4_NODE])[0].get("deterministic") == found
 
 
 @pytest.mark.parametrize("wanted", [True, False])

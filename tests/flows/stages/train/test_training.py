@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from flows.artifacts import Snapshot
+from flows.devices import environment_of
 from flows.snapshot import load_snapshot
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.training import train
+from infra.compute.hardware import resolve_device, resolve_dtype
+from infra.compute.probe import probe
 from infra.errors import ConfigError, ConflictError, IntegrityError, ResourceError
 from infra.outputs.environments import periods_of
 from infra.outputs.manifest import verify
@@ -116,10 +119,9 @@ def test_the_key(config: TrainConfig, run: Callable[..., Snapshot], change: dict
 def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
     tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]
 ) -> None:
-    from infra.compute.device import resolve_device, resolve_dtype
-
     config = config.model_copy(update={"images": 16, "dtype": "auto"})
-    became = resolve_dtype("auto", resolve_device("auto"))
+    here = [probe()]
+    became = resolve_dtype("auto", resolve_device("auto", here), here)
     trained, explicit = run(config), run(config.model_copy(update={"dtype": became}))
     assert trained.key != explicit.key
     assert trained.digest == explicit.digest
@@ -182,7 +184,10 @@ def test_another_environment_goes_on_and_is_recorded(
 ) -> None:
     lines: list[str] = []
     sealed, longer = run(config), config.model_copy(update={"images": 112})
-    monkeypatch.setattr("flows.stages.train.training.environment_of", lambda *_: {"device": "another"})
+    monkeypatch.setattr(
+        "flows.stages.train.training.environment_of",
+        lambda work, config, more: environment_of(work, config, {**more, "device": "another"}),
+    )
     assert run(config, say=lines.append) == replace(sealed, reused=True), "a sealed output is used wherever it was made"
     assert lines == []
     with pytest.raises(ConflictError) as caught:
@@ -194,7 +199,7 @@ def test_another_environment_goes_on_and_is_recorded(
     assert line.startswith(f"train: goes on in another environment (device: {here} there, another here); ")
     first, second = periods_of(manifest)
     assert (first.environment, first.after) == (manifest.environment, {})
-    assert second.environment == {"device": "another", "dtype": "float32"}
+    assert second.environment == {**first.environment, "device": "another"}
     assert second.after == {"images": 80}
     assert periods_of(sealed.manifest(tiny_run.store)) == [first], "the shorter goal was sealed before"
     assert periods_of(run(config.model_copy(update={"images": 64})).manifest(tiny_run.store)) == [first]
