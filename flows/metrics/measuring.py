@@ -101,6 +101,8 @@ def _provenance(
 
     environment = environment_here("measuring")
 
+    environment = environment_here("measuring")
+
     def part(
         figures: Sequence[str],
         outputs: Sequence[Manifest],
