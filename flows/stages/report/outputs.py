@@ -67,7 +67,7 @@ def read_outputs(store: Store, finished: FinishedRun, name: str = "") -> RunOutp
         name: The run's name, to compare it with other runs; without it no other run is read.
 
     Raises:
-        IntegrityError: If an output is missing or differs from what was sealed.
+        IntegrityError: If an output is missing or differs from what was sealed; only the images along training may.
     """
     artifacts: dict[str, Artifact] = {
         "data set": finished.dataset,

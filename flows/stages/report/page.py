@@ -1,6 +1,7 @@
 """Writes report.html, its pictures and its tables from sealed artifacts alone; the page needs no other file."""
 
 import json
+import logging
 from collections.abc import Mapping
 
 from flows.run_record import FinishedRun, RunRecord, read_record
@@ -10,6 +11,7 @@ from infra.storage.store import Store
 
 _RECIPES = ".recipes"
 PLOTS = "plots"
+_LOGGER = logging.getLogger(__name__)
 
 
 def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
@@ -27,6 +29,8 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
     """
     record = RunRecord(name=name, finished=finished, elsewhere=elsewhere)
     outputs = read_outputs(store, finished, name)
+    if outputs.along is not None and outputs.along.remark:
+        _LOGGER.warning("report %s: %s", name, outputs.along.remark)
     files = {f"{record.folder}/{file}": data for file, data in _files(name, outputs, elsewhere).items()}
     for file, data in files.items():
         store.replace(file, data)

@@ -82,6 +82,7 @@ def _along(name: str, along: Along | None, drawings: Drawings) -> dict[str, Any]
     best = along.best
     return {
         "warnings": along.warnings,
+        "remark": along.remark,
         "strip": drawings.along,
         "shown": [f"{place:,}" for place in along.shown],
         "plots": plots,

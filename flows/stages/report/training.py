@@ -12,6 +12,7 @@ from flows.pages.lines import Line, line_panels
 from flows.pages.pictures import sample_grid
 from flows.points import Point, best_point, read_points
 from flows.stages.report.plots import Plot, csv_of
+from infra.errors import IntegrityError
 from infra.outputs.images import Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.tensors import decode_tensors
@@ -35,6 +36,8 @@ class Along:
         shown: The places of these points.
         warnings: What goes wrong, in words.
         best: The point with the lowest estimate of the bound; None if it is not known.
+        damaged: The places of the points whose file is damaged or missing: without their grid, and without their part
+            in the warnings, but with the figures that the manifest holds.
     """
 
     points: Sequence[Point]
@@ -42,16 +45,22 @@ class Along:
     shown: Sequence[int]
     warnings: Sequence[str]
     best: Point | None
+    damaged: Sequence[int] = ()
+
+    @property
+    def remark(self) -> str:
+        """A sentence about the damaged points; empty if all are whole."""
+        if not self.damaged:
+            return ""
+        places = ", ".join(f"{place:,}" for place in self.damaged)
+        return f"Without the images at {places} images seen, since their files are damaged or missing."
 
 
 def read_along(store: Store, trained: Manifest) -> Along:
-    """Read the points that a train manifest names, every byte verified.
-
-    Raises:
-        IntegrityError: If a file is missing or differs from what was sealed.
-    """
+    """Read the points that a train manifest names, every byte verified; a damaged file costs its own images alone."""
     points = [point for point in read_points(trained.facts) if point.figures is not None]
-    tensors = {point.images_seen: _tensors(store, trained, point) for point in points}
+    found = {point.images_seen: _tensors(store, trained, point) for point in points}
+    tensors = {place: of_point for place, of_point in found.items() if of_point is not None}
     losses = {place: losses_of(of_point) for place, of_point in tensors.items()}
     places = list(tensors)
     count = min(len(places), _COLUMNS)
@@ -62,12 +71,17 @@ def read_along(store: Store, trained: Manifest) -> Along:
         shown=shown,
         warnings=warnings(trained.facts["history"], points, losses),
         best=best_point(points),
+        damaged=sorted(found.keys() - tensors.keys()),
     )
 
 
-def _tensors(store: Store, trained: Manifest, point: Point) -> Mapping[str, Tensor]:
+def _tensors(store: Store, trained: Manifest, point: Point) -> Mapping[str, Tensor] | None:
+    """Return the tensors of a measured point; None if their file is damaged or missing."""
     assert point.watch is not None, "a point with figures has their file"
-    tensors, _ = decode_tensors(read_verified(store, trained.folder, point.watch), point.watch["file"])
+    try:
+        tensors, _ = decode_tensors(read_verified(store, trained.folder, point.watch), point.watch["file"])
+    except IntegrityError:
+        return None
     return tensors
 
 

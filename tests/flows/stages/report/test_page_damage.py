@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.points import read_points
 from flows.stages.report.page import rewrite_report, write_report
 from infra.digests import canonical_json
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.local_store import LocalStore
 from tests.conftest import TinyRun
-from tests.flows.stages.report.conftest import Page
+from tests.flows.stages.report.conftest import PLOTS, Page
 
 
 class AnyName(LocalStore):
@@ -103,3 +104,19 @@ def test_a_damaged_output_is_not_reported(tiny_run: TinyRun, written: str) -> No
     with pytest.raises(IntegrityError, match="differs from its digest"):
         rewrite_report("my-run", tiny_run.store)
     assert tiny_run.store.read("reports/my-run/report.html").decode() == written, "the old one stays"
+
+
+def test_damaged_images_along_training_end_no_report(
+    tiny_run: TinyRun, written: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = tiny_run.snapshot.manifest(tiny_run.store)
+    first = read_points(manifest.facts)[0]
+    assert first.watch is not None
+    (tiny_run.root / manifest.folder / first.watch["file"]).write_bytes(b"")
+    rewrite_report("my-run", tiny_run.store)
+    remark = f"Without the images at {first.images_seen:,} images seen, since their files are damaged or missing."
+    page = tiny_run.store.read("reports/my-run/report.html").decode()
+    assert f'<p class="quiet">{remark}</p>' in page
+    assert caplog.messages == [f"report my-run: {remark}"]
+    tables = [name for name in tiny_run.store.list("reports/my-run/plots") if name.endswith(".csv")]
+    assert len(tables) == len(PLOTS), "every figure is in the manifest"
