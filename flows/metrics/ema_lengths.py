@@ -13,7 +13,8 @@ from flows.metrics.choices import Likelihood
 from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
 from flows.metrics.likelihood_works import likelihood_work, proposal_work, rebuilt_estimate_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
-from flows.metrics.rebuilt_works import rebuilt_work
+from flows.metrics.rebuilt_works import rebuilt_works
+from flows.reconstruction import LEFT_OUT, without_words
 from infra.compute.device import fixed_threads
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest
@@ -24,7 +25,7 @@ _ESTIMATE = f"{Likelihood.ESTIMATE}_"
 def _steps(subject: Subject) -> Steps:
     """Seal the proposal and the rebuilt snapshots, then the estimates of the run's own snapshot and of each of them."""
     lengths = subject.settings["ema_lengths"]
-    proposal, *rebuilt = yield [proposal_work(subject), *(rebuilt_work(subject, length) for length in lengths)]
+    proposal, *rebuilt = yield [proposal_work(subject), *rebuilt_works(subject, lengths)]
     estimates = yield [
         likelihood_work(subject, Likelihood.ESTIMATE, 0, proposal),
         *(
@@ -61,9 +62,11 @@ def _measure(subject: Subject, rebuilt: Sequence[Manifest], estimates: Sequence[
     note = (
         f"estimated upper bound on -log p of {images:,} held-out images, {subject.settings['bpd_timesteps']} timesteps"
     )
+    left_out = sorted({place for manifest in rebuilt for place in manifest.facts.get(LEFT_OUT, ())})
+    remark = f"; rebuilt {without_words(left_out)}" if left_out else ""
     best = min(values, key=lambda variance: values[variance].value)
     return Measured(
-        figures=[_best(rows, best), *_figures(rows, note)],
+        figures=[_best(rows, best, remark), *_figures(rows, note + remark)],
         counts={"bpd_images": images, "bpd_timesteps": subject.settings["bpd_timesteps"]},
         files={EMA_LENGTHS: canonical_json(table)},
     )
@@ -99,7 +102,7 @@ def _own_length(subject: Subject) -> float:
     )
 
 
-def _best(rows: Sequence[Mapping[str, Any]], variance: str) -> Figure:
+def _best(rows: Sequence[Mapping[str, Any]], variance: str, remark: str) -> Figure:
     """The length with the least bits/dim, for the variance that suits the run's own average best."""
     best = min(rows, key=lambda row: row["variances"][variance]["difference"])
     found = best["variances"][variance]
@@ -109,7 +112,8 @@ def _best(rows: Sequence[Mapping[str, Any]], variance: str) -> Figure:
         name="ema_length_best",
         value=best["sigma_rel"],
         label="EMA length with the least bits/dim",
-        note=f"the best of {len(rows)} lengths; {text} bits/dim against the run's own, {variance.replace('_', ' ')}",
+        note=f"the best of {len(rows)} lengths; {text} bits/dim against the run's own, {variance.replace('_', ' ')}"
+        + remark,
         headline=True,
     )
 

@@ -135,6 +135,15 @@ def test_the_provenance_leads_to_the_training(tiny_run: TinyRun) -> None:
     assert parse_manifest(tiny_run.store.read(name), item=name).plan["inputs"]["snapshot"] == walk.manifest.digest
 
 
+def test_a_figure_says_which_averages_it_does_without(tiny_run: TinyRun) -> None:
+    walk = sealed_walk(tiny_run)
+    tiny_run.store.delete(f"{walk.manifest.folder}/{walk.manifest.facts['averages'][1]['file']}")
+    of_lengths = [figure for figure in evaluated(tiny_run, walk).figures if figure.name.startswith("ema_")]
+    assert len(of_lengths) == 5
+    words = "rebuilt without the averages at 192 images, which are damaged"
+    assert all(figure.note.endswith(f"; {words}") for figure in of_lengths)
+
+
 def test_a_run_without_averages_is_refused_before_any_work(tiny_run: TinyRun) -> None:
     with pytest.raises(InputError, match="stored no averages"):
         evaluated(tiny_run, sealed_walk(tiny_run, averages=False))
