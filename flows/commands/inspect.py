@@ -37,9 +37,10 @@ def verify_outputs(
     if above:
         store = open_store(replace(place, path=place.path.removesuffix(above).rstrip("/")).uri or "/")
         names = [f"{above}/{name}" for name in names]
+    whole: set[str] = set()
     for name in names:
         manifest = parse_manifest(store.read(name), item=name)
-        verify(store, manifest)
+        verify(store, manifest, whole)
         typer.echo(f"whole  {name}  {len(manifest.units)} units  {manifest.digest}")
 
 

@@ -4,7 +4,9 @@ Readers rely on a manifest, never on a listing.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from infra.digests import Json, canonical_json, sha256
 from infra.errors import IntegrityError, Term
@@ -110,8 +112,29 @@ def read_part(store: Store, folder: str, unit: Json, start: int = 0, length: int
         raise IntegrityError("is missing", item=item, remedy=_RESTORE) from error
 
 
-def verify(store: Store, manifest: Manifest) -> None:
-    """Read every file that a manifest names, in its units and its facts, and compare it with its digest."""
-    named = [fact for fact in manifest.facts.values() if isinstance(fact, dict) and {"file", "sha256"} <= fact.keys()]
-    for record in (*manifest.units, *named):
-        read_verified(store, manifest.folder, record)
+def verify(store: Store, manifest: Manifest, whole: set[str] | None = None) -> None:
+    """Read every file that a manifest names, in its units and anywhere in its facts, and compare it with its digest.
+
+    Args:
+        store: The store that holds it.
+        manifest: The manifest.
+        whole: What earlier calls found whole, which is not read again; it grows. Manifests of one output may name the
+            same files, as those of a training's points do.
+    """
+    whole = set() if whole is None else whole
+    for record in (*manifest.units, *_named(manifest.facts)):
+        name = f"{manifest.folder}/{record['file']} {record['sha256']}"
+        if name not in whole:
+            read_verified(store, manifest.folder, record)
+            whole.add(name)
+
+
+def _named(value: Any) -> Iterator[Json]:  # noqa: ANN401 - JSON values
+    """Yield the records of files in JSON values, at any depth."""
+    if isinstance(value, dict):
+        if {"file", "sha256", "bytes"} <= value.keys():
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _named(part)

@@ -37,6 +37,14 @@ def test_verify_and_report(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert page.read_bytes() == before
     assert capsys.readouterr().out.strip() == str(page)
 
+    (averages, *_), (watch, *_) = (sorted(output.glob(f"{folder}/*.safetensors")) for folder in ("averages", "watch"))
+    for file in (averages, watch):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + b"?")
+        assert run_command(["verify", str(output)]) == 6
+        assert file.name in capsys.readouterr().err
+        file.write_bytes(whole)
+
     manifest, *_ = output.glob("manifests/*.json")
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows":1', b'"rows":2'))
     assert run_command(["verify", str(root)]) == 6

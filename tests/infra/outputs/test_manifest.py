@@ -87,13 +87,26 @@ class TestVerify:
         assert caught.value.exit_code == 6
         assert caught.value.remedy
 
-    def test_a_file_that_a_fact_names(self, output: Output, store: LocalStore) -> None:
+    @pytest.mark.parametrize(
+        "within", [lambda record: record, lambda record: [1, record], lambda record: [{"more": {"one": record}}]]
+    )
+    def test_a_file_that_a_fact_names_at_any_depth(
+        self, output: Output, store: LocalStore, within: Callable[[dict[str, object]], object]
+    ) -> None:
         output.begin({})
         record = output.commit("more", "json", b"[]", {})
-        sealed = output.seal({}, [], {"more": record.as_json(), "count": 3})
+        sealed = output.seal({}, [], {"more": within(record.as_json()), "count": 3})
         verify(store, sealed)
         path(output, record.file).write_bytes(b"{}")
         with pytest.raises(IntegrityError, match="differs from its digest"):
+            verify(store, sealed)
+
+    def test_what_was_found_whole_is_not_read_again(self, output: Output, store: LocalStore) -> None:
+        sealed, whole = seal(output), set()
+        verify(store, sealed, whole)
+        path(output, sealed.units[0]["file"]).unlink()
+        verify(store, sealed, whole)
+        with pytest.raises(IntegrityError, match="is missing"):
             verify(store, sealed)
 
     def test_swapped_units_are_seen(self, output: Output, store: LocalStore) -> None:
