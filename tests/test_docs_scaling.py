@@ -10,10 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.flops import count
 from benchmarks.gpu.run import SECTIONS
+from ddpm_core.network.unet import UNet
 from flows.recipe.presets.table import preset
 from flows.recipe.settings import load_config
 from flows.stages.sample.batch import LARGEST, fitting_batch
 from flows.stages.train.data import LARGEST_SHARE
+from flows.stages.train.points import POINTS_APART, Cadence, images_between_points
 from infra.errors import ConfigError
 from infra.features.inception.network import Inception
 from infra.features.inception.weights import weight_shapes
@@ -154,6 +156,34 @@ def test_the_memory_of_the_training_images() -> None:
     assert LARGEST_SHARE == 0.25
     assert "at most a quarter of the GPU's free memory" in PROSE
     assert f"CIFAR-10 takes {50_000 * prod((3, 32, 32)) / 1e6:.0f} MB" in PROSE
+
+
+def points_at(images_per_s: float) -> int:
+    """The points of the recipe, that of the goal among them; looked for at every tenth step."""
+    train, now, count, step = RECIPE.train, [0.0], 0, 10 * RECIPE.train.batch_size
+    every_s = 60 * train.watch_minutes
+    cadence = Cadence(step, images_between_points(train), every_s, lambda: now[0], apart=POINTS_APART)
+    for seen in range(step, IMAGES + 1, step):
+        now[0] = seen / images_per_s
+        if cadence.is_due(seen):
+            cadence.restart(seen)
+            count += 1
+    return count
+
+
+def test_the_disk_for_points() -> None:
+    with torch.device("meta"):
+        network = UNet(RECIPE.train.unet(32, 3), seed=None)
+    copy = 4 * sum(weight.numel() for weight in network.parameters())
+    rate = figure("train: batch 128, bfloat16", "images per s")
+    fast, slow = points_at(rate), points_at(IMAGES / (14 * 24 * HOUR_S))
+    for said in (
+        f"three times {copy / 1e6:.0f} MB for the CIFAR-10 network",
+        f"At the {rate:.0f} images/s of the first row the recipe comes by {fast} points, "
+        f"{fast * 3 * copy / 1e9:.1f} GB in all",
+        f"one that takes two weeks by {slow} points, {slow * 3 * copy / 1e9:.1f} GB",
+    ):
+        assert said in PROSE
 
 
 @pytest.mark.parametrize("stage", ["train", "sample", "evaluate"])

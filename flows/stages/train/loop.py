@@ -207,7 +207,7 @@ class TrainingLoop:
         if checkpoint:
             self.cadences.checkpoints.restart()
         if point:
-            self.cadences.points.restart()
+            self.cadences.points.restart(self.state.images_seen)
         if done:
             saver.flush()
         elif stopping:

@@ -25,11 +25,12 @@ from flows.stages.train.history import History
 from flows.stages.train.initial import first_network
 from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
-from flows.stages.train.points import Cadence, images_between_points
+from flows.stages.train.points import POINTS_APART, Cadence, images_between_points
 from flows.stages.train.saver import Saver
 from flows.stages.train.skips import Skips
 from flows.stages.train.state import TrainingState
 from flows.stages.train.step import TrainingStep
+from flows.stages.train.watch.records import committed_places
 from flows.stages.train.watch.turn import make_watcher
 from flows.stages.train.watch.watcher import Unwatched, Watcher
 from infra.compute.compilation import COMPILING
@@ -220,9 +221,17 @@ class TrainingWorker:
 
     def _cadences(self) -> Cadences:
         config, batch_size = self.config, self.config.batch_size
+        earlier = committed_places(self.output, config.total_images) if self.rank == 0 else []
         return Cadences(
             rows=Cadence(batch_size, config.history_images, config.history_seconds, self.clock, _ROW_SHARE),
             checkpoints=Cadence(batch_size, config.checkpoint_images, 60 * config.checkpoint_minutes, self.clock),
-            points=Cadence(batch_size, images_between_points(config), 60 * config.watch_minutes, self.clock),
+            points=Cadence(
+                batch_size,
+                images_between_points(config),
+                60 * config.watch_minutes,
+                self.clock,
+                apart=POINTS_APART,
+                last_images=max(earlier, default=0),
+            ),
             looks=Cadence(batch_size, 1, _LOOK_S, self.clock),
         )

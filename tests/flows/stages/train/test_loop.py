@@ -12,7 +12,7 @@ from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import history_rows, loss_by_quarter
 from flows.stages.train.points import POINTS
 from flows.stages.train.watch.watcher import Watcher
-from tests.flows.stages.train.bench import STEP, Bench, snapshot
+from tests.flows.stages.train.bench import STEP, Bench, kept, snapshot
 from tests.flows.stages.train.test_stop import Clock, after_each_step
 
 GOAL = 10 * STEP
@@ -53,6 +53,17 @@ def test_the_watcher_is_given_every_point(bench: Bench, config: TrainConfig) -> 
         network = decode_snapshot(bench.path(output, name).read_bytes(), name).network
         assert all(torch.equal(weights[key], value) for key, value in network.state_dict().items())
     assert snapshot(output, GOAL) == snapshot(bench.train("alone", config, GOAL), GOAL)
+
+
+def test_points_by_time_stay_a_64th_of_the_run_apart(bench: Bench, config: TrainConfig) -> None:
+    """On a clock by which one is due after every step; also beside a point that an earlier attempt left."""
+    config = config.model_copy(update={"watch_images": 10**6, "watch_minutes": 1e-9, "averages": False})
+    output = bench.output("points")
+    bench.worker(output, config, 70 * STEP).run()
+    assert kept(output, POINTS) == [STEP * number for number in (*range(1, 65), 66, 68)]
+    output.commit(f"{POINTS}/{200 * STEP:012d}", "safetensors", b"", {})
+    due = bench.worker(output, config, 300 * STEP)._cadences().points.is_due
+    assert [number for number in (71, 199, 201, 203, 204, 205) if due(number * STEP)] == [204, 205]
 
 
 def test_shares_of_time(bench: Bench, config: TrainConfig) -> None:

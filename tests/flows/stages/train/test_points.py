@@ -1,9 +1,12 @@
 """Something is due when a multiple of images is crossed or some time has passed since the last."""
 
+import itertools
+from collections.abc import Sequence
+
 import pytest
 
 from flows.stages.train.config import TrainConfig
-from flows.stages.train.points import Cadence, crossed, images_between_points
+from flows.stages.train.points import POINTS_APART, Cadence, crossed, images_between_points
 
 
 def test_when_the_next_is_due_by_time() -> None:
@@ -37,6 +40,35 @@ def test_the_time_between_two_grows_with_the_time_so_far() -> None:
             taken += 1
     # 100 to the time of 100 s, then ln(4000 / 100) / ln(1 / 0.99) up to 4000 s.
     assert taken == pytest.approx(100 + 367, abs=5)
+
+
+def points_by_time(hours: int, starts: Sequence[int]) -> list[int]:
+    """The places of points that are due every half hour, at 16 images per minute; the run starts at some minutes."""
+    now, taken, cadence = [0.0], [], None
+    for minute in range(60 * hours):
+        if minute in starts:
+            cadence = Cadence(16, 10**9, 1800, lambda: now[0], apart=POINTS_APART, last_images=max(taken, default=0))
+        now[0] += 60
+        if cadence.is_due(seen := 16 * (minute + 1)):
+            cadence.restart(seen)
+            taken.append(seen)
+    return taken
+
+
+def test_points_by_time_come_farther_apart_in_a_long_run_and_restarts_add_none() -> None:
+    """Until 32 hours every half hour; after that each is 64/63 of the one before: 64 + ln(336 / 32) / ln(64 / 63)."""
+    straight = points_by_time(14 * 24, [0])
+    assert straight[:64] == [16 * 30 * number for number in range(1, 65)]
+    assert len(straight) == pytest.approx(64 + 149, abs=6)
+    assert all(after - before >= after / 64 for before, after in itertools.pairwise(straight))
+    hourly = points_by_time(14 * 24, range(0, 14 * 24 * 60, 60))
+    assert len(hourly) == pytest.approx(len(straight), abs=6)
+    assert points_by_time(17, [0]) == [16 * 30 * number for number in range(1, 35)]
+
+
+def test_points_by_images_come_however_close() -> None:
+    cadence = Cadence(16, 32, 1e9, lambda: 0.0, apart=POINTS_APART, last_images=10**6)
+    assert [seen for seen in range(16, 97, 16) if cadence.is_due(seen)] == [32, 64, 96]
 
 
 def test_points_are_eighths_of_the_goal_unless_it_is_said(config: TrainConfig) -> None:
