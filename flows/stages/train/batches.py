@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ddpm_core.training_order import TrainingNoise, drop_labels, training_noise
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.data import TrainingData
+from flows.stages.train.retries import LOOK_S, Retries
 from infra.compute.cores import usable_cores
 from infra.compute.transfer import to_device
 
@@ -102,14 +104,23 @@ class Batches:
     """Gives the batches of consecutive steps, some of them drawn ahead in a thread.
 
     Args:
-        draw: Draws a batch; called in order, and in one thread only.
+        draw: Draws a batch; called in order, and in one thread only; the same again after an error of the store.
         steps: The images seen before each step.
         ahead: Batches to hold at most; 0 draws each when it is taken.
         device: The training device.
+        retries: Bridges an outage of the store.
     """
 
-    def __init__(self, draw: Draw, steps: range, ahead: int = 0, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        draw: Draw,
+        steps: range,
+        ahead: int = 0,
+        device: torch.device | None = None,
+        retries: Retries | None = None,
+    ) -> None:
         self._draw, self._steps, self._ahead = draw, steps, ahead
+        self._retries = retries or Retries("the data")
         self._device = device if device is not None and device.type == "cuda" else None
         self._drawn: deque[_Drawn] = deque()
         self._error: BaseException | None = None
@@ -123,24 +134,27 @@ class Batches:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        """End the thread, whose batch in hand is the last."""
+        """End the thread, whose batch in hand is the last; one that the store keeps waiting is left to itself."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         if self._ahead:
-            self._thread.join()
+            self._thread.join(LOOK_S if self._retries.trouble else None)
 
-    def take(self, images_seen: int) -> Batch:
-        """Return the batch of the step that starts at `images_seen`.
+    def take(self, images_seen: int, until: Callable[[], bool] = lambda: False) -> Batch | None:
+        """Return the batch of the step that starts at `images_seen`; None if `until` is true while the store is away.
 
         Raises:
-            BaseException: The error of `draw`.
+            StorageError: The store has been away for ten minutes.
+            BaseException: Any other error of `draw`.
         """
         if not self._ahead:
-            return self._draw(images_seen)
+            return self._retries(partial(self._draw, images_seen), until)
         with self._changed:
             while not self._drawn and self._error is None:
-                self._changed.wait()
+                if self._retries.trouble and until():
+                    return None
+                self._changed.wait(LOOK_S)
             if not self._drawn:
                 assert self._error is not None, "a thread without a further batch leaves an error"
                 raise self._error
@@ -171,7 +185,9 @@ class Batches:
                     self._changed.wait()
                 if self._ended:
                     return
-            batch = self._draw(images_seen)
+            batch = self._retries(partial(self._draw, images_seen), lambda: self._ended)
+            if batch is None:
+                return
             drawn = torch.cuda.current_stream().record_event() if self._device is not None else None
             with self._changed:
                 self._drawn.append(_Drawn(images_seen, batch, drawn))

@@ -103,7 +103,10 @@ class TrainingLoop:
             self._catch_up(self.commits)
         while state.images_seen < config.total_images:
             with time.on(Purpose.DATA):
-                batch = self.batches.take(state.images_seen)
+                batch = self.batches.take(state.images_seen, until=lambda: self._is_to_go)
+            if batch is None:
+                self._leave()
+                return
             result = self.step(model, batch)
             self.history.add(result, batch.noise.t, config.batch_size)
             done = state.images_seen >= config.total_images
@@ -127,6 +130,18 @@ class TrainingLoop:
                 raise PreemptedError(f"left at {state.images_seen} images")
             if stopping:
                 return
+
+    def _leave(self) -> None:
+        """Save the last step; asked to go while the data is away, no rank can take the step at which all would agree.
+
+        Raises:
+            PreemptedError: If this worker's machine is about to go.
+        """
+        if self.commits is not None and self.state.images_seen:
+            with self.history.time.on(Purpose.CHECKPOINT):
+                self._take(self.commits, checkpoint=True, point=False, done=False, stopping=True)
+        if not self.pulse.stop:
+            raise PreemptedError(f"left at {self.state.images_seen} images")
 
     @property
     def _is_first(self) -> bool:

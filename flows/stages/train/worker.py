@@ -26,6 +26,7 @@ from flows.stages.train.initial import first_network
 from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
 from flows.stages.train.points import POINTS_APART, Cadence, images_between_points
+from flows.stages.train.retries import Retries
 from flows.stages.train.saver import Saver
 from flows.stages.train.skips import Skips
 from flows.stages.train.state import TrainingState
@@ -88,7 +89,7 @@ class TrainingWorker:
         prepare_process(config.threads, config.dtype)
         self.config, self.output = config, output
         self.pulse, self.clock, self.notice = pulse or Pulse(), clock, current_notice()
-        self.saver = saver or Saver()
+        self.saver, self.retries = saver or Saver(), Retries("the data")
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = (
@@ -171,8 +172,8 @@ class TrainingWorker:
             "loss": self.history.loss(),
             "images_per_second": self.history.images_per_second(),
             "data_share": self.history.shares().get("data_share"),
-            "phase": self.loop.phase or self.saver.trouble,
-            "lines": [*self.saver.lines, *self.watcher.lines()],
+            "phase": self.loop.phase or self.retries.trouble or self.saver.trouble,
+            "lines": [*self.retries.lines, *self.saver.lines, *self.watcher.lines()],
         }
 
     def run(self) -> None:
@@ -217,7 +218,7 @@ class TrainingWorker:
         )
         draw = Blocks(source, config.batch_size, steps_per_block(config, self.image_shape, self.device))
         steps = range(self.state.images_seen, config.total_images, config.batch_size)
-        return Batches(draw, steps, batches_ahead(self.device, config.threads), self.device)
+        return Batches(draw, steps, batches_ahead(self.device, config.threads), self.device, self.retries)
 
     def _cadences(self) -> Cadences:
         config, batch_size = self.config, self.config.batch_size
