@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 from infra.compute.processes import end_with_parent
 from infra.compute.ray_errors import first_line
 from infra.compute.units import Workers, fitting
-from infra.errors import DdpmError
+from infra.errors import DdpmError, StorageError
 
 # JSON values -> the function of a piece of work, which takes and returns JSON values.
 Opening = Callable[[dict[str, Any]], Callable[[dict[str, Any]], dict[str, Any]]]
 _LOSSES = 3
+# After an error of the store; a try may itself take that long.
+_AWAY_S = 30.0
+# As long as what ended a moment ago may still count as taken.
+_RELEASE_S, _LOOK_S = 3.0, 0.25
 _NICE = 10  # beyond the 15 of Ray's workers; the system stops at 19
 
 
@@ -25,11 +30,14 @@ class Answer:
         work: The work.
         result: Its result; None if it failed or its worker was lost.
         error: One line about the failure; empty without one.
+        again_in_s: Seconds after which the same work may succeed, since the worker was lost or the store was away; None
+            if it would fail again.
     """
 
     work: dict[str, Any]
     result: dict[str, Any] | None
     error: str = ""
+    again_in_s: float | None = None
 
 
 class Beside:
@@ -46,6 +54,7 @@ class Beside:
     def __init__(self, opening: Opening, values: dict[str, Any], group: Workers) -> None:
         self._opening, self._values, self._group = opening, values, group
         self._actor: Any = None
+        self._started: Any = None
         self._pending: tuple[dict[str, Any], Any] | None = None
         self._losses = 0
 
@@ -63,6 +72,35 @@ class Beside:
         """Tell whether the cluster could still hold the group and this worker; a lost node may leave too little."""
         return fitting(self._group) > self._group.count
 
+    def has_room(self) -> bool:
+        """Tell whether the cluster has room for the group and this worker beside all that runs there now.
+
+        To be asked before the group starts. Others' work on a shared cluster may hold what its nodes have.
+        """
+        deadline_s = time.monotonic() + _RELEASE_S
+        while not self._is_available():
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_LOOK_S)  # Ray reports no resource that becomes free; bounded by the deadline
+        return True
+
+    def _is_available(self) -> bool:
+        import ray
+
+        free, workers = ray.available_resources(), self._group.count + 1
+        needed = {"CPU": workers * self._group.cpus, "GPU": workers * self._group.gpus}
+        return all(free.get(name, 0) >= amount for name, amount in needed.items())
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it has work in hand and its process has not started, for want of free resources in the cluster."""
+        import ray
+
+        if self._pending is None or self._started is None:
+            return False
+        ready, _ = ray.wait([self._started], timeout=0)
+        return not ready
+
     def submit(self, work: dict[str, Any]) -> None:
         """Take a piece of work; `is_free` must hold."""
         import ray
@@ -73,6 +111,7 @@ class Beside:
             self._actor = ray.remote(max_restarts=0, max_task_retries=0, **options)(_Actor).remote(
                 self._opening, self._values
             )
+            self._started = self._actor.start.remote()
         self._pending = (work, self._actor.run.remote(work))
 
     def poll(self, wait_s: float = 0.0) -> Answer | None:
@@ -92,14 +131,14 @@ class Beside:
         except RayError as error:
             self._losses += 1
             self.end()
-            return Answer(work=work, result=None, error=f"its worker was lost ({first_line(error)})")
-        return Answer(work=work, result=result.get("result"), error=result.get("error", ""))
+            return Answer(work=work, result=None, error=f"its worker was lost ({first_line(error)})", again_in_s=0.0)
+        return Answer(work=work, **result)
 
     def end(self) -> None:
         """End the worker; work in hand is given up."""
         import ray
 
-        actor, self._actor, self._pending = self._actor, None, None
+        actor, self._actor, self._started, self._pending = self._actor, None, None, None
         if actor is not None:
             with contextlib.suppress(Exception):  # it may have ended by itself
                 ray.kill(actor)
@@ -112,12 +151,17 @@ class _Actor:
         self._opening, self._values = opening, values
         self._run: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
+    def start(self) -> None:
+        """Do nothing, as the first call."""
+
     def run(self, work: dict[str, Any]) -> dict[str, Any]:
         try:
             if self._run is None:
                 self._run = self._opening(self._values)
             return {"result": self._run(work)}
+        except StorageError as error:
+            return {"result": None, "error": str(error), "again_in_s": _AWAY_S}
         except DdpmError as error:
-            return {"error": str(error)}
+            return {"result": None, "error": str(error)}
         except Exception as error:  # such as for want of memory: work beside a group must not end the driver
-            return {"error": str(error).partition("\n")[0] or type(error).__name__}
+            return {"result": None, "error": str(error).partition("\n")[0] or type(error).__name__}

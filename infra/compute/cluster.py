@@ -159,7 +159,7 @@ class Cluster:
             return None
         with plain_errors(""):
             beside = Beside(opening, values, group)
-            return beside if beside.fits() else None
+            return beside if beside.fits() and beside.has_room() else None
 
     def connect(self) -> None:
         """Connect now, or do nothing if a connection exists or the mode needs none.

@@ -16,6 +16,7 @@ from infra.compute.device import prepare_process
 from infra.outputs.plan import Output
 
 _POLL_S = 0.25
+NO_ROOM = "the cluster has no room to measure"
 _IMAGES_SEEN = "images_seen"
 
 
@@ -57,6 +58,7 @@ class BesideWatch:
         self._known: set[int] = set()
         self._waiting: list[int] = []
         self._in_hand: int | None = None
+        self._rest_until_s, self._trouble = clock(), ""
         self._lines: list[str] = []
 
     def look(self) -> None:
@@ -70,7 +72,7 @@ class BesideWatch:
         new = [place for place in unmeasured_places(self._output, self._goal) if place not in self._known]
         self._known.update(new)
         self._waiting = sorted([*self._waiting, *new])
-        if self._waiting and self._beside.is_free:
+        if self._waiting and self._is_ready():
             self._in_hand = self._waiting.pop()
             self._beside.submit({_IMAGES_SEEN: self._in_hand})
 
@@ -86,10 +88,10 @@ class BesideWatch:
                 break
             if self._take_answer(_POLL_S):
                 self.look()
+        why = self._why_left()
         self._put_back()
         if self._waiting:
-            fits = self._beside.is_busy or self._beside.fits()
-            self._lines.append(left_out(self._waiting, OUT_OF_TIME if fits else "the cluster has no room to measure"))
+            self._lines.append(left_out(self._waiting, why))
         self._beside.end()
 
     def end(self) -> None:
@@ -102,14 +104,31 @@ class BesideWatch:
         return lines
 
     def _can_go_on(self) -> bool:
-        return self._beside.is_busy or (bool(self._waiting) and self._beside.is_free and self._beside.fits())
+        return self._beside.is_busy or (bool(self._waiting) and self._is_ready() and self._beside.fits())
+
+    def _is_ready(self) -> bool:
+        return self._beside.is_free and self._clock() >= self._rest_until_s
+
+    def _why_left(self) -> str:
+        """Return why points are left after the last step."""
+        if self._beside.waits_for_room:
+            return NO_ROOM
+        if self._beside.is_busy:
+            return OUT_OF_TIME
+        if not self._beside.fits():
+            return NO_ROOM
+        return self._trouble or OUT_OF_TIME
 
     def _take_answer(self, wait_s: float) -> bool:
         """Take the worker's answer, if there is one within the wait."""
         answer = self._beside.poll(wait_s)
         if answer is None:
             return False
-        self._in_hand = None
+        if answer.again_in_s is not None:
+            self._put_back()
+            self._rest_until_s, self._trouble = self._clock() + answer.again_in_s, answer.error
+            return True
+        self._in_hand, self._trouble = None, ""
         if answer.error:
             self._lines.append(left_out([answer.work[_IMAGES_SEEN]], answer.error))
         return True

@@ -27,7 +27,8 @@ class Worker:
         self.run, self.fate = run, fate
         self.taken: list[int] = []
         self.work: dict[str, Any] | None = None
-        self.ended, self.room = False, True
+        self.ended, self.room, self.losses = False, True, 0
+        self.waits_for_room = False
 
     @property
     def is_busy(self) -> bool:
@@ -35,7 +36,7 @@ class Worker:
 
     @property
     def is_free(self) -> bool:
-        return self.work is None
+        return self.work is None and self.losses < 3
 
     def fits(self) -> bool:
         return self.room
@@ -52,7 +53,11 @@ class Worker:
             return None
         self.work = None
         if self.fate == "dies":
-            return Answer(work=work, result=None, error="its worker was lost (killed)")
+            self.losses += 1
+            return Answer(work=work, result=None, error="its worker was lost (killed)", again_in_s=0.0)
+        if self.fate in ("away", "fails"):
+            wait_s = 30.0 if self.fate == "away" else None
+            return Answer(work=work, result=None, error=f"the store {self.fate}", again_in_s=wait_s)
         return Answer(work=work, result=self.run(work))
 
     def end(self) -> None:
@@ -170,6 +175,56 @@ def test_points_without_room_are_named_with_the_reason(bench: Callable[..., Benc
     assert one.watch.take_lines() == ["the point at 10 images has no figures: the cluster has no room to measure"]
 
 
+def test_a_lost_worker_costs_no_point(bench: Callable[..., Bench]) -> None:
+    one = bench("dies")
+    one.commit("points", 10)
+    one.watch.look()
+    one.watch.look()
+    one.worker.fate = "works"
+    one.watch.look()
+    one.now_s += 200
+    one.watch.finish()
+    assert one.worker.taken == [10, 10, 10]
+    assert one.watch.take_lines() == []
+
+
+def test_a_point_waits_while_the_store_is_away(bench: Callable[..., Bench]) -> None:
+    """Half a minute later it is tried again; an error that would come again is a line at once."""
+    one = bench("away")
+    one.commit("points", 10)
+    one.watch.look()
+    for _ in range(5):
+        one.watch.look()
+    assert one.worker.taken == [10]
+    one.now_s += 30
+    one.worker.fate = "fails"
+    one.watch.look()
+    one.watch.look()
+    assert one.worker.taken == [10, 10]
+    assert one.watch.take_lines() == ["the point at 10 images has no figures: the store fails"]
+
+
+@pytest.mark.parametrize(("fate", "why"), [("dies", "its worker was lost (killed)"), ("away", "the store away")])
+def test_points_that_are_left_name_what_stood_in_the_way(bench: Callable[..., Bench], fate: str, why: str) -> None:
+    one = bench(fate)
+    for place in (10, 20):
+        one.commit("points", place)
+    one.watch.look()
+    one.now_s += 1000
+    one.watch.finish()
+    assert one.watch.take_lines() == [f"the points at 10, 20 images have no figures: {why}"]
+
+
+def test_a_worker_that_never_found_room_is_named(bench: Callable[..., Bench]) -> None:
+    """Others' work holds the cluster: the actor is asked for and never starts."""
+    one = bench("hangs")
+    one.worker.waits_for_room = True
+    one.commit("points", 10)
+    one.watch.look()
+    one.watch.finish()
+    assert one.watch.take_lines() == ["the point at 10 images has no figures: the cluster has no room to measure"]
+
+
 @pytest.fixture
 def config(tiny_run: TinyRun) -> TrainConfig:
     return tiny_run.config.train.model_copy(
@@ -211,7 +266,7 @@ def test_watching_changes_no_byte(
     measured = [of_run[-1].figures for of_run in points]
     assert measured[0] is measured[2] is None
     assert measured[1] == measured[3] is not None
-    assert any("64 images has no figures: its worker was lost" in line for line in dead_lines)
+    assert any("32, 64 images have no figures: its worker was lost" in line for line in dead_lines)
     for said in (turn_lines, lines):
         assert any(line.startswith("    train at 64 images held-out loss") for line in said)
     facts = beside.manifest(tiny_run.store).facts
