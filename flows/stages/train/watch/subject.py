@@ -11,7 +11,7 @@ from flows.snapshot import TrainedNetwork, channels_last, make_schedule
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.objective import make_objective, schedule_settings
-from flows.stages.train.points import images_between_points
+from flows.stages.train.points import crossed, images_between_points
 from flows.stages.train.watch.images import watched_images
 from flows.stages.train.watch.measurement import Measured, Measurement
 from infra.compute.device import torch_dtype
@@ -74,7 +74,10 @@ class WatchedRun:
 
 
 def samples_at(config: TrainConfig, images_seen: int) -> int:
-    """Return the images to draw at a point for the distance: `watch_samples` at every fourth point and at the goal."""
-    number = round(images_seen / images_between_points(config))
-    is_due = images_seen >= config.total_images or number % _DISTANCE_EVERY == 0
+    """Return the images to draw at a point for the distance: `watch_samples` at the goal and at every fourth by images.
+
+    Points by time lie between those; none of them is a fourth.
+    """
+    every_images = _DISTANCE_EVERY * images_between_points(config)
+    is_due = images_seen >= config.total_images or crossed(images_seen, config.batch_size, every_images)
     return config.watch_samples if is_due else 0

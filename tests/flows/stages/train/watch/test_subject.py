@@ -42,3 +42,11 @@ def test_the_distance_is_measured_at_every_fourth_point_and_the_goal(
     places = range(every or 100, 801, every or 100)
     assert sorted(place for place in {*places, 800} if samples_at(config, place)) == expected
     assert samples_at(config.model_copy(update={"watch_samples": 0}), 800) == 0
+
+
+def test_points_by_time_have_no_distance(tiny_run: TinyRun) -> None:
+    """Neither the first ones, which lie nearest to no multiple but 0, nor those beside a fourth point."""
+    config = tiny_run.config.train.model_copy(update={"images": 800, "batch_size": 10, "watch_images": 100})
+    assert [place for place in range(10, 800, 10) if samples_at(config, place)] == [400]
+    odd = config.model_copy(update={"batch_size": 30, "watch_images": 50})
+    assert [place for place in range(30, 801, 30) if samples_at(odd, place)] == [210, 420, 600]
