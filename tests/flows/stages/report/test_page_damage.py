@@ -110,11 +110,11 @@ def test_damaged_images_along_training_end_no_report(
     tiny_run: TinyRun, written: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = tiny_run.snapshot.manifest(tiny_run.store)
-    first = read_points(manifest.facts)[0]
-    assert first.watch is not None
-    (tiny_run.root / manifest.folder / first.watch["file"]).write_bytes(b"")
+    last = read_points(manifest.facts)[-1]
+    assert last.watch is not None
+    (tiny_run.root / manifest.folder / last.watch["file"]).write_bytes(b"")
     rewrite_report("my-run", tiny_run.store)
-    remark = f"Without the images at {first.images_seen:,} images seen, since their files are damaged or missing."
+    remark = f"Without the images at {last.images_seen:,} images seen, since their files are damaged or missing."
     page = tiny_run.store.read("reports/my-run/report.html").decode()
     assert f'<p class="quiet">{remark}</p>' in page
     assert caplog.messages == [f"report my-run: {remark}"]

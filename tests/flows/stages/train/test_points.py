@@ -62,7 +62,7 @@ def test_points_by_time_come_farther_apart_in_a_long_run_and_restarts_add_none()
     assert len(straight) == pytest.approx(64 + 149, abs=6)
     assert all(after - before >= after / 64 for before, after in itertools.pairwise(straight))
     hourly = points_by_time(14 * 24, range(0, 14 * 24 * 60, 60))
-    assert len(hourly) == pytest.approx(len(straight), abs=6)
+    assert 0.8 * len(straight) < len(hourly) <= len(straight)
     assert points_by_time(17, [0]) == [16 * 30 * number for number in range(1, 35)]
 
 
