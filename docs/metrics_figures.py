@@ -106,7 +106,8 @@ def drawing() -> str:
 def dots(panel: Panel, name: str, x: list[float] | tuple[int, ...], found: list[Estimate], colour: str) -> None:
     """Draw figures as a line with whiskers of two standard errors."""
     panel.line(name, x, [one.value for one in found], colour)
-    for place, (value, error) in zip(x, found, strict=True):
+    for place, one in zip(x, found, strict=True):
+        value, error = one.value, one.standard_error
         reach = REACH * (error or 0.0)
         low, high = panel.points([place, place], [value - reach, value + reach]).split()
         panel.lines.append(f'<path stroke="{colour}" stroke-width="1.5" d="M{low}L{high}"/>')

@@ -1,7 +1,6 @@
 """docs/metrics.md: its picture is the script's, and its names, directions and numbers are those of the code."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,21 +43,12 @@ CLASSIFIED = [
 ]
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def listed(metric: MetricName) -> tuple[list[str], list[str]]:
     """The names of a metric's figures on the page: by extractor, and in the literature."""
     ours, _, published = ROWS[metric][0].partition(";")
     return re.findall(r"`(\w+)`", ours), re.findall(r"`(\w+)`", published)
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_the_picture_is_what_the_script_makes() -> None:
     svg = metrics_figures.drawing()
     assert metrics_figures.PICTURE.read_bytes() == svg.encode()
@@ -66,7 +56,6 @@ def test_the_picture_is_what_the_script_makes() -> None:
     assert len(svg) < 20_000
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_the_picture_shows_what_the_page_says() -> None:
     """Few samples are too far away by more than their whisker, the limit is not; copies move the three figures."""
     first, last = (

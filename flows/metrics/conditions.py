@@ -1,10 +1,7 @@
 """The figures by which networks can be compared: which direction is better, and the conditions of the measurement."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
-from ddpm_core.metrics.inception_score import SPLITS
-from ddpm_core.metrics.jackknife import GROUPS
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.metrics.choices import Likelihood, MetricName
 from infra.digests import Json
@@ -19,8 +16,6 @@ _BOUND, _LENGTH = "bits_per_dim", "ema_"
 _LIKELIHOODS = (MetricName.BITS_PER_DIM, MetricName.EMA_LENGTHS)
 # Settings that divide the work or choose figures, and what changes errors alone or is a count that is stated exactly.
 _NO_CONDITION = ("batch_size", "bpd_images", "bpd_draws", "likelihood")
-# The starts of the names of figures with few terms, and their number.
-_FEW = MappingProxyType({"fd": GROUPS, "fid": GROUPS, "sfd": GROUPS, "sfid": GROUPS, "is": SPLITS, "inception": SPLITS})
 # The outputs of the evaluation that hold the features of the samples, and the statistics of those of the reference.
 _FEATURES, _STATISTICS = "samples", "reference_statistics"
 
@@ -84,8 +79,18 @@ def terms_of(figure: Figure, counts: Mapping[str, int]) -> int | None:
     """
     if figure.standard_error is None or figure.terms is not None:
         return figure.terms
-    start = figure.name.partition("_")[0]
-    return counts.get("kernel_blocks") if start == "kid" else _FEW.get(start)
+    # Not with this module: torch takes two seconds, and the command line loads the conditions.
+    from ddpm_core.metrics.inception_score import SPLITS
+    from ddpm_core.metrics.jackknife import GROUPS
+
+    match figure.name.partition("_")[0]:
+        case "kid":
+            return counts.get("kernel_blocks")
+        case "fd" | "fid" | "sfd" | "sfid":
+            return GROUPS
+        case "is" | "inception":
+            return SPLITS
+    return None
 
 
 def _figure(figure: Figure, conditions: Mapping[str, str], counts: Mapping[str, int]) -> ModelFigure:

@@ -84,7 +84,7 @@ def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run_command(["selftest", "--device", "cuda"]) == 2
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "ddpm: device: cuda was asked for and this machine has none - set device=cpu\n")
+    assert (out, err) == ("", "ddpm: device: cuda was asked for and this machine has none - take --device=cpu\n")
 
 
 def test_a_device_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

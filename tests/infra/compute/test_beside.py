@@ -105,13 +105,17 @@ def test_others_work_leaves_no_room(
     assert Beside(open_work, {}, Workers(count=2, cpus=2, gpus=1)).has_room() is expected
 
 
+def hold() -> None:
+    time.sleep(3600)
+
+
 def test_a_worker_that_finds_no_room_is_known(cluster: Cluster) -> None:
     """Other work holds the CPUs; as soon as they are free, it starts."""
     import ray
 
     beside = Beside(open_work, {"value": 7}, Workers(cpus=1))
     assert beside.has_room()
-    other = ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]))(time.sleep).remote(3600)
+    other = ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]))(hold).remote()
     while ray.available_resources().get("CPU", 0):
         time.sleep(0.05)
     assert not beside.has_room()

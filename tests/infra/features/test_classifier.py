@@ -10,14 +10,6 @@ from infra.sources.decode import fit
 from infra.sources.kinds.digits import DigitsSource
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     source = DigitsSource()

@@ -1,7 +1,5 @@
 """The network against a second implementation, layer by layer, and its features against any split of the images."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,14 +13,6 @@ from infra.features.inception.resize import network_input
 from tests.infra.features.inception.files import Weights, random_weights
 from tests.oracles.inception import conv as convolution
 from tests.oracles.inception import outputs
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
