@@ -18,37 +18,43 @@ from flows.recipe.settings import load_config
 from flows.run_record import FinishedRun
 from flows.stage import Context
 from infra.compute.cluster import Cluster
+from infra.compute.cores import usable_cores
 from infra.storage.open import open_store
 from infra.storage.store import Store
 from tests.servers import Server, moto_server, seaweed_server
 from tests.tiny import TINY
 
-# Tests that start Ray or a server: one after the other, or they would starve each other.
-_ONE_AT_A_TIME = (
-    "tests/e2e/",
-    "tests/flows/commands/",
-    "tests/infra/services/",
-    "tests/infra/compute/test_beside.py",
-    "tests/infra/compute/test_cluster.py",
-    "tests/infra/compute/test_connection.py",
-    "tests/infra/compute/test_group.py",
-    "tests/infra/compute/test_group_losses.py",
-    "tests/infra/compute/test_nodes.py",
-    "tests/infra/compute/test_ray_heartbeat.py",
-    "tests/infra/compute/test_ray_signals.py",
-    "tests/infra/compute/test_reaper.py",
-    "tests/infra/compute/test_units.py",
-    "tests/infra/outputs/test_s3",
-    "tests/infra/sources/kinds/test_s3",
-    "tests/infra/storage/test_s3",
-    "tests/infra/storage/test_store.py",
-    "tests/infra/tracking/",
-)
+# Tests that keep to one process, by the starts of their files: those that start Ray or Prefect one after the other, or
+# they would starve each other; those of S3 and MLflow since they share their servers.
+_TOGETHER = {
+    "clusters": (
+        "tests/e2e/",
+        "tests/flows/commands/",
+        "tests/infra/services/",
+        "tests/infra/compute/test_beside.py",
+        "tests/infra/compute/test_cluster.py",
+        "tests/infra/compute/test_connection.py",
+        "tests/infra/compute/test_group.py",
+        "tests/infra/compute/test_group_losses.py",
+        "tests/infra/compute/test_nodes.py",
+        "tests/infra/compute/test_ray_heartbeat.py",
+        "tests/infra/compute/test_ray_signals.py",
+        "tests/infra/compute/test_reaper.py",
+        "tests/infra/compute/test_units.py",
+    ),
+    "stores": (
+        "tests/infra/outputs/test_s3",
+        "tests/infra/sources/kinds/test_s3",
+        "tests/infra/storage/test_s3",
+        "tests/infra/storage/test_store.py",
+        "tests/infra/tracking/",
+    ),
+}
 _SERVERS = ("RAY_ADDRESS", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DDPM_ROOT")
 
 
 class _Groups(LoadScopeScheduling):
-    """Keeps a file's tests in one process, and those of all files that start servers in one.
+    """Keeps a file's tests in one process, and those of all files of a group.
 
     By file name, since pytest-xdist 3.8 does not get its marks across with pytest 9.2: it sets a private name that
     pytest no longer reads, and spreads the tests of a group without a word.
@@ -56,12 +62,17 @@ class _Groups(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "servers" if file.startswith(_ONE_AT_A_TIME) else file
+        return next((group for group, starts in _TOGETHER.items() if file.startswith(starts)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Groups:
     """Give the parallel runner its groups."""
     return _Groups(config, log)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, because the process of the clusters mostly waits for them."""
+    return usable_cores() + 1
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,7 +37,8 @@ def types_of_report(status: bytes | None) -> set[str]:
     """
     report = json.loads(status).get("autoscaler_report") or {} if status else {}
     pending = [kind for _, kind, _ in report.get("pending_nodes", ())]
-    return {*report.get("active_nodes", ()), *report.get("pending_launches", ()), *pending}
+    known = (report.get("node_type_mapping") or {}).values()  # also of nodes that it has not heard from yet
+    return {*known, *report.get("active_nodes", ()), *report.get("pending_launches", ()), *pending}
 
 
 def _first() -> set[str]:

@@ -22,6 +22,8 @@ def report(**parts: object) -> bytes:
         (b'{"time": 1.0}', set()),
         (report(), set()),
         (report(active_nodes={NODE: 1}), {NODE}),
+        (report(node_type_mapping=None), set()),
+        (report(node_type_mapping={"10.0.0.1": "ray.head.default"}), {"ray.head.default"}),
         (report(active_nodes={"ray.head.default": 1}), {"ray.head.default"}),
         (report(pending_launches={"gpu": 2}), {"gpu"}),
         (report(pending_nodes=[["10.0.0.3", "gpu", "waiting-for-ssh"]]), {"gpu"}),

@@ -16,6 +16,7 @@ from ray.util import placement_group_table
 from infra.compute.answers import alive, ask, holding
 from infra.compute.autoscaler import has_autoscaler
 from infra.compute.cluster import Cluster
+from infra.compute.connection import Connection
 from infra.compute.hardware import Hardware
 from infra.compute.heartbeat import Beat
 from infra.compute.nodes import HERE
@@ -31,8 +32,11 @@ HEAD = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 
 def machines(ray_cluster: Cluster) -> Iterator[Machines]:
     """A head without processors, a node with a GPU and a processor, and one with two processors."""
     ray_cluster.__exit__(None, None, None)  # a process has one connection
-    before = os.environ.get("RAY_AUTH_MODE")
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    # Ray reads these once per process. Without the token of the local Ray of other tests, the head could not ask this
+    # driver about its actors, and would end them.
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
+    Connection(None, 1)._set_token()
+    os.environ["RAY_AUTH_MODE"] = "token"
     made = Machines(initialize_head=True, head_node_args=HEAD)
     try:
         made.add_node(num_cpus=1, num_gpus=1, resources={"h100": 1}, object_store_memory=80 << 20)
@@ -40,7 +44,8 @@ def machines(ray_cluster: Cluster) -> Iterator[Machines]:
         yield made
     finally:
         made.shutdown()
-        os.environ.pop("RAY_AUTH_MODE") if before is None else os.environ.update(RAY_AUTH_MODE=before)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @pytest.fixture
