@@ -18,7 +18,6 @@ from flows.recipe.settings import load_config
 from flows.run_record import FinishedRun
 from flows.stage import Context
 from infra.compute.cluster import Cluster
-from infra.compute.cores import usable_cores
 from infra.storage.open import open_store
 from infra.storage.store import Store
 from tests.servers import Server, moto_server, seaweed_server
@@ -68,11 +67,6 @@ class _Groups(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Groups:
     """Give the parallel runner its groups."""
     return _Groups(config, log)
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores, because the process of the clusters mostly waits for them."""
-    return usable_cores() + 1
 
 
 @pytest.fixture(scope="session", autouse=True)
