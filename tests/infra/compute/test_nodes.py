@@ -31,9 +31,10 @@ HEAD = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 
 @pytest.fixture(scope="module")
 def machines(ray_cluster: Cluster) -> Iterator[Machines]:
     """A head without processors, a node with a GPU and a processor, and one with two processors."""
-    ray_cluster.__exit__(None, None, None)  # a process has one connection
-    # Ray reads these once per process. Without the token of the local Ray of other tests, the head could not ask this
-    # driver about its actors, and would end them.
+    # A process keeps the mode of its first connection, which for a local Ray is a token; in another mode the head could
+    # not ask this driver about its actors, and would end them.
+    ray_cluster.connect()
+    ray_cluster.__exit__(None, None, None)
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
     Connection(None, 1)._set_token()
     os.environ["RAY_AUTH_MODE"] = "token"
@@ -69,13 +70,13 @@ def cluster(connect: Callable[..., Cluster]) -> Cluster:
     return connect()
 
 
-def refused(call: Callable[[], object]) -> str:
-    """The line of a refusal, which comes within half a minute and has exit code 7."""
+def refused(call: Callable[[], object], within_s: float = 30) -> str:
+    """The line of a refusal, which comes in time and has exit code 7."""
     began = time.monotonic()
     with pytest.raises(ResourceError) as caught:
         call()
     assert caught.value.exit_code == 7
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < within_s
     return str(caught.value)
 
 
@@ -206,12 +207,12 @@ def fail() -> Hardware:
 
 
 @pytest.mark.parametrize(
-    ("probe", "limit_s", "cause"), [(wait_long, 1, "no answer within 1 s"), (fail, 20, "No module named 'infra'")]
+    ("probe", "limit_s", "cause"), [(wait_long, 1, "no answer within 1 s"), (fail, 120, "No module named 'infra'")]
 )
 def test_a_node_that_does_not_answer_is_named(
     cluster: Cluster, probe: Callable[[], Hardware], limit_s: float, cause: str
 ) -> None:
-    line = refused(lambda: ask(holding(Workers()), probe, "train", limit_s))
+    line = refused(lambda: ask(holding(Workers()), probe, "train", limit_s), limit_s + 30)
     address = alive()[0]["NodeManagerAddress"]
     assert line.startswith(f"train: node {address}: does not say what it has (")
     assert cause in line

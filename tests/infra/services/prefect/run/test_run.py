@@ -72,11 +72,10 @@ class Runs:
         self._act(run)
 
 
-@pytest.mark.parametrize(
-    "state", [Suspended(timeout_seconds=900), Paused(timeout_seconds=900)], ids=["left", "waiting"]
-)
-def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, state: State[Any]) -> None:
+@pytest.mark.parametrize("pause", [Suspended, Paused], ids=["left", "waiting"])
+def test_a_paused_run_leaves_and_can_be_resumed(client: SyncPrefectClient, pause: Callable[..., State[Any]]) -> None:
     """Only one of the pages' two kinds of pause lets another process go on; both end as that one."""
+    state = pause(timeout_seconds=900)  # from now on, not from when the tests were collected
     deployment = client.create_deployment(client.create_flow(seen), f"of-{state.name}")
     act = Runs(setting(client, state))
     run = client.create_flow_run_from_deployment(deployment)
