@@ -31,7 +31,7 @@ class NetworkConfig(Protocol):
 
     @property
     def compile(self) -> bool:
-        """Whether the network is compiled."""
+        """True if the network is compiled."""
 
     def model_copy(self, *, update: Mapping[str, Any]) -> Self:
         """Return the settings with others in their place."""

@@ -61,7 +61,7 @@ class PointFigures:
 
     @property
     def held_out(self) -> bool:
-        """Whether the images were held out of training."""
+        """True if the images were held out of training."""
         return self.split == "test"
 
     def curves(self) -> dict[str, float]:

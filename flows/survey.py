@@ -37,9 +37,17 @@ class Survey:
     probe: Probe | None = None
 
     @classmethod
-    def of(cls, environment: Environment, nodes: Mapping[str, Hardware], **more: Any) -> Self:  # noqa: ANN401
+    def of(
+        cls,
+        environment: Environment,
+        nodes: Mapping[str, Hardware],
+        *,
+        strict: bool = False,
+        probe: Probe | None = None,
+    ) -> Self:
         """Return the survey of nodes by id."""
-        return cls(environment=environment, nodes=frozenset(nodes), found=tuple(environment.on(nodes.values())), **more)
+        found = tuple(environment.on(nodes.values()))
+        return cls(environment=environment, nodes=frozenset(nodes), found=found, strict=strict, probe=probe)
 
     @property
     def recorded(self) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Selection:
 
     @cached_property
     def labelled(self) -> bool:
-        """Whether the images have labels; in one output all have, or none."""
+        """True if the images have labels; in one output all have, or none."""
         return int(self._first.labels[0]) >= 0
 
     @cached_property

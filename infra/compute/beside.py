@@ -60,12 +60,12 @@ class Beside:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has work in hand."""
+        """True if it has work in hand."""
         return self._pending is not None
 
     @property
     def is_free(self) -> bool:
-        """Whether it can take work now."""
+        """True if it can take work now."""
         return self._pending is None and self._losses < _LOSSES
 
     def fits(self) -> bool:
@@ -93,7 +93,7 @@ class Beside:
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether it has work in hand and its process has not started, for want of free resources in the cluster."""
+        """True if it has work in hand and its process has not started, for want of free resources in the cluster."""
         import ray
 
         if self._pending is None or self._started is None:

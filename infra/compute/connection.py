@@ -47,7 +47,7 @@ class Connection:
 
     @property
     def is_to_this_machine(self) -> bool:
-        """Whether it is, or is going to be, to a Ray that this process starts; another may have more nodes."""
+        """True if it is, or is going to be, to a Ray that this process starts; another may have more nodes."""
         ray = sys.modules.get("ray")
         return self._address is None and (ray is None or not ray.is_initialized() or _started_here())
 

@@ -40,7 +40,7 @@ class Nodes:
 
     @property
     def is_one_machine(self) -> bool:
-        """Whether all work is done on this machine."""
+        """True if all work is done on this machine."""
         return self.connection is None or self.connection.is_to_this_machine
 
     def hold(self, workers: Workers, *, stage: str, on_wait: Callable[[str], None] = _ignore) -> Mapping[str, Hardware]:

@@ -74,7 +74,7 @@ class Accuracy:
 
     @property
     def near_chance(self) -> bool:
-        """Whether a constant answer gets as many right within two of its standard errors."""
+        """True if a constant answer gets as many right within two of its standard errors."""
         chance = self.largest_class / self.images
         return self.share <= chance + 2 * (chance * (1 - chance) / self.images) ** 0.5
 

@@ -31,17 +31,16 @@ QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshol
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head without processors, and two nodes of one."""
-    before = {name: os.environ.get(name) for name in QUICK}
-    os.environ |= QUICK
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            made.add_node(num_cpus=1, object_store_memory=80 << 20)
-        yield made
-    finally:
-        made.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK.items():
+            patch.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                made.add_node(num_cpus=1, object_store_memory=80 << 20)
+            yield made
+        finally:
+            made.shutdown()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def sealed(run: TinyRun, work: Work) -> Manifest:
 
 
 def test_a_damaged_file_makes_another_output_of_the_others(tiny_run: TinyRun) -> None:
-    """What was sealed before the damage needs no file any more and keeps its key."""
+    """A length that was sealed before the damage needs no file any more and keeps its key."""
     walk = sealed_walk(tiny_run)
     before = rebuilt_works(about(tiny_run, walk), [0.15, 0.2])
     sealed(tiny_run, before[0])

@@ -1,4 +1,4 @@
-"""Whether a cluster brings nodes is read from what its autoscaler reports, as Ray writes it."""
+"""An autoscaler's reports, as Ray writes them, tell whether it brings nodes."""
 
 import json
 

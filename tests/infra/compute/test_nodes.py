@@ -1,6 +1,6 @@
 """A driver on a head without processors and GPUs asks the nodes that work, which here only pretend to have GPUs."""
 
-import os
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -35,18 +35,16 @@ def machines(ray_cluster: Cluster) -> Iterator[Machines]:
     # not ask this driver about its actors, and would end them.
     ray_cluster.connect()
     ray_cluster.__exit__(None, None, None)
-    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
-    Connection(None, 1)._set_token()
-    os.environ["RAY_AUTH_MODE"] = "token"
-    made = Machines(initialize_head=True, head_node_args=HEAD)
-    try:
-        made.add_node(num_cpus=1, num_gpus=1, resources={"h100": 1}, object_store_memory=80 << 20)
-        made.add_node(num_cpus=2, object_store_memory=80 << 20)
-        yield made
-    finally:
-        made.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with contextlib.closing(Connection(None, 1)) as local, pytest.MonkeyPatch.context() as patch:
+        local._set_token()
+        patch.setenv("RAY_AUTH_MODE", "token")
+        made = Machines(initialize_head=True, head_node_args=HEAD)
+        try:
+            made.add_node(num_cpus=1, num_gpus=1, resources={"h100": 1}, object_store_memory=80 << 20)
+            made.add_node(num_cpus=2, object_store_memory=80 << 20)
+            yield made
+        finally:
+            made.shutdown()
 
 
 @pytest.fixture
