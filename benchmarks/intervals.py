@@ -105,12 +105,12 @@ def frechet_row(world: World) -> str:
     cells = [
         f"{world.distance:.4f}",
         f"{mean:.4f}",
-        f"{_std(values):.4f}, {float((error**2).mean()) ** 0.5:.4f}",
-        _share(values, error, mean, T_19),
-        _share(values, error, world.distance, T_19),
-        f"{_mean(corrected):.4f} ± {_std(corrected):.4f}",
-        _share(corrected, error, world.distance, T_19),
-        f"{_mean(lines):.4f} ± {_std(lines):.4f}",
+        f"{spread_of(values):.4f}, {float((error**2).mean()) ** 0.5:.4f}",
+        share_that_holds(values, error, mean, T_19),
+        share_that_holds(values, error, world.distance, T_19),
+        f"{mean_of(corrected):.4f} ± {spread_of(corrected):.4f}",
+        share_that_holds(corrected, error, world.distance, T_19),
+        f"{mean_of(lines):.4f} ± {spread_of(lines):.4f}",
     ]
     return f"| {world.name} | {' | '.join(cells)} |"
 
@@ -129,23 +129,25 @@ def kernel_row(world: World) -> str:
     error = torch.tensor(errors)
     cells = [
         f"{truth:.5f}",
-        f"{_mean(values):.5f}",
-        f"{_std(values):.5f}, {float((error**2).mean()) ** 0.5:.5f}",
-        _share(values, error, truth, T_9),
+        f"{mean_of(values):.5f}",
+        f"{spread_of(values):.5f}, {float((error**2).mean()) ** 0.5:.5f}",
+        share_that_holds(values, error, truth, T_9),
     ]
     return f"| {world.name} | {' | '.join(cells)} |"
 
 
-def _mean(values: list[float]) -> float:
+def mean_of(values: list[float]) -> float:
+    """Return the mean."""
     return float(torch.tensor(values, dtype=torch.float64).mean())
 
 
-def _std(values: list[float]) -> float:
+def spread_of(values: list[float]) -> float:
+    """Return the standard deviation."""
     return float(torch.tensor(values, dtype=torch.float64).std())
 
 
-def _share(values: list[float], errors: Tensor, truth: float, reach: float) -> str:
-    """The share of intervals that hold the truth."""
+def share_that_holds(values: list[float], errors: Tensor, truth: float, reach: float) -> str:
+    """Return the share of intervals that hold the truth, in percent."""
     held = (torch.tensor(values) - truth).abs() <= reach * errors
     return f"{100 * float(held.double().mean()):.1f} %"
 

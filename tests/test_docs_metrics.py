@@ -10,7 +10,8 @@ import torch
 import flows.metrics.distance
 import flows.metrics.sides
 import infra.features.classifier
-from benchmarks.intervals import REPEATS, T_9, T_19
+from benchmarks.intervals import REPEATS, T_9, T_19, World
+from benchmarks.intervals_over_images import FIGURES, IMAGE_WORLDS, Sides
 from ddpm_core.metrics.inception_score import SPLITS
 from ddpm_core.metrics.jackknife import GROUPS
 from ddpm_core.metrics.kernel import block_size, polynomial_kernel
@@ -173,6 +174,33 @@ def test_intervals_are_those_of_the_benchmark() -> None:
     assert f"as few as {plain}" in PROSE
     assert f"draws {REPEATS} sets" in PROSE
     assert f"take {T_19:.2f} standard errors with {GROUPS} groups and {T_9:.2f} with 10 blocks" in PROSE
+
+
+def test_intervals_over_images_are_those_of_the_benchmark() -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in RESULTS.splitlines() if ", N = 300, " in line]
+    assert [(row[0], row[1]) for row in rows] == [(name, world.name) for name in FIGURES for world in IMAGE_WORLDS]
+
+    def share(cell: str) -> float:
+        return float(cell.removesuffix(" %"))
+
+    alone = sorted((row[4] for row in rows), key=share)
+    assert f"hold it in {alone[0]} to {alone[-1]} of the sets" in PROSE
+    free_of_balls = ("inception_score", "fld_gap")
+    least = [min((row[7] for row in rows if (row[0] in free_of_balls) is free), key=share) for free in (True, False)]
+    assert f"still do in {least[0]} or more" in PROSE
+    assert f"in as few as {least[1]}: a ±" in PROSE
+
+
+def test_figures_over_images_are_measured_as_the_stage_does() -> None:
+    """Equal sides: a density of 1, the expected coverage, and half of the samples nearer to training images or not."""
+    sides = [Sides.draw(World(name="", dim=4, count=200, shift=0.0, scale=1.0), seed) for seed in range(20)]
+
+    def mean(name: str) -> float:
+        return sum(FIGURES[name][0](one, one).value for one in sides) / len(sides)
+
+    assert mean("density") == pytest.approx(1.0, abs=0.05)
+    assert mean("coverage") == pytest.approx(expected_coverage(200, 200), abs=0.02)
+    assert mean("precision") == pytest.approx(mean("recall"), abs=0.02)
 
 
 def test_times_are_those_of_the_benchmark() -> None:
