@@ -76,15 +76,21 @@ def test_nothing_lies_beyond_the_edge(opened: Opened, size: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("size", [LAPTOP, PHONE])
-def test_every_picture_is_drawn_and_scaled(opened: Opened, size: tuple[int, int]) -> None:
-    sizes = opened(size).evaluate(
-        "[...document.images].map(one => [one.naturalWidth, one.naturalHeight, one.width, one.height])"
-    )
-    assert len(sizes) == 3 + 5, "samples, nearest images, predictions; four plots, and one against the other run"
-    for natural_width, natural_height, width, height in sizes:
-        assert min(natural_width, natural_height) > 0
-        assert min(300, natural_width) <= width <= size[0]
-        assert height / width == pytest.approx(natural_height / natural_width, rel=0.02)
+def test_every_picture_is_drawn_and_scaled(opened: Opened, report: Path, size: tuple[int, int]) -> None:
+    page = opened(size)
+    assert page.locator("img.pixels").count() == 4, "samples, nearest images, predictions, the strip along training"
+    plots = {plot.name for plot in (report.parent / "plots").glob("*.png")}
+    assert {"loss.png", "held_out_loss.png", "rate_distortion.png"} < plots
+    assert page.locator("img.plot").count() == len(plots)
+    for kind, least in (("plot", 300), ("pixels", 52)):  # a strip is 52 pixels wide per point
+        sizes = page.evaluate(
+            f"[...document.querySelectorAll('img.{kind}')]"
+            ".map(one => [one.naturalWidth, one.naturalHeight, one.width, one.height])"
+        )
+        for natural_width, natural_height, width, height in sizes:
+            assert min(natural_width, natural_height) > 0
+            assert least <= width <= size[0]
+            assert height / width == pytest.approx(natural_height / natural_width, rel=0.02)
 
 
 def test_both_widths_show_the_same_figures(tiny_run: TinyRun, opened: Opened) -> None:
