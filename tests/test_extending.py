@@ -103,6 +103,7 @@ def test_they_keep_the_rules_of_the_house(extended: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_projects_own_tests_still_pass(extended: Path) -> None:
     """Those that go through all options; a new module has no test yet, which tests/test_architecture.py would say."""
     shutil.copytree(TOP / "tests", extended / "tests", ignore=shutil.ignore_patterns("__pycache__"))

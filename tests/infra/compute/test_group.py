@@ -196,6 +196,7 @@ def test_an_interrupted_training_keeps_its_last_step(
     assert digest == train(goal, dataset, replace(alone, force=True)).digest
 
 
+@pytest.mark.slow
 def test_two_workers_stop_at_the_same_step(
     ray_cluster: Cluster,
     tiny: PipelineConfig,
