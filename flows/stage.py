@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from flows.environment import Environment
+from flows.run_identity import RunIdentity
 from flows.survey import Begun, Survey, joined_later, take_survey
 from infra.compute.cluster import Cluster
 from infra.compute.memory import MemoryWatch
@@ -47,21 +48,6 @@ class Progress:
     rate: float | None = None
     data_share: float | None = None
     phase: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunIdentity:
-    """The run that a stage works for: one recipe on one data set.
-
-    Attributes:
-        name: Its name, the same in the report, MLflow and Prefect.
-        recipe: The key of its recipe; empty if it is not known.
-        links: Its pages in other programs, by the program's name.
-    """
-
-    name: str
-    recipe: str = ""
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

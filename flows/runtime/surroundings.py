@@ -16,9 +16,10 @@ from rich.console import Console
 
 from flows.account import Row
 from flows.root import resolve_root, tracking_place
+from flows.run_identity import RunIdentity
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
-from flows.stage import Given, RunIdentity
+from flows.stage import Given
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held

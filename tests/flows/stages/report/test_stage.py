@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from flows.artifacts import ReportPage
-from flows.stage import RunIdentity
+from flows.run_identity import RunIdentity
 from flows.stages.report.stage import REPORT
 from tests.conftest import TinyRun
 
