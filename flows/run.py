@@ -16,6 +16,7 @@ from flows.artifacts import Artifact, Dataset, Figures, Samples, Snapshot
 from flows.comparison.reading import read_measurements
 from flows.comparison.table import Comparison, compare_trials
 from flows.comparison.trial import Trial, mean_over_seeds, replicates
+from flows.cost import StageCost
 from flows.points import Point, find_point, read_points
 from flows.provenance import Provenance, read_provenance
 from flows.reconstruction import rebuilt_snapshot
@@ -47,6 +48,7 @@ class Run:
         samples: The drawn images, as a record; `images` loads them.
         figures: The evaluation's figures, as a record; `table` lists them.
         manifests: The manifests of the four outputs, by the stage that sealed them.
+        costs: The cost of each stage, as far as it is recorded.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Run:
     samples: Samples = field(repr=False)
     figures: Figures = field(repr=False)
     manifests: Mapping[str, Manifest] = field(repr=False)
+    costs: Mapping[str, StageCost] = field(repr=False, default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -213,7 +216,8 @@ def open_run(name: str, root: str | Path = "") -> Run:
     if not all(part.is_of(manifest) for part, manifest in sealed):
         item = f"{record.folder}/run.json"
         raise IntegrityError("differs from what was sealed", item=item, remedy="run the pipeline again")
-    return Run(name=record.name, store=store, links=record.elsewhere, manifests=manifests, **vars(finished))
+    links, costs = record.elsewhere, record.costs
+    return Run(name=record.name, store=store, links=links, manifests=manifests, costs=costs, **vars(finished))
 
 
 def compare(runs: Sequence[Run], *, seeds: bool = False) -> list[dict[str, Any]]:

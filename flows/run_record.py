@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot, artifact_from_json
+from flows.cost import StageCost, cost_from_json
 from infra.errors import InputError, IntegrityError
 from infra.storage.store import Store
 
@@ -31,11 +32,13 @@ class RunRecord:
         name: The run's name.
         finished: The artifacts.
         elsewhere: The run's pages in other programs, by the program's name.
+        costs: The cost of each stage; a stage without a record of it is left out.
     """
 
     name: str
     finished: FinishedRun
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, StageCost] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -48,6 +51,7 @@ class RunRecord:
         # Sorted, because a repeated run reads its counts from the manifest in another order than it computed them.
         run["figures"]["counts"] = dict(sorted(run["figures"]["counts"].items()))
         run["elsewhere"] = dict(self.elsewhere)
+        run["costs"] = [cost.as_json() for cost in self.costs.values()]
         store.replace(f"{self.folder}/{RECORD}", json.dumps(run, indent=2).encode())
 
 
@@ -87,7 +91,13 @@ def read_record(name: str, store: Store) -> RunRecord:
         )
     except (KeyError, TypeError, IntegrityError) as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
-    return RunRecord(name=name, finished=finished, elsewhere=run.get("elsewhere", {}))
+    return RunRecord(name=name, finished=finished, elsewhere=run.get("elsewhere", {}), costs=_costs(run.get("costs")))
+
+
+def _costs(value: object) -> dict[str, StageCost]:
+    """Return the costs of a record by stage; a record of an earlier release has none."""
+    found = [cost_from_json(part) for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+    return {cost.stage: cost for cost in found if cost is not None}
 
 
 def _full_name(name: str, store: Store) -> str:

@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
+from flows.cost import StageCost
 from flows.environment import Environment
+from flows.missing import Amount, Missing, units_done
 from flows.run_identity import RunIdentity
 from flows.survey import Begun, Survey, joined_later, take_survey
 from infra.compute.cluster import Cluster
@@ -36,6 +38,7 @@ class Progress:
         loss: Training's recent mean loss.
         rate: `unit` per second in this attempt, if the stage measures it itself.
         data_share: The recent share of time that training waits for data.
+        data_wait_s: The seconds for which training waited for data since its workers started.
         phase: Other work in progress, such as "starting Ray" or "saving".
     """
 
@@ -47,6 +50,7 @@ class Progress:
     loss: float | None = None
     rate: float | None = None
     data_share: float | None = None
+    data_wait_s: float | None = None
     phase: str = ""
 
 
@@ -76,11 +80,6 @@ def _no_lease(_: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def units_done(output: Output) -> dict[str, int]:
-    """Return the number of an output's committed units, as an amount of work done."""
-    return {"units": len(output.records("units"))}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The outside world of a stage: the places for its outputs and its work, and its listeners.
@@ -91,6 +90,7 @@ class Context:
         force: Start a new attempt beside existing outputs.
         begun: Keys of the outputs that this run has begun, so that a retried stage resumes its own attempt.
         run: The run that the stage belongs to.
+        costs: The costs of the run's earlier stages, by stage.
         given: The inputs from outside that the run has found already, by setting, such as `train.initial`.
         say: Shows a line on the terminal and in the run's log.
         on_progress: Receives the stage's progress: the starting point at once, then updates.
@@ -98,6 +98,7 @@ class Context:
         on_data: Receives the data set's key as soon as the source is listed, before any work.
         lease: Holds an output's folder for this run while it works there; waits while another run holds it.
         strict_environment: Refuse to go on with an output that was begun in another environment, or on unlike nodes.
+        on_missing: Receives outputs that are not sealed, before this run waits for another run that works on them.
         before_work: Called before work on an output begins, when it is known that something is not sealed.
     """
 
@@ -106,6 +107,7 @@ class Context:
     force: bool = False
     begun: set[str] | None = None
     run: RunIdentity | None = None
+    costs: Mapping[str, StageCost] = field(default_factory=dict)
     given: Mapping[str, Given] = field(default_factory=dict)
     say: Callable[[str], None] = _ignore
     on_progress: Callable[[Progress], None] = _ignore
@@ -113,6 +115,7 @@ class Context:
     on_data: Callable[[str], None] = _ignore
     lease: Callable[[str], AbstractContextManager[None]] = _no_lease
     strict_environment: bool = False
+    on_missing: Callable[[Sequence[Missing]], None] = _ignore
     before_work: Callable[[], None] = _ignore
     _said: set[str] = field(default_factory=set)
 
@@ -129,6 +132,7 @@ class Context:
         make: Callable[[Output, Survey], Manifest],
         *,
         done: Callable[[Output], Mapping[str, int]] = units_done,
+        amount: Amount | None = None,
         noun: str = "",
     ) -> tuple[Manifest, bool]:
         """Return the manifest that seals a goal of a plan, and whether it was sealed already.
@@ -141,6 +145,7 @@ class Context:
                 output's lease.
             done: Returns the amount of an output's work that is done, for the record of another environment. An amount
                 of the goal's own unit tells which goals that environment can have worked on.
+            amount: The amount of work that seals the goal, if the stage counts it.
             noun: The result in a word, such as "network"; if it is not empty and the output is new, a line names the
                 most similar output on the same inputs.
 
@@ -152,6 +157,7 @@ class Context:
         manifest = output.manifest(goal)
         if manifest is not None:
             return manifest, True
+        self.on_missing([Missing(output=output, goal=goal, amount=amount, recorded=lambda: done(output))])
         with self.lease(output.folder):
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:

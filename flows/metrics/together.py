@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from flows.environment import Environment
+from flows.missing import Amount, Missing
 from flows.stage import Context
 from flows.survey import Begun, SurveyedTask
 from infra.compute.units import UnitTask, Workers
@@ -56,6 +57,8 @@ def seal_together(
     """
     with ExitStack() as held:
         sealings = [_Sealing(work, context) for work in works]
+        if missing := [sealing.as_missing() for sealing in sealings if sealing.manifest is None]:
+            context.on_missing(missing)
         # In an order that is the same for every run, so that no two runs wait for each other.
         for sealing in sorted(sealings, key=lambda sealing: sealing.work.plan.key):
             sealing.take(held)
@@ -90,6 +93,15 @@ class _Sealing:
         self._context, self._lease = context, ExitStack()
         self._begun: Begun | None = None
 
+    def as_missing(self) -> Missing:
+        """Return the output with the number of its units."""
+        return Missing(
+            output=self.output,
+            goal={},
+            amount=Amount(total=len(self.work.names), unit="units"),
+            recorded=lambda: {"units": len(self.work.names) - len(self._uncommitted())},
+        )
+
     def take(self, held: ExitStack) -> None:
         """Lease the output, unless it is sealed, or becomes so while this run waits for the lease.
 
@@ -113,7 +125,10 @@ class _Sealing:
         self.device = device
         environment = replace(self.work.environment, device=device, workers=workers)
         self._begun = self._context.begin(self.output, environment)
-        self.missing = {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}
+        self.missing = self._uncommitted()
+
+    def _uncommitted(self) -> set[int]:
+        return {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}
 
     def task(self) -> UnitTask:
         """Return the task of its units; `begin` comes first."""

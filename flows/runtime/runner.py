@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 from flows.account import Account, Row
 from flows.artifacts import Artifact
 from flows.options import name_options
+from flows.runtime.meter import Meter
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
-from flows.stage import Context, Stage
+from flows.stage import Context, Progress, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
+from infra.outputs.costs import Attempt
 from infra.record import StageRecord, TrackedRun
 
 A = TypeVar("A")
@@ -64,16 +66,21 @@ def _alone(
 
 def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None, inputs: Sequence[Artifact]) -> A:
     started = time.monotonic()
+    meter = _meter(around, stage.name, config, inputs)
     try:
-        artifact = stage.run(config, *inputs, _context(around, stage, config))
+        artifact = stage.run(config, *inputs, _context(around, stage, config, meter))
+        meter.end(artifact)
         account = stage.account(config, artifact, inputs, around.store)
         if isinstance(artifact, Artifact):
+            if cost := meter.cost(artifact, config.goals() if config else {}):
+                around.costs[stage.name] = cost
             _publish(around, stage.name, config, artifact, account)
             _finished(around, stage.name, artifact, account, time.monotonic() - started)
         around.rows[stage.name] = account.rows
         if stage.ends_run:
             _close(around, account)
     except BaseException as error:
+        meter.end(error=error)
         if isinstance(error, DdpmError):
             name_options(error)
             error.stage = error.stage or stage.name
@@ -82,23 +89,48 @@ def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None,
     return artifact
 
 
-def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig | None) -> Context:
+def _meter(around: Surroundings, stage: str, config: StageConfig | None, inputs: Sequence[Artifact]) -> Meter:
+    outside = [found.digest for name, found in around.given.items() if name.startswith(f"{stage}.")]
+    about = Attempt(
+        stage=stage,
+        settings=config.key_settings() if config else {},
+        inputs=(*(one.digest for one in inputs), *outside),
+        goal=config.goals() if config else {},
+        forced=around.settings.force,
+    )
+    return Meter(store=around.store, about=about, usage=around.cluster.usage, run=lambda: around.name)
+
+
+def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig | None, meter: Meter) -> Context:
     name = stage.name
 
     def begin(data_key: str = "") -> None:
         if data_key:
             around.on_data(data_key)
+            meter.add_input(data_key)
         if config is not None:
             params = {f"{name}.{setting}": value for setting, value in config.model_dump(mode="json").items()}
             around.tracker.begin(name, params)
+
+    def report(progress: Progress) -> None:
+        meter.hear(progress)
+        around.progress(name, progress)
+
+    def before_work() -> None:
+        around.before_work()
+        meter.begin()
 
     if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
     return replace(
         _silent_context(around),
-        on_progress=lambda progress: around.progress(name, progress),
+        costs=around.costs,
+        on_progress=report,
         on_history=lambda rows: around.tracker.log_history(name, rows),
         on_data=begin,
+        on_missing=meter.note,
+        lease=lambda folder: meter.waiting(around.lease(folder)),
+        before_work=before_work,
     )
 
 
@@ -146,14 +178,14 @@ def _publish(
     around: Surroundings, stage: str, config: StageConfig | None, artifact: Artifact, account: Account
 ) -> None:
     """Publish everything about a sealed stage to MLflow."""
-    manifest = artifact.manifest(around.store)
+    manifest, cost = artifact.manifest(around.store), around.costs.get(stage)
     files = {"manifest.json": canonical_json(manifest.as_json())}
     if config is not None:
         files["config.json"] = canonical_json(config.model_dump(mode="json"))
     record = StageRecord(
         key=artifact.key,
         digest=artifact.digest,
-        metrics=account.metrics,
+        metrics=account.metrics | (cost.metrics if cost else {}),
         history=account.history,
         files=files | account.files,
         inputs=account.inputs,
@@ -169,7 +201,8 @@ def _publish(
 
 def _close(around: Surroundings, account: Account) -> None:
     """End the run: send figures and files to MLflow, and show table and links on the terminal and the run's page."""
-    around.tracker.close(account.metrics, account.files, account.tags)
+    spent = {name: value for cost in around.costs.values() for name, value in cost.metrics.items()}
+    around.tracker.close(account.metrics | spent, account.files, account.tags)
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))
     decision = around.tracker.take_decision()
@@ -179,5 +212,7 @@ def _close(around: Surroundings, account: Account) -> None:
             around.page.log("  ".join(row))
         picture = account.files["samples.png"]
         around.page.show_page("result", render_run_page(around.name, rows, picture, links), f"Figures of {around.name}")
+        if cells := [cost.cells() for cost in around.costs.values()]:
+            around.page.show_table("cost", cells, f"Cost of {around.name}, by stage")
     for name, line in links.items():
         around.say(f"{name:<9} {line}")

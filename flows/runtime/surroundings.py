@@ -15,6 +15,7 @@ from typing import Protocol
 from rich.console import Console
 
 from flows.account import Row
+from flows.cost import StageCost
 from flows.root import resolve_root, tracking_place
 from flows.run_identity import RunIdentity
 from flows.runtime.progress import StageProgress
@@ -50,6 +51,9 @@ class RunPage(Protocol):
     def show_page(self, key: str, markdown: str, line: str) -> None:
         """Attach a page of Markdown to the run."""
 
+    def show_table(self, key: str, rows: Sequence[Mapping[str, str]], line: str) -> None:
+        """Attach a table to the run; the rows have the same columns."""
+
     def log(self, line: str) -> None:
         """Add a line to the run's log."""
 
@@ -72,6 +76,7 @@ class Surroundings:
         given: The inputs from outside that were found when the run began, by setting.
         rows: The figures of the final table, by stage; each stage adds its own when it ends.
         rates: Further rows of the final table: each stage's rate in this attempt.
+        costs: The cost of each stage that has ended, whichever runs paid for it.
         begun: Keys of the outputs that this run has begun.
         check: Called once, before the run's first work.
     """
@@ -89,6 +94,7 @@ class Surroundings:
     given: Mapping[str, Given] = field(default_factory=dict)
     rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     rates: dict[str, Row] = field(default_factory=dict)
+    costs: dict[str, StageCost] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     check: Callable[[], None] | None = None
 

@@ -91,8 +91,8 @@ def stream_units(
     stage: str,
     ledger: Any,  # noqa: ANN401 - an actor handle
     patience_s: float,
-) -> Iterator[int]:
-    """Stream the units through a pool of actors by Ray Data; yields each as it ends.
+) -> Iterator[tuple[int, int]]:
+    """Stream the units through a pool of actors by Ray Data; yields each as it ends, with the number of its retries.
 
     The pool begins with the actors that fit and grows to `workers.count` as the cluster does.
 
@@ -121,7 +121,7 @@ def stream_units(
     for row in done.iter_rows():
         if row["error"]:
             raise error_from_json(row["error"])
-        yield int(row["unit"])
+        yield int(row["unit"]), int(row["retries"])
 
 
 class _RoomWatch:
@@ -193,20 +193,23 @@ class _UnitActor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         (unit,) = batch["unit"].tolist()
+        retries = 0
         try:
-            self._count(unit)
+            retries = self._count(unit) - 1
             if self._run is None:
                 self._run = self._task.open()
             self._run(unit)
         except DdpmError as error:
-            return {"unit": [unit], "error": [error_to_json(error)]}
-        return {"unit": [unit], "error": [""]}
+            return {"unit": [unit], "retries": [retries], "error": [error_to_json(error)]}
+        return {"unit": [unit], "retries": [retries], "error": [""]}
 
-    def _count(self, unit: int) -> None:
-        if self._attempts.begin(unit) > ATTEMPTS_PER_UNIT:
+    def _count(self, unit: int) -> int:
+        begun = self._attempts.begin(unit)
+        if begun > ATTEMPTS_PER_UNIT:
             raise ResourceError(
                 f"ended its worker {ATTEMPTS_PER_UNIT} times",
                 item=f"unit {unit}",
                 stage=self._stage,
                 remedy="look for a shortage of memory; a smaller batch needs less",
             )
+        return begun

@@ -122,11 +122,17 @@ def verify(store: Store, manifest: Manifest, whole: set[str] | None = None) -> N
             same files, as those of a training's points do.
     """
     whole = set() if whole is None else whole
-    for record in (*manifest.units, *_named(manifest.facts)):
+    for record in named_files(manifest):
         name = f"{manifest.folder}/{record['file']} {record['sha256']}"
         if name not in whole:
             read_verified(store, manifest.folder, record)
             whole.add(name)
+
+
+def named_files(manifest: Manifest) -> Iterator[Json]:
+    """Yield the record of each file that a manifest names, in its units and anywhere in its facts."""
+    yield from manifest.units
+    yield from _named(manifest.facts)
 
 
 def _named(value: Any) -> Iterator[Json]:  # noqa: ANN401 - JSON values

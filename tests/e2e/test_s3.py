@@ -41,7 +41,7 @@ def test_a_run_on_s3_seals_what_a_local_one_does(
     for name, value in there.items():
         monkeypatch.setenv(name, value)
     hidden = {name.split("/")[0] for name in open_store(ROOT).list(".") if name.startswith(".")}
-    assert hidden == {".recipes"}, "Ray Train's and our own traces"
+    assert hidden == {".recipes", ".costs"}, "no others of Ray Train or our own"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if SECRET_KEY.encode() in path.read_bytes()]
 

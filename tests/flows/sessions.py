@@ -35,6 +35,7 @@ class Page:
         self.lines: list[str] = []
         self.progress: list[tuple[str, float, str]] = []
         self.pages: dict[str, str] = {}
+        self.tables: dict[str, list[dict[str, str]]] = {}
         self.waits = threading.Event()
 
     def rename(self, name: str) -> None:
@@ -45,6 +46,9 @@ class Page:
 
     def show_page(self, key: str, markdown: str, line: str) -> None:
         self.pages[key] = markdown
+
+    def show_table(self, key: str, rows: list[dict[str, str]], line: str) -> None:
+        self.tables[key] = rows
 
     def log(self, line: str) -> None:
         self.lines.append(line)

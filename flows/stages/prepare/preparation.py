@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flows.artifacts import Dataset
 from flows.environment import Environment
+from flows.missing import Amount
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
@@ -75,7 +76,8 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
             return work.run()
 
         environment = Environment(work="preparing", workers=workers)
-        manifest, reused = context.sealed(plan, {}, lambda: environment, make, noun="data set")
+        amount = Amount(total=listing.count, each=config.images_a_file)
+        manifest, reused = context.sealed(plan, {}, lambda: environment, make, amount=amount, noun="data set")
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
     return Dataset.of(manifest, reused=reused)

@@ -3,7 +3,9 @@
 import json
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 
+from flows.cost import StageCost
 from flows.run_record import FinishedRun, RunRecord, read_record
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
 from flows.stages.report.sections import render_page
@@ -14,7 +16,14 @@ PLOTS = "plots"
 _LOGGER = logging.getLogger(__name__)
 
 
-def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapping[str, str], recipe: str = "") -> str:
+def write_report(
+    name: str,
+    store: Store,
+    finished: FinishedRun,
+    elsewhere: Mapping[str, str],
+    recipe: str = "",
+    costs: Mapping[str, StageCost] = MappingProxyType({}),
+) -> str:
     """Write report.html and its files under reports/<name>; return that folder.
 
     The files are samples.png, provenance.json, a PNG and a CSV of each plot in plots/, and run.json. A reader of an
@@ -26,12 +35,13 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
         finished: The artifacts that the stages sealed.
         elsewhere: The run's pages in other programs, by the program's name.
         recipe: The key of its recipe, which `has_report` looks up.
+        costs: The cost of each stage, as far as it is recorded.
     """
-    record = RunRecord(name=name, finished=finished, elsewhere=elsewhere)
+    record = RunRecord(name=name, finished=finished, elsewhere=elsewhere, costs=costs)
     outputs = read_outputs(store, finished, name)
     if outputs.along is not None and outputs.along.remark:
         _LOGGER.warning("report %s: %s", name, outputs.along.remark)
-    files = {f"{record.folder}/{file}": data for file, data in _files(name, outputs, elsewhere).items()}
+    files = {f"{record.folder}/{file}": data for file, data in _files(record, outputs).items()}
     for file, data in files.items():
         store.replace(file, data)
     for file in set(store.list(f"{record.folder}/{PLOTS}")) - files.keys():
@@ -42,7 +52,7 @@ def write_report(name: str, store: Store, finished: FinishedRun, elsewhere: Mapp
     return record.folder
 
 
-def _files(name: str, outputs: RunOutputs, elsewhere: Mapping[str, str]) -> dict[str, bytes]:
+def _files(record: RunRecord, outputs: RunOutputs) -> dict[str, bytes]:
     """Return the files of a report by their names in its folder, the page last."""
     drawings = draw(outputs)
     files = {"samples.png": drawings.samples}
@@ -50,7 +60,8 @@ def _files(name: str, outputs: RunOutputs, elsewhere: Mapping[str, str]) -> dict
         files |= {f"{PLOTS}/{plot.name}.png": plot.png, f"{PLOTS}/{plot.name}.csv": plot.csv}
     provenance = [part.as_json() for part in outputs.provenance]
     files["provenance.json"] = json.dumps(provenance, indent=2).encode()
-    return files | {"report.html": render_page(name, outputs, drawings, elsewhere).encode()}
+    costs = list(record.costs.values())
+    return files | {"report.html": render_page(record.name, outputs, drawings, record.elsewhere, costs).encode()}
 
 
 def has_report(store: Store, recipe: str) -> bool:
@@ -70,4 +81,4 @@ def rewrite_report(name: str, store: Store) -> str:
         IntegrityError: If the run's record or one of its outputs is damaged.
     """
     record = read_record(name, store)
-    return write_report(record.name, store, record.finished, record.elsewhere)
+    return write_report(record.name, store, record.finished, record.elsewhere, costs=record.costs)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.artifacts import Figures, figure_text
+from flows.cost import StageCost, cost_table
 from flows.pages.page import render
 from flows.provenance import Provenance
 from flows.stages.report.ema_lengths import length_rows
@@ -20,7 +21,9 @@ _WEB = ("http://", "https://")
 _NAMED = 3
 
 
-def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: Mapping[str, str]) -> str:
+def render_page(
+    name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: Mapping[str, str], costs: Sequence[StageCost] = ()
+) -> str:
     """Render the page as HTML that needs no other file.
 
     Args:
@@ -28,6 +31,7 @@ def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: M
         outputs: The run's outputs.
         drawings: Its pictures.
         elsewhere: The run's pages in other programs, by the program's name.
+        costs: The cost of each stage, as far as it is recorded.
     """
     finished, trained = outputs.finished, outputs.manifests["snapshot"]
     dataset, samples = finished.dataset, finished.samples
@@ -64,6 +68,7 @@ def render_page(name: str, outputs: RunOutputs, drawings: Drawings, elsewhere: M
         others=_others(outputs.neighbours, drawings),
         provenance=_figures_provenance(outputs.provenance),
         outputs=_outputs(outputs.manifests),
+        cost=cost_table(costs),
     )
 
 

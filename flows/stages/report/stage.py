@@ -17,7 +17,7 @@ def _run(
     run = context.run
     assert run is not None, "the run is named as soon as its data is listed"
     finished = FinishedRun(dataset=dataset, snapshot=snapshot, samples=samples, figures=figures)
-    return ReportPage(folder=write_report(run.name, context.store, finished, run.links, run.recipe))
+    return ReportPage(folder=write_report(run.name, context.store, finished, run.links, run.recipe, context.costs))
 
 
 def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store: Store) -> Account:

@@ -4,6 +4,7 @@ from functools import cache, partial
 
 from flows.artifacts import Samples, Snapshot
 from flows.devices import environment_of, nodes_for, resolve, workers_of
+from flows.missing import Amount
 from flows.snapshot import decode_snapshot
 from flows.stage import Context
 from flows.stages.sample.batch import USUAL, fitting_batch
@@ -41,7 +42,12 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         return _seal(output, resolved(), goal)
 
     manifest, reused = context.sealed(
-        plan, goal, lambda: environment_of("sampling", resolved(), {}), make, noun="set of samples"
+        plan,
+        goal,
+        lambda: environment_of("sampling", resolved(), {}),
+        make,
+        amount=Amount(total=config.count, each=config.batch_size),
+        noun="set of samples",
     )
     return Samples.of(manifest, reused=reused)
 

@@ -169,6 +169,7 @@ class TrainingNews:
             loss=beat.get("loss"),
             rate=beat.get("images_per_second"),
             data_share=beat.get("data_share"),
+            data_wait_s=beat.get("data_wait_s"),
             phase=beat["phase"],
         )
         self.context.on_progress(progress)

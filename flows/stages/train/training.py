@@ -9,6 +9,7 @@ from functools import cache, partial
 from flows.artifacts import Dataset, Snapshot
 from flows.devices import environment_of, resolve, workers_of
 from flows.environment import Environment
+from flows.missing import Amount
 from flows.snapshot import make_schedule
 from flows.stage import Context, Given
 from flows.stages.train.assignment import Assignment
@@ -87,7 +88,10 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         total = config.total_images
         return {"images": total if snapshot_record(output, total) else latest_checkpoint(output, total)}
 
-    manifest, reused = context.sealed(plan, goal, lambda: _environment(resolved()), make, done=done, noun="network")
+    amount = Amount(total=config.total_images)
+    manifest, reused = context.sealed(
+        plan, goal, lambda: _environment(resolved()), make, done=done, amount=amount, noun="network"
+    )
     return Snapshot.of(manifest, reused=reused)
 
 

@@ -21,7 +21,7 @@ from flows.stages.train.checkpoints import Checkpoints
 from flows.stages.train.commits import Commits
 from flows.stages.train.compilation import compile_for_training
 from flows.stages.train.data import training_data
-from flows.stages.train.history import History
+from flows.stages.train.history import History, Purpose
 from flows.stages.train.initial import first_network
 from flows.stages.train.loop import Cadences, Step, TrainingLoop
 from flows.stages.train.objective import make_objective, schedule_settings
@@ -174,6 +174,7 @@ class TrainingWorker:
             "loss": self.history.loss(),
             "images_per_second": self.history.images_per_second(),
             "data_share": self.history.shares().get("data_share"),
+            "data_wait_s": self.history.time.spent(Purpose.DATA),
             "phase": self.loop.phase or self.retries.trouble or self.saver.trouble,
             "lines": [*self.retries.lines, *self.saver.lines, *self.watcher.lines()],
         }

@@ -2,7 +2,8 @@
 
 import collections
 import contextlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -44,6 +45,12 @@ class RunPage:
     def show_page(self, key: str, markdown: str, line: str) -> None:
         """Put a page of Markdown beside the run."""
         made = ArtifactCreate(key=key, type="markdown", data=markdown, description=line, flow_run_id=self.id)
+        self._jobs.append(lambda client: client.create_artifact(made))
+
+    def show_table(self, key: str, rows: Sequence[Mapping[str, str]], line: str) -> None:
+        """Put a table beside the run; the rows have the same columns."""
+        data = json.dumps([dict(row) for row in rows])
+        made = ArtifactCreate(key=key, type="table", data=data, description=line, flow_run_id=self.id)
         self._jobs.append(lambda client: client.create_artifact(made))
 
     def log(self, line: str) -> None:

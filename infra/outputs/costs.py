@@ -1,0 +1,164 @@
+"""The cost of each attempt at some work: a small record per attempt, beside the outputs and part of none of them.
+
+    <root>/.costs/<stage>/<work>/000001.json
+
+A work is everything that a stage does on the same settings and inputs, whatever the goal. An attempt puts its record
+when its work begins and replaces it now and then, so that of an attempt that is killed the last record is known.
+Nothing depends on a record: one that is missing or damaged is left out.
+"""
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from infra.digests import canonical_json
+from infra.errors import DdpmError
+from infra.storage.store import Store
+
+_FOLDER = ".costs"
+_DIGITS = 6
+_NUMBER = re.compile(rf"(\d{{{_DIGITS},}})\.json")
+SEALED, FAILED, STOPPED = "sealed", "failed", "stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt at a stage, up to its end or to its last record.
+
+    Attributes:
+        stage: The stage's name.
+        run: The name of the run that made it.
+        settings: The result settings that enter the stage key.
+        inputs: The digests of the inputs.
+        goal: The goal by name.
+        output: The folder of the stage's output; empty if it was not known yet.
+        forced: Whether it worked beside what was sealed.
+        outcome: `sealed`, `failed` or `stopped`; empty if it is at work or was killed.
+        unit: The unit of the amounts, such as "images".
+        start: The amount that was done before.
+        done: The amount that was done at the end, with `start`.
+        wall_s: Seconds, without those of waiting for another run.
+        cpu_s: CPU seconds for which its workers were held.
+        gpu_s: The same of GPUs.
+        driver_cpu_s: CPU seconds that its own process used.
+        data_wait_s: Seconds for which training waited for data.
+        retries: The number of units or groups of workers that were begun again.
+        bytes: The size of the sealed output; 0 if it did not seal one.
+    """
+
+    stage: str
+    run: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    goal: Mapping[str, int] = field(default_factory=dict)
+    output: str = ""
+    forced: bool = False
+    outcome: str = ""
+    unit: str = ""
+    start: int = 0
+    done: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    driver_cpu_s: float = 0.0
+    data_wait_s: float = 0.0
+    retries: int = 0
+    bytes: int = 0
+
+    @property
+    def amount(self) -> int:
+        """The amount of work that it did, in `unit`."""
+        return max(self.done - self.start, 0)
+
+    def to_bytes(self) -> bytes:
+        """Return the record as stored."""
+        return canonical_json(asdict(self))
+
+
+def parse_attempt(data: bytes) -> Attempt | None:
+    """Return a stored record; None if it is damaged. Fields of a later release are left out."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("stage"), str):
+        return None
+    usual = Attempt(stage="")
+    known = {one.name: value[one.name] for one in fields(Attempt) if one.name in value}
+    known |= {"inputs": tuple(known["inputs"])} if isinstance(known.get("inputs"), list) else {}
+    kinds = {
+        name: (int, float) if isinstance(getattr(usual, name), float) else type(getattr(usual, name)) for name in known
+    }
+    return Attempt(**known) if all(isinstance(known[name], kind) for name, kind in kinds.items()) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """The records of one work in a store.
+
+    Attributes:
+        store: The store of all outputs.
+        stage: The stage's name.
+        work: The key of the work.
+    """
+
+    store: Store
+    stage: str
+    work: str
+
+    @property
+    def folder(self) -> str:
+        """The folder of the records."""
+        return f"{_FOLDER}/{self.stage}/{self.work}"
+
+    def claim(self, attempt: Attempt) -> str:
+        """Put the record of a new attempt under the next free number; return its name.
+
+        Raises:
+            DdpmError: If the store fails.
+        """
+        numbers = [int(match[1]) for name in self.store.list(self.folder) if (match := _NUMBER.search(name))]
+        number = max(numbers, default=0) + 1
+        while not self.store.put_if_absent(name := f"{self.folder}/{number:0{_DIGITS}d}.json", attempt.to_bytes()):
+            number += 1
+        return name
+
+    def attempts(self) -> list[Attempt]:
+        """Return the attempts in order; empty if the store fails."""
+        found: list[Attempt] = []
+        with contextlib.suppress(DdpmError, OSError):
+            found = _read(self.store, self.store.list(self.folder))
+        return found
+
+
+def all_attempts(
+    stage: str, store: Store, *, most: int = 256, seconds: float = 2.0, clock: Callable[[], float] = time.monotonic
+) -> list[Attempt]:
+    """Return the attempts at a stage below a root, on whatever settings; empty if the store fails.
+
+    Args:
+        stage: The stage's name.
+        store: The store of all outputs.
+        most: The number of records to read at most.
+        seconds: The time to read for, at most.
+        clock: Returns seconds from any origin.
+    """
+    until, found = clock() + seconds, list[Attempt]()
+    with contextlib.suppress(DdpmError, OSError):
+        for name in store.list(f"{_FOLDER}/{stage}")[:most]:
+            found += _read(store, [name])
+            if clock() > until:
+                break
+    return found
+
+
+def _read(store: Store, names: list[str]) -> list[Attempt]:
+    found = []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            found.append(parse_attempt(store.read(name)))
+    return [attempt for attempt in found if attempt is not None]
