@@ -11,7 +11,7 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, run, score, selftest, serve, stage
+from flows.commands import compare, exchange, inspect, plan, run, score, selftest, serve, stage
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Turn images into a trained DDPM, samples, a Fréchet distance and bits/dim: one resumable pipeline.",
 )
 run.register(app)
+plan.register(app)
 inspect.register(app)
 compare.register(app)
 score.register(app)

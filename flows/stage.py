@@ -276,6 +276,7 @@ class Stage(Generic[C, A]):
         settle: (config, data set, context) -> None; the same if only work can tell: it seals an output that the stage
             needs later, and raises if that does not suit.
         folders: The folders of its sealed outputs below the root.
+        grows: Whether the size of its output grows with the number of images.
         ends_run: Whether its account closes the run in MLflow, in place of an MLflow run of its own.
     """
 
@@ -289,4 +290,5 @@ class Stage(Generic[C, A]):
     check: Callable[[C, Dataset], None] = _no_check
     settle: Callable[[C, Dataset, Context], None] = _no_check
     folders: tuple[str, ...] = ()
+    grows: bool = False
     ends_run: bool = False

@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,15 +126,27 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         champion_by: ChampionBy = "",
         in_process: InProcess = False,
     ) -> None:
-        values = load_config(preset, config, setting or [], together=together)
-        say_unused(without_effect(values, config, setting or []))
-        mode: Mode = "in-process" if in_process else "ray"
-        run = {"name": name, "preset": preset, "root": root, "mode": mode, "force": force, "tracking": tracking}
-        run |= {"register_as": register_as, "champion_by": champion_by}
-        run |= {"strict_environment": strict_environment, "wait": wait, "patience": patience}
-        work(values, validated(RunSettings, run))
+        work(*chosen(locals(), together=together))
 
     return command
+
+
+def chosen(options: Mapping[str, Any], *, together: bool = True) -> tuple[PipelineConfig, RunSettings]:
+    """Return the config and the run's settings that a command's options name; say which settings have no effect.
+
+    Args:
+        options: The values of the command's parameters by name; others are ignored.
+        together: Also check the rules between stages.
+
+    Raises:
+        ConfigError: If any of them is wrong.
+    """
+    file, settings = options["config"], options["setting"] or []
+    config = load_config(options["preset"], file, settings, together=together)
+    say_unused(without_effect(config, file, settings))
+    mode: Mode = "in-process" if options["in_process"] else "ray"
+    run = {name: value for name, value in options.items() if name in RunSettings.model_fields}
+    return config, validated(RunSettings, run | {"mode": mode})
 
 
 def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:

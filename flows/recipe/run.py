@@ -52,7 +52,7 @@ def steps(
     names = [stage.name for stage in STAGES]
     to_come = STAGES[: names.index(last) + 1] if last else STAGES
     if (around := current_surroundings()) is not None:
-        around.check = partial(_check_devices, config, to_come, around.cluster)
+        around.check = partial(check_devices, config, to_come, around.cluster)
     for stage in to_come:
         inputs = (done[name] for name in stage.inputs)
         done[stage.name] = step(stage)(settings, getattr(config, stage.name, None), *inputs)
@@ -61,7 +61,7 @@ def steps(
         yield stage, done[stage.name]
 
 
-def _check_devices(config: PipelineConfig, stages: Sequence[Stage[Any, Any]], cluster: Cluster) -> None:
+def check_devices(config: PipelineConfig, stages: Sequence[Stage[Any, Any]], cluster: Cluster) -> None:
     """Refuse a device or a number format that the cluster does not have, before the run's first work."""
     for stage in stages:
         if (part := getattr(config, stage.name, None)) is not None:
@@ -96,13 +96,12 @@ def recipe_surroundings(
         page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
-    given = _given(config, store)
+    given = find_given(config, store)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
         reference = _reference_digest(config)
-        digests = "".join(f"{name}{found.digest}" for name, found in given.items())
-        key = run_key(config, f"{data_key}{reference}{digests}")
+        key = key_of_run(config, data_key, given)
         data = DatasetInput(
             name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
@@ -123,7 +122,19 @@ def recipe_surroundings(
         yield around
 
 
-def _given(config: PipelineConfig, store: Store) -> dict[str, Given]:
+def key_of_run(config: PipelineConfig, data_key: str, given: Mapping[str, Given]) -> str:
+    """Return the key of a run on some data.
+
+    Args:
+        config: The settings of every stage.
+        data_key: The data's key.
+        given: The inputs from outside that were found, by setting.
+    """
+    digests = "".join(f"{name}{found.digest}" for name, found in given.items())
+    return run_key(config, f"{data_key}{_reference_digest(config)}{digests}")
+
+
+def find_given(config: PipelineConfig, store: Store) -> dict[str, Given]:
     """Find the network that training starts from, and refuse one that does not fit; empty if none is set."""
     if not config.train.initial:
         return {}

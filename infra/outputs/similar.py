@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from infra.digests import Json
@@ -20,19 +20,23 @@ _DEFAULT = "the default"
 
 @dataclass(frozen=True, kw_only=True)
 class Similar:
-    """An output that differs from a plan in a few settings.
+    """An output that differs from a plan in a few settings or inputs.
 
     Attributes:
         folder: Its folder in the store.
         settings: The values of the settings that differ, there and here, by name.
+        inputs: The digests of the inputs that differ, there and here, by name; empty for an input that is not there.
+        is_older: Whether it has another format version.
     """
 
     folder: str
-    settings: Mapping[str, tuple[Any, Any]]
+    settings: Mapping[str, tuple[str, str]]
+    inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_older: bool = False
 
     @property
     def words(self) -> str:
-        """The differences in one line."""
+        """The differences of the settings in one line."""
         return ", ".join(f"{name} {there} there, {here} here" for name, (there, here) in self.settings.items())
 
 
@@ -47,6 +51,26 @@ def most_similar(plan: Plan, store: Store, clock: Callable[[], float] = time.mon
         store: The store of all outputs.
         clock: Returns seconds, for the bound.
     """
+    found = [one for one in _others(plan, store, clock, {}) if 0 < len(one.settings) <= _MOST_DIFFERENCES]
+    return min((one for one in found if not one.inputs), key=lambda one: len(one.settings), default=None)
+
+
+def nearest(
+    plan: Plan, store: Store, usual: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
+) -> Similar | None:
+    """Return the output of the same stage that differs least from a plan, in its inputs too; bounded as `most_similar`.
+
+    Args:
+        plan: The plan of another output.
+        store: The store of all outputs.
+        usual: The defaults of the settings, because a plan does not name a setting with its default.
+        clock: Returns seconds, for the bound.
+    """
+    found = [one for one in _others(plan, store, clock, usual) if one.settings or one.inputs or one.is_older]
+    return min(found, key=lambda one: (len(one.inputs), len(one.settings)), default=None)
+
+
+def _others(plan: Plan, store: Store, clock: Callable[[], float], usual: Mapping[str, Any]) -> list[Similar]:
     until = clock() + _MOST_SECONDS
     found: list[Similar] = []
     try:
@@ -54,13 +78,23 @@ def most_similar(plan: Plan, store: Store, clock: Callable[[], float] = time.mon
             if clock() > until:
                 break
             other = _read(f"{folder}/plan.json", store)
-            if other.get("inputs") == plan.inputs and isinstance(other.get("settings"), dict):
-                unlike = _unlike(other["settings"], plan.settings)
-                if 0 < len(unlike) <= _MOST_DIFFERENCES:
-                    found.append(Similar(folder=folder, settings=unlike))
+            settings, inputs = other.get("settings"), other.get("inputs")
+            if isinstance(settings, dict) and isinstance(inputs, dict):
+                found.append(
+                    Similar(
+                        folder=folder,
+                        settings=_unlike(settings, plan.settings, usual),
+                        inputs={
+                            name: (str(inputs.get(name, "")), plan.inputs.get(name, ""))
+                            for name in sorted(inputs.keys() | plan.inputs.keys())
+                            if inputs.get(name) != plan.inputs.get(name)
+                        },
+                        is_older=other.get("format_version") != plan.format_version,
+                    )
+                )
     except (DdpmError, OSError):
         pass  # because a remark must not fail a run
-    return min(found, key=lambda similar: len(similar.settings), default=None)
+    return found
 
 
 def _read(name: str, store: Store) -> dict[str, Any]:
@@ -71,14 +105,14 @@ def _read(name: str, store: Store) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _unlike(there: Json, here: Json) -> dict[str, tuple[str, str]]:
+def _unlike(there: Json, here: Json, usual: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-    return {name: (_text(there, name), _text(here, name)) for name in names}
+    return {name: (_text(there, name, usual), _text(here, name, usual)) for name in names}
 
 
-def _text(settings: Json, name: str) -> str:
+def _text(settings: Json, name: str, usual: Mapping[str, Any]) -> str:
     """Return a setting's value; a setting that a plan does not name has its default."""
-    if name not in settings:
+    if name not in settings and name not in usual:
         return _DEFAULT
-    text = json.dumps(settings[name]).strip('"')
+    text = json.dumps(settings.get(name, usual.get(name))).strip('"')
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."

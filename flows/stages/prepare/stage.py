@@ -42,4 +42,5 @@ PREPARE = Stage(
     run=_run,
     account=_account,
     folders=("prepare",),
+    grows=True,
 )

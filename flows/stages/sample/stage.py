@@ -45,4 +45,5 @@ SAMPLE = Stage(
     account=_account,
     check=_check,
     folders=("sample",),
+    grows=True,
 )

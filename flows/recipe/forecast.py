@@ -1,0 +1,208 @@
+"""The forecast of a run: which stages are sealed, which would run and why, without touching anything.
+
+The stages themselves are called, with a context whose first missing output ends the call. So the keys of a forecast
+are those of the run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.artifacts import Dataset
+from flows.missing import Missing
+from flows.recipe.config import PipelineConfig
+from flows.recipe.expectation import Expectation, Left, expect
+from flows.recipe.identity import run_name
+from flows.recipe.reason import reason
+from flows.recipe.run import check_devices, find_given, key_of_run, open_run_cluster
+from flows.runtime.settings import RunSettings
+from flows.stage import Context, Stage
+from flows.stage_config import StageConfig
+from flows.stages.table import STAGES
+from infra.compute.answers import Probe
+from infra.compute.cluster import Cluster
+from infra.errors import DdpmError
+from infra.outputs.costs import all_attempts
+from infra.storage.overlay import Overlay
+from infra.storage.store import Store
+
+SEALED, RESUMES, RUNS, WAITS = "sealed", "goes on", "would run", "waits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageForecast:
+    """The forecast of one stage.
+
+    Attributes:
+        stage: The stage's name.
+        state: `sealed`, `goes on`, `would run` or `waits`, for an input that is not sealed.
+        why: The reason, in words; empty if it is sealed.
+        outputs: The folders of its output or, if it is not sealed, of those that are missing as far as it is known.
+        done: The amount that is done; with `total` None if it is not known.
+        total: The amount in all.
+        unit: The unit of the amounts.
+        expected: The expected cost of what is left; None if it is sealed, or no such stage was measured.
+    """
+
+    stage: str
+    state: str
+    why: str = ""
+    outputs: Sequence[str] = ()
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    expected: Expectation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The forecast of a run.
+
+    Attributes:
+        name: The run's name.
+        root: The root of all outputs.
+        stages: The stages in order.
+    """
+
+    name: str
+    root: str
+    stages: Sequence[StageForecast]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any output is missing; the report is written anew by every run."""
+        return any(stage.outputs and stage.state in (RESUMES, RUNS) for stage in self.stages)
+
+
+class _Unsealed(Exception):  # noqa: N818 - it ends a call, and is no error
+    """Outputs that a stage does not find sealed."""
+
+    def __init__(self, missing: Sequence[Missing]) -> None:
+        super().__init__()
+        self.missing = missing
+
+
+class _Unasked(Exception):  # noqa: N818 - the same
+    """A question to the nodes of a cluster, which is not connected."""
+
+
+def forecast(config: PipelineConfig, settings: RunSettings, store: Store, *, remote: bool) -> Forecast:
+    """Return the forecast of a run.
+
+    Args:
+        config: The settings of every stage.
+        settings: The run's settings.
+        store: The store of all outputs, which need not exist; nothing is written to it.
+        remote: Whether the run would work on a cluster that is there already, which is not asked.
+
+    Raises:
+        DdpmError: If the run would fail at once, with the same error.
+    """
+    return _Forecaster(config, settings, store, remote=remote).run()
+
+
+@dataclass
+class _Forecaster:
+    config: PipelineConfig
+    settings: RunSettings
+    store: Store
+    remote: bool = field(kw_only=True)
+    _data_key: str = field(default="", init=False)
+    _done: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def run(self) -> Forecast:
+        view = Overlay(self.store)
+        given = find_given(self.config, view)
+        context = Context(
+            store=view,
+            cluster=self._cluster(),
+            force=self.settings.force,
+            given=given,
+            on_data=self._note_data,
+            on_missing=_end,
+        )
+        rows = [self._of(stage, context) for stage in STAGES]
+        if not self.remote and any(row.state != SEALED and row.outputs for row in rows):
+            check_devices(self.config, STAGES, open_run_cluster(self.config, self.settings))
+        key = key_of_run(self.config, self._data_key, given)
+        name = run_name(self.config, self.settings.preset, key, self.settings.name)
+        return Forecast(name=name, root=self.store.uri, stages=rows)
+
+    def _cluster(self) -> Cluster:
+        """Return a cluster of this machine alone, which asks torch for it, or nobody if another one would work."""
+        probe: Probe | None = _refuse if self.remote else None
+        return Cluster(mode="in-process", probe=probe)
+
+    def _note_data(self, data_key: str) -> None:
+        self._data_key = data_key
+
+    def _of(self, stage: Stage[Any, Any], context: Context) -> StageForecast:
+        part = getattr(self.config, stage.name, None)
+        if missing := [name for name in stage.inputs if name not in self._done]:
+            return self._waiting(stage, part, f"{' and '.join(missing)} would run first")
+        if part is None:
+            return StageForecast(stage=stage.name, state=RUNS, why="every run writes it anew")
+        try:
+            artifact = stage.run(part, *(self._done[name] for name in stage.inputs), context)
+        except _Unsealed as unsealed:
+            return self._unsealed(stage, part, unsealed.missing)
+        except _Unasked:
+            return self._waiting(stage, part, "its key depends on the cluster's GPUs, which only a run asks for")
+        except DdpmError as error:
+            error.stage = error.stage or stage.name
+            raise
+        self._done[stage.name] = artifact
+        if isinstance(artifact, Dataset):
+            self._check(artifact)
+        return StageForecast(stage=stage.name, state=SEALED, outputs=[artifact.name.rpartition("/manifests/")[0]])
+
+    def _check(self, data: Dataset) -> None:
+        """Refuse settings that do not suit the data, as a run does."""
+        for stage in STAGES:
+            if (part := getattr(self.config, stage.name, None)) is not None:
+                stage.check(part, data)
+
+    def _waiting(self, stage: Stage[Any, Any], part: StageConfig | None, why: str) -> StageForecast:
+        """Return the forecast of a stage whose key is not known yet."""
+        if part is None:
+            return StageForecast(stage=stage.name, state=WAITS, why=why)
+        expected = self._expected(stage, part, next(iter(part.goals().values()), None))
+        return StageForecast(stage=stage.name, state=WAITS, why=why, expected=expected)
+
+    def _unsealed(self, stage: Stage[Any, Any], part: StageConfig, missing: Sequence[Missing]) -> StageForecast:
+        done = sum(one.done for one in missing)
+        counted = [one.amount for one in missing if one.amount is not None]
+        total, unit = (sum(amount.total for amount in counted), counted[0].unit) if counted else (None, "")
+        usual = type(part)().result_settings()
+        reasons = {reason(one, stage.name, usual): None for one in missing}  # a set in order
+        return StageForecast(
+            stage=stage.name,
+            state=RESUMES if done else RUNS,
+            why="; ".join(reasons),
+            outputs=[one.output.folder for one in missing],
+            done=done,
+            total=total,
+            unit=unit,
+            expected=self._expected(stage, part, total, done, unit),
+        )
+
+    def _expected(
+        self, stage: Stage[Any, Any], part: StageConfig, total: int | None, done: int = 0, unit: str = "images"
+    ) -> Expectation | None:
+        left = Left(
+            settings=part.key_settings(),
+            usual=type(part)().result_settings(),
+            done=done,
+            total=total,
+            unit=unit,
+            grows=stage.grows,
+        )
+        return expect(left, all_attempts(stage.name, self.store))
+
+
+def _end(missing: Sequence[Missing]) -> None:
+    raise _Unsealed(missing)
+
+
+def _refuse() -> Any:  # noqa: ANN401 - it returns nothing
+    raise _Unasked
