@@ -48,12 +48,14 @@ class Meter:
     _data_wait_s: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _name: str = field(default="", init=False)
     _output: str = field(default="", init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
+    _thread: threading.Thread = field(init=False)
+    _last: Attempt | None = field(default=None, init=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
 
     def __post_init__(self) -> None:
         self._began_s, self._driver_s = self.clock(), time.process_time()
         self._held, self._retries = self.usage.seconds(), self.usage.retries
+        self._thread = threading.Thread(target=self._beat, name=f"cost of {self.about.stage}", daemon=True)
 
     @property
     def costs(self) -> Costs:
@@ -93,32 +95,30 @@ class Meter:
 
     def begin(self) -> None:
         """Put the first record as the work begins, and renew it from now on; a second call does nothing."""
-        if self._thread is not None:
+        if self._name:
             return
-        self._thread = threading.Thread(target=self._beat, name=f"cost of {self.about.stage}", daemon=True)
         with self._tolerant():
             self._name = self.costs.claim(self.attempt())
             self._thread.start()
 
     def end(self, artifact: object = None, error: BaseException | None = None) -> None:
-        """Write the last record, unless no work was done or the store is away.
+        """Have the last record written, within some seconds, unless no work was done or the store is away.
 
         Args:
             artifact: The sealed output, if the stage sealed one.
             error: The failure, if the stage failed.
         """
-        self._ended.set()
-        if self._thread is None or not self._name:
+        if not self._name or self._ended.is_set():
             return
-        self._thread.join(_LAST_BEAT_S)
-        if self._thread.is_alive() or isinstance(error, StorageError):
-            return
-        with self._tolerant():
-            last = replace(self.attempt(), outcome=_outcome(error))
+        if not isinstance(error, StorageError):
+            self._last = replace(self.attempt(), outcome=_outcome(error))
             if isinstance(artifact, Artifact):
-                manifest = artifact.manifest(self.store)
-                last = replace(last, output=manifest.folder, bytes=sealed_bytes(manifest, self.store))
-            self.store.replace(self._name, last.to_bytes())
+                with self._tolerant():
+                    manifest = artifact.manifest(self.store)
+                    size = sealed_bytes(manifest, self.store)
+                    self._last = replace(self._last, output=manifest.folder, bytes=size)
+        self._ended.set()
+        self._thread.join(_LAST_BEAT_S)
 
     def attempt(self) -> Attempt:
         """Return the attempt as it is now; from any thread."""
@@ -144,9 +144,15 @@ class Meter:
         return stage_cost(self.costs.attempts(), artifact.name.rpartition("/manifests/")[0], goal)
 
     def _beat(self) -> None:
+        # The last record is this thread's too, so that a store that is away holds up no end of a run.
         while not self._ended.wait(self.beat_s):
-            with self._tolerant():
-                self.store.replace(self._name, self.attempt().to_bytes())
+            self._write(self.attempt())
+        if self._last is not None:
+            self._write(self._last)
+
+    def _write(self, attempt: Attempt) -> None:
+        with self._tolerant():
+            self.store.replace(self._name, attempt.to_bytes())
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:

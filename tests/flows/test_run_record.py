@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.cost import stage_cost
 from flows.run_record import RunRecord, read_record, run_names
 from infra.errors import InputError
+from infra.outputs.costs import Attempt
 from infra.storage.local_store import LocalStore
 from tests.conftest import TinyRun
 
@@ -22,6 +24,18 @@ def test_what_is_written_is_read(tiny_run: TinyRun) -> None:
     assert found.finished.figures.metrics == tiny_run.figures.metrics
     text = json.loads((tiny_run.root / "reports/digits-1a2b3c4d/run.json").read_text())
     assert list(text["figures"]["counts"]) == sorted(text["figures"]["counts"])
+
+
+def test_costs_are_kept_and_damaged_ones_left_out(tiny_run: TinyRun) -> None:
+    attempt = Attempt(stage="train", output="train/ab", outcome="sealed", unit="images", done=1280, wall_s=2.5)
+    cost = stage_cost([attempt], "train/ab", {"images": 1280})
+    assert cost is not None
+    RunRecord(name="digits-1a2b3c4d", finished=tiny_run.finished, costs={"train": cost}).write(tiny_run.store)
+    assert read_record("1a2b3c4d", tiny_run.store).costs == {"train": cost}
+    path = tiny_run.root / "reports/digits-1a2b3c4d/run.json"
+    for costs in (None, {}, [3], [{"stage": "train"}]):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"costs": costs}))
+        assert read_record("1a2b3c4d", tiny_run.store).costs == {}
 
 
 def test_a_report_that_is_still_written_is_no_finished_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from flows.recipe.config import PipelineConfig
 from flows.recipe.run import open_run_cluster, prefetch
 from flows.recipe.settings import load_config
+from flows.run import open_run
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Progress
@@ -63,6 +64,18 @@ def test_the_page_has_what_the_terminal_has(
     (run,) = tracked_runs(root, "pipeline").values()
     assert run.data.tags["ddpm.prefect"] == page.page
     assert run.data.tags["ddpm.report"] == f"{root}/reports/{session.name}/report.html"
+    (cost,) = page.tables.values()
+    assert [row["stage"] for row in cost] == list(STAGES)
+    assert [row["work"] for row in cost[:3]] == ["1,797 images", "1,280 images", "24 images"]
+    assert all(row["attempts"] == "1" and row["wall time"] and row["CPU h"] for row in cost)
+    assert html.count("<h2>Cost</h2>") == 1
+    assert all(f">{row['wall time']}<" in html for row in cost)
+    assert run.data.metrics["cost/train/images_per_second"] == pytest.approx(
+        1280 / run.data.metrics["cost/train/wall_s"]
+    )
+    (trained,) = tracked_runs(root, "train").values()
+    assert trained.data.metrics["cost/train/wall_s"] == run.data.metrics["cost/train/wall_s"]
+    assert open_run(session.name, root).costs["sample"].amount == 24
 
 
 def test_rates_are_those_of_this_attempt(
@@ -76,6 +89,9 @@ def test_rates_are_those_of_this_attempt(
     assert resumed.done("train") == 640, "of 1,280"
     assert resumed.sealed_before == ["prepare"]
     assert resumed.done("sample") == 24
+    costs = open_run(resumed.name, tmp_path).costs
+    assert (costs["train"].attempts, costs["train"].amount) == (2, 1280), "and the cost is that of both attempts"
+    assert costs["prepare"].attempts == 1
     out = capsys.readouterr().out
     (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s", out)
     (rate,) = re.findall(r"^train +([\d,.]+) +images/s of this attempt, including start-up", out, re.MULTILINE)

@@ -7,7 +7,7 @@ import pytest
 from infra.digests import Json
 from infra.errors import StorageError
 from infra.outputs.plan import Output, Plan
-from infra.outputs.similar import Similar, most_similar
+from infra.outputs.similar import Similar, most_similar, nearest
 from infra.storage.local_store import LocalStore
 from infra.storage.s3_store import S3Store
 from infra.storage.store import Store
@@ -94,3 +94,37 @@ def test_it_reads_some_dozens_of_plans_within_seconds(
     monkeypatch.setattr(LocalStore, "read", slow)
     assert most_similar(wanted, store, fake.clock) is not None
     assert len(reads) == most
+
+
+def test_the_nearest_may_have_other_inputs_and_is_named_by_them(store: LocalStore, wanted: Plan) -> None:
+    far = begun(store, replace(wanted, inputs={"dough": "cd" * 32}))
+    found = nearest(wanted, store, {})
+    assert found == Similar(folder=far, settings={}, inputs={"dough": ("cd" * 32, wanted.inputs["dough"])})
+    more = begun(store, replace(wanted, inputs={"flour": "ef"}))
+    assert nearest(wanted, store, {}) == found, "one input differs, and there two"
+    near = begun(store, wanted, heat=1, sugar=1, form="square", parts=[])
+    assert nearest(wanted, store, {}) == Similar(
+        folder=near,
+        settings={
+            "form": ("square", "round"),
+            "heat": ("1", "180"),
+            "parts": ("[]", "[1, 2]"),
+            "sugar": ("1", "2"),
+        },
+    )
+    assert more
+
+
+def test_a_default_is_named_if_it_is_known(store: LocalStore, wanted: Plan) -> None:
+    begun(store, wanted, colour="brown")
+    found = nearest(wanted, store, {"colour": "pale", "heat": 7})
+    assert found is not None
+    assert found.words == "colour brown there, pale here"
+
+
+def test_the_plan_itself_is_no_other_and_an_older_form_of_it_is(store: LocalStore, wanted: Plan) -> None:
+    begun(store, wanted)
+    assert nearest(wanted, store, {}) is None
+    older = begun(store, replace(wanted, format_version=wanted.format_version + 1))
+    assert nearest(wanted, store, {}) == Similar(folder=older, settings={}, is_older=True)
+    assert most_similar(wanted, store) is None

@@ -17,6 +17,7 @@ from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
 from flows.stages.report.sections import render_page
 from infra.errors import IntegrityError
+from infra.outputs.costs import Attempt
 from infra.outputs.manifest import parse_manifest, read_verified
 from infra.outputs.tensors import decode_tensors
 from tests.conftest import TinyRun
@@ -177,3 +178,14 @@ def test_a_lost_output_is_named(tiny_run: TinyRun) -> None:
     with pytest.raises(IntegrityError, match="is missing") as caught:
         read_outputs(tiny_run.store, tiny_run.finished)
     assert caught.value.item == tiny_run.samples.name
+
+
+def test_a_killed_attempt_makes_a_cost_a_bound(outputs: RunOutputs, page: str) -> None:
+    assert "<h2>Cost</h2>" not in page, "none was recorded"
+    attempt = Attempt(stage="train", output="train/ab", unit="images", done=640, wall_s=75.0, cpu_s=150.0)
+    cost = stage_cost([attempt], "train/ab", {"images": 1280})
+    assert cost is not None
+    costly = render_page("a-run", outputs, draw(outputs), {}, [cost])
+    assert "at least 1 min 15 s" in costly
+    assert "An attempt was killed" in costly
+    assert ">8.53 images/s<" in costly

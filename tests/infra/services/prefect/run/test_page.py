@@ -1,5 +1,6 @@
 """The page of a run, on a real server that is now and then away."""
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -49,11 +50,14 @@ def test_name_progress_and_result(client: SyncPrefectClient, page: RunPage) -> N
     first = _artifacts(client, page)
     page.show_progress("train", 100.0, "64 of 64 images")
     page.show_page("result", "# Figures\n| a | b |", "Figures of digits")
+    page.show_table("cost", [{"stage": "train", "wall time": "2.5 s"}], "Cost of digits")
     page.deliver(client)
     page.deliver(client)
 
     assert client.read_flow_run(page.id).name == "digits train.images=512"
-    result, sample, train = _artifacts(client, page)
+    cost, result, sample, train = _artifacts(client, page)
+    assert (cost.key, cost.type, cost.description) == ("cost", "table", "Cost of digits")
+    assert json.loads(str(cost.data)) == [{"stage": "train", "wall time": "2.5 s"}]
     assert [(one.key, one.data) for one in first] == [("sample-progress", 0.0), ("train-progress", 25.0)]
     assert (train.id, train.key, train.type) == (first[1].id, "train-progress", "progress")
     assert (train.data, train.description) == (100.0, "64 of 64 images")

@@ -1,0 +1,85 @@
+"""`ddpm plan`: a table or JSON, before anything starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run_command
+from tests.conftest import TinyRun
+from tests.e2e.processes import settings
+from tests.scripts import python
+from tests.tiny import TINY
+
+
+def test_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    arguments = [*settings(*TINY, "train.channel_mults=[1]", "train.attention_resolutions=[8]"), "--root", str(root)]
+    assert run_command(["plan", "digits", *arguments, "--name", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("run mine-")
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "would run: 1,797 images" in lines["prepare"]
+    assert "as many workers as fit, each 1 CPU" in lines["prepare"]
+    assert "1 x 1 CPU, 1 GPU if there is one" in lines["train"]
+    assert "not known: no such stage has run here" in lines["train"]
+    assert lines["there:"].startswith("there: this machine, ")
+    assert not root.exists()
+
+
+def test_json(tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*settings(*TINY, "sample.count=40"), "--root", str(tiny_run.root), "--in-process"]
+    assert run_command(["plan", "digits", *arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [stage["state"] for stage in found["stages"]] == ["sealed", "sealed", "goes on", "waits", "waits"]
+    assert found["stages"][2]["asks"] == {"workers": 1, "cpus_per_worker": 1, "device": "auto"}
+    assert found["there"]["place"] == "this machine"
+    assert found["has_work"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["digits", "--set", "train.images=0"], 2, "train.images: input should be greater than or equal to 1"),
+        (["digits", "--set", "train.imagse=1"], 2, "did you mean images?"),
+        (["digit"], 2, "did you mean digits?"),
+        (["folder"], 3, "prepare.source: is not set"),
+        (["folder", "--set", "prepare.source=nowhere"], 3, "nowhere"),
+    ],
+)
+def test_what_a_run_refuses(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["plan", *arguments]) == code
+    planned = capsys.readouterr().err
+    assert line in planned
+    assert not list(tmp_path.iterdir())
+    assert run_command(["prepare", *arguments, "--in-process", "--no-tracking"]) == code
+    assert capsys.readouterr().err == planned
+
+
+def test_a_cluster_that_does_not_answer_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr("flows.commands.plan._CLUSTER_LIMIT_S", 0.2)
+    assert run_command(["plan", "digits", "--root", str(tmp_path)]) == 0
+    assert "there: not asked, as the cluster at 127.0.0.1:1 does not answer within" in capsys.readouterr().out
+
+
+def test_a_sealed_run_is_found_without_ray_prefect_and_mlflow(tiny_run: TinyRun) -> None:
+    arguments = ["plan", "digits", *settings(*TINY), "--root", str(tiny_run.root)]
+    process = python(
+        f"import sys\nfrom flows.cli import run_command\nassert run_command({arguments!r}) == 0\n"
+        "print(*sorted({'ray', 'prefect', 'mlflow', 'pandas', 'matplotlib'} & sys.modules.keys()))"
+    )
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    *_, last = out.splitlines()
+    assert not last, "and thus in two or three seconds"
