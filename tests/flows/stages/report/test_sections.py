@@ -12,6 +12,7 @@ from PIL import Image
 
 from ddpm_core.likelihood.bound import BitsPerDim, rate_distortion
 from flows.artifacts import CURVES, number_text
+from flows.cost import stage_cost
 from flows.pages import palette
 from flows.stages.report.nearest import NearestPairs
 from flows.stages.report.outputs import RunOutputs, draw, read_outputs
