@@ -270,7 +270,7 @@ class Stage(Generic[C, A]):
         inputs: The stages whose artifacts it receives, in this order.
         config: The type of its settings.
         artifact: The type of its result.
-        run: (config, *inputs, context) -> the artifact. It does no work before `context.sealed`, since plans call it too.
+        run: (config, *inputs, context) -> the artifact; `context.sealed` comes before any work, as plans call it too.
         account: (config, artifact, inputs, store) -> the account of the artifact.
         check: (config, data set) -> None; raises for settings that do not suit the data, as soon as that is known.
         settle: (config, data set, context) -> None; the same if only work can tell: it seals an output that the stage

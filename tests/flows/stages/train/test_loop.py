@@ -97,6 +97,7 @@ def test_a_run_short_of_data_says_so(bench: Bench, config: TrainConfig, monkeypa
     worker.run()
     assert [row["data_share"] for row in history_rows(worker.output)] == [0.25, 0.25]
     assert worker.beat()["data_share"] == 0.25
+    assert worker.beat()["data_wait_s"] == clock.now / 4
     assert history_rows(worker.output)[0]["images_per_second"] == STEP / 4, "a step's rate includes the wait for data"
 
 

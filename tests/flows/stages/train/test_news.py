@@ -204,6 +204,6 @@ def test_lines_are_said_once(tiny_run: TinyRun, config: TrainConfig) -> None:
     output = Output(store=tiny_run.store, plan=Plan(stage="train", format_version=0, settings={}, inputs={}))
     news = TrainingNews(output=output, context=context, config=config, goal=1280)
     for lines in (["a"], ["a", "b"], ["a", "b"]):
-        news.on_beat({"phase": "", "lines": lines, "data_share": 0.2})
+        news.on_beat({"phase": "", "lines": lines, "data_share": 0.2, "data_wait_s": 1.5})
     assert said == ["a", "b"]
-    assert progress[-1].data_share == 0.2
+    assert (progress[-1].data_share, progress[-1].data_wait_s) == (0.2, 1.5)
