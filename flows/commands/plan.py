@@ -95,6 +95,7 @@ def as_values(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Invent
         "name": found.name,
         "root": found.root,
         "has_work": found.has_work,
+        "seconds": found.seconds,
         "stages": stages,
         "there": None if there is None else asdict(there),
     }
@@ -122,6 +123,8 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Inventory 
     from rich.table import Table
     from rich.text import Text
 
+    from flows.cost import duration
+
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(f"run {found.name} below {found.root}", highlight=False, soft_wrap=True, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -129,12 +132,14 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Inventory 
         table.add_column(column)
     table.add_column("why", overflow="fold")
     for stage in found.stages:
-        needs = stage.stage in asks and stage.state != "sealed"
+        needs = stage.has_settings and stage.state != "sealed"
         asking = _asking(asks[stage.stage]) if needs else ""
         cells = (stage.stage, _state(stage), asking, _expected(stage) if needs else "", _why(stage))
         table.add_row(*map(Text, cells))  # a text has no markup, and a list such as [1, 2] looks like some
     console.print(table)
     if found.has_work:
+        if found.seconds is not None:
+            console.print(f"expected in all: about {duration(found.seconds)}", highlight=False)
         console.print(_place(there, address), highlight=False, soft_wrap=True, markup=False)
 
 

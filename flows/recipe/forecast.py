@@ -42,6 +42,7 @@ class StageForecast:
         total: The amount in all.
         unit: The unit of the amounts.
         expected: The expected cost of what is left; None if it is sealed, or no such stage was measured.
+        has_settings: Whether the stage has settings, which the report has not.
     """
 
     stage: str
@@ -52,6 +53,7 @@ class StageForecast:
     total: int | None = None
     unit: str = ""
     expected: Expectation | None = None
+    has_settings: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,13 @@ class Forecast:
     def has_work(self) -> bool:
         """Whether any output is missing; the report is written anew by every run."""
         return any(stage.outputs and stage.state in (RESUMES, RUNS) for stage in self.stages)
+
+    @property
+    def seconds(self) -> float | None:
+        """The expected time of all that is left but the report; None if it is not known of some stage."""
+        left = [stage.expected for stage in self.stages if stage.state != SEALED and stage.has_settings]
+        known = [expected.seconds for expected in left if expected is not None]
+        return sum(known) if len(known) == len(left) else None
 
 
 class _Unsealed(Exception):  # noqa: N818 - it ends a call, and is no error
@@ -141,7 +150,7 @@ class _Forecaster:
         if missing := [name for name in stage.inputs if name not in self._done]:
             return self._waiting(stage, part, f"{' and '.join(missing)} would run first")
         if part is None:
-            return StageForecast(stage=stage.name, state=RUNS, why="every run writes it anew")
+            return StageForecast(stage=stage.name, state=RUNS, why="every run writes it anew", has_settings=False)
         try:
             artifact = stage.run(part, *(self._done[name] for name in stage.inputs), context)
         except _Unsealed as unsealed:
@@ -165,7 +174,7 @@ class _Forecaster:
     def _waiting(self, stage: Stage[Any, Any], part: StageConfig | None, why: str) -> StageForecast:
         """Return the forecast of a stage whose key is not known yet."""
         if part is None:
-            return StageForecast(stage=stage.name, state=WAITS, why=why)
+            return StageForecast(stage=stage.name, state=WAITS, why=why, has_settings=False)
         expected = self._expected(stage, part, next(iter(part.goals().values()), None))
         return StageForecast(stage=stage.name, state=WAITS, why=why, expected=expected)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.run import list_runs, open_run
 from tests.e2e.processes import Command, digests, settings
 from tests.tiny import TINY
 
@@ -57,6 +58,9 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
     assert points > 0
     assert len(digests(root)) == 10 + points, "six of the ten are what the figures rest on"
     last.assert_nothing_left()
+    (name,) = list_runs(root)
+    costs = {stage: (cost.attempts, cost.at_least) for stage, cost in open_run(name, root).costs.items()}
+    assert costs == dict.fromkeys(stages, (2, True)), "of the killed attempts the last record is known"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -181,6 +181,7 @@ def test_what_was_measured_is_expected(tiny_run: TinyRun) -> None:
     expected = of(plan(config, tiny_run.root), "sample").expected
     assert expected is not None
     assert (expected.seconds, expected.bytes, expected.run) == (16 * 12.0 / 24, 4000, "x-1a2b3c4d")
+    assert plan(config, tiny_run.root).seconds is None, "nothing is known of the evaluation"
     assert not expected.unlike
     other = load_config("digits", None, [*TINY, "sample.num_steps=4"])
     expected = of(plan(other, tiny_run.root), "sample").expected
