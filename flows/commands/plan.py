@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from infra.compute.inventory import Inventory
 
 _CLUSTER_LIMIT_S = 15.0
+# The width of lines that go to a file instead of a terminal; wide enough for most reasons.
+_WIDTH = 240
 _ALL = "as many workers as fit"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -125,7 +127,7 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Inventory 
 
     from flows.cost import duration
 
-    console = Console() if Console().is_terminal else Console(width=160)
+    console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(f"run {found.name} below {found.root}", highlight=False, soft_wrap=True, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("stage", "state", "asks for", "expected"):
