@@ -141,7 +141,7 @@ def stage_cost(attempts: Sequence[Attempt], output: str, goal: Mapping[str, int]
         driver_cpu_s=sum(one.driver_cpu_s for one in counted),
         data_wait_s=sum(one.data_wait_s for one in counted),
         retries=sum(one.retries for one in counted),
-        bytes=next((one.bytes for one in reversed(counted) if one.outcome == SEALED), 0),
+        bytes=next((one.output_bytes for one in reversed(counted) if one.outcome == SEALED), 0),
         at_least=any(not one.outcome for one in counted),
     )
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flows.recipe.expectation import Expectation
     from flows.recipe.forecast import Forecast, StageForecast
     from flows.stage_config import StageConfig
-    from infra.compute.inventory import Inventory
+    from infra.compute.capacity import Capacity
 
 _CLUSTER_LIMIT_S = 15.0
 # The width of lines that go to a file instead of a terminal; wide enough for most reasons.
@@ -90,7 +90,7 @@ def asked(config: "StageConfig", mode: str) -> dict[str, Any]:
     }
 
 
-def as_values(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Inventory | None") -> dict[str, Any]:
+def as_values(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity | None") -> dict[str, Any]:
     """Return a forecast with the resources as JSON values."""
     stages = [asdict(stage) | {"asks": asks.get(stage.stage)} for stage in found.stages]
     return {
@@ -109,9 +109,9 @@ def _with_settings() -> Sequence[Any]:
     return [stage for stage in STAGES if stage.config is not type(None)]
 
 
-def _there(found: "Forecast", address: str, asks: dict[str, dict[str, Any]]) -> "Inventory | None":
+def _there(found: "Forecast", address: str, asks: dict[str, dict[str, Any]]) -> "Capacity | None":
     """Return the resources of the place where the run would work; None if it has no work, or does not answer."""
-    from infra.compute.inventory import ask_cluster, this_machine
+    from infra.compute.capacity import ask_cluster, this_machine
 
     if not found.has_work:
         return None
@@ -120,7 +120,7 @@ def _there(found: "Forecast", address: str, asks: dict[str, dict[str, Any]]) -> 
     return this_machine(gpus=any(one["device"] != "cpu" for one in asks.values()))
 
 
-def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Inventory | None", address: str) -> None:
+def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity | None", address: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -177,7 +177,7 @@ def _expected(stage: "StageForecast") -> str:
     return f"about {duration(expected.seconds)}{space}, from {expected.run}"
 
 
-def _place(there: "Inventory | None", address: str) -> str:
+def _place(there: "Capacity | None", address: str) -> str:
     from flows.cost import size
 
     if there is None:

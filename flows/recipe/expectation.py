@@ -71,7 +71,7 @@ def expect(left: Left, attempts: Sequence[Attempt]) -> Expectation | None:
     scale = left.total / sealed.done if sealed and left.grows and left.total and sealed.done else 1.0
     return Expectation(
         seconds=_wall_s(work) * share,
-        bytes=round(sealed.bytes * scale) if sealed else 0,
+        bytes=round(sealed.output_bytes * scale) if sealed else 0,
         run=work[-1].run,
         unlike=_unlike(work[-1].settings, left),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.artifacts import Dataset
 from flows.missing import Missing
+from flows.options import name_options
 from flows.recipe.config import PipelineConfig
 from flows.recipe.expectation import Expectation, Left, expect
 from flows.recipe.identity import run_name
@@ -158,6 +159,7 @@ class _Forecaster:
         except _Unasked:
             return self._waiting(stage, part, "its key depends on the cluster's GPUs, which only a run asks for")
         except DdpmError as error:
+            name_options(error)
             error.stage = error.stage or stage.name
             raise
         self._done[stage.name] = artifact

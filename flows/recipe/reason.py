@@ -15,7 +15,7 @@ _INPUTS = {
     "listing": "the images of the source",
     "dataset": "the data set",
     "snapshot": "the network",
-    "samples": "the samples",
+    "images": "the images",
     "initial": "the network to start from",
     "file": "the file",
 }

@@ -116,7 +116,7 @@ class Meter:
                 with self._tolerant():
                     manifest = artifact.manifest(self.store)
                     size = sealed_bytes(manifest, self.store)
-                    self._last = replace(self._last, output=manifest.folder, bytes=size)
+                    self._last = replace(self._last, output=manifest.folder, output_bytes=size)
         self._ended.set()
         self._thread.join(_LAST_BEAT_S)
 

@@ -47,7 +47,7 @@ class Attempt:
         driver_cpu_s: CPU seconds that its own process used.
         data_wait_s: Seconds for which training waited for data.
         retries: The number of units or groups of workers that were begun again.
-        bytes: The size of the sealed output; 0 if it did not seal one.
+        output_bytes: The size of the sealed output; 0 if it did not seal one.
     """
 
     stage: str
@@ -67,7 +67,7 @@ class Attempt:
     driver_cpu_s: float = 0.0
     data_wait_s: float = 0.0
     retries: int = 0
-    bytes: int = 0
+    output_bytes: int = 0
 
     @property
     def amount(self) -> int:

@@ -12,7 +12,9 @@ FIRST = Attempt(
     stage="train", run="digits-1a2b3c4d", output="train/ab", unit="images", done=640, wall_s=10.0, cpu_s=20.0, retries=1
 )
 STOPPED = replace(FIRST, outcome="stopped")
-SECOND = replace(FIRST, outcome="sealed", start=640, done=1280, wall_s=6.0, cpu_s=12.0, gpu_s=7200.0, bytes=3 << 20)
+SECOND = replace(
+    FIRST, outcome="sealed", start=640, done=1280, wall_s=6.0, cpu_s=12.0, gpu_s=7200.0, output_bytes=3 << 20
+)
 
 
 def cost(*attempts: Attempt, images: int = 1280) -> StageCost:

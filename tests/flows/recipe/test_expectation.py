@@ -17,7 +17,7 @@ MEASURED = Attempt(
     unit="images",
     done=100,
     wall_s=20.0,
-    bytes=4000,
+    output_bytes=4000,
 )
 LEFT = Left(settings={"num_steps": 5}, usual=USUAL, done=50, total=300, grows=True)
 
@@ -35,7 +35,7 @@ def test_a_network_is_no_larger_after_more_images() -> None:
 
 
 def test_attempts_at_one_work_are_taken_together() -> None:
-    stopped = replace(MEASURED, outcome="stopped", done=50, wall_s=30.0, bytes=0)
+    stopped = replace(MEASURED, outcome="stopped", done=50, wall_s=30.0, output_bytes=0)
     found = expect(LEFT, [stopped, replace(MEASURED, start=50)])
     assert found is not None
     assert found.seconds == 250 * (30.0 + 20.0) / 100

@@ -48,7 +48,7 @@ def assert_agree(found: Forecast, walk: Walk, begun: str) -> None:
     """The run has the forecast's name, found the same stages sealed, and began the outputs that were missing."""
     assert walk.name == found.name
     assert walk.sealed_before == [stage.stage for stage in found.stages if stage.state == "sealed"]
-    missing = {folder.split("/")[1] for folder in of(found, begun).outputs}
+    missing = {folder.split("/")[1].partition(".")[0] for folder in of(found, begun).outputs}
     assert missing
     assert missing <= walk.around.begun
 
@@ -84,7 +84,8 @@ def test_a_changed_setting(tiny_run: TinyRun) -> None:
     assert_agree(found, run_to("sample", config, tiny_run.root), "sample")
     found = plan(config, tiny_run.root)
     assert states(found) == ["sealed", "sealed", "sealed", "would run", "waits"]
-    assert "the samples " in of(found, "evaluate").why
+    assert "features: unlike features/" in of(found, "evaluate").why
+    assert ": the images " in of(found, "evaluate").why
     assert_agree(found, run_to("evaluate", config, tiny_run.root), "evaluate")
 
 
@@ -101,7 +102,7 @@ def test_a_raised_goal(tiny_run: TinyRun) -> None:
 
 def test_a_training_that_was_begun(tiny: PipelineConfig, tiny_run: TinyRun) -> None:
     (output,) = (tiny_run.root / "train").iterdir()
-    for file in [*output.glob("manifests/*"), *output.glob("snapshots/*"), *output.glob("*/*1280*")]:
+    for file in {*output.glob("manifests/*"), *output.glob("snapshots/*"), *output.glob("*/*1280*")}:
         file.unlink()
     kept = max(int(file.name[:12]) for file in output.glob("checkpoints/*.json"))
     assert kept < 1280
@@ -177,7 +178,7 @@ def measured(root: Path, settings: Mapping[str, object], **more: object) -> None
 def test_what_was_measured_is_expected(tiny_run: TinyRun) -> None:
     config = load_config("digits", None, [*TINY, "sample.count=40"])
     assert of(plan(config, tiny_run.root), "sample").expected is None
-    measured(tiny_run.root, config.sample.key_settings(), done=24, wall_s=12.0, bytes=2400)
+    measured(tiny_run.root, config.sample.key_settings(), done=24, wall_s=12.0, output_bytes=2400)
     expected = of(plan(config, tiny_run.root), "sample").expected
     assert expected is not None
     assert (expected.seconds, expected.bytes, expected.run) == (16 * 12.0 / 24, 4000, "x-1a2b3c4d")

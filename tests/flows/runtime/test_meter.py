@@ -58,7 +58,7 @@ def test_an_attempt_from_begin_to_end(make: Callable[..., Meter], clock: Clock, 
     assert (found.start, found.done, found.unit, found.amount) == (8, 24, "images", 16)
     assert (found.wall_s, found.cpu_s, found.gpu_s, found.retries) == (5.0, 12.0, 0.0, 1)
     assert f"{found.output}/manifests/count-24.json" == tiny_run.samples.name
-    assert found.bytes > 0
+    assert found.output_bytes > 0
     cost = meter.cost(tiny_run.samples, {"count": 24})
     assert cost is not None
     assert (cost.wall_s, cost.amount, cost.attempts) == (5.0, 16, 1)

@@ -23,8 +23,8 @@ def count_the_attempts(store: Store) -> None:
     costs = of(store)
     first, second = costs.claim(BAKED), costs.claim(replace(BAKED, start=40))
     assert [first, second] == [".costs/bake/0123/000001.json", ".costs/bake/0123/000002.json"]
-    store.replace(first, replace(BAKED, outcome="sealed", bytes=7).to_bytes())
-    assert costs.attempts() == [replace(BAKED, outcome="sealed", bytes=7), replace(BAKED, start=40)]
+    store.replace(first, replace(BAKED, outcome="sealed", output_bytes=7).to_bytes())
+    assert costs.attempts() == [replace(BAKED, outcome="sealed", output_bytes=7), replace(BAKED, start=40)]
     of(store, "4567").claim(BAKED)
     assert len(all_attempts("bake", store)) == 3
     assert len(all_attempts("bake", store, most=2)) == 2

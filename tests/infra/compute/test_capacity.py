@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.compute.capacity import ask_cluster, this_machine, total
 from infra.compute.cores import usable_cores
-from infra.compute.inventory import ask_cluster, this_machine, total
 
 
 def test_this_machine() -> None:

@@ -1,6 +1,6 @@
 """The CPUs, GPUs and memory of this machine, or of a running cluster that is asked within a time limit.
 
-`python -m infra.compute.inventory ADDRESS` asks the cluster, in a process of its own that can be ended.
+`python -m infra.compute.capacity ADDRESS` asks the cluster, in a process of its own that can be ended.
 """
 
 import json
@@ -18,7 +18,7 @@ _TOP = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inventory:
+class Capacity:
     """The resources that work may use in all.
 
     Attributes:
@@ -36,27 +36,27 @@ class Inventory:
     nodes: int = 1
 
 
-def this_machine(*, gpus: bool) -> Inventory:
+def this_machine(*, gpus: bool) -> Capacity:
     """Return the resources of this machine.
 
     Args:
         gpus: Also count the GPUs, which loads torch.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return Inventory(place="this machine", cpus=usable_cores(), gpus=_gpus() if gpus else None, memory=memory)
+    return Capacity(place="this machine", cpus=usable_cores(), gpus=_gpus() if gpus else None, memory=memory)
 
 
-def ask_cluster(address: str, limit_s: float) -> Inventory | None:
+def ask_cluster(address: str, limit_s: float) -> Capacity | None:
     """Return the resources of a running Ray cluster; None if it does not answer.
 
     Args:
         address: The cluster's address.
         limit_s: The longest wait for the answer, in seconds.
     """
-    command = [sys.executable, "-m", "infra.compute.inventory", address]
+    command = [sys.executable, "-m", "infra.compute.capacity", address]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=True, cwd=_TOP)
-        return Inventory(**json.loads(done.stdout.splitlines()[-1]))
+        return Capacity(**json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.SubprocessError, OSError, ValueError, TypeError, IndexError):
         return None
 
@@ -80,7 +80,7 @@ def _main(address: str) -> None:
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
-        found = Inventory(place=f"the cluster at {address}", **total(ray.nodes()))
+        found = Capacity(place=f"the cluster at {address}", **total(ray.nodes()))
     finally:
         ray.shutdown()
     print(json.dumps(asdict(found)))  # noqa: T201 - the answer to the process that asks
