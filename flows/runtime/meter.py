@@ -12,7 +12,7 @@ from flows.artifacts import Artifact
 from flows.cost import StageCost, sealed_bytes, stage_cost
 from flows.missing import Missing
 from flows.stage import Progress
-from infra.compute.usage import Usage
+from infra.compute.occupancy import Occupancy
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError, StorageError
 from infra.outputs.costs import FAILED, SEALED, STOPPED, Attempt, Costs
@@ -31,7 +31,7 @@ class Meter:
     Attributes:
         store: The store of all outputs.
         about: The attempt before its work.
-        usage: Counts the workers of the run.
+        occupancy: Counts the workers of the run.
         run: Returns the run's name, which may be known only after the start.
         clock: Returns seconds from any origin.
         beat_s: The time between two records, in seconds.
@@ -39,7 +39,7 @@ class Meter:
 
     store: Store
     about: Attempt
-    usage: Usage
+    occupancy: Occupancy
     run: Callable[[], str] = str
     clock: Callable[[], float] = time.monotonic
     beat_s: float = _BEAT_S
@@ -54,7 +54,7 @@ class Meter:
 
     def __post_init__(self) -> None:
         self._began_s, self._driver_s = self.clock(), time.process_time()
-        self._held, self._retries = self.usage.seconds(), self.usage.retries
+        self._held, self._retries = self.occupancy.seconds(), self.occupancy.retries
         self._thread = threading.Thread(target=self._beat, name=f"cost of {self.about.stage}", daemon=True)
 
     @property
@@ -122,7 +122,7 @@ class Meter:
 
     def attempt(self) -> Attempt:
         """Return the attempt as it is now; from any thread."""
-        (cpu_s, gpu_s), (cpu_before, gpu_before) = self.usage.seconds(), self._held
+        (cpu_s, gpu_s), (cpu_before, gpu_before) = self.occupancy.seconds(), self._held
         counts = list(self._counts)
         return replace(
             self.about,
@@ -136,7 +136,7 @@ class Meter:
             gpu_s=round(gpu_s - gpu_before, 3),
             driver_cpu_s=round(time.process_time() - self._driver_s, 3),
             data_wait_s=round(sum(self._data_wait_s), 3),
-            retries=self.usage.retries - self._retries,
+            retries=self.occupancy.retries - self._retries,
         )
 
     def cost(self, artifact: Artifact, goal: Mapping[str, int]) -> StageCost | None:

@@ -98,7 +98,7 @@ def _meter(around: Surroundings, stage: str, config: StageConfig | None, inputs:
         goal=config.goals() if config else {},
         forced=around.settings.force,
     )
-    return Meter(store=around.store, about=about, usage=around.cluster.usage, run=lambda: around.name)
+    return Meter(store=around.store, about=about, occupancy=around.cluster.occupancy, run=lambda: around.name)
 
 
 def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig | None, meter: Meter) -> Context:

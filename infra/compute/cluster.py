@@ -19,12 +19,12 @@ from infra.compute.group import GroupFunction, fit_group
 from infra.compute.hardware import group_backend
 from infra.compute.heartbeat import GRACE_S, LocalHeartbeat, Watch
 from infra.compute.nodes import Nodes
+from infra.compute.occupancy import Occupancy
 from infra.compute.ray_errors import plain_errors
 from infra.compute.ray_heartbeat import start_heartbeat
 from infra.compute.ray_signals import interrupts_kept
 from infra.compute.room import too_large
 from infra.compute.units import PATIENCE_S, UnitTask, Workers, fitting, start_ledger, stream_units
-from infra.compute.usage import Usage
 from infra.errors import ResourceError, Term
 
 Mode = Literal["ray", "in-process"]
@@ -48,7 +48,7 @@ class Cluster:
         probe: Returns the hardware of the machine that calls it; None for what torch finds there.
         autoscales: Tells whether the cluster brings nodes by itself.
         nodes: Answers questions about its nodes.
-        usage: Counts the time for which its workers are held.
+        occupancy: Counts the time for which its workers are held.
     """
 
     mode: Mode = "ray"
@@ -58,7 +58,7 @@ class Cluster:
     probe: Probe | None = None
     autoscales: Callable[[], bool] = has_autoscaler
     nodes: Nodes = field(init=False)
-    usage: Usage = field(default_factory=Usage, init=False)
+    occupancy: Occupancy = field(default_factory=Occupancy, init=False)
     _connection: Connection = field(init=False)
     _ledger: Any = field(default=None, init=False)
 
@@ -99,7 +99,7 @@ class Cluster:
         if not units:
             return
         if self.mode == "in-process":
-            with _settings_kept(), self.usage.of(replace(workers, count=1)):
+            with _settings_kept(), self.occupancy.of(replace(workers, count=1)):
                 run = task.open()
                 for unit in units:
                     run(unit)
@@ -113,9 +113,9 @@ class Cluster:
                 raise too_large(replace(workers, count=1), stage)
             if self._ledger is None:
                 self._ledger = start_ledger()
-            with self.usage.of(workers):
+            with self.occupancy.of(workers):
                 for unit, retries in stream_units(task, units, workers, stage, self._ledger, self.patience_s):
-                    self.usage.retries += retries
+                    self.occupancy.retries += retries
                     on_done(unit)
 
     def run_group(
@@ -156,7 +156,7 @@ class Cluster:
                     remedy=f"{Term.ONE_WORKER} or use Ray",
                 )
             watch = Watch(heartbeat=LocalHeartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
-            with _settings_kept(), self.usage.of(workers):
+            with _settings_kept(), self.occupancy.of(workers):
                 watch.follow(partial(function, config, watch.heartbeat.beat))
             return
         backend = (
@@ -167,8 +167,8 @@ class Cluster:
             if fitting(workers) < workers.count:
                 raise too_large(workers, stage)
             watch = Watch(heartbeat=start_heartbeat(), on_poll=on_poll, on_beat=on_beat, grace_s=grace_s)
-            with self.usage.of(workers):
-                fit_group(function, config, workers, stage, run_folder, watch, self.patience_s, backend, self.usage)
+            with self.occupancy.of(workers):
+                fit_group(function, config, workers, stage, run_folder, watch, self.patience_s, backend, self.occupancy)
 
     def beside(self, opening: Opening, values: dict[str, Any], *, group: Workers) -> Beside | None:
         """Return one more worker like those of a group, to work beside it; None if there is no room for it.

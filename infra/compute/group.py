@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from infra.compute.heartbeat import Beat, Heartbeat, Watch
+from infra.compute.occupancy import Occupancy
 from infra.compute.preemption import install_notice
 from infra.compute.ray_errors import first_line, lost_a_worker
 from infra.compute.units import ATTEMPTS_PER_UNIT, Workers, fitting, no_room
-from infra.compute.usage import Usage
 from infra.errors import DdpmError, ResourceError
 from infra.storage.uri import parse_place
 
@@ -30,7 +30,7 @@ def fit_group(
     watch: Watch,
     patience_s: float,
     backend: str = "gloo",
-    usage: Usage | None = None,
+    occupancy: Occupancy | None = None,
 ) -> None:
     """Run a TorchTrainer. If workers are lost, start a new one under a new name; it resumes from our checkpoints.
 
@@ -53,8 +53,8 @@ def fit_group(
             failures = 1 if committed > before else failures + 1
             if failures == ATTEMPTS_PER_UNIT or not lost:
                 raise
-            if usage is not None:
-                usage.retries += 1
+            if occupancy is not None:
+                occupancy.retries += 1
         else:
             return
         _await_room(workers, stage, patience_s, watch.on_poll)

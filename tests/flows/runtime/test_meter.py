@@ -10,8 +10,8 @@ import pytest
 
 from flows.runtime.meter import Meter
 from flows.stage import Progress
+from infra.compute.occupancy import Occupancy
 from infra.compute.units import Workers
-from infra.compute.usage import Usage
 from infra.errors import ConfigError, InputError, StorageError
 from infra.outputs.costs import Attempt
 from infra.storage.local_store import LocalStore
@@ -36,7 +36,7 @@ def clock() -> Clock:
 @pytest.fixture
 def make(tmp_path: Path, clock: Clock) -> Callable[..., Meter]:
     def of(**more: object) -> Meter:
-        usual = {"store": LocalStore(tmp_path), "about": SAMPLE, "usage": Usage(clock=clock), "clock": clock}
+        usual = {"store": LocalStore(tmp_path), "about": SAMPLE, "occupancy": Occupancy(clock=clock), "clock": clock}
         return Meter(**(usual | {"run": lambda: "digits-1a2b3c4d"} | more))
 
     return of
@@ -47,9 +47,9 @@ def test_an_attempt_from_begin_to_end(make: Callable[..., Meter], clock: Clock, 
     clock.now_s = 2.0
     meter.begin()
     meter.begin()
-    with meter.usage.of(Workers(count=2, cpus=2)):
+    with meter.occupancy.of(Workers(count=2, cpus=2)):
         clock.now_s = 5.0
-    meter.usage.retries += 1
+    meter.occupancy.retries += 1
     meter.hear(Progress(done=8, total=24, start=8))
     meter.hear(Progress(done=24, total=24, start=8))
     meter.end(tiny_run.samples)

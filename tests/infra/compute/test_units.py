@@ -50,10 +50,10 @@ def run(cluster: Cluster, task: Marks, units: list[int], workers: int = 2) -> li
 def test_every_unit_is_run_and_told(ray_cluster: Cluster, tmp_path: Path) -> None:
     from ray.data import DataContext
 
-    before, _ = ray_cluster.usage.seconds()
+    before, _ = ray_cluster.occupancy.seconds()
     assert run(ray_cluster, Marks(str(tmp_path)), [3, 1, 4, 5, 9]) == [1, 3, 4, 5, 9]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0", "3-0", "4-0", "5-0", "9-0"]
-    assert ray_cluster.usage.seconds()[0] > before
+    assert ray_cluster.occupancy.seconds()[0] > before
     context = DataContext.get_current()
     assert context.enable_progress_bars, "the caller's own settings of Ray Data stay"
     assert not context.custom_execution_callback_classes
@@ -69,9 +69,9 @@ def test_our_errors_arrive_whole(ray_cluster: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lost_worker_costs_its_unit_another_try(ray_cluster: Cluster, tmp_path: Path) -> None:
-    before = ray_cluster.usage.retries
+    before = ray_cluster.occupancy.retries
     assert run(ray_cluster, Marks(str(tmp_path), kills_once=2), [1, 2, 3]) == [1, 2, 3]
-    assert ray_cluster.usage.retries > before
+    assert ray_cluster.occupancy.retries > before
 
 
 def test_a_unit_that_kills_its_worker_is_named(ray_cluster: Cluster, tmp_path: Path) -> None:

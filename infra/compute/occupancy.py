@@ -9,7 +9,7 @@ from infra.compute.units import Workers
 
 
 @dataclass(kw_only=True)
-class Usage:
+class Occupancy:
     """Counts the time of pools and groups of workers.
 
     Attributes:
