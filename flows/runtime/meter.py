@@ -82,8 +82,9 @@ class Meter:
             self._data_wait_s = (before + last if progress.data_wait_s < last else before, progress.data_wait_s)
 
     def note(self, missing: Sequence[Missing]) -> None:
-        """Note the folder of the stage's own output."""
-        self._output = next((one.output.folder for one in missing if one.output.plan.stage == self.about.stage), "")
+        """Note the folder of the stage's own output, if it is among the missing ones."""
+        own = [one.output.folder for one in missing if one.output.plan.stage == self.about.stage]
+        self._output = own[0] if own else self._output
 
     @contextlib.contextmanager
     def waiting(self, lease: AbstractContextManager[None]) -> Iterator[None]:
