@@ -12,11 +12,12 @@ from flows.options import name_options
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
+from flows.runtime.tracking_record import TrackingRecord, stage_params, stage_record
 from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
-from infra.record import StageRecord, TrackedRun
+from infra.record import TrackedRun
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
@@ -89,8 +90,8 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         if data_key:
             around.on_data(data_key)
         if config is not None:
-            params = {f"{name}.{setting}": value for setting, value in config.model_dump(mode="json").items()}
-            around.tracker.begin(name, params)
+            around.configs[name] = config
+            around.tracker.begin(name, stage_params(name, config))
 
     if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
@@ -146,29 +147,30 @@ def _publish(
     around: Surroundings, stage: str, config: StageConfig | None, artifact: Artifact, account: Account
 ) -> None:
     """Publish everything about a sealed stage to MLflow."""
-    manifest = artifact.manifest(around.store)
-    files = {"manifest.json": canonical_json(manifest.as_json())}
-    if config is not None:
-        files["config.json"] = canonical_json(config.model_dump(mode="json"))
-    record = StageRecord(
-        key=artifact.key,
-        digest=artifact.digest,
-        metrics=account.metrics,
-        history=account.history,
-        files=files | account.files,
-        inputs=account.inputs,
-        tags={"ddpm.uri": f"{around.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
-        model=account.model,
-        measured=account.measured,
-    )
+    record = stage_record(artifact, account, config, around.store)
     around.tracker.publish(stage, record)
     name = around.settings.register_as
     if name and account.measured is not None:
         around.tracker.register(name, around.settings.champion_by, account.measured)
 
 
+def _keep_tracking(around: Surroundings) -> None:
+    """Write down how a tracked run is tracked, so that MLflow can get later what it does not take now."""
+    settings = around.settings
+    if settings.tracking and around.tracked is not None:
+        record = TrackingRecord(
+            run=around.tracked,
+            experiment=settings.experiment,
+            stages={stage: config.model_dump(mode="json") for stage, config in around.configs.items()},
+            register_as=settings.register_as,
+            champion_by=settings.champion_by,
+        )
+        record.write(around.store)
+
+
 def _close(around: Surroundings, account: Account) -> None:
     """End the run: send figures and files to MLflow, and show table and links on the terminal and the run's page."""
+    _keep_tracking(around)
     around.tracker.close(account.metrics, account.files, account.tags)
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))

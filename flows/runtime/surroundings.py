@@ -5,10 +5,11 @@ objects here.
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from flows.root import resolve_root, tracking_place
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Given, RunIdentity
+from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held
@@ -30,7 +32,8 @@ from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
 _WIDTH = 120
-_LEASES = ".leases"
+# The folder of the leases of whole runs, by their keys.
+LEASES = ".leases"
 
 
 class RunPage(Protocol):
@@ -73,6 +76,8 @@ class Surroundings:
         rates: Further rows of the final table: each stage's rate in this attempt.
         begun: Keys of the outputs that this run has begun.
         check: Called once, before the run's first work.
+        tracked: The run as it is tracked, once its data is known.
+        configs: The settings of the stages so far, by stage.
     """
 
     settings: RunSettings
@@ -90,6 +95,8 @@ class Surroundings:
     rates: dict[str, Row] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     check: Callable[[], None] | None = None
+    tracked: TrackedRun | None = None
+    configs: dict[str, StageConfig] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -119,12 +126,13 @@ class Surroundings:
             links["Prefect"] = self.page.page
         if not self.settings.force:
             try:
-                self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
+                self.stack.enter_context(self.lease(f"{LEASES}/{run.key}"))
             except BaseException:
                 self.run = None  # so that a retry starts over
                 raise
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
-        self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
+        self.tracked = replace(run, tags=tags)
+        self.tracker.start(self.tracked)
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
 
@@ -143,7 +151,9 @@ class Surroundings:
         """Return the page of the tracked runs and, if they are in a local database, the command that serves it."""
         tracker = self.tracker
         if tracker.complaint:
-            return {"tracking": tracker.complaint}
+            root = f" --root {shlex.quote(self.settings.root)}" if self.settings.root else ""
+            note = {"  note": f"`ddpm track flush{root}` delivers it later"} if self.settings.tracking else {}
+            return {"tracking": tracker.complaint} | note
         if not tracker.server_command:
             return {"MLflow": tracker.page}
         alone = self.store.uri.startswith("s3://")

@@ -104,7 +104,7 @@ class Outbox:
         self._pause(kind)
         if is_new:
             logger.warning(
-                "MLflow at %s %s; the work goes on, and the same command later delivers what is missing",
+                "MLflow at %s %s; the work goes on, and what is missing can be delivered later",
                 shown(self._uri),
                 self._phrase([kind]),
             )

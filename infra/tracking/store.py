@@ -7,20 +7,22 @@ connects.
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     InputTag,
+    LifecycleStage,
     LoggedModel,
     LoggedModelInput,
     LoggedModelOutput,
     Metric,
     Param,
     RunTag,
+    ViewType,
 )
 from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
@@ -43,6 +45,24 @@ def make_client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow"):  # MLflow's import sets their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
+
+
+class StoredRun(NamedTuple):
+    """A run as the server has it.
+
+    Attributes:
+        tags: Its tags.
+        is_finished: Whether it ended well.
+        is_deleted: Whether somebody deleted it.
+    """
+
+    tags: Mapping[str, str]
+    is_finished: bool
+    is_deleted: bool
+
+    def is_whole(self, tag: str, digest: str) -> bool:
+        """Tell whether it ended well, is there, and has a digest in a tag."""
+        return self.is_finished and not self.is_deleted and self.tags.get(tag) == digest
 
 
 class RunStore:
@@ -76,12 +96,25 @@ class RunStore:
 
     def find_or_create(self, name: str, identity: dict[str, str], tags: dict[str, str]) -> str:
         """The ID of the run with these identity tags; a new one gets the name and further tags."""
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        query = _query(identity)
         found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
         if found:
             return str(found[0].info.run_id)
         created = self.client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
         return str(created.info.run_id)
+
+    def find(self, identity: dict[str, str]) -> list[StoredRun]:
+        """Return the runs with these tags, deleted ones first, then those that are there, the oldest last."""
+        found = self.client.search_runs(
+            [self.experiment_id], _query(identity), run_view_type=ViewType.ALL, order_by=["start_time DESC"]
+        )
+        stored = [
+            StoredRun(
+                dict(run.data.tags), run.info.status == "FINISHED", run.info.lifecycle_stage == LifecycleStage.DELETED
+            )
+            for run in found
+        ]
+        return sorted(stored, key=lambda run: not run.is_deleted)
 
     def claim(self, run: str, attempt: str, *, count: bool = False) -> None:
         """Mark a run as this attempt's and as running, unless it is finished.
@@ -229,6 +262,10 @@ class RunStore:
             params={name: str(value)[:_MAX_VALUE] for name, value in model.params.items()},
             model_type=model.kind,
         )
+
+
+def _query(tags: dict[str, str]) -> str:
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _cut(tags: dict[str, str]) -> dict[str, str]:
