@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.account import Account
-from flows.artifacts import Artifact, ReportPage
+from flows.artifacts import ReportPage
 from flows.root import tracking_place
 from flows.run_record import TRACKING, RunRecord, read_record, run_names
 from flows.runtime.surroundings import LEASES
@@ -17,9 +18,8 @@ from flows.stage_config import StageConfig
 from infra.errors import ConflictError, DdpmError, IntegrityError, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
-from infra.record import MeasuredModel, StageRecord
 from infra.storage.store import Store
-from infra.tracking.runs import PIPELINE_RUN
+from infra.tracking.runs import PIPELINE_RUN, Missing
 from infra.tracking.tracker import Tracker, files_digest
 
 _UNTRACKED = "was run without tracking, or by an earlier version; its own command tracks it"
@@ -71,15 +71,15 @@ def _deliver(name: str, store: Store, stages: Sequence[Stage[Any, Any]], uri: st
         return Delivery(name, _UNTRACKED)
     holder = Holder.here(name, datetime.now(UTC))
     with held(store, f"{LEASES}/{tracking.run.key}/lease", holder, on_wait=lambda _: None, wait=False):
-        sealed = _Sealed.read(read_record(name, store), tracking, store, stages)
+        finished = _Finished(run=read_record(name, store), tracking=tracking, store=store, stages=stages)
         tracker = Tracker(uri, tracking.experiment, folder / "mlartifacts" if folder else None, is_late=True)
-        missing = tracker.missing(tracking.run, sealed.digests, tracking.register_as)
+        missing = tracker.missing(tracking.run, finished.digests(), tracking.register_as)
         if missing.is_deleted:
             return Delivery(name, _DELETED)
         parts = [*missing.parts, *([] if missing.is_registered else ["registration"])]
         if not parts:
             return Delivery(name, "was there")
-        _send(tracker, tracking, sealed, is_registered=missing.is_registered)
+        _send(tracker, finished, missing)
     if tracker.complaint:
         remedy = "run the same command again once it does"
         return Delivery(name, "is not delivered whole", StorageError(tracker.complaint, item=name, remedy=remedy))
@@ -87,75 +87,89 @@ def _deliver(name: str, store: Store, stages: Sequence[Stage[Any, Any]], uri: st
     return Delivery(name, f"delivered: {', '.join(parts)}" + (f"; {decision}" if decision else ""))
 
 
-def _send(tracker: Tracker, tracking: TrackingRecord, sealed: "_Sealed", *, is_registered: bool) -> None:
-    """Deliver everything as the run itself would have done."""
+def _send(tracker: Tracker, finished: "_Finished", missing: Missing) -> None:
+    """Deliver what is missing, as the run itself would have done."""
+    tracking = finished.tracking
+    accounts = {
+        stage.name: finished.account(stage)
+        for stage in finished.tracked_stages()
+        if stage.name in missing.parts or not missing.is_registered
+    }
     tracker.start(tracking.run)
-    for stage, (config, record) in sealed.records.items():
-        tracker.begin(stage, stage_params(stage, config))
-        tracker.publish(stage, record)
-    if sealed.measured is not None and not is_registered:
-        tracker.register(tracking.register_as, tracking.champion_by, sealed.measured)
-    tracker.close(sealed.closing.metrics, sealed.closing.files, sealed.closing.tags)
+    for stage in finished.tracked_stages():
+        if stage.name in missing.parts:
+            config, artifact = finished.config(stage), finished.artifact(stage)
+            tracker.begin(stage.name, stage_params(stage.name, config))
+            tracker.publish(stage.name, stage_record(artifact, accounts[stage.name], config, finished.store))
+    if not missing.is_registered:
+        for account in accounts.values():
+            if account.measured is not None:
+                tracker.register(tracking.register_as, tracking.champion_by, account.measured)
+    closing = finished.closing
+    tracker.close(closing.metrics, closing.files, closing.tags)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sealed:
-    """The records of a finished run, made of its sealed outputs.
+class _Finished:
+    """A finished run, read from what it sealed as far as somebody asks.
 
     Attributes:
-        records: Each stage's settings and record, in order.
-        closing: The account of the report.
-        measured: The network with its figures, if a stage measured one.
+        run: Its record.
+        tracking: The record of how it was tracked.
+        store: The store that holds it.
+        stages: The pipeline's stages.
     """
 
-    records: dict[str, tuple[StageConfig | None, StageRecord]]
-    closing: Account
-    measured: MeasuredModel | None
+    run: RunRecord
+    tracking: TrackingRecord
+    store: Store
+    stages: Sequence[Stage[Any, Any]]
 
-    @property
+    def tracked_stages(self) -> list[Stage[Any, Any]]:
+        """Return the stages that have a run of their own in MLflow."""
+        return [stage for stage in self.stages if stage.name in self.tracking.stages and not stage.ends_run]
+
+    def artifact(self, stage: Stage[Any, Any]) -> Any:  # noqa: ANN401 - of the stage's own kind
+        """Return a stage's sealed output, or the page."""
+        kinds = {type(one): one for one in vars(self.run.finished).values()}
+        return ReportPage(folder=self.run.folder) if stage.ends_run else kinds[stage.artifact]
+
     def digests(self) -> dict[str, str]:
-        """The digests by which the server tells what it has."""
-        digests = {stage: record.digest for stage, (_, record) in self.records.items()}
-        return digests | {PIPELINE_RUN: files_digest(self.closing.files)}
+        """Return the digests by which the server tells what it has."""
+        sealed = {stage.name: self.artifact(stage).digest for stage in self.tracked_stages()}
+        return sealed | {PIPELINE_RUN: files_digest(self.closing.files)}
 
-    @classmethod
-    def read(
-        cls, run: RunRecord, tracking: TrackingRecord, store: Store, stages: Sequence[Stage[Any, Any]]
-    ) -> "_Sealed":
-        """Make the records.
+    @cached_property
+    def closing(self) -> Account:
+        """The account of the page, which closes the run."""
+        (last,) = (stage for stage in self.stages if stage.ends_run)
+        return self.account(last)
+
+    def account(self, stage: Stage[Any, Any]) -> Account:
+        """Return a stage's account of its output.
 
         Raises:
-            DdpmError: If an output is damaged or was removed, or a setting is none of this version.
+            IntegrityError: If an output is damaged or was removed, or a setting is none of this version.
         """
-        finished: dict[type, Any] = {type(one): one for one in vars(run.finished).values()}
-        finished[ReportPage] = ReportPage(folder=run.folder)
-        kinds = {stage.name: stage.artifact for stage in stages}
-        records: dict[str, tuple[StageConfig | None, StageRecord]] = {}
-        closing = Account(line="")
-        for stage in stages:
-            config = _config(stage, tracking, f"{run.folder}/{TRACKING}")
-            artifact, inputs = finished[stage.artifact], [finished[kinds[name]] for name in stage.inputs]
-            if stage.ends_run:
-                closing = stage.account(config, artifact, inputs, store)
-            elif stage.name in tracking.stages and isinstance(artifact, Artifact):
-                account = stage.account(config, artifact, inputs, store)
-                records[stage.name] = config, stage_record(artifact, account, config, store)
-        measured = [record.measured for _, record in records.values() if record.measured is not None]
-        return cls(records=records, closing=closing, measured=measured[-1] if measured else None)
+        by_name = {each.name: each for each in self.stages}
+        inputs = [self.artifact(by_name[name]) for name in stage.inputs]
+        return stage.account(self.config(stage), self.artifact(stage), inputs, self.store)
 
+    def config(self, stage: Stage[Any, Any]) -> StageConfig | None:
+        """Return a stage's settings; None if it has none.
 
-def _config(stage: Stage[Any, Any], tracking: TrackingRecord, item: str) -> StageConfig | None:
-    """Return a stage's settings; None if it has none.
-
-    Raises:
-        IntegrityError: If they are none of this version.
-    """
-    values = tracking.stages.get(stage.name)
-    if values is None or stage.config is type(None):
-        return None
-    try:
-        config: StageConfig = stage.config(**values)
-    except ValueError as error:
-        cause = f"settings that this version does not know ({str(error).splitlines()[-1].strip()})"
-        raise IntegrityError(cause, item=item, remedy="run its own command again") from error
-    return config
+        Raises:
+            IntegrityError: If they are none of this version.
+        """
+        values = self.tracking.stages.get(stage.name)
+        if values is None:
+            return None
+        try:
+            config: StageConfig = stage.config(**values)
+        except ValueError as error:
+            raise IntegrityError(
+                f"settings that this version does not know ({str(error).splitlines()[-1].strip()})",
+                item=f"{self.run.folder}/{TRACKING}",
+                remedy="run its own command again",
+            ) from error
+        return config
