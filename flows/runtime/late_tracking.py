@@ -12,7 +12,7 @@ from flows.artifacts import ReportPage
 from flows.root import tracking_place
 from flows.run_record import TRACKING, RunRecord, read_record, run_names
 from flows.runtime.surroundings import LEASES
-from flows.runtime.tracking_record import TrackingRecord, stage_params, stage_record
+from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from infra.errors import ConflictError, DdpmError, IntegrityError, StorageError
@@ -106,7 +106,8 @@ def _send(tracker: Tracker, finished: "_Finished", missing: Missing) -> None:
             if account.measured is not None:
                 tracker.register(tracking.register_as, tracking.champion_by, account.measured)
     closing = finished.closing
-    tracker.close(closing.metrics, closing.files, closing.tags)
+    note = description(closing.links, finished.run.elsewhere)
+    tracker.close(closing.metrics, closing.files, closing.tags, note)
 
 
 @dataclass(frozen=True, kw_only=True)

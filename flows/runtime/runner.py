@@ -12,8 +12,8 @@ from flows.options import name_options
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
-from flows.runtime.tracking_record import TrackingRecord, stage_params, stage_record
-from flows.stage import Context, Stage
+from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
+from flows.stage import Context, Progress, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
@@ -93,11 +93,15 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
             around.configs[name] = config
             around.tracker.begin(name, stage_params(name, config))
 
+    def show(progress: Progress) -> None:
+        around.progress(name, progress)
+        around.show_dashboard()
+
     if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
     return replace(
         _silent_context(around),
-        on_progress=lambda progress: around.progress(name, progress),
+        on_progress=show,
         on_history=lambda rows: around.tracker.log_history(name, rows),
         on_data=begin,
     )
@@ -117,6 +121,7 @@ def _silent_context(around: Surroundings) -> Context:
         run=around.run,
         given=around.given,
         say=around.say,
+        on_warning=around.warn,
         lease=around.lease,
         strict_environment=around.settings.strict_environment,
         before_work=around.before_work,
@@ -133,12 +138,12 @@ def _stopped(around: Surroundings, stage: str, error: BaseException) -> None:
 
 def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Account, seconds: float) -> None:
     """Print a line about the sealed output, and note the rate of this attempt for the final table."""
-    state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s"
+    rate, unit = around.progress.rate(stage, seconds)
+    state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s, {rate} {unit}"
     line = f"{account.line}; {state}; digest {artifact.digest[:12]}"
     around.progress.finished(stage, line)
     if around.page is not None:
         around.page.log(f"{stage}: {line}")
-    rate, unit = around.progress.rate(stage, seconds)
     row = (stage, rate, f"{unit} of this attempt, including start-up")
     around.rates[stage] = (stage, "sealed before", "") if artifact.reused else row
 
@@ -171,11 +176,13 @@ def _keep_tracking(around: Surroundings) -> None:
 def _close(around: Surroundings, account: Account) -> None:
     """End the run: send figures and files to MLflow, and show table and links on the terminal and the run's page."""
     _keep_tracking(around)
-    around.tracker.close(account.metrics, account.files, account.tags)
+    elsewhere = around.run.links if around.run else {}
+    around.tracker.close(account.metrics, account.files, account.tags, description(account.links, elsewhere))
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))
     decision = around.tracker.take_decision()
     links = account.links | ({"registry": decision} if decision else {}) | dict(around.tracking_links())
+    links |= {"Ray": around.dashboard} if around.dashboard else {}
     if around.page is not None:
         for row in rows:
             around.page.log("  ".join(row))

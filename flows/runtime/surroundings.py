@@ -18,6 +18,7 @@ from rich.console import Console
 from flows.account import Row
 from flows.root import resolve_root, tracking_place
 from flows.runtime.progress import StageProgress
+from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
 from flows.stage import Given, RunIdentity
 from flows.stage_config import StageConfig
@@ -52,8 +53,8 @@ class RunPage(Protocol):
     def show_page(self, key: str, markdown: str, line: str) -> None:
         """Attach a page of Markdown to the run."""
 
-    def log(self, line: str) -> None:
-        """Add a line to the run's log."""
+    def log(self, line: str, *, is_warning: bool = False) -> None:
+        """Add a line to the log of the task at work, or of the run."""
 
 
 @dataclass(kw_only=True)
@@ -78,6 +79,7 @@ class Surroundings:
         check: Called once, before the run's first work.
         tracked: The run as it is tracked, once its data is known.
         configs: The settings of the stages so far, by stage.
+        dashboard: The address of Ray's dashboard, once it is known; empty if there is none.
     """
 
     settings: RunSettings
@@ -97,6 +99,7 @@ class Surroundings:
     check: Callable[[], None] | None = None
     tracked: TrackedRun | None = None
     configs: dict[str, StageConfig] = field(default_factory=dict)
+    dashboard: str = ""
 
     @property
     def name(self) -> str:
@@ -108,6 +111,12 @@ class Surroundings:
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
         if self.page is not None:
             self.page.log(" ".join(line.split()))
+
+    def warn(self, line: str) -> None:
+        """Show a line about something that goes wrong on the terminal, and as a warning in the run's log."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if self.page is not None:
+            self.page.log(" ".join(line.split()), is_warning=True)
 
     def begin(self, run: TrackedRun, recipe: str) -> None:
         """Name the run once its data is known, wait for an equal run to end, and start tracking.
@@ -135,6 +144,23 @@ class Surroundings:
         self.tracker.start(self.tracked)
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
+        self._show_links()
+
+    def show_dashboard(self) -> None:
+        """Show the address of Ray's dashboard as soon as this run is connected to a cluster that has one."""
+        if not self.dashboard and self.run is not None and (address := self.cluster.dashboard):
+            self.dashboard = address
+            self.say(f"{'Ray':>9} {address}")
+            self.tracker.tag({"ddpm.ray": address})
+            self._show_links()
+
+    def _show_links(self) -> None:
+        """Show the run's pages in other programs on its page, while it works."""
+        links = dict(self.run.links) if self.run else {}
+        links.pop("Prefect", None)
+        links |= {"Ray": self.dashboard} if self.dashboard else {}
+        if self.page is not None and links:
+            self.page.show_page("links", render_links(links), f"Pages of {self.name} in other programs")
 
     def before_work(self) -> None:
         """Make the check of the run, unless it is made already."""

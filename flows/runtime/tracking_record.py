@@ -12,6 +12,7 @@ from typing import Any, Self
 from flows.account import Account
 from flows.artifacts import Artifact
 from flows.run_record import FOLDER, TRACKING
+from flows.runtime.result import render_links
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json
 from infra.errors import IntegrityError
@@ -91,6 +92,16 @@ def stage_record(artifact: Artifact, account: Account, config: StageConfig | Non
         model=account.model,
         measured=account.measured,
     )
+
+
+def description(links: Mapping[str, str], elsewhere: Mapping[str, str]) -> str:
+    """Return the description of a run in MLflow, as Markdown.
+
+    Args:
+        links: The addresses of its files, by name.
+        elsewhere: Its pages in other programs, by the program's name.
+    """
+    return render_links({**links, **{name: page for name, page in elsewhere.items() if name != "MLflow"}})
 
 
 def _path(name: str) -> str:

@@ -51,6 +51,17 @@ class Connection:
         ray = sys.modules.get("ray")
         return self._address is None and (ray is None or not ray.is_initialized() or _started_here())
 
+    @property
+    def dashboard(self) -> str:
+        """The address of Ray's dashboard; empty without a connection, or if there is no dashboard."""
+        ray = sys.modules.get("ray")
+        if ray is None or not ray.is_initialized():
+            return ""
+        address = ""
+        with contextlib.suppress(Exception):  # because a later Ray may not say, and no work needs it
+            address = ray._private.worker.get_dashboard_url() or ""
+        return address if not address or "://" in address else f"http://{address}"
+
     def open(self) -> None:
         """Connect, or do nothing if this process has a connection.
 

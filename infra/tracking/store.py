@@ -155,6 +155,11 @@ class RunStore:
         for start in range(0, len(rows), _BATCH):
             self.client.log_batch(run, tags=rows[start : start + _BATCH])
 
+    def add_tags(self, run: str, tags: dict[str, str]) -> None:
+        """Set those of the tags that the run does not have."""
+        known = self.tags(run)
+        self.set_tags(run, {name: value for name, value in tags.items() if name not in known})
+
     def log_params(self, run: str, params: dict[str, Any]) -> None:
         """Log the params that the run does not have yet. MLflow refuses to change one."""
         known = self.client.get_run(run).data.params

@@ -5,6 +5,7 @@ missing records can be delivered later.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from infra.tracking.pages import run_page, runs_page, server_command, shown, sho
 from infra.tracking.publications import Publications
 from infra.tracking.runs import PIPELINE_RUN, REGISTERED, Missing, PipelineRuns
 
+# MLflow shows it as the description of a run.
+_NOTE = "mlflow.note.content"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
 _EXPERIMENT, _RUN, _REGISTRY = "experiment", PIPELINE_RUN, "registry"
 
@@ -125,6 +128,14 @@ class Tracker:
         self._outbox.put("inputs", _RUN, lambda: self._runs.connected().log_inputs(self._runs.parent, run.inputs))
         self._outbox.send({_RUN})
 
+    def tag(self, tags: dict[str, str]) -> None:
+        """Give the pipeline's run further tags."""
+        if self._run is None:
+            return
+        run = self._run = self._runs.pipeline = replace(self._run, tags=self._run.tags | tags)
+        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags))
+        self._outbox.send({_RUN})
+
     def begin(self, stage: str, params: dict[str, Any]) -> None:
         """Find or create the stage's run of this pipeline run; both are running."""
         if self._run is None:
@@ -184,8 +195,15 @@ class Tracker:
         # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
-    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
-        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it."""
+    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str], note: str = "") -> None:
+        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it.
+
+        Args:
+            metrics: The figures of the whole pipeline.
+            files: Its files by name.
+            tags: Further tags.
+            note: The description on its page, as Markdown; one that is there already stays.
+        """
         run = self._run
         if run is None:
             return
@@ -194,7 +212,7 @@ class Tracker:
         self._outbox.put("connection", _RUN, self._runs.probe)
         self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
         self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
-        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags | tags))
+        self._outbox.put("tags", _RUN, lambda: self._set_last_tags(run.tags | tags, note))
         self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
         self._outbox.send(None, now=True)
         self._publications.close(files_digest(files))
@@ -209,6 +227,11 @@ class Tracker:
 
     def _connect(self) -> None:
         self._runs.connected()
+
+    def _set_last_tags(self, tags: dict[str, str], note: str) -> None:
+        self._runs.connected().set_tags(self._runs.parent, tags)
+        if note:
+            self._runs.connected().add_tags(self._runs.parent, {_NOTE: note})
 
     def _register(self, request: Registration) -> None:
         from infra.tracking.registry import GATE, ModelRegistry

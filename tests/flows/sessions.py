@@ -33,6 +33,7 @@ class Page:
     def __init__(self) -> None:
         self.name = ""
         self.lines: list[str] = []
+        self.warnings: list[str] = []
         self.progress: list[tuple[str, float, str]] = []
         self.pages: dict[str, str] = {}
         self.waits = threading.Event()
@@ -46,8 +47,10 @@ class Page:
     def show_page(self, key: str, markdown: str, line: str) -> None:
         self.pages[key] = markdown
 
-    def log(self, line: str) -> None:
+    def log(self, line: str, *, is_warning: bool = False) -> None:
         self.lines.append(line)
+        if is_warning:
+            self.warnings.append(line)
         if "waiting for it to end" in line:
             self.waits.set()
 

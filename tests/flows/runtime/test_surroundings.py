@@ -77,7 +77,7 @@ def test_rates_are_those_of_this_attempt(
     assert resumed.sealed_before == ["prepare"]
     assert resumed.done("sample") == 24
     out = capsys.readouterr().out
-    (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s", out)
+    (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s, ", out)
     (rate,) = re.findall(r"^train +([\d,.]+) +images/s of this attempt, including start-up", out, re.MULTILINE)
     assert 640 / (float(seconds) + 0.5) <= float(rate.replace(",", "")) <= 640 / max(float(seconds) - 0.5, 1e-9)
     assert re.search(r"^prepare +sealed before *$", out, re.MULTILINE)
