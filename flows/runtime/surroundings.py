@@ -178,7 +178,7 @@ class Surroundings:
         tracker = self.tracker
         if tracker.complaint:
             root = f" --root {shlex.quote(self.settings.root)}" if self.settings.root else ""
-            note = {"  note": f"`ddpm track flush{root}` delivers it later"} if self.settings.tracking else {}
+            note = {"  note": f"ddpm track flush{root} delivers it later"} if self.settings.tracking else {}
             return {"tracking": tracker.complaint} | note
         if not tracker.server_command:
             return {"MLflow": tracker.page}

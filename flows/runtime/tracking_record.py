@@ -87,6 +87,7 @@ def stage_record(artifact: Artifact, account: Account, config: StageConfig | Non
         metrics=account.metrics,
         history=account.history,
         files=files | account.files,
+        pictures=account.pictures,
         inputs=account.inputs,
         tags={"ddpm.uri": f"{store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
         model=account.model,

@@ -42,6 +42,7 @@ class Publications:
             self._outbox.put("inputs", stage, lambda: store.log_inputs(child, record.inputs))
             self._outbox.put("files", stage, lambda: store.log_files(child, record.files))
             self._outbox.put("tags", stage, lambda: store.set_tags(child, {_KEY: record.key, **record.tags}))
+            self._outbox.put("images", stage, lambda: self._deliver_pictures(child, record))
             if record.model is not None:
                 model = record.model
                 self._outbox.put("model", stage, lambda: store.log_model(child, model))
@@ -71,6 +72,12 @@ class Publications:
     def _deliver_rows(self, stage: str) -> None:
         self._runs.log_history(stage, self.rows[stage])
         self.rows[stage] = []
+
+    def _deliver_pictures(self, child: str, record: StageRecord) -> None:
+        """Put the pictures beside the curves, on the stage's run and on the pipeline's."""
+        pictures = record.pictures()
+        for run in (child, self._runs.parent):
+            self._runs.connected().log_pictures(run, pictures)
 
     def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
         self._runs.log_history(stage, record.history)

@@ -4,7 +4,6 @@ Only this module and the registry's import MLflow. The import takes seconds, so 
 connects.
 """
 
-import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,11 @@ from mlflow.entities import (
 )
 from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
-from infra.record import DatasetInput, ModelFile
+from infra.record import DatasetInput, ModelFile, Picture
+from infra.tracking.data_source import data_source
+from infra.tracking.pictures import FOLDER, picture_files
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"
@@ -196,12 +198,7 @@ class RunStore:
         """Log the data sets that a run read."""
         rows = [
             MlflowInput(
-                Dataset(
-                    name=item.name,
-                    digest=item.digest[:_DATASET_DIGEST_DIGITS],
-                    source_type="s3" if item.uri.startswith("s3://") else "local",
-                    source=json.dumps({"uri": item.uri}),
-                ),
+                Dataset(item.name, item.digest[:_DATASET_DIGEST_DIGITS], *data_source(item.uri)),
                 tags=[InputTag("mlflow.data.context", item.purpose)],
             )
             for item in inputs
@@ -222,6 +219,16 @@ class RunStore:
                 path = Path(folder) / file
                 path.write_bytes(data)
                 self.client.log_artifact(run, str(path), place or None)
+
+    def log_pictures(self, run: str, pictures: Sequence[Picture]) -> None:
+        """Upload pictures by step, and let MLflow's pages look for them."""
+        if not pictures:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in picture_files(pictures):
+                (Path(folder) / name).write_bytes(data)
+            self.client.log_artifacts(run, folder, FOLDER)
+        self.set_tags(run, {MLFLOW_LOGGED_IMAGES: "True"})
 
     def log_model(self, run: str, model: ModelFile) -> None:
         """Record weights as a model, once per experiment, without a copy of them, and link them to the run."""

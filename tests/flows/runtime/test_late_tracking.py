@@ -76,7 +76,7 @@ class Tracked:
             "params": run.data.params,
             "tags": {name: value for name, value in run.data.tags.items() if name not in OWN_TAGS},
             "curves": curves,
-            "inputs": [(one.dataset.to_dictionary(), [vars(tag) for tag in one.tags]) for one in inputs.dataset_inputs],
+            "inputs": sorted(str((one.dataset.to_dictionary(), one.tags[0].value)) for one in inputs.dataset_inputs),
             "models": (len(inputs.model_inputs), len(run.outputs.model_outputs) if run.outputs else 0),
             "files": self._files(run),
         }
@@ -106,7 +106,7 @@ def missed(finished: TinyRun) -> TinyRun:
     config, store = finished.config, finished.store
     store.replace(f"reports/{NAME}/report.html", b"<html>page</html>")
     store.replace(f"reports/{NAME}/plots/loss.png", b"plot")
-    source = DatasetInput(name="digits", uri="/data", digest=KEY, purpose="all stages")
+    source = DatasetInput(name="digits", uri="/data", digest=KEY, purpose="source")
     tags = {"ddpm.prefect": "http://prefect/1"}
     record(config, TrackedRun(key=KEY, name=NAME, params=settings_of(config), inputs=[source], tags=tags)).write(store)
     return finished
