@@ -21,6 +21,8 @@ from infra.record import TrackedRun
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
+# Rows about this machine that go to MLflow together while a stage works: those of a minute.
+_USAGE_ROWS = 6
 
 
 def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> A:
@@ -96,6 +98,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
     def show(progress: Progress) -> None:
         around.progress(name, progress)
         around.show_dashboard()
+        around.track_usage(_USAGE_ROWS)
 
     if stage.inputs:  # the first stage calls it with its data's key instead
         begin()
@@ -153,6 +156,7 @@ def _publish(
 ) -> None:
     """Publish everything about a sealed stage to MLflow."""
     record = stage_record(artifact, account, config, around.store)
+    around.track_usage()
     around.tracker.publish(stage, record)
     name = around.settings.register_as
     if name and account.measured is not None:

@@ -23,6 +23,7 @@ from flows.runtime.settings import RunSettings
 from flows.stage import Given, RunIdentity
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
+from infra.compute.usage import Usage
 from infra.errors import ConfigError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
@@ -80,6 +81,7 @@ class Surroundings:
         tracked: The run as it is tracked, once its data is known.
         configs: The settings of the stages so far, by stage.
         dashboard: The address of Ray's dashboard, once it is known; empty if there is none.
+        usage: How busy this machine is while this run works on it.
     """
 
     settings: RunSettings
@@ -100,6 +102,8 @@ class Surroundings:
     tracked: TrackedRun | None = None
     configs: dict[str, StageConfig] = field(default_factory=dict)
     dashboard: str = ""
+    usage: Usage = field(default_factory=Usage)
+    _is_watched: bool = False
 
     @property
     def name(self) -> str:
@@ -163,10 +167,19 @@ class Surroundings:
             self.page.show_page("links", render_links(links), f"Pages of {self.name} in other programs")
 
     def before_work(self) -> None:
-        """Make the check of the run, unless it is made already."""
+        """Make the check of the run, and begin to look at this machine, unless that is done already."""
         if self.check is not None:
             self.check()
             self.check = None
+        # A cluster has pages of its own for that.
+        if not self._is_watched and self.settings.tracking and self.cluster.nodes.is_one_machine:
+            self._is_watched = True
+            self.stack.enter_context(self.usage)
+
+    def track_usage(self, least: int = 1) -> None:
+        """Send to MLflow how busy this machine was, if there are at least so many rows since the last time."""
+        if len(self.usage) >= least:
+            self.tracker.log_usage(self.usage.take())
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
         """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""

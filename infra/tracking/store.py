@@ -181,6 +181,19 @@ class RunStore:
             ],
         )
 
+    def log_usage(self, run: str, rows: Sequence[dict[str, float]]) -> None:
+        """Log how busy a machine was, by seconds since the run's start, as metrics `system/name`."""
+        started = self.client.get_run(run).info.start_time
+        self._log_metrics(
+            run,
+            [
+                Metric(f"system/{name}", value, int(row["time_ms"]), int(row["time_ms"] - started) // 1000)
+                for row in rows
+                for name, value in row.items()
+                if name not in _PLACE
+            ],
+        )
+
     def log_figures(self, run: str, figures: dict[str, float]) -> None:
         """Log the figures of a whole stage or pipeline."""
         self._log_metrics(run, self._metrics(run, figures))

@@ -20,7 +20,7 @@ from infra.tracking.runs import PIPELINE_RUN, REGISTERED, Missing, PipelineRuns
 # MLflow shows it as the description of a run.
 _NOTE = "mlflow.note.content"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN, _REGISTRY = "experiment", PIPELINE_RUN, "registry"
+_EXPERIMENT, _RUN, _REGISTRY, _USAGE = "experiment", PIPELINE_RUN, "registry", "usage"
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:
@@ -56,6 +56,7 @@ class Tracker:
         self._closed = False
         self._begun: set[str] = set()
         self._working: set[str] = set()
+        self._usage: list[dict[str, float]] = []
         self._decision = ""
 
     @property
@@ -156,6 +157,18 @@ class Tracker:
             self._outbox.put("status", stage, lambda: self._runs.claim(self._runs.children[stage], self._runs.parent))
         self._outbox.send({stage, _RUN})
 
+    def log_usage(self, rows: Sequence[dict[str, float]]) -> None:
+        """Log how busy the machine was, to the pipeline's run; MLflow's pages show it among its system metrics.
+
+        Args:
+            rows: Figures by name, and their moments under `time_ms`.
+        """
+        if self._run is None or not rows:
+            return
+        self._usage.extend(rows)
+        self._outbox.put("metrics", _USAGE, self._deliver_usage)
+        self._outbox.send({_USAGE, _RUN})
+
     def publish(self, stage: str, record: StageRecord) -> None:
         """Record everything about a sealed stage, once, and finish its run."""
         if stage not in self._begun:
@@ -232,6 +245,10 @@ class Tracker:
         self._runs.connected().set_tags(self._runs.parent, tags)
         if note:
             self._runs.connected().add_tags(self._runs.parent, {_NOTE: note})
+
+    def _deliver_usage(self) -> None:
+        self._runs.connected().log_usage(self._runs.parent_run(), self._usage)
+        self._usage = []
 
     def _register(self, request: Registration) -> None:
         from infra.tracking.registry import GATE, ModelRegistry
