@@ -128,6 +128,7 @@ class TrackedRun:
         params: Every stage's settings, so that runs can be compared by settings and figures together.
         inputs: The data sets it starts from.
         tags: Links to other places, such as the report's.
+        origin: Tags of the user and the code that it came from; empty for those of this process.
         kind: The value of its tag `ddpm.stage`; a stage's run has the stage's name there.
     """
 
@@ -136,6 +137,7 @@ class TrackedRun:
     params: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
     kind: str = "pipeline"
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from flows.runtime.tracking_record import TrackingRecord, description, stage_par
 from flows.stage import Context, Progress, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
-from infra.errors import DdpmError
+from infra.errors import DdpmError, IntegrityError
 from infra.record import TrackedRun
+from infra.tracking.origin import origin_tags
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
@@ -165,10 +166,14 @@ def _publish(
 
 def _keep_tracking(around: Surroundings) -> None:
     """Write down how a tracked run is tracked, so that MLflow can get later what it does not take now."""
-    settings = around.settings
+    settings, earlier = around.settings, None
     if settings.tracking and around.tracked is not None:
+        with suppress(IntegrityError):
+            earlier = TrackingRecord.read(around.name, around.store)
+        # A repetition that finds everything sealed may come from other code.
+        origin = earlier.run.origin if earlier else origin_tags()
         record = TrackingRecord(
-            run=around.tracked,
+            run=replace(around.tracked, origin=origin),
             experiment=settings.experiment,
             stages={stage: config.model_dump(mode="json") for stage, config in around.configs.items()},
             register_as=settings.register_as,

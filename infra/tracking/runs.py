@@ -102,7 +102,8 @@ class PipelineRuns:
         )
 
     def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
-        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
+        origin = run.origin or origin_tags()
+        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin | tags)
 
     def begin_parent(self) -> None:
         """Find or create the pipeline's run and claim it."""

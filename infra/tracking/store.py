@@ -29,7 +29,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from infra.record import DatasetInput, ModelFile, Picture
 from infra.tracking.data_source import data_source
-from infra.tracking.pictures import FOLDER, picture_files
+from infra.tracking.step_pictures import FOLDER, picture_files
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"

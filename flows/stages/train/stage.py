@@ -56,9 +56,9 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
 
 
 def _pictures(store: Store, manifest: Manifest) -> list[Picture]:
-    from flows.stages.train.pictures import pictures_along
+    from flows.stages.train.grids import grids_along
 
-    return pictures_along(store, manifest)
+    return grids_along(store, manifest)
 
 
 TRAIN = Stage(

@@ -29,6 +29,7 @@ KEY = "1a2b3c4d5e6f7a8b9c0d"
 PARTS = ("prepare", "train", "sample", "evaluate", "pipeline")
 # Tags of a run that depend on the attempt and on the store.
 OWN_TAGS = ("ddpm.attempt", "ddpm.attempts", "mlflow.parentRunId")
+ORIGIN = {"mlflow.user": "ada", "mlflow.source.git.commit": "c" * 40}
 AWAY = "http://127.0.0.1:9"
 
 
@@ -108,7 +109,8 @@ def missed(finished: TinyRun) -> TinyRun:
     store.replace(f"reports/{NAME}/plots/loss.png", b"plot")
     source = DatasetInput(name="digits", uri="/data", digest=KEY, purpose="source")
     tags = {"ddpm.prefect": "http://prefect/1"}
-    record(config, TrackedRun(key=KEY, name=NAME, params=settings_of(config), inputs=[source], tags=tags)).write(store)
+    run = TrackedRun(key=KEY, name=NAME, params=settings_of(config), inputs=[source], tags=tags, origin=ORIGIN)
+    record(config, run).write(store)
     return finished
 
 
@@ -218,6 +220,8 @@ def test_a_run_at_work_is_left_to_its_own_command(missed: TinyRun, tracked: Trac
         assert lines(missed) == {NAME: "is at work: its command, or another flush, delivers it"}
     assert not tracked.runs()
     assert lines(missed)[NAME].startswith("delivered: ")
+    for run in tracked.runs().values():
+        assert {**run.data.tags}.items() >= ORIGIN.items(), "not the user and the code that deliver it"
 
 
 def test_a_missed_registration_is_made_once(missed: TinyRun, tracked: Tracked) -> None:

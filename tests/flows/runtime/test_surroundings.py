@@ -57,7 +57,7 @@ def test_the_page_has_what_the_terminal_has(
     for stage in STAGES:
         (line,) = (line for line in logged if line.startswith(f"{stage}: "))
         assert line.replace(":", "", 1) in shown
-        assert re.search(r"; sealed after \d+ s, [\d,.]+ images/s; digest ", line)
+        assert re.search(r"; sealed after \d+ s, [\d,.]+ [a-z]+/s; digest ", line)
         assert any(line.startswith(f"{stage} ") and "/s of this attempt" in line for line in logged & shown)
     lines = {line for line in logged if line.startswith(("run ", "report ", "samples ", "MLflow "))}
     assert lines <= shown

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from flows.points import Point, read_points
-from flows.stages.train.pictures import MOST_PICTURES, _spread, pictures_along
+from flows.stages.train.grids import MOST_PICTURES, _spread, grids_along
 from infra.outputs.manifest import read_verified
 from infra.outputs.tensors import decode_tensors
 from tests.conftest import TinyRun
@@ -16,7 +16,7 @@ from tests.conftest import TinyRun
 def test_each_point_has_the_images_that_it_sealed(tiny_run: TinyRun) -> None:
     store, trained = tiny_run.store, tiny_run.snapshot.manifest(tiny_run.store)
     points = [point for point in read_points(trained.facts) if point.watch is not None]
-    pictures = pictures_along(store, trained)
+    pictures = grids_along(store, trained)
     assert len(points) > 1
     assert [(one.step, one.time_ms) for one in pictures] == [(point.images_seen, point.time_ms) for point in points]
     for point, picture in zip(points, pictures, strict=True):
@@ -32,11 +32,11 @@ def test_each_point_has_the_images_that_it_sealed(tiny_run: TinyRun) -> None:
 
 def test_a_damaged_file_costs_its_own_picture_alone(tiny_run: TinyRun) -> None:
     trained = tiny_run.snapshot.manifest(tiny_run.store)
-    whole = pictures_along(tiny_run.store, trained)
+    whole = grids_along(tiny_run.store, trained)
     (damaged, *_) = (point for point in read_points(trained.facts) if point.watch is not None)
     assert damaged.watch is not None
     tiny_run.store.replace(f"{trained.folder}/{damaged.watch['file']}", b"damaged")
-    assert pictures_along(tiny_run.store, trained) == whole[1:]
+    assert grids_along(tiny_run.store, trained) == whole[1:]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, MOST_PICTURES, MOST_PICTURES + 1, 1000])

@@ -17,7 +17,7 @@ MOST_PICTURES = 20
 _IMAGES, _LARGE_SIDE, _LARGE_IMAGES = 16, 128, 4
 
 
-def pictures_along(store: Store, trained: Manifest) -> list[Picture]:
+def grids_along(store: Store, trained: Manifest) -> list[Picture]:
     """Return the grids of at most 20 points, spread evenly, the last one among them; a damaged file costs its own.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from infra.record import Picture
-from infra.tracking.pictures import FOLDER, picture_files
+from infra.tracking.step_pictures import FOLDER, picture_files
 from infra.tracking.tracker import Tracker
 from tests.infra.tracking.records import all_runs, client_of, record
 
