@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_FIRST_S, _USUAL_S, _LONGEST_S = 1.0, 10.0, 300.0
+_FIRST_S, _USUAL_S, _LONGEST_S = 1.0, 10.0, 600.0
 # After so many looks the pause doubles, so that a run of weeks leaves a few thousand rows.
 _LOOKS = 360
 _GPU_QUERY = ("--query-gpu=index,utilization.gpu,memory.used", "--format=csv,noheader,nounits")

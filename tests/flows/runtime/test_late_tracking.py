@@ -83,7 +83,7 @@ class Tracked:
         }
 
     def _files(self, run: Run) -> dict[str, bytes]:
-        place = self.file.parent / "artifacts" / run.info.run_id
+        place = self.file.parent / "artifacts" / run.info.run_id / "artifacts"
         return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
 
 
@@ -184,14 +184,14 @@ def test_stopped_anywhere_and_called_again_nothing_is_there_twice(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stopped.uri)
     stops = 0
     while True:
-        calls = 7
+        calls = 1 + 4 * stops  # a stage is marked as a whole, so each attempt must get further than the one before
         try:
             last = lines(missed)[NAME]
             break
         except Stop:
             stops += 1
             assert stops < 30, "it never ends"
-    assert stops > 5
+    assert stops > 3
     assert last.startswith("delivered: ")
     assert stopped.everything() == whole.everything()
     assert lines(missed) == {NAME: "was there"}
