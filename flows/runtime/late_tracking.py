@@ -69,16 +69,16 @@ def _deliver(name: str, store: Store, stages: Sequence[Stage[Any, Any]], uri: st
     tracking = TrackingRecord.read(name, store)
     if tracking is None:
         return Delivery(name, _UNTRACKED)
+    finished = _Finished(run=read_record(name, store), tracking=tracking, store=store, stages=stages)
+    tracker = Tracker(uri, tracking.experiment, folder / "mlartifacts" if folder else None, is_late=True)
+    missing = tracker.missing(tracking.run, finished.digests(), tracking.register_as)
+    if missing.is_deleted:
+        return Delivery(name, _DELETED)
+    parts = [*missing.parts, *([] if missing.is_registered else ["registration"])]
+    if not parts:
+        return Delivery(name, "was there")
     holder = Holder.here(name, datetime.now(UTC))
     with held(store, f"{LEASES}/{tracking.run.key}/lease", holder, on_wait=lambda _: None, wait=False):
-        finished = _Finished(run=read_record(name, store), tracking=tracking, store=store, stages=stages)
-        tracker = Tracker(uri, tracking.experiment, folder / "mlartifacts" if folder else None, is_late=True)
-        missing = tracker.missing(tracking.run, finished.digests(), tracking.register_as)
-        if missing.is_deleted:
-            return Delivery(name, _DELETED)
-        parts = [*missing.parts, *([] if missing.is_registered else ["registration"])]
-        if not parts:
-            return Delivery(name, "was there")
         _send(tracker, finished, missing)
     if tracker.complaint:
         remedy = "run the same command again once it does"
