@@ -258,9 +258,3 @@ def test_a_damaged_run_costs_its_own_delivery_alone(
     assert first == "ddpm: reports/a-damaged/tracking.json: is not a record of tracking - run the pipeline again"
     assert second.startswith("ddpm: reports/b-settings/tracking.json: settings that this version does not know (")
     assert set(tracked.runs()) == set(PARTS)
-
-
-def test_a_root_without_runs_is_an_error_and_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["track", "flush", "--root", str(tmp_path / "none")]) == 3
-    assert "holds no finished run" in capsys.readouterr().err
-    assert not (tmp_path / "none").exists()
