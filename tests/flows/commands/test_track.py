@@ -1,4 +1,4 @@
-"""`ddpm track`: its outcome in lines and exit codes; what is delivered is in tests/flows/runtime/test_late_tracking.py."""
+"""`ddpm track`: lines and exit codes; what it delivers is in tests/flows/runtime/test_late_tracking.py."""
 
 from pathlib import Path
 
