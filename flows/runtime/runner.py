@@ -166,7 +166,8 @@ def _publish(
 
 def _keep_tracking(around: Surroundings) -> None:
     """Write down how a tracked run is tracked, so that MLflow can get later what it does not take now."""
-    settings, earlier = around.settings, None
+    settings = around.settings
+    earlier: TrackingRecord | None = None
     if settings.tracking and around.tracked is not None:
         with suppress(IntegrityError):
             earlier = TrackingRecord.read(around.name, around.store)
