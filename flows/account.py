@@ -1,11 +1,11 @@
 """A stage's account of its result: plain data, which the runner shows and tracks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset
-from infra.record import DatasetInput, MeasuredModel, ModelFile
+from infra.record import DatasetInput, MeasuredModel, ModelFile, Picture, no_pictures
 from infra.storage.store import Store
 
 # A name, a figure and a note about it.
@@ -20,6 +20,7 @@ class Account:
         line: A line for the terminal and the run's log.
         metrics: Figures about the whole output, by their names in MLflow.
         files: Small files by name.
+        pictures: Makes the pictures along the stage; called only if somebody takes them.
         inputs: The data sets that the stage read.
         tags: Tags for MLflow, such as the snapshot's digest.
         history: Rows with `images_seen`, `time_ms` and figures.
@@ -32,6 +33,7 @@ class Account:
     line: str
     metrics: dict[str, float] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    pictures: Callable[[], Sequence[Picture]] = no_pictures
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
     history: Sequence[dict[str, Any]] = ()

@@ -11,7 +11,7 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, plan, run, score, selftest, serve, stage
+from flows.commands import compare, exchange, inspect, plan, run, score, selftest, serve, stage, track
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -34,6 +34,7 @@ serve.register(app)
 selftest.register(app)
 exchange.register(app)
 stage.register(app)
+track.register(app)
 
 
 def main() -> None:

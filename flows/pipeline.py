@@ -1,14 +1,14 @@
 """The Prefect flow, and one task per stage: names and retries; no logic."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from flows.artifacts import Artifact, Figures
 from flows.options import name_options
@@ -29,6 +29,9 @@ from infra.services.prefect.run.stops import RunUnreported, end_with_server
 # Only storage errors are retried, because only they may pass; finished units are kept.
 _RETRIES = 2
 _RETRY_DELAY_S = 5
+
+# Prefect's own name of the state of a task whose result was there.
+_CACHED, _FOUND = "Cached", "Found sealed; nothing was computed."
 
 # How long a finished run waits to report its end to a server that does not answer.
 _API_LIMIT_S = 600.0
@@ -55,9 +58,20 @@ def _task_of(stage: Stage[Any, Any]) -> Task[..., Any]:
         persist_result=False,
     )
     def work(settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> object:
-        return run_stage(stage, settings, config, *inputs)
+        result = run_stage(stage, settings, config, *inputs)
+        return Completed(name=_CACHED, message=_FOUND, data=result) if getattr(result, "reused", False) else result
 
     return work
+
+
+def _step(stage: Stage[Any, Any]) -> Callable[..., Any]:
+    """Return the function that runs a stage's task and returns its result, also that of a cached one."""
+
+    def step(*arguments: object) -> object:
+        result = TASKS[stage.name](*arguments)
+        return result.result() if isinstance(result, State) else result
+
+    return step
 
 
 TASKS = {stage.name: _task_of(stage) for stage in STAGES}
@@ -125,6 +139,6 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
 
 def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:
     with recipe_surroundings(config, settings, page=page):
-        results = {stage.name: result for stage, result in steps(config, settings, lambda stage: TASKS[stage.name])}
+        results = {stage.name: result for stage, result in steps(config, settings, _step)}
     figures: Figures = results["evaluate"]
     return figures

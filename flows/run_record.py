@@ -12,6 +12,8 @@ from infra.storage.store import Store
 
 FOLDER = "reports"
 RECORD = "run.json"
+# Beside it, if the run was tracked: what `ddpm track flush` needs to know of it.
+TRACKING = "tracking.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class Context:
         costs: The costs of the run's earlier stages, by stage.
         given: The inputs from outside that the run has found already, by setting, such as `train.initial`.
         say: Shows a line on the terminal and in the run's log.
+        on_warning: Shows a line about something that goes wrong; None if `say` does.
         on_progress: Receives the stage's progress: the starting point at once, then updates.
         on_history: Receives new rows of the training history as they are committed.
         on_data: Receives the data set's key as soon as the source is listed, before any work.
@@ -110,6 +111,7 @@ class Context:
     costs: Mapping[str, StageCost] = field(default_factory=dict)
     given: Mapping[str, Given] = field(default_factory=dict)
     say: Callable[[str], None] = _ignore
+    on_warning: Callable[[str], None] | None = None
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
@@ -154,8 +156,7 @@ class Context:
                 that may work on it differ.
         """
         output = self.output(plan)
-        manifest = output.manifest(goal)
-        if manifest is not None:
+        if (manifest := output.manifest(goal)) is not None:
             return manifest, True
         self.on_missing([Missing(output=output, goal=goal, amount=amount, recorded=lambda: done(output))])
         with self.lease(output.folder):
@@ -242,8 +243,7 @@ class Context:
         start = done = total - sum(map(size, missing))
 
         def show(phase: str) -> None:
-            progress = Progress(done=done, total=total, start=start, kept=done, unit=unit, phase=phase)
-            self.on_progress(progress)
+            self.on_progress(Progress(done=done, total=total, start=start, kept=done, unit=unit, phase=phase))
 
         def count(number: int) -> None:
             nonlocal done

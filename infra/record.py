@@ -1,6 +1,6 @@
 """Records of the pipeline's runs: plain data, independent of the tracking service that receives it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ class DatasetInput:
 
     Attributes:
         name: What people call it.
-        uri: Where it is.
+        uri: Where it is: a path, an s3:// or http(s):// address, or `code:FUNCTION` if a package brings it along.
         digest: Of its content.
         purpose: What the run used it for; MLflow calls it the data set's context.
     """
@@ -20,6 +20,28 @@ class DatasetInput:
     uri: str
     digest: str
     purpose: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture of a place along a run.
+
+    Attributes:
+        name: The name that it shares with those of other places, such as `train/samples`.
+        step: Its place, as in the history: images seen.
+        time_ms: When it was made, in milliseconds since 1970.
+        png: Its bytes.
+    """
+
+    name: str
+    step: int
+    time_ms: int
+    png: bytes = field(repr=False)
+
+
+def no_pictures() -> Sequence[Picture]:
+    """Return none."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +128,7 @@ class TrackedRun:
         params: Every stage's settings, so that runs can be compared by settings and figures together.
         inputs: The data sets it starts from.
         tags: Links to other places, such as the report's.
+        origin: Tags of the user and the code that it came from; empty for those of this process.
         kind: The value of its tag `ddpm.stage`; a stage's run has the stage's name there.
     """
 
@@ -114,6 +137,7 @@ class TrackedRun:
     params: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
     kind: str = "pipeline"
 
 
@@ -127,6 +151,7 @@ class StageRecord:
         metrics: Figures about the whole. Settings and counts belong in params and tags.
         history: Rows with `images_seen`, `time_ms` and figures.
         files: Small artifacts by name.
+        pictures: Makes the pictures along the stage; called only if they are delivered.
         inputs: The data sets that the stage read.
         tags: Further tags, such as the output's URI.
         model: The snapshot, if the stage made one.
@@ -138,6 +163,7 @@ class StageRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     history: Sequence[dict[str, Any]] = ()
     files: dict[str, bytes] = field(default_factory=dict)
+    pictures: Callable[[], Sequence[Picture]] = no_pictures
     inputs: Sequence[DatasetInput] = ()
     tags: dict[str, str] = field(default_factory=dict)
     model: ModelFile | None = None

@@ -22,11 +22,11 @@ from flows.runtime.surroundings import (
     open_tracker,
 )
 from flows.stage import Given, Stage
-from flows.stages.prepare.sources import open_source
+from flows.stages.prepare.sources import open_source, source_inputs
 from flows.stages.table import STAGES
 from infra.compute.cluster import Cluster
 from infra.errors import DdpmError
-from infra.record import DatasetInput, TrackedRun
+from infra.record import TrackedRun
 from infra.storage.open import open_store
 from infra.storage.store import Store
 
@@ -102,9 +102,6 @@ def recipe_surroundings(
     def identify(data_key: str) -> None:
         reference = _reference_digest(config)
         key = key_of_run(config, data_key, given)
-        data = DatasetInput(
-            name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
-        )
         run = TrackedRun(
             key=key,
             name=run_name(config, settings.preset, key, settings.name),
@@ -112,7 +109,7 @@ def recipe_surroundings(
             | {"prepare.source": config.prepare.source, "data.key": data_key}
             | ({"evaluate.reference_sha256": reference} if reference else {})
             | _given_params(config, given),
-            inputs=[data],
+            inputs=source_inputs(config.prepare, data_key, "source"),
         )
         opened[0].begin(run, recipe_key(config))
 

@@ -20,8 +20,13 @@ def render_run_page(name: str, rows: Sequence[Row], picture: bytes, links: Mappi
     """Return rows, links and the sample grid as Markdown; the picture is embedded, so the page needs no other file."""
     lines = [f"## {name}", "", "| | figure | |", "|---|---:|---|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    lines += ["", *(f"* {label.strip()}: {_link(address)}" for label, address in links.items())]
+    lines += ["", render_links(links)]
     return "\n".join([*lines, "", f"![samples](data:image/png;base64,{base64.b64encode(picture).decode()})", ""])
+
+
+def render_links(links: Mapping[str, str]) -> str:
+    """Return addresses as a Markdown list, by their labels."""
+    return "\n".join(f"* {label.strip()}: {_link(address)}" for label, address in links.items())
 
 
 def _link(address: str) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,15 +13,19 @@ from flows.runtime.meter import Meter
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
+from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
 from flows.stage import Context, Progress, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
-from infra.errors import DdpmError
+from infra.errors import DdpmError, IntegrityError
 from infra.outputs.costs import Attempt
-from infra.record import StageRecord, TrackedRun
+from infra.record import TrackedRun
+from infra.tracking.origin import origin_tags
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
+# Rows about this machine that go to MLflow together while a stage works: those of a minute.
+_USAGE_ROWS = 6
 
 
 def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, *inputs: Artifact) -> A:
@@ -109,12 +113,14 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
             around.on_data(data_key)
             meter.add_input(data_key)
         if config is not None:
-            params = {f"{name}.{setting}": value for setting, value in config.model_dump(mode="json").items()}
-            around.tracker.begin(name, params)
+            around.configs[name] = config
+            around.tracker.begin(name, stage_params(name, config))
 
     def report(progress: Progress) -> None:
         meter.hear(progress)
         around.progress(name, progress)
+        around.show_dashboard()
+        around.track_usage(_USAGE_ROWS)
 
     def before_work() -> None:
         around.before_work()
@@ -148,6 +154,7 @@ def _silent_context(around: Surroundings) -> Context:
         run=around.run,
         given=around.given,
         say=around.say,
+        on_warning=around.warn,
         lease=around.lease,
         strict_environment=around.settings.strict_environment,
         before_work=around.before_work,
@@ -164,12 +171,12 @@ def _stopped(around: Surroundings, stage: str, error: BaseException) -> None:
 
 def _finished(around: Surroundings, stage: str, artifact: Artifact, account: Account, seconds: float) -> None:
     """Print a line about the sealed output, and note the rate of this attempt for the final table."""
-    state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s"
+    rate, unit = around.progress.rate(stage, seconds)
+    state = "found sealed" if artifact.reused else f"sealed after {seconds:.0f} s, {rate} {unit}"
     line = f"{account.line}; {state}; digest {artifact.digest[:12]}"
     around.progress.finished(stage, line)
     if around.page is not None:
         around.page.log(f"{stage}: {line}")
-    rate, unit = around.progress.rate(stage, seconds)
     row = (stage, rate, f"{unit} of this attempt, including start-up")
     around.rates[stage] = (stage, "sealed before", "") if artifact.reused else row
 
@@ -178,35 +185,46 @@ def _publish(
     around: Surroundings, stage: str, config: StageConfig | None, artifact: Artifact, account: Account
 ) -> None:
     """Publish everything about a sealed stage to MLflow."""
-    manifest, cost = artifact.manifest(around.store), around.costs.get(stage)
-    files = {"manifest.json": canonical_json(manifest.as_json())}
-    if config is not None:
-        files["config.json"] = canonical_json(config.model_dump(mode="json"))
-    record = StageRecord(
-        key=artifact.key,
-        digest=artifact.digest,
-        metrics=account.metrics | (cost.metrics if cost else {}),
-        history=account.history,
-        files=files | account.files,
-        inputs=account.inputs,
-        tags={"ddpm.uri": f"{around.store.uri}/{manifest.folder}", "ddpm.digest": artifact.digest} | account.tags,
-        model=account.model,
-        measured=account.measured,
-    )
+    record = stage_record(artifact, account, config, around.store)
+    if cost := around.costs.get(stage):
+        record = replace(record, metrics=record.metrics | cost.metrics)
+    around.track_usage()
     around.tracker.publish(stage, record)
     name = around.settings.register_as
     if name and account.measured is not None:
         around.tracker.register(name, around.settings.champion_by, account.measured)
 
 
+def _keep_tracking(around: Surroundings) -> None:
+    """Write down how a tracked run is tracked, so that MLflow can get later what it does not take now."""
+    settings = around.settings
+    earlier: TrackingRecord | None = None
+    if settings.tracking and around.tracked is not None:
+        with suppress(IntegrityError):
+            earlier = TrackingRecord.read(around.name, around.store)
+        # A repetition that finds everything sealed may come from other code.
+        origin = earlier.run.origin if earlier else origin_tags()
+        record = TrackingRecord(
+            run=replace(around.tracked, origin=origin),
+            experiment=settings.experiment,
+            stages={stage: config.model_dump(mode="json") for stage, config in around.configs.items()},
+            register_as=settings.register_as,
+            champion_by=settings.champion_by,
+        )
+        record.write(around.store)
+
+
 def _close(around: Surroundings, account: Account) -> None:
     """End the run: send figures and files to MLflow, and show table and links on the terminal and the run's page."""
     spent = {name: value for cost in around.costs.values() for name, value in cost.metrics.items()}
-    around.tracker.close(account.metrics | spent, account.files, account.tags)
+    _keep_tracking(around)
+    elsewhere = around.run.links if around.run else {}
+    around.tracker.close(account.metrics | spent, account.files, account.tags, description(account.links, elsewhere))
     rows: list[Row] = [*(row for part in around.rows.values() for row in part), *around.rates.values()]
     around.console.print(table(rows))
     decision = around.tracker.take_decision()
     links = account.links | ({"registry": decision} if decision else {}) | dict(around.tracking_links())
+    links |= {"Ray": around.dashboard} if around.dashboard else {}
     if around.page is not None:
         for row in rows:
             around.page.log("  ".join(row))

@@ -5,10 +5,11 @@ objects here.
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,9 +20,12 @@ from flows.cost import StageCost
 from flows.root import resolve_root, tracking_place
 from flows.run_identity import RunIdentity
 from flows.runtime.progress import StageProgress
+from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
 from flows.stage import Given
+from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
+from infra.compute.usage import Usage
 from infra.errors import ConfigError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
@@ -32,7 +36,8 @@ from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
 _WIDTH = 120
-_LEASES = ".leases"
+# The folder of the leases of whole runs, by their keys.
+LEASES = ".leases"
 
 
 class RunPage(Protocol):
@@ -54,8 +59,8 @@ class RunPage(Protocol):
     def show_table(self, key: str, rows: Sequence[Mapping[str, str]], line: str) -> None:
         """Attach a table to the run; the rows have the same columns."""
 
-    def log(self, line: str) -> None:
-        """Add a line to the run's log."""
+    def log(self, line: str, *, is_warning: bool = False) -> None:
+        """Add a line to the log of the task at work, or of the run."""
 
 
 @dataclass(kw_only=True)
@@ -79,6 +84,10 @@ class Surroundings:
         costs: The cost of each stage that has ended, whichever runs paid for it.
         begun: Keys of the outputs that this run has begun.
         check: Called once, before the run's first work.
+        tracked: The run as it is tracked, once its data is known.
+        configs: The settings of the stages so far, by stage.
+        dashboard: The address of Ray's dashboard, once it is known; empty if there is none.
+        usage: How busy this machine is while this run works on it.
     """
 
     settings: RunSettings
@@ -97,6 +106,11 @@ class Surroundings:
     costs: dict[str, StageCost] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     check: Callable[[], None] | None = None
+    tracked: TrackedRun | None = None
+    configs: dict[str, StageConfig] = field(default_factory=dict)
+    dashboard: str = ""
+    usage: Usage = field(default_factory=Usage)
+    _is_watched: bool = False
 
     @property
     def name(self) -> str:
@@ -108,6 +122,12 @@ class Surroundings:
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
         if self.page is not None:
             self.page.log(" ".join(line.split()))
+
+    def warn(self, line: str) -> None:
+        """Show a line about something that goes wrong on the terminal, and as a warning in the run's log."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if self.page is not None:
+            self.page.log(" ".join(line.split()), is_warning=True)
 
     def begin(self, run: TrackedRun, recipe: str) -> None:
         """Name the run once its data is known, wait for an equal run to end, and start tracking.
@@ -126,20 +146,47 @@ class Surroundings:
             links["Prefect"] = self.page.page
         if not self.settings.force:
             try:
-                self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
+                self.stack.enter_context(self.lease(f"{LEASES}/{run.key}"))
             except BaseException:
                 self.run = None  # so that a retry starts over
                 raise
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
-        self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
+        self.tracked = replace(run, tags=tags)
+        self.tracker.start(self.tracked)
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
+        self._show_links()
+
+    def show_dashboard(self) -> None:
+        """Show the address of Ray's dashboard as soon as this run is connected to a cluster that has one."""
+        if not self.dashboard and self.run is not None and (address := self.cluster.dashboard):
+            self.dashboard = address
+            self.say(f"{'Ray':>9} {address}")
+            self.tracker.tag({"ddpm.ray": address})
+            self._show_links()
+
+    def _show_links(self) -> None:
+        """Show the run's pages in other programs on its page, while it works."""
+        links = dict(self.run.links) if self.run else {}
+        links.pop("Prefect", None)
+        links |= {"Ray": self.dashboard} if self.dashboard else {}
+        if self.page is not None and links:
+            self.page.show_page("links", render_links(links), f"Pages of {self.name} in other programs")
 
     def before_work(self) -> None:
-        """Make the check of the run, unless it is made already."""
+        """Make the check of the run, and begin to look at this machine, unless that is done already."""
         if self.check is not None:
             self.check()
             self.check = None
+        # A cluster has pages of its own for that.
+        if not self._is_watched and self.settings.tracking and self.cluster.nodes.is_one_machine:
+            self._is_watched = True
+            self.stack.enter_context(self.usage)
+
+    def track_usage(self, least: int = 1) -> None:
+        """Send to MLflow how busy this machine was, if there are at least so many rows since the last time."""
+        if len(self.usage) >= least:
+            self.tracker.log_usage(self.usage.take())
 
     def lease(self, folder: str) -> AbstractContextManager[None]:
         """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
@@ -150,7 +197,9 @@ class Surroundings:
         """Return the page of the tracked runs and, if they are in a local database, the command that serves it."""
         tracker = self.tracker
         if tracker.complaint:
-            return {"tracking": tracker.complaint}
+            root = f" --root {shlex.quote(self.settings.root)}" if self.settings.root else ""
+            note = {"  note": f"ddpm track flush{root} delivers it later"} if self.settings.tracking else {}
+            return {"tracking": tracker.complaint} | note
         if not tracker.server_command:
             return {"MLflow": tracker.page}
         alone = self.store.uri.startswith("s3://")

@@ -201,6 +201,11 @@ class Cluster:
         if self.mode == "ray":
             self._connection.open()
 
+    @property
+    def dashboard(self) -> str:
+        """The address of Ray's dashboard; empty before there is a connection, or if there is no dashboard."""
+        return self._connection.dashboard if self.mode == "ray" else ""
+
     def warm_up(self) -> None:
         """Import the parts of Ray whose first use takes seconds."""
         if self.mode == "ray":

@@ -17,6 +17,7 @@ from infra.errors import ResourceError
 from infra.storage.aside import replaced
 
 _OBJECT_STORE_BYTES = 256 << 20
+_OTHER_DASHBOARD = "RAY_OVERRIDE_DASHBOARD_URL"
 _SPARE_CPUS = 2  # for what Ray itself runs beside the work
 _LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
@@ -50,6 +51,17 @@ class Connection:
         """True if it is, or is going to be, to a Ray that this process starts; another may have more nodes."""
         ray = sys.modules.get("ray")
         return self._address is None and (ray is None or not ray.is_initialized() or _started_here())
+
+    @property
+    def dashboard(self) -> str:
+        """The address of Ray's dashboard; empty without a connection, or if there is no dashboard."""
+        ray = sys.modules.get("ray")
+        if ray is None or not ray.is_initialized():
+            return ""
+        address = os.environ.get(_OTHER_DASHBOARD, "")  # Ray's own answer would leave out its https://
+        with contextlib.suppress(Exception):  # because a later Ray may not say, and no work needs it
+            address = address or ray._private.worker.get_dashboard_url() or ""
+        return address if not address or "://" in address else f"http://{address}"
 
     def open(self) -> None:
         """Connect, or do nothing if this process has a connection.

@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 from infra.tracking.pages import shown, shown_reason
 
-Kind = Literal["connection", "params", "metrics", "inputs", "files", "tags", "status", "model", "registration"]
+Kind = Literal[
+    "connection", "params", "metrics", "inputs", "files", "images", "tags", "status", "model", "registration"
+]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Outbox:
                 self._fail(key[0], error)
                 refused.add(key[0])
                 # Files may go to another server than the rest, and a connection has paused itself.
-                if key[0] not in ("files", "connection") and _is_away(error):
+                if key[0] not in ("files", "images", "connection") and _is_away(error):
                     self._pause("connection")
                     return
             else:
@@ -104,7 +106,7 @@ class Outbox:
         self._pause(kind)
         if is_new:
             logger.warning(
-                "MLflow at %s %s; the work goes on, and the same command later delivers what is missing",
+                "MLflow at %s %s; the work goes on, and what is missing can be delivered later",
                 shown(self._uri),
                 self._phrase([kind]),
             )

@@ -1,9 +1,9 @@
 """The runs of one pipeline in MLflow: the pipeline's own, and one per stage below it."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infra.record import TrackedRun
 from infra.tracking.environment import set_environment
@@ -13,8 +13,24 @@ if TYPE_CHECKING:
     from infra.tracking.store import RunStore
 
 PIPELINE_RUN = "pipeline"  # the stage that the pipeline's own run is tagged with
+# The digest of the record that a run received whole, and the address of the model version that it registered.
+PUBLISHED, REGISTERED = "ddpm.published", "ddpm.registered"
 _STAGE, _PIPELINE = "ddpm.stage", "ddpm.pipeline_key"
 _PARENT = "mlflow.parentRunId"
+
+
+class Missing(NamedTuple):
+    """What a server misses of a pipeline that has ended.
+
+    Attributes:
+        parts: The stages, and `pipeline`, whose records it does not have whole.
+        is_registered: Whether the model is registered, or was not to be.
+        is_deleted: Whether somebody deleted the pipeline's run.
+    """
+
+    parts: Sequence[str]
+    is_registered: bool
+    is_deleted: bool
 
 
 class PipelineRuns:
@@ -24,6 +40,7 @@ class PipelineRuns:
         uri: MLflow's tracking URI.
         experiment: The experiment's name.
         artifact_folder: The folder of a local store's artifacts; a server decides for itself.
+        is_late: Whether the work has ended, so that no run is claimed.
 
     Attributes:
         pipeline: The pipeline's run as it is to be recorded; None until the tracker starts.
@@ -32,7 +49,8 @@ class PipelineRuns:
         children: IDs of the stages' runs that are known, by stage.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None) -> None:
+    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, is_late: bool = False) -> None:
+        self._is_late = is_late
         self._uri, self._experiment, self._folder = uri, experiment, artifact_folder
         self._attempt = uuid.uuid4().hex
         self._counted: set[str] = set()
@@ -65,8 +83,27 @@ class PipelineRuns:
             self.children[stage] = self._find_or_create(run, f"{stage} {run.name}", stage, {_PARENT: parent})
         return self.children[stage]
 
+    def missing(self, run: TrackedRun, digests: Mapping[str, str], register_as: str) -> Missing:
+        """Ask once what is missing of a pipeline that has ended.
+
+        Args:
+            run: The pipeline's run.
+            digests: The digests of the records, by stage and for `pipeline`.
+            register_as: The name that its model was to be registered under; empty for none.
+        """
+        found = {stored.tags.get(_STAGE, ""): stored for stored in self.connected().find({_PIPELINE: run.key})}
+        parent = found.get(run.kind)
+        whole = {stage for stage, stored in found.items() if stored.is_whole(PUBLISHED, digests.get(stage, ""))}
+        registered = parent.tags.get(REGISTERED, "") if parent else ""
+        return Missing(
+            parts=[stage for stage in digests if stage not in whole],
+            is_registered=not register_as or registered.startswith(f"models:/{register_as}/"),
+            is_deleted=parent is not None and parent.is_deleted,
+        )
+
     def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
-        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin_tags() | tags)
+        origin = run.origin or origin_tags()
+        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin | tags)
 
     def begin_parent(self) -> None:
         """Find or create the pipeline's run and claim it."""
@@ -81,6 +118,8 @@ class PipelineRuns:
 
     def claim(self, *runs: str) -> None:
         """Mark runs as this attempt's and as running; count the attempt once per run."""
+        if self._is_late:
+            return
         for run in runs:
             self.connected().claim(run, self._attempt, count=run not in self._counted)
             self._counted.add(run)

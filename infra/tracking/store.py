@@ -4,28 +4,32 @@ Only this module and the registry's import MLflow. The import takes seconds, so 
 connects.
 """
 
-import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     InputTag,
+    LifecycleStage,
     LoggedModel,
     LoggedModelInput,
     LoggedModelOutput,
     Metric,
     Param,
     RunTag,
+    ViewType,
 )
 from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
-from infra.record import DatasetInput, ModelFile
+from infra.record import DatasetInput, ModelFile, Picture
+from infra.tracking.data_source import data_source
+from infra.tracking.step_pictures import FOLDER, picture_files
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"
@@ -43,6 +47,24 @@ def make_client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow"):  # MLflow's import sets their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
+
+
+class StoredRun(NamedTuple):
+    """A run as the server has it.
+
+    Attributes:
+        tags: Its tags.
+        is_finished: Whether it ended well.
+        is_deleted: Whether somebody deleted it.
+    """
+
+    tags: Mapping[str, str]
+    is_finished: bool
+    is_deleted: bool
+
+    def is_whole(self, tag: str, digest: str) -> bool:
+        """Tell whether it ended well, is there, and has a digest in a tag."""
+        return self.is_finished and not self.is_deleted and self.tags.get(tag) == digest
 
 
 class RunStore:
@@ -76,12 +98,25 @@ class RunStore:
 
     def find_or_create(self, name: str, identity: dict[str, str], tags: dict[str, str]) -> str:
         """The ID of the run with these identity tags; a new one gets the name and further tags."""
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        query = _query(identity)
         found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
         if found:
             return str(found[0].info.run_id)
         created = self.client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
         return str(created.info.run_id)
+
+    def find(self, identity: dict[str, str]) -> list[StoredRun]:
+        """Return the runs with these tags, deleted ones first, then those that are there, the oldest last."""
+        found = self.client.search_runs(
+            [self.experiment_id], _query(identity), run_view_type=ViewType.ALL, order_by=["start_time DESC"]
+        )
+        stored = [
+            StoredRun(
+                dict(run.data.tags), run.info.status == "FINISHED", run.info.lifecycle_stage == LifecycleStage.DELETED
+            )
+            for run in found
+        ]
+        return sorted(stored, key=lambda run: not run.is_deleted)
 
     def claim(self, run: str, attempt: str, *, count: bool = False) -> None:
         """Mark a run as this attempt's and as running, unless it is finished.
@@ -122,6 +157,11 @@ class RunStore:
         for start in range(0, len(rows), _BATCH):
             self.client.log_batch(run, tags=rows[start : start + _BATCH])
 
+    def add_tags(self, run: str, tags: dict[str, str]) -> None:
+        """Set those of the tags that the run does not have."""
+        known = self.tags(run)
+        self.set_tags(run, {name: value for name, value in tags.items() if name not in known})
+
     def log_params(self, run: str, params: dict[str, Any]) -> None:
         """Log the params that the run does not have yet. MLflow refuses to change one."""
         known = self.client.get_run(run).data.params
@@ -138,6 +178,19 @@ class RunStore:
                 for row in rows
                 for name, value in row.items()
                 if name not in _PLACE and value is not None
+            ],
+        )
+
+    def log_usage(self, run: str, rows: Sequence[dict[str, float]]) -> None:
+        """Log how busy a machine was, by seconds since the run's start, as metrics `system/name`."""
+        started = self.client.get_run(run).info.start_time
+        self._log_metrics(
+            run,
+            [
+                Metric(f"system/{name}", value, int(row["time_ms"]), int(row["time_ms"] - started) // 1000)
+                for row in rows
+                for name, value in row.items()
+                if name not in _PLACE
             ],
         )
 
@@ -158,12 +211,7 @@ class RunStore:
         """Log the data sets that a run read."""
         rows = [
             MlflowInput(
-                Dataset(
-                    name=item.name,
-                    digest=item.digest[:_DATASET_DIGEST_DIGITS],
-                    source_type="s3" if item.uri.startswith("s3://") else "local",
-                    source=json.dumps({"uri": item.uri}),
-                ),
+                Dataset(item.name, item.digest[:_DATASET_DIGEST_DIGITS], *data_source(item.uri)),
                 tags=[InputTag("mlflow.data.context", item.purpose)],
             )
             for item in inputs
@@ -184,6 +232,16 @@ class RunStore:
                 path = Path(folder) / file
                 path.write_bytes(data)
                 self.client.log_artifact(run, str(path), place or None)
+
+    def log_pictures(self, run: str, pictures: Sequence[Picture]) -> None:
+        """Upload pictures by step, and let MLflow's pages look for them."""
+        if not pictures:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in picture_files(pictures):
+                (Path(folder) / name).write_bytes(data)
+            self.client.log_artifacts(run, folder, FOLDER)
+        self.set_tags(run, {MLFLOW_LOGGED_IMAGES: "True"})
 
     def log_model(self, run: str, model: ModelFile) -> None:
         """Record weights as a model, once per experiment, without a copy of them, and link them to the run."""
@@ -229,6 +287,10 @@ class RunStore:
             params={name: str(value)[:_MAX_VALUE] for name, value in model.params.items()},
             model_type=model.kind,
         )
+
+
+def _query(tags: dict[str, str]) -> str:
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _cut(tags: dict[str, str]) -> dict[str, str]:

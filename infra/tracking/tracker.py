@@ -1,21 +1,31 @@
 """MLflow: one run per stage under the pipeline's run, found again by key, so that repeating a record changes nothing.
 
 Tracking never hurts the work. The sealed outputs are the truth; a server that takes nothing costs one warning, and the
-same command later delivers the missing records.
+missing records can be delivered later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from infra.digests import canonical_json, sha256
+from infra.errors import StorageError
 from infra.record import MeasuredModel, Registration, StageRecord, TrackedRun
 from infra.tracking.outbox import Outbox
-from infra.tracking.pages import run_page, runs_page, server_command, shown
-from infra.tracking.runs import PIPELINE_RUN, PipelineRuns
+from infra.tracking.pages import run_page, runs_page, server_command, shown, shown_reason
+from infra.tracking.publications import Publications
+from infra.tracking.runs import PIPELINE_RUN, REGISTERED, Missing, PipelineRuns
 
-_KEY, _PUBLISHED = "ddpm.stage_key", "ddpm.published"
+# MLflow shows it as the description of a run.
+_NOTE = "mlflow.note.content"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN, _REGISTRY = "experiment", PIPELINE_RUN, "registry"
+_EXPERIMENT, _RUN, _REGISTRY, _USAGE = "experiment", PIPELINE_RUN, "registry", "usage"
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """Return the digest by which the pipeline's own run tells that it has these files."""
+    return sha256(canonical_json({name: sha256(data) for name, data in files.items()}))
 
 
 class Tracker:
@@ -26,18 +36,27 @@ class Tracker:
         experiment: The experiment's name.
         artifact_folder: The folder of a local store's artifacts; a server decides for itself.
         pause_s: The pause of a kind of call after a failure, in seconds.
+        is_late: Whether the work ended before: its runs get what they miss, and no further attempt is counted.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_folder: Path | None, *, pause_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_folder: Path | None,
+        *,
+        pause_s: float = 60.0,
+        is_late: bool = False,
+    ) -> None:
         self._uri = uri
         self._outbox = Outbox(uri, pause_s)
-        self._runs = PipelineRuns(uri, experiment, artifact_folder)
+        self._runs = PipelineRuns(uri, experiment, artifact_folder, is_late=is_late)
+        self._publications = Publications(self._outbox, self._runs)
         self._run: TrackedRun | None = None
         self._closed = False
         self._begun: set[str] = set()
         self._working: set[str] = set()
-        self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._unsealed: dict[str, str] = {}
+        self._usage: list[dict[str, float]] = []
         self._decision = ""
 
     @property
@@ -80,6 +99,25 @@ class Tracker:
             self._outbox.put("connection", _EXPERIMENT, self._connect)
             self._outbox.send(set())
 
+    def missing(self, run: TrackedRun, digests: Mapping[str, str], register_as: str) -> Missing:
+        """Ask what the server misses of a run that has ended; write nothing.
+
+        Args:
+            run: The pipeline's run.
+            digests: The digest of each stage's sealed output, and `files_digest` under `pipeline`.
+            register_as: The name that its model was to be registered under; empty for none.
+
+        Raises:
+            StorageError: If it does not answer.
+        """
+        try:
+            return self._runs.missing(run, digests, register_as)
+        except Exception as error:  # because each kind of server raises errors of its own
+            raise StorageError(
+                f"MLflow at {self.uri} did not answer ({shown_reason(error, self._uri)})",
+                remedy="run the same command again once it does",
+            ) from error
+
     def start(self, run: TrackedRun) -> None:
         """Find or create the pipeline's run, as running."""
         if not self._uri:
@@ -89,6 +127,14 @@ class Tracker:
         self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags))
         self._outbox.put("params", _RUN, lambda: self._runs.connected().log_params(self._runs.parent, run.params))
         self._outbox.put("inputs", _RUN, lambda: self._runs.connected().log_inputs(self._runs.parent, run.inputs))
+        self._outbox.send({_RUN})
+
+    def tag(self, tags: dict[str, str]) -> None:
+        """Give the pipeline's run further tags."""
+        if self._run is None:
+            return
+        run = self._run = self._runs.pipeline = replace(self._run, tags=self._run.tags | tags)
+        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags))
         self._outbox.send({_RUN})
 
     def begin(self, stage: str, params: dict[str, Any]) -> None:
@@ -106,20 +152,31 @@ class Tracker:
         """Log new rows of the history while the stage works, to its run and to the pipeline's."""
         if stage not in self._begun:
             return
-        self._rows.setdefault(stage, []).extend(rows)
-        self._outbox.put("metrics", stage, lambda: self._deliver_rows(stage))
+        self._publications.add_rows(stage, list(rows))
         if stage in self._working:
             self._outbox.put("status", stage, lambda: self._runs.claim(self._runs.children[stage], self._runs.parent))
         self._outbox.send({stage, _RUN})
+
+    def log_usage(self, rows: Sequence[dict[str, float]]) -> None:
+        """Log how busy the machine was, to the pipeline's run; MLflow's pages show it among its system metrics.
+
+        Args:
+            rows: Figures by name, and their moments under `time_ms`.
+        """
+        if self._run is None or not rows:
+            return
+        self._usage.extend(rows)
+        self._outbox.put("metrics", _USAGE, self._deliver_usage)
+        self._outbox.send({_USAGE, _RUN})
 
     def publish(self, stage: str, record: StageRecord) -> None:
         """Record everything about a sealed stage, once, and finish its run."""
         if stage not in self._begun:
             return
         self._working.discard(stage)
-        self._outbox.put("connection", stage, lambda: self._offer(stage, record))
+        self._outbox.put("connection", stage, lambda: self._publications.offer(stage, record))
         self._outbox.send({stage, _RUN}, now=True)
-        self._seal()
+        self._publications.mark()
 
     def register(self, name: str, champion_by: str, measured: MeasuredModel) -> None:
         """Register a measured model under a name, and let the gate decide whether it becomes the champion.
@@ -151,8 +208,15 @@ class Tracker:
         # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
-    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str]) -> None:
-        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it."""
+    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str], note: str = "") -> None:
+        """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it.
+
+        Args:
+            metrics: The figures of the whole pipeline.
+            files: Its files by name.
+            tags: Further tags.
+            note: The description on its page, as Markdown; one that is there already stays.
+        """
         run = self._run
         if run is None:
             return
@@ -161,10 +225,11 @@ class Tracker:
         self._outbox.put("connection", _RUN, self._runs.probe)
         self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
         self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
-        self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags | tags))
+        self._outbox.put("tags", _RUN, lambda: self._set_last_tags(run.tags | tags, note))
         self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
         self._outbox.send(None, now=True)
-        self._seal()
+        self._publications.close(files_digest(files))
+        self._publications.mark()
 
     def finish(self) -> None:
         """Finish the pipeline's run if nothing else did, as a run that ends with some stage is never closed."""
@@ -176,30 +241,14 @@ class Tracker:
     def _connect(self) -> None:
         self._runs.connected()
 
-    def _deliver_rows(self, stage: str) -> None:
-        self._runs.log_history(stage, self._rows[stage])
-        self._rows[stage] = []
+    def _set_last_tags(self, tags: dict[str, str], note: str) -> None:
+        self._runs.connected().set_tags(self._runs.parent, tags)
+        if note:
+            self._runs.connected().add_tags(self._runs.parent, {_NOTE: note})
 
-    def _offer(self, stage: str, record: StageRecord) -> None:
-        """Put the deliveries of a record into the outbox, unless the run has them already."""
-        store, child = self._runs.connected(), self._runs.child_run(stage)
-        if store.tags(child).get(_PUBLISHED) == record.digest:
-            self._outbox.drop("metrics", stage)
-        else:
-            self._unsealed[stage] = record.digest
-            self._outbox.put("metrics", stage, lambda: self._deliver_metrics(stage, record))
-            self._outbox.put("inputs", stage, lambda: store.log_inputs(child, record.inputs))
-            self._outbox.put("files", stage, lambda: store.log_files(child, record.files))
-            self._outbox.put("tags", stage, lambda: store.set_tags(child, {_KEY: record.key, **record.tags}))
-            if record.model is not None:
-                model = record.model
-                self._outbox.put("model", stage, lambda: store.log_model(child, model))
-            if record.measured is not None:
-                file = record.measured.file
-                self._outbox.put(
-                    "model", stage, lambda: store.log_model_figures(child, file, record.metrics, record.inputs)
-                )
-        self._outbox.put("status", stage, lambda: store.finish(child))
+    def _deliver_usage(self) -> None:
+        self._runs.connected().log_usage(self._runs.parent_run(), self._usage)
+        self._usage = []
 
     def _register(self, request: Registration) -> None:
         from infra.tracking.registry import GATE, ModelRegistry
@@ -208,20 +257,4 @@ class Tracker:
         model = store.find_or_create_model(run, request.measured.file)
         registered = ModelRegistry(store.client).register(request, model, run)
         self._decision = registered.line
-        store.set_tags(run, {"ddpm.registered": registered.uri, GATE: registered.line})
-
-    def _deliver_metrics(self, stage: str, record: StageRecord) -> None:
-        self._runs.log_history(stage, record.history)
-        self._runs.connected().log_figures(self._runs.children[stage], record.metrics)
-        self._rows[stage] = []
-
-    def _seal(self) -> None:
-        """Mark stages that are delivered completely, so that no later run delivers them again."""
-        for stage, digest in list(self._unsealed.items()):
-            if self._outbox.is_empty(stage):
-                del self._unsealed[stage]
-                self._put_seal(self._runs.children[stage], stage, digest)
-                self._outbox.send({stage, _RUN})
-
-    def _put_seal(self, child: str, stage: str, digest: str) -> None:
-        self._outbox.put("tags", stage, lambda: self._runs.connected().set_tags(child, {_PUBLISHED: digest}))
+        store.set_tags(run, {REGISTERED: registered.uri, GATE: registered.line})

@@ -122,3 +122,30 @@ def _points(picture: bytes) -> int:
     """Count the spots of MLflow's red in a picture that is grey otherwise."""
     red, green, _ = np.moveaxis(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int), -1, 0)
     return int(label(red - green > 60)[1])
+
+
+def test_the_report_is_shown_as_a_page(page: Page, tracked: Tracked, shoot: Shoot) -> None:
+    """MLflow shows HTML in a frame that may load nothing else, so the page must hold its pictures itself."""
+    _open_run(page, tracked, "Artifacts")
+    page.get_by_text("report.html", exact=True).first.click()
+    report = page.frame_locator("iframe.mlflow-html-iframe")
+    report.get_by_role("heading", name=tracked.names[0]).first.wait_for()
+    shoot("mlflow-report")
+    widths = report.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert widths
+    assert all(widths)
+
+
+def test_the_grids_along_training_are_beside_the_curves(page: Page, tracked: Tracked, shoot: Shoot) -> None:
+    _open_run(page, tracked, "Model metrics")
+    page.get_by_text("held_out_loss").first.wait_for()
+    picture = page.locator("img[src*='train~samples'], img[src*='train%7Esamples']").first
+    picture.scroll_into_view_if_needed()
+    shoot("mlflow-grids")
+    assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+def _open_run(page: Page, tracked: Tracked, tab: str) -> None:
+    page.goto(tracked.page)
+    page.get_by_role("link", name=tracked.names[0]).first.click()
+    page.get_by_role("tab", name=tab).click()

@@ -33,6 +33,7 @@ class Page:
     def __init__(self) -> None:
         self.name = ""
         self.lines: list[str] = []
+        self.warnings: list[str] = []
         self.progress: list[tuple[str, float, str]] = []
         self.pages: dict[str, str] = {}
         self.tables: dict[str, list[dict[str, str]]] = {}
@@ -50,8 +51,10 @@ class Page:
     def show_table(self, key: str, rows: list[dict[str, str]], line: str) -> None:
         self.tables[key] = rows
 
-    def log(self, line: str) -> None:
+    def log(self, line: str, *, is_warning: bool = False) -> None:
         self.lines.append(line)
+        if is_warning:
+            self.warnings.append(line)
         if "waiting for it to end" in line:
             self.waits.set()
 

@@ -1,9 +1,11 @@
 """The table of the kinds of source, and the source that a config names."""
 
+import re
 from collections.abc import Callable
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
+from infra.record import DatasetInput
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.cifar import CifarSource
@@ -26,6 +28,12 @@ SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
     SourceKind.IDX: IdxSource,
     SourceKind.DIGITS: lambda _: DigitsSource(),
 }
+
+_DIGITS = "code:sklearn.datasets.load_digits"
+# From the first part of a path on that is a pattern.
+_PATTERN = re.compile(r"/[^/]*[*?\[]")
+# A run lists this many places of its data at most.
+_MOST_INPUTS = 20
 
 # Outputs below the root that a source could read as images.
 _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
@@ -54,6 +62,27 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
     return SOURCES[config.kind](files)
+
+
+def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:
+    """Return the data that a run starts from in the form in which MLflow lists inputs, each place once.
+
+    MLflow tells data sets by name and digest. If equal data lies at several places of one name, its pages show the one
+    that came first.
+
+    Args:
+        config: The settings that name the source.
+        digest: The key of the data as listed.
+        purpose: The purpose of reading it.
+    """
+    if config.kind == SourceKind.DIGITS:
+        return [DatasetInput(name=str(config.kind), uri=_DIGITS, digest=digest, purpose=purpose)]
+    places = [_absolute(text) for text in config.sources[:_MOST_INPUTS]]
+    names = [_PATTERN.split(place)[0].rstrip("/").rpartition("/")[2] or str(config.kind) for place in places]
+    return [
+        DatasetInput(name=name if names.count(name) == 1 else place, uri=place, digest=digest, purpose=purpose)
+        for name, place in zip(names, places, strict=True)
+    ]
 
 
 def _absolute(text: str) -> str:

@@ -17,7 +17,9 @@ def _run(config: PrepareConfig, context: Context) -> Dataset:
     return prepare(config, context)
 
 
-def _account(_config: PrepareConfig, dataset: Dataset, _inputs: Sequence[Artifact], store: Store) -> Account:
+def _account(config: PrepareConfig, dataset: Dataset, _inputs: Sequence[Artifact], store: Store) -> Account:
+    from flows.stages.prepare.sources import source_inputs
+
     manifest = dataset.manifest(store)
     counts = {
         "train_images": dataset.train_images,
@@ -29,7 +31,7 @@ def _account(_config: PrepareConfig, dataset: Dataset, _inputs: Sequence[Artifac
         line="; ".join(account_parts(dataset, manifest.facts)),
         metrics={f"prepare/{name}": float(count) for name, count in counts.items()},
         files={"card.html": store.read(card_name(manifest))},
-        inputs=[dataset_input(dataset, store, "prepared")],
+        inputs=[*source_inputs(config, dataset.key, "source"), dataset_input(dataset, store, "prepared")],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset, Figures, ReportPage, Samples, Snapshot
-from flows.run_record import RECORD, FinishedRun
+from flows.run_record import RECORD, TRACKING, FinishedRun
 from flows.stage import Context, Stage
 from infra.storage.store import Store
 
@@ -24,7 +24,7 @@ def _account(_config: None, page: ReportPage, inputs: Sequence[Artifact], store:
     *_, figures = inputs
     assert isinstance(figures, Figures), "the stage's last input is the figures"
     names = (name.removeprefix(f"{page.folder}/") for name in store.list(page.folder))
-    files = {name: store.read(f"{page.folder}/{name}") for name in names if name != RECORD}
+    files = {name: store.read(f"{page.folder}/{name}") for name in names if name not in (RECORD, TRACKING)}
     where = f"{store.uri}/{page.folder}"
     return Account(
         line=f"{where}/report.html",

@@ -9,6 +9,8 @@ from flows.model_record import model_file
 from flows.points import best_point, read_points
 from flows.stage import Context, Stage
 from flows.stages.train.config import TrainConfig
+from infra.outputs.manifest import Manifest
+from infra.record import Picture
 from infra.storage.store import Store
 
 # MLflow receives a snapshot up to this size as a file, a larger one as its URI and digest.
@@ -46,10 +48,17 @@ def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact]
         line=f"{snapshot.images_seen:,} images seen" + (f" since {initial['source']}" if initial else ""),
         history=[*history, *(point.row() for point in points if point.figures is not None)],
         files=files,
+        pictures=lambda: _pictures(store, manifest),
         inputs=[dataset_input(dataset, store, "training")],
         tags=tags | ({"ddpm.initial": initial["place"], "ddpm.initial_digest": initial["digest"]} if initial else {}),
         model=model_file(snapshot, dataset, store),
     )
+
+
+def _pictures(store: Store, manifest: Manifest) -> list[Picture]:
+    from flows.stages.train.grids import grids_along
+
+    return grids_along(store, manifest)
 
 
 TRAIN = Stage(

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.data import get_source
+from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import settings_of
@@ -35,7 +37,10 @@ def test_the_pipelines_run_has_settings_data_and_figures_together(root: Path, tm
         assert {"eval/fd_pixels", "eval/bits_per_dim_fixed_large", "eval/prior_bpd"} <= figures
         assert not {name for name in metrics if name.endswith(("bpd_images", "distance_samples"))}
         (data,) = run.inputs.dataset_inputs
-        assert (data.dataset.name, data.dataset.digest) == ("folder", params["data.key"])
+        assert (data.dataset.name, data.dataset.digest) == ("images", params["data.key"])
+        source = get_source(data)
+        assert isinstance(source, FileSystemDatasetSource)
+        assert (data.dataset.source_type, source.uri) == ("local", str(folder))
         assert data.dataset.digest in next((root / "prepare").iterdir()).name
         rates[params["train.learning_rate"]] = metrics["eval/bits_per_dim_fixed_large"]
     assert set(rates) == {"0.001", "0.004"}

@@ -14,6 +14,7 @@ from flows.run import open_run
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Progress
+from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from tests.flows.sessions import Page, opened, run_settings, run_whole, tracked_runs
 from tests.tiny import TINY
@@ -38,13 +39,16 @@ def test_the_stages_run_and_the_table_is_printed(
 
 
 def test_the_page_has_what_the_terminal_has(
-    tiny: PipelineConfig, root: Path, capsys: pytest.CaptureFixture[str]
+    tiny: PipelineConfig, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Cluster, "dashboard", "http://ray.example:8265")
     page = Page()
     session = run_whole(tiny, root, page)
     assert page.name == session.name
-    (markdown,) = page.pages.values()
-    assert list(page.pages) == ["result"]
+    assert list(page.pages) == ["links", "result"]
+    assert page.pages["links"] == "* Ray: <http://ray.example:8265>"
+    markdown = page.pages["result"]
+    assert "* Ray: <http://ray.example:8265>" in markdown
     assert markdown.startswith(f"## {session.name}\n")
     assert f"`{root}/reports/{session.name}/report.html`" in markdown
     assert "workflowType=machine_learning" in markdown
@@ -54,6 +58,7 @@ def test_the_page_has_what_the_terminal_has(
     for stage in STAGES:
         (line,) = (line for line in logged if line.startswith(f"{stage}: "))
         assert line.replace(":", "", 1) in shown
+        assert re.search(r"; sealed after \d+ s, [\d,.]+ [a-z]+/s; digest ", line)
         assert any(line.startswith(f"{stage} ") and "/s of this attempt" in line for line in logged & shown)
     lines = {line for line in logged if line.startswith(("run ", "report ", "samples ", "MLflow "))}
     assert lines <= shown
@@ -63,6 +68,11 @@ def test_the_page_has_what_the_terminal_has(
     assert f'<a href="{page.page}">Prefect</a>' in html
     (run,) = tracked_runs(root, "pipeline").values()
     assert run.data.tags["ddpm.prefect"] == page.page
+    assert run.data.tags["ddpm.ray"] == "http://ray.example:8265"
+    assert {"system/system_memory_usage_megabytes", "system/cpu_utilization_percentage"} <= {*run.data.metrics}
+    note = run.data.tags["mlflow.note.content"]
+    assert f"* Prefect: <{page.page}>" in note
+    assert f"* report: `{root}/reports/{session.name}/report.html`" in note
     assert run.data.tags["ddpm.report"] == f"{root}/reports/{session.name}/report.html"
     (cost,) = page.tables.values()
     assert [row["stage"] for row in cost] == list(STAGES)
@@ -93,7 +103,7 @@ def test_rates_are_those_of_this_attempt(
     assert (costs["train"].attempts, costs["train"].amount) == (2, 1280), "and the cost is that of both attempts"
     assert costs["prepare"].attempts == 1
     out = capsys.readouterr().out
-    (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s", out)
+    (seconds,) = re.findall(r"train 1,280 images seen; sealed after (\d+) s, ", out)
     (rate,) = re.findall(r"^train +([\d,.]+) +images/s of this attempt, including start-up", out, re.MULTILINE)
     assert 640 / (float(seconds) + 0.5) <= float(rate.replace(",", "")) <= 640 / max(float(seconds) - 0.5, 1e-9)
     assert re.search(r"^prepare +sealed before *$", out, re.MULTILINE)

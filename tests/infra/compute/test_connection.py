@@ -34,6 +34,20 @@ def test_a_connection_that_is_there_is_used_and_left_open(ray_cluster: Cluster) 
     assert ray.is_initialized()
 
 
+def test_the_dashboard_is_that_of_the_cluster(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cluster(mode="ray") as cluster:
+        assert Cluster(mode="in-process").dashboard == ""
+        ray_cluster.connect()
+        assert cluster.dashboard == "", "a local Ray has none"
+        node = ray._private.worker._global_node
+        monkeypatch.setattr(type(node), "webui_url", "10.0.0.1:8265", raising=True)
+        assert cluster.dashboard == "http://10.0.0.1:8265"
+        monkeypatch.setenv("RAY_OVERRIDE_DASHBOARD_URL", "https://ray.example/dashboard")
+        assert cluster.dashboard == "https://ray.example/dashboard"
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        assert cluster.dashboard == ""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the reaper reads /proc")
 @pytest.mark.parametrize("address", [None, "127.0.0.1:1"])
 def test_what_a_local_ray_starts_is_marked_and_nothing_else(

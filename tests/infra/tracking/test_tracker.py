@@ -174,3 +174,33 @@ def test_off_it_records_and_loads_nothing(caplog: pytest.LogCaptureFixture) -> N
     assert tracker._runs.store is None
     assert (tracker.run_id, tracker.page, tracker.runs_page, tracker.server_command) == ("", "", "", "")
     assert not caplog.records
+
+
+def test_how_busy_the_machine_was_is_a_system_metric_once(tracker: Tracker, key: str, folder: Path) -> None:
+    started = all_runs(tracker, key)["pipeline"].info.start_time
+    rows = [{"time_ms": started + 1500 * n, "cpu_utilization_percentage": 10.0 * n} for n in (1, 2, 3)]
+    tracker.log_usage(rows[:2])
+    again = make_tracker(folder)
+    again.start(make_run(key))
+    again.log_usage(rows)
+    again.log_usage([])
+    assert again.complaint == ""
+    name = "system/cpu_utilization_percentage"
+    points = client_of(tracker).get_metric_history(tracker.run_id, name)
+    assert [(one.step, one.value) for one in points] == [(1, 10.0), (3, 20.0), (4, 30.0)]
+    assert "train" not in all_runs(tracker, key)
+
+
+def test_a_description_that_somebody_wrote_stays(tracker: Tracker, key: str) -> None:
+    tracker.close({}, {}, {}, "* report: `/a`")
+    tracker.close({}, {}, {}, "* report: `/b`")
+    parent = all_runs(tracker, key)["pipeline"]
+    assert parent.data.tags["mlflow.note.content"] == "* report: `/a`"
+
+
+def test_further_tags_are_there_at_once_and_after_the_end(tracker: Tracker, key: str) -> None:
+    tracker.tag({"ddpm.ray": "http://ray:8265"})
+    assert all_runs(tracker, key)["pipeline"].data.tags["ddpm.ray"] == "http://ray:8265"
+    tracker.close({}, {}, {})
+    tags = all_runs(tracker, key)["pipeline"].data.tags
+    assert (tags["ddpm.ray"], tags["ddpm.report"]) == ("http://ray:8265", "/report")

@@ -1,6 +1,6 @@
 """The driver's news about points: each new one as a row of curves and a line, and warnings of what goes wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -42,7 +42,7 @@ class WatchNews:
             assert point.figures is not None, "it was measured"
             self._say(f"at {point.images_seen:,} images {point.figures.words()}")
         for warning in warnings(rows, list(self._points.values()), self._losses):
-            self._say(warning)
+            self._say(warning, self._context.on_warning)
 
     def _take_new(self) -> list[Point]:
         new = []
@@ -67,7 +67,7 @@ class WatchNews:
             return None
         return point
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, say: Callable[[str], None] | None = None) -> None:
         if line not in self._said:
             self._said.add(line)
-            self._context.say(f"{'train':>{_MARGIN}} {line}")
+            (say or self._context.say)(f"{'train':>{_MARGIN}} {line}")

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -26,7 +27,7 @@ class RunPage:
         self.id = flow_run
         self._jobs: collections.deque[Callable[[SyncPrefectClient], object]] = collections.deque()
         self._progress: dict[str, tuple[float, str]] = {}
-        self._artifacts: dict[str, UUID] = {}
+        self._artifacts: dict[str, UUID] = {}  # by their keys
 
     @property
     def page(self) -> str:
@@ -43,41 +44,41 @@ class RunPage:
         self._progress[stage] = (percent, line)
 
     def show_page(self, key: str, markdown: str, line: str) -> None:
-        """Put a page of Markdown beside the run."""
-        made = ArtifactCreate(key=key, type="markdown", data=markdown, description=line, flow_run_id=self.id)
-        self._jobs.append(lambda client: client.create_artifact(made))
+        """Put a page of Markdown beside the run, in the place of an earlier one of this key."""
+        self._jobs.append(lambda client: self._put(client, key, "markdown", markdown, line))
 
     def show_table(self, key: str, rows: Sequence[Mapping[str, str]], line: str) -> None:
-        """Put a table beside the run; the rows have the same columns."""
+        """Put a table beside the run, in the place of an earlier one of this key; the rows have the same columns."""
         data = json.dumps([dict(row) for row in rows])
-        made = ArtifactCreate(key=key, type="table", data=data, description=line, flow_run_id=self.id)
-        self._jobs.append(lambda client: client.create_artifact(made))
+        self._jobs.append(lambda client: self._put(client, key, "table", data, line))
 
-    def log(self, line: str) -> None:
-        """Add a line to the run's log, or to that of the task that is at work."""
+    def log(self, line: str, *, is_warning: bool = False) -> None:
+        """Add a line to the log of the task that is at work, or to the run's own between tasks."""
         with contextlib.suppress(MissingContextError):
-            get_run_logger().info(line)
+            get_run_logger().log(logging.WARNING if is_warning else logging.INFO, line)
 
     def deliver(self, client: SyncPrefectClient) -> None:
         """Put the news on the page; the next call tries again to deliver news that the server refuses."""
         for stage, (percent, line) in list(self._progress.items()):
-            if not self._update_progress(client, stage, percent, line):
-                made = ArtifactCreate(
-                    key=f"{stage}-progress", type="progress", data=percent, description=line, flow_run_id=self.id
-                )
-                self._artifacts[stage] = client.create_artifact(made).id
+            self._put(client, f"{stage}-progress", "progress", percent, line)
             if self._progress.get(stage) == (percent, line):
                 del self._progress[stage]
         while self._jobs:
             self._jobs[0](client)
             self._jobs.popleft()
 
-    def _update_progress(self, client: SyncPrefectClient, stage: str, percent: float, line: str) -> bool:
-        """Update a stage's progress; False if it is not on the page, or if somebody has deleted it."""
-        if stage not in self._artifacts:
+    def _put(self, client: SyncPrefectClient, key: str, kind: str, data: float | str, line: str) -> None:
+        """Put an artifact on the page, in the place of an earlier one of this key."""
+        if not self._update(client, key, data, line):
+            made = ArtifactCreate(key=key, type=kind, data=data, description=line, flow_run_id=self.id)
+            self._artifacts[key] = client.create_artifact(made).id
+
+    def _update(self, client: SyncPrefectClient, key: str, data: float | str, line: str) -> bool:
+        """Update an artifact; False if it is not on the page, or if somebody has deleted it."""
+        if key not in self._artifacts:
             return False
         try:
-            client.update_artifact(self._artifacts[stage], ArtifactUpdate(data=percent, description=line))
+            client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data, description=line))
         except PrefectHTTPStatusError as error:
             if error.response.status_code != _NOT_FOUND:
                 raise

@@ -1,5 +1,6 @@
 """The source that a config names: its kind, and its places made absolute where they are local."""
 
+import importlib
 import pickle
 from pathlib import Path
 from typing import get_args
@@ -7,7 +8,7 @@ from typing import get_args
 import pytest
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
-from flows.stages.prepare.sources import open_source
+from flows.stages.prepare.sources import open_source, source_inputs
 from infra.errors import ConfigError, InputError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.digits import DigitsSource
@@ -72,3 +73,32 @@ def test_a_password_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         open_source(PrepareConfig(source="s3://key:secret@bucket/x"), "/root")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "inputs"),
+    [
+        ("/data/photos", {"photos": "/data/photos"}),
+        ("s3://bucket/photos/", {"photos": "s3://bucket/photos/"}),
+        ("/data/photos/**/*.png", {"photos": "/data/photos/**/*.png"}),
+        ("s3://bucket", {"bucket": "s3://bucket"}),
+        (["/a/cats", "/a/dogs"], {"cats": "/a/cats", "dogs": "/a/dogs"}),
+        (["/a/train", "/b/train"], {"/a/train": "/a/train", "/b/train": "/b/train"}),
+    ],
+)
+def test_inputs_are_named_after_their_places(source: str | list[str], inputs: dict[str, str]) -> None:
+    found = source_inputs(PrepareConfig(source=source), "k" * 20, "source")
+    assert {one.name: one.uri for one in found} == inputs
+    assert {(one.digest, one.purpose) for one in found} == {("k" * 20, "source")}
+
+
+def test_the_digits_come_from_code_that_is_there() -> None:
+    (one,) = source_inputs(PrepareConfig(kind="digits"), "k", "source")
+    kind, _, name = one.uri.partition(":")
+    module, _, function = name.rpartition(".")
+    assert kind == "code"
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_a_long_list_of_places_is_cut() -> None:
+    assert len(source_inputs(PrepareConfig(source=[f"/a/{n}" for n in range(99)]), "k", "source")) == 20

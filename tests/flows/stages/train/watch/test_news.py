@@ -1,5 +1,6 @@
 """New points reach the curves and the log once, warnings when they first hold."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,16 @@ def test_each_point_once(bench: Bench) -> None:
     (row,) = bench.rows
     assert (row["images_seen"], row["held_out_loss"], row["held_out_loss_stderr"]) == (40, 0.4, 0.01)
     assert row["time_ms"] > 0
+
+
+def test_a_warning_goes_where_warnings_go(bench: Bench) -> None:
+    warned: list[str] = []
+    news = WatchNews(bench.output, replace(bench.context, on_warning=warned.append), goal=90)
+    for place, loss in ((20, 0.4), (40, 0.5), (60, 0.6)):
+        bench.point(place, loss)
+        news.look(FALLING)
+    assert [line for line in warned if "overfits" in line] == warned != []
+    assert not [line for line in bench.lines if "overfits" in line]
 
 
 def test_a_warning_once(bench: Bench) -> None:

@@ -1,0 +1,40 @@
+"""`ddpm track flush`: MLflow gets what it missed of finished runs."""
+
+import typer
+
+from flows.commands.run import Root, say_aside
+from infra.errors import DdpmError, InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What MLflow has of the finished runs.")
+    group.callback()(_group)
+    group.command("flush")(flush)
+    app.add_typer(group, name="track")
+
+
+def _group() -> None:
+    """What MLflow has of the finished runs."""
+
+
+def flush(root: Root = "") -> None:
+    """Deliver to MLflow what it misses of the finished runs, from what they sealed. Nothing is computed."""
+    from flows.root import resolve_root
+    from flows.runtime.late_tracking import deliver_late
+    from flows.stages.table import STAGES
+    from infra.storage.open import open_store
+
+    store = open_store(resolve_root(root))
+    found, errors = False, list[DdpmError]()
+    for delivery in deliver_late(store, STAGES):
+        found = True
+        typer.echo(f"{delivery.name}  {delivery.line}")
+        if delivery.error is not None:
+            errors.append(delivery.error)
+    if not found:
+        raise InputError("holds no finished run", item=store.uri, remedy="name the root by --root")
+    for error in errors[1:]:
+        say_aside(str(error))
+    if errors:
+        raise errors[0]
