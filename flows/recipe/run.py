@@ -16,6 +16,7 @@ from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import (
     RunPage,
     Surroundings,
+    announced,
     current_surroundings,
     open_cluster,
     open_surroundings,
@@ -96,7 +97,6 @@ def recipe_surroundings(
         page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
-    given = _given(config, store)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
@@ -117,10 +117,12 @@ def recipe_surroundings(
         )
         opened[0].begin(run, recipe_key(config))
 
-    with open_surroundings(settings, _cpus(config), identify, page) as around:
-        around.given = given
-        opened.append(around)
-        yield around
+    with announced(settings, store, page):
+        given = _given(config, store)
+        with open_surroundings(settings, _cpus(config), identify, page) as around:
+            around.given = given
+            opened.append(around)
+            yield around
 
 
 def _given(config: PipelineConfig, store: Store) -> dict[str, Given]:

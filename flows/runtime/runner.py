@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 from flows.account import Account, Row
 from flows.artifacts import Artifact
 from flows.options import name_options
+from flows.root import resolve_root
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
-from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
+from flows.runtime.surroundings import Surroundings, announced, current_surroundings, open_surroundings
 from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
 from infra.record import StageRecord, TrackedRun
+from infra.storage.open import open_store
 
 A = TypeVar("A")
 _KEY_DIGITS, _SHOWN_DIGITS = 20, 8
@@ -54,7 +56,11 @@ def _alone(
         key = sha256(canonical_json(identity))[:_KEY_DIGITS]
         opened[0].begin(TrackedRun(key=key, name=f"{settings.name or stage.name}-{key[:_SHOWN_DIGITS]}"), recipe="")
 
-    with open_surroundings(settings, config.cpus if config else 1, begin) as around:
+    store = open_store(resolve_root(settings.root))
+    with (
+        announced(settings, store),
+        open_surroundings(settings, config.cpus if config else 1, begin) as around,
+    ):
         opened.append(around)
         around.store.make()
         if inputs:

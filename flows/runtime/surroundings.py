@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows.account import Row
 from flows.root import resolve_root, tracking_place
+from flows.run_record import note_begun
 from flows.runtime.progress import StageProgress
 from flows.runtime.settings import RunSettings
 from flows.stage import Given, RunIdentity
@@ -23,6 +24,7 @@ from infra.compute.cluster import Cluster
 from infra.errors import ConfigError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
+from infra.outputs.presence import LEASES, at_work
 from infra.record import TrackedRun
 from infra.storage.open import open_store
 from infra.storage.store import Store
@@ -30,7 +32,6 @@ from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
 _WIDTH = 120
-_LEASES = ".leases"
 
 
 class RunPage(Protocol):
@@ -119,10 +120,12 @@ class Surroundings:
             links["Prefect"] = self.page.page
         if not self.settings.force:
             try:
-                self.stack.enter_context(self.lease(f"{_LEASES}/{run.key}"))
+                self.stack.enter_context(self.lease(f"{LEASES}/{run.key}"))
             except BaseException:
                 self.run = None  # so that a retry starts over
                 raise
+        if recipe:
+            note_begun(run.name, run.params, self.store)
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracker.start(TrackedRun(key=run.key, name=run.name, params=run.params, inputs=run.inputs, tags=tags))
         links["MLflow"] = self.tracker.page
@@ -157,6 +160,21 @@ _CURRENT: ContextVar[Surroundings | None] = ContextVar("surroundings", default=N
 def current_surroundings() -> Surroundings | None:
     """The surroundings of the run that is open in this context, if any."""
     return _CURRENT.get()
+
+
+def announced(settings: RunSettings, store: Store, page: RunPage | None = None) -> AbstractContextManager[None]:
+    """Announce a run below its root, so that `ddpm prune` removes no output that it may have found.
+
+    It comes before the run's first look for an output, and waits while outputs are being removed.
+    """
+
+    def say(line: str) -> None:
+        Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+        if page is not None:
+            page.log(line)
+
+    who = settings.name or settings.preset
+    return at_work(store, Holder.here(who, datetime.now(UTC)), on_wait=say, wait=settings.wait)
 
 
 @contextmanager
