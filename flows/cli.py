@@ -11,7 +11,7 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, run, score, selftest, serve, stage
+from flows.commands import compare, exchange, inspect, lineage, ls, prune, run, score, selftest, serve, stage
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 run.register(app)
 inspect.register(app)
+ls.register(app)
+lineage.register(app)
+prune.register(app)
 compare.register(app)
 score.register(app)
 serve.register(app)
