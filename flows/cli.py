@@ -11,7 +11,21 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, plan, run, score, selftest, serve, stage, track
+from flows.commands import (
+    compare,
+    exchange,
+    inspect,
+    lineage,
+    ls,
+    plan,
+    prune,
+    run,
+    score,
+    selftest,
+    serve,
+    stage,
+    track,
+)
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -28,6 +42,9 @@ app = typer.Typer(
 run.register(app)
 plan.register(app)
 inspect.register(app)
+ls.register(app)
+lineage.register(app)
+prune.register(app)
 compare.register(app)
 score.register(app)
 serve.register(app)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.artifacts import Dataset, Figures, Samples, Snapshot, artifact_from_json
 from flows.cost import StageCost, cost_from_json
+from infra.digests import canonical_json
 from infra.errors import InputError, IntegrityError
 from infra.storage.store import Store
 
@@ -14,6 +15,8 @@ FOLDER = "reports"
 RECORD = "run.json"
 # Beside it, if the run was tracked: what `ddpm track flush` needs to know of it.
 TRACKING = "tracking.json"
+# The folder of a note per run that has begun and is not finished.
+BEGUN = ".runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,31 @@ class RunRecord:
         run["elsewhere"] = dict(self.elsewhere)
         run["costs"] = [cost.as_json() for cost in self.costs.values()]
         store.replace(f"{self.folder}/{RECORD}", json.dumps(run, indent=2).encode())
+        store.delete(_begun_path(self.name))
+
+
+def note_begun(name: str, settings: Mapping[str, Any], store: Store) -> None:
+    """Note that a run has begun; its record takes the place of the note once it is finished.
+
+    Args:
+        name: The run's name.
+        settings: Its settings by their full names.
+        store: The store of its outputs.
+    """
+    store.put_if_absent(_begun_path(name), canonical_json({"settings": dict(settings)}))
+
+
+def begun_settings(name: str, store: Store) -> dict[str, Any]:
+    """Return the settings of a run that has begun; nothing if it is finished meanwhile, or the note is damaged."""
+    try:
+        settings = json.loads(store.read(_begun_path(name)))["settings"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _begun_path(name: str) -> str:
+    return f"{BEGUN}/{name}.json"
 
 
 def run_names(store: Store) -> list[str]:
@@ -75,13 +103,32 @@ def read_record(name: str, store: Store) -> RunRecord:
         IntegrityError: If the record is damaged.
     """
     name = _full_name(name, store)
-    path = f"{FOLDER}/{name}/{RECORD}"
     try:
-        run: dict[str, Any] = json.loads(store.read(path))
+        return parse_record(store.read(record_path(name)), name)
     except FileNotFoundError as error:
         names = run_names(store)
         remedy = f"choose one of {', '.join(names)}" if names else "`ddpm run` makes one"
         raise InputError(f"no finished run of that name below {store.uri}", item=name, remedy=remedy) from error
+
+
+def record_path(name: str) -> str:
+    """Return the name of a finished run's record in the store."""
+    return f"{FOLDER}/{name}/{RECORD}"
+
+
+def parse_record(data: bytes, name: str) -> RunRecord:
+    """Read a stored record.
+
+    Args:
+        data: Its bytes.
+        name: The run's whole name.
+
+    Raises:
+        IntegrityError: If the record is damaged.
+    """
+    path = record_path(name)
+    try:
+        run: dict[str, Any] = json.loads(data)
     except ValueError as error:
         raise IntegrityError("is not a run's record", item=path, remedy="run the pipeline again") from error
     try:

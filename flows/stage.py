@@ -19,7 +19,9 @@ from infra.outputs.environments import Environments
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan, current
 from infra.outputs.similar import most_similar
+from infra.outputs.source_code import enter_source
 from infra.storage.store import Store
+from infra.tracking.origin import source_name
 
 C = TypeVar("C")
 A = TypeVar("A")
@@ -188,6 +190,7 @@ class Context:
         beginning = output.begin(survey.recorded, done=lambda: done(output), strict=self.strict_environment)
         if beginning.change:
             self.say(f"{output.plan.stage}: goes on in another environment ({beginning.change}); {_BYTES}")
+        enter_source(self.store, output.folder, source_name())
         if self.begun is not None:
             self.begun.add(output.plan.key)
         known = 1 if beginning.is_new else len(Environments(store=output.store, folder=output.folder).periods())
@@ -256,10 +259,6 @@ class Context:
         self.cluster.run_units(watched, missing, workers=workers, stage=stage, on_done=count)
 
 
-def _no_check(*_: object) -> None:
-    pass
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[C, A]):
     """One step of the pipeline, as the code sees it that handles all stages alike.
@@ -273,10 +272,10 @@ class Stage(Generic[C, A]):
         run: (config, *inputs, context) -> the artifact; `context.sealed` comes before any work, as plans call it too.
         account: (config, artifact, inputs, store) -> the account of the artifact.
         check: (config, data set) -> None; raises for settings that do not suit the data, as soon as that is known.
-        settle: (config, data set, context) -> None; the same if only work can tell: it seals an output that the stage
-            needs later, and raises if that does not suit.
+        settle: (config, data set, context) -> None; seals early what the stage needs, and raises if it does not suit.
         folders: The folders of its sealed outputs below the root.
         grows: Whether the size of its output grows with the number of images.
+        spare: output -> the names of the objects that a sealed output no longer needs, the first to remove first.
         ends_run: Whether its account closes the run in MLflow, in place of an MLflow run of its own.
     """
 
@@ -287,8 +286,9 @@ class Stage(Generic[C, A]):
     artifact: type[A]
     run: Callable[..., A]
     account: Callable[[C, A, Sequence[Artifact], Store], Account]
-    check: Callable[[C, Dataset], None] = _no_check
-    settle: Callable[[C, Dataset, Context], None] = _no_check
+    check: Callable[[C, Dataset], None] = _ignore
+    settle: Callable[[C, Dataset, Context], None] = _ignore
     folders: tuple[str, ...] = ()
     grows: bool = False
+    spare: Callable[[Output], Sequence[str]] | None = None
     ends_run: bool = False

@@ -104,8 +104,8 @@ def _record(runs: "list[Run]", comparison: "Comparison", view: "View", sheet: st
     """
     from flows.pages.page import render
     from flows.root import resolve_root
+    from flows.runtime.connections import open_tracker
     from flows.runtime.settings import RunSettings
-    from flows.runtime.surroundings import open_tracker
     from infra.digests import canonical_json, sha256
     from infra.record import TrackedRun
     from infra.storage.open import open_store

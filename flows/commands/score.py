@@ -100,13 +100,16 @@ def _settings(given: Sequence[str]) -> "tuple[PipelineConfig, list[str]]":
 def _context(
     values: "PipelineConfig", root: str, *, in_process: bool
 ) -> "Iterator[tuple[Context, Callable[[Any], None]]]":
-    from flows.runtime.surroundings import open_surroundings
+    from flows.root import resolve_root
+    from flows.runtime.surroundings import announced, open_surroundings
     from flows.stage import Context
+    from infra.storage.open import open_store
 
     mode = "in-process" if in_process else "ray"
     settings = validated(RunSettings, {"name": _NAME, "root": root, "mode": mode, "tracking": False})
     cpus = max(values.prepare.cpus, values.evaluate.cpus)
-    with open_surroundings(settings, cpus, lambda _: None) as around:
+    store = open_store(resolve_root(root))
+    with announced(settings, store), open_surroundings(settings, cpus, lambda _: None) as around:
         around.store.make()
         context = Context(
             store=around.store,

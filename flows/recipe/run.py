@@ -11,15 +11,15 @@ from flows.metrics.choices import TO_STATISTICS
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.root import resolve_root
+from flows.runtime.connections import open_cluster, open_tracker
 from flows.runtime.runner import early_context
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import (
     RunPage,
     Surroundings,
+    announced,
     current_surroundings,
-    open_cluster,
     open_surroundings,
-    open_tracker,
 )
 from flows.stage import Given, Stage
 from flows.stages.prepare.sources import open_source, source_inputs
@@ -96,7 +96,6 @@ def recipe_surroundings(
         page: The run's page in a workflow service.
     """
     store = _open_root(config, settings)
-    given = find_given(config, store)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
@@ -113,10 +112,12 @@ def recipe_surroundings(
         )
         opened[0].begin(run, recipe_key(config))
 
-    with open_surroundings(settings, _cpus(config), identify, page) as around:
-        around.given = given
-        opened.append(around)
-        yield around
+    with announced(settings, store, page):
+        given = find_given(config, store)
+        with open_surroundings(settings, _cpus(config), identify, page) as around:
+            around.given = given
+            opened.append(around)
+            yield around
 
 
 def key_of_run(config: PipelineConfig, data_key: str, given: Mapping[str, Given]) -> str:

@@ -11,13 +11,13 @@ from flows.account import Account
 from flows.artifacts import ReportPage
 from flows.root import tracking_place
 from flows.run_record import TRACKING, RunRecord, read_record, run_names
-from flows.runtime.surroundings import LEASES
 from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from infra.errors import ConflictError, DdpmError, IntegrityError, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
+from infra.outputs.presence import LEASES
 from infra.storage.store import Store
 from infra.tracking.runs import PIPELINE_RUN, Missing
 from infra.tracking.tracker import Tracker, files_digest

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from flows.account import Account, Row
 from flows.artifacts import Artifact
 from flows.options import name_options
+from flows.root import resolve_root
 from flows.runtime.meter import Meter
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
-from flows.runtime.surroundings import Surroundings, current_surroundings, open_surroundings
+from flows.runtime.surroundings import Surroundings, announced, current_surroundings, open_surroundings
 from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
 from flows.stage import Context, Progress, Stage
 from flows.stage_config import StageConfig
@@ -20,6 +21,7 @@ from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError, IntegrityError
 from infra.outputs.costs import Attempt
 from infra.record import TrackedRun
+from infra.storage.open import open_store
 from infra.tracking.origin import origin_tags
 
 A = TypeVar("A")
@@ -60,7 +62,11 @@ def _alone(
         key = sha256(canonical_json(identity))[:_KEY_DIGITS]
         opened[0].begin(TrackedRun(key=key, name=f"{settings.name or stage.name}-{key[:_SHOWN_DIGITS]}"), recipe="")
 
-    with open_surroundings(settings, config.cpus if config else 1, begin) as around:
+    store = open_store(resolve_root(settings.root))
+    with (
+        announced(settings, store),
+        open_surroundings(settings, config.cpus if config else 1, begin) as around,
+    ):
         opened.append(around)
         around.store.make()
         if inputs:

@@ -4,10 +4,9 @@ Prefect's tasks and `ddpm stage` pass only plain data. The stages of a run share
 objects here.
 """
 
-import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,8 +16,10 @@ from rich.console import Console
 
 from flows.account import Row
 from flows.cost import StageCost
-from flows.root import resolve_root, tracking_place
+from flows.root import resolve_root
 from flows.run_identity import RunIdentity
+from flows.run_record import note_begun
+from flows.runtime.connections import open_cluster, open_tracker
 from flows.runtime.progress import StageProgress
 from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
@@ -26,9 +27,9 @@ from flows.stage import Given
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
 from infra.compute.usage import Usage
-from infra.errors import ConfigError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
+from infra.outputs.presence import LEASES, at_work
 from infra.record import TrackedRun
 from infra.storage.open import open_store
 from infra.storage.store import Store
@@ -36,8 +37,6 @@ from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
 _WIDTH = 120
-# The folder of the leases of whole runs, by their keys.
-LEASES = ".leases"
 
 
 class RunPage(Protocol):
@@ -150,6 +149,8 @@ class Surroundings:
             except BaseException:
                 self.run = None  # so that a retry starts over
                 raise
+        if recipe:
+            note_begun(run.name, run.params, self.store)
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracked = replace(run, tags=tags)
         self.tracker.start(self.tracked)
@@ -198,8 +199,8 @@ class Surroundings:
         tracker = self.tracker
         if tracker.complaint:
             root = f" --root {shlex.quote(self.settings.root)}" if self.settings.root else ""
-            note = {"  note": f"ddpm track flush{root} delivers it later"} if self.settings.tracking else {}
-            return {"tracking": tracker.complaint} | note
+            later = {"  note": f"ddpm track flush{root} delivers it later"} if self.settings.tracking else {}
+            return {"tracking": tracker.complaint} | later
         if not tracker.server_command:
             return {"MLflow": tracker.page}
         alone = self.store.uri.startswith("s3://")
@@ -213,6 +214,21 @@ _CURRENT: ContextVar[Surroundings | None] = ContextVar("surroundings", default=N
 def current_surroundings() -> Surroundings | None:
     """The surroundings of the run that is open in this context, if any."""
     return _CURRENT.get()
+
+
+def announced(settings: RunSettings, store: Store, page: RunPage | None = None) -> AbstractContextManager[None]:
+    """Announce a run below its root, so that `ddpm prune` removes no output that it may have found.
+
+    It comes before the run's first look for an output, and waits while outputs are being removed.
+    """
+
+    def say(line: str) -> None:
+        Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+        if page is not None:
+            page.log(line)
+
+    who = settings.name or settings.preset
+    return at_work(store, Holder.here(who, datetime.now(UTC)), on_wait=say, wait=settings.wait)
 
 
 @contextmanager
@@ -255,34 +271,3 @@ def open_surroundings(
                 opened.say(f"{'registry':<9} {decision}")
         finally:
             _CURRENT.reset(token)
-
-
-def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
-    """Return a run's cluster, not yet connected: the one at RAY_ADDRESS, or a local one with room for every stage.
-
-    Raises:
-        ConfigError: If RAY_ADDRESS is a Ray Client address.
-    """
-    address = os.environ.get("RAY_ADDRESS") or None
-    if address and address.startswith("ray://"):
-        raise ConfigError(
-            "Ray Client connections break during long work",
-            item=f"RAY_ADDRESS {address}",
-            remedy="run inside the cluster with its host:port, or unset it for a local Ray",
-        )
-    return Cluster(mode=settings.mode, address=address, cpus=cpus, patience_s=60 * settings.patience)
-
-
-def open_tracker(settings: RunSettings, store: Store) -> Tracker:
-    """Return a run's tracker, not yet connected: the one at MLFLOW_TRACKING_URI, or a database below the root.
-
-    If the root is not local, the database is in `local_folder`. If tracking is off, the tracker does nothing.
-    """
-    uri, folder = tracking_place(store.uri)
-    if not settings.tracking:
-        return Tracker("", settings.experiment, None)
-    if folder is not None:
-        # If the folder cannot be made, MLflow reports it, and the work continues.
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-    return Tracker(uri, settings.experiment, folder / "mlartifacts" if folder else None)

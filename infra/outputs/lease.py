@@ -12,22 +12,17 @@ nothing.
 
 import contextlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from infra.errors import ConflictError, DdpmError, Term
-from infra.outputs.lease_holder import Holder, parse_holder
+from infra.outputs.lease_holder import Holder
+from infra.outputs.lease_watch import EXPIRY_S, LOOK_S, Entry, Watch, await_free, number_path, numbers
 from infra.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-_NUMBER = re.compile(r"(\d{12,})\.json")
-_UNKNOWN = "another run is working on this"
-_NOTICE_S = 60.0
-_LOOK_S = 1.0
 _RELEASE_S = 10.0
 _SIGNS_OF_LOSS = 2  # because a taker that loses a race leaves a higher number for a moment
 
@@ -41,7 +36,7 @@ def held(
     on_wait: Callable[[str], None],
     wait: bool = True,
     beat_s: float = 5.0,
-    expiry_s: float = 30.0,
+    expiry_s: float = EXPIRY_S,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
@@ -74,7 +69,7 @@ def held(
 
     renewing = threading.Thread(target=_renew, args=(lease, stop, beat_s), name=f"lease {name}", daemon=True)
     try:
-        _acquire(lease, meet, expiry_s, clock, sleep)
+        _acquire(lease, Watch(store, name, expiry_s, clock), meet, expiry_s, clock, sleep)
         renewing.start()
         yield
     finally:
@@ -83,14 +78,6 @@ def held(
             renewing.join(_RELEASE_S)  # the thread releases the lease after its last request
         else:
             lease.release()
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """The highest object of a lease as a waiter saw it; number 0 if there is none."""
-
-    number: int
-    data: bytes = b""
 
 
 class _Lease:
@@ -104,17 +91,7 @@ class _Lease:
         self._signs = 0
         self._mine: set[int] = set()
 
-    def look(self) -> _Entry:
-        """Return the highest object."""
-        number = max(self._numbers(), default=0)
-        if number == 0:
-            return _Entry(0)
-        try:
-            return _Entry(number, self._store.read(self._path(number)))
-        except FileNotFoundError:  # the holder has just renewed or released it
-            return self.look()
-
-    def take(self, seen: _Entry) -> bool:
+    def take(self, seen: Entry) -> bool:
         """Put the number after `seen`, whose holder is gone or gave up; False if another holder came first."""
         number = seen.number + 1
         if not self._put(number):
@@ -165,35 +142,25 @@ class _Lease:
         self._mine.discard(number)
 
     def _numbers(self) -> set[int]:
-        names = (path.removeprefix(f"{self.name}/") for path in self._store.list(self.name))
-        return {int(match[1]) for match in map(_NUMBER.fullmatch, names) if match}
+        return numbers(self._store, self.name)
 
     def _path(self, number: int) -> str:
-        return f"{self.name}/{number:012}.json"
+        return number_path(self.name, number)
 
 
 def _acquire(
     lease: _Lease,
+    watch: Watch,
     meet: Callable[[str], None],
     expiry_s: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    last_entry, changed_at = _Entry(0), clock()
-    notice_at = changed_at
     while True:
-        entry, now = lease.look(), clock()
-        if entry != last_entry:
-            last_entry, changed_at = entry, now
-        holder = parse_holder(entry.data)
-        free = entry.number == 0 or (holder is not None and holder.is_gone)
-        if free or now - changed_at >= expiry_s:
-            if lease.take(entry):
-                return
-        elif now >= notice_at:
-            meet(holder.notice_to(lease.holder) if holder is not None else _UNKNOWN)
-            notice_at = now + _NOTICE_S
-        sleep(min(_LOOK_S, expiry_s / 10))
+        await_free(watch, lease.holder, meet, expiry_s=expiry_s, clock=clock, sleep=sleep)
+        if lease.take(watch.entry):
+            return
+        sleep(min(LOOK_S, expiry_s / 10))
 
 
 def _renew(lease: _Lease, stop: threading.Event, beat_s: float) -> None:

@@ -52,6 +52,12 @@ class Holder:
             return False
         return has_ended(self.pid, self.process_start)
 
+    @property
+    def is_here(self) -> bool:
+        """True if its process is certainly on this machine and lives."""
+        known = self.machine is not None and self.process_start is not None and self.machine == machine()
+        return known and not self.is_gone
+
     def to_bytes(self) -> bytes:
         """Return the holder as stored."""
         return json.dumps(asdict(self), sort_keys=True).encode()

@@ -2,13 +2,17 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ConfigError, ResourceError, StorageError, Term
 from infra.storage.aside import NO_SPACE, spare, write_synced
-from infra.storage.store import check_name
+from infra.storage.store import StoredObject, check_name
+
+# If others keep removing the folder that a file is put into.
+_ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class LocalStore:
         with _translated(name, self.root):
             if final.exists():
                 return False
-            with self._aside(data, final) as aside:
+            with self._aside(data) as aside:
                 try:
-                    os.link(aside, final)
+                    _place(final, lambda: os.link(aside, final))
                 except FileExistsError:
                     return False
             _sync_folder(final.parent)
@@ -51,8 +55,8 @@ class LocalStore:
         """Write aside, sync, rename over the final name (which swaps the files at once), sync the folder."""
         final = self._path(name)
         with _translated(name, self.root):
-            with self._aside(data, final) as aside:
-                aside.replace(final)
+            with self._aside(data) as aside:
+                _place(final, lambda: aside.replace(final))
             _sync_folder(final.parent)
 
     def exists(self, name: str) -> bool:
@@ -68,19 +72,43 @@ class LocalStore:
 
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
-        folder = self._path(prefix)
         with _translated(prefix, self.root):
-            return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+            return sorted(self._name(path) for path in self._files(prefix, _pass_over) if path.is_file())
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the files below a folder, folder by folder."""
+        with _translated(prefix, self.root):
+            for path in self._files(prefix, _pass_over_missing):
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    found = path.stat()
+                    if stat.S_ISREG(found.st_mode):
+                        yield StoredObject(self._name(path), found.st_size, found.st_mtime)
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens if it does not exist."""
+        """Remove an object and the folders that it leaves empty, but none directly below the root.
+
+        Nothing happens if the object does not exist.
+        """
+        path = self._path(name)
         with _translated(name, self.root):
-            self._path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first one that is not empty ends it
+            for folder in path.parents:
+                if self.root in (folder, folder.parent):
+                    break
+                folder.rmdir()
+
+    def _files(self, prefix: str, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+        for folder, inside, files in os.walk(self._path(prefix), onerror=on_error):
+            inside.sort()
+            yield from (Path(folder) / file for file in sorted(files))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     @contextlib.contextmanager
-    def _aside(self, data: bytes, final: Path) -> Iterator[Path]:
+    def _aside(self, data: bytes) -> Iterator[Path]:
         """Yield a synced file with these bytes under a name of its own, and remove that name afterwards."""
-        final.parent.mkdir(parents=True, exist_ok=True)
         with spare(self.root / ".tmp") as aside:
             write_synced(aside, data)
             yield aside
@@ -90,8 +118,36 @@ class LocalStore:
         return self.root / name
 
 
+def _pass_over_missing(error: OSError) -> None:
+    """Pass over a folder that is not there, or was removed since it was listed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _pass_over(error: OSError) -> None:
+    """Pass over such a folder, and over one that cannot be looked into, such as lost+found."""
+    if not isinstance(error, PermissionError):
+        _pass_over_missing(error)
+
+
+def _place(final: Path, move: Callable[[], object]) -> None:
+    """Make the folder of a file and move the file there; again if the folder, left empty by others, is removed."""
+    for rounds_left in reversed(range(_ROUNDS)):
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            move()
+        except FileNotFoundError:
+            if not rounds_left:
+                raise
+        else:
+            return
+
+
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # the file is deleted already, and its folder with it
+        return
     try:
         os.fsync(handle)
     finally:

@@ -1,8 +1,10 @@
 """A store on top of another one: it reads from that one and keeps what is written in memory, so nothing is touched."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from infra.storage.store import Store
+from infra.storage.store import Store, StoredObject
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ class Overlay:
         """Return the names below a folder, sorted."""
         put = {name for name in self._put if prefix == "." or name.startswith(f"{prefix}/")}
         return sorted(put | (set(self.below.list(prefix)) - self._deleted))
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below a folder; those in memory are newer than any."""
+        names = set(self.list(prefix))
+        for one in self.below.objects(prefix):
+            if one.name in names - self._put.keys():
+                yield one
+        for name in sorted(names & self._put.keys()):
+            yield StoredObject(name, len(self._put[name]), math.inf)
 
     def delete(self, name: str) -> None:
         """Hide an object; nothing happens if it does not exist."""

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from infra.errors import DdpmError, IntegrityError, StorageError
@@ -33,11 +33,13 @@ class S3Object:
         key: Its key in the bucket.
         size: Its length in bytes.
         etag: Its ETag without quotes; it changes whenever the bytes do.
+        changed_s: When it was put, in seconds since 1970 by the store's clock; 0 if it is not known.
     """
 
     key: str
     size: int
     etag: str
+    changed_s: float = field(default=0.0, compare=False)
 
 
 class _RepeatError(Exception):
@@ -60,7 +62,8 @@ def list_objects(bucket: str, prefix: str, *, markers: bool = False, limits: Lim
         page = _call("list_objects_v2", f"s3://{bucket}/{prefix}", limits, **options)
         for entry in page.get("Contents", ()):
             if markers or not entry["Key"].endswith("/"):
-                yield S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+                changed_s = entry["LastModified"].timestamp()
+                yield S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'), changed_s)
         if not page.get("IsTruncated"):
             return
         options["ContinuationToken"] = page["NextContinuationToken"]

@@ -1,12 +1,13 @@
 """A store below a prefix of an S3 bucket: every put is one request, so no object is ever half visible or missing."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from infra.errors import ConfigError
 from infra.storage import s3
 from infra.storage.s3_client import Limits
-from infra.storage.store import check_name
+from infra.storage.store import StoredObject, check_name
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,27 @@ class S3Store:
 
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly in a folder, sorted, without looking into them."""
-        top = f"{self.prefix}/" if self.prefix else ""
-        found = s3.list_folders(self.bucket, f"{self._key(prefix)}/", limits=self.limits)
-        return sorted(key.removeprefix(top).rstrip("/") for key in found)
+        found = s3.list_folders(self.bucket, self._below(prefix), limits=self.limits)
+        return sorted(key.removeprefix(self._below(".")).rstrip("/") for key in found)
 
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted; "." is the store itself."""
-        top = f"{self.prefix}/" if self.prefix else ""
-        below = top if prefix == "." else f"{self._key(prefix)}/"
-        return sorted(found.key.removeprefix(top) for found in s3.list_objects(self.bucket, below, limits=self.limits))
+        return sorted(found.name for found in self.objects(prefix))
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below a folder, page by page; "." is the store itself."""
+        for found in s3.list_objects(self.bucket, self._below(prefix), limits=self.limits):
+            yield StoredObject(found.key.removeprefix(self._below(".")), found.size, found.changed_s)
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if it does not exist."""
         s3.delete(self.bucket, self._key(name), limits=self.limits)
+
+    def _below(self, prefix: str) -> str:
+        """Return the start of the keys below a folder; "." is the store itself."""
+        if prefix == ".":
+            return f"{self.prefix}/" if self.prefix else ""
+        return f"{self._key(prefix)}/"
 
     def _key(self, name: str) -> str:
         check_name(name, self.uri)

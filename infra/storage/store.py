@@ -7,11 +7,26 @@ reader always sees the old bytes or the new ones. `infra.storage.local_store` se
 """
 
 import re
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 from infra.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9._=,+-]+(/[A-Za-z0-9._=,+-]+)*")
+
+
+class StoredObject(NamedTuple):
+    """An object as the store describes it.
+
+    Attributes:
+        name: Its name.
+        bytes: Its length.
+        changed_s: When it was put or replaced, in seconds since 1970 by the store's clock.
+    """
+
+    name: str
+    bytes: int
+    changed_s: float
 
 
 class Store(Protocol):
@@ -49,8 +64,14 @@ class Store(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
 
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below a folder as they are found, folder by folder or page by page.
+
+        Objects that are put or removed meanwhile may be among them or not.
+        """
+
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens if it does not exist."""
+        """Remove an object and the folders that it leaves empty; nothing happens if it does not exist."""
 
 
 def check_name(name: str, root: str) -> None:

@@ -2,9 +2,11 @@
 
 import getpass
 import re
+from importlib import metadata
 from pathlib import Path
 
 _CODE = Path(__file__).parent.parent
+_PACKAGE = "ddpm-flows"
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -27,6 +29,19 @@ def git_commit(code: Path) -> str:
     try:
         return _commit(_git_folder(code / ".git"))
     except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def source_name(code: Path = _CODE) -> str:
+    """Return the commit that is checked out in a folder of packages, or the release that is installed there.
+
+    A release is named like `release-0.1.0`. The name is empty if neither is known.
+    """
+    if commit := git_commit(code):
+        return commit
+    try:
+        return f"release-{metadata.version(_PACKAGE)}"
+    except metadata.PackageNotFoundError:
         return ""
 
 

@@ -76,6 +76,15 @@ class ModelRegistry:
                 return None
             raise
 
+    def uris(self) -> dict[str, str]:
+        """Return the addresses of all registered versions, such as models:/digits/3, by those of their weights."""
+        found: dict[str, str] = {}
+        page = None
+        while page is None or page.token:
+            page = self._client.search_model_versions(page_token=page.token if page is not None else None)
+            found |= {one.tags[URI]: f"models:/{one.name}/{one.version}" for one in page if URI in one.tags}
+        return found
+
     def _make_name(self, name: str) -> None:
         try:
             self._client.create_registered_model(name)

@@ -67,9 +67,40 @@ def registered_file(address: str, tracking_uri: str) -> RegisteredFile:
     return RegisteredFile(tags["ddpm.uri"], tags["ddpm.sha256"], version, tags)
 
 
+def registered_weights(tracking_uri: str) -> dict[str, str]:
+    """Return the registered versions, such as models:/digits/3, by the addresses of their weights.
+
+    Args:
+        tracking_uri: MLflow's tracking URI; a local database that is not there has none.
+
+    Raises:
+        StorageError: If the server does not answer.
+    """
+    if _is_missing(tracking_uri):
+        return {}
+    set_environment()
+    # Imported here, as below.
+    from infra.tracking.registry import ModelRegistry
+    from infra.tracking.store import make_client
+
+    try:
+        return ModelRegistry(make_client(tracking_uri)).uris()
+    except Exception as error:  # because each kind of server raises errors of its own
+        raise StorageError(
+            f"MLflow at {shown(tracking_uri)} did not answer ({shown_reason(error, tracking_uri)})",
+            item="registered models",
+            remedy="try again once it does",
+        ) from error
+
+
+def _is_missing(uri: str) -> bool:
+    """Tell whether a URI is that of a local database that is not there, because MLflow would make it."""
+    return uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists()
+
+
 def _look_up(address: str, uri: str, name: str, version: str, alias: str) -> tuple[str, dict[str, str]] | None:
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
-        return None  # because MLflow would make the database
+    if _is_missing(uri):
+        return None
     set_environment()
     # Imported here, because MLflow takes seconds to load.
     from infra.tracking.registry import ModelRegistry

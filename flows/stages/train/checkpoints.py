@@ -113,6 +113,29 @@ class Checkpoints:
             output.store.delete(f"{output.folder}/{record.file}")
 
 
+def spare_checkpoints(output: Output) -> list[str]:
+    """Return the names in the store of the checkpoints that no run goes on from any more, each record before its file.
+
+    They lie before the last goal that was reached. A longer run goes on from the checkpoint there, which is read back
+    first; a damaged snapshot at an earlier goal is made again from that goal's checkpoint.
+    """
+    goals = sorted(name.rsplit("/", 1)[1] for name in output.records(SNAPSHOTS))
+    reached = [name for name in output.records(CHECKPOINTS) if goals and name.rsplit("/", 1)[1] <= goals[-1]]
+    spare = [name for name in reached[:-1] if name.rsplit("/", 1)[1] not in goals]
+    try:
+        if not spare or (last := output.record(reached[-1])) is None:
+            return []
+        output.read(last)
+        records = [(name, output.record(name)) for name in spare]
+    except IntegrityError:
+        return []  # because an earlier one may be needed yet
+    found: list[str] = []
+    for name, record in records:
+        if record is not None:
+            found += [f"{output.folder}/{name}.json", f"{output.folder}/{record.file}"]
+    return found
+
+
 def _name(images_seen: int) -> str:
     return f"{CHECKPOINTS}/{images_seen:012d}"
 

@@ -10,6 +10,7 @@ from flows.points import best_point, read_points
 from flows.stage import Context, Stage
 from flows.stages.train.config import TrainConfig
 from infra.outputs.manifest import Manifest
+from infra.outputs.plan import Output
 from infra.record import Picture
 from infra.storage.store import Store
 
@@ -27,6 +28,12 @@ def _check(config: TrainConfig, dataset: Dataset) -> None:
     from flows.stages.train.training import check_network
 
     check_network(config, dataset)
+
+
+def _spare(output: Output) -> list[str]:
+    from flows.stages.train.checkpoints import spare_checkpoints
+
+    return spare_checkpoints(output)
 
 
 def _account(config: TrainConfig, snapshot: Snapshot, inputs: Sequence[Artifact], store: Store) -> Account:
@@ -71,4 +78,5 @@ TRAIN = Stage(
     account=_account,
     check=_check,
     folders=("train", "initial"),
+    spare=_spare,
 )

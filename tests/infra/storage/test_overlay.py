@@ -28,9 +28,11 @@ def test_it_reads_like_a_store_that_was_written_to(below: LocalStore) -> None:
     assert overlay.read("a/deep/old") == b"replaced"
     assert overlay.folders("a") == ["a/deep", "a/new"]
     assert overlay.list("a") == overlay.list(".") == ["a/deep/old", "a/new/one", "a/old"]
+    sizes = {one.name: one.bytes for one in overlay.objects("a")}
+    assert sizes == {"a/deep/old": 8, "a/new/one": 9, "a/old": 9}
     overlay.delete("a/old")
     overlay.delete("a/deep/old")
-    assert overlay.list("a") == ["a/new/one"]
+    assert overlay.list("a") == [one.name for one in overlay.objects("a")] == ["a/new/one"]
     assert not overlay.exists("a/old")
     with pytest.raises(FileNotFoundError):
         overlay.read("a/deep/old")

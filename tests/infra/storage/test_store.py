@@ -1,7 +1,10 @@
 """A store on disk or on S3: one writer takes a name, once and whole; a replaced object is never missing."""
 
+import contextlib
 import json
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from infra.digests import sha256
 from infra.errors import ConfigError
+from infra.storage.local_store import LocalStore
 from infra.storage.store import Store
 from tests.scripts import python
 
@@ -109,6 +113,18 @@ def test_folders_are_those_directly_inside(any_store: Store) -> None:
         any_store.put_if_absent(name, b"")
     assert any_store.folders("train") == ["train/a", "train/b"]
     assert any_store.folders("train/a") == ["train/a/units"]
+    assert [name for name in any_store.folders(".") if not name.startswith(".")] == ["train", "trained"]
+
+
+def test_objects_have_their_sizes_and_times(any_store: Store) -> None:
+    before_s = time.time()
+    for name, size in (("u/2", 3), ("u/10", 0), ("v", 7)):
+        any_store.put_if_absent(name, b"x" * size)
+    found = sorted(any_store.objects("."))
+    assert [(one.name, one.bytes) for one in found] == [("u/10", 0), ("u/2", 3), ("v", 7)]
+    assert all(before_s - 2 <= one.changed_s <= time.time() + 2 for one in found), "a store may keep whole seconds"
+    assert [one.name for one in any_store.objects("u")] == ["u/10", "u/2"]
+    assert list(any_store.objects("nowhere")) == []
 
 
 def test_a_deleted_name_is_free_again(any_store: Store) -> None:
@@ -117,6 +133,57 @@ def test_a_deleted_name_is_free_again(any_store: Store) -> None:
     assert not any_store.exists("a")
     assert any_store.put_if_absent("a", b"2")
     assert any_store.read("a") == b"2"
+
+
+# SeaweedFS removes empty folders of its own some time later.
+@pytest.mark.parametrize("kind", ["store", "moto_store"])
+def test_a_deleted_object_leaves_no_empty_folder(request: pytest.FixtureRequest, kind: str) -> None:
+    store: Store = request.getfixturevalue(kind)
+    for name in ("train/a/units/1.json", "train/b/plan.json"):
+        store.put_if_absent(name, b"")
+    store.delete("train/a/units/1.json")
+    assert store.folders("train") == ["train/b"]
+
+
+def test_a_folder_that_others_keep_emptying_takes_files_and_lists(store: LocalStore) -> None:
+    """A removal may take an empty folder away between the look at it and the use of it."""
+    done = threading.Event()
+
+    def empty() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                (store.root / "a" / "b").rmdir()
+            time.sleep(0.0002)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(empty)
+        try:
+            for number in range(200):
+                assert store.put_if_absent(f"a/b/{number}", b"x") is True
+                store.replace("a/b/same", b"x")
+                store.delete(f"a/b/{number}")
+                store.delete("a/b/same")
+                assert store.list("a/b") == []
+        finally:
+            done.set()
+        other.result(timeout=60)
+    assert store.list(".") == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count of the objects that are referred to must not miss one."""
+    store.put_if_absent("a/b", b"")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=r"not allowed: .*/a"):
+        list(store.objects("."))
+    assert store.list(".") == []
 
 
 def test_sha256_is_sha256() -> None:
@@ -208,6 +275,7 @@ def test_hostile_names_are_refused_by_every_call(any_store: Store, tmp_path: Pat
         any_store.exists,
         any_store.folders,
         any_store.list,
+        lambda n: list(any_store.objects(n)),
         any_store.delete,
         lambda n: any_store.put_if_absent(n, b""),
         lambda n: any_store.replace(n, b""),

@@ -2,11 +2,12 @@
 
 import getpass
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from infra.tracking.origin import git_commit, origin_tags
+from infra.tracking.origin import git_commit, origin_tags, source_name
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -35,6 +36,13 @@ def test_the_commit_is_the_one_git_names(checkout: Path) -> None:
     assert git_commit(checkout) == second != first, "a loose branch goes before its packed past"
     git(checkout, "checkout", "--detach", first)
     assert git_commit(checkout) == first, "no branch"
+
+
+def test_the_source_is_the_commit_or_else_the_release(checkout: Path, tmp_path: Path) -> None:
+    assert source_name(checkout) == git(checkout, "rev-parse", "HEAD")
+    with (Path(__file__).parents[3] / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert source_name(tmp_path) == f"release-{version}"
 
 
 def test_a_further_work_tree_has_its_own_commit(checkout: Path, tmp_path: Path) -> None:

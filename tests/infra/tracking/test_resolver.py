@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from infra.errors import ConfigError, InputError, StorageError
 from infra.tracking.gate import tagged_figures
-from infra.tracking.resolver import RegisteredFile, is_registered, registered_file
+from infra.tracking.resolver import RegisteredFile, is_registered, registered_file, registered_weights
 from tests.infra.tracking.test_registry import Models, measured
 from tests.servers import free_ports
 
@@ -35,6 +35,19 @@ def test_what_is_not_there_is_one_line(uri: str, address: str) -> None:
         registered_file(address, uri)
     assert (caught.value.item, caught.value.exit_code) == (address, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_all_versions_of_ours_are_found_by_their_weights(uri: str, tmp_path: Path) -> None:
+    assert registered_weights(uri) == {"/snapshots/7.safetensors": "models:/digits/1"}
+    assert registered_weights(f"sqlite:///{tmp_path}/none.db") == {}
+    assert not list(tmp_path.iterdir()), "no database was made"
+
+
+def test_a_server_that_is_away_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (port,) = free_ports(1)
+    with pytest.raises(StorageError, match=r"registered models: MLflow at .* did not answer"):
+        registered_weights(f"http://127.0.0.1:{port}")
 
 
 def test_a_version_of_others_names_no_snapshot(uri: str) -> None:

@@ -1,0 +1,1 @@
+"""What is below a root: runs, outputs, how they refer to each other, and what nothing refers to."""

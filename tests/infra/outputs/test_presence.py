@@ -1,0 +1,150 @@
+"""Runs at work and a removal of outputs: whichever looks second sees the first, also after kills and elsewhere."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from infra.errors import ConflictError, Term
+from infra.outputs.lease_holder import Holder
+from infra.outputs.presence import LEASES, REMOVAL, WORK, at_work, ended_runs, removal
+from infra.storage.local_store import LocalStore
+from infra.storage.store import Store
+from tests.faults.leases import Hooked, elsewhere, ended, holder, never
+
+EXPIRY_S = 0.5
+
+
+def announce(store: Store, run: Holder, number: int = 1) -> None:
+    """Leave the announcement of a run without renewing it."""
+    store.put_if_absent(f"{WORK}/{run.token}/{number:012}.json", run.to_bytes())
+
+
+def test_a_removal_sees_the_runs_at_work_and_nothing_stays_behind(store: LocalStore) -> None:
+    with (
+        at_work(store, holder("digits"), on_wait=never),
+        at_work(store, holder("photos"), on_wait=never),
+        removal(store, holder("prune"), on_wait=never) as lines,
+    ):
+        assert [line.split()[0] for line in lines] == ["digits", "photos"]
+    with removal(store, holder("prune"), on_wait=never) as lines:
+        assert lines == []
+    assert store.list(LEASES) == []
+
+
+def test_an_equal_runs_lease_counts_too(store: LocalStore) -> None:
+    store.put_if_absent(f"{LEASES}/0123456789/lease/{1:012}.json", holder("digits").to_bytes())
+    with removal(store, holder("prune"), on_wait=never) as lines:
+        assert len(lines) == 1
+
+
+def test_a_run_that_begins_during_a_removal_waits_for_its_end(store: LocalStore) -> None:
+    began, lines = threading.Event(), []
+
+    def run() -> None:
+        with at_work(store, holder("digits"), on_wait=lines.append, expiry_s=60):
+            began.set()
+
+    thread = threading.Thread(target=run)
+    with removal(store, holder("prune"), on_wait=never):
+        thread.start()
+        assert not began.wait(1.5)
+    assert began.wait(10)
+    thread.join(10)
+    assert len(lines) == 1
+    assert lines[0].startswith("prune on host ")
+    assert lines[0].endswith("; waiting for it to end")
+
+
+def test_without_waiting_a_removal_is_a_conflict(store: LocalStore) -> None:
+    with (
+        removal(store, holder("prune"), on_wait=never),
+        pytest.raises(ConflictError, match=f"prune .* - {Term.WAIT}"),
+        at_work(store, holder(), on_wait=never, wait=False),
+    ):
+        pytest.fail("it began")
+    assert store.list(LEASES) == []
+
+
+def test_there_is_one_removal_at_a_time(store: LocalStore) -> None:
+    with (
+        removal(store, holder("prune"), on_wait=never),
+        pytest.raises(ConflictError, match=r"^prune on host "),
+        removal(store, holder("second"), on_wait=never),
+    ):
+        pytest.fail("it began")
+
+
+@pytest.mark.parametrize("first", ["run", "removal"])
+def test_of_two_that_put_at_once_one_sees_the_other(store: LocalStore, first: str) -> None:
+    """Each step of one comes between the put and the look of the other."""
+    hooked = Hooked(store)
+    seen: list[str] = []
+    if first == "run":
+        # The removal comes as a whole between the run's put and its look.
+        def remove() -> None:
+            hooked.after_put = lambda: None
+            with removal(store, holder("prune"), on_wait=never) as lines:
+                seen.extend(lines)
+
+        hooked.after_put = remove
+        with at_work(hooked, holder("digits"), on_wait=never):
+            assert [line.split()[0] for line in seen] == ["digits"]
+        return
+
+    def begin() -> None:
+        hooked.after_put = lambda: None
+        with (
+            pytest.raises(ConflictError),
+            at_work(store, holder("digits"), on_wait=never, wait=False),
+        ):
+            pytest.fail("it relies on an output that is about to be removed")
+
+    hooked.after_put = begin
+    with removal(hooked, holder("prune"), on_wait=never) as lines:
+        assert lines == []
+
+
+def test_a_killed_run_is_forgotten_by_the_next_one(store: LocalStore) -> None:
+    dead = ended()
+    announce(store, dead)
+    with removal(store, holder("prune"), on_wait=never) as lines:
+        assert lines == []
+    assert ended_runs(store) == [f"{WORK}/{dead.token}/{1:012}.json"]
+    with at_work(store, holder(), on_wait=never):
+        assert ended_runs(store) == []
+    assert store.list(LEASES) == []
+
+
+def test_a_killed_removal_holds_nobody_up(store: LocalStore) -> None:
+    store.put_if_absent(f"{REMOVAL}/{7:012}.json", ended().to_bytes())
+    with at_work(store, holder(), on_wait=never):
+        pass
+
+
+def test_a_run_elsewhere_counts_if_it_gives_a_sign_and_is_gone_if_not(store: LocalStore) -> None:
+    far, lines = elsewhere(), []
+    announce(store, far)
+    with removal(store, holder("prune"), on_wait=lines.append, expiry_s=EXPIRY_S) as found:
+        assert found == [], "it gave no sign"
+    assert len(lines) == 1
+    assert "waiting 0.5 s at most for a sign of it" in lines[0]
+
+    def renew(_: float) -> None:
+        announce(store, far, 2)
+
+    with removal(store, holder("prune"), on_wait=len, expiry_s=EXPIRY_S, sleep=renew) as found:
+        assert [line.split()[0] for line in found] == ["far"]
+
+
+def test_an_announcement_that_is_damaged_counts_until_it_expires(store: LocalStore) -> None:
+    store.put_if_absent(f"{WORK}/token/{1:012}.json", b"{")
+    lines: list[str] = []
+    with removal(store, holder("prune"), on_wait=lines.append, expiry_s=EXPIRY_S) as found:
+        assert found == []
+    assert len(lines) == 1
+
+
+def test_two_machines_with_one_process_number_are_told_apart(store: LocalStore) -> None:
+    announce(store, replace(holder("digits"), machine="another"))
+    assert ended_runs(store) == [], "its process may live there"
