@@ -11,7 +11,7 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, run, score, selftest, serve, stage
+from flows.commands import compare, exchange, inspect, run, score, selftest, serve, stage, sweep
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 run.register(app)
 inspect.register(app)
 compare.register(app)
+sweep.register(app)
 score.register(app)
 serve.register(app)
 selftest.register(app)

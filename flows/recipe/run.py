@@ -95,14 +95,13 @@ def recipe_surroundings(
         settings: The run's settings.
         page: The run's page in a workflow service.
     """
-    store = _open_root(config, settings)
+    store = open_root(config, settings)
     given = _given(config, store)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
         reference = _reference_digest(config)
-        digests = "".join(f"{name}{found.digest}" for name, found in given.items())
-        key = run_key(config, f"{data_key}{reference}{digests}")
+        key = _key(config, data_key, reference, given)
         data = DatasetInput(
             name=config.prepare.kind, uri=f"{store.uri}/prepare/{data_key}", digest=data_key, purpose="all stages"
         )
@@ -121,6 +120,25 @@ def recipe_surroundings(
         around.given = given
         opened.append(around)
         yield around
+
+
+def key_of(config: PipelineConfig, data_key: str, store: Store) -> str:
+    """Return the key of the run of this recipe on data of this key, as `recipe_surroundings` finds it.
+
+    Args:
+        config: The settings of every stage.
+        data_key: The key of the data set.
+        store: The store of all outputs.
+
+    Raises:
+        DdpmError: If a file that the recipe names cannot be read or does not fit.
+    """
+    return _key(config, data_key, _reference_digest(config), _given(config, store))
+
+
+def _key(config: PipelineConfig, data_key: str, reference: str, given: Mapping[str, Given]) -> str:
+    digests = "".join(f"{name}{found.digest}" for name, found in given.items())
+    return run_key(config, f"{data_key}{reference}{digests}")
 
 
 def _given(config: PipelineConfig, store: Store) -> dict[str, Given]:
@@ -157,7 +175,7 @@ def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) ->
     """Open the tracking store and, unless this recipe already has a report, Ray: each takes seconds to start."""
     from flows.stages.report.page import has_report
 
-    store = _open_root(config, settings)
+    store = open_root(config, settings)
     if settings.force or not has_report(store, recipe_key(config)):
         cluster.connect()
         cluster.warm_up()
@@ -173,8 +191,13 @@ def _cpus(config: PipelineConfig) -> int:
     return max(getattr(config, name).cpus for name in type(config).model_fields)
 
 
-def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
-    """Make the root, unless the source of images does not allow it."""
+def open_root(config: PipelineConfig, settings: RunSettings) -> Store:
+    """Make the root, unless the source of images does not allow it; return its store.
+
+    Raises:
+        InputError: If the source is not set.
+        ConfigError: If it holds the root.
+    """
     store = open_store(resolve_root(settings.root))
     open_source(config.prepare, store.uri)
     store.make()

@@ -76,12 +76,16 @@ class RunStore:
 
     def find_or_create(self, name: str, identity: dict[str, str], tags: dict[str, str]) -> str:
         """The ID of the run with these identity tags; a new one gets the name and further tags."""
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
-        if found:
-            return str(found[0].info.run_id)
+        if found := self.find(identity):
+            return found
         created = self.client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
         return str(created.info.run_id)
+
+    def find(self, identity: dict[str, str]) -> str:
+        """The ID of the run with these identity tags; empty if there is none."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
+        return str(found[0].info.run_id) if found else ""
 
     def claim(self, run: str, attempt: str, *, count: bool = False) -> None:
         """Mark a run as this attempt's and as running, unless it is finished.

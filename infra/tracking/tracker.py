@@ -15,7 +15,7 @@ from infra.tracking.runs import PIPELINE_RUN, PipelineRuns
 
 _KEY, _PUBLISHED = "ddpm.stage_key", "ddpm.published"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN, _REGISTRY = "experiment", PIPELINE_RUN, "registry"
+_EXPERIMENT, _RUN, _REGISTRY, _ADOPTED = "experiment", PIPELINE_RUN, "registry", "adopted"
 
 
 class Tracker:
@@ -90,6 +90,13 @@ class Tracker:
         self._outbox.put("params", _RUN, lambda: self._runs.connected().log_params(self._runs.parent, run.params))
         self._outbox.put("inputs", _RUN, lambda: self._runs.connected().log_inputs(self._runs.parent, run.inputs))
         self._outbox.send({_RUN})
+
+    def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
+        """Put the pipelines' runs of these keys below this run, and tag them; a key without a run is passed over."""
+        if self._run is None:
+            return
+        self._outbox.put("tags", _ADOPTED, lambda: self._runs.adopt(keys, tags))
+        self._outbox.send({_ADOPTED, _RUN})
 
     def begin(self, stage: str, params: dict[str, Any]) -> None:
         """Find or create the stage's run of this pipeline run; both are running."""
