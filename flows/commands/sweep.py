@@ -91,9 +91,7 @@ def _run(plan: "SweepPlan", settings: RunSettings, choices: SweepSettings) -> No
 
     opened = open_sweep(plan, settings, choices, typer.echo)
     # One server for all runs, which find its address in their environment.
-    with prefect_api(resolve_root(settings.root), say=say_aside):
-        view = run_sweep(opened)
-    _print(view)
+    _print(run_sweep(opened, around=lambda: prefect_api(resolve_root(settings.root), say=say_aside)))
     typer.echo(f"{'page':<9} {page_of(opened)}")
     finish(opened)
 

@@ -1,8 +1,8 @@
 """Running a sweep: its runs in processes of their own, and after each of them the table, the page and MLflow."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
 from flows.sweep.children import Child, Start, last_complaint, run_children, start_child
@@ -21,7 +21,12 @@ _CHANGED = "its record is not there: the source of images changed while the swee
 _CONFLICT = 5
 
 
-def run_sweep(sweep: Sweep, *, start: Start = start_child) -> SweepView:
+def run_sweep(
+    sweep: Sweep,
+    *,
+    start: Start = start_child,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> SweepView:
     """Run the runs that are not finished; write the page and the table after each, and record them in MLflow.
 
     A run that fails is said, and the others go on.
@@ -29,6 +34,7 @@ def run_sweep(sweep: Sweep, *, start: Start = start_child) -> SweepView:
     Args:
         sweep: The sweep.
         start: Starts the process of a run.
+        around: Opened while runs work, such as a server that they share; not if all are finished.
 
     Returns:
         The sweep in words, also if runs failed; `check_outcome` raises for those.
@@ -43,7 +49,9 @@ def run_sweep(sweep: Sweep, *, start: Start = start_child) -> SweepView:
         record.start()
         record.adopt(sweep.finished_keys)
         try:
-            _run(sweep, record, start)
+            if not all(run.is_finished for run in sweep.runs):
+                with around():
+                    _run(sweep, record, start)
         except BaseException:
             for run in sweep.runs:
                 run.state = State.STOPPED if run.state is State.RUNNING else run.state

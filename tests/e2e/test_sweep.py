@@ -2,12 +2,14 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tests.e2e.processes import Command, digests, settings
+from tests.e2e.serving import IN_PROCESS, TINY_FORM, Serving, endless
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
@@ -79,3 +81,45 @@ def test_one_that_diverges_does_not_stop_the_other(tmp_path: Path) -> None:
     assert [run["state"] for run in runs_of(root)] == ["failed", "finished"], sweep.text()
     assert code == 8, sweep.text()
     assert "1 of 2 runs did not finish" in sweep.text()
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    started = Serving(tmp_path_factory.mktemp("serve"))
+    yield started
+    started.stop()
+    started.command.assert_nothing_left(10)
+
+
+def test_a_sweep_from_the_form_is_a_flow_run_per_run(serving: Serving) -> None:
+    sweep = {"grid": ["sample.num_steps=3,4"], "by": "bits_per_dim_fixed_small"}
+    number = serving.server.start(TINY_FORM | IN_PROCESS | {"name": "mine", "sweep": sweep})
+    ended = serving.await_end(number, 300)
+    assert (ended["state_type"], ended["name"]) == ("COMPLETED", "mine"), serving.server.log(number)
+    assert [run["state"] for run in runs_of(serving.root)] == ["finished", "finished"]
+    names = {str(run["name"]) for run in runs_of(serving.root)}
+    found = serving.server.post("/flow_runs/filter", {"flow_runs": {"name": {"any_": sorted(names)}}})
+    assert {run["name"]: run["state_type"] for run in found} == dict.fromkeys(names, "COMPLETED")
+    table = serving.server.artifacts(number)["sweep"]["data"]
+    assert "| sample.num_steps | runs | bits_per_dim_fixed_small |" in table
+    assert any("2/2" in line and "finished after" in line for line in serving.server.log(number))
+
+
+def test_cancelling_a_sweep_stops_its_run_which_saves(serving: Serving) -> None:
+    sweep = {"grid": ["train.seed=5,6"]}
+    number = serving.server.start(endless() | IN_PROCESS | {"name": "endless", "sweep": sweep})
+    before = set(serving.root.glob("train/*/checkpoints/*.json"))
+
+    def trains() -> bool:
+        return bool(set(serving.root.glob("train/*/checkpoints/*.json")) - before)
+
+    serving.server.await_that(trains, 120, serving.text)
+    serving.server.set_state(number, "CANCELLING", "Cancelling")
+    assert serving.await_end(number)["state_type"] == "CANCELLED"
+    record = serving.root / "sweeps" / "endless"
+    (log,) = (record / "runs").glob("*.log")
+    serving.server.await_that(lambda: "train keeps" in log.read_text(), 60, log.read_text)
+    assert [run["state"] for run in json.loads((record / "sweep.json").read_text())["runs"]] == [
+        "stopped",
+        "not run yet",
+    ]

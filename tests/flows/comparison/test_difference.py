@@ -48,7 +48,7 @@ class TestStandardError:
         assert found.verdict == Verdict.WITHIN
 
     def test_several_trainings_add_their_spread_on_each_side(self) -> None:
-        """The paired part is sqrt(0.125 / 12) from 4 images; the networks of both sides add 0.3 from 3 and 0.4 from 2."""
+        """The paired part is sqrt(0.125 / 12) from 4 images; the networks add 0.3 from 3 and 0.4 from 2."""
         sides = (replace(of_terms(FIRST), networks=3, between=0.3), replace(of_terms(SECOND), networks=2, between=0.4))
         found = difference(*sides)
         images = 0.125 / 3 / 4

@@ -71,6 +71,6 @@ def test_the_product_has_every_combination_once_and_the_last_axis_changes_fastes
 
 def test_a_setting_that_changes_no_result_is_no_axis() -> None:
     base = preset("digits")
-    with pytest.raises(ConfigError, match="--grid train.workers: is an execution setting: no result depends on it"):
+    with pytest.raises(ConfigError, match=r"--grid train\.workers: is an execution setting: no result depends on it"):
         check_axes(parse_axes(["train.workers=1,2"]), base)
     check_axes(parse_axes(["train.images=1,2", "prepare.source=a,b", "train.nothing=1"]), base)

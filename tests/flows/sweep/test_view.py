@@ -81,9 +81,15 @@ def test_the_files_say_what_failed_and_escape_it() -> None:
     assert "reports/run-1" not in page
     record = json.loads(files["sweep.json"])
     assert [run["state"] for run in record["runs"]] == ["finished", "failed"]
-    assert record["runs"][1] | {"line": ""} == {
-        "name": "run-1", "key": "k1", "settings": {PATHS[0]: 2}, "seeds": {}, "state": "failed", "exit_code": 8, "line": ""
-    }  # fmt: skip
+    assert record["runs"][1] == {
+        "name": "run-1",
+        "key": "k1",
+        "settings": {PATHS[0]: 2},
+        "seeds": {},
+        "state": "failed",
+        "exit_code": 8,
+        "line": "<script>x</script>",
+    }
     assert record["best"] == {PATHS[0]: 1}
     assert files["table.csv"].decode() == as_csv(table)
 
