@@ -124,7 +124,11 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | No
         return _stages(config, settings, None)
     page.close_lost_tasks()
     with page.watched():
-        figures = _stages(config, settings, page) if choices is None else _sweep(config, settings, choices, page)
+        figures = None
+        if choices is None:
+            figures = _stages(config, settings, page)
+        else:
+            _sweep(config, settings, choices, page)
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
         raise RunUnreported("the run is finished; Prefect still shows it as running, as its server does not answer")
     return figures

@@ -112,7 +112,7 @@ def plan_sweep(
 def leaders_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Put the first run of each network before the others, which then find it trained instead of waiting for it."""
     seen: set[str] = set()
-    leaders, others = [], []
+    leaders, others = list[PlannedRun](), list[PlannedRun]()
     for run in runs:
         (others if run.network in seen else leaders).append(run)
         seen.add(run.network)

@@ -95,7 +95,8 @@ def make_table(paths: Sequence[str], rows: Sequence[Row], headlines: Sequence[st
     for place in others:
         apart = difference(rows[best].measurements[by], rows[place].measurements[by])
         compared[place] = replace(rows[place], difference=apart)
-    unlike = next((apart.unlike for row in compared if (apart := row.difference) and apart.unlike), "")
+    differences = (row.difference for row in compared)
+    unlike = next((each.unlike for each in differences if each and each.unlike), "")
     return SweepTable(
         paths=paths,
         rows=compared,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.artifacts import figure_text
 from flows.cli import run_command
 from flows.recipe.identity import run_key, run_name
 from flows.recipe.settings import load_config
@@ -29,8 +30,8 @@ from tests.tiny import TINY
         (["--grid", "train.seed=0,1", "--name", "a b"], ["name: string should match pattern"]),
         (["--grid", "train.seed=0,1", "--seeds", "0"], ["Invalid value for '--seeds'"]),
         (
-            ["--grid", "sample.eta=0.0,0.5", "--grid", "prepare.kind=folder"],
-            ["sample.eta has no effect: nothing that is chosen uses it", "prepare.source: is not set"],
+            ["--grid", "evaluate.flow_steps=50,60", "--grid", "prepare.kind=folder"],
+            ["evaluate.flow_steps has no effect: nothing that is chosen uses it", "prepare.source: is not set"],
         ),
     ],
 )
@@ -64,9 +65,9 @@ def test_finished_runs_make_a_table_at_once(finished: TinyRun, capsys: pytest.Ca
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert lines[:2] == ["sweep mine: 2 combinations, 2 runs", "2 of them found finished"]
     assert lines[2].startswith("sample.num_steps runs bits_per_dim_fixed_large ")
-    figure = f"{finished.figures.metrics['eval/bits_per_dim_fixed_large']:.1f}"
+    (figure,) = (one for one in finished.figures.figures if one.name == "bits_per_dim_fixed_large")
     assert [line.split()[:3] for line in lines[3:5]] == [["A", "4", "1"], ["B", "5", "1"]]
-    assert all(figure in line for line in lines[3:5])
+    assert all(figure_text(figure) in line for line in lines[3:5])
     assert any(line.endswith("is 0 ± 0, a tie") for line in lines)
     assert lines[-1] == f"page {finished.root}/sweeps/mine/sweep.html"
     assert max(map(len, printed.splitlines()[2:5])) <= 120

@@ -138,16 +138,17 @@ def test_an_interrupted_sweep_says_what_is_there(bench: Bench) -> None:
 
 
 def test_a_setting_without_effect_makes_one_row(bench: Bench) -> None:
-    """DDIM's eta means nothing to the ancestral sampler."""
-    sweep = bench.open("sample.sampler=ddpm,ddim", "sample.eta=0.0,0.5")
-    assert [dict(combination) for combination in sweep.plan.combinations] == [
-        {"sample.sampler": "ddpm", "sample.eta": 0.0},
-        {"sample.sampler": "ddim", "sample.eta": 0.0},
-        {"sample.sampler": "ddim", "sample.eta": 0.5},
+    """The variance of the ancestral steps means nothing to DDIM."""
+    sweep = bench.open("sample.sampler=ddim,ddpm", "sample.variance=fixed_small,fixed_large")
+    assert [tuple(combination.values()) for combination in sweep.plan.combinations] == [
+        ("ddim", "fixed_small"),
+        ("ddpm", "fixed_small"),
+        ("ddpm", "fixed_large"),
     ]
     assert [run.planned.combination for run in sweep.runs] == [0, 1, 2]
     assert bench.said == [
-        "sample.sampler=ddpm, sample.eta=0.5 is the same run as sample.sampler=ddpm, sample.eta=0.0: it has one row"
+        "sample.sampler=ddim, sample.variance=fixed_large is the same run as sample.sampler=ddim, "
+        "sample.variance=fixed_small: it has one row"
     ]
 
 
