@@ -53,7 +53,7 @@ class SweepRun:
     @property
     def state_text(self) -> str:
         """Its state in words, with the reason if it failed."""
-        return f"{self.state} (exit {self.code}): {self.line}" if self.code else str(self.state)
+        return f"{self.state} (exit {self.code}: {self.line})" if self.code else str(self.state)
 
     def end(self, code: int, line: str) -> None:
         """Record the end of its process.

@@ -11,6 +11,7 @@ from flows.sweep.outcome import State, SweepRun, check_outcome
 from flows.sweep.plan import leaders_first
 from flows.sweep.record import SweepRecord
 from flows.sweep.sweep import Sweep
+from flows.sweep.table import figure_text
 from flows.sweep.view import SweepView, view_of
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
@@ -69,6 +70,7 @@ def _find_finished(sweep: Sweep) -> None:
     """Read the runs that are finished; if the settings ask for work on each run, none counts as finished."""
     total = len(sweep.runs)
     sweep.say(f"{'sweep':>9} {sweep.plan.name}: {len(sweep.plan.combinations)} combinations, {total} runs")
+    sweep.say(f"{'':>9} logs in {sweep.folder}")
     if sweep.settings.force or sweep.settings.register_as:
         return
     for run in sweep.runs:
@@ -82,23 +84,33 @@ def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
     """Run the runs that are not finished."""
     left = {run.name: run for run in _in_order(sweep) if not run.is_finished}
     total = len(sweep.runs)
-    places = {name: f"{number}/{total}" for number, name in enumerate(left, total - len(left) + 1)}
+    lines = {
+        name: f"{f'{number}/{total}':>9} {sweep.words(run)}:"
+        for number, (name, run) in enumerate(left.items(), total - len(left) + 1)
+    }
 
     def begun(child: Child) -> None:
         left[child.name].state = State.RUNNING
-        sweep.say(f"{places[child.name]:>9} {child.name} begun; log {child.log}")
+        sweep.say(f"{lines[child.name]} begun as {child.name}")
 
     def ended(child: Child, code: int, seconds: float) -> None:
         run = left[child.name]
         run.end(code, last_complaint(child.log))
         if run.is_finished and not sweep.read(run):
             run.end(_CONFLICT, _CHANGED)
-        sweep.say(f"{places[child.name]:>9} {child.name} {run.state_text} after {seconds:.0f} s")
+        sweep.say(f"{lines[child.name]} {run.state_text} after {seconds:.0f} s{_figure(sweep, run)}")
         record.adopt(sweep.finished_keys)
         _publish(sweep)
 
     children = [_child(sweep, run) for run in left.values()]
     run_children(children, sweep.choices.at_once, begun=begun, ended=ended, say=sweep.say, start=start)
+
+
+def _figure(sweep: Sweep, run: SweepRun) -> str:
+    """Return the figure of a run that ranks the sweep, in words; empty if it has none."""
+    table, _ = sweep.checked_table()
+    found = sweep.trials[run.name].measurements.get(table.by) if run.is_finished else None
+    return "" if found is None else f"; {table.by} {figure_text(found)}"
 
 
 def _in_order(sweep: Sweep) -> list[SweepRun]:

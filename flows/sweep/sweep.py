@@ -57,6 +57,11 @@ class Sweep:
         """The keys of the runs that are finished."""
         return [run.key for run in self.runs if run.is_finished]
 
+    def words(self, run: SweepRun) -> str:
+        """Return the settings of the grid and the seed that tell a run from the others."""
+        seeds = list(run.planned.seeds.items())[:1]
+        return combination_text({**self.plan.combinations[run.planned.combination], **dict(seeds)})
+
     def read(self, run: SweepRun) -> bool:
         """Read the figures of a run; return False if it has no whole record."""
         try:

@@ -63,14 +63,15 @@ def test_finished_runs_make_a_table_at_once(finished: TinyRun, capsys: pytest.Ca
     assert run_command(command) == 0
     printed = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in printed.splitlines()]
-    assert lines[:2] == ["sweep mine: 2 combinations, 2 runs", "2 of them found finished"]
-    assert lines[2].startswith("sample.num_steps runs bits_per_dim_fixed_large ")
+    assert lines[0] == "sweep mine: 2 combinations, 2 runs"
+    assert lines[2] == "2 of them found finished"
+    assert lines[3].startswith("sample.num_steps runs bits_per_dim_fixed_large ")
     (figure,) = (one for one in finished.figures.figures if one.name == "bits_per_dim_fixed_large")
-    assert [line.split()[:3] for line in lines[3:5]] == [["A", "4", "1"], ["B", "5", "1"]]
-    assert all(figure_text(figure) in line for line in lines[3:5])
+    assert [line.split()[:3] for line in lines[4:6]] == [["A", "4", "1"], ["B", "5", "1"]]
+    assert all(figure_text(figure) in line for line in lines[4:6])
     assert any(line.endswith("is 0 ± 0, a tie") for line in lines)
     assert lines[-1] == f"page {finished.root}/sweeps/mine/sweep.html"
-    assert max(map(len, printed.splitlines()[2:5])) <= 120
+    assert max(map(len, printed.splitlines()[3:6])) <= 120
     assert (finished.root / "sweeps" / "mine" / "plot.png").stat().st_size > 1000
 
 

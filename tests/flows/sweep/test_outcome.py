@@ -53,5 +53,5 @@ def test_runs_that_were_stopped_stop_the_sweep() -> None:
 
 def test_the_state_in_words() -> None:
     assert ended("a", 0).state_text == "finished"
-    assert ended("a", 8).state_text == "failed (exit 8): why a"
-    assert ended("a", -9).state_text == "failed (exit 137): why a"
+    assert ended("a", 8).state_text == "failed (exit 8: why a)"
+    assert ended("a", -9).state_text == "failed (exit 137: why a)"

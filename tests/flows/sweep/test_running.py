@@ -103,7 +103,10 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(bench: Bench) -> None:
     assert [run.state for run in sweep.runs] == [State.FINISHED, State.FAILED, State.FINISHED]
     assert [line.runs for line in view.lines] == ["1", "0 of 1", "1"]
     (line,) = [line for line in bench.said if "failed" in line]
-    assert f"2/3 {failing} failed (exit 8): train: loss is not finite after" in line
+    assert "2/3 sample.num_steps=4: failed (exit 8: train: loss is not finite) after" in line
+    assert f"2/3 sample.num_steps=4: begun as {failing}" in " ".join(bench.said)
+    figure = bench.run.figures.metrics["eval/bits_per_dim_fixed_small"]
+    assert any("1/3 sample.num_steps=3: finished after" in line and f"{figure:.2f}" in line for line in bench.said)
     with pytest.raises(DivergedError) as error:
         finish(sweep)
     assert f"1 of 3 runs did not finish; the worst is {failing}" in str(error.value)

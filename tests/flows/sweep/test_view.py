@@ -67,7 +67,7 @@ def test_markdown_is_a_table() -> None:
         "|  | train.learning_rate | runs | fid | minus B ± SE | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    assert lines[-1] == "* run-1: failed (exit 8): a|b"
+    assert lines[-1] == "* run-1: failed (exit 8: a|b)"
 
 
 def test_the_files_say_what_failed_and_escape_it() -> None:
@@ -75,7 +75,7 @@ def test_the_files_say_what_failed_and_escape_it() -> None:
     plan, runs = sweep_of(table, "<script>x</script>")
     files = sweep_files(plan, table, runs)
     page = files["sweep.html"].decode()
-    assert "failed (exit 8): &lt;script&gt;x&lt;/script&gt;" in page
+    assert "failed (exit 8: &lt;script&gt;x&lt;/script&gt;)" in page
     assert "<script>" not in page
     assert '<a href="../../reports/run-0/report.html">run-0</a>' in page
     assert "reports/run-1" not in page
