@@ -111,6 +111,7 @@ def in_form_words(line: str) -> str:
         "drop --no-wait": f"turn on “{_title('wait')}” {own}",
         "wait longer by --patience": f"raise “{_title('patience')}” {own}",
         "--root": f"“{_title('root')}”",
+        **{f"--{name.replace('_', '-')}": f"“{_title(name)}”" for name in SweepSettings.model_fields},
     }
     for option, words in options.items():
         line = line.replace(option, words)

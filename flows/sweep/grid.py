@@ -66,7 +66,9 @@ def check_axes(axes: Sequence[Axis], base: PipelineConfig) -> None:
         part = getattr(base, stage, None)
         if part is not None and name in type(part).model_fields and part.role(name) == "execution":
             raise ConfigError(
-                "is an execution setting: no result depends on it", item=f"{OPTION} {axis.path}", remedy="use --set"
+                "is an execution setting: no result depends on it",
+                item=f"{OPTION} {axis.path}",
+                remedy="set it once for all runs",
             )
 
 

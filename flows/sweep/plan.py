@@ -11,7 +11,7 @@ from flows.recipe.identity import recipe_key
 from flows.recipe.settings import put, validated
 from flows.recipe.sweep_settings import MOST_RUNS, SweepSettings
 from flows.stage_config import SEED_LIMIT, StageConfig
-from flows.sweep.grid import Axis, Combination, check_axes, combinations, parse_axes
+from flows.sweep.grid import OPTION, Axis, Combination, check_axes, combinations, parse_axes
 from infra.digests import canonical_json, sha256
 from infra.errors import ConfigError
 
@@ -91,7 +91,7 @@ def plan_sweep(
     found = combinations(axes)
     if len(found) * settings.seeds > MOST_RUNS:
         raise ConfigError(
-            f"makes {len(found) * settings.seeds:,} runs; {MOST_RUNS:,} are the most", item="--grid", remedy="split it"
+            f"makes {len(found) * settings.seeds:,} runs; {MOST_RUNS:,} are the most", item=OPTION, remedy="split it"
         )
     configs = _configs(base, found, say)
     runs = []

@@ -4,7 +4,7 @@ import pytest
 from prefect.utilities.schema_tools.validation import validate
 
 from flows.recipe.form import changed, sweep_of
-from flows.recipe.form_schema import form_schema
+from flows.recipe.form_schema import form_schema, in_form_words
 from flows.recipe.sweep_settings import MOST_RUNS, SweepSettings
 from infra.errors import ConfigError
 
@@ -49,3 +49,9 @@ def test_the_form_takes_a_grid_and_refuses_what_is_none() -> None:
     for sweep in ({"grid": "x"}, {"seeds": 0}, {"seed": 1}):
         assert list(validate({"sweep": sweep}, schema, raise_on_error=False))
     assert MOST_RUNS > 100
+
+
+def test_the_options_of_a_sweep_have_the_names_of_their_fields() -> None:
+    titles = [field["title"] for field in form_schema("digits")["definitions"]["SweepChanges"]["properties"].values()]
+    for option, title in zip(("--grid", "--seeds", "--at-once", "--by"), titles, strict=True):
+        assert in_form_words(f"{option}: is wrong") == f"“{title}”: is wrong"
