@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ddpm_core.choices import Choice
-from docs import parity, presets
+from docs import parity, presets, sweeps
 from flows.cli import BUG, SIGNALS
 from flows.metrics.choices import MetricName
 from flows.recipe.presets.table import PRESETS
@@ -166,6 +166,7 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),
         "metrics": partial(option_table, MetricName, "`evaluate.metrics`", "evaluate"),
         "exit codes": exit_code_table,
+        "a sweep": sweeps.sweep_table,
         "values of the paper": lambda: table(
             ("the paper or its code", "setting", *(f"`{name}`" for name in presets.PAPER), "source"),
             presets.value_rows(),

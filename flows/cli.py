@@ -24,6 +24,7 @@ from flows.commands import (
     selftest,
     serve,
     stage,
+    sweep,
     track,
 )
 from flows.options import name_options
@@ -46,6 +47,7 @@ ls.register(app)
 lineage.register(app)
 prune.register(app)
 compare.register(app)
+sweep.register(app)
 score.register(app)
 serve.register(app)
 selftest.register(app)

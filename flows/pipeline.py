@@ -13,9 +13,10 @@ from prefect.states import Completed, Failed
 from flows.artifacts import Artifact, Figures
 from flows.options import name_options
 from flows.recipe.config import PipelineConfig
-from flows.recipe.form import changed
+from flows.recipe.form import changed, sweep_of
 from flows.recipe.form_schema import in_form_words
 from flows.recipe.run import recipe_surroundings, steps
+from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
@@ -104,8 +105,12 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     sample: Settings | None = None,
     evaluate: Settings | None = None,
     run: Settings | None = None,
-) -> Figures | State[Figures]:
+    sweep: Settings | None = None,
+) -> Figures | State[Figures] | None:
     """Run the stages one after the other; a stage that is already sealed is not run again.
+
+    With a grid in `sweep` this run starts a run of this flow per combination instead, each in a process of its own with
+    a page of its own, so that each can be followed, cancelled and retried as any other.
 
     Every parameter is optional and defaults to the recipe's value; `flows.recipe.form` maps each to its setting.
     """
@@ -124,17 +129,39 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
             return Failed(message=line, data=error)
 
 
-def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:
+def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | None:
     end_with_server()
-    config, settings = changed(parameters, page.deployment_parameters() if page else {})
+    deployment = page.deployment_parameters() if page else {}
+    config, settings = changed(parameters, deployment)
+    choices = sweep_of(parameters, deployment)
     if page is None:
         return _stages(config, settings, None)
     page.close_lost_tasks()
     with page.watched():
-        figures = _stages(config, settings, page)
+        figures = None
+        if choices is None:
+            figures = _stages(config, settings, page)
+        else:
+            _sweep(config, settings, choices, page)
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
         raise RunUnreported("the run is finished; Prefect still shows it as running, as its server does not answer")
     return figures
+
+
+def _sweep(config: PipelineConfig, settings: RunSettings, choices: SweepSettings, page: PrefectRun) -> None:
+    """Run a sweep, whose runs find this process's Prefect server in their environment."""
+    # Not with this module, because other runs have no need of plots.
+    from flows.sweep.plan import plan_sweep
+    from flows.sweep.running import finish, page_of, run_sweep
+    from flows.sweep.sweep import open_sweep
+    from flows.sweep.view import as_markdown
+
+    plan = plan_sweep(config, settings.preset, settings.name, choices, page.log)
+    page.rename(plan.name)
+    sweep = open_sweep(plan, settings, choices, page.log)
+    view = run_sweep(sweep)
+    page.show_page("sweep", as_markdown(view), f"Figures of {plan.name}: {page_of(sweep)}")
+    finish(sweep)
 
 
 def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:

@@ -250,12 +250,16 @@ def compare_runs(runs: Sequence[Run], *, seeds: bool = False) -> Comparison:
         raise ConfigError("is given twice", item=twice[1], remedy="name each run once")
     # The name alone is enough if all runs are below one root.
     several = len({uri for uri, _ in places}) > 1
-    trials = [_trial(run, f"{run.store.uri}:{run.name}" if several else run.name) for run in runs]
+    trials = [trial_of(run, f"{run.store.uri}:{run.name}" if several else run.name) for run in runs]
     return compare_trials([mean_over_seeds(group) for group in replicates(trials)] if seeds else trials)
 
 
-def _trial(run: Run, name: str) -> Trial:
-    """Return a run as a comparison sees it, under this name."""
+def trial_of(run: Run, name: str) -> Trial:
+    """Return a run as a comparison sees it, under this name.
+
+    Raises:
+        IntegrityError: If an output is missing or differs from what was sealed.
+    """
     measurements = read_measurements(run.dataset, run.snapshot, run.samples, run.figures, store=run.store)
     initial = run.manifests["train"].plan["inputs"].get("initial")
     return Trial(

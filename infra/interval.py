@@ -38,8 +38,8 @@ def degrees_of_difference(parts: Sequence[tuple[float, int | None]]) -> float:
     """Return the degrees of freedom of the standard error of a difference (Welch 1947, Satterthwaite 1946).
 
     Args:
-        parts: For each of the two independent values its standard error, and the number of terms that this rests on;
-            None if it is not known, which counts as many.
+        parts: For each independent part its standard error, and the number of terms that this rests on; None if it is
+            not known, which counts as many. The parts of a difference are its two values.
     """
     total = sum(error**2 for error, _ in parts)
     spread = sum(error**4 / (terms - 1) for error, terms in parts if terms is not None and terms > 1)

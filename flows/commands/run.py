@@ -95,7 +95,7 @@ def register(app: typer.Typer) -> None:
         "run",
         help="Run the whole pipeline. Stages that are sealed already are not run again.",
         epilog=f"{settings} list the settings.",
-    )(_command(_run_flow))
+    )(_command(run_flow))
     for stage in with_settings:
         last = stage.name if stage is not with_settings[-1] else ""
         about = f"{stage.about} Runs the pipeline up to this stage, without Prefect."
@@ -149,7 +149,13 @@ def chosen(options: Mapping[str, Any], *, together: bool = True) -> tuple[Pipeli
     return config, validated(RunSettings, run | {"mode": mode})
 
 
-def _run_flow(config: PipelineConfig, settings: RunSettings) -> None:
+def run_flow(config: PipelineConfig, settings: RunSettings) -> None:
+    """Run the whole pipeline as a Prefect flow in this process.
+
+    Raises:
+        DdpmError: If a stage fails.
+        Interrupted: If the run is stopped, here or from outside.
+    """
     from flows.root import resolve_root
     from infra.services.prefect.api import prefect_api
 

@@ -1,6 +1,7 @@
 """The difference between two values of a figure, its standard error, and whether it exceeds its interval."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,18 +67,22 @@ def difference(first: Measurement, second: Measurement) -> Difference:
     interval is the narrower one. Otherwise the values count as independent: the standard error is
     sqrt(SE_1^2 + SE_2^2), and its degrees of freedom follow from Welch (1947) and Satterthwaite (1946). Unlike values
     have a difference and no interval.
+
+    If both are means over several trainings, the spread of the networks is a part of the error on each side, also of
+    paired terms: the seeds of two recipes are independent. One training beside several has no interval, because nothing
+    tells how far another training of it would be.
     """
     value = second.value - first.value
     reason = alike(first, second)
     if reason is not None:
         return Difference(value=value, unlike=reason)
     note = remark(first, second)
+    if (first.networks == 1) != (second.networks == 1):
+        trainings = f"trainings {first.networks} against {second.networks}: one alone has no spread"
+        return Difference(value=value, remark="; ".join(filter(None, (trainings, note))))
     apart = _apart(first, second)
     if apart is not None:
-        count = len(apart)
-        error = float(apart.std(ddof=1)) / math.sqrt(count)
-        factor = interval_factor(count - 1)
-        return Difference(value=value, standard_error=error, factor=factor, paired=count, remark=note)
+        return _paired(value, apart, [(side.between, side.networks) for side in (first, second)], note)
     if first.standard_error is None or second.standard_error is None:
         needs = next(filter(None, (first.error_needs, second.error_needs)), "")
         notes = (f"a standard error needs {needs}" if needs else "", note)
@@ -86,6 +91,18 @@ def difference(first: Measurement, second: Measurement) -> Difference:
     factor = interval_factor(degrees_of_difference(parts))
     error = math.hypot(first.standard_error, second.standard_error)
     return Difference(value=value, standard_error=error, factor=factor, remark=note)
+
+
+def _paired(
+    value: float, apart: NDArray[np.float64], between: Sequence[tuple[float | None, int]], note: str
+) -> Difference:
+    """Return the difference of paired terms; its error has a part for the images and one per side for the networks."""
+    count = len(apart)
+    parts = [(float(apart.std(ddof=1)) / math.sqrt(count), count)]
+    parts += [(error, networks) for error, networks in between if error is not None]
+    degrees = degrees_of_difference(parts) if len(parts) > 1 else count - 1
+    error = math.hypot(*(error for error, _ in parts))
+    return Difference(value=value, standard_error=error, factor=interval_factor(degrees), paired=count, remark=note)
 
 
 def _apart(first: Measurement, second: Measurement) -> NDArray[np.float64] | None:

@@ -57,6 +57,8 @@ class Measurement:
         label: The name in words, for people.
         seeds: The number of seeds that the value is a mean over.
         deviation: The standard deviation over the seeds; None for a single seed.
+        networks: The number of networks that the value is a mean over, trained with a seed each.
+        between: The part of the standard error that comes from the spread of the networks; None for a single one.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Measurement:
     label: str = ""
     seeds: int = 1
     deviation: float | None = None
+    networks: int = 1
+    between: float | None = None
 
 
 def alike(first: Measurement, second: Measurement) -> str | None:

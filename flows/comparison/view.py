@@ -64,7 +64,7 @@ class View:
 
 def view_of(comparison: Comparison) -> View:
     """Put a comparison into words."""
-    letters = [_letter(number) for number in range(len(comparison.trials))]
+    letters = [letter_of(number) for number in range(len(comparison.trials))]
     notes: list[str] = []
     lines = []
     for name, cells in comparison.figures.items():
@@ -94,9 +94,9 @@ def _line(figure: str, letter: str, cell: Cell, notes: list[str]) -> FigureLine:
     return FigureLine(
         figure=figure,
         letter=letter,
-        value="not measured" if measurement is None else _with_error(measurement.value, measurement.standard_error),
+        value="not measured" if measurement is None else with_error(measurement.value, measurement.standard_error),
         deviation="" if measurement is None else _deviation(measurement),
-        difference="" if apart is None else _difference(apart),
+        difference="" if apart is None else difference_text(apart),
         verdict="" if apart is None else _verdict(apart, notes),
         beyond=apart is not None and apart.verdict == Verdict.BEYOND,
     )
@@ -108,12 +108,14 @@ def _deviation(measurement: Measurement) -> str:
     return f"{number_text(measurement.deviation, measurement.standard_error)} ({measurement.seeds})"
 
 
-def _difference(apart: Difference) -> str:
-    text = _with_error(apart.value, apart.standard_error)
+def difference_text(apart: Difference) -> str:
+    """Return a difference with its sign and its standard error, such as `+0.5 ± 0.2`."""
+    text = with_error(apart.value, apart.standard_error)
     return f"+{text}" if apart.value > 0 else text
 
 
-def _with_error(value: float, error: float | None) -> str:
+def with_error(value: float, error: float | None) -> str:
+    """Return a value with its standard error, such as `3.10 ± 0.12`."""
     return number_text(value, error) + ("" if error is None else f" ± {number_text(error, error)}")
 
 
@@ -153,7 +155,7 @@ def _seeds(comparison: Comparison, letters: Sequence[str]) -> str:
     return f"Different in seeds alone: {named}. --seeds gives their mean and standard deviation."
 
 
-def _letter(number: int) -> str:
+def letter_of(number: int) -> str:
     """Return A, B, ... Z, AA, AB, ..."""
     text = ""
     number += 1

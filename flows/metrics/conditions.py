@@ -93,18 +93,20 @@ def terms_of(figure: Figure, counts: Mapping[str, int]) -> int | None:
     return None
 
 
-def _figure(figure: Figure, conditions: Mapping[str, str], counts: Mapping[str, int]) -> ModelFigure:
+def higher_is_better(name: str) -> bool | None:
+    """Tell whether a larger value of the figure of this name is better; None if neither is."""
     directions = ((start, better) for starts, better in ((_LOWER, False), (_HIGHER, True)) for start in starts)
+    return next((better for start, better in directions if name == start or name.startswith(f"{start}_")), None)
+
+
+def _figure(figure: Figure, conditions: Mapping[str, str], counts: Mapping[str, int]) -> ModelFigure:
     return ModelFigure(
         name=figure.name,
         value=figure.value,
         standard_error=figure.standard_error,
         terms=terms_of(figure, counts),
         error_needs=figure.error_needs,
-        higher_is_better=next(
-            (better for start, better in directions if figure.name == start or figure.name.startswith(f"{start}_")),
-            None,
-        ),
+        higher_is_better=higher_is_better(figure.name),
         conditions=dict(conditions),
     )
 

@@ -123,12 +123,13 @@ def intervals(panels: Mapping[str, Sequence[Value]]) -> bytes:
     return saved(figure)
 
 
-def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str) -> bytes:
+def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str, log_x: bool = False) -> bytes:
     """Draw series of values over a common x axis, with their intervals as whiskers; a marked value is a large diamond.
 
     Args:
         panels: The series of each panel, by the label of its y axis and by name.
         x_label: The quantity and unit of the x axis.
+        log_x: Whether the x axis is logarithmic; its numbers are then the places of the values.
     """
     figure, rows = new_panels([PANEL] * (len(panels) - 1) + [PANEL + MARGIN / 2])
     for axes, (label, series) in zip(rows, panels.items(), strict=True):
@@ -138,6 +139,11 @@ def points(panels: Mapping[str, Mapping[str, Sequence[Value]]], *, x_label: str)
             for value in values:
                 _dot(axes, value, value.x, value.value, colour, along_x=False)
             axes.plot([], [], _DOT[0], color=colour, markersize=_DOT[1], label=name)
+        if log_x:
+            axes.set_xscale("log")
+            places = sorted({value.x for values in series.values() for value in values})
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.set_xticks([], minor=True)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         if len(series) > 1:

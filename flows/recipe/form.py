@@ -10,6 +10,7 @@ from typing import Any
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets.table import PRESETS, preset
 from flows.recipe.settings import put, validated
+from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 
@@ -30,6 +31,7 @@ LEAD = {
 }
 # The run's own settings at the top of the form; its other settings form a group.
 RUN_LEAD = ("name", "root")
+SWEEP = "sweep"
 STAGES = tuple(PipelineConfig.model_fields)
 
 
@@ -66,6 +68,23 @@ def changed(
         raise
 
 
+def sweep_of(parameters: Mapping[str, Any], deployment: Mapping[str, Any] | None = None) -> SweepSettings | None:
+    """Return the sweep that a run's parameters ask for, merged over its deployment's; None without a grid.
+
+    Args:
+        parameters: The run's parameters, as for `changed`.
+        deployment: The deployment's own parameters.
+
+    Raises:
+        ConfigError: If a setting of the sweep is unknown or out of range.
+    """
+    groups = [_filled(layer or {}).get(SWEEP, {}) for layer in (deployment, parameters)]
+    if not all(isinstance(group, Mapping) for group in groups):
+        raise ConfigError("must be a group of settings", item=SWEEP)
+    merged = {name: value for group in groups for name, value in group.items()}
+    return validated(SweepSettings, merged) if merged.get("grid") else None
+
+
 def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, Any]) -> None:
     for name, value in layer.items():
         if name in LEAD:
@@ -75,7 +94,7 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
             _put_group(values, run, name, value)
         elif name in RUN_LEAD:
             run[name] = value
-        elif name != "preset":
+        elif name not in ("preset", SWEEP):
             raise ConfigError("no such parameter", item=name)
 
 

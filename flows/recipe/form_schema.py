@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flows.recipe.form import LEAD, RUN_LEAD, STAGES
+from flows.recipe.form import LEAD, RUN_LEAD, STAGES, SWEEP
 from flows.recipe.presets.table import PRESETS, preset
+from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.settings import RunSettings
 from flows.stage_config import StageConfig
 
@@ -60,9 +61,15 @@ _TITLES = {
     "tracking": "Track in MLflow",
     "register_as": "Register in MLflow as",
     "champion_by": "Figure that decides on the champion",
+    "grid": "Settings with several values each",
+    "seeds": "Runs per combination",
+    "at_once": "Runs at a time",
+    "by": "Figure that ranks",
     "name": "Name of the run",
     "root": "Root of all outputs",
 }
+# The only group that does more than change settings.
+_SWEEP_TITLE = "Sweep: one run per combination of settings"
 
 
 def form_schema(recipe: str) -> dict[str, Any]:
@@ -74,15 +81,8 @@ def form_schema(recipe: str) -> dict[str, Any]:
         stage, _, setting = path.partition(".")
         fields[name] = stages[stage][setting] | {"title": _title(name)}
     groups = {stage: _group(stage, getattr(config, stage), stages[stage]) for stage in STAGES}
-    groups["run"] = {
-        "title": _group_title("run"),
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            name: run[name] | {"position": place}
-            for place, name in enumerate(name for name in run if name not in (*RUN_LEAD, "preset"))
-        },
-    }
+    groups["run"] = _plain_group("run", {name: run[name] for name in run if name not in (*RUN_LEAD, "preset")})
+    groups[SWEEP] = _plain_group(SWEEP, _empty_fields(SweepSettings)) | {"title": _SWEEP_TITLE}
     description = "The preset that empty fields take their values from."
     fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": description}
     definitions = {}
@@ -111,6 +111,7 @@ def in_form_words(line: str) -> str:
         "drop --no-wait": f"turn on “{_title('wait')}” {own}",
         "wait longer by --patience": f"raise “{_title('patience')}” {own}",
         "--root": f"“{_title('root')}”",
+        **{f"--{name.replace('_', '-')}": f"“{_title(name)}”" for name in SweepSettings.model_fields},
     }
     for option, words in options.items():
         line = line.replace(option, words)
@@ -136,6 +137,16 @@ def _group(stage: str, config: StageConfig, fields: dict[str, Any]) -> dict[str,
         "additionalProperties": False,
         "properties": {name: fields[name] | {"position": place} for place, name in enumerate(visible)},
         "patternProperties": hidden,
+    }
+
+
+def _plain_group(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a group of fields that are all shown, in their order."""
+    return {
+        "title": _group_title(name),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {setting: field | {"position": place} for place, (setting, field) in enumerate(fields.items())},
     }
 
 

@@ -95,7 +95,7 @@ def recipe_surroundings(
         settings: The run's settings.
         page: The run's page in a workflow service.
     """
-    store = _open_root(config, settings)
+    store = open_root(config, settings)
     opened: list[Surroundings] = []
 
     def identify(data_key: str) -> None:
@@ -166,7 +166,7 @@ def prefetch(config: PipelineConfig, settings: RunSettings, cluster: Cluster) ->
     """Open the tracking store and, unless this recipe already has a report, Ray: each takes seconds to start."""
     from flows.stages.report.page import has_report
 
-    store = _open_root(config, settings)
+    store = open_root(config, settings)
     if settings.force or not has_report(store, recipe_key(config)):
         cluster.connect()
         cluster.warm_up()
@@ -182,8 +182,13 @@ def _cpus(config: PipelineConfig) -> int:
     return max(getattr(config, name).cpus for name in type(config).model_fields)
 
 
-def _open_root(config: PipelineConfig, settings: RunSettings) -> Store:
-    """Make the root, unless the source of images does not allow it."""
+def open_root(config: PipelineConfig, settings: RunSettings) -> Store:
+    """Make the root, unless the source of images does not allow it; return its store.
+
+    Raises:
+        InputError: If the source is not set.
+        ConfigError: If it holds the root.
+    """
     store = open_store(resolve_root(settings.root))
     open_source(config.prepare, store.uri)
     store.make()

@@ -40,7 +40,7 @@ def load_config(name: str, file: Path | None, settings: Sequence[str], *, togeth
         path, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
-        put(values, path.strip(), _parse(text))
+        put(values, path.strip(), parse_value(text))
     if together:
         return validated(PipelineConfig, values)
     parts: dict[str, Any] = {stage: _validated_stage(stage, values[stage]) for stage in values}
@@ -90,7 +90,8 @@ def put(values: dict[str, Any], path: str, value: object) -> None:
     values[stage][name] = value
 
 
-def _parse(text: str) -> object:
+def parse_value(text: str) -> object:
+    """Return the value of a setting that is written as JSON; any other text is the value itself."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

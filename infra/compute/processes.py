@@ -23,14 +23,17 @@ _START_LIMIT_S = 30.0
 _START_TIME = 19  # its place in /proc/PID/stat, counted from the state; before that comes a name that may hold spaces
 
 
-def end_with_parent() -> None:
-    """Let the system kill this process when its parent ends; do nothing on systems other than Linux.
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Let the system send this process a signal when its parent ends; do nothing on systems other than Linux.
 
     Otherwise a worker of Ray's that waits for ever in its own end (2.60: a lock taken twice while its destructors run)
     would outlive the cluster, with all that it has loaded.
+
+    Args:
+        number: The signal; without one the process is killed.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
 
 
 def machine() -> str | None:

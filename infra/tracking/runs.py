@@ -105,6 +105,12 @@ class PipelineRuns:
         origin = run.origin or origin_tags()
         return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin | tags)
 
+    def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
+        """Put the pipelines' runs of these keys below this run, and tag them."""
+        for key in keys:
+            if run := self.connected().first({_PIPELINE: key, _STAGE: PIPELINE_RUN}):
+                self.connected().set_tags(run, {_PARENT: self.parent_run(), **tags})
+
     def begin_parent(self) -> None:
         """Find or create the pipeline's run and claim it."""
         self.claim(self.parent_run())

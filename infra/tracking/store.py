@@ -6,9 +6,9 @@ connects.
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -30,6 +30,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from infra.record import DatasetInput, ModelFile, Picture
 from infra.tracking.data_source import data_source
 from infra.tracking.step_pictures import FOLDER, picture_files
+from infra.tracking.stored_run import StoredRun
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"
@@ -47,24 +48,6 @@ def make_client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow"):  # MLflow's import sets their levels
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
-
-
-class StoredRun(NamedTuple):
-    """A run as the server has it.
-
-    Attributes:
-        tags: Its tags.
-        is_finished: Whether it ended well.
-        is_deleted: Whether somebody deleted it.
-    """
-
-    tags: Mapping[str, str]
-    is_finished: bool
-    is_deleted: bool
-
-    def is_whole(self, tag: str, digest: str) -> bool:
-        """Tell whether it ended well, is there, and has a digest in a tag."""
-        return self.is_finished and not self.is_deleted and self.tags.get(tag) == digest
 
 
 class RunStore:
@@ -98,12 +81,16 @@ class RunStore:
 
     def find_or_create(self, name: str, identity: dict[str, str], tags: dict[str, str]) -> str:
         """The ID of the run with these identity tags; a new one gets the name and further tags."""
-        query = _query(identity)
-        found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=["start_time ASC"])
-        if found:
-            return str(found[0].info.run_id)
+        if found := self.first(identity):
+            return found
         created = self.client.create_run(self.experiment_id, run_name=name, tags=identity | _cut(tags))
         return str(created.info.run_id)
+
+    def first(self, identity: dict[str, str]) -> str:
+        """Return the ID of the oldest run with these tags; empty if there is none."""
+        order = ["start_time ASC"]
+        found = self.client.search_runs([self.experiment_id], _query(identity), max_results=1, order_by=order)
+        return str(found[0].info.run_id) if found else ""
 
     def find(self, identity: dict[str, str]) -> list[StoredRun]:
         """Return the runs with these tags, deleted ones first, then those that are there, the oldest last."""

@@ -20,7 +20,7 @@ from infra.tracking.runs import PIPELINE_RUN, REGISTERED, Missing, PipelineRuns
 # MLflow shows it as the description of a run.
 _NOTE = "mlflow.note.content"
 # Places in the outbox: the experiment, the pipeline's run; the other places are named by stages.
-_EXPERIMENT, _RUN, _REGISTRY, _USAGE = "experiment", PIPELINE_RUN, "registry", "usage"
+_EXPERIMENT, _RUN, _REGISTRY, _USAGE, _ADOPTED = "experiment", PIPELINE_RUN, "registry", "usage", "adopted"
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:
@@ -136,6 +136,13 @@ class Tracker:
         run = self._run = self._runs.pipeline = replace(self._run, tags=self._run.tags | tags)
         self._outbox.put("tags", _RUN, lambda: self._runs.connected().set_tags(self._runs.parent, run.tags))
         self._outbox.send({_RUN})
+
+    def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
+        """Put the pipelines' runs of these keys below this run, and tag them; a key without a run is passed over."""
+        if self._run is None:
+            return
+        self._outbox.put("tags", _ADOPTED, lambda: self._runs.adopt(keys, tags))
+        self._outbox.send({_ADOPTED, _RUN})
 
     def begin(self, stage: str, params: dict[str, Any]) -> None:
         """Find or create the stage's run of this pipeline run; both are running."""

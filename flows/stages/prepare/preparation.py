@@ -49,12 +49,7 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
     """
     source = open_source(config, context.store.uri)
     with listed(source) as listing:
-        plan = Plan(
-            stage=STAGE,
-            format_version=FORMAT_VERSION,
-            settings=config.key_settings(),
-            inputs={"listing": listing.digest},
-        )
+        plan = _plan(config, listing)
         context.on_data(plan.key)
         given = listing.splits_given and config.use_splits
         _check_splits(listing, splits, given=given)
@@ -81,6 +76,29 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
     _check_bad(config, manifest.facts["quarantined"], manifest.facts["read"], "see its card.html")
     _put_card(context.store, manifest)
     return Dataset.of(manifest, reused=reused)
+
+
+def find_data_key(config: PrepareConfig, root: str) -> str:
+    """Return the key of the data set that `prepare` would seal; it lists the source and reads no image.
+
+    Args:
+        config: The settings.
+        root: The root of all outputs.
+
+    Raises:
+        InputError: If the source is missing or empty.
+    """
+    with listed(open_source(config, root)) as listing:
+        return _plan(config, listing).key
+
+
+def _plan(config: PrepareConfig, listing: Listing) -> Plan:
+    return Plan(
+        stage=STAGE,
+        format_version=FORMAT_VERSION,
+        settings=config.key_settings(),
+        inputs={"listing": listing.digest},
+    )
 
 
 def _put_card(store: Store, manifest: Manifest) -> None:

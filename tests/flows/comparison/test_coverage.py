@@ -5,6 +5,7 @@ variances D and 1 the correlation is D / (D + 1), and a paired interval is narro
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,3 +159,27 @@ def test_noise_of_the_bound_averaged_over_seeds() -> None:
         ]
         found.append(difference(*(group.measurements[BOUND] for group in groups)))
     assert agrees(coverage(found))
+
+
+@pytest.mark.parametrize("trainings", [2, 3, 8])
+def test_means_over_trainings(trainings: int) -> None:
+    """Each training shifts all its terms; an interval of the images alone would miss the truth most of the time."""
+    random = np.random.default_rng(trainings)
+    found, of_images = [], []
+    for _ in range(REPETITIONS):
+        images = random.standard_normal((32, 1))
+        groups = []
+        for shift in (0, TRUTH):
+            terms = images + random.standard_normal(trainings) + 0.5 * random.standard_normal((32, trainings)) + shift
+            runs = [
+                trial(str(seed), bound(terms[:, seed]), snapshot=str(seed), train__seed=seed)
+                for seed in range(trainings)
+            ]
+            groups.append(mean_over_seeds(runs).measurements[BOUND])
+        found.append(difference(*groups))
+        of_images.append(difference(*(replace(group, networks=1, between=None) for group in groups)))
+    # Two trainings a side have few degrees of freedom, which Welch's rule estimates; that makes the interval wide.
+    assert coverage(found) > 1 - TAIL - 0.012
+    if trainings > 3:
+        assert coverage(found) < 1 - TAIL + 0.012
+    assert coverage(of_images) < 0.5

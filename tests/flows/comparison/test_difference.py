@@ -1,6 +1,7 @@
 """The standard error of a difference, paired and unpaired, by closed form; and the verdict that follows."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,22 @@ class TestStandardError:
         assert found.standard_error == pytest.approx(math.hypot(first.standard_error, second.standard_error))
         assert (found.paired, found.factor) == (0, interval_factor(test.df))
         assert found.verdict == Verdict.WITHIN
+
+    def test_several_trainings_add_their_spread_on_each_side(self) -> None:
+        """The paired part is sqrt(0.125 / 12) from 4 images; the networks add 0.3 from 3 and 0.4 from 2."""
+        sides = (replace(of_terms(FIRST), networks=3, between=0.3), replace(of_terms(SECOND), networks=2, between=0.4))
+        found = difference(*sides)
+        images = 0.125 / 3 / 4
+        assert found.standard_error == pytest.approx(math.sqrt(images + 0.09 + 0.16), rel=1e-12)
+        degrees = (images + 0.25) ** 2 / (images**2 / 3 + 0.09**2 / 2 + 0.16**2 / 1)
+        assert found.factor == pytest.approx(interval_factor(degrees), rel=1e-12)
+        assert found.paired == 4
+        assert found.verdict == Verdict.WITHIN
+
+    def test_one_training_beside_several_has_no_interval(self) -> None:
+        found = difference(of_terms(FIRST), replace(of_terms(SECOND), networks=2, between=0.1))
+        assert found.verdict == Verdict.NO_INTERVAL
+        assert found.remark == "trainings 1 against 2: one alone has no spread"
 
     def test_one_side_without_terms_is_unpaired(self) -> None:
         found = difference(of_terms(FIRST), of_terms(SECOND, paired=False))

@@ -104,3 +104,38 @@ class TestMean:
     def test_a_figure_that_one_run_lacks_has_no_mean(self) -> None:
         mean = mean_over_seeds([trial("a", distance(1.0), sample__seed=0), trial("b", sample__seed=1)])
         assert mean.measurements == {}
+
+
+class TestTrainings:
+    """Runs that differ in the seed of training too."""
+
+    def test_the_spread_of_the_networks_is_a_part_of_the_error(self) -> None:
+        first, second = np.array([1.0, 5.0, 3.0]), np.array([3.0, 5.0, 7.0])
+        group = [
+            trial(str(seed), bound(terms), snapshot=str(seed), train__seed=seed, sample__seed=seed)
+            for seed, terms in enumerate((first, second))
+        ]
+        mean = mean_over_seeds(group)
+        found = mean.measurements[BOUND]
+        assert (found.value, found.seeds, found.networks) == (4.0, 2, 2)
+        # The networks' means are 3 and 5, with deviation sqrt(2); the averaged terms 2, 5, 5 have variance 3.
+        assert found.between == pytest.approx(1.0)
+        assert found.standard_error == pytest.approx(math.sqrt(1 + 1))
+        # Satterthwaite: 2^2 / (1 / 2 + 1 / 1) = 2.67 degrees of freedom.
+        assert found.terms == 3
+        assert mean.settings["train.seed"] == (0, 1)
+        assert mean.inputs["snapshot"] == "several"
+
+    def test_without_terms_the_networks_are_the_draws(self) -> None:
+        group = [
+            trial(str(seed), distance(value), snapshot="a" if seed < 2 else "b", sample__seed=seed)
+            for seed, value in enumerate((1.0, 3.0, 6.0))
+        ]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.value, fid.networks, fid.terms) == (4.0, 2, 2)
+        assert fid.standard_error == pytest.approx(math.sqrt(8 / 2))
+
+    def test_one_network_has_no_such_part(self) -> None:
+        group = [trial(str(seed), distance(float(seed)), sample__seed=seed) for seed in range(2)]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.networks, fid.between) == (1, None)

@@ -10,6 +10,7 @@ from flows.recipe.config import PipelineConfig
 from flows.recipe.form import LEAD, STAGES
 from flows.recipe.form_schema import form_schema
 from flows.recipe.presets.table import PRESETS
+from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.settings import RunSettings
 
 
@@ -37,7 +38,7 @@ def test_it_is_a_schema(schema: dict[str, Any]) -> None:
 
 
 def test_it_leads_with_what_people_change(schema: dict[str, Any]) -> None:
-    assert list(schema["properties"]) == ["name", "root", *LEAD, "preset", *STAGES, "run"]
+    assert list(schema["properties"]) == ["name", "root", *LEAD, "preset", *STAGES, "run", "sweep"]
 
 
 def test_every_setting_is_offered_once(schema: dict[str, Any]) -> None:
@@ -45,7 +46,8 @@ def test_every_setting_is_offered_once(schema: dict[str, Any]) -> None:
         f"{stage}.{name}" for stage in STAGES for name in type(getattr(PipelineConfig(), stage)).model_fields
     } - set(LEAD.values())
     run = {f"run.{name}" for name in set(RunSettings.model_fields) - {"name", "root", "preset"}}
-    assert set(fields_of(schema)) == stages | run | set(LEAD) | {"name", "root", "preset"}
+    sweep = {f"sweep.{name}" for name in SweepSettings.model_fields}
+    assert set(fields_of(schema)) == stages | run | sweep | set(LEAD) | {"name", "root", "preset"}
 
 
 def test_positions_follow_one_another(schema: dict[str, Any]) -> None:

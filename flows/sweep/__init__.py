@@ -1,0 +1,1 @@
+"""A sweep: the runs of a grid of settings, one process per run, and the table of their figures."""
