@@ -123,7 +123,11 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
         evaluate: More settings of the stage evaluate.
         run: More settings of the run.
     """
-    parameters = dict(locals())
+    return _reported(dict(locals()))
+
+
+def _reported(parameters: Mapping[str, Any]) -> Figures | State[Figures] | None:
+    """Run the stages; return a failure that one line explains as a state."""
     page = PrefectRun.current()
     with plain_log(in_form_words):
         try:

@@ -17,13 +17,51 @@ from infra.storage.uri import parse_place
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from prefect.client.schemas.schedules import CronSchedule
-
     from infra.services.prefect.api import PrefectApi
     from infra.services.prefect.deployments import Deployment, ServedDeployment
+    from infra.services.prefect.schedule import Schedule
 
 _UI_PORT, _UI_HOST = 4200, "127.0.0.1"
 _FIRST = next(iter(PRESETS))
+_Start = Annotated[
+    str,
+    typer.Argument(
+        metavar="[PRESET]",
+        help=f"The preset that your recipe starts from, one of {', '.join(PRESETS)}. Without it and without --config, "
+        "--set and --name, every preset is served as it is.",
+    ),
+]
+_Name = Annotated[
+    str,
+    typer.Option(
+        "--name", help="Name of your recipe and of its runs. Default: the file's, else the preset and what differs."
+    ),
+]
+_Stages = Annotated[
+    bool, typer.Option("--stages", help="Also serve your recipe up to each stage, as NAME-prepare and so on.")
+]
+_Cron = Annotated[
+    str, typer.Option("--cron", metavar="EXPRESSION", help="Run your recipe by this schedule, such as '0 3 * * *'.")
+]
+_Timezone = Annotated[
+    str, typer.Option("--timezone", metavar="NAME", help="Time zone of --cron, such as Europe/Vienna.")
+]
+_Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="Tag of the deployments, to filter by; repeat for more.")
+]
+_Port = Annotated[
+    int,
+    typer.Option(
+        "--port", min=1, max=65535, help="Port of our own Prefect server; not used if PREFECT_API_URL is set."
+    ),
+]
+_Host = Annotated[
+    str,
+    typer.Option(
+        "--host", help="Address that our own Prefect server listens on; 0.0.0.0 for every network of this machine."
+    ),
+]
+_Limit = Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,49 +70,18 @@ def register(app: typer.Typer) -> None:
 
 
 def serve_deployments(  # noqa: PLR0913 - one per option
-    preset: Annotated[
-        str,
-        typer.Argument(
-            help=f"The preset that your recipe starts from, one of {', '.join(PRESETS)}. Without it and without "
-            "--config, --set and --name, every preset is served as it is.",
-        ),
-    ] = "",
+    preset: _Start = "",
     config: ConfigFile = None,
     setting: Settings = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name", help="Name of your recipe and of its runs. Default: the file's, else the preset and what differs."
-        ),
-    ] = "",
-    stages: Annotated[
-        bool, typer.Option("--stages", help="Also serve your recipe up to each stage, as NAME-prepare and so on.")
-    ] = False,
-    cron: Annotated[
-        str,
-        typer.Option("--cron", metavar="EXPRESSION", help="Run your recipe by this schedule, such as '0 3 * * *'."),
-    ] = "",
-    timezone: Annotated[
-        str, typer.Option("--timezone", metavar="NAME", help="Time zone of --cron, such as Europe/Vienna.")
-    ] = "UTC",
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Tag of the deployments, to filter by; repeat for more.")
-    ] = None,
+    name: _Name = "",
+    stages: _Stages = False,
+    cron: _Cron = "",
+    timezone: _Timezone = "UTC",
+    tag: _Tags = None,
     root: Root = "",
-    port: Annotated[
-        int,
-        typer.Option(
-            "--port", min=1, max=65535, help="Port of our own Prefect server; not used if PREFECT_API_URL is set."
-        ),
-    ] = _UI_PORT,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host",
-            help="Address that our own Prefect server listens on; 0.0.0.0 for every network of this machine.",
-        ),
-    ] = _UI_HOST,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs at a time.")] = 1,
+    port: _Port = _UI_PORT,
+    host: _Host = _UI_HOST,
+    limit: _Limit = 1,
 ) -> None:
     """Serve deployments to the Prefect UI, a preset each or your own recipe. There you start and schedule runs.
 
@@ -98,7 +105,7 @@ def serve_deployments(  # noqa: PLR0913 - one per option
 def registered(
     where: str,
     recipes: Sequence[ServedRecipe] | None = None,
-    schedule: "CronSchedule | None" = None,
+    schedule: "Schedule | None" = None,
     tags: Sequence[str] = (),
 ) -> "list[ServedDeployment]":
     """Register a deployment per recipe for a root, and return them.
@@ -169,7 +176,7 @@ def _recipes(
     return [recipe, *(recipe.up_to_each_stage if stages else [])]
 
 
-def _schedule(cron: str, timezone: str) -> "CronSchedule | None":
+def _schedule(cron: str, timezone: str) -> "Schedule | None":
     from infra.services.prefect.schedule import check_timezone, cron_schedule
 
     check_timezone(timezone)
@@ -180,7 +187,7 @@ def _schedule_lines(recipes: Sequence[ServedRecipe], cron: str, timezone: str) -
     return [f"schedule {cron} ({timezone}) of {recipes[0].name}"] if cron else []
 
 
-def _deployment(recipe: ServedRecipe, root: str, schedule: "CronSchedule | None", tags: Sequence[str]) -> "Deployment":
+def _deployment(recipe: ServedRecipe, root: str, schedule: "Schedule | None", tags: Sequence[str]) -> "Deployment":
     from flows.recipe.form import changed
     from infra.services.prefect.deployments import Deployment
 

@@ -94,10 +94,20 @@ def prefect_api(
                 yield PrefectApi(url=neighbour)
                 return
             folder = Path(stack.enter_context(_temporary()))
-        key = server_key()
-        server = OwnServer(folder, claim_port(port, host), say, host=host, key=key)
-        stack.enter_context(key_in_use(key))
-        stack.enter_context(api_in_use(server.url))
+        server = stack.enter_context(_own_server(folder, port, host, say, meanwhile))
+        if serve:
+            stack.enter_context(announcement(folder, server.url))
+        yield PrefectApi(url=server.url, server=server)
+
+
+@contextlib.contextmanager
+def _own_server(
+    folder: Path, port: int, host: str, say: Callable[[str], None], meanwhile: Callable[[], object] | None
+) -> Iterator[OwnServer]:
+    """Provide a server of our own that answers, with the key that the user's settings give it."""
+    key = server_key()
+    server = OwnServer(folder, claim_port(port, host), say, host=host, key=key)
+    with key_in_use(key), api_in_use(server.url), contextlib.ExitStack() as stack:
         server.start()
         stack.callback(server.stop)
         stack.callback(_deliver)
@@ -106,9 +116,7 @@ def prefect_api(
         server.await_answer()
         for name in mark_lost_runs(server.url, key):
             say(f"run {name} ended with its server and is marked as crashed; a new run of it goes on where it stopped")
-        if serve:
-            stack.enter_context(announcement(folder, server.url))
-        yield PrefectApi(url=server.url, server=server)
+        yield server
 
 
 def _temporary() -> "tempfile.TemporaryDirectory[str]":

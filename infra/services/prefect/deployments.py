@@ -14,13 +14,12 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema
 
-from infra.services.prefect.schedule import bring_schedule
+from infra.services.prefect.schedule import Schedule, bring_schedule
 
 # A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
 PAUSED_TAG = "paused-while-not-served"
@@ -49,7 +48,7 @@ class Deployment:
     tags: Sequence[str]
     accepts: Callable[[dict[str, Any]], bool]
     ours: Collection[str] = ()
-    schedule: CronSchedule | None = None
+    schedule: Schedule | None = None
 
 
 def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":

@@ -11,9 +11,10 @@ from infra.errors import ConfigError, Term
 
 # The mark by which the next start knows the schedule of the command line.
 SLUG = "command-line"
+Schedule = CronSchedule
 
 
-def cron_schedule(cron: str, timezone: str) -> CronSchedule:
+def cron_schedule(cron: str, timezone: str) -> Schedule:
     """Return the schedule of a cron expression.
 
     Args:
@@ -25,7 +26,7 @@ def cron_schedule(cron: str, timezone: str) -> CronSchedule:
     """
     check_timezone(timezone)
     try:
-        return CronSchedule(cron=cron, timezone=timezone)
+        return Schedule(cron=cron, timezone=timezone)
     except ValueError as error:
         raise ConfigError(
             f"{cron!r} is no cron expression",
@@ -48,7 +49,7 @@ def check_timezone(timezone: str) -> None:
         ) from error
 
 
-def bring_schedule(client: SyncPrefectClient, deployment: UUID, schedule: CronSchedule | None) -> None:
+def bring_schedule(client: SyncPrefectClient, deployment: UUID, schedule: Schedule | None) -> None:
     """Make the schedule of the command line the one that is given, and leave all others as they are.
 
     A user may have paused it on the pages, or given it parameters; both stay.

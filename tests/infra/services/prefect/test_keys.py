@@ -20,6 +20,7 @@ KEY = "somebody:with-a-secret"
 OTHERS = "127.0.0.2"  # an address of this machine that a server of this machine alone does not listen on
 
 
+@pytest.mark.slow
 def test_our_server_asks_for_the_key(
     no_settings: Path,
     tmp_path: Path,

@@ -55,6 +55,7 @@ def test_it_stops_in_the_middle_of_a_task(client: SyncPrefectClient) -> None:
     assert tasks == {"short": StateType.COMPLETED, "long": StateType.CANCELLED}
 
 
+@pytest.mark.slow
 def test_it_stops_while_the_server_is_away(gate: Gate) -> None:
     caught: list[BaseException] = []
     page = None
