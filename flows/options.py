@@ -15,6 +15,10 @@ OPTIONS = {
     Term.LONGER_WAIT: "wait longer by --patience",
     Term.ANOTHER_ROOT: "another --root",
     Term.ANOTHER_PORT: "another with --port",
+    Term.BIND_ADDRESS: "--host",
+    Term.SCHEDULE: "--cron",
+    Term.TIME_ZONE: "--timezone",
+    Term.MORE_TIME: "allow more by --timeout",
 }
 
 

@@ -17,15 +17,16 @@ from flows.recipe.form import changed, sweep_of
 from flows.recipe.form_schema import in_form_words
 from flows.recipe.run import recipe_surroundings, steps
 from flows.recipe.sweep_settings import SweepSettings
+from flows.root import DEFAULT_ROOT, resolve_root
 from flows.runtime.runner import run_stage
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
-from infra.errors import DdpmError, StorageError
+from infra.errors import ConfigError, DdpmError, ResourceError, StorageError, Term
 from infra.services.prefect.run.log import plain_log
 from infra.services.prefect.run.run import PrefectRun
-from infra.services.prefect.run.stops import RunUnreported, end_with_server
+from infra.services.prefect.run.stops import RunOutOfTime, RunUnreported, end_with_server
 
 # Only storage errors are retried, because only they may pass; finished units are kept.
 _RETRIES = 2
@@ -36,6 +37,7 @@ _CACHED, _FOUND = "Cached", "Found sealed; nothing was computed."
 
 # How long a finished run waits to report its end to a server that does not answer.
 _API_LIMIT_S = 600.0
+_FAILED, _TIMED_OUT = "Failed", "TimedOut"
 _LOGGER = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
@@ -99,7 +101,9 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     sampler: str | None = None,
     sampling_steps: int | None = None,
     bound_images: int | None = None,
+    until: str | None = None,
     preset: str | None = None,
+    recipe: Settings | None = None,
     prepare: Settings | None = None,
     train: Settings | None = None,
     sample: Settings | None = None,
@@ -113,8 +117,37 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     a page of its own, so that each can be followed, cancelled and retried as any other.
 
     Every parameter is optional and defaults to the recipe's value; `flows.recipe.form` maps each to its setting.
+
+    Args:
+        name: Name of the run. Empty: the recipe and what differs from it.
+        root: Root of all outputs, a folder or s3://bucket/prefix. Empty: DDPM_ROOT of the process that runs.
+        source: Images to read.
+        image_size: Image size (pixels).
+        images: Images to train on, repeats counted.
+        batch_size: Batch size (images).
+        learning_rate: Learning rate.
+        base_channels: Width of the network (channels).
+        class_conditional: Condition on classes.
+        workers: Ray workers; 0 for all CPUs of the cluster, or all GPUs.
+        samples: Images to draw.
+        sampler: Sampler.
+        sampling_steps: Steps of sampling.
+        bound_images: Held-out images for the likelihood.
+        until: The last stage to run. Empty: all stages.
+        preset: The preset that empty fields take their values from.
+        recipe: Settings by which your recipe differs from the preset, a group per stage.
+        prepare: More settings of the stage prepare.
+        train: More settings of the stage train.
+        sample: More settings of the stage sample.
+        evaluate: More settings of the stage evaluate.
+        run: More settings of the run.
+        sweep: A grid of settings, for one run per combination.
     """
-    parameters = dict(locals())
+    return _reported(dict(locals()))
+
+
+def _reported(parameters: Mapping[str, Any]) -> Figures | State[Figures] | None:
+    """Run the stages; return a failure that one line explains as a state."""
     page = PrefectRun.current()
     with plain_log(in_form_words):
         try:
@@ -124,9 +157,10 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
             name_options(error)
             line = in_form_words(str(error))
             get_run_logger().error(line)
+            state = _TIMED_OUT if isinstance(error.__cause__, RunOutOfTime) else _FAILED
             if page is not None:
-                page.fail(line)
-            return Failed(message=line, data=error)
+                page.fail(line, state)
+            return Failed(name=state, message=line, data=error)
 
 
 def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | None:
@@ -136,13 +170,24 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | No
     choices = sweep_of(parameters, deployment)
     if page is None:
         return _stages(config, settings, None)
+    _check_root(settings, page)
     page.close_lost_tasks()
-    with page.watched():
-        figures = None
-        if choices is None:
-            figures = _stages(config, settings, page)
-        else:
-            _sweep(config, settings, choices, page)
+    if skipped := page.skip_missed():
+        page.log(f"does the work of {skipped} runs of its schedule that are due too")
+    try:
+        with page.watched(60 * settings.timeout):
+            figures = None
+            if choices is None:
+                figures = _stages(config, settings, page)
+            else:
+                _sweep(config, settings, choices, page)
+    except RunOutOfTime as over:
+        kept = "; ".join(getattr(over, "__notes__", []))
+        raise ResourceError(
+            f"stopped at its time limit of {settings.timeout:g} min" + (f"; {kept}" if kept else ""),
+            item="run",
+            remedy=f"a run of the same settings goes on from what is kept; {Term.MORE_TIME}",
+        ) from over
     if not page.await_api(_API_LIMIT_S, _LOGGER.warning):
         raise RunUnreported("the run is finished; Prefect still shows it as running, as its server does not answer")
     return figures
@@ -164,8 +209,19 @@ def _sweep(config: PipelineConfig, settings: RunSettings, choices: SweepSettings
     finish(sweep)
 
 
-def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures:
+def _check_root(settings: RunSettings, page: PrefectRun) -> None:
+    """Refuse to work below the folder that a worker has made for one run and removes after it."""
+    if page.is_deployed and resolve_root(settings.root) == DEFAULT_ROOT:
+        raise ConfigError(
+            "is not set, and a worker's own folder goes away with the run",
+            item="root",
+            remedy="set DDPM_ROOT where the worker starts, or the parameter root of the deployment",
+        )
+
+
+def _stages(config: PipelineConfig, settings: RunSettings, page: PrefectRun | None) -> Figures | None:
+    done = steps(config, settings, _step, settings.until)
     with recipe_surroundings(config, settings, page=page):
-        results = {stage.name: result for stage, result in steps(config, settings, _step)}
-    figures: Figures = results["evaluate"]
+        results = {stage.name: result for stage, result in done}
+    figures: Figures | None = results.get("evaluate")
     return figures

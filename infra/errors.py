@@ -6,7 +6,7 @@ DdpmError
 ├── StorageError    4  the store is away; the same command may work later
 ├── ConflictError   5  another run holds the output, or another environment began it
 ├── IntegrityError  6  bytes are not what was sealed
-├── ResourceError   7  memory, disk, CPUs, a worker that keeps dying
+├── ResourceError   7  memory, disk, CPUs, time, a worker that keeps dying
 └── DivergedError   8  numbers that are not finite
 """
 
@@ -32,6 +32,10 @@ class Term(StrEnum):
     LONGER_WAIT = "wait longer"
     ANOTHER_ROOT = "another root"
     ANOTHER_PORT = "another port"
+    BIND_ADDRESS = "the address to bind"
+    SCHEDULE = "the schedule"
+    TIME_ZONE = "the time zone"
+    MORE_TIME = "allow more time"
 
 
 class DdpmError(Exception):
@@ -94,7 +98,7 @@ class IntegrityError(DdpmError):
 
 
 class ResourceError(DdpmError):
-    """Memory, disk or CPUs do not suffice, or a worker keeps dying."""
+    """Memory, disk, CPUs or the time limit do not suffice, or a worker keeps dying."""
 
     exit_code = 7
 

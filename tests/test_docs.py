@@ -263,7 +263,7 @@ def test_numbers_of_the_page_on_data_sets() -> None:
 def test_numbers_of_the_page_on_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     text = prose("docs/operations.md")
     assert f"`train.checkpoint_minutes` ({TrainConfig().checkpoint_minutes:.0f})" in text
-    assert f"at http://127.0.0.1:{serve._UI_PORT}" in text
+    assert f"at http://127.0.0.1:{serve._UI_PORT}" in prose("docs/scheduling.md")
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(local_folder("s3://bucket/prefix").parent) == "/home/someone/.local/state/ddpm-flows"
@@ -271,8 +271,8 @@ def test_numbers_of_the_page_on_operations(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_form_and_the_command_line_agree_as_documented() -> None:
-    """The table of docs/operations.md: what the form takes is what the options say."""
-    rows = re.findall(r"^\| `(\{.*\})` \| `(--set .*)` \|$", (TOP / "docs/operations.md").read_text(), re.MULTILINE)
+    """The table of docs/scheduling.md: what the form takes is what the options say."""
+    rows = re.findall(r"^\| `(\{.*\})` \| `(--set .*)` \|$", (TOP / "docs/scheduling.md").read_text(), re.MULTILINE)
     assert len(rows) >= 2
     for parameters, options in rows:
         settings = options.replace("--set ", "").split()

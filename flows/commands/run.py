@@ -50,6 +50,12 @@ Patience = Annotated[
         help="Wait so long for room on a cluster: for its autoscaler's nodes, or for lost ones to return.",
     ),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", metavar="MINUTES", help="Save what there is and end after so long; 0 for no limit. `run` alone."
+    ),
+]
 Tracking = Annotated[bool, typer.Option("--tracking/--no-tracking", help="Track the run in MLflow, or not.")]
 RegisterAs = Annotated[
     str,
@@ -121,6 +127,7 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         strict_environment: StrictEnvironment = False,
         wait: Wait = True,
         patience: Patience = 10.0,
+        timeout: Timeout = 0.0,
         tracking: Tracking = True,
         register_as: RegisterAs = "",
         champion_by: ChampionBy = "",
@@ -172,7 +179,7 @@ def run_flow(config: PipelineConfig, settings: RunSettings) -> None:
         from infra.services.prefect.run.stops import stops_passed_on
 
         groups = {stage: getattr(config, stage).model_dump(mode="json") for stage in type(config).model_fields}
-        named = {"name", "root", "preset"}
+        named = {"name", "root", "preset", "until"}
         state = None
         with stops_passed_on():
             state = pipeline(
@@ -213,6 +220,12 @@ class _StagesUpTo:
                 f"{self._last} measures no network",
                 item="--register-as",
                 remedy="register with `ddpm run` or `evaluate`",
+            )
+        if settings.timeout:
+            raise ConfigError(
+                "Prefect keeps the time, and no Prefect runs here",
+                item="--timeout",
+                remedy="use `ddpm run`, or end this command by SIGTERM, which saves what there is",
             )
         with recipe_surroundings(config, settings):
             for _ in steps(config, settings, lambda stage: partial(run_stage, stage), self._last):

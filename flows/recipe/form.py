@@ -1,5 +1,7 @@
 """The parameters of the Prefect flow: a recipe, and a run's changes to it; an empty field keeps the recipe's value.
 
+A recipe is a preset and, for a recipe of the user, the settings by which it differs from the preset.
+
 The form leads with the settings that people change most. The group of each stage repeats all its settings under their
 command-line names, so that the same choice has the same key however it is made.
 """
@@ -9,7 +11,7 @@ from typing import Any
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets.table import PRESETS, preset
-from flows.recipe.settings import put, validated
+from flows.recipe.settings import built, put, validated
 from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
@@ -30,9 +32,11 @@ LEAD = {
     "bound_images": "evaluate.bpd_images",
 }
 # The run's own settings at the top of the form; its other settings form a group.
-RUN_LEAD = ("name", "root")
+RUN_LEAD = ("name", "root", "until")
 SWEEP = "sweep"
 STAGES = tuple(PipelineConfig.model_fields)
+# What empty fields take their values from: a preset, and the settings by which a recipe of the user differs from it.
+BASE = ("preset", "recipe")
 
 
 def changed(
@@ -57,12 +61,20 @@ def changed(
         raise ConfigError(f"no such recipe: {name}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}")
     values = preset(name).model_dump()
     run: dict[str, Any] = {"preset": name}
+    for layer in (deployment or {}, parameters):
+        _put_recipe(values, layer.get("recipe"))
     for layer in (below, own):
         _put_layer(values, run, layer)
     if values["prepare"]["kind"] == "digits" and not any(map(_names_a_source, (below, own))):
         values["prepare"]["source"] = ""  # because an empty field cannot clear the recipe's source
     try:
-        return validated(PipelineConfig, values), validated(RunSettings, run)
+        settings = validated(RunSettings, run)
+        if settings.until and settings.until not in STAGES[:-1]:
+            raise ConfigError(
+                f"no such stage: {settings.until}", item="until", remedy=f"choose one of {', '.join(STAGES[:-1])}"
+            )
+        # The first stage needs none of the others' settings, so a set of images can be prepared for any network.
+        return built(values, together=settings.until != STAGES[0]), settings
     except ConfigError as error:
         error.remedy = error.remedy or "an empty field takes the recipe's value"
         raise
@@ -85,6 +97,17 @@ def sweep_of(parameters: Mapping[str, Any], deployment: Mapping[str, Any] | None
     return validated(SweepSettings, merged) if merged.get("grid") else None
 
 
+def _put_recipe(values: dict[str, Any], recipe: object) -> None:
+    """Put the settings by which a recipe differs from its preset; an empty value there is a value."""
+    if recipe is None:
+        return
+    if not isinstance(recipe, Mapping) or not all(isinstance(group, Mapping) for group in recipe.values()):
+        raise ConfigError("must be groups of settings, one per stage", item="recipe")
+    for stage, group in recipe.items():
+        for setting, value in group.items():
+            put(values, f"{stage}.{setting}", value)
+
+
 def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, Any]) -> None:
     for name, value in layer.items():
         if name in LEAD:
@@ -94,7 +117,7 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
             _put_group(values, run, name, value)
         elif name in RUN_LEAD:
             run[name] = value
-        elif name not in ("preset", SWEEP):
+        elif name not in (*BASE, SWEEP):
             raise ConfigError("no such parameter", item=name)
 
 

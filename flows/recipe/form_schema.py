@@ -1,10 +1,12 @@
 """The form in the Prefect UI: its fields in order with titles and units, and errors in the form's words."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
+from flows.recipe.config import PipelineConfig
 from flows.recipe.form import LEAD, RUN_LEAD, STAGES, SWEEP
 from flows.recipe.presets.table import PRESETS, preset
 from flows.recipe.sweep_settings import SweepSettings
@@ -57,6 +59,8 @@ _TITLES = {
     "strict_environment": "Refuse another environment",
     "wait": "Wait for other runs",
     "patience": "Wait for nodes (minutes)",
+    "until": "Last stage",
+    "timeout": "Time limit (minutes)",
     "experiment": "MLflow experiment",
     "tracking": "Track in MLflow",
     "register_as": "Register in MLflow as",
@@ -72,23 +76,42 @@ _TITLES = {
 _SWEEP_TITLE = "Sweep: one run per combination of settings"
 
 
-def form_schema(recipe: str) -> dict[str, Any]:
-    """Return the JSON schema of the form for a deployment of this recipe; descriptions state the recipe's values."""
-    config, run = preset(recipe), _empty_fields(RunSettings)
+def form_schema(
+    recipe: str,
+    config: PipelineConfig | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    until: str = "",
+) -> dict[str, Any]:
+    """Return the JSON schema of the form for a deployment of a recipe; descriptions state the recipe's values.
+
+    Args:
+        recipe: The preset that it starts from.
+        config: The values of all its settings; those of the preset if it is None.
+        own: The settings by which a recipe of the user differs from the preset, a group per stage.
+        until: The last stage whose settings are offered beside the recipe's own; all are if it is empty.
+    """
+    config, run = config or preset(recipe), _empty_fields(RunSettings)
+    names = STAGES[: STAGES.index(until) + 1] if until else STAGES
     stages = {stage: _stage_fields(stage, getattr(config, stage)) for stage in STAGES}
+    run["until"] = {**run["until"], "enum": list(STAGES[:-1])}
     fields: dict[str, Any] = {name: run[name] for name in RUN_LEAD}
     for name, path in LEAD.items():
         stage, _, setting = path.partition(".")
-        fields[name] = stages[stage][setting] | {"title": _title(name)}
-    groups = {stage: _group(stage, getattr(config, stage), stages[stage]) for stage in STAGES}
-    groups["run"] = _plain_group("run", {name: run[name] for name in run if name not in (*RUN_LEAD, "preset")})
-    groups[SWEEP] = _plain_group(SWEEP, _empty_fields(SweepSettings)) | {"title": _SWEEP_TITLE}
+        if stage in names:
+            fields[name] = stages[stage][setting] | {"title": _title(name)}
+    groups = {stage: _group(stage, getattr(config, stage), stages[stage]) for stage in names}
+    groups["run"] = _plain_group(
+        _group_title("run"), {name: field for name, field in run.items() if name not in (*RUN_LEAD, "preset")}
+    )
+    groups[SWEEP] = _plain_group(_SWEEP_TITLE, _empty_fields(SweepSettings))
     description = "The preset that empty fields take their values from."
     fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": description}
-    definitions = {}
+    definitions: dict[str, Any] = {}
+    if own:
+        fields["recipe"] = _recipe_field(own, stages, definitions)
     for name, group in groups.items():
         definitions[f"{name.capitalize()}Changes"] = group
-        fields[name] = {"title": group["title"], "allOf": [{"$ref": f"#/definitions/{name.capitalize()}Changes"}]}
+        fields[name] = _reference(group, f"{name.capitalize()}Changes")
     for place, field in enumerate(fields.values()):
         field["position"] = place
     return {
@@ -101,6 +124,32 @@ def form_schema(recipe: str) -> dict[str, Any]:
     }
 
 
+def _recipe_field(
+    own: Mapping[str, Mapping[str, Any]], stages: Mapping[str, Mapping[str, Any]], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the field of a recipe's own settings, filled with its values, and add its parts to the definitions."""
+    groups = {}
+    for stage, settings in own.items():
+        part = _plain_group(stage.capitalize(), {name: stages[stage][name] for name in settings})
+        definitions[f"{stage.capitalize()}Recipe"] = part
+        groups[stage] = _reference(part, f"{stage.capitalize()}Recipe")
+    definitions["Recipe"] = _plain_group("Settings of this recipe", groups)
+    return _reference(definitions["Recipe"], "Recipe")
+
+
+def _plain_group(title: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: field | {"position": place} for place, (name, field) in enumerate(fields.items())},
+    }
+
+
+def _reference(group: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"title": group["title"], "allOf": [{"$ref": f"#/definitions/{name}"}]}
+
+
 def in_form_words(line: str) -> str:
     """Translate the remedy of an error from the words of the command line to those of the form."""
     line = re.sub(r"--set (\w+)\.(\w+)=(\S+)", lambda match: f"fill in {_place(match[1], match[2])}", line)
@@ -110,6 +159,7 @@ def in_form_words(line: str) -> str:
         "drop --strict-environment": f"turn off “{_title('strict_environment')}” {own}",
         "drop --no-wait": f"turn on “{_title('wait')}” {own}",
         "wait longer by --patience": f"raise “{_title('patience')}” {own}",
+        "allow more by --timeout": f"raise “{_title('timeout')}” {own}",
         "--root": f"“{_title('root')}”",
         **{f"--{name.replace('_', '-')}": f"“{_title(name)}”" for name in SweepSettings.model_fields},
     }
@@ -130,24 +180,8 @@ def _group(stage: str, config: StageConfig, fields: dict[str, Any]) -> dict[str,
     """
     names = sorted(fields, key=lambda name: config.role(name) == "execution")
     hidden = {f"^{name}$": fields[name] for name in names if f"{stage}.{name}" in LEAD.values()}
-    visible = [name for name in names if f"^{name}$" not in hidden]
-    return {
-        "title": _group_title(stage),
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {name: fields[name] | {"position": place} for place, name in enumerate(visible)},
-        "patternProperties": hidden,
-    }
-
-
-def _plain_group(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a group of fields that are all shown, in their order."""
-    return {
-        "title": _group_title(name),
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {setting: field | {"position": place} for place, (setting, field) in enumerate(fields.items())},
-    }
+    visible = {name: fields[name] for name in names if f"^{name}$" not in hidden}
+    return _plain_group(_group_title(stage), visible) | {"patternProperties": hidden}
 
 
 def _group_title(name: str) -> str:

@@ -34,16 +34,26 @@ def run_name(config: PipelineConfig, recipe: str, key: str, given: str = "") -> 
         given: The user's name for it, which replaces recipe and differences; empty for none.
     """
     end = f"-{key[:_SHOWN_DIGITS]}"
-    name = given or recipe
-    differences = [] if given else _differences(config, recipe)
+    return f"{given or recipe_name(config, recipe, _LONGEST_NAME - len(end))}{end}"
+
+
+def recipe_name(config: PipelineConfig, recipe: str, longest: int = _LONGEST_NAME) -> str:
+    """Return a recipe's name from its preset and what differs from it, such as `digits-train.learning_rate=0.008`.
+
+    Args:
+        config: All settings.
+        recipe: The preset that they started from.
+        longest: Characters at most; a name that would be longer ends with the number of differences left out.
+    """
+    name = recipe
+    differences = _differences(config, recipe)
     for number, difference in enumerate(differences):
         longer = f"{name}{'-' if number == 0 else ','}{difference}"
         rest = f",+{len(differences) - number}"
-        if len(longer) + len(rest) + len(end) > _LONGEST_NAME:
-            name += rest
-            break
+        if len(longer) + len(rest) > longest:
+            return name + rest
         name = longer
-    return name + end
+    return name
 
 
 def settings_of(config: PipelineConfig) -> dict[str, Any]:

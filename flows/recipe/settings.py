@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,17 +34,53 @@ def load_config(name: str, file: Path | None, settings: Sequence[str], *, togeth
     if name not in PRESETS:
         raise ConfigError(f"no such preset: {name}", remedy=_suggest(name, list(PRESETS)))
     values = preset(name).model_dump()
-    if file is not None:
-        _put_file(values, file)
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
-        put(values, path.strip(), parse_value(text))
+    for path, value in _named(file, settings):
+        put(values, path, value)
+    return built(values, together=together)
+
+
+def own_settings(file: Path | None, settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings that a file and a command line name, a group per stage; later ones win.
+
+    Args:
+        file: A TOML or JSON file of settings, if any.
+        settings: Settings, each as `a.b=value`; all of them exist, as `load_config` took them.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for path, value in _named(file, settings):
+        stage, _, name = path.partition(".")
+        groups.setdefault(stage, {})[name] = value
+    return groups
+
+
+def built(values: dict[str, Any], *, together: bool = True) -> PipelineConfig:
+    """Build a config from the values of every setting.
+
+    Args:
+        values: The settings of each stage.
+        together: Also check the rules between stages.
+
+    Raises:
+        ConfigError: If a value is wrong, or contradicts another.
+    """
     if together:
         return validated(PipelineConfig, values)
     parts: dict[str, Any] = {stage: _validated_stage(stage, values[stage]) for stage in values}
     return PipelineConfig.model_construct(**parts)
+
+
+def _named(file: Path | None, settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of each setting of a file, then of a command line."""
+    if file is not None:
+        for stage, part in _read_file(file).items():
+            if not isinstance(part, dict):
+                raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
+            yield from ((f"{stage}.{name}", value) for name, value in part.items())
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"not of the form stage.setting=value: {setting}", item="--set")
+        yield path.strip(), parse_value(text)
 
 
 def _validated_stage(stage: str, values: dict[str, Any]) -> BaseModel:
@@ -66,14 +102,6 @@ def validated(kind: type[M], values: dict[str, Any]) -> M:
         return kind.model_validate(values)
     except ValidationError as error:
         raise _as_config_error(error) from error
-
-
-def _put_file(values: dict[str, Any], file: Path) -> None:
-    for stage, part in _read_file(file).items():
-        if not isinstance(part, dict):
-            raise ConfigError("must be a table of settings", item=f"{file}: {stage}")
-        for key, value in part.items():
-            put(values, f"{stage}.{key}", value)
 
 
 def put(values: dict[str, Any], path: str, value: object) -> None:

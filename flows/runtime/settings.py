@@ -21,6 +21,13 @@ class RunSettings(BaseModel):
         description="Folder of all outputs, or s3://bucket/prefix; empty for DDPM_ROOT, else ./ddpm-runs",
         max_length=4096,
     )
+    until: str = Field("", description="The last stage to run; empty for all stages", pattern=r"^[a-z]{0,16}$")
+    timeout: float = Field(
+        0.0,
+        ge=0,
+        le=525_600,
+        description="Minutes until a run of Prefect saves what it has and ends as timed out; 0 for no limit",
+    )
     mode: Literal["ray", "in-process"] = Field("ray", description="in-process: without Ray, one worker in this process")
     experiment: str = Field("ddpm", description="Experiment in MLflow", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
     tracking: bool = Field(True, description="Track the run in MLflow")
@@ -54,4 +61,6 @@ class RunSettings(BaseModel):
             raise ValueError(f"register_as needs tracking, as the registry is MLflow's; got {self.register_as}")
         if self.champion_by and not self.register_as:
             raise ValueError(f"champion_by needs register_as, the name of the model; got {self.champion_by}")
+        if self.register_as and self.until:
+            raise ValueError(f"register_as needs every stage, as {self.until} measures no network")
         return self

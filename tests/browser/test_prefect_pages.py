@@ -21,6 +21,7 @@ GONE_S = 20
 LEAD = [
     "Name of the run",
     "Root of all outputs",
+    "Last stage",
     "Images to read",
     "Image size (pixels)",
     "Images to train on, repeats counted",

@@ -4,6 +4,7 @@ import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from flows.recipe.presets.table import PRESETS
 from flows.recipe.run import steps
 from flows.runtime.settings import RunSettings
 from flows.stages.table import STAGES
-from infra.errors import InputError, StorageError
+from infra.errors import ConfigError, InputError, StorageError
 from tests.conftest import TinyRun
 
 GRAPH = Path(__file__).with_name("graph.txt")
@@ -75,7 +76,7 @@ def test_tasks_exchange_plain_data(tiny_run: TinyRun) -> None:
 def test_the_flow_takes_what_the_form_offers_and_needs_none_of_it(recipe: str) -> None:
     assert pipeline.pipeline.name == "ddpm"
     parameters = inspect.signature(pipeline.pipeline.fn).parameters
-    assert set(parameters) == set(form_schema(recipe)["properties"])
+    assert set(parameters) == {*form_schema(recipe)["properties"], "recipe"}, "which a recipe of the user has"
     assert {parameter.default for parameter in parameters.values()} == {None}, "an empty field is the recipe's value"
     assert not pipeline.pipeline.should_validate_parameters, "Prefect's own complaint would have many lines"
 
@@ -89,3 +90,16 @@ def test_only_a_store_that_is_away_is_worth_another_try() -> None:
     assert judged(StorageError("is away"))
     assert not judged(InputError("is bad"))
     assert not judged(ValueError("x"))
+
+
+def test_a_worker_needs_a_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own folder is a temporary one; `ddpm run` in a user's folder has a default."""
+    monkeypatch.delenv("DDPM_ROOT", raising=False)
+    deployed, alone = (SimpleNamespace(is_deployed=value) for value in (True, False))
+    with pytest.raises(ConfigError, match="root: is not set, and a worker's own folder goes away") as caught:
+        pipeline._check_root(RunSettings(), deployed)
+    assert "DDPM_ROOT" in caught.value.remedy
+    pipeline._check_root(RunSettings(), alone)
+    pipeline._check_root(RunSettings(root="/runs"), deployed)
+    monkeypatch.setenv("DDPM_ROOT", "/runs")
+    pipeline._check_root(RunSettings(), deployed)

@@ -15,10 +15,12 @@ from infra.services.prefect.settings import (
     api_in_use,
     check_server,
     environment_variables,
+    key_in_use,
     named_by_settings,
+    server_key,
 )
 from infra.services.prefect.state_folder import announcement, conflict, neighbour_api, state_folder
-from infra.services.prefect.supervisor import OwnServer, claim_port
+from infra.services.prefect.supervisor import HOST, OwnServer, claim_port
 
 _DELIVERY_LIMIT_S = 5.0
 
@@ -47,6 +49,7 @@ def prefect_api(
     *,
     say: Callable[[str], None],
     port: int = 0,
+    host: str = HOST,
     serve: bool = False,
     meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[PrefectApi]:
@@ -60,11 +63,13 @@ def prefect_api(
         root: The root of all outputs; each has a server database of its own.
         say: Called with lines for the terminal.
         port: Where our own server listens; 0 for any free port.
+        host: The address that it listens on, as a name or a number.
         serve: Whether people work with its pages; else it serves one command.
         meanwhile: Called while our own server starts, which takes seconds; PREFECT_API_URL is set by then.
 
     Raises:
         StorageError: If the server that the settings name does not answer.
+        ConfigError: If it refuses the key of the settings, or `host` is no address of this machine.
         ConflictError: If `serve` and another process has this root's server.
         ResourceError: If the port is taken, or our own server does not start.
     """
@@ -84,23 +89,34 @@ def prefect_api(
                 raise conflict(root, neighbour)
             if neighbour:
                 stack.enter_context(api_in_use(neighbour))
+                check_server(neighbour)  # which may ask for a key
                 stack.callback(_deliver)
                 yield PrefectApi(url=neighbour)
                 return
             folder = Path(stack.enter_context(_temporary()))
-        server = OwnServer(folder, claim_port(port), say)
-        stack.enter_context(api_in_use(server.url))
+        server = stack.enter_context(_own_server(folder, port, host, say, meanwhile))
+        if serve:
+            stack.enter_context(announcement(folder, server.url))
+        yield PrefectApi(url=server.url, server=server)
+
+
+@contextlib.contextmanager
+def _own_server(
+    folder: Path, port: int, host: str, say: Callable[[str], None], meanwhile: Callable[[], object] | None
+) -> Iterator[OwnServer]:
+    """Provide a server of our own that answers, with the key that the user's settings give it."""
+    key = server_key()
+    server = OwnServer(folder, claim_port(port, host), say, host=host, key=key)
+    with key_in_use(key), api_in_use(server.url), contextlib.ExitStack() as stack:
         server.start()
         stack.callback(server.stop)
         stack.callback(_deliver)
         if meanwhile is not None:
             meanwhile()
         server.await_answer()
-        for name in mark_lost_runs(server.url):
+        for name in mark_lost_runs(server.url, key):
             say(f"run {name} ended with its server and is marked as crashed; a new run of it goes on where it stopped")
-        if serve:
-            stack.enter_context(announcement(folder, server.url))
-        yield PrefectApi(url=server.url, server=server)
+        yield server
 
 
 def _temporary() -> "tempfile.TemporaryDirectory[str]":

@@ -1,11 +1,11 @@
 """Deployments of a flow: registered, brought up to date, and paused while nobody serves them.
 
 A deployment belongs to the users of the pages: its schedules, its pause and the parameters that they changed survive a
-restart. Entry point, form and description are ours and are brought up to date.
+restart. Entry point, form, description and the schedule of the command line are ours and are brought up to date.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema
+
+from infra.services.prefect.schedule import Schedule, bring_schedule
 
 # A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
 PAUSED_TAG = "paused-while-not-served"
@@ -35,6 +37,8 @@ class Deployment:
         schema: JSON schema of the form.
         tags: For filtering.
         accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
+        ours: Parameters that no user keeps: without a value in `parameters` they have none.
+        schedule: The schedule of the command line; None if it names none.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Deployment:
     schema: dict[str, Any]
     tags: Sequence[str]
     accepts: Callable[[dict[str, Any]], bool]
+    ours: Collection[str] = ()
+    schedule: Schedule | None = None
 
 
 def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":
@@ -60,7 +66,9 @@ def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment"
         try:
             known = client.read_deployment_by_name(f"{flow.name}/{deployment.name}")
         except ObjectNotFound:
-            number = made.apply()
+            made.apply()
+            number = client.read_deployment_by_name(f"{flow.name}/{deployment.name}").id
+            bring_schedule(client, number, deployment.schedule)
         else:
             number = known.id
             _update(client, known, made, deployment)
@@ -71,7 +79,7 @@ def _update(
     client: SyncPrefectClient, known: DeploymentResponse, made: RunnerDeployment, deployment: Deployment
 ) -> None:
     """Change the fields that are ours and no more: a schedule that is not named here stays as it is."""
-    kept = dict(known.parameters or {})
+    kept = {name: value for name, value in (known.parameters or {}).items() if name not in deployment.ours}
     if not deployment.accepts(kept | deployment.parameters):
         logger.warning("deployment %s: parameters of an older version were reset", deployment.name)
         kept = {}
@@ -86,6 +94,7 @@ def _update(
     # The pages' way to pause deletes the runs planned for the time in which nothing served, as cron skips them; the
     # client's way leaves the runs that are late by now.
     client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
+    bring_schedule(client, known.id, deployment.schedule)  # while nothing is planned by the old one
     client.update_deployment(known.id, DeploymentUpdate(**changes))
 
 

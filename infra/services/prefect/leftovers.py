@@ -3,6 +3,7 @@
 Only for a server of our own, whose database one process has for itself: no run that it calls running can live then.
 """
 
+import base64
 import json
 import urllib.request
 from typing import Any
@@ -12,33 +13,46 @@ _MESSAGE = "Its process ended without a word. A new run of it goes on from the f
 _PAGE = 200
 
 
-def mark_lost_runs(url: str) -> list[str]:
-    """Mark flow runs and tasks as crashed, or as cancelled if somebody was cancelling them; return the runs' names."""
-    runs = _at_work(url, "flow_runs")
+def mark_lost_runs(url: str, key: str = "") -> list[str]:
+    """Mark flow runs and tasks as crashed, or as cancelled if somebody was cancelling them.
+
+    Args:
+        url: The server's API.
+        key: The `user:password` that it asks for; empty for none.
+
+    Returns:
+        The runs' names.
+    """
+    server = _Server(url, key)
+    runs = server.at_work("flow_runs")
     for run in runs:
         cancelled = run["state_type"] == "CANCELLING"
-        _set_state(url, "flow_runs", run["id"], "CANCELLED" if cancelled else "CRASHED")
-    for task in _at_work(url, "task_runs"):
-        _set_state(url, "task_runs", task["id"], "CRASHED")
+        server.set_state("flow_runs", run["id"], "CANCELLED" if cancelled else "CRASHED")
+    for task in server.at_work("task_runs"):
+        server.set_state("task_runs", task["id"], "CRASHED")
     return [str(run["name"]) for run in runs]
 
 
-def _at_work(url: str, kind: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        query = {kind: {"state": {"type": {"any_": _AT_WORK}}}, "limit": _PAGE, "offset": len(found)}
-        page = _post(f"{url}/{kind}/filter", query)
-        found += page
-        if len(page) < _PAGE:
-            return found
+class _Server:
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._headers = url, {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Basic {base64.b64encode(key.encode()).decode()}"
 
+    def at_work(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            query = {kind: {"state": {"type": {"any_": _AT_WORK}}}, "limit": _PAGE, "offset": len(found)}
+            page = self._post(f"{kind}/filter", query)
+            found += page
+            if len(page) < _PAGE:
+                return found
 
-def _set_state(url: str, kind: str, number: str, state: str) -> None:
-    body = {"state": {"type": state, "name": state.capitalize(), "message": _MESSAGE}, "force": True}
-    _post(f"{url}/{kind}/{number}/set_state", body)
+    def set_state(self, kind: str, number: str, state: str) -> None:
+        body = {"state": {"type": state, "name": state.capitalize(), "message": _MESSAGE}, "force": True}
+        self._post(f"{kind}/{number}/set_state", body)
 
-
-def _post(url: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
+    def _post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        request = urllib.request.Request(f"{self._url}/{path}", json.dumps(body).encode(), self._headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)

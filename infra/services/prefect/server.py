@@ -1,7 +1,7 @@
 """A Prefect server that ends with the process that started it, however that ends.
 
-Called as `python -m infra.services.prefect.server PORT PARENT_PID`, and as `... server prepare` when the environment
-is made.
+Called as `python -m infra.services.prefect.server PORT PARENT_PID [HOST]`, and as `... server prepare` when the
+environment is made.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ DATABASE = "prefect.db"
 IDENTITY_HEADER = "x-ddpm-server"
 IDENTITY_VARIABLE = "DDPM_PREFECT_SERVER"
 _BUSY, _ANSWERS = 503, 6
+_HOST_PLACE = 3
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -150,7 +151,7 @@ def main() -> None:
     uvicorn.run(
         "infra.services.prefect.server:make_app",
         factory=True,
-        host="127.0.0.1",
+        host=sys.argv[_HOST_PLACE] if len(sys.argv) > _HOST_PLACE else "127.0.0.1",
         port=port,
         log_level="warning",
         timeout_graceful_shutdown=2,

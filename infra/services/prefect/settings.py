@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.errors import StorageError
+from infra.errors import ConfigError, StorageError
 
 # Prefect reads them when it is first imported, and the commands import it only after they are set.
 CLIENT_ENVIRONMENT = {
@@ -21,6 +21,7 @@ CLIENT_ENVIRONMENT = {
 }
 # Lines go to the API for the run's page; the terminal has its own.
 QUIET_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+_REFUSALS = (401, 403)
 BRIEF_ENVIRONMENT = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
 
 
@@ -49,11 +50,42 @@ def _has_settings_files() -> bool:
     return False
 
 
+def server_key() -> str:
+    """Return the `user:password` that our own server asks for by the user's settings, or nothing."""
+    if key := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        return key
+    if not _has_settings_files():
+        return ""
+    from prefect.settings import get_current_settings
+
+    secret = get_current_settings().server.api.auth_string
+    return secret.get_secret_value() if secret is not None else ""
+
+
+@contextlib.contextmanager
+def key_in_use(key: str) -> Iterator[None]:
+    """Let this process and those that it starts show our own server its key; an empty one changes nothing."""
+    if not key:
+        yield
+        return
+    # The user's own key is another server's, and a client prefers either of the two in some version.
+    names = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        with environment_variables({"PREFECT_API_AUTH_STRING": key}):
+            _reread_settings()
+            yield
+    finally:
+        os.environ.update(before)
+        _reread_settings()
+
+
 def check_server(url: str) -> None:
     """Check that a Prefect server answers at a URL, with the credentials of the user's settings.
 
     Raises:
         StorageError: If nothing answers there, or something else.
+        ConfigError: If it asks for a key and does not take that of the settings.
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -67,10 +99,18 @@ def check_server(url: str) -> None:
                     problem = ValueError("another program does")
             except Exception as error:  # whatever another program answers
                 problem = error
+    item = "PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "Prefect's settings"
+    status = getattr(getattr(problem, "response", None), "status_code", 0)
+    if status in _REFUSALS:
+        raise ConfigError(
+            f"the Prefect server at {url} refuses the key of these settings, or asks for one that they lack",
+            item=item,
+            remedy="set PREFECT_API_AUTH_STRING to the server's user:password, or PREFECT_API_KEY for Prefect Cloud",
+        )
     if problem is not None:
         raise StorageError(
             f"no Prefect server answers at {url} ({str(problem).splitlines()[0][:200] or type(problem).__name__})",
-            item="PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "Prefect's settings",
+            item=item,
             remedy="start it, or unset it to use a server of our own; `prefect config view` says where it comes from",
         )
 

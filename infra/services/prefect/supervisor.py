@@ -4,6 +4,7 @@ Nobody looks at its log, so each error that the log reports is repeated on the t
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -16,12 +17,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
-from infra.errors import ResourceError, Term
+from infra.errors import ConfigError, ResourceError, Term
 from infra.services.prefect.server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 from infra.services.prefect.server_log import ErrorLines
 
 HOST = "127.0.0.1"
+_WILDCARDS = MappingProxyType({"0.0.0.0": HOST, "::": "::1"})
 _LOG = "server.log"
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 10.0
@@ -36,12 +39,15 @@ class OwnServer:
 
     Args:
         folder: Its database and log.
-        port: Where it listens on this machine alone.
+        port: Where it listens.
         say: Called with a line for the terminal.
+        host: The address that it listens on; by default this machine alone reaches it.
+        key: The `user:password` that it asks for; empty for none.
     """
 
-    def __init__(self, folder: Path, port: int, say: Callable[[str], None]) -> None:
-        self.url = f"http://{HOST}:{port}/api"
+    def __init__(self, folder: Path, port: int, say: Callable[[str], None], *, host: str = HOST, key: str = "") -> None:
+        self.url = f"http://{_reachable(host)}:{port}/api"
+        self._host, self._key = host, key
         self.log = folder / _LOG
         self._folder, self._port, self._say = folder, port, say
         self._identity = secrets.token_hex(16)
@@ -101,15 +107,20 @@ class OwnServer:
             "PREFECT_HOME": str(self._folder),
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._folder / DATABASE}",
             "PREFECT_API_URL": self.url,
-            "PREFECT_UI_API_URL": self.url,
+            # From another machine the pages reach the API at the address that the browser has used.
+            "PREFECT_UI_API_URL": self.url if self._host == HOST else "/api",
             "PREFECT_LOGGING_LEVEL": "WARNING",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # into the log, however quiet this process is
             "PREFECT_LOGGING_COLORS": "false",
             # Else a scheduler that writes and a form that is saved refuse each other after ten seconds.
             "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            # The slots of a user's limits are leased. A lease in memory would end with this process, its slot never.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             IDENTITY_VARIABLE: self._identity,
         }
-        command = [sys.executable, "-m", "infra.services.prefect.server", str(self._port), str(os.getpid())]
+        if self._key:
+            environment["PREFECT_SERVER_API_AUTH_STRING"] = self._key
+        command = [sys.executable, "-m", "infra.services.prefect.server", str(self._port), str(os.getpid()), self._host]
         # A log file and no pipe of ours, because a reader of our output must not wait for the server to end.
         with self.log.open("ab") as output:
             return subprocess.Popen(
@@ -153,24 +164,49 @@ def identity(url: str) -> str | None:
         return None
 
 
-def claim_port(port: int) -> int:
+def claim_port(port: int, host: str = HOST) -> int:
     """Return a free port: the given one, or any if it is 0.
+
+    Args:
+        port: The port.
+        host: The address to listen on.
 
     Raises:
         ResourceError: If a program listens on it; the line names the program and two remedies.
+        ConfigError: If the address is none of this machine.
     """
-    with socket.socket() as listener:
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _no_address(host) from error
+    with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind(address)
         except OSError as error:
-            url = f"http://{HOST}:{port}/api"
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _no_address(host) from error
+            url = f"http://{_reachable(host)}:{port}/api"
             raise ResourceError(
                 f"is taken by {_who(url)}",
                 item=f"port {port}",
                 remedy=f"choose {Term.ANOTHER_PORT}, or set PREFECT_API_URL={url} to use the server that is there",
             ) from error
         return int(listener.getsockname()[1])
+
+
+def _no_address(host: str) -> ConfigError:
+    return ConfigError(
+        f"this machine has no address {host}",
+        item=Term.BIND_ADDRESS,
+        remedy="write one that it has, or 0.0.0.0 for all of them",
+    )
+
+
+def _reachable(host: str) -> str:
+    """Return the address by which this machine reaches what listens on a host."""
+    address = _WILDCARDS.get(host, host)
+    return f"[{address}]" if ":" in address else address
 
 
 def _who(url: str) -> str:

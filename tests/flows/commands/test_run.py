@@ -49,3 +49,9 @@ def test_prepare_asks_nothing_of_the_network(tmp_path: Path, capsys: pytest.Capt
     assert "attention_resolutions must be among the sizes [20, 10]" in capsys.readouterr().err
     assert run_command(["prepare", *odd, "--set", "train.images=0"]) == 2
     assert "train.images: input should be greater than or equal to 1" in capsys.readouterr().err
+
+
+def test_a_time_limit_is_prefects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["train", "digits", "--timeout", "1", "--root", str(tmp_path), "--in-process"]) == 2
+    assert "--timeout: Prefect keeps the time, and no Prefect runs here - use `ddpm run`" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from prefect.utilities.schema_tools.validation import is_valid_schema, validate
 
 from flows.metrics.choices import MetricName
 from flows.recipe.config import PipelineConfig
-from flows.recipe.form import LEAD, STAGES
+from flows.recipe.form import LEAD, RUN_LEAD, STAGES
 from flows.recipe.form_schema import form_schema
 from flows.recipe.presets.table import PRESETS
 from flows.recipe.sweep_settings import SweepSettings
@@ -38,16 +38,16 @@ def test_it_is_a_schema(schema: dict[str, Any]) -> None:
 
 
 def test_it_leads_with_what_people_change(schema: dict[str, Any]) -> None:
-    assert list(schema["properties"]) == ["name", "root", *LEAD, "preset", *STAGES, "run", "sweep"]
+    assert list(schema["properties"]) == ["name", "root", "until", *LEAD, "preset", *STAGES, "run", "sweep"]
 
 
 def test_every_setting_is_offered_once(schema: dict[str, Any]) -> None:
     stages = {
         f"{stage}.{name}" for stage in STAGES for name in type(getattr(PipelineConfig(), stage)).model_fields
     } - set(LEAD.values())
-    run = {f"run.{name}" for name in set(RunSettings.model_fields) - {"name", "root", "preset"}}
+    run = {f"run.{name}" for name in set(RunSettings.model_fields) - {*RUN_LEAD, "preset"}}
     sweep = {f"sweep.{name}" for name in SweepSettings.model_fields}
-    assert set(fields_of(schema)) == stages | run | sweep | set(LEAD) | {"name", "root", "preset"}
+    assert set(fields_of(schema)) == stages | run | sweep | set(LEAD) | {*RUN_LEAD, "preset"}
 
 
 def test_positions_follow_one_another(schema: dict[str, Any]) -> None:

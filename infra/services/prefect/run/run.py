@@ -18,11 +18,12 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed, Suspended
 
-from infra.errors import Interrupted
+from infra.errors import ConfigError, Interrupted
 from infra.services.prefect.client import prompt_client
 from infra.services.prefect.run.log import quiet_delivery
+from infra.services.prefect.run.missed import skip_missed
 from infra.services.prefect.run.page import RunPage
-from infra.services.prefect.run.stops import RunAborted, RunPaused
+from infra.services.prefect.run.stops import RunAborted, RunOutOfTime, RunPaused
 
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
@@ -69,10 +70,26 @@ class PrefectRun(RunPage):
         with get_client(sync_client=True) as client:
             return dict(client.read_deployment(self._flow_run.deployment_id).parameters)
 
-    def fail(self, line: str) -> None:
+    @property
+    def is_deployed(self) -> bool:
+        """Whether the run belongs to a deployment."""
+        return self._flow_run.deployment_id is not None
+
+    def skip_missed(self) -> int:
+        """Cancel the other runs of its schedule that are due by now, as this one does their work; return how many."""
+        skipped: list[int] = []
+        if self._flow_run.auto_scheduled and self._flow_run.created_by is not None:
+            self._attempt(lambda: skipped.append(skip_missed(self._flow_run)))
+        return sum(skipped)
+
+    def fail(self, line: str, name: str = "Failed") -> None:
         """End the run as failed for a reason that one line explains.
 
         If a flow of a deployment returns a failed state, Prefect raises it in the end, and logs the traceback.
+
+        Args:
+            line: The reason.
+            name: The name of the state.
 
         Raises:
             RunAborted: If the run belongs to a deployment and the server took its end.
@@ -80,9 +97,9 @@ class PrefectRun(RunPage):
 
         def tell() -> None:
             with get_client(sync_client=True) as client:
-                client.set_flow_run_state(self.id, Failed(message=line), force=True)
+                client.set_flow_run_state(self.id, Failed(name=name, message=line), force=True)
 
-        if self._flow_run.deployment_id is not None and self._attempt(tell):
+        if self.is_deployed and self._attempt(tell):
             raise RunAborted(line)
 
     def close_lost_tasks(self) -> None:
@@ -92,15 +109,19 @@ class PrefectRun(RunPage):
             self._attempt(lambda: self._settle(lost, lambda task: task.state is None or not task.state.is_final()))
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, limit_s: float = 0.0) -> Iterator[None]:
         """Look at the run's state while the block works, and leave the block if the run is to stop.
+
+        Args:
+            limit_s: Seconds that the block may take; 0 for any time.
 
         Raises:
             RunAborted: If the run was cancelled, deleted or ended.
+            RunOutOfTime: If the block took longer than `limit_s`.
             RunPaused: If it was paused.
         """
         thread = threading.Thread(target=self._look, name="prefect-run", daemon=True)
-        with self._stoppable(), quiet_delivery():
+        with self._stoppable(), quiet_delivery(), self._limited(limit_s):
             thread.start()
             try:
                 yield
@@ -108,7 +129,9 @@ class PrefectRun(RunPage):
                 self._can_stop = False  # else the next look takes our own change of the state for somebody else's
                 if isinstance(error, Interrupted):
                     self._attempt(self._cancel)
-                if not isinstance(error, Exception):
+                if isinstance(error, RunOutOfTime):
+                    self._attempt(self._end_tasks)
+                elif not isinstance(error, Exception):
                     self._attempt(self._cancel_tasks)
                 if isinstance(error, Interrupted):
                     raise RunAborted("interrupted") from error  # else Prefect calls the run crashed
@@ -149,6 +172,23 @@ class PrefectRun(RunPage):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    @contextlib.contextmanager
+    def _limited(self, limit_s: float) -> Iterator[None]:
+        """Stop this thread after a while, by a timer of its own, since a look may wait for a server that is away."""
+        if not limit_s:
+            yield
+            return
+        if not self._can_stop:
+            raise ConfigError("needs the main thread of a process", item="timeout")
+        timer = threading.Timer(limit_s, self._stop, [RunOutOfTime("the flow run reached its time limit")])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join(self._look_s)  # since its signal must meet our handler
 
     def _leave(self, *_: object) -> None:
         verdict, self._verdict = self._verdict, None
@@ -213,7 +253,7 @@ class PrefectRun(RunPage):
 
     def _cancel(self) -> None:
         """Mark the run as cancelled, unless others have given it a state or a runner will when the process is gone."""
-        mine = _AT_WORK if self._flow_run.deployment_id is not None else (*_AT_WORK, StateType.CANCELLING)
+        mine = _AT_WORK if self.is_deployed else (*_AT_WORK, StateType.CANCELLING)
         with prompt_client(_LAST_WORD_RETRIES) as client:
             state = client.read_flow_run(self.id).state
             if state is None or state.type in mine:
@@ -226,13 +266,21 @@ class PrefectRun(RunPage):
             state = client.read_flow_run(self.id).state
         if state is not None and state.type in _STOPPED:
             said: State[Any] = Cancelled(message=f"Stopped: the run is {state.name}. Finished work is kept.")
-            self._settle(said, lambda task: task.state is None or not task.state.is_completed())
+            self._settle(said, _is_unfinished)
+
+    def _end_tasks(self) -> None:
+        """Mark the tasks of a run that is out of time as cancelled; the run itself ends as timed out."""
+        self._settle(Cancelled(message="The run reached its time limit. Finished work is kept."), _is_unfinished)
 
     def _settle(self, state: State[Any], applies: Callable[[TaskRun], bool]) -> None:
         with prompt_client(_LAST_WORD_RETRIES) as client:
             for task in client.read_task_runs(flow_run_filter=self._mine):
                 if applies(task):
                     client.set_task_run_state(task.id, state, force=True)
+
+
+def _is_unfinished(task: TaskRun) -> bool:
+    return task.state is None or not task.state.is_completed()
 
 
 def _terminate(*_: object) -> None:

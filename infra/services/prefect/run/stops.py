@@ -1,4 +1,4 @@
-"""The ends of a run that come from outside: cancelled, paused, deleted, or left by its server."""
+"""The ends of a run that come from outside: cancelled, paused, deleted, out of time, or left by its server."""
 
 import contextlib
 import logging
@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 class RunAborted(Abort, SystemExit):
     """The run was cancelled, deleted or ended by somebody else; a SystemExit, so that Ray's waits let it through."""
+
+
+class RunOutOfTime(RunAborted):
+    """The run reached its time limit; what it had was saved, as after a cancel."""
 
 
 class RunUnreported(RunAborted):
