@@ -11,7 +11,7 @@ from types import FrameType, MappingProxyType
 import typer
 from typer.exceptions import TyperException
 
-from flows.commands import compare, exchange, inspect, run, score, selftest, serve, stage
+from flows.commands import compare, doctor, exchange, inspect, run, score, selftest, serve, stage, up
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
 
@@ -30,6 +30,8 @@ inspect.register(app)
 compare.register(app)
 score.register(app)
 serve.register(app)
+up.register(app)
+doctor.register(app)
 selftest.register(app)
 exchange.register(app)
 stage.register(app)

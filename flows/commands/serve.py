@@ -37,20 +37,31 @@ def serve_deployments(
     from infra.services.prefect.api import prefect_api
 
     where = parse_place(resolve_root(root)).uri
-    with prefect_api(where, port=port, serve=True, say=_say) as api:
-        from flows.pipeline import pipeline
-        from infra.services.prefect.deployments import register as register_deployment
-
-        served = [register_deployment(pipeline, _deployment(name, where)) for name in PRESETS]
+    with prefect_api(where, port=port, serve=True, say=say) as api:
+        served = registered(where)
         typer.echo(f"deployments {', '.join(PRESETS)} at {api.ui}; stop with Ctrl-C")
-        _serve(served, limit, api)
+        work_off(served, limit, api)
 
 
-def _serve(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:
+def registered(where: str) -> "list[ServedDeployment]":
+    """Register a deployment per preset for a root, and return them."""
+    from flows.pipeline import pipeline
+    from infra.services.prefect.deployments import register as register_deployment
+
+    return [register_deployment(pipeline, _deployment(name, where)) for name in PRESETS]
+
+
+def work_off(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:
+    """Work off the runs of deployments until a signal comes; then stop them, each with time to save.
+
+    Raises:
+        ResourceError: If our own Prefect server ended for good.
+        StorageError: If somebody else's is away for too long.
+    """
     from infra.services.prefect.deployments import pause
     from infra.services.prefect.runner import ServingRunner
 
-    runner = ServingRunner(served, limit, _say, waiting=f"a run waits: {limit} at a time (--limit)")
+    runner = ServingRunner(served, limit, say, waiting=f"a run waits: {limit} at a time (--limit)")
     runner.start()
     try:
         while api.server is None or not api.server.gone.is_set():
@@ -89,5 +100,6 @@ def _deployment(name: str, root: str) -> "Deployment":
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line with the time."""
     typer.echo(f"{time.strftime('%H:%M:%S')}  {line}", err=True)
