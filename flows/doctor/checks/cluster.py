@@ -17,6 +17,7 @@ from infra.errors import ConfigError, DdpmError, ResourceError, StorageError
 from infra.storage.trial import Trial, trial
 
 _CONNECT_S, _ANSWER_S = 5.0, 30.0
+_RESOLVED_BY_RAY = ("auto", "local")
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -43,9 +44,9 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _reach(address: str) -> None:
     """Connect to the port of the cluster's head: Ray itself would wait for a minute."""
-    host, _, port = address.rpartition(":")
-    if not host:  # a name that Ray resolves, such as auto
+    if address in _RESOLVED_BY_RAY:
         return
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
             pass
