@@ -17,7 +17,7 @@ def secrets_of(environment: Mapping[str, str]) -> list[str]:
     for value in environment.values():
         if "://" in value and "@" in value:
             found.add(_password(value))
-    found |= {changed(value) for value in found for changed in (quote, unquote)}
+    found |= {changed for value in found for changed in (quote(value), quote(value, safe=""), unquote(value))}
     return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
 
 

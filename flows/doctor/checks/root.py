@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from flows.doctor.check import Subject
-from flows.doctor.checks.temporary import in_gib
+from flows.doctor.checks.temporary import in_words
 from flows.doctor.finding import Finding, doubt, fine
 from infra.compute.system import space
 from infra.errors import ConfigError, ResourceError
@@ -27,11 +27,11 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     free = space(nearest_folder(subject.root)).free
     if free < _LEAST:
-        raise ResourceError(f"{in_gib(free)} free", item=item, remedy="free some, or choose another root")
+        raise ResourceError(f"{in_words(free)} free", item=item, remedy="free some, or choose another root")
     if free < _ENOUGH:
-        yield doubt(f"{in_gib(free)} free; a long run may need more", item=item, remedy="free some")
+        yield doubt(f"{in_words(free)} free; a long run may need more", item=item, remedy="free some")
     else:
-        yield fine(f"can be used, {in_gib(free)} free", item=item)
+        yield fine(f"can be used, {in_words(free)} free", item=item)
 
 
 def _check_folder(path: str, item: str) -> None:

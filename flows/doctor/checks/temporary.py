@@ -37,18 +37,22 @@ def check(_: Subject) -> Iterator[Finding]:
             item=item,
             remedy="free some, or set RAY_TMPDIR to another disk",
         )
-    yield fine(f"{in_gib(room.free)} free", item=item)
+    yield fine(f"{in_words(room.free)} free", item=item)
     if _SHARED.is_dir():
         yield _shared(space(_SHARED))
 
 
 def _shared(room: Space) -> Finding:
     if room.free < _LEAST_SHARED:
-        cause = f"{in_gib(room.free)} of {in_gib(room.total)} free; Ray then keeps objects on the disk, which is slower"
+        cause = (
+            f"{in_words(room.free)} of {in_words(room.total)} free; Ray then keeps objects on the disk, which is slower"
+        )
         return doubt(cause, item=str(_SHARED), remedy="give a container more, such as --shm-size=1g")
-    return fine(f"{in_gib(room.free)} free", item=str(_SHARED))
+    return fine(f"{in_words(room.free)} free", item=str(_SHARED))
 
 
-def in_gib(amount: int) -> str:
-    """Return an amount of bytes in GiB, as people read it."""
-    return f"{amount / (1 << 30):.2g} GiB" if amount < 10 << 30 else f"{amount / (1 << 30):.0f} GiB"
+def in_words(size: int) -> str:
+    """Return a number of bytes in MiB or GiB, as people read it."""
+    if size < 1 << 30:
+        return f"{size >> 20} MiB"
+    return f"{size / (1 << 30):.{1 if size < 10 << 30 else 0}f} GiB"

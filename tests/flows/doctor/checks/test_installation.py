@@ -1,6 +1,6 @@
 """The installation: Python, packages, extras and torch, each wrong state made by stub distributions or given facts."""
 
-import importlib.metadata
+import importlib
 import sys
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SUBJECT = Subject(root="here")
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of packages in front of the installed ones."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     return tmp_path
 
 

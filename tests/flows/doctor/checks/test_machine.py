@@ -68,7 +68,7 @@ def test_a_disk_that_is_nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_little_shared_memory() -> None:
     found = temporary._shared(Space(total=64 << 20, free=64 << 20))
     assert found.level is Level.WARNING
-    assert "0.062 GiB of 0.062 GiB free" in found.cause
+    assert "64 MiB of 64 MiB free" in found.cause
 
 
 def test_our_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
