@@ -1,31 +1,35 @@
 """The ports that `ddpm up` and `ddpm serve` take unless they are given others."""
 
+import os
 import socket
 from collections.abc import Iterator
 
 from flows.doctor.check import Subject
 from flows.doctor.finding import Finding, doubt, fine
 
-# The port, the server, and the option of `ddpm up` that names another.
+# The port, the server, the option of `ddpm up` that names another, and the variable that names a server of the user's.
 PORTS = (
-    (4200, "Prefect", "--port"),
-    (5000, "MLflow", "--mlflow-port"),
-    (6379, "Ray", "--ray-port"),
-    (8265, "Ray's dashboard", "--dashboard-port"),
+    (4200, "Prefect", "--port", "PREFECT_API_URL"),
+    (5000, "MLflow", "--mlflow-port", "MLFLOW_TRACKING_URI"),
+    (6379, "Ray", "--ray-port", "RAY_ADDRESS"),
+    (8265, "Ray's dashboard", "--dashboard-port", "RAY_ADDRESS"),
 )
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Bind each for a moment."""
-    taken = [one for one in PORTS if not is_free(one[0])]
-    for number, server, option in taken:
+    """Bind each for a moment, but for those of servers that variables name, since we start none of these."""
+    needed = [one for one in PORTS if not os.environ.get(one[-1])]
+    taken = [one for one in needed if not is_free(one[0])]
+    for number, server, option, _ in taken:
         yield doubt(
-            f"in use, by a server of yours or another program; `ddpm up` would start {server} there",
+            f"in use, and `ddpm up` would start {server} there",
             item=f"port {number}",
-            remedy=f"if it is another program, choose another port: ddpm up {option}",
+            remedy=f"if another program has it, choose another port: ddpm up {option}",
         )
-    if not taken:
-        yield fine(f"{', '.join(str(number) for number, *_ in PORTS)} are free")
+    if not needed:
+        yield fine("your variables name every server, so none is started")
+    elif not taken:
+        yield fine(f"{', '.join(str(number) for number, *_ in needed)} are free")
 
 
 def is_free(port: int) -> bool:

@@ -96,9 +96,18 @@ def test_a_proxy_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, free = free_ports(2)
-    monkeypatch.setattr(ports, "PORTS", ((taken, "Prefect", "--port"), (free, "MLflow", "--mlflow-port")))
+    mlflow = (free, "MLflow", "--mlflow-port", "MLFLOW_TRACKING_URI")
+    monkeypatch.setattr(ports, "PORTS", ((taken, "Prefect", "--port", "PREFECT_API_URL"), mlflow))
     assert only(ports.check(SUBJECT)).cause == f"{taken}, {free} are free"
     with socket.create_server(("127.0.0.1", taken)):
         found = only(ports.check(SUBJECT))
     assert (found.level, found.item) == (Level.WARNING, f"port {taken}")
     assert found.remedy.endswith("ddpm up --port")
+
+
+def test_a_port_of_a_server_that_a_variable_names_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (taken,) = free_ports(1)
+    monkeypatch.setattr(ports, "PORTS", ((taken, "Prefect", "--port", "PREFECT_API_URL"),))
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{taken}/api")
+    with socket.create_server(("127.0.0.1", taken)):
+        assert only(ports.check(SUBJECT)).cause == "your variables name every server, so none is started"
