@@ -22,6 +22,8 @@ HOST = "127.0.0.1"
 _DASHBOARD = ("aiohttp", "aiohttp_cors", "opencensus", "opentelemetry.exporter.prometheus", "prometheus_client", "grpc")
 _STARTED = b"Ray runtime started."
 _LIMIT_S = 5.0
+# It drains its node first, for half a minute at most.
+_STOP_LIMIT_S = 40.0
 
 
 def dashboard_lacks() -> list[str]:
@@ -92,6 +94,7 @@ class Head:
             },
             before=self._clear,
             answers=self._answers,
+            stop_limit_s=_STOP_LIMIT_S,
         )
 
     def remove(self) -> None:
