@@ -81,7 +81,7 @@ class _Site:
         token = token_environment()
         stack.callback(head.remove)
         self._start(stack, head.program(self.mark | token), "ray.log")
-        self.variables |= {"RAY_ADDRESS": head.address, **token}
+        self.variables |= head.variables | token
         self.pages["Ray"] = head.address
         if not missing:
             where = f"  its token is in {token['RAY_AUTH_TOKEN_PATH']}" if token else ""

@@ -20,6 +20,9 @@ from infra.server_process import Program
 HOST = "127.0.0.1"
 # The modules that Ray's dashboard looks for first; `ray[default]` installs them.
 _DASHBOARD = ("aiohttp", "aiohttp_cors", "opencensus", "opentelemetry.exporter.prometheus", "prometheus_client", "grpc")
+# Ray takes this machine's own address for the one that others reach it by, in the head and in every driver, unless it
+# is on a system where it knows no clusters. The variable makes any system such a one.
+_LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _STARTED = b"Ray runtime started."
 _LIMIT_S = 5.0
 # It drains its node first, for half a minute at most.
@@ -61,6 +64,11 @@ class Head:
         """The address for RAY_ADDRESS."""
         return f"{HOST}:{self.port}"
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that lead drivers to it, beside those of Ray's token."""
+        return {"RAY_ADDRESS": self.address, **_LOCAL_ONLY}
+
     def program(self, environment: Mapping[str, str]) -> Program:
         """Return its program.
 
@@ -87,8 +95,7 @@ class Head:
             environment={
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "PYTHONUNBUFFERED": "1",
-                # Else Ray takes this machine's address in the network instead of its own.
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                **_LOCAL_ONLY,
                 "RAY_prestart_worker_first_driver": "0",
                 **environment,
             },

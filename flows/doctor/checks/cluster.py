@@ -16,7 +16,7 @@ from infra.compute.cluster import Cluster
 from infra.errors import ConfigError, DdpmError, ResourceError, StorageError
 from infra.storage.trial import Trial, trial
 
-_CONNECT_S, _ANSWER_S = 5.0, 30.0
+_CONNECT_S, _ANSWER_S = 5.0, 25.0
 _RESOLVED_BY_RAY = ("auto", "local")
 
 
