@@ -75,7 +75,7 @@ class Head:
         Args:
             environment: Further variables, such as those of Ray's token.
         """
-        dashboard = ("--include-dashboard=false",)
+        dashboard: tuple[str, ...] = ("--include-dashboard=false",)
         if self.dashboard_port is not None:
             dashboard = (
                 "--include-dashboard=true",

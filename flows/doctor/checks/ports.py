@@ -20,7 +20,7 @@ def check(_: Subject) -> Iterator[Finding]:
     """Bind each for a moment, but for those of servers that variables name, since we start none of these."""
     needed = [one for one in PORTS if not os.environ.get(one[-1])]
     taken = [one for one in needed if not is_free(one[0])]
-    for number, server, option, _ in taken:
+    for number, server, option, _variable in taken:
         yield doubt(
             f"in use, and `ddpm up` would start {server} there",
             item=f"port {number}",
@@ -29,7 +29,7 @@ def check(_: Subject) -> Iterator[Finding]:
     if not needed:
         yield fine("your variables name every server, so none is started")
     elif not taken:
-        yield fine(f"{', '.join(str(number) for number, *_ in needed)} are free")
+        yield fine(f"{', '.join(str(number) for number, *_rest in needed)} are free")
 
 
 def is_free(port: int) -> bool:
