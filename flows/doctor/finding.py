@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the doctor's.
+    """One finding, which is one line.
 
     Attributes:
         level: How good or bad it is.

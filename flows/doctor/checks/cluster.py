@@ -30,16 +30,17 @@ def check(subject: Subject) -> Iterator[Finding]:
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(address=address))
         cluster.connect()
-        token, tried = uuid.uuid4().hex, _begun(stack, subject.root)
-        if tried:
-            tried.store.put_if_absent(f"{tried.folder}/driver", token.encode())
+        token = uuid.uuid4().hex
+        tried = _begun(stack, subject.root, token)
         nodes = {node["NodeID"]: node for node in alive()}
-        question = Question(root=subject.root, folder=tried.folder if tried else "", token=token)
-        answers, silent = ask_each(nodes, question, _ANSWER_S)
+        # A relative root would be another folder on each node.
+        root, folder = (tried.store.uri, tried.folder) if tried else ("", "")
+        answers, silent = ask_each(nodes, Question(root=root, folder=folder, token=token), _ANSWER_S)
         found = [*_silences(nodes, silent), *_judged(nodes, answers, tried, token)]
     yield from found
     if not any(one.exit_code for one in found):
-        yield fine(_summary(nodes, subject.root if tried else ""), item=f"RAY_ADDRESS {address}")
+        seen = root if root and not any(answer["fault"] for answer in answers.values()) else ""
+        yield fine(_summary(nodes, seen), item=f"RAY_ADDRESS {address}")
 
 
 def _reach(address: str) -> None:
@@ -60,12 +61,14 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _begun(stack: ExitStack, root: str) -> Trial | None:
-    """Begin a trial of the root; None if this machine itself cannot use it, which is a check of its own."""
+def _begun(stack: ExitStack, root: str, token: str) -> Trial | None:
+    """Begin a trial of the root with an object of this machine; None if it cannot use it, which is its own check."""
     try:
-        return stack.enter_context(trial(root))
+        tried = stack.enter_context(trial(root))
+        tried.store.put_if_absent(f"{tried.folder}/driver", token.encode())
     except DdpmError:
         return None
+    return tried
 
 
 def _silences(nodes: Mapping[str, Mapping[str, Any]], silent: Mapping[str, str]) -> Iterator[Finding]:

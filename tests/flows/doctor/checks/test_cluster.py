@@ -21,6 +21,7 @@ from infra.errors import StorageError, error_to_json
 from tests.hardware import CPU_NODE, H100_NODE
 from tests.servers import free_ports
 
+TOP = Path(__file__).parents[4]
 DOCTOR = [sys.executable, "-c", "from flows.cli import main; main()", "doctor"]
 HERE = {"Python": "3.11.7", "ray": "2.60.0", "numpy": "2.4", "ddpm-flows": "0.1.0, code 0123abcd"}
 NODE = Node(hardware=CPU_NODE, versions=HERE, used=0.5, shared=None, files=65536)
@@ -111,8 +112,12 @@ def doctor(machines: Machines, root: Path, **environment: str) -> tuple[int, lis
 
 
 @pytest.mark.slow
-def test_every_node_sees_the_root(machines: Machines, tmp_path: Path) -> None:
-    code, lines = doctor(machines, tmp_path / "root")
+def test_every_node_sees_a_root_with_a_relative_path(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TOP), os.environ.get("PYTHONPATH", "")]))
+    code, lines = doctor(machines, Path("root"))
     assert code == 0, lines
     assert f"3 nodes answer, with 2 CPU and 0 GPU in all; all see {tmp_path / 'root'}" in lines[-1]
     assert list(tmp_path.iterdir()) == []
