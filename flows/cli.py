@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from flows.commands import (
     compare,
+    doctor,
     exchange,
     inspect,
     lineage,
@@ -26,6 +27,7 @@ from flows.commands import (
     stage,
     sweep,
     track,
+    up,
 )
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
@@ -50,6 +52,8 @@ compare.register(app)
 sweep.register(app)
 score.register(app)
 serve.register(app)
+up.register(app)
+doctor.register(app)
 selftest.register(app)
 exchange.register(app)
 stage.register(app)

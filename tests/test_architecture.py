@@ -22,7 +22,7 @@ ALLOWED = {
     },
     "flows": {
         "flows", "infra", "ddpm_core", "numpy", "PIL", "pyarrow", "torch", "pydantic", "prefect", "typer", "rich",
-        "matplotlib", "jinja2",
+        "matplotlib", "jinja2", "packaging",
     },
 }  # fmt: skip
 

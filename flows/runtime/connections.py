@@ -17,6 +17,15 @@ def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
     Raises:
         ConfigError: If RAY_ADDRESS is a Ray Client address.
     """
+    return Cluster(mode=settings.mode, address=cluster_address(), cpus=cpus, patience_s=60 * settings.patience)
+
+
+def cluster_address() -> str | None:
+    """Return RAY_ADDRESS, or None if it is not set.
+
+    Raises:
+        ConfigError: If it is a Ray Client address.
+    """
     address = os.environ.get("RAY_ADDRESS") or None
     if address and address.startswith("ray://"):
         raise ConfigError(
@@ -24,7 +33,7 @@ def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
             item=f"RAY_ADDRESS {address}",
             remedy="run inside the cluster with its host:port, or unset it for a local Ray",
         )
-    return Cluster(mode=settings.mode, address=address, cpus=cpus, patience_s=60 * settings.patience)
+    return address
 
 
 def open_tracker(settings: RunSettings, store: Store) -> Tracker:

@@ -3,20 +3,18 @@
 import contextlib
 import logging
 import os
-import secrets
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from infra.compute.cores import usable_cores
 from infra.compute.processes import Reaper
 from infra.compute.ray_errors import first_line, plain_errors
 from infra.compute.ray_signals import interrupts_kept
+from infra.compute.token import local_token
 from infra.errors import ResourceError
-from infra.storage.aside import replaced
 
-_OBJECT_STORE_BYTES = 256 << 20
+OBJECT_STORE_BYTES = 256 << 20
 _OTHER_DASHBOARD = "RAY_OVERRIDE_DASHBOARD_URL"
 _SPARE_CPUS = 2  # for what Ray itself runs beside the work
 _LOCAL_ENVIRONMENT = {
@@ -129,7 +127,7 @@ class Connection:
             "address": "local",
             "num_cpus": max(usable_cores(), self._cpus) + _SPARE_CPUS,
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
+            "object_store_memory": OBJECT_STORE_BYTES,
         }
 
     def _set_environment(self, name: str, value: str) -> None:
@@ -141,13 +139,7 @@ class Connection:
         """Keep the local cluster's token in a file that only this user can read; all can read Ray's own."""
         if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             return
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
-        token = folder / "ray-token"
-        if not token.exists():
-            with replaced(token) as aside:
-                aside.touch(mode=0o600)
-                aside.write_text(secrets.token_hex(32))
-        self._set_environment("RAY_AUTH_TOKEN_PATH", str(token))
+        self._set_environment("RAY_AUTH_TOKEN_PATH", str(local_token()))
         self._environment["RAY_AUTH_MODE"] = None  # ray.init sets it
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 3.0  # Ray ends most of its processes by itself within a second of the driver's end
 _START_LIMIT_S = 30.0
+_END_LIMIT_S, _POLL_S = 15.0, 0.2
 _START_TIME = 19  # its place in /proc/PID/stat, counted from the state; before that comes a name that may hold spaces
 
 
@@ -65,6 +67,31 @@ def has_ended(pid: int, started: int) -> bool:
         pass  # it exists, and it is another user's
     fields = _stat(pid)
     return fields is not None and (fields[0] in "ZX" or int(fields[_START_TIME]) != started)
+
+
+def end_marked(mark: str, limit_s: float = _END_LIMIT_S) -> int:
+    """End the processes that carry a mark of `Reaper`, and no others; return how many there were.
+
+    Args:
+        mark: The mark.
+        limit_s: How long they may take to end by themselves before they are killed.
+    """
+    if sys.platform != "linux":
+        return 0
+    found = _signal_marked(mark, signal.SIGTERM)
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end and any(reaper.marked(mark)):
+        time.sleep(_POLL_S)  # nothing reports the end of processes that are not our children
+    _signal_marked(mark, signal.SIGKILL)
+    return found
+
+
+def _signal_marked(mark: str, number: signal.Signals) -> int:
+    processes = list(reaper.marked(mark))
+    for process in processes:
+        with contextlib.suppress(OSError):
+            os.kill(int(process.name), number)
+    return len(processes)
 
 
 def _stat(pid: int) -> list[str] | None:

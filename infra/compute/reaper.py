@@ -33,7 +33,7 @@ def reap(mark: str, grace_s: float) -> None:
     rounds_without = 0  # two of them, because a process that starts during the first may be missed
     while rounds_without < 2 and time.monotonic() < kill_from + _LIMIT_S:
         found = False
-        for process in _marked(mark):
+        for process in marked(mark):
             found = True
             folders.update(_session_folders(process))
             if time.monotonic() >= kill_from:
@@ -44,7 +44,8 @@ def reap(mark: str, grace_s: float) -> None:
         remove_session(Path(os.fsdecode(folder)))
 
 
-def _marked(mark: str) -> Iterator[Path]:
+def marked(mark: str) -> Iterator[Path]:
+    """Yield the folders in /proc of the processes with a mark in their environment."""
     entry = f"{VARIABLE}={mark}".encode()
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():

@@ -13,6 +13,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from infra.errors import DdpmError, IntegrityError, StorageError
@@ -84,6 +86,16 @@ def list_folders(bucket: str, prefix: str, *, limits: Limits = _LIMITS) -> Itera
         if not page.get("IsTruncated"):
             return
         options["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def store_time(bucket: str, *, limits: Limits = _LIMITS) -> datetime | None:
+    """Return the time of the store's clock, to the second, from its answer to a listing; None if it does not say."""
+    page = _call("list_objects_v2", f"s3://{bucket}", limits, Bucket=bucket, MaxKeys=1)
+    date = str(page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def head(bucket: str, key: str, *, limits: Limits = _LIMITS) -> S3Object | None:

@@ -5,14 +5,18 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from mlflow.entities import ViewType
 
 from infra.errors import StorageError
 from infra.record import ModelFile, StageRecord
 from infra.tracking.resolver import registered_file
+from infra.tracking.store import make_client
 from infra.tracking.tracker import Tracker
+from infra.tracking.visit import visit
 from tests.infra.tracking.gates import Gate, handler, mlflow_server
 from tests.infra.tracking.records import ROWS, SOURCE, STEPS, all_runs, make_run, record, statuses, steps, warnings
 from tests.infra.tracking.test_registry import measured
@@ -234,3 +238,13 @@ def test_registration_fails_alone_heals_and_keeps_the_password(gate: Gate) -> No
     gate.is_down = True
     with pytest.raises(StorageError, match="did not answer"):
         registered_file("models:/net@champion", uri)
+
+
+def test_a_visit_tells_the_version_and_leaves_nothing(gate: Gate) -> None:
+    client = make_client(gate.url)
+    before = {one.name for one in client.search_experiments(view_type=ViewType.ALL)}
+    assert visit(gate.url, "MLFLOW_TRACKING_URI") == metadata.version("mlflow")
+    assert {one.name for one in client.search_experiments(view_type=ViewType.ALL)} == before
+    gate.refuses = lambda path, body: "experiments/create" in path
+    with pytest.raises(StorageError, match=r"does not take a new experiment .*refused by the gate"):
+        visit(gate.url, "MLFLOW_TRACKING_URI")
