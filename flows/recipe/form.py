@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets.table import PRESETS, preset
-from flows.recipe.settings import put, validated
+from flows.recipe.settings import put, shortened, validated
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 
@@ -52,7 +52,9 @@ def changed(
     own = {name: value for name, value in _filled(parameters).items() if below.get(name) != value}
     name = str(own.get("preset") or below.get("preset") or "digits")
     if name not in PRESETS:
-        raise ConfigError(f"no such recipe: {name}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"no such recipe: {shortened(name)}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}"
+        )
     values = preset(name).model_dump()
     run: dict[str, Any] = {"preset": name}
     for layer in (below, own):
@@ -76,7 +78,7 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
         elif name in RUN_LEAD:
             run[name] = value
         elif name != "preset":
-            raise ConfigError("no such parameter", item=name)
+            raise ConfigError("no such parameter", item=shortened(name))
 
 
 def _names_a_source(layer: Mapping[str, Any]) -> bool:
