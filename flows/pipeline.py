@@ -21,7 +21,7 @@ from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
-from infra.errors import DdpmError, StorageError
+from infra.errors import DdpmError, DivergedError, StorageError
 from infra.services.prefect.run.log import plain_log
 from infra.services.prefect.run.run import PrefectRun
 from infra.services.prefect.run.stops import RunUnreported, end_with_server
@@ -32,6 +32,7 @@ _RETRY_DELAY_S = 5
 
 # How long a finished run waits to report its end to a server that does not answer.
 _API_LIMIT_S = 600.0
+_FAILED, _DIVERGED = "Failed", "Diverged"
 _LOGGER = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
@@ -105,9 +106,10 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
             name_options(error)
             line = in_form_words(str(error))
             get_run_logger().error(line)
+            state = _DIVERGED if isinstance(error, DivergedError) else _FAILED
             if page is not None:
-                page.fail(line)
-            return Failed(message=line, data=error)
+                page.fail(line, state)
+            return Failed(name=state, message=line, data=error)
 
 
 def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures:

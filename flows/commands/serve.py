@@ -39,9 +39,11 @@ def serve_deployments(
     where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, serve=True, say=_say) as api:
         from flows.pipeline import pipeline
+        from infra.services.prefect.automations import install, shipped
         from infra.services.prefect.deployments import register as register_deployment
 
         served = [register_deployment(pipeline, _deployment(name, where)) for name in PRESETS]
+        install(shipped(pipeline.name), _say)
         typer.echo(f"deployments {', '.join(PRESETS)} at {api.ui}; stop with Ctrl-C")
         _serve(served, limit, api)
 

@@ -49,6 +49,9 @@ class RunPage(Protocol):
     def show_page(self, key: str, markdown: str, line: str) -> None:
         """Attach a page of Markdown to the run."""
 
+    def announce_champion(self, address: str, line: str) -> None:
+        """Tell the service that a network became the champion of a registry."""
+
     def log(self, line: str) -> None:
         """Add a line to the run's log."""
 
@@ -199,6 +202,8 @@ def open_surroundings(
                 opened.say(f"{'registry':<9} {decision}")
         finally:
             _CURRENT.reset(token)
+            if page is not None and (champion := tracker.take_champion()):
+                page.announce_champion(*champion)
 
 
 def open_cluster(settings: RunSettings, cpus: int) -> Cluster:

@@ -39,6 +39,7 @@ class Tracker:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._unsealed: dict[str, str] = {}
         self._decision = ""
+        self._champion: tuple[str, str] | None = None
 
     @property
     def uri(self) -> str:
@@ -140,6 +141,11 @@ class Tracker:
         taken, self._decision = self._decision, ""
         return taken
 
+    def take_champion(self) -> tuple[str, str] | None:
+        """Return the address of the new champion and the gate's decision; None if there is none since the last call."""
+        taken, self._champion = self._champion, None
+        return taken
+
     def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
         """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
         if not self._runs.parent:
@@ -208,6 +214,8 @@ class Tracker:
         model = store.find_or_create_model(run, request.measured.file)
         registered = ModelRegistry(store.client).register(request, model, run)
         self._decision = registered.line
+        if registered.is_new_champion:
+            self._champion = (registered.uri, registered.line)
         store.set_tags(run, {"ddpm.registered": registered.uri, GATE: registered.line})
 
     def _deliver_metrics(self, stage: str, record: StageRecord) -> None:

@@ -35,6 +35,7 @@ class Page:
         self.lines: list[str] = []
         self.progress: list[tuple[str, float, str]] = []
         self.pages: dict[str, str] = {}
+        self.champions: list[tuple[str, str]] = []
         self.waits = threading.Event()
 
     def rename(self, name: str) -> None:
@@ -45,6 +46,9 @@ class Page:
 
     def show_page(self, key: str, markdown: str, line: str) -> None:
         self.pages[key] = markdown
+
+    def announce_champion(self, address: str, line: str) -> None:
+        self.champions.append((address, line))
 
     def log(self, line: str) -> None:
         self.lines.append(line)

@@ -7,11 +7,14 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.events import emit_event
 from prefect.exceptions import MissingContextError, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL, get_current_settings
 
 _NOT_FOUND = 404
+# The event of a network that became the champion of a registry.
+CHAMPION_EVENT = "ddpm.champion"
 
 
 class RunPage:
@@ -45,6 +48,16 @@ class RunPage:
         """Put a page of Markdown beside the run."""
         made = ArtifactCreate(key=key, type="markdown", data=markdown, description=line, flow_run_id=self.id)
         self._jobs.append(lambda client: client.create_artifact(made))
+
+    def announce_champion(self, address: str, line: str) -> None:
+        """Tell the server that a network became the champion, as an event for its automations.
+
+        Args:
+            address: The network's, such as models:/digits/3.
+            line: The decision, in one line.
+        """
+        resource = {"prefect.resource.id": f"ddpm.{address}", "prefect.resource.name": address}
+        emit_event(CHAMPION_EVENT, resource, payload={"address": address, "line": line})
 
     def log(self, line: str) -> None:
         """Add a line to the run's log, or to that of the task that is at work."""

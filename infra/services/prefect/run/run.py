@@ -16,13 +16,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed, Suspended
+from prefect.states import Cancelled, Crashed, Failed, Running, Suspended
 
 from infra.errors import Interrupted
 from infra.services.prefect.client import prompt_client
 from infra.services.prefect.run.log import quiet_delivery
 from infra.services.prefect.run.page import RunPage
-from infra.services.prefect.run.stops import RunAborted, RunPaused
+from infra.services.prefect.run.stops import LOST, RunAborted, RunPaused
 
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
@@ -69,10 +69,14 @@ class PrefectRun(RunPage):
         with get_client(sync_client=True) as client:
             return dict(client.read_deployment(self._flow_run.deployment_id).parameters)
 
-    def fail(self, line: str) -> None:
+    def fail(self, line: str, name: str = "Failed") -> None:
         """End the run as failed for a reason that one line explains.
 
         If a flow of a deployment returns a failed state, Prefect raises it in the end, and logs the traceback.
+
+        Args:
+            line: The reason.
+            name: The name of the state.
 
         Raises:
             RunAborted: If the run belongs to a deployment and the server took its end.
@@ -80,7 +84,7 @@ class PrefectRun(RunPage):
 
         def tell() -> None:
             with get_client(sync_client=True) as client:
-                client.set_flow_run_state(self.id, Failed(message=line), force=True)
+                client.set_flow_run_state(self.id, Failed(name=name, message=line), force=True)
 
         if self._flow_run.deployment_id is not None and self._attempt(tell):
             raise RunAborted(line)
@@ -203,6 +207,12 @@ class PrefectRun(RunPage):
             if not state.state_details.pause_reschedule:  # else nobody would go on when it is resumed
                 client.set_flow_run_state(self.id, Suspended(message="Paused. Finished work is kept."), force=True)
             self._stop(RunPaused(f"the flow run was paused ({state.name})", state=state))
+        elif state.type == StateType.CRASHED and state.message == LOST:
+            # The server was away, or this machine asleep. Only a process that is gone for good loses its run.
+            client.set_flow_run_state(self.id, Running(message="Its process lives."), force=True)
+            logger.warning(
+                "the Prefect server took the run for lost; the work goes on", extra={"flow_run_id": str(self.id)}
+            )
         else:
             self._stop(RunAborted(f"the flow run is {state.name}"))
 
