@@ -23,7 +23,7 @@ from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
-from infra.errors import ConfigError, DdpmError, ResourceError, StorageError, Term
+from infra.errors import ConfigError, DdpmError, DivergedError, ResourceError, StorageError, Term
 from infra.services.prefect.run.log import plain_log
 from infra.services.prefect.run.run import PrefectRun
 from infra.services.prefect.run.stops import RunOutOfTime, RunUnreported, end_with_server
@@ -37,7 +37,7 @@ _CACHED, _FOUND = "Cached", "Found sealed; nothing was computed."
 
 # How long a finished run waits to report its end to a server that does not answer.
 _API_LIMIT_S = 600.0
-_FAILED, _TIMED_OUT = "Failed", "TimedOut"
+_FAILED, _TIMED_OUT, _DIVERGED = "Failed", "TimedOut", "Diverged"
 _LOGGER = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
@@ -157,10 +157,17 @@ def _reported(parameters: Mapping[str, Any]) -> Figures | State[Figures] | None:
             name_options(error)
             line = in_form_words(str(error))
             get_run_logger().error(line)
-            state = _TIMED_OUT if isinstance(error.__cause__, RunOutOfTime) else _FAILED
+            state = _state_name(error)
             if page is not None:
                 page.fail(line, state)
             return Failed(name=state, message=line, data=error)
+
+
+def _state_name(error: DdpmError) -> str:
+    """Return the name of the state that a run ends in; automations tell failures apart by it."""
+    if isinstance(error.__cause__, RunOutOfTime):
+        return _TIMED_OUT
+    return _DIVERGED if isinstance(error, DivergedError) else _FAILED
 
 
 def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | None:

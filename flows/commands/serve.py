@@ -108,7 +108,7 @@ def registered(
     schedule: "Schedule | None" = None,
     tags: Sequence[str] = (),
 ) -> "list[ServedDeployment]":
-    """Register a deployment per recipe for a root, and return them.
+    """Register a deployment per recipe for a root, and the automations; return the deployments.
 
     Args:
         where: The root of all outputs.
@@ -117,12 +117,15 @@ def registered(
         tags: Tags of all of them, beside their own.
     """
     from flows.pipeline import pipeline
+    from infra.services.prefect.automations import install, shipped
     from infra.services.prefect.deployments import register as register_deployment
 
-    return [
+    served = [
         register_deployment(pipeline, _deployment(recipe, where, None if number else schedule, tags))
         for number, recipe in enumerate(served_presets() if recipes is None else recipes)
     ]
+    install(shipped(pipeline.name), say)
+    return served
 
 
 def work_off(served: "list[ServedDeployment]", limit: int, api: "PrefectApi") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.recipe.config import PipelineConfig
 from flows.recipe.presets.table import PRESETS, preset
-from flows.recipe.settings import built, put, validated
+from flows.recipe.settings import built, put, shortened, validated
 from flows.recipe.sweep_settings import SweepSettings
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
@@ -58,7 +58,9 @@ def changed(
     own = {name: value for name, value in _filled(parameters).items() if below.get(name) != value}
     name = str(own.get("preset") or below.get("preset") or "digits")
     if name not in PRESETS:
-        raise ConfigError(f"no such recipe: {name}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"no such recipe: {shortened(name)}", item="preset", remedy=f"choose one of {', '.join(PRESETS)}"
+        )
     values = preset(name).model_dump()
     run: dict[str, Any] = {"preset": name}
     for layer in (deployment or {}, parameters):
@@ -118,7 +120,7 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
         elif name in RUN_LEAD:
             run[name] = value
         elif name not in (*BASE, SWEEP):
-            raise ConfigError("no such parameter", item=name)
+            raise ConfigError("no such parameter", item=shortened(name))
 
 
 def _names_a_source(layer: Mapping[str, Any]) -> bool:

@@ -112,9 +112,9 @@ def put(values: dict[str, Any], path: str, value: object) -> None:
     """
     stage, _, name = path.partition(".")
     if stage not in values:
-        raise ConfigError("no such stage", item=path, remedy=_suggest(stage, list(values)))
+        raise ConfigError("no such stage", item=shortened(path), remedy=_suggest(stage, list(values)))
     if name not in values[stage]:
-        raise ConfigError("no such setting", item=path, remedy=_suggest(name, list(values[stage])))
+        raise ConfigError("no such setting", item=shortened(path), remedy=_suggest(name, list(values[stage])))
     values[stage][name] = value
 
 
@@ -160,15 +160,16 @@ def _as_config_error(error: ValidationError) -> ConfigError:
             path = path[:_PATH_LENGTH]
             remedy = _suggest(str(first["input"]), re.findall("'([^']*)'", first["ctx"]["expected"]))
         case "list_type":
-            remedy = f"write it as a list, such as {_shortened(json.dumps([first['input']]))}"
+            remedy = f"write it as a list, such as {shortened(json.dumps([first['input']]))}"
         case "too_short":
             message = f"must have at least {first['ctx']['min_length']}"
     item = ".".join(map(str, path))
-    value = "" if isinstance(first["input"], dict) or not item else f"; got {_shortened(repr(first['input']))}"
+    value = "" if isinstance(first["input"], dict) or not item else f"; got {shortened(repr(first['input']))}"
     return ConfigError(message[:1].lower() + message[1:] + value, item=item, remedy=remedy)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text, or its beginning if it is too long for a line."""
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 

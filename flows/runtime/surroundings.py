@@ -58,6 +58,9 @@ class RunPage(Protocol):
     def show_table(self, key: str, rows: Sequence[Mapping[str, str]], line: str) -> None:
         """Attach a table to the run; the rows have the same columns."""
 
+    def announce_champion(self, address: str, line: str) -> None:
+        """Tell the service that a network became the champion of a registry."""
+
     def log(self, line: str, *, is_warning: bool = False) -> None:
         """Add a line to the log of the task at work, or of the run."""
 
@@ -271,3 +274,5 @@ def open_surroundings(
                 opened.say(f"{'registry':<9} {decision}")
         finally:
             _CURRENT.reset(token)
+            if page is not None and (champion := tracker.take_champion()):
+                page.announce_champion(*champion)

@@ -12,7 +12,8 @@ from typing import Any
 
 from infra.errors import InputError
 
-_USER = re.compile(r"//[^/@]*@")
+# A password may hold a slash, so that a colon counts unless a port follows it.
+_USER = re.compile(r"//(?:[^/@]*|[^/@:]*:(?!\d*/)(?:(?!//)[^@])*)@")
 # Their texts name an unknown scheme, a package to install or an option. Texts of other errors may quote an answer.
 _USERS_MISTAKES = (ImportError, TypeError, ValueError)
 

@@ -34,10 +34,12 @@ class Registered(NamedTuple):
     Attributes:
         uri: Its address, such as models:/digits/3.
         line: The gate's decision about the champion, in one line.
+        is_new_champion: Whether the version has the alias by this decision.
     """
 
     uri: str
     line: str
+    is_new_champion: bool = False
 
 
 class ModelRegistry:
@@ -62,9 +64,9 @@ class ModelRegistry:
         version = self._version(request, model, run)
         for key, value in figure_tags(request.measured.figures).items():
             self._client.set_model_version_tag(request.name, version, key, value)
-        line = self._decide(request, version)
+        is_new, line = self._decide(request, version)
         self._client.set_model_version_tag(request.name, version, GATE, line)
-        return Registered(f"models:/{request.name}/{version}", line)
+        return Registered(f"models:/{request.name}/{version}", line, is_new)
 
     def tags(self, name: str, *, version: str = "", alias: str = "") -> tuple[str, Mapping[str, str]] | None:
         """Return the number and the tags of a version, found by its number or an alias; None if there is none."""
@@ -126,8 +128,8 @@ class ModelRegistry:
         )
         return str(version.version)
 
-    def _decide(self, request: Registration, version: str) -> str:
-        """Move the alias if the gate allows it; return its decision in one line.
+    def _decide(self, request: Registration, version: str) -> tuple[bool, str]:
+        """Move the alias if the gate allows it; return whether it did, and its decision in one line.
 
         MLflow has no conditional move. So a version says that it contends before it looks at the alias once more, and
         a run looks at all contenders after it moved the alias. Each run finds the same winner among them, and the run
@@ -139,9 +141,10 @@ class ModelRegistry:
         earlier = {number for number, own in tags.items() if _WAS_CHAMPION in own}
         champion, contends = self._champion(name), _CONTENDS in tags.get(version, {})
         if champion == version and (version in earlier or not contends):
-            return f"{head}: version {version}, as before"
+            return False, f"{head}: version {version}, as before"
         if champion and version in earlier:
-            return f"{head} stays version {champion}; version {version} was champion before and does not take it back"
+            line = f"{head} stays version {champion}; version {version} was champion before and does not take it back"
+            return False, line
         reason = ", as before"
         for _ in range(_ROUNDS):
             if champion != version:
@@ -149,13 +152,14 @@ class ModelRegistry:
                 if not is_better:
                     if contends:
                         self._client.delete_model_version_tag(name, version, _CONTENDS)
-                    return f"{head} stays version {champion}; version {version} does not replace it: {reason}"
+                    line = f"{head} stays version {champion}; version {version} does not replace it: {reason}"
+                    return False, line
                 self._contend(request, version)
                 contends = True
             champion = self._settle(name, champion, earlier - {version})
             if champion == version:
-                return f"{head}: version {version}{reason}"
-        return f"{head} is version {champion}, which other runs keep moving; version {version} is registered"
+                return True, f"{head}: version {version}{reason}"
+        return False, f"{head} is version {champion}, which other runs keep moving; version {version} is registered"
 
     def _contend(self, request: Registration, version: str) -> None:
         figure = deciding_figure(request.measured.figures, request.champion_by)

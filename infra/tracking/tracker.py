@@ -58,6 +58,7 @@ class Tracker:
         self._working: set[str] = set()
         self._usage: list[dict[str, float]] = []
         self._decision = ""
+        self._champion: tuple[str, str] | None = None
 
     @property
     def uri(self) -> str:
@@ -204,6 +205,11 @@ class Tracker:
         taken, self._decision = self._decision, ""
         return taken
 
+    def take_champion(self) -> tuple[str, str] | None:
+        """Return the address of the new champion and the gate's decision; None if there is none since the last call."""
+        taken, self._champion = self._champion, None
+        return taken
+
     def end(self, stage: str, status: Literal["FAILED", "KILLED"]) -> None:
         """End the runs of a stage that failed or was stopped, and of its pipeline, unless another attempt has them."""
         if not self._runs.parent:
@@ -264,4 +270,6 @@ class Tracker:
         model = store.find_or_create_model(run, request.measured.file)
         registered = ModelRegistry(store.client).register(request, model, run)
         self._decision = registered.line
+        if registered.is_new_champion:
+            self._champion = (registered.uri, registered.line)
         store.set_tags(run, {REGISTERED: registered.uri, GATE: registered.line})

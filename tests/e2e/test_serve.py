@@ -170,6 +170,13 @@ def test_a_restart_leaves_what_users_made(serving: Serving) -> None:
     assert server.deployment()["id"] == number
 
 
+def test_its_server_has_the_automations(serving: Serving) -> None:
+    """After the restart there are no more of them than before it."""
+    found = serving.server.post("/automations/filter", {})
+    assert sorted(one["name"].partition(": ")[0] for one in found) == ["ddpm"] * 5
+    assert all(one["enabled"] for one in found)
+
+
 def schedules(deployment: dict[str, Any]) -> list[dict[str, Any]]:
     kept = ("id", "schedule", "active", "parameters", "slug")
     return sorted(({name: one[name] for name in kept} for one in deployment["schedules"]), key=lambda one: one["id"])

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from infra.services.prefect.api import prefect_api
 from tests.e2e.processes import Command, everything_left
-from tests.e2e.serving import TINY_FORM, Serving, endless
+from tests.e2e.serving import IN_PROCESS, TINY_FORM, Serving, endless
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +116,21 @@ def test_a_killed_run_is_crashed_and_leaves_nothing(serving: Serving) -> None:
     while left := [line for line in everything_left(serving.command.mark) if "ray" in line]:
         assert time.monotonic() - began < 10, left
         time.sleep(0.2)
+
+
+def test_a_store_that_stays_away_is_tried_three_times_and_wrong_images_once(serving: Serving, tmp_path: Path) -> None:
+    (serving.root / "prepare").write_text("a file where the outputs of a stage belong")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.png").write_bytes(b"no image")
+    own = str(tmp_path / "other")
+    wrong = {"preset": "folder", "source": str(tmp_path / "images"), "root": own}
+    for parameters, attempts in ((TINY_FORM | IN_PROCESS, 3), (wrong | IN_PROCESS, 1)):
+        run = serving.server.start(parameters)
+        assert serving.await_end(run)["state_type"] == "FAILED"
+        query = {"flow_runs": {"id": {"any_": [run]}}}
+        made = serving.server.post("/task_runs/filter", query)
+        assert {task["name"]: task["run_count"] for task in made} == {"prepare": attempts}, serving.text()
+        assert serving.server.run(run)["run_count"] == 1, "nothing repeats the run itself"
 
 
 def finishing(images: int = 60_000) -> dict[str, Any]:

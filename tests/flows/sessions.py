@@ -37,6 +37,7 @@ class Page:
         self.progress: list[tuple[str, float, str]] = []
         self.pages: dict[str, str] = {}
         self.tables: dict[str, list[dict[str, str]]] = {}
+        self.champions: list[tuple[str, str]] = []
         self.waits = threading.Event()
 
     def rename(self, name: str) -> None:
@@ -50,6 +51,9 @@ class Page:
 
     def show_table(self, key: str, rows: list[dict[str, str]], line: str) -> None:
         self.tables[key] = rows
+
+    def announce_champion(self, address: str, line: str) -> None:
+        self.champions.append((address, line))
 
     def log(self, line: str, *, is_warning: bool = False) -> None:
         self.lines.append(line)

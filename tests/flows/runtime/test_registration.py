@@ -34,7 +34,7 @@ def champion(root: Path) -> str:
 def test_a_better_network_takes_the_title_and_others_say_why_not(root: Path, tmp_path: Path) -> None:
     """An untrained network, one that trained, and the untrained one with another seed."""
     folder = put_images(tmp_path / "images", range(200))
-    lines = []
+    lines, champions = [], []
     for settings in (
         ("train.images=16", "train.batch_size=16"),
         ("train.images=6400", "train.learning_rate=2e-3"),
@@ -43,12 +43,14 @@ def test_a_better_network_takes_the_title_and_others_say_why_not(root: Path, tmp
         page = Page()
         run_whole(small(folder, "evaluate.bpd_images=16", *settings), root, page, register_as="net")
         lines += [line for line in page.lines if line.startswith("registry ")]
+        champions.append([address for address, _ in page.champions])
         assert lines[-1].removeprefix("registry ") in page.pages["result"]
     assert lines[0] == "registry champion of net: version 1, the first"
     assert lines[1].startswith("registry champion of net: version 2 (was 1): bits_per_dim_fixed_large ")
     assert " below " in lines[1]
     assert lines[2].startswith("registry champion of net stays version 2; version 3 does not replace it: bits_per_dim_")
     assert champion(root) == "2"
+    assert champions == [["models:/net/1"], ["models:/net/2"], []]
 
 
 @pytest.fixture

@@ -104,6 +104,9 @@ def test_no_secret_is_shown(page: str) -> None:
         download(f"{url}?X-Amz-Signature=0123456789")
     assert str(caught.value) == f"http://{page}/other: cannot be read (there is no such file)"
     assert without_secrets("simplecache::https://me:pass@host/a@b?key=1") == "simplecache::https://host/a@b"
+    assert without_secrets("https://me:pa/ss@host/a") == "https://host/a", "a slash in a password"
+    assert without_secrets("http://host:8000/a@b") == "http://host:8000/a@b", "a port, and no password"
+    assert without_secrets("zip://a.zip::https://me:pa/ss@host/b") == "zip://a.zip::https://host/b"
 
 
 @pytest.mark.parametrize(

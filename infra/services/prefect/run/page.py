@@ -9,11 +9,14 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.events import emit_event
 from prefect.exceptions import MissingContextError, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL, get_current_settings
 
 _NOT_FOUND = 404
+# The event of a network that became the champion of a registry.
+CHAMPION_EVENT = "ddpm.champion"
 
 
 class RunPage:
@@ -51,6 +54,16 @@ class RunPage:
         """Put a table beside the run, in the place of an earlier one of this key; the rows have the same columns."""
         data = json.dumps([dict(row) for row in rows])
         self._jobs.append(lambda client: self._put(client, key, "table", data, line))
+
+    def announce_champion(self, address: str, line: str) -> None:
+        """Tell the server that a network became the champion, as an event for its automations.
+
+        Args:
+            address: The network's, such as models:/digits/3.
+            line: The decision, in one line.
+        """
+        resource = {"prefect.resource.id": f"ddpm.{address}", "prefect.resource.name": address}
+        emit_event(CHAMPION_EVENT, resource, payload={"address": address, "line": line})
 
     def log(self, line: str, *, is_warning: bool = False) -> None:
         """Add a line to the log of the task that is at work, or to the run's own between tasks."""

@@ -16,14 +16,14 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed, Suspended
+from prefect.states import Cancelled, Crashed, Failed, Running, Suspended
 
 from infra.errors import ConfigError, Interrupted
 from infra.services.prefect.client import prompt_client
 from infra.services.prefect.run.log import quiet_delivery
 from infra.services.prefect.run.missed import skip_missed
 from infra.services.prefect.run.page import RunPage
-from infra.services.prefect.run.stops import RunAborted, RunOutOfTime, RunPaused
+from infra.services.prefect.run.stops import LOST, RunAborted, RunOutOfTime, RunPaused
 
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
@@ -243,6 +243,12 @@ class PrefectRun(RunPage):
             if not state.state_details.pause_reschedule:  # else nobody would go on when it is resumed
                 client.set_flow_run_state(self.id, Suspended(message="Paused. Finished work is kept."), force=True)
             self._stop(RunPaused(f"the flow run was paused ({state.name})", state=state))
+        elif state.type == StateType.CRASHED and state.message == LOST:
+            # The server was away, or this machine asleep. Only a process that is gone for good loses its run.
+            client.set_flow_run_state(self.id, Running(message="Its process lives."), force=True)
+            logger.warning(
+                "the Prefect server took the run for lost; the work goes on", extra={"flow_run_id": str(self.id)}
+            )
         else:
             self._stop(RunAborted(f"the flow run is {state.name}"))
 

@@ -12,11 +12,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.flow_engine import run_flow
-from prefect.states import Cancelled, Cancelling, Completed, Paused, Suspended
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Suspended
 
 from infra.errors import Interrupted
 from infra.services.prefect.run.run import PrefectRun
-from infra.services.prefect.run.stops import RunAborted, RunPaused, stops_passed_on
+from infra.services.prefect.run.stops import LOST, RunAborted, RunPaused, stops_passed_on
 
 pytestmark = pytest.mark.usefixtures("no_signal_of_ours_stays")
 
@@ -109,6 +109,28 @@ def test_a_run_that_ended_elsewhere_leaves(client: SyncPrefectClient) -> None:
     with pytest.raises(RunAborted, match="the flow run is Completed"):
         seen(act)
     assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
+
+
+def test_a_run_that_lives_takes_itself_back(client: SyncPrefectClient) -> None:
+    """An automation takes a run for lost if its signs of life do not arrive, such as while the server is away."""
+    states = []
+    act = Runs(setting(client, Crashed(message=LOST)))
+
+    def work(run: FlowRun) -> None:
+        act(run)
+        end = time.monotonic() + 10
+        while (state := client.read_flow_run(run.id).state_type) != StateType.RUNNING and time.monotonic() < end:
+            time.sleep(0.05)
+        states.append(state)
+
+    assert seen(work, seconds=0.0) == "kept"
+    assert states == [StateType.RUNNING]
+    assert client.read_flow_run(act.run.id).state_type == StateType.COMPLETED
+
+
+def test_a_run_that_somebody_marked_as_crashed_leaves(client: SyncPrefectClient) -> None:
+    with pytest.raises(RunAborted, match="the flow run is Crashed"):
+        seen(setting(client, Crashed(message="by hand")))
 
 
 def test_a_deleted_run_leaves(client: SyncPrefectClient) -> None:

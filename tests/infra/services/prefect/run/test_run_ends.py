@@ -47,6 +47,16 @@ def test_a_run_of_nobody_is_left_to_its_caller(client: SyncPrefectClient) -> Non
     assert client.read_flow_run(run.id).state_type == StateType.RUNNING
 
 
+def test_a_failure_may_have_a_name_of_its_own(client: SyncPrefectClient) -> None:
+    deployment = client.create_deployment(client.create_flow(ended), "of-name", parameters={})
+    page = PrefectRun(client.create_flow_run_from_deployment(deployment))
+    with pytest.raises(RunAborted, match="diverged"):
+        page.fail("train: diverged", "Diverged")
+    state = client.read_flow_run(page.id).state
+    assert state is not None
+    assert (state.type, state.name) == (StateType.FAILED, "Diverged")
+
+
 @pytest.mark.parametrize(("count", "lost"), [(1, StateType.RUNNING), (2, StateType.CRASHED)])
 def test_tasks_of_an_earlier_process_are_closed(client: SyncPrefectClient, count: int, lost: StateType) -> None:
     run = client.create_flow_run(ended, parameters={}, state=Running())
