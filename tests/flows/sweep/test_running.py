@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from flows.artifacts import figure_text
 from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import run_key, run_name
@@ -105,8 +106,9 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(bench: Bench) -> None:
     (line,) = [line for line in bench.said if "failed" in line]
     assert "2/3 sample.num_steps=4: failed (exit 8: train: loss is not finite) after" in line
     assert f"2/3 sample.num_steps=4: begun as {failing}" in " ".join(bench.said)
-    figure = bench.run.figures.metrics["eval/bits_per_dim_fixed_small"]
-    assert any("1/3 sample.num_steps=3: finished after" in line and f"{figure:.2f}" in line for line in bench.said)
+    by = view.figures[0]
+    (figure,) = (figure_text(one) for one in bench.run.figures.figures if one.name == by)
+    assert any("1/3 sample.num_steps=3: finished after" in line and f"; {by} {figure}" in line for line in bench.said)
     with pytest.raises(DivergedError) as error:
         finish(sweep)
     assert f"1 of 3 runs did not finish; the worst is {failing}" in str(error.value)
