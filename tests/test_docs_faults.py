@@ -12,7 +12,8 @@ _REFUSALS = (_DOCS / "metrics.md").read_text().partition("## Refusals")[2].parti
 ROWS = [
     row
     for text in ((_DOCS / "faults.md").read_text(), _REFUSALS)
-    for row in [line for line in text.splitlines() if re.match(r"\| (?!---)", line)][1:]
+    for row in text.splitlines()
+    if re.match(r"\| (?!---)", row) and row.split("|")[3].strip() != "test"
 ]
 NAMED = sorted({name for row in ROWS for name in re.findall(r"`(tests/[^`]+)`", row)})
 

@@ -141,7 +141,7 @@ def _whole(output: StoredOutput, *, keeps_plan: bool) -> Removal:
     if not output.size.files:
         reason = "a lease that a killed process left"
     elif output.is_superseded:
-        reason = "put aside: --force began a later attempt"
+        reason = "put aside: a later attempt began afresh"
     elif output.sealed:
         reason = "sealed, and no finished run refers to it"
     else:

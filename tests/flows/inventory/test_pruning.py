@@ -44,7 +44,7 @@ def test_an_attempt_that_force_put_aside_is_unneeded(store: LocalStore) -> None:
     make_run(store, attempt=1)
     found = pruning(store)
     assert set(names(found)) == {manifest.folder for manifest in first.values()}
-    assert {one.reason for one in found.removals} == {"put aside: --force began a later attempt"}
+    assert {one.reason for one in found.removals} == {"put aside: a later attempt began afresh"}
 
 
 def test_an_attempt_between_keeps_its_plan_so_that_the_later_one_is_found(store: LocalStore) -> None:

@@ -1,0 +1,35 @@
+"""The cluster and the tracker of a run follow its settings and the usual variables."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.runtime.connections import cluster_address, open_cluster, open_tracker
+from flows.runtime.settings import RunSettings
+from infra.errors import ConfigError
+from infra.storage.local_store import LocalStore
+
+
+def test_the_variable_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_address() is None
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    assert cluster_address() is None
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert cluster_address() == "10.0.0.1:6379"
+
+
+def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
+    with pytest.raises(ConfigError, match=r"RAY_ADDRESS ray://10\.0\.0\.1:10001: Ray Client connections break"):
+        open_cluster(RunSettings(), 1)
+
+
+def test_the_tracker_is_that_of_the_root_or_of_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path / "root")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert open_tracker(RunSettings(tracking=False), store).uri == ""
+    assert not (tmp_path / "root").exists()
+    assert open_tracker(RunSettings(), store).uri == f"sqlite:///{tmp_path}/root/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:word@mlflow.example")
+    assert open_tracker(RunSettings(), store).uri == "http://mlflow.example", "without the password"
