@@ -12,6 +12,7 @@ from flows.recipe.presets.table import PRESETS
 from flows.recipe.served import SET_BY_US, ServedRecipe, own_recipe, served_preset, served_presets
 from flows.recipe.settings import without_effect
 from infra.errors import ConfigError, ResourceError
+from infra.services.prefect.settings import PAGES_PORT
 from infra.storage.uri import parse_place
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from infra.services.prefect.deployments import Deployment, ServedDeployment
     from infra.services.prefect.schedule import Schedule
 
-_UI_PORT, _UI_HOST = 4200, "127.0.0.1"
+_UI_HOST = "127.0.0.1"
 _FIRST = next(iter(PRESETS))
 _Start = Annotated[
     str,
@@ -79,7 +80,7 @@ def serve_deployments(  # noqa: PLR0913 - one per option
     timezone: _Timezone = "UTC",
     tag: _Tags = None,
     root: Root = "",
-    port: _Port = _UI_PORT,
+    port: _Port = PAGES_PORT,
     host: _Host = _UI_HOST,
     limit: _Limit = 1,
 ) -> None:

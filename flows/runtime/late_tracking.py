@@ -1,7 +1,7 @@
 """Late tracking: what MLflow misses of finished runs is delivered from their sealed outputs; nothing is computed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -100,14 +100,16 @@ def _send(tracker: Tracker, finished: "_Finished", missing: Missing) -> None:
         if stage.name in missing.parts:
             config, artifact = finished.config(stage), finished.artifact(stage)
             tracker.begin(stage.name, stage_params(stage.name, config))
-            tracker.publish(stage.name, stage_record(artifact, accounts[stage.name], config, finished.store))
+            record = stage_record(artifact, accounts[stage.name], config, finished.store)
+            tracker.publish(stage.name, replace(record, metrics=record.metrics | finished.costs(stage.name)))
     if not missing.is_registered:
         for account in accounts.values():
             if account.measured is not None:
                 tracker.register(tracking.register_as, tracking.champion_by, account.measured)
     closing = finished.closing
     note = description(closing.links, finished.run.elsewhere)
-    tracker.close(closing.metrics, closing.files, closing.tags, note)
+    spent = finished.costs(*finished.run.costs)
+    tracker.close(closing.metrics | spent, closing.files, closing.tags, note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,11 @@ class _Finished:
         """Return a stage's sealed output, or the page."""
         kinds = {type(one): one for one in vars(self.run.finished).values()}
         return ReportPage(folder=self.run.folder) if stage.ends_run else kinds[stage.artifact]
+
+    def costs(self, *stages: str) -> dict[str, float]:
+        """Return the costs of stages as metrics; those that nobody measured are left out."""
+        known = (self.run.costs[stage] for stage in stages if stage in self.run.costs)
+        return {name: value for cost in known for name, value in cost.metrics.items()}
 
     def digests(self) -> dict[str, str]:
         """Return the digests by which the server tells what it has."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.artifacts import Figures, figure_text
 from flows.cost import StageCost, cost_table
@@ -17,6 +18,7 @@ from infra.outputs.environments import Period, periods_of
 from infra.outputs.manifest import Manifest
 
 _TABLE_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _WEB = ("http://", "https://")
 _NAMED = 3
 
@@ -72,10 +74,13 @@ def render_page(
     )
 
 
-def _links(elsewhere: Mapping[str, str]) -> list[dict[str, str]]:
+def _links(elsewhere: Mapping[str, str]) -> list[dict[str, Any]]:
     # Only web addresses, because a browser would run a link that begins with "javascript:".
     web = {program: address for program, address in elsewhere.items() if address.startswith(_WEB)}
-    return [{"program": program, "address": address} for program, address in web.items()]
+    return [
+        {"program": program, "address": address, "is_local": urlsplit(address).hostname in _THIS_MACHINE}
+        for program, address in web.items()
+    ]
 
 
 def _along(name: str, along: Along | None, drawings: Drawings) -> dict[str, Any] | None:

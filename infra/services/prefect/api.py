@@ -11,6 +11,7 @@ from infra.services.prefect.leftovers import mark_lost_runs
 from infra.services.prefect.settings import (
     BRIEF_ENVIRONMENT,
     CLIENT_ENVIRONMENT,
+    PAGES_PORT,
     QUIET_ENVIRONMENT,
     api_in_use,
     check_server,
@@ -94,6 +95,9 @@ def prefect_api(
                 yield PrefectApi(url=neighbour)
                 return
             folder = Path(stack.enter_context(_temporary()))
+        elif not serve:
+            # The server's port closes with this command, but its pages are shown again by the next one that serves.
+            stack.enter_context(environment_variables({"PREFECT_UI_URL": f"http://{HOST}:{PAGES_PORT}"}))
         server = stack.enter_context(_own_server(folder, port, host, say, meanwhile))
         if serve:
             stack.enter_context(announcement(folder, server.url))

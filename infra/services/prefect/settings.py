@@ -22,6 +22,8 @@ CLIENT_ENVIRONMENT = {
 # Lines go to the API for the run's page; the terminal has its own.
 QUIET_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 _REFUSALS = (401, 403)
+# Where `serve` shows the pages of our own server, unless the user names another port.
+PAGES_PORT = 4200
 BRIEF_ENVIRONMENT = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
 
 

@@ -81,6 +81,7 @@ def test_a_server_for_as_long_as_a_command_needs_it(no_settings: Path, tmp_path:
             assert api.server is not None
             own = api.server.log.parent
             assert (own / "prefect.db").exists()
+            assert "PREFECT_UI_URL" not in os.environ, "no later server shows the pages of this one"
     assert calls == ["called while the server starts"]
     assert own != folder
     assert not own.exists()
