@@ -134,5 +134,5 @@ class ServerProcess:
                 self.gone.set()
                 return
             restarts += 1
-            self._say(f"{name} ended (code {self._process.returncode}{self._why()}); starting it again")
+            self._say(f"{name} ended (code {self._process.returncode}); starting it again (see {self.log})")
             self._process = self._spawn()

@@ -37,6 +37,15 @@ def test_what_the_dashboard_lacks_is_what_ray_misses_first() -> None:
         assert f"No module named '{lacks[0]}'" in done.stderr
 
 
+def gets_work_done(environment: dict[str, str]) -> bool:
+    """Tell whether a driver with these variables does; Ray may ask again and again for a token before it gives up."""
+    try:
+        command = [sys.executable, "-c", PROGRAM]
+        return subprocess.run(command, env=environment, capture_output=True, timeout=30).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 @pytest.mark.slow
 def test_a_driver_works_on_it_and_nothing_stays(tmp_path: Path) -> None:
     (port,) = free_ports(1)
@@ -58,14 +67,8 @@ def test_a_driver_works_on_it_and_nothing_stays(tmp_path: Path) -> None:
             [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120
         )
         assert done.stdout.split() == ["1", "0", "127.0.0.1"], done.stderr
-        refused = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env=environment | {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": "/dev/null"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert refused.returncode != 0, "a driver without the token gets no work done"
+        without = environment | {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": "/dev/null"}
+        assert not gets_work_done(without), "a driver without the token gets none"
     finally:
         server.stop()
         left = [process.name for process in marked(reaper.mark)]
