@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from tests.e2e.processes import Command, digests, settings
 from tests.e2e.serving import IN_PROCESS, TINY_FORM, Serving, endless
+from tests.flows.sessions import SMALL, put_images
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
@@ -58,11 +59,9 @@ def test_ctrl_c_stops_the_run_which_saves_and_the_same_command_goes_on(tmp_path:
     command += ["--root", str(root)]
     sweep = Command(command, tmp_path / "log")
     logs = root / "sweeps" / "mine" / "runs"
-
-    def trains() -> bool:
-        return any("loss" in log.read_text(errors="replace") for log in logs.glob("*.log"))
-
-    assert sweep.send_when(trains, signal.SIGINT) == 130, sweep.text()
+    sweep.await_that(lambda: bool(list(root.glob("train/*/history/*.json"))), 240)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.wait(120) == 130, sweep.text()
     sweep.assert_nothing_left()
     assert "stopping 1 run: waiting at most" in sweep.text()
     assert "run the same command to resume" in sweep.text()
@@ -72,14 +71,17 @@ def test_ctrl_c_stops_the_run_which_saves_and_the_same_command_goes_on(tmp_path:
     assert [run["state"] for run in runs_of(root)] == ["stopped", "not run yet"]
 
 
-def test_one_that_diverges_does_not_stop_the_other(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    grid = ["--grid", "train.learning_rate=1,0.002", "--name", "mine", "--no-tracking"]
-    options = settings("train.grad_clip=0", "train.images=640", "train.watch_share=0")
-    sweep = Command(["sweep", *BASE, *options, *grid, "--root", str(root)], tmp_path / "log")
+def test_a_run_that_fails_does_not_stop_the_other(tmp_path: Path) -> None:
+    """One of two folders has a file that is no image, which only reading it shows."""
+    root, seeds = tmp_path / "root", range(40)
+    folders = [put_images(tmp_path / name, seeds) for name in ("damaged", "whole")]
+    (folders[0] / "7.png").write_bytes(b"no image")
+    grid = ["--grid", f"prepare.source={folders[0]},{folders[1]}", "--name", "mine", "--no-tracking"]
+    sweep = Command(["sweep", *BASE, *settings(*SMALL), *grid, "--root", str(root)], tmp_path / "log")
     code = sweep.wait(300)
+    assert code == 3, sweep.text()
     assert [run["state"] for run in runs_of(root)] == ["failed", "finished"], sweep.text()
-    assert code == 8, sweep.text()
+    assert "7.png" in str(runs_of(root)[0]["line"])
     assert "1 of 2 runs did not finish" in sweep.text()
 
 
