@@ -1,6 +1,7 @@
 """A store in a folder: files are written aside and linked into place, so that one writer alone takes a name."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -134,13 +135,20 @@ def _place(final: Path, move: Callable[[], object]) -> None:
     """Make the folder of a file and move the file there; again if the folder, left empty by others, is removed."""
     for rounds_left in reversed(range(_ROUNDS)):
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(final.parent)
             move()
         except FileNotFoundError:
             if not rounds_left:
                 raise
         else:
             return
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file is in its place, which is not the same as a name that is taken
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def _sync_folder(folder: Path) -> None:

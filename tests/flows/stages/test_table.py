@@ -54,8 +54,9 @@ def test_the_preparation_says_what_it_found(tiny_run: TinyRun) -> None:
     assert said.line.startswith(f"{dataset.train_images:,} training and {dataset.test_images:,} held-out images")
     assert said.metrics["prepare/found_images"] == dataset.train_images + dataset.test_images
     assert b"<html" in said.files["card.html"]
-    (data,) = said.inputs
-    assert (data.name, data.digest) == ("digits", dataset.digest)
+    source, data = said.inputs
+    assert (source.purpose, source.digest) == ("source", dataset.key)
+    assert (data.name, data.digest, data.purpose) == ("digits", dataset.digest, "prepared")
 
 
 def test_training_hands_over_its_snapshot_and_history(tiny_run: TinyRun) -> None:

@@ -36,7 +36,7 @@ class Registry:
         file = ModelFile(name="net", uri="/net", sha256=number)
         measured = MeasuredModel(file=file, figures=figures(self.values[number]))
         request = Registration(name="net", champion_by="", run_name=number, measured=measured)
-        return ModelRegistry(self)._decide(request, number)  # type: ignore[arg-type]
+        return ModelRegistry(self)._decide(request, number)[1]  # type: ignore[arg-type]
 
     @property
     def champion(self) -> str:

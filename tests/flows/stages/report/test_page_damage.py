@@ -29,6 +29,9 @@ class AnyName(LocalStore):
         if name.endswith("report.html"):
             (self.root / "page.html").write_bytes(data)
 
+    def delete(self, name: str) -> None:
+        pass
+
 
 @pytest.mark.parametrize("hostile", ['</title><script>alert("1")</script>', "&lt;b onload=x&gt;"])
 def test_a_hostile_name_is_refused_and_would_be_escaped(tiny_run: TinyRun, hostile: str) -> None:

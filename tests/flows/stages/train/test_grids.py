@@ -18,9 +18,9 @@ from tests.conftest import TinyRun
 
 @pytest.fixture
 def trained(tiny_run: TinyRun) -> Manifest:
-    """The tiny training, with a further point before its one."""
+    """The tiny training, of its last point and a further one before it."""
     manifest, store = tiny_run.snapshot.manifest(tiny_run.store), tiny_run.store
-    (last,) = read_points(manifest.facts)
+    *_, last = read_points(manifest.facts)
     data = encode_tensors({"grid": torch.arange(16 * 64, dtype=torch.uint8).reshape(16, 1, 8, 8)}, {})
     store.replace(f"{manifest.folder}/watch/first.safetensors", data)
     watch = {"file": "watch/first.safetensors", "sha256": sha256(data), "bytes": len(data)}
