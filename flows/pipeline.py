@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect import Task, flow, task
@@ -175,6 +176,10 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | No
     deployment = page.deployment_parameters() if page else {}
     config, settings = changed(parameters, deployment)
     choices = sweep_of(parameters, deployment)
+    if choices is not None and settings.until:
+        raise ConfigError(
+            "a sweep compares figures, so its runs run to their end", item="until", remedy="empty one of both"
+        )
     if page is None:
         return _stages(config, settings, None)
     _check_root(settings, page)
@@ -218,9 +223,11 @@ def _sweep(config: PipelineConfig, settings: RunSettings, choices: SweepSettings
 
 def _check_root(settings: RunSettings, page: PrefectRun) -> None:
     """Refuse to work below the folder that a worker has made for one run and removes after it."""
-    if page.is_deployed and resolve_root(settings.root) == DEFAULT_ROOT:
+    root = resolve_root(settings.root)
+    if page.is_deployed and "://" not in root and not Path(root).expanduser().is_absolute():
+        what = "is not set" if root == DEFAULT_ROOT else f"{root} is a relative path"
         raise ConfigError(
-            "is not set, and a worker's own folder goes away with the run",
+            f"{what}, and a worker's own folder goes away with the run",
             item="root",
             remedy="set DDPM_ROOT where the worker starts, or the parameter root of the deployment",
         )

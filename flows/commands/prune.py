@@ -80,7 +80,7 @@ def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registe
 
 def _registered(reader: "Reader") -> tuple[dict[str, str], str]:
     """Return the registered models by the outputs that they name, or why they are not known."""
-    from flows.inventory.finding import root_of
+    from flows.inventory.finding import name_below
     from flows.root import tracking_place
     from infra.tracking.resolver import registered_weights
 
@@ -89,8 +89,8 @@ def _registered(reader: "Reader") -> tuple[dict[str, str], str]:
         weights = registered_weights(tracking_place(uri)[0])
     except StorageError as error:
         return {}, f"{error.cause}, and a registered model may name an output"
-    below = {place.removeprefix(f"{uri}/"): model for place, model in weights.items() if root_of(place) == uri}
-    return {"/".join(place.split("/")[:2]): model for place, model in below.items()}, ""
+    # By stage and key alone: one root has many addresses, and keys of equal outputs are equal in every root.
+    return {"/".join(name_below(place).split("/")[:2]): model for place, model in weights.items()}, ""
 
 
 def _show(shown: "Pruning", root: str) -> None:

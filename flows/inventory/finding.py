@@ -46,7 +46,7 @@ def root_of(address: str) -> str:
     Args:
         address: A path or URI of an output, a run's folder or a file of either; or a name or digest.
     """
-    name = _name_below(address)
+    name = name_below(address)
     return address.removesuffix(name).rstrip("/") if name else ""
 
 
@@ -62,7 +62,7 @@ def find_subject(address: str, inventory: Inventory, store: Store) -> Subject:
     Raises:
         InputError: If there is no such thing, or there are several.
     """
-    if name := _name_below(address):
+    if name := name_below(address):
         return _below(name, address, inventory, store)
     runs = [run for run in inventory.runs if run.name == address]
     runs = runs or [run for run in inventory.runs if run.name.endswith(f"-{address}")]
@@ -81,8 +81,8 @@ def find_subject(address: str, inventory: Inventory, store: Store) -> Subject:
     )
 
 
-def _name_below(address: str) -> str:
-    """Return the part of an address that is a name below a root; empty if there is none."""
+def name_below(address: str) -> str:
+    """Return the part of an address that is a name below a root, as of a root; empty if there is none."""
     return next((found[1] for pattern in _BELOW if (found := pattern.fullmatch(address))), "")
 
 

@@ -8,7 +8,7 @@ follow, and the plan is last, so that a later removal knows the folder and finis
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flows.inventory.output import MANIFESTS, PLAN, StoredOutput
@@ -76,8 +76,8 @@ def remove(
         for one in found.removals:
             if _identity(one) not in known:
                 continue  # nobody has seen it
-            why = _obstacle(one, known.pop(_identity(one)), blocked, reason)
-            why = why or _carry_out(store, one)
+            why = _obstacle(one, known.pop(_identity(one)), blocked, reason, at_work=bool(lines))
+            why = why or _carry_out(store, _with_plan(one, outcome))
             if not why:
                 outcome.removed.append(one)
                 on_removed(one)
@@ -109,10 +109,21 @@ def _identity(one: Removal) -> tuple[str, bool]:
     return one.name, bool(one.names)
 
 
-def _obstacle(one: Removal, shown: Removal, blocked: set[str], reason: str) -> str:
+def _with_plan(one: Removal, outcome: Outcome) -> Removal:
+    """Return a removal that keeps the plan of an attempt if another attempt stays, which is found by counting on."""
+    if one.output is None or one.names:
+        return one
+    work = one.output.folder.partition(".")[0]
+    stays = any(name.partition(".")[0] == work for name in outcome.kept)
+    return replace(one, keeps_plan=True) if stays else one
+
+
+def _obstacle(one: Removal, shown: Removal, blocked: set[str], reason: str, *, at_work: bool) -> str:
     if one.bytes != shown.bytes or one.files != shown.files:
         return "has changed since it was listed"
-    if one.is_sealed and reason:
+    whole = one.output is not None and not one.names
+    # A run at work takes no lease of an output that it goes on with before it gets there.
+    if reason and (one.is_sealed or (at_work and whole)):
         return f"a run may have found it: {reason}"
     if one.output is not None and not one.names and one.output.folder in blocked:
         return "something that stays was made from it"

@@ -6,7 +6,7 @@ objects here.
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from flows.stage import Given
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
 from infra.compute.usage import Usage
+from infra.errors import ResourceError, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
 from infra.outputs.presence import LEASES, at_work
@@ -153,7 +154,8 @@ class Surroundings:
                 self.run = None  # so that a retry starts over
                 raise
         if recipe:
-            note_begun(run.name, run.params, self.store)
+            with suppress(StorageError, ResourceError):  # only `ddpm ls` reads the note
+                note_begun(run.name, run.params, self.store)
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
         self.tracked = replace(run, tags=tags)
         self.tracker.start(self.tracked)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from infra.errors import ConflictError, Term
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder, parse_holder
-from infra.outputs.lease_watch import EXPIRY_S, LOOK_S, Watch, await_free
+from infra.outputs.lease_watch import EXPIRY_S, LOOK_S, Watch, await_free, number_path
 from infra.storage.store import Store
 
 LEASES = ".leases"
@@ -55,7 +55,11 @@ def at_work(
 
     _forget_ended(store)
     with held(store, f"{WORK}/{holder.token}", holder, on_wait=on_wait, expiry_s=expiry_s, sleep=sleep):
-        await_free(Watch(store, REMOVAL, expiry_s), holder, meet, expiry_s=expiry_s, sleep=sleep)
+        watch = Watch(store, REMOVAL, expiry_s)
+        if not wait:
+            _settle(watch, holder, expiry_s, sleep)
+        await_free(watch, holder, meet, expiry_s=expiry_s, sleep=sleep)
+        _forget(store, watch)
         yield
 
 
@@ -84,6 +88,9 @@ def removal(
         ConflictError: If another removal is at work.
         StorageError: If the store does not answer.
     """
+    watch = Watch(store, REMOVAL, expiry_s)
+    if not _settle(watch, holder, expiry_s, sleep):
+        _forget(store, watch)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(
@@ -124,6 +131,23 @@ def ended_runs(store: Store) -> list[str]:
     """Return the objects of runs of this machine that ended without a word, by their names in the store."""
     names = [name for name in store.list(WORK) if name.endswith(".json")]
     return [name for name in names if (holder := parse_holder(_read(store, name))) is not None and holder.is_gone]
+
+
+def _settle(watch: Watch, waiter: Holder, expiry_s: float, sleep: Callable[[float], None]) -> str:
+    """Wait until it is certain whether a lease is held, `expiry_s` at most; return a line about its holder, or nothing.
+
+    A holder on another machine, or before a restart of this one, may have ended without a trace.
+    """
+    while (line := watch.look(waiter)) and not watch.is_certain:
+        sleep(min(LOOK_S, expiry_s / 10))
+    return line
+
+
+def _forget(store: Store, watch: Watch) -> None:
+    """Remove what the last holder of a removal left that ended without a word, so that nobody waits for it again."""
+    left = number_path(REMOVAL, watch.entry.number)
+    if watch.entry.number and _read(store, left) == watch.entry.data:
+        store.delete(left)
 
 
 def _forget_ended(store: Store) -> None:

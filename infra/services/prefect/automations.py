@@ -13,8 +13,8 @@ from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.settings import get_current_settings
 
+from infra.services.prefect.lost import LOST
 from infra.services.prefect.run.page import CHAMPION_EVENT
-from infra.services.prefect.run.stops import LOST
 
 _DEFAULT_HEARTBEAT_S = 180
 # One sign of life may get lost, and a server that starts again needs time for the next.

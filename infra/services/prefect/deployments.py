@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.callables import ParameterSchema
 
@@ -109,13 +110,23 @@ class ServedDeployment(RunnerDeployment):
 
 
 def pause(deployments: Sequence[ServedDeployment]) -> None:
-    """Pause the active deployments, since nobody serves them now; by the mark the next start activates them again."""
-    with get_client(sync_client=True) as client:
-        for deployment in deployments:
-            try:
-                known = client.read_deployment(deployment.number)
-            except ObjectNotFound:  # somebody deleted it
-                continue
-            if not known.paused:
-                client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
-                client.pause_deployment(known.id)
+    """Pause the active deployments, since nobody serves them now; by the mark the next start activates them again.
+
+    A server that is away costs a warning: the reason why serving ends is another one.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            for deployment in deployments:
+                _pause(client, deployment)
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        logger.warning("the deployments could not be paused (%s); their schedules go on", type(error).__name__)
+
+
+def _pause(client: SyncPrefectClient, deployment: ServedDeployment) -> None:
+    try:
+        known = client.read_deployment(deployment.number)
+    except ObjectNotFound:  # somebody deleted it
+        return
+    if not known.paused:
+        client.update_deployment(known.id, DeploymentUpdate(tags=sorted({*known.tags, PAUSED_TAG})))
+        client.pause_deployment(known.id)

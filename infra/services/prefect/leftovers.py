@@ -1,6 +1,7 @@
 """Runs that a server still calls running although their processes ended: marked, so that no page waits for them.
 
-Only for a server of our own, whose database one process has for itself: no run that it calls running can live then.
+Only for a server of our own, when it starts. A run of another process may have outlived the server before; it takes
+itself back at its next look.
 """
 
 import base64
@@ -8,8 +9,9 @@ import json
 import urllib.request
 from typing import Any
 
+from infra.services.prefect.lost import LOST
+
 _AT_WORK = ["RUNNING", "PENDING", "CANCELLING"]
-_MESSAGE = "Its process ended without a word. A new run of it goes on from the finished work."
 _PAGE = 200
 
 
@@ -49,7 +51,7 @@ class _Server:
                 return found
 
     def set_state(self, kind: str, number: str, state: str) -> None:
-        body = {"state": {"type": state, "name": state.capitalize(), "message": _MESSAGE}, "force": True}
+        body = {"state": {"type": state, "name": state.capitalize(), "message": LOST}, "force": True}
         self._post(f"{kind}/{number}/set_state", body)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON

@@ -30,8 +30,8 @@ def test_constraints_of_an_installation_without_their_file(tmp_path: Path) -> No
     assert [str(one) for one in constraints(tmp_path / "some.txt")] == ["torch==2.13.0"]
 
 
-def test_a_package_that_runs_from_its_folder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [str(TOP)])
+def test_a_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])  # where no package is; a checkout may hold an egg-info
     with pytest.raises(ConfigError, match="ddpm-flows: is not installed"):
         distribution()
     assert version_of("torch") == ""

@@ -148,3 +148,20 @@ def test_an_announcement_that_is_damaged_counts_until_it_expires(store: LocalSto
 def test_two_machines_with_one_process_number_are_told_apart(store: LocalStore) -> None:
     announce(store, replace(holder("digits"), machine="another"))
     assert ended_runs(store) == [], "its process may live there"
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_removal_that_was_killed_elsewhere_holds_up_one_run_once(store: LocalStore, wait: bool) -> None:
+    """A machine that lost its power says nothing, so only time tells; its mark goes, and the next one waits no more."""
+    store.put_if_absent(f"{REMOVAL}/{1:012}.json", elsewhere().to_bytes())
+    with at_work(store, holder("digits"), on_wait=lambda _: None, wait=wait, expiry_s=EXPIRY_S):
+        assert store.list(REMOVAL) == []
+    with at_work(store, holder("digits"), on_wait=never, wait=wait, expiry_s=60):
+        pass
+
+
+def test_a_removal_takes_over_from_one_that_was_killed_elsewhere(store: LocalStore) -> None:
+    store.put_if_absent(f"{REMOVAL}/{7:012}.json", elsewhere().to_bytes())
+    with removal(store, holder("prune"), on_wait=lambda _: None, expiry_s=EXPIRY_S) as lines:
+        assert lines == []
+    assert store.list(LEASES) == []

@@ -23,7 +23,7 @@ def skip_missed(run: FlowRun) -> int:
     """Cancel the other runs of a run's schedule that are due by now, and return how many there were.
 
     A run of a schedule begins with the data that is there now, so earlier ones and those that waited beside it would
-    repeat its work. A run that somebody has started by hand is never among them.
+    repeat its work. One that was planned with other parameters is never among them, nor one that somebody started.
 
     Args:
         run: A run that its schedule has made and that begins now.
@@ -38,6 +38,7 @@ def skip_missed(run: FlowRun) -> int:
     with prompt_client() as client:
         for other in client.read_flow_runs(flow_run_filter=due, deployment_filter=deployment, limit=_PAGE):
             of_the_same = other.created_by is not None and other.created_by.id == run.created_by.id
+            of_the_same = of_the_same and other.parameters == run.parameters
             if of_the_same and other.id != run.id and other.auto_scheduled and other.run_count == 0:
                 said: State[Any] = Cancelled(
                     name="Skipped", message=f"{run.name} began after it was due, and does its work."

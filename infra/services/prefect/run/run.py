@@ -20,10 +20,11 @@ from prefect.states import Cancelled, Crashed, Failed, Running, Suspended
 
 from infra.errors import ConfigError, Interrupted
 from infra.services.prefect.client import prompt_client
+from infra.services.prefect.lost import LOST
 from infra.services.prefect.run.log import quiet_delivery
 from infra.services.prefect.run.missed import skip_missed
 from infra.services.prefect.run.page import RunPage
-from infra.services.prefect.run.stops import LOST, RunAborted, RunOutOfTime, RunPaused
+from infra.services.prefect.run.stops import RunAborted, RunOutOfTime, RunPaused
 
 _LOOK_S = 3.0
 # The runner of a deployment stops its process by itself; a run without a runner is stopped by us.
@@ -78,7 +79,8 @@ class PrefectRun(RunPage):
     def skip_missed(self) -> int:
         """Cancel the other runs of its schedule that are due by now, as this one does their work; return how many."""
         skipped: list[int] = []
-        if self._flow_run.auto_scheduled and self._flow_run.created_by is not None:
+        begins = self._flow_run.run_count <= 1  # a run that is retried or resumed later stands for no other
+        if begins and self._flow_run.auto_scheduled and self._flow_run.created_by is not None:
             self._attempt(lambda: skipped.append(skip_missed(self._flow_run)))
         return sum(skipped)
 

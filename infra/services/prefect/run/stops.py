@@ -13,8 +13,6 @@ from infra.errors import Interrupted
 # The variable holds the process id of the `ddpm serve` whose runs inherit it.
 SERVER_VARIABLE = "DDPM_SERVED_BY"
 _INTERRUPTED = 130
-# The message of an automation's state; a process that finds it on its own run knows that it is taken for dead.
-LOST = "Its process gave no sign of life. A new run of it goes on from the finished work."
 logger = logging.getLogger(__name__)
 
 

@@ -18,8 +18,8 @@ from prefect.states import Completed, Crashed, Failed, Pending, Running
 from flows import pipeline
 from infra.errors import DdpmError, DivergedError, InputError
 from infra.services.prefect.automations import install, shipped
+from infra.services.prefect.lost import LOST
 from infra.services.prefect.run.page import CHAMPION_EVENT, RunPage
-from infra.services.prefect.run.stops import LOST
 
 # The server looks every five seconds at what has not happened; a busy one reads a sign of life late.
 WINDOW_S, LIMIT_S = 30.0, 150.0

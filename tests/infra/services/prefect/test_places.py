@@ -12,7 +12,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed, Pending, Running
 
 from infra.services.prefect.leftovers import mark_lost_runs
-from infra.services.prefect.run.stops import LOST
+from infra.services.prefect.lost import LOST
 from tests.infra.services.prefect.conftest import Serving
 
 

@@ -15,8 +15,9 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Suspended
 
 from infra.errors import Interrupted
+from infra.services.prefect.lost import LOST
 from infra.services.prefect.run.run import PrefectRun
-from infra.services.prefect.run.stops import LOST, RunAborted, RunPaused, stops_passed_on
+from infra.services.prefect.run.stops import RunAborted, RunPaused, stops_passed_on
 
 pytestmark = pytest.mark.usefixtures("no_signal_of_ours_stays")
 
