@@ -103,3 +103,19 @@ def test_a_worker_needs_a_root(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline._check_root(RunSettings(root="/runs"), deployed)
     monkeypatch.setenv("DDPM_ROOT", "/runs")
     pipeline._check_root(RunSettings(), deployed)
+
+
+def test_a_sweep_that_ends_before_its_figures_is_refused() -> None:
+    with pytest.raises(ConfigError, match="until: a sweep compares figures"):
+        pipeline._run({"until": "train", "sweep": {"grid": ["train.seed=1,2"]}}, None)
+
+
+@pytest.mark.parametrize("root", ["", "runs", "./out", "ddpm-runs/"])
+def test_a_root_in_a_workers_own_folder_is_refused(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DDPM_ROOT", raising=False)
+    deployed: Any = SimpleNamespace(is_deployed=True)
+    with pytest.raises(ConfigError, match="a worker's own folder goes away with the run"):
+        pipeline._check_root(RunSettings(root=root), deployed)
+    for lasting in ("/data/runs", "s3://bucket/runs", "file:///data/runs"):
+        pipeline._check_root(RunSettings(root=lasting), deployed)
+    pipeline._check_root(RunSettings(root=root), SimpleNamespace(is_deployed=False))  # type: ignore[arg-type]

@@ -48,3 +48,16 @@ def test_one_run_does_the_work_of_all_that_are_due(client: SyncPrefectClient, de
     assert client.read_flow_run(by_hand.id).state_type == StateType.SCHEDULED
     assert PrefectRun(client.read_flow_run(first.id)).skip_missed() == 0, "they are skipped already"
     assert PrefectRun(client.read_flow_run(by_hand.id)).skip_missed() == 0, "no schedule made it"
+
+
+def test_a_run_with_other_parameters_does_other_work(client: SyncPrefectClient, deployment: Deployment) -> None:
+    """A run that was planned before somebody edited the deployment keeps its parameters."""
+    served = register(deployed, deployment)
+    post(client, served, "/schedules", [{"schedule": HOURLY, "active": True, "slug": "hourly"}])
+    post(client, served, "/schedule", PAST)
+    which = DeploymentFilter(id=DeploymentFilterId(any_=[served.number]))
+    runs = client.read_flow_runs(deployment_filter=which, limit=200)
+    first, *_ = planned = [run for run in runs if run.expected_start_time and run.expected_start_time.year == 2020]
+    edited = first.model_copy(update={"parameters": {**first.parameters, "name": "edited"}})
+    assert skip_missed(edited) == 0
+    assert skip_missed(first) == len(planned) - 1 >= 4
