@@ -100,8 +100,8 @@ def _one_of(digests: Sequence[str]) -> str:
 
 def _mean(found: Sequence[tuple[Measurement, tuple[str, str]]]) -> Measurement:
     """Return the mean of measurements, each with the digests of its network, if they differ, and of its samples."""
-    distinct = list({measurement.value: (measurement, draw) for measurement, draw in reversed(found)}.values())
-    measurements = [measurement for measurement, _ in reversed(distinct)]
+    distinct = _distinct(found)
+    measurements = [measurement for measurement, _ in distinct]
     first, count = measurements[0], len(measurements)
     if count == 1:
         return first
@@ -112,6 +112,8 @@ def _mean(found: Sequence[tuple[Measurement, tuple[str, str]]]) -> Measurement:
     of_networks = _means([(measurement.value, network) for measurement, (network, _) in distinct])
     if len(of_networks) > 1:
         mean = replace(mean, networks=len(of_networks), between=_error(of_networks))
+    if len(set(values)) == 1:
+        return mean  # with the first one's own error: equal values show no spread, and have an error all the same
     rows = [measurement.per_image for measurement in measurements if measurement.per_image is not None]
     if len(rows) == count and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
         return _mean_over_images(mean, values, np.mean(rows, axis=0))
@@ -124,6 +126,23 @@ def _mean(found: Sequence[tuple[Measurement, tuple[str, str]]]) -> Measurement:
         known = [error for error in errors if error is not None]
         return replace(mean, standard_error=float(np.mean(known)) if len(known) == count else None)
     return replace(mean, standard_error=_error(of_draws), terms=len(of_draws))
+
+
+def _distinct(
+    found: Sequence[tuple[Measurement, tuple[str, str]]],
+) -> list[tuple[Measurement, tuple[str, str]]]:
+    """Leave out measurements of a network that a seed without effect repeats.
+
+    Equal values of one network are one measurement if all of its values are equal, or if the figure is over held-out
+    images, which the samples do not change. Else they are a tie, as shares of few images have, if the samples differ.
+    """
+    kept: dict[tuple[str, float, str], tuple[Measurement, tuple[str, str]]] = {}
+    for measurement, draw in found:
+        network, samples = draw
+        of_network = {other.value for other, (its_network, _) in found if its_network == network}
+        is_draw = len(of_network) > 1 and measurement.per_image is None
+        kept.setdefault((network, measurement.value, samples if is_draw else ""), (measurement, draw))
+    return list(kept.values())
 
 
 def _mean_over_images(mean: Measurement, values: NDArray[np.float64], per_image: NDArray[np.float64]) -> Measurement:

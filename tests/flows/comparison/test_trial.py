@@ -72,6 +72,13 @@ class TestMean:
         assert mean.measurements[BOUND].standard_error == pytest.approx(math.sqrt(1 / 3))
         assert mean.measurements["fid"].seeds == 2
 
+    def test_a_tie_of_different_samples_is_two_draws(self) -> None:
+        """0.98, 0.98 and 0.96: the mean is 2.92 / 3, and the variance (2 * 0.02 ** 2 / 3) / 2."""
+        group = [trial(str(seed), distance(value), sample__seed=seed) for seed, value in enumerate((0.98, 0.98, 0.96))]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.value, fid.seeds, fid.terms) == (pytest.approx(2.92 / 3), 3, 3)
+        assert fid.deviation == pytest.approx(math.sqrt(0.02**2 / 3))
+
     def test_other_blocks_of_the_same_samples_are_no_other_draws(self) -> None:
         """The seed of the evaluation moves a kernel distance by 0.02; its error as a measure of the network is 0.5."""
         group = [
@@ -134,6 +141,19 @@ class TestTrainings:
         fid = mean_over_seeds(group).measurements["fid"]
         assert (fid.value, fid.networks, fid.terms) == (4.0, 2, 2)
         assert fid.standard_error == pytest.approx(math.sqrt(8 / 2))
+
+    def test_equal_values_of_several_networks_count_each(self) -> None:
+        values = (0.98, 0.98, 0.96)
+        group = [
+            trial(str(seed), distance(value, 0.1), snapshot=str(seed), train__seed=seed)
+            for seed, value in enumerate(values)
+        ]
+        fid = mean_over_seeds(group).measurements["fid"]
+        assert (fid.value, fid.seeds, fid.networks, fid.terms) == (pytest.approx(2.92 / 3), 3, 3, 3)
+        equal = [trial(str(seed), distance(1.0, 0.1), snapshot=str(seed), train__seed=seed) for seed in range(3)]
+        same = mean_over_seeds(equal).measurements["fid"]
+        assert (same.value, same.networks, same.deviation, same.between) == (1.0, 3, 0.0, 0.0)
+        assert same.standard_error == 0.1, "that of one run: an equal value is no certain one"
 
     def test_one_network_has_no_such_part(self) -> None:
         group = [trial(str(seed), distance(float(seed)), sample__seed=seed) for seed in range(2)]
