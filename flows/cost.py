@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from infra.outputs.costs import SEALED, Attempt
-from infra.outputs.manifest import Manifest, manifest_name, named_files, parse_manifest
+from infra.outputs.manifest import Manifest, named_files, read_manifest
 from infra.storage.store import Store
 
 COLUMNS = (
@@ -150,8 +150,7 @@ def sealed_bytes(manifest: Manifest, store: Store) -> int:
     """Return the size of the files that a manifest names, with those of the outputs that its figures rest on."""
     total = sum(int(record["bytes"]) for record in named_files(manifest))
     for folder in manifest.facts.get("outputs", {}).values():
-        name = manifest_name(folder, {})
-        total += sum(int(record["bytes"]) for record in named_files(parse_manifest(store.read(name), item=name)))
+        total += sum(int(record["bytes"]) for record in named_files(read_manifest(store, folder)))
     return total
 
 

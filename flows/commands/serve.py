@@ -3,6 +3,7 @@
 import ipaddress
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,7 +95,8 @@ def serve_deployments(  # noqa: PLR0913 - one per option
     recipes = _recipes(preset, config, setting or [], name, stages=stages, cron=cron)
     where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, host=host, serve=True, say=say) as api:
-        served = registered(where, recipes, _schedule(cron, timezone), tag or [])
+        named = bool(preset or config or setting or name)
+        served = registered(where, recipes, _schedule(cron, timezone), tag or [], keeps_schedules=not named)
         if api.server is not None and not _is_loopback(host):
             say(_warning(host, port))
         for line in _schedule_lines(recipes, cron, timezone):
@@ -108,6 +110,8 @@ def registered(
     recipes: Sequence[ServedRecipe] | None = None,
     schedule: "Schedule | None" = None,
     tags: Sequence[str] = (),
+    *,
+    keeps_schedules: bool = True,
 ) -> "list[ServedDeployment]":
     """Register a deployment per recipe for a root, and the automations; return the deployments.
 
@@ -116,15 +120,16 @@ def registered(
         recipes: The recipes; every preset if it is None.
         schedule: The schedule of the first one; None for none.
         tags: Tags of all of them, beside their own.
+        keeps_schedules: Whether the schedules of earlier commands stay, as of one that names no recipe.
     """
     from flows.pipeline import pipeline
     from infra.services.prefect.automations import install, shipped
     from infra.services.prefect.deployments import register as register_deployment
 
-    served = [
-        register_deployment(pipeline, _deployment(recipe, where, None if number else schedule, tags))
-        for number, recipe in enumerate(served_presets() if recipes is None else recipes)
-    ]
+    served = []
+    for number, recipe in enumerate(served_presets() if recipes is None else recipes):
+        made = _deployment(recipe, where, None if number else schedule, tags)
+        served.append(register_deployment(pipeline, replace(made, keeps_schedule=keeps_schedules)))
     install(shipped(pipeline.name), say)
     return served
 

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """What MLflow has of the finished runs."""
+    """Compare MLflow with the finished runs."""
 
 
 def flush(root: Root = "") -> None:

@@ -15,7 +15,7 @@ from flows.metrics.conditions import terms_of
 from flows.metrics.features import STAGE as FEATURES_STAGE
 from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
 from flows.metrics.likelihood_works import REBUILT_ESTIMATE
-from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
+from infra.outputs.manifest import Manifest, read_manifest
 from infra.storage.store import Store
 
 # Settings that change the rounding of sums and nothing else.
@@ -86,7 +86,7 @@ def read_measurements(
         IntegrityError: If an output is missing or differs from what was sealed.
     """
     evaluated = figures.manifest(store)
-    outputs = {label: _manifest(folder, store) for label, folder in evaluated.facts["outputs"].items()}
+    outputs = {label: read_manifest(store, folder) for label, folder in evaluated.facts["outputs"].items()}
     sealed = _Sealed(
         dataset=dataset,
         samples=samples,
@@ -96,11 +96,6 @@ def read_measurements(
         held_out=_held_out(outputs, store),
     )
     return {figure.name: _measurement(figure, sealed) for figure in figures.figures}
-
-
-def _manifest(folder: str, store: Store) -> Manifest:
-    name = manifest_name(folder, {})
-    return parse_manifest(store.read(name), item=name)
 
 
 def _held_out(outputs: Mapping[str, Manifest], store: Store) -> dict[str, _HeldOut]:

@@ -124,7 +124,7 @@ def read_soon(store: Store, name: str) -> bytes | None:
         except FileNotFoundError:
             if time.monotonic() > end:
                 return None
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)  # a shared folder shows a new file late; bounded by _PATIENCE_S
 
 
 def versions() -> dict[str, str]:

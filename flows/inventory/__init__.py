@@ -1,1 +1,1 @@
-"""What is below a root: runs, outputs, how they refer to each other, and what nothing refers to."""
+"""The runs and outputs below a root, how they refer to each other, and the outputs that nothing refers to."""

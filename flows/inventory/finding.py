@@ -20,7 +20,7 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a user named.
+    """The thing that a user named.
 
     Attributes:
         run: The run; None if it is an output.

@@ -64,7 +64,7 @@ class SealedGoal:
 
 @dataclass(kw_only=True)
 class Size:
-    """What a listing tells of an output, summed up as the objects come.
+    """The size and the times of an output, summed up as its objects are listed.
 
     Attributes:
         bytes: Their sizes in all, without leases.

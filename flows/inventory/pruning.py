@@ -1,4 +1,4 @@
-"""What of a root may be removed, and why: a pure function of its inventory."""
+"""Finds the things below a root that may be removed, and why: a pure function of its inventory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ _NAMED_BY_DIGEST = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What became of the removals.
+    """The outcome of the removals.
 
     Attributes:
         removed: Those that were carried out.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flows.artifacts import Dataset, Figure, Figures, Samples, Snapshot
 from flows.metrics.choices import Likelihood, MetricName
 from infra.digests import Json
-from infra.outputs.manifest import Manifest, manifest_name, parse_manifest
+from infra.outputs.manifest import Manifest, read_manifest
 from infra.record import ModelFigure
 from infra.storage.store import Store
 
@@ -134,5 +134,4 @@ def _plan(manifest: Manifest, label: str, store: Store) -> Json:
     folder = manifest.facts["outputs"].get(label)
     if folder is None:
         return {}
-    name = manifest_name(folder, {})
-    return parse_manifest(store.read(name), item=name).plan
+    return read_manifest(store, folder).plan

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from infra.outputs.manifest import Manifest, parse_manifest, read_verified
+from infra.outputs.manifest import Manifest, read_manifest, read_verified
 from infra.outputs.tensors import decode_tensors
 from infra.storage.store import Store
 
@@ -36,8 +36,7 @@ def per_image(figures: Manifest, store: Store) -> dict[str, Tensor]:
     """
     draws: dict[str, list[Tensor]] = {}
     for folder in figures.facts["outputs"].values():
-        name = f"{folder}/manifests/all.json"
-        output = parse_manifest(store.read(name), item=name)
+        output = read_manifest(store, folder)
         for total, values in columns(output, store).items() if output.stage in STAGES else ():
             if total.startswith(TOTAL):
                 draws.setdefault(f"{FIGURE}{total.removeprefix(TOTAL)}", []).append(values)

@@ -18,8 +18,9 @@ from infra.errors import ConfigError
 # Those of a run, as it may take the name.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
-# Parameters that a deployment of ours sets itself, so that nothing of an earlier start stays in them.
-SET_BY_US = frozenset({"preset", "root", "recipe", "until"})
+# Parameters that a deployment of ours sets itself, so that nothing of an earlier start stays in them. The last stage is
+# none of them: a stage's deployment sets it, and on any other one a user may.
+SET_BY_US = frozenset({"preset", "root", "recipe"})
 
 
 @dataclass(frozen=True, kw_only=True)

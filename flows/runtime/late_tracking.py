@@ -161,7 +161,10 @@ class _Finished:
         """
         by_name = {each.name: each for each in self.stages}
         inputs = [self.artifact(by_name[name]) for name in stage.inputs]
-        return stage.account(self.config(stage), self.artifact(stage), inputs, self.store)
+        try:
+            return stage.account(self.config(stage), self.artifact(stage), inputs, self.store)
+        except FileNotFoundError as error:
+            raise IntegrityError("is missing", item=str(error), remedy="run its own command again") from error
 
     def config(self, stage: Stage[Any, Any]) -> StageConfig | None:
         """Return a stage's settings; None if it has none.

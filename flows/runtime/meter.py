@@ -159,7 +159,7 @@ class Meter:
     def _tolerant(self) -> Iterator[None]:
         try:
             yield
-        except (DdpmError, OSError) as error:
+        except (DdpmError, OSError, RuntimeError) as error:  # the last if no thread can start
             _LOGGER.warning("the cost of %s is not recorded: %s", self.about.stage, error)
 
 

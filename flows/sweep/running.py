@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
 from flows.sweep.children import Child, Start, last_complaint, run_children, start_child
@@ -13,6 +13,7 @@ from flows.sweep.record import SweepRecord
 from flows.sweep.sweep import Sweep
 from flows.sweep.table import figure_text
 from flows.sweep.view import SweepView, view_of
+from infra.errors import DdpmError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
 
@@ -56,8 +57,9 @@ def run_sweep(
         except BaseException:
             for run in sweep.runs:
                 run.state = State.STOPPED if run.state is State.RUNNING else run.state
-            _publish(sweep)
             record.stop()
+            with suppress(DdpmError):  # the reason of the stop is the error to show
+                _publish(sweep)
             raise
         table, _ = sweep.checked_table()
         record.close(table, _publish(sweep))
@@ -100,7 +102,11 @@ def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
             run.end(_CONFLICT, _CHANGED)
         sweep.say(f"{lines[child.name]} {run.state_text} after {seconds:.0f} s{_figure(sweep, run)}")
         record.adopt(sweep.finished_keys)
-        _publish(sweep)
+        # The other runs go on; the page is written again after the next one, and at the end.
+        try:
+            _publish(sweep)
+        except DdpmError as error:
+            sweep.say(f"{'':>9} the page waits for the next run's end: {error}")
 
     children = [_child(sweep, run) for run in left.values()]
     run_children(children, sweep.choices.at_once, begun=begun, ended=ended, say=sweep.say, start=start)

@@ -13,6 +13,8 @@ from flows.metrics.conditions import higher_is_better
 from flows.sweep.grid import Combination, combination_text
 from infra.errors import ConfigError
 
+# A setting of these stages makes another network.
+_OF_TRAINING = ("prepare.", "train.")
 _JUDGED = (Verdict.BEYOND, Verdict.WITHIN)
 
 
@@ -103,7 +105,7 @@ def make_table(paths: Sequence[str], rows: Sequence[Row], headlines: Sequence[st
         figures=labels if by in labels else {**labels, by: rows[best].measurements[by].label or by},
         by=by,
         best=None if unlike else best,
-        note=f"no row is best by {by}: {unlike}" if unlike else _lead(by, compared, best, others),
+        note=f"no row is best by {by}: {unlike}" if unlike else _lead(paths, by, compared, best, others),
     )
 
 
@@ -140,7 +142,7 @@ def _ranking(measured: Sequence[str], rows: Sequence[Row]) -> str:
     return next(iter(with_error or directed), "")
 
 
-def _lead(by: str, rows: Sequence[Row], best: int, others: Sequence[int]) -> str:
+def _lead(paths: Sequence[str], by: str, rows: Sequence[Row], best: int, others: Sequence[int]) -> str:
     """Return a sentence about the best row, its lead over the next one, and the rows that may be as good."""
     direction = "larger" if higher_is_better(by) else "smaller"
     line = f"best by {by} ({direction} is better): {combination_text(rows[best].settings)}"
@@ -152,12 +154,14 @@ def _lead(by: str, rows: Sequence[Row], best: int, others: Sequence[int]) -> str
     assert apart is not None, "every row with the figure is compared with the best one"
     amount = with_error(abs(apart.value), apart.standard_error)
     line += f"; its lead over {combination_text(nearest.settings)} is {amount}, "
+    alone = rows[best].measurements[by].networks == 1 and any(path.startswith(_OF_TRAINING) for path in paths)
+    of_one = "; this is of these networks alone, how far others of the same settings would be needs more --seeds"
     if apart.verdict not in _JUDGED:
         why = f" ({apart.remark})" if apart.remark else ""
         return line + (
             f"and has no interval{why}: more --seeds give one" if apart.verdict != Verdict.EQUAL else "a tie"
         )
     if apart.verdict == Verdict.BEYOND:
-        return line + "beyond the interval"
+        return line + "beyond the interval" + of_one * alone
     as_good = sum(bool(row.difference and row.difference.verdict == Verdict.WITHIN) for row in rows)
-    return line + f"within the interval: {as_good} other row{'s' * (as_good > 1)} may be as good"
+    return line + f"within the interval: {as_good} other row{'s' * (as_good > 1)} may be as good{of_one * alone}"

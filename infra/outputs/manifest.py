@@ -82,6 +82,19 @@ def parse_manifest(data: bytes, item: str) -> Manifest:
     return manifest
 
 
+def read_manifest(store: Store, folder: str) -> Manifest:
+    """Read the manifest of an output without a goal.
+
+    Raises:
+        IntegrityError: If it is missing or damaged.
+    """
+    name = manifest_name(folder, {})
+    try:
+        return parse_manifest(store.read(name), item=name)
+    except FileNotFoundError as error:
+        raise IntegrityError("is missing", item=name, remedy=_RESTORE) from error
+
+
 def root_digest(units: list[Json]) -> str:
     """The sha256 over the ordered units' digests and rows."""
     return sha256(canonical_json([[unit["sha256"], unit["rows"]] for unit in units]))

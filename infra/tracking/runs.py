@@ -20,7 +20,7 @@ _PARENT = "mlflow.parentRunId"
 
 
 class Missing(NamedTuple):
-    """What a server misses of a pipeline that has ended.
+    """The parts of an ended pipeline that a server misses.
 
     Attributes:
         parts: The stages, and `pipeline`, whose records it does not have whole.

@@ -49,7 +49,7 @@ def soon(ready: Callable[[], bool], limit_s: float, about: Callable[[], object])
 
 
 def cancel(serving: Serving, run: str) -> None:
-    """What the page's button does."""
+    """Do as the page's button does."""
     serving.server.set_state(run, "CANCELLING", "Cancelling")
 
 

@@ -103,7 +103,7 @@ def test_a_stage_alone_ends_after_it(serving: Serving, run: dict[str, Any]) -> N
 
 
 def test_the_schedule_follows_the_command_and_makes_runs(serving: Serving, run: dict[str, Any]) -> None:
-    """What users gave it stays, such as parameters of its runs, and their own schedules too."""
+    """Parameters that users gave its runs stay, and so do their own schedules."""
     number = serving.server.deployment(NAME)["id"]
     (ours,) = serving.server.deployment(NAME)["schedules"]
     users = {"schedule": {"cron": "0 5 * * *", "timezone": "UTC"}, "active": False, "slug": "of-a-user"}

@@ -41,7 +41,7 @@ class RefusedError(AssertionError):
 
 
 class Watch:
-    """What was let pass."""
+    """The calls that were let pass."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []

@@ -1,4 +1,4 @@
-"""What the workers of a group agree on after each step crosses between hosts, not between GPUs."""
+"""The agreement of a group's workers after each step crosses between hosts, not between GPUs."""
 
 from types import SimpleNamespace
 

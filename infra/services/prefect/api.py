@@ -22,6 +22,7 @@ from infra.services.prefect.settings import (
 )
 from infra.services.prefect.state_folder import announcement, conflict, neighbour_api, state_folder
 from infra.services.prefect.supervisor import HOST, OwnServer, claim_port
+from infra.storage.download import without_secrets
 
 _DELIVERY_LIMIT_S = 5.0
 
@@ -41,7 +42,7 @@ class PrefectApi:
     @property
     def ui(self) -> str:
         """The address of its pages."""
-        return self.url.removesuffix("/").removesuffix("/api")
+        return without_secrets(self.url.removesuffix("/").removesuffix("/api"))
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ class Deployment:
         accepts: Tells whether parameters that a user changed still fit; those of an older version may not.
         ours: Parameters that no user keeps: without a value in `parameters` they have none.
         schedule: The schedule of the command line; None if it names none.
+        keeps_schedule: Whether the schedule of an earlier command stays if this one names none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Deployment:
     accepts: Callable[[dict[str, Any]], bool]
     ours: Collection[str] = ()
     schedule: Schedule | None = None
+    keeps_schedule: bool = False
 
 
 def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":
@@ -94,7 +96,8 @@ def _update(
     # The pages' way to pause deletes the runs planned for the time in which nothing served, as cron skips them; the
     # client's way leaves the runs that are late by now.
     client.request("POST", "/deployments/{id}/pause_deployment", path_params={"id": known.id})
-    bring_schedule(client, known.id, deployment.schedule)  # while nothing is planned by the old one
+    if deployment.schedule is not None or not deployment.keeps_schedule:
+        bring_schedule(client, known.id, deployment.schedule)  # while nothing is planned by the old one
     client.update_deployment(known.id, DeploymentUpdate(**changes))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import ConfigError, StorageError
+from infra.storage.download import without_secrets
 
 # Prefect reads them when it is first imported, and the commands import it only after they are set.
 CLIENT_ENVIRONMENT = {
@@ -82,6 +83,10 @@ def key_in_use(key: str) -> Iterator[None]:
         _reread_settings()
 
 
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [""])[0][:200] or type(problem).__name__
+
+
 def check_server(url: str) -> None:
     """Check that a Prefect server answers at a URL, with the credentials of the user's settings.
 
@@ -101,17 +106,18 @@ def check_server(url: str) -> None:
                     problem = ValueError("another program does")
             except Exception as error:  # whatever another program answers
                 problem = error
+    place = without_secrets(url)
     item = "PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "Prefect's settings"
     status = getattr(getattr(problem, "response", None), "status_code", 0)
     if status in _REFUSALS:
         raise ConfigError(
-            f"the Prefect server at {url} refuses the key of these settings, or asks for one that they lack",
+            f"the Prefect server at {place} refuses the key of these settings, or asks for one that they lack",
             item=item,
             remedy="set PREFECT_API_AUTH_STRING to the server's user:password, or PREFECT_API_KEY for Prefect Cloud",
         )
     if problem is not None:
         raise StorageError(
-            f"no Prefect server answers at {url} ({str(problem).splitlines()[0][:200] or type(problem).__name__})",
+            f"no Prefect server answers at {place} ({_first_line(problem).replace(url, place)})",
             item=item,
             remedy="start it, or unset it to use a server of our own; `prefect config view` says where it comes from",
         )

@@ -21,7 +21,7 @@ from tests.tiny import TINY
 
 
 class Terminal(StringIO):
-    """What a person types."""
+    """Type as a person does."""
 
     def isatty(self) -> bool:
         return True

@@ -106,7 +106,7 @@ def inventory(store: Store) -> Inventory:
 
 
 def pruning(store: Store, now_s: float = 2e9, older_than_s: float = 0.0, **more: Any) -> Pruning:
-    """What nothing refers to."""
+    """Find the things that nothing refers to."""
     return find_removals(
         inventory(store),
         now_s=now_s,

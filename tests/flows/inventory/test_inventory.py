@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_said(store: LocalStore) -> None:
 
 
 def test_a_real_run_is_whole(finished: TinyRun) -> None:
-    """What the stages themselves wrote: every input but the listing of the source is found."""
+    """The stages themselves wrote these: every input but the listing of the source is found."""
     found = inventory(finished.store)
     assert not found.damage
     (run,) = found.runs

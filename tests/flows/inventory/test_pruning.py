@@ -1,4 +1,4 @@
-"""What may be removed from a root: all that nothing refers to, and nothing else."""
+"""Everything that nothing refers to may be removed from a root, and nothing else."""
 
 import time
 

@@ -152,6 +152,6 @@ def test_presets_are_served_as_they_are() -> None:
     assert [one.name for one in served_presets()] == list(PRESETS)
     for one in served_presets():
         assert one.parameters("/runs") == {"preset": one.name, "root": "/runs"}
-        assert one.parameters("/runs").keys() <= SET_BY_US
+        assert one.parameters("/runs").keys() <= SET_BY_US | {"until"}
         assert "recipe" not in one.schema["properties"]
         assert PRESETS[one.name].about in one.description

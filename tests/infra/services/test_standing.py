@@ -1,4 +1,4 @@
-"""Who has the servers of a root, and an end to those that a killed command left."""
+"""The owner of a root's servers is found, and servers that a killed command left are ended."""
 
 import os
 import signal

@@ -14,6 +14,8 @@ from prefect.exceptions import MissingContextError, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL, get_current_settings
 
+from infra.storage.download import without_secrets
+
 _NOT_FOUND = 404
 # The event of a network that became the champion of a registry.
 CHAMPION_EVENT = "ddpm.champion"
@@ -36,7 +38,7 @@ class RunPage:
     def page(self) -> str:
         """The address of the page."""
         api = str(get_current_settings().api.url or "").removesuffix("/").removesuffix("/api")
-        return f"{PREFECT_UI_URL.value() or api}/runs/flow-run/{self.id}"
+        return f"{without_secrets(str(PREFECT_UI_URL.value() or api))}/runs/flow-run/{self.id}"
 
     def rename(self, name: str) -> None:
         """Give the run its name."""

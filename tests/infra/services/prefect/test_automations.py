@@ -32,7 +32,7 @@ def ended() -> None:
 
 @pytest.fixture
 def name(client: SyncPrefectClient) -> Iterator[str]:
-    """Of a flow that nobody else has; its automations go with it."""
+    """The name of a flow that nobody else has; its automations go with it."""
     name = f"flow-{uuid.uuid4().hex[:8]}"
     yield name
     for one in of(client, name):
@@ -57,7 +57,7 @@ def run_of(client: SyncPrefectClient, name: str, state: Any = None) -> FlowRun:
 
 
 def heartbeat(run: FlowRun, name: str) -> None:
-    """What Prefect's engine sends from the process of a run."""
+    """Send what Prefect's engine sends from the process of a run."""
     emit_event(
         "prefect.flow-run.heartbeat",
         resource={"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name},
@@ -141,7 +141,7 @@ def test_a_server_without_automations_costs_a_line(client: SyncPrefectClient, mo
 
 @pytest.mark.slow
 def test_silence_is_noticed(client: SyncPrefectClient, name: str) -> None:
-    """Of runs that work, and of runs that wait for their beginning."""
+    """That is the silence of runs that work, and of runs that wait for their beginning."""
     install(shipped(name, lost_s=WINDOW_S, pending_s=WINDOW_S), quiet)
     time.sleep(2)  # the server loads what has changed by a message to itself
     runs = {kind: run_of(client, name) for kind in ("lost", "alive", "done", "stuck")}
