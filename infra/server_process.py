@@ -30,6 +30,8 @@ class Program:
         before: Called before each start.
         start_limit_s: The longest wait for its first answer.
         stop_limit_s: The longest wait for its end, after which it is killed.
+        remedy: The remedy if it does not start.
+        restart: The words on its restart if it ends by itself; empty to point to its log.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Program:
     before: Callable[[], None] = lambda: None
     start_limit_s: float = 120.0
     stop_limit_s: float = 15.0
+    remedy: str = "see the log, then run again"
+    restart: str = ""
 
 
 class ServerProcess:
@@ -83,9 +87,9 @@ class ServerProcess:
             if ended or time.monotonic() > end:
                 limit = f"did not answer within {self.program.start_limit_s:g} s"
                 raise ResourceError(
-                    f"{self.program.name} {'ended at its start' if ended else limit}{self._why()}",
+                    f"{self.program.name} {'did not start' if ended else limit}{self._why()}",
                     item=str(self.log),
-                    remedy="see the log, then run again",
+                    remedy=self.program.remedy,
                 )
             time.sleep(_POLL_S)
         self._watcher.start()
@@ -117,6 +121,9 @@ class ServerProcess:
                 start_new_session=True,
             )
 
+    def _look(self) -> None:
+        """Look at the log of a server that is watched; a server of which more is known says it here."""
+
     def _why(self) -> str:
         with suppress(OSError):
             lines = self.log.read_bytes()[-_TAIL:].decode(errors="replace").strip().splitlines()
@@ -126,6 +133,7 @@ class ServerProcess:
     def _watch(self) -> None:
         restarts, name = 0, self.program.name
         while not self._stopping.wait(_WATCH_S):
+            self._look()
             assert self._process is not None, "the server was not started"
             if self._process.poll() is None:
                 continue
@@ -134,5 +142,6 @@ class ServerProcess:
                 self.gone.set()
                 return
             restarts += 1
-            self._say(f"{name} ended (code {self._process.returncode}); starting it again (see {self.log})")
+            words = self.program.restart or f"starting it again (see {self.log})"
+            self._say(f"{name} ended (code {self._process.returncode}); {words}")
             self._process = self._spawn()

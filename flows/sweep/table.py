@@ -155,7 +155,7 @@ def _lead(paths: Sequence[str], by: str, rows: Sequence[Row], best: int, others:
     amount = with_error(abs(apart.value), apart.standard_error)
     line += f"; its lead over {combination_text(nearest.settings)} is {amount}, "
     alone = rows[best].measurements[by].networks == 1 and any(path.startswith(_OF_TRAINING) for path in paths)
-    of_one = "; this is of these networks alone, how far others of the same settings would be needs more --seeds"
+    of_one = "; other trainings of the same settings may differ, and more --seeds tell how far"
     if apart.verdict not in _JUDGED:
         why = f" ({apart.remark})" if apart.remark else ""
         return line + (

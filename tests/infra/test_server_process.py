@@ -84,7 +84,7 @@ def test_one_that_ends_is_started_again_until_it_is_given_up(make: Made) -> None
 def test_one_that_does_not_start_says_why(make: Made) -> None:
     server, _ = make("import sys; sys.exit('address in use')")
     server.start()
-    with pytest.raises(ResourceError, match=r"log: Store ended at its start \(address in use\) - see the log"):
+    with pytest.raises(ResourceError, match=r"log: Store did not start \(address in use\) - see the log"):
         server.await_answer()
 
 

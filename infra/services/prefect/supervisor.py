@@ -9,10 +9,7 @@ import os
 import re
 import secrets
 import socket
-import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,21 +17,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from infra.errors import ConfigError, ResourceError, Term
+from infra.server_process import Program, ServerProcess
 from infra.services.prefect.server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 from infra.services.prefect.server_log import ErrorLines
 
 HOST = "127.0.0.1"
 _WILDCARDS = MappingProxyType({"0.0.0.0": HOST, "::": "::1"})
 _LOG = "server.log"
-_START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 10.0
-_POLL_S = 0.1
-_WATCH_S = 1.0
-_RESTARTS = 3
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
-class OwnServer:
+class OwnServer(ServerProcess):
     """One Prefect server on one port.
 
     Args:
@@ -47,68 +41,14 @@ class OwnServer:
 
     def __init__(self, folder: Path, port: int, say: Callable[[str], None], *, host: str = HOST, key: str = "") -> None:
         self.url = f"http://{_reachable(host)}:{port}/api"
-        self._host, self._key = host, key
-        self.log = folder / _LOG
-        self._folder, self._port, self._say = folder, port, say
         self._identity = secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="prefect-server-watch", daemon=True)
-        self._errors = ErrorLines(self.log)
-        self.gone = threading.Event()
-
-    @property
-    def pid(self) -> int:
-        """The process that serves now."""
-        assert self._process is not None, "the server was not started"
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start the process; it needs seconds until it answers."""
-        give_database(self._folder)
-        with self.log.open("wb"):
-            pass  # the errors of an earlier server were repeated then
-        self._process = self._spawn()
-
-    def await_answer(self) -> None:
-        """Wait until this server, and no other, answers; from then on it is watched.
-
-        Raises:
-            ResourceError: If it ends or does not answer in time.
-        """
-        deadline = time.monotonic() + _START_LIMIT_S
-        while not self._answers():
-            assert self._process is not None, "the server was not started"
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ResourceError(
-                    "the Prefect server did not start" + self._why(),
-                    item=str(self.log),
-                    remedy="see the log; run again, or set PREFECT_API_URL to use a server of your own",
-                )
-            time.sleep(_POLL_S)
-        if not self._watcher.is_alive():
-            self._watcher.start()
-
-    def stop(self) -> None:
-        """End the process and the watch."""
-        self._stopping.set()
-        if self._watcher.is_alive():
-            self._watcher.join(_STOP_LIMIT_S)
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    def _spawn(self) -> "subprocess.Popen[bytes]":
-        environment = os.environ | {
-            "PREFECT_HOME": str(self._folder),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._folder / DATABASE}",
+        self._errors = ErrorLines(folder / _LOG)
+        environment = {
+            "PREFECT_HOME": str(folder),
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / DATABASE}",
             "PREFECT_API_URL": self.url,
             # From another machine the pages reach the API at the address that the browser has used.
-            "PREFECT_UI_API_URL": self.url if self._host == HOST else "/api",
+            "PREFECT_UI_API_URL": self.url if host == HOST else "/api",
             "PREFECT_LOGGING_LEVEL": "WARNING",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # into the log, however quiet this process is
             "PREFECT_LOGGING_COLORS": "false",
@@ -118,39 +58,25 @@ class OwnServer:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             IDENTITY_VARIABLE: self._identity,
         }
-        if self._key:
-            environment["PREFECT_SERVER_API_AUTH_STRING"] = self._key
-        command = [sys.executable, "-m", "infra.services.prefect.server", str(self._port), str(os.getpid()), self._host]
-        # A log file and no pipe of ours, because a reader of our output must not wait for the server to end.
-        with self.log.open("ab") as output:
-            return subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        program = Program(
+            name="the Prefect server",
+            command=[sys.executable, "-m", "infra.services.prefect.server", str(port), str(os.getpid()), host],
+            answers=lambda: identity(self.url) == self._identity,  # this server, and no other
+            environment=environment | ({"PREFECT_SERVER_API_AUTH_STRING": key} if key else {}),
+            before=lambda: give_database(folder),
+            stop_limit_s=_STOP_LIMIT_S,
+            remedy="see the log; run again, or set PREFECT_API_URL to use a server of your own",
+            restart="starting it again, the work goes on",
+        )
+        super().__init__(program, folder / _LOG, say)
 
-    def _answers(self) -> bool:
-        return identity(self.url) == self._identity
+    def _look(self) -> None:
+        for line in self._errors.fresh():
+            self._say(f"the Prefect server reports: {line} (see {self.log})")
 
     def _why(self) -> str:
         lines = [*self._errors.fresh(), *self._errors.fresh()]  # the second ends what the first began
         return f" ({lines[-1]})" if lines else ""
-
-    def _watch(self) -> None:
-        restarts = 0
-        while not self._stopping.wait(_WATCH_S):
-            for line in self._errors.fresh():
-                self._say(f"the Prefect server reports: {line} (see {self.log})")
-            assert self._process is not None, "the server was not started"
-            if self._process.poll() is None:
-                continue
-            if restarts == _RESTARTS:
-                self._say(f"the Prefect server ended {_RESTARTS + 1} times and is not started again (see {self.log})")
-                self.gone.set()
-                return
-            restarts += 1
-            self._say(
-                f"the Prefect server ended (code {self._process.returncode}); starting it again, the work goes on"
-            )
-            self._process = self._spawn()
 
 
 def identity(url: str) -> str | None:

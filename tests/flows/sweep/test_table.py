@@ -11,6 +11,9 @@ from infra.errors import ConfigError
 from tests.flows.comparison.trials import distance, trial
 from tests.flows.sweep.rows import PATHS, distances, row
 
+# The grid changes the training, and each row has one network.
+OTHERS = "; other trainings of the same settings may differ, and more --seeds tell how far"
+
 
 def precision(value: float, error: float) -> Measurement:
     return Measurement(name="precision", value=value, standard_error=error, terms=100)
@@ -21,7 +24,7 @@ def test_a_lead_beyond_the_interval() -> None:
     assert table.best == 1
     assert table.note == (
         "best by fid (smaller is better): train.learning_rate=2, 3.00 ± 0.10; its lead over train.learning_rate=3 is "
-        "1.00 ± 0.14, beyond the interval"
+        "1.00 ± 0.14, beyond the interval" + OTHERS
     )
     apart = [each.difference for each in table.rows]
     assert apart[1] is None
@@ -32,7 +35,7 @@ def test_a_lead_beyond_the_interval() -> None:
 def test_a_lead_within_the_interval_names_how_many_may_be_as_good() -> None:
     table = distances((3.1, 0.1), (3.0, 0.1), (9.0, 0.1), (3.2, 0.1))
     assert table.best == 1
-    assert table.note.endswith("is 0.10 ± 0.14, within the interval: 2 other rows may be as good")
+    assert table.note.endswith("is 0.10 ± 0.14, within the interval: 2 other rows may be as good" + OTHERS)
     assert "over train.learning_rate=1 is" in table.note
 
 
@@ -103,3 +106,11 @@ def test_a_row_is_the_mean_over_its_seeds() -> None:
     assert made.measurements["fid"].standard_error == pytest.approx(math.sqrt(7 / 3))
     assert make_row({PATHS[0]: 1}, 3, trials[:1]).finished == ("0",)
     assert make_row({PATHS[0]: 1}, 3, []).finished == ()
+
+
+def test_a_grid_of_the_samples_alone_has_no_other_trainings() -> None:
+    rows = [
+        make_row({"sample.num_steps": steps}, 1, [trial("a", distance(value, 0.1))])
+        for steps, value in ((5, 1.0), (9, 3.0))
+    ]
+    assert make_table(["sample.num_steps"], rows, ["fid"]).note.endswith("beyond the interval")

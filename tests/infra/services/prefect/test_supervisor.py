@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from infra import server_process
 from infra.errors import ResourceError
-from infra.services.prefect import supervisor
 from infra.services.prefect.server import DATABASE
 from infra.services.prefect.supervisor import OwnServer, claim_port, identity
 from tests.infra.services.prefect.conftest import Serving
@@ -132,8 +132,8 @@ def _assert_refused(server: OwnServer) -> None:
 def test_a_server_with_a_fault_and_one_that_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serving: Serving
 ) -> None:
-    monkeypatch.setattr(supervisor, "_WATCH_S", 0.2)
-    monkeypatch.setattr(supervisor, "_RESTARTS", 1)
+    monkeypatch.setattr(server_process, "_WATCH_S", 0.2)
+    monkeypatch.setattr(server_process, "_RESTARTS", 1)
     assert os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] == "CRITICAL", (
         "this process shows none of Prefect's lines"
     )
