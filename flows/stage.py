@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from flows.cost import StageCost
-from flows.environment import Environment
 from flows.missing import Amount, Missing, units_done
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Begun, Survey, joined_later, take_survey
 from flows.run_identity import RunIdentity
-from flows.survey import Begun, Survey, joined_later, take_survey
 from infra.compute.cluster import Cluster
 from infra.compute.memory import MemoryWatch
 from infra.compute.units import UnitTask, Workers

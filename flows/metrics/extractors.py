@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flows.artifacts import Dataset
-from flows.environment import Environment
 from flows.metrics.choices import ExtractorName
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey
 from flows.stage import Context, Progress
-from flows.survey import Survey
 from infra.compute.device import fixed_threads
 from infra.digests import sha256
 from infra.errors import ConfigError

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import torch
 
-from flows.environment import Environment
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS, extractor_device, open_extractor
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.together import Work
+from flows.nodes.environment import Environment
 from infra.compute.device import prepare_process
 from infra.digests import Json
 from infra.errors import ConfigError, InputError

@@ -9,7 +9,6 @@ from typing import assert_never
 from torch import Tensor
 
 from flows.artifacts import CURVES, Snapshot
-from flows.environment import Environment
 from flows.metrics.bound_curves import bound_curves
 from flows.metrics.bound_units import bound_terms
 from flows.metrics.choices import Likelihood
@@ -18,6 +17,7 @@ from flows.metrics.flow_units import flow_terms
 from flows.metrics.likelihood_inputs import Inputs, LikelihoodSettings
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
+from flows.nodes.environment import Environment
 from infra.compute.device import fixed_threads, prepare_process
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest, read_verified

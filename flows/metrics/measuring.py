@@ -5,15 +5,15 @@ from dataclasses import asdict
 from types import MappingProxyType
 
 from flows.artifacts import Figure, Figures
-from flows.environment import Environment, environment_here
 from flows.metrics.choices import TO_STATISTICS, MetricName
 from flows.metrics.extractors import EXTRACTORS, accuracy_of, fitted_images_of
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
+from flows.nodes.environment import Environment, environment_here
+from flows.nodes.survey import Survey
 from flows.provenance import FACT, provenance_of
 from flows.stage import Context
-from flows.survey import Survey
 from infra.compute.units import Workers
 from infra.digests import Json, canonical_json
 from infra.outputs.manifest import Manifest

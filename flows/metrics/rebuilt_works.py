@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from flows.environment import Environment
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
+from flows.nodes.environment import Environment
 from flows.reconstruction import StoredAverages, digest_of, rebuilt_snapshot, stored_averages, whole_averages
 from infra.compute.device import prepare_process
 from infra.outputs.manifest import Manifest

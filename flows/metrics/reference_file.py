@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
-from flows.environment import Environment
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.statistics import STAGE, encode_stats, read_stats
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey
 from flows.stage import Context
-from flows.survey import Survey
 from infra.digests import sha256
 from infra.errors import InputError
 from infra.features.statistics_file import (

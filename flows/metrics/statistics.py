@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from ddpm_core.metrics.frechet import FeatureStats
-from flows.environment import Environment
 from flows.metrics.feature_rows import FeatureRows
 from flows.metrics.together import Work
+from flows.nodes.environment import Environment
 from infra.compute.device import prepare_process
 from infra.features.extractor import FEATURES
 from infra.outputs.manifest import Manifest, read_verified

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flows.environment import Environment
 from flows.metrics.extractors import extractor_device
 from flows.metrics.metric import Subject
 from flows.metrics.together import Work
+from flows.nodes.environment import Environment
 from infra.compute.device import prepare_process
 from infra.digests import Json
 from infra.outputs.manifest import Manifest, read_verified

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from flows.environment import Environment
 from flows.missing import Amount, Missing
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Begun, SurveyedTask
 from flows.stage import Context
-from flows.survey import Begun, SurveyedTask
 from infra.compute.units import UnitTask, Workers
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from flows.artifacts import Dataset
-from flows.devices import check_device
 from flows.metrics.choices import TO_STATISTICS
+from flows.nodes.devices import check_device
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.root import resolve_root

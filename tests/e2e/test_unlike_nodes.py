@@ -9,9 +9,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster as Machines
 
-from flows.environment import Environment
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey, SurveyedTask
 from flows.stage import Context
-from flows.survey import Survey, SurveyedTask
 from infra.compute.cluster import Cluster
 from infra.compute.units import Workers
 from infra.errors import ConflictError

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from flows.environment import Environment
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey
 from flows.stage import Context, Progress
-from flows.survey import Survey
 from infra.compute.cluster import Cluster
 from infra.compute.units import Workers
 from infra.outputs.manifest import Manifest

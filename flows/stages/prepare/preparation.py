@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
-from flows.environment import Environment
 from flows.missing import Amount
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey, SurveyedTask
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
 from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
-from flows.survey import Survey, SurveyedTask
 from infra.compute.units import UnitTask, Workers
 from infra.digests import Json, canonical_json
 from infra.errors import InputError

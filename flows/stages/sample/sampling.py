@@ -3,14 +3,14 @@
 from functools import cache, partial
 
 from flows.artifacts import Samples, Snapshot
-from flows.devices import environment_of, nodes_for, resolve, workers_of
 from flows.missing import Amount
+from flows.nodes.devices import environment_of, nodes_for, resolve, workers_of
+from flows.nodes.survey import Survey, SurveyedTask
 from flows.snapshot import decode_snapshot
 from flows.stage import Context
 from flows.stages.sample.batch import USUAL, fitting_batch
 from flows.stages.sample.config import SampleConfig
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
-from flows.survey import Survey, SurveyedTask
 from infra.compute.compilation import COMPILING
 from infra.compute.hardware import gpu_memory
 from infra.outputs.manifest import Manifest, read_verified

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from flows.artifacts import Dataset, artifact_from_json
+from flows.nodes.survey import Survey
 from flows.stages.train.config import TrainConfig
-from flows.survey import Survey
 from infra.outputs.plan import Output, Plan
 from infra.storage.open import open_store
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import cache, partial
 
 from flows.artifacts import Dataset, Snapshot
-from flows.devices import environment_of, resolve, workers_of
-from flows.environment import Environment
 from flows.missing import Amount
+from flows.nodes.devices import environment_of, resolve, workers_of
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Survey
 from flows.snapshot import make_schedule
 from flows.stage import Context, Given
 from flows.stages.train.assignment import Assignment
@@ -26,7 +27,6 @@ from flows.stages.train.watch.beside import BesideWatch, open_run
 from flows.stages.train.watch.records import unmeasured_places
 from flows.stages.train.watch.turn import left_out
 from flows.stages.train.worker import run_training
-from flows.survey import Survey
 from infra.compute.units import Workers
 from infra.errors import ConfigError, IntegrityError
 from infra.outputs.manifest import Manifest

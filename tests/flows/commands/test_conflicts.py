@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from flows.devices import environment_of
-from flows.environment import environment_here
+from flows.nodes.devices import environment_of
+from flows.nodes.environment import environment_here
 from infra.outputs.manifest import parse_manifest, verify
 from infra.storage.open import open_store
 from tests.e2e.processes import Command, settings

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.environment import Environment
 from flows.metrics.together import Work, seal_together
+from flows.nodes.environment import Environment
 from flows.stage import Context
 from infra.compute.units import Workers
 from infra.outputs.manifest import Manifest

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.devices import environment_of
-from flows.environment import environment_here
+from flows.nodes.devices import environment_of
+from flows.nodes.environment import environment_here
 from flows.run import open_run
 from infra.errors import ConflictError
 from infra.outputs.environments import environment_in_words

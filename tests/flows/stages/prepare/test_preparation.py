@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from flows.artifacts import Dataset
-from flows.environment import Environment
+from flows.nodes.environment import Environment
 from flows.stage import Context, Progress
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flows.artifacts import Snapshot
-from flows.devices import environment_of
+from flows.nodes.devices import environment_of
 from flows.snapshot import load_snapshot
 from flows.stage import Progress
 from flows.stages.train.config import TrainConfig

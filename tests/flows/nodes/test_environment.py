@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from flows.environment import PACKAGES, Work, environment_here
 from flows.metrics.choices import ExtractorName
 from flows.metrics.extractors import EXTRACTORS
+from flows.nodes.environment import PACKAGES, Work, environment_here
 from infra.compute.hardware import PACKAGES as ALL
 from tests.scripts import REPOSITORY
 

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from flows.environment import Environment
+from flows.nodes.environment import Environment
+from flows.nodes.survey import Begun, Survey, SurveyedTask, joined_later, take_survey
 from flows.stage import Context
-from flows.survey import Begun, Survey, SurveyedTask, joined_later, take_survey
 from infra.compute.cluster import Cluster
 from infra.compute.hardware import Hardware
 from infra.compute.nodes import HERE
@@ -36,7 +36,7 @@ def bake(context: Context, environment: Environment = TRAINING, join: str = "") 
 
     def make(output: Output, survey: Survey) -> Manifest:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("flows.survey.this_node", lambda: join or min(survey.nodes))
+            patch.setattr("flows.nodes.survey.this_node", lambda: join or min(survey.nodes))
             SurveyedTask(task=Nothing(), survey=survey, output=output).open()
         return output.seal({}, [], {})
 
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_does_not_say_again_what_joined_before(
     cluster_of(monkeypatch, context, a=H100_NODE)
     output = context.output(PLAN)
     begun = context.begin(output, TRAINING)
-    monkeypatch.setattr("flows.survey.this_node", lambda: "b")
+    monkeypatch.setattr("flows.nodes.survey.this_node", lambda: "b")
     begun.survey.compare(output)
     again: Begun = context.begin(output, TRAINING)
     assert (begun.environments, again.environments) == (1, 2)

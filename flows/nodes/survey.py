@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from flows.environment import Environment, here
+from flows.nodes.environment import Environment, here
 from infra.compute.answers import Probe, this_node
 from infra.compute.cluster import Cluster
 from infra.compute.hardware import Hardware, joined, mixture

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
-from flows.environment import Environment, Work
+from flows.nodes.environment import Environment, Work
 from infra.compute.cluster import Cluster
 from infra.compute.hardware import GPU_ONLY, Hardware, resolve_dtype
 from infra.compute.units import Workers, workers_on

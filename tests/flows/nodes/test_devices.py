@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from flows.devices import check_device, environment_of, nodes_for, resolve, workers_of
+from flows.nodes.devices import check_device, environment_of, nodes_for, resolve, workers_of
 from flows.recipe.config import PipelineConfig
 from flows.stage import Context
 from flows.stages.sample.sampling import sample
