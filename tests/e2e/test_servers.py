@@ -181,14 +181,17 @@ def test_two_runs_compare_in_mlflow(servers: Servers, scheduled: dict[str, Any],
 
 def _figures(client: Any, parent: Any, children: dict[str, Any]) -> dict[str, Any]:
     def files(run: Any) -> set[str]:
-        return {file.path for file in client.list_artifacts(run.info.run_id)}
+        # Whether so short a training has time for a grid depends on the machine.
+        return {file.path for file in client.list_artifacts(run.info.run_id)} - {"images"}
 
-    assert files(parent) == {"report.html", "samples.png"}
     common = {"manifest.json", "config.json"}
-    assert files(children["prepare"]) == common | {"card.html"}
-    assert files(children["train"]) == common | {"snapshot.safetensors", "history.jsonl"}
-    assert files(children["sample"]) == common | {"samples.png"}
-    assert files(children["evaluate"]) == common | {"metrics.json"}
+    assert {stage: files(run) for stage, run in {"pipeline": parent, **children}.items()} == {
+        "pipeline": {"report.html", "provenance.json", "plots", "samples.png"},
+        "prepare": common | {"card.html"},
+        "train": common | {"snapshot.safetensors", "history.jsonl"},
+        "sample": common | {"samples.png"},
+        "evaluate": common | {"metrics.json", "provenance.json"},
+    }
     train = children["train"]
     history = client.get_metric_history(train.info.run_id, "train/loss")
     (dataset,) = train.inputs.dataset_inputs
