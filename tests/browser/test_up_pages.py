@@ -19,8 +19,10 @@ from tests.servers import free_ports
 pytestmark = pytest.mark.browser
 
 # As wide as a page of docs shows it without making the letters small; a line that goes on is set in.
-_TERMINAL = """<body style='background:#1b1b1b;color:#ddd;font:15px monospace;padding:0'><main style='padding:20px;width:1100px'>
-{}</main></body>"""
+_TERMINAL = (
+    "<body style='background:#1b1b1b;color:#ddd;font:15px monospace;padding:0'>"
+    "<main style='padding:20px;width:1100px'>{}</main></body>"
+)
 _LINE = "<div style='white-space:pre-wrap;padding-left:20ch;text-indent:-20ch'>{}</div>"
 _ABOVE_THE_FOLD = {"x": 0, "y": 0, "width": 1400, "height": 680}
 _OPTIONS = ("--port", "--mlflow-port", "--ray-port", "--dashboard-port")
