@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from infra.errors import InputError, Term
+from infra.sources.reading import MAX_PIXELS
 
 _RULE = (
     "EXIF orientation applied; transparency over white; 16-bit grey divided by 257 and rounded; converted to L or RGB"
@@ -26,8 +27,6 @@ FILTERS = {
 REPAIR = "remove or repair it"
 _OTHER_SIZE = f"{Term.RESIZE_FILTER} can cut out a square and resize it"
 _FORMATS = ("PNG", "JPEG", "WEBP")
-# A larger image is a mistake or an attack, not a training image.
-_MAX_PIXELS = 64_000_000
 _COLOUR_MODES = {1: "L", 3: "RGB"}
 
 
@@ -46,16 +45,16 @@ def strictly() -> Iterator[None]:
         yield
 
 
-def decode(content: bytes, name: str) -> Image.Image:
+def decode(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a PNG, JPEG or WebP image, whole.
 
     Raises:
-        InputError: If it has another format, is damaged, or has more than 64 million pixels.
+        InputError: If it has another format, is damaged, or has more pixels than allowed.
     """
     try:
         image = Image.open(BytesIO(content), formats=_FORMATS)
-        if image.width * image.height > _MAX_PIXELS:
-            raise InputError(f"has {image.width}x{image.height} pixels, over {_MAX_PIXELS}", item=name)
+        if image.width * image.height > max_pixels:
+            raise InputError(f"has {image.width}x{image.height} pixels, over {max_pixels}", item=name)
         image.load()
     except UnidentifiedImageError as error:
         raise InputError("is not a PNG, JPEG or WebP image", item=name, remedy=REPAIR) from error

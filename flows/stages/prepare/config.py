@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from ddpm_core.choices import Choice
 from flows.stage_config import StageConfig, choice, execution, outside_input
+from infra.sources.reading import MAX_PIXELS, Reading
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
@@ -51,6 +52,9 @@ class PrepareConfig(StageConfig):
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter of the resize")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=1 << 32, description="The most pixels that an image may have; a larger one is bad"
+    )
     drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred earlier in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field(
         "fail", description="An image that cannot be decoded ends the run (fail) or is set aside (quarantine)"
@@ -74,6 +78,11 @@ class PrepareConfig(StageConfig):
     def images_a_file(self) -> int:
         """`unit_images`, or fewer if they would exceed a gibibyte."""
         return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
+
+    @property
+    def reading(self) -> Reading:
+        """What these settings choose of how the source is read."""
+        return Reading(max_pixels=self.max_pixels)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from infra.sources.kinds.idx import IdxSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
+from infra.sources.reading import Reading
 from infra.sources.source import Source
 from infra.storage.uri import parse_place
 
-SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
+SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.FOLDER: FolderSource,
     SourceKind.TAR: TarSource,
     SourceKind.ZIP: ZipSource,
@@ -26,7 +27,7 @@ SOURCES: dict[SourceKind, Callable[[FileSet], Source]] = {
     SourceKind.CIFAR: CifarSource,
     SourceKind.PARQUET: ParquetSource,
     SourceKind.IDX: IdxSource,
-    SourceKind.DIGITS: lambda _: DigitsSource(),
+    SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
 }
 
 _DIGITS = "code:sklearn.datasets.load_digits"
@@ -61,7 +62,7 @@ def open_source(config: PrepareConfig, root: str) -> Source:
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
-    return SOURCES[config.kind](files)
+    return SOURCES[config.kind](files, config.reading)
 
 
 def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:

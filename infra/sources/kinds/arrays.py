@@ -18,6 +18,7 @@ from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.npy import HEADER_BYTES, Header, check_images, label_texts, read_header
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 _LABEL_FILE = re.compile(r"[-_]labels\.npy$")
@@ -35,9 +36,11 @@ class ArraySource:
 
     Attributes:
         files: The arrays.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only headers and labels."""

@@ -17,6 +17,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
 from infra.sources.formats.unpickle import load
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 _BATCH = re.compile(r"(data_batch_\d{1,3}|test_batch|train|test)(\.bin)?")
@@ -61,9 +62,11 @@ class CifarSource:
 
     Attributes:
         files: The files of the set.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the batches' names; one batch at a time is in memory."""

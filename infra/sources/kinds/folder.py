@@ -9,6 +9,7 @@ from PIL import Image
 from infra.sources.decode import SUFFIXES, decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 
@@ -20,9 +21,11 @@ class FolderSource:
 
     Attributes:
         files: The images.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of their names."""
@@ -39,4 +42,4 @@ class FolderSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one file."""
-        return decode(content, self.files.path(entry.file))
+        return decode(content, self.files.path(entry.file), self.reading.max_pixels)

@@ -15,6 +15,7 @@ from infra.errors import InputError, Term
 from infra.sources.decode import from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 _PARTS = {"t10k": "test", "train": "train"}
@@ -28,9 +29,11 @@ class IdxSource:
 
     Attributes:
         files: The four files, and others beside them.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image."""

@@ -17,6 +17,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.formats.parquet_pages import check_pages
 from infra.sources.formats.parquet_rows import open_parquet, row_content, row_labels, row_values
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 
@@ -30,9 +31,11 @@ class ParquetSource:
 
     Attributes:
         files: The tables.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only the labels."""
@@ -51,7 +54,8 @@ class ParquetSource:
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode an image, or make one of these pixels."""
         if len(entry.at) == 2:
-            return decode(content, f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]")
+            name = f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]"
+            return decode(content, name, self.reading.max_pixels)
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         return from_array(pixels.transpose(1, 2, 0), entry.name)
 

@@ -14,6 +14,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.members import MAX_LABEL_BYTES, list_members, may_label
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
@@ -33,9 +34,11 @@ class TarSource:
 
     Attributes:
         files: The archives.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image in one pass over the headers, decompressing on the way."""
@@ -69,7 +72,7 @@ class TarSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name)
+        return decode(content, entry.name, self.reading.max_pixels)
 
 
 def _is_label(name: bytes, size: int) -> bool:

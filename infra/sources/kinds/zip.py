@@ -13,6 +13,7 @@ from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.members import list_members
 from infra.sources.formats.zip_members import member_content, zip_members
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 
@@ -26,9 +27,11 @@ class ZipSource:
 
     Attributes:
         files: The archives.
+        reading: What the user chose of how they are read.
     """
 
     files: FileSet
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, reading only the directories and labels of the archives."""
@@ -54,4 +57,4 @@ class ZipSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name)
+        return decode(content, entry.name, self.reading.max_pixels)
