@@ -57,8 +57,9 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    files = FileSet(tuple(_absolute(text) for text in config.sources))
-    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
+    outputs = tuple(f"{root}/{written}" for written in _WRITTEN)
+    files = FileSet(tuple(_absolute(text) for text in config.sources), apart=outputs)
+    if any(files.covers(path) for path in outputs):
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )

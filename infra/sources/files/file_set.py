@@ -3,13 +3,13 @@
 Find and glob are our own because fsspec's leave the order and the stamps open, on which a listing's digest depends.
 Here both kinds of place give files in the order of their names' characters, so a folder and its copy on S3 list alike;
 every file comes with a stamp (time of modification or ETag) in the same pass, and reading it checks the stamp; hidden
-files are left out, and links to folders are refused instead of followed; names come as a stream, so a bucket of any
-size fits into memory.
+files are left out, and links to folders are followed unless they lead in a circle; names come as a stream, so a bucket
+of any size fits into memory.
 """
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ from infra.errors import InputError, Term
 from infra.sources.files.bucket import s3_files, s3_read
 from infra.sources.files.file import MAX_BYTES, File, changed
 from infra.sources.files.local import local_files, open_as_found, stamp_of, unreadable
-from infra.sources.files.pattern import S3, base_and_pattern, check_there
+from infra.sources.files.pattern import S3, Pattern, base_and_pattern, check_there
 from infra.storage.ranges import RangeFile
 
 _CONCURRENT_READS = 16
@@ -34,9 +34,11 @@ class FileSet:
 
     Attributes:
         sources: Absolute paths or S3 URIs.
+        apart: Absolute paths that no link may lead to, such as those of the program's own outputs.
     """
 
     sources: tuple[str, ...]
+    apart: tuple[str, ...] = ()
 
     def find(self) -> Iterator[File]:
         """Find every file that is not hidden, once, in the order of the names within each folder.
@@ -50,7 +52,7 @@ class FileSet:
             located = [(source, *base_and_pattern(source)) for source in self.sources]
             wanted = {source: pattern for source, other, pattern in located if other == base}
             empty = dict(wanted)
-            for file in (s3_files if base.startswith(S3) else local_files)(base, list(wanted.values())):
+            for file in self._below(base, list(wanted.values())):
                 if empty:
                     empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
@@ -120,6 +122,11 @@ class FileSet:
             if name.startswith(prefix):
                 return f"{base}/{name.removeprefix(prefix)}"
         raise InputError("is not below any source", item=name)
+
+    def _below(self, base: str, wanted: Sequence[Pattern | None]) -> Iterator[File]:
+        if base.startswith(S3):
+            return s3_files(base, wanted)
+        return local_files(base, wanted, [path for path in self.apart if not path.startswith(S3)])
 
     def _attempt(self, file: File) -> bytes | InputError:
         try:
