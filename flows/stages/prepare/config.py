@@ -24,6 +24,7 @@ class SourceKind(Choice):
         "parquet",
         "Hugging Face image columns, encoded images in a binary column, sealed data sets of ddpm itself",
     )
+    ARROW = "arrow", "Arrow files of images, such as folders of Hugging Face's save_to_disk"
     IDX = "idx", "Files in MNIST's format, gzipped or not"
     DIGITS = "digits", "The 1,797 digits that ship with scikit-learn"
 

@@ -8,6 +8,7 @@ from infra.errors import ConfigError, InputError
 from infra.record import DatasetInput
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.arrow import ArrowSource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.digits import DigitsSource
 from infra.sources.kinds.folder import FolderSource
@@ -26,6 +27,7 @@ SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.ARRAYS: ArraySource,
     SourceKind.CIFAR: CifarSource,
     SourceKind.PARQUET: ParquetSource,
+    SourceKind.ARROW: ArrowSource,
     SourceKind.IDX: IdxSource,
     SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
 }
