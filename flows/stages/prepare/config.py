@@ -26,6 +26,7 @@ class SourceKind(Choice):
     )
     ARROW = "arrow", "Arrow files of images, such as folders of Hugging Face's save_to_disk"
     IDX = "idx", "Files in MNIST's format, gzipped or not"
+    LMDB = "lmdb", "LMDB databases of encoded images, such as LSUN's"
     MAT = "mat", "MATLAB files of uint8 images, such as SVHN's"
     DIGITS = "digits", "The 1,797 digits that ship with scikit-learn"
 

@@ -13,6 +13,7 @@ from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.digits import DigitsSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.idx import IdxSource
+from infra.sources.kinds.lmdb import LmdbSource
 from infra.sources.kinds.mat import MatSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
@@ -30,6 +31,7 @@ SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.PARQUET: ParquetSource,
     SourceKind.ARROW: ArrowSource,
     SourceKind.IDX: IdxSource,
+    SourceKind.LMDB: LmdbSource,
     SourceKind.MAT: MatSource,
     SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
 }
