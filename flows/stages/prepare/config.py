@@ -47,7 +47,7 @@ class PrepareConfig(StageConfig):
 
     kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
     source: list[str] | str = outside_input(
-        "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
+        "", "Folder, file or glob, local, s3:// or hf://datasets/, or a list of these; empty for digits"
     )
     image_size: int = Field(
         32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"

@@ -7,6 +7,8 @@ from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
 from infra.record import DatasetInput
 from infra.sources.files.file_set import FileSet
+from infra.sources.files.hub import hub_place
+from infra.sources.files.pattern import HUB
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.arrow import ArrowSource
 from infra.sources.kinds.cifar import CifarSource
@@ -94,6 +96,9 @@ def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[Data
 
 
 def _absolute(text: str) -> str:
+    if text.startswith(HUB):
+        hub_place(_PATTERN.split(text)[0])
+        return text
     place = parse_place(text).uri
     # Keep the trailing slash: on S3 it marks a folder.
     return f"{place}/" if text.startswith("s3://") and text.endswith("/") else place
