@@ -18,7 +18,7 @@ ALLOWED = {
     "ddpm_core": {"torch", "jaxtyping", "ddpm_core"},
     "infra": {
         "infra", "numpy", "PIL", "pyarrow", "torch", "safetensors", "ray", "mlflow", "botocore", "prefect", "uvicorn",
-        "fsspec",
+        "fsspec", "huggingface_hub",
     },
     "flows": {
         "flows", "infra", "ddpm_core", "numpy", "PIL", "pyarrow", "torch", "pydantic", "prefect", "typer", "rich",

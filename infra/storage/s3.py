@@ -4,8 +4,8 @@ This module uses botocore itself, not the asynchronous clients on top of it. If 
 PUT on its own; if the first request was carried out, the second one gets a 412, as if another writer had won. Here each
 attempt is one request, and `_persist` does all retrying, so the code knows what earlier attempts may have done.
 
-Credentials come from the standard chain (environment, profile, role); the server comes from AWS_ENDPOINT_URL_S3 or
-AWS_ENDPOINT_URL alone.
+Credentials come from the standard chain (environment, profile, role), unless AWS_NO_SIGN_REQUEST=true sends requests
+without any; the server comes from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL alone.
 """
 
 import base64

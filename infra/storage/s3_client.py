@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +10,8 @@ from urllib.parse import urlsplit
 from infra.errors import ConfigError
 
 _CONNECTIONS = 32
-_NOT_FOUND = 404
+_NO_SIGN = "AWS_NO_SIGN_REQUEST"
+_FORBIDDEN, _NOT_FOUND = 403, 404
 # Temporary errors, although their status blames the request.
 _PASSING = ("RequestTimeout", "BadDigest", "SlowDown", "Throttling", 408, 409, 429)
 _CREDENTIALS = ("the store refuses the credentials", "correct or renew them")
@@ -64,6 +66,7 @@ def client(limits: Limits) -> Any:  # noqa: ANN401  # because botocore makes its
 @functools.lru_cache(maxsize=4)
 def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: float, read_s: float) -> Any:  # noqa: ANN401 - as above
     # A client made before a fork shares its sockets with the parent, so `process` is part of the cache's key.
+    from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
@@ -76,6 +79,7 @@ def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: flo
         max_pool_connections=_CONNECTIONS,
         ignore_configured_endpoint_urls=True,
         request_checksum_calculation="when_required",
+        signature_version=UNSIGNED if _is_unsigned(dict(variables)) else None,
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
     try:
@@ -86,6 +90,14 @@ def _client(process: int, variables: tuple[tuple[str, str], ...], connect_s: flo
             item="AWS_* variables",
             remedy="see AWS_PROFILE and AWS_REGION",
         ) from error
+
+
+def _is_unsigned(variables: Mapping[str, str]) -> bool:
+    """Whether requests are sent without credentials, for public buckets; the variable is that of the AWS tools."""
+    text = variables.get(_NO_SIGN, "").lower()
+    if text not in ("", "0", "1", "false", "true", "no", "yes"):
+        raise ConfigError("is neither true nor false", item=_NO_SIGN, remedy="set it to true or unset it")
+    return text in ("1", "true", "yes")
 
 
 def _endpoint(variables: dict[str, str]) -> str:
@@ -121,9 +133,10 @@ def refused(error: Exception, item: str) -> Exception | None:
 
     status, code = status_of(error), code_of(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | TokenRetrievalError):
-        return ConfigError(
-            "there are no credentials", item=item, remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
-        )
+        remedy = f"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret; for a public bucket {_NO_SIGN}=true"
+        return ConfigError("there are no credentials", item=item, remedy=remedy)
+    if status == _FORBIDDEN and _is_unsigned(os.environ):
+        return ConfigError(f"not allowed without credentials: {code}", item=item, remedy=f"unset {_NO_SIGN}")
     if explanation := _CAUSES.get(code) or _CAUSES.get(status):
         return ConfigError(f"{explanation[0]}: {code}", item=item, remedy=explanation[1])
     if status == _NOT_FOUND:

@@ -24,7 +24,10 @@ class SourceKind(Choice):
         "parquet",
         "Hugging Face image columns, encoded images in a binary column, sealed data sets of ddpm itself",
     )
+    ARROW = "arrow", "Arrow files of images, such as folders of Hugging Face's save_to_disk"
     IDX = "idx", "Files in MNIST's format, gzipped or not"
+    LMDB = "lmdb", "LMDB databases of encoded images, such as LSUN's"
+    MAT = "mat", "MATLAB files of uint8 images, such as SVHN's"
     DIGITS = "digits", "The 1,797 digits that ship with scikit-learn"
 
 
@@ -44,7 +47,7 @@ class PrepareConfig(StageConfig):
 
     kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
     source: list[str] | str = outside_input(
-        "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
+        "", "Folder, file or glob, local, s3:// or hf://datasets/, or a list of these; empty for digits"
     )
     image_size: int = Field(
         32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"

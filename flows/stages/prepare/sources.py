@@ -7,11 +7,16 @@ from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
 from infra.record import DatasetInput
 from infra.sources.files.file_set import FileSet
+from infra.sources.files.hub import hub_place
+from infra.sources.files.pattern import HUB
 from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.arrow import ArrowSource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.digits import DigitsSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.idx import IdxSource
+from infra.sources.kinds.lmdb import LmdbSource
+from infra.sources.kinds.mat import MatSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
@@ -26,7 +31,10 @@ SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.ARRAYS: ArraySource,
     SourceKind.CIFAR: CifarSource,
     SourceKind.PARQUET: ParquetSource,
+    SourceKind.ARROW: ArrowSource,
     SourceKind.IDX: IdxSource,
+    SourceKind.LMDB: LmdbSource,
+    SourceKind.MAT: MatSource,
     SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
 }
 
@@ -57,8 +65,9 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    files = FileSet(tuple(_absolute(text) for text in config.sources))
-    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
+    outputs = tuple(f"{root}/{written}" for written in _WRITTEN)
+    files = FileSet(tuple(_absolute(text) for text in config.sources), apart=outputs)
+    if any(files.covers(path) for path in outputs):
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
@@ -87,6 +96,9 @@ def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[Data
 
 
 def _absolute(text: str) -> str:
+    if text.startswith(HUB):
+        hub_place(_PATTERN.split(text)[0])
+        return text
     place = parse_place(text).uri
     # Keep the trailing slash: on S3 it marks a folder.
     return f"{place}/" if text.startswith("s3://") and text.endswith("/") else place

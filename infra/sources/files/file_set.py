@@ -1,15 +1,15 @@
-"""The user's files, local or on S3: found in one order, and read only as they were found.
+"""The user's files, local, on S3 or on the Hugging Face Hub: found in one order, and read only as they were found.
 
 Find and glob are our own because fsspec's leave the order and the stamps open, on which a listing's digest depends.
 Here both kinds of place give files in the order of their names' characters, so a folder and its copy on S3 list alike;
 every file comes with a stamp (time of modification or ETag) in the same pass, and reading it checks the stamp; hidden
-files are left out, and links to folders are refused instead of followed; names come as a stream, so a bucket of any
-size fits into memory.
+files are left out, and links to folders are followed unless they lead in a circle; names come as a stream, so a bucket
+of any size fits into memory.
 """
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +19,9 @@ from typing import BinaryIO
 from infra.errors import InputError, Term
 from infra.sources.files.bucket import s3_files, s3_read
 from infra.sources.files.file import MAX_BYTES, File, changed
+from infra.sources.files.hub import hub_files, hub_read
 from infra.sources.files.local import local_files, open_as_found, stamp_of, unreadable
-from infra.sources.files.pattern import S3, base_and_pattern, check_there
+from infra.sources.files.pattern import REMOTE, S3, Pattern, base_and_pattern, check_there
 from infra.storage.ranges import RangeFile
 
 _CONCURRENT_READS = 16
@@ -28,15 +29,17 @@ _CONCURRENT_READS = 16
 
 @dataclass(frozen=True)
 class FileSet:
-    """Some folders, files and globs, each local or below s3://.
+    """Some folders, files and globs, each local or below s3:// or hf://datasets/.
 
     If there are several folders, names begin with the folder's own name.
 
     Attributes:
-        sources: Absolute paths or S3 URIs.
+        sources: Absolute paths or URIs.
+        apart: Absolute paths that no link may lead to, such as those of the program's own outputs.
     """
 
     sources: tuple[str, ...]
+    apart: tuple[str, ...] = ()
 
     def find(self) -> Iterator[File]:
         """Find every file that is not hidden, once, in the order of the names within each folder.
@@ -50,12 +53,12 @@ class FileSet:
             located = [(source, *base_and_pattern(source)) for source in self.sources]
             wanted = {source: pattern for source, other, pattern in located if other == base}
             empty = dict(wanted)
-            for file in (s3_files if base.startswith(S3) else local_files)(base, list(wanted.values())):
+            for file in self._below(base, list(wanted.values())):
                 if empty:
                     empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
                 yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
             # A single empty folder is reported later, together with the other files in it.
-            for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(S3)]:
+            for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(REMOTE)]:
                 cause = "matches nothing" if wanted[source] else "holds nothing"
                 raise InputError(cause, item=source, remedy=f"check {Term.SOURCE}")
 
@@ -69,8 +72,8 @@ class FileSet:
         path = self.path(file.name)
         if (file.size if length is None else length) > MAX_BYTES:
             raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=path, remedy="remove it")
-        if path.startswith(S3):
-            return s3_read(path, file, start, length)
+        if path.startswith(REMOTE):
+            return _read_remote(path, file, start, length)
         try:
             with open_as_found(path, file) as opened:
                 opened.seek(start)
@@ -82,8 +85,8 @@ class FileSet:
         return data
 
     def read_all(self, files: Iterable[File]) -> Iterator[bytes | InputError]:
-        """Return the bytes or the error of each file, in order; several files at a time from S3."""
-        if not any(base.startswith(S3) for base in self._prefixes):
+        """Return the bytes or the error of each file, in order; several files at a time from elsewhere."""
+        if not any(base.startswith(REMOTE) for base in self._prefixes):
             yield from map(self._attempt, files)
             return
         remaining = iter(files)
@@ -99,15 +102,15 @@ class FileSet:
             IntegrityError: If it is not what was found.
         """
         path = self.path(file.name)
-        if path.startswith(S3):
-            fetched = RangeFile(lambda start, length: s3_read(path, file, start, length), file.size)
+        if path.startswith(REMOTE):
+            fetched = RangeFile(lambda start, length: _read_remote(path, file, start, length), file.size)
             return io.BufferedReader(fetched, 1 << 20)
         return io.BufferedReader(open_as_found(path, file))
 
     def covers(self, path: str) -> bool:
         """Tell whether `find` would find a file of that absolute path or an object of that URI."""
         for base, pattern in map(base_and_pattern, self.sources):
-            top, file = (base, path) if base.startswith(S3) else (os.path.realpath(base), os.path.realpath(path))
+            top, file = (base, path) if base.startswith(REMOTE) else (os.path.realpath(base), os.path.realpath(path))
             name = file.removeprefix(f"{top}/")
             hidden = any(part.startswith(".") for part in name.split("/"))
             if name != file and not hidden and (pattern is None or pattern.matches(name)):
@@ -120,6 +123,11 @@ class FileSet:
             if name.startswith(prefix):
                 return f"{base}/{name.removeprefix(prefix)}"
         raise InputError("is not below any source", item=name)
+
+    def _below(self, base: str, wanted: Sequence[Pattern | None]) -> Iterator[File]:
+        if base.startswith(REMOTE):
+            return (s3_files if base.startswith(S3) else hub_files)(base, wanted)
+        return local_files(base, wanted, [path for path in self.apart if not path.startswith(REMOTE)])
 
     def _attempt(self, file: File) -> bytes | InputError:
         try:
@@ -137,3 +145,7 @@ class FileSet:
             if names.count(name) > 1 or any(base.startswith(f"{other}/") for other in bases):
                 raise InputError("lies in, or is called like, another source", item=base, remedy="name other folders")
         return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
+
+
+def _read_remote(path: str, file: File, start: int, length: int | None) -> bytes:
+    return (s3_read if path.startswith(S3) else hub_read)(path, file, start, length)

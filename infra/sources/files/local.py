@@ -4,36 +4,85 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
-from infra.errors import DdpmError, InputError, StorageError
+from infra.errors import DdpmError, InputError, StorageError, Term
 from infra.sources.files.file import File, changed
 from infra.sources.files.pattern import Pattern
 
+_RELINK = f"remove it, or set {Term.SOURCE} to the folders that are wanted"
 
-def local_files(base: str, wanted: Sequence[Pattern | None]) -> Iterator[File]:
+
+def local_files(base: str, wanted: Sequence[Pattern | None], apart: Sequence[str] = ()) -> Iterator[File]:
     """Find the files below a folder that match a pattern and are not hidden, in the order of their names.
 
+    Links to folders are followed; their own names count.
+
+    Args:
+        base: The folder.
+        wanted: Patterns of the names; None matches all.
+        apart: Paths that no link may lead to, such as those of the program's own outputs.
+
     Raises:
-        InputError: If a folder cannot be listed, or a file cannot be read or is no regular file.
+        InputError: If a folder cannot be listed, a file cannot be read or is no regular file, or a link leads to
+            nothing, to a folder around itself or to one around a path of `apart`.
     """
-    for name, entry in _walk(base, "", wanted):
+    for name, entry in _walk(base, "", wanted, _Links(apart)):
         try:
             status = entry.stat()
         except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", item=f"{base}/{name}") from error
+            path = f"{base}/{name}"
+            if entry.is_symlink():
+                raise InputError(f"is a link to nothing ({error.strerror})", item=path, remedy=_RELINK) from error
+            raise InputError(f"cannot be read ({error.strerror})", item=path, remedy="let this user read it") from error
         if not stat.S_ISREG(status.st_mode):
             raise InputError("is not a file", item=f"{base}/{name}", remedy="remove it")
         yield File(name=name, size=status.st_size, stamp=stamp_of(status))
 
 
-def _walk(base: str, folder: str, wanted: Sequence[Pattern | None]) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+@dataclass(frozen=True)
+class _Links:
+    """The links to folders that were followed to a place.
+
+    Attributes:
+        apart: Paths that no link may lead to.
+        holders: The real paths of the folders that hold the links followed so far, outermost first.
+    """
+
+    apart: Sequence[str]
+    holders: tuple[str, ...] = ()
+
+    def followed(self, path: str) -> "_Links":
+        """Return the links with one more.
+
+        A walk that never ends passes some real folder twice. Between the two it is below that folder, and there it
+        follows the next link, so one of the holders lies below the target of the last link.
+        """
+        target = os.path.realpath(path)
+        holders = (*self.holders, os.path.realpath(os.path.dirname(path)))  # noqa: PTH120 - as fast as can be
+        if any(_is_below(holder, target) for holder in holders):
+            raise InputError(f"is a link to a folder around it ({target})", item=path, remedy=_RELINK)
+        if any(_is_below(os.path.realpath(one), target) for one in self.apart):
+            raise InputError(f"is a link to the program's own outputs ({target})", item=path, remedy=_RELINK)
+        return _Links(self.apart, holders)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _walk(
+    base: str, folder: str, wanted: Sequence[Pattern | None], links: _Links
+) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     """The files below a folder in the order of their names' characters, as an object store lists them."""
     try:
         with os.scandir(f"{base}/{folder}") as entries:
-            found = sorted(((entry.name + "/" * entry.is_dir(), entry) for entry in entries), key=itemgetter(0))
+            found = sorted(((entry.name + "/" * _is_folder(entry), entry) for entry in entries), key=itemgetter(0))
     except OSError as error:
-        raise InputError(f"cannot be listed ({error.strerror})", item=f"{base}/{folder}") from error
+        raise InputError(
+            f"cannot be listed ({error.strerror})", item=f"{base}/{folder}", remedy="let this user list it"
+        ) from error
     for name, entry in found:
         if name.startswith(".") or not any(p is None or p.matches(folder + name) for p in wanted):
             continue
@@ -43,10 +92,16 @@ def _walk(base: str, folder: str, wanted: Sequence[Pattern | None]) -> Iterator[
             raise InputError("has a name that is not UTF-8", item=repr(folder + name), remedy="rename it") from error
         if not name.endswith("/"):
             yield folder + name, entry
-        elif entry.is_symlink():
-            raise InputError("is a link to a folder", item=f"{base}/{folder}{name}", remedy="name the folder itself")
         else:
-            yield from _walk(base, folder + name, wanted)
+            within = links.followed(f"{base}/{folder}{entry.name}") if entry.is_symlink() else links
+            yield from _walk(base, folder + name, wanted, within)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; `local_files` names it
+        return False
 
 
 def open_as_found(path: str, file: File) -> io.FileIO:

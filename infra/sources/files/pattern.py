@@ -8,7 +8,10 @@ from pathlib import Path
 
 from infra.errors import InputError, Term
 
-S3 = "s3://"
+S3, HUB = "s3://", "hf://"
+REMOTE = (S3, HUB)
+# A place on the Hub begins with datasets, the owner and the name; a bucket with its name.
+_WHOLE_PARTS = {S3: 1, HUB: 3}
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -35,30 +38,31 @@ def _match(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> boo
 
 def base_and_pattern(source: str) -> tuple[str, Pattern | None]:
     """The folder that the names of a source are relative to, and the pattern that they must match."""
-    scheme, rest = (S3, source.removeprefix(S3)) if source.startswith(S3) else ("", source)
+    scheme = next((scheme for scheme in REMOTE if source.startswith(scheme)), "")
+    rest = source.removeprefix(scheme)
     parts = rest.rstrip("/").split("/")
     fixed = next((n for n, part in enumerate(parts) if _GLOB.search(part)), None)
     if fixed is not None and (scheme or not Path(source).exists()):
         return scheme + "/".join(parts[:fixed]), Pattern("/".join(parts[fixed:]))
-    if _is_file(source, parts):
+    if _is_file(source, scheme, parts):
         return scheme + "/".join(parts[:-1]), Pattern(glob.escape(parts[-1]))
     return scheme + "/".join(parts), None
 
 
-def _is_file(source: str, parts: Sequence[str]) -> bool:
-    if not source.startswith(S3):
+def _is_file(source: str, scheme: str, parts: Sequence[str]) -> bool:
+    if not scheme:
         return not Path(source).is_dir()
     # A bucket has no folders to ask for, so the name decides: a folder with a dot in its name ends in a slash.
-    return len(parts) > 1 and "." in parts[-1] and not source.endswith("/")
+    return len(parts) > _WHOLE_PARTS[scheme] and "." in parts[-1] and not source.endswith("/")
 
 
 def check_there(source: str) -> None:
-    """Refuse a local source that does not exist; a missing one on S3 shows when it is listed.
+    """Refuse a local source that does not exist; a missing one elsewhere shows when it is listed.
 
     Raises:
         InputError: If there is no such file or folder, or no folder to look for matches of the glob.
     """
-    if source.startswith(S3):
+    if source.startswith(REMOTE):
         return
     base, _ = base_and_pattern(source)
     is_glob = _GLOB.search(source) and not Path(source).exists()

@@ -2,6 +2,7 @@
 
 import tokenize
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -16,7 +17,9 @@ from infra.sources.files.file import MAX_BYTES
 
 HEADER_BYTES = 1 << 14
 _MAX_LABEL_CHARS = 256
+_CHANNELS = (1, 3, 4)
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
+_FLOAT_AS_UINT8 = "save (255 * x).round().astype('uint8') if the pixels are 0 to 1"
 _HEADER_ERRORS = (
     ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError,
 )  # fmt: skip
@@ -59,14 +62,17 @@ def check_images(header: Header, size: int, item: str) -> None:
         item: Its name in an error.
 
     Raises:
-        InputError: If it is not uint8 [n, h, w] or [n, h, w, 1, 3 or 4], or has another size than its header says.
+        InputError: If it is not uint8 [n, h, w], [n, h, w, c] or [n, c, h, w] with 1, 3 or 4 channels, or has another
+            size than its header says.
     """
     shape = header.shape
     if header.dtype != np.uint8:
-        raise InputError(f"holds {header.dtype}, not uint8", item=item, remedy=_AS_UINT8)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)):
-        wanted = "not images x height x width [x 1, 3 or 4]"
-        raise InputError(f"has the shape {shape}, {wanted}", item=item, remedy="transpose or reshape it")
+        remedy = _FLOAT_AS_UINT8 if header.dtype.kind == "f" else _AS_UINT8
+        raise InputError(f"holds {header.dtype}, not uint8", item=item, remedy=remedy)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in _CHANNELS and not channels_first(shape[1:])):
+        cause = f"has the shape {shape}, not images x height x width [x 1, 3 or 4]"
+        remedy = "save x.reshape(n, height, width[, channels])" if len(shape) < 3 else "transpose it or pick channels"
+        raise InputError(cause, item=item, remedy=remedy)
     if min(shape) < 1:
         raise InputError(f"holds nothing: its shape is {shape}", item=item)
     if header.length + prod(shape) != size:
@@ -76,6 +82,11 @@ def check_images(header: Header, size: int, item: str) -> None:
         raise InputError(cause, item=item, remedy="save images x height x width x channels")
     if prod(shape[1:]) > MAX_BYTES:
         raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
+
+
+def channels_first(shape: Sequence[int]) -> bool:
+    """Tell whether the shape of one image is [1, 3 or 4, h, w]: its last number is no number of channels."""
+    return len(shape) == 3 and shape[0] in _CHANNELS and shape[2] not in _CHANNELS
 
 
 def label_texts(data: bytes, count: int, item: str) -> list[str]:

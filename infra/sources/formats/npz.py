@@ -2,19 +2,15 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
+from infra.sources.formats.array_names import IMAGES, LABELS, ArrayName, array_name
 
-# Keys of images in an archive, each with the possible keys of its labels; per split the first that exists counts.
-_WHOLE_KEYS = {
-    "images": ("labels", "y"),
-    "x": ("y", "labels"),
-    "data": ("labels", "y"),
-    "arr_0": ("arr_1",),
-}
-_SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# The keys that NumPy gives to arrays without a name: images, then labels.
+_WITHOUT_WORDS = ("arr_0", "arr_1")
 _MAX_MEMBERS = 10_000
 # The best ratio that deflate can reach; sizes beyond it are false.
 _DEFLATE_RATIO = 1032
@@ -38,17 +34,47 @@ def npz_members(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInf
     return members
 
 
-def image_keys(members: dict[str, zipfile.ZipInfo], path: str) -> list[tuple[str, tuple[str, ...], str]]:
-    """The keys of images, each with the possible keys of its labels and with its split."""
-    found: list[tuple[str, tuple[str, ...], str]] = []
-    for name, split in _SPLIT_KEYS.items():
-        pairs = {f"{name}_images": (f"{name}_labels",), f"x_{name}": (f"y_{name}",)}
-        found += [(key, labels, split) for key, labels in pairs.items() if key in members][:1]
-    found = found or [(key, labels, "") for key, labels in _WHOLE_KEYS.items() if key in members][:1]
-    if not found:
-        keys = ", ".join(list(members)[:8]) or "none"
-        raise InputError(f"holds no images: its keys are {keys}", item=path, remedy="save them below the key images")
-    return found
+def image_keys(keys: Sequence[str], path: str) -> list[tuple[str, str, str]]:
+    """Return the keys of images, each with the key of its labels and with its split; either may be empty.
+
+    Keys with a word for a split count if there are any, one per split; else the only one of images, or the usual one.
+
+    Raises:
+        InputError: If no key or several keys may hold the images.
+    """
+    names = {key: array_name(key) for key in keys if key not in _WITHOUT_WORDS}
+    by_split = {
+        split: sorted((key for key in names if names[key].split == split and names[key].role == IMAGES), key=_rank)
+        for split in ("train", "val", "test")
+    }
+    found = [(same[0], split) for split, same in by_split.items() if same] or [(key, "") for key in _whole(names, keys)]
+    if not found or (len(found) > 1 and not all(split for _, split in found)):
+        cause = f"holds {'several' if found else 'no'} images: its keys are {', '.join(keys[:8]) or 'none'}"
+        raise InputError(cause, item=path, remedy="save them below the key images")
+    return [(key, _labels_of(key, names, keys, alone=len(found) == 1), split) for key, split in found]
+
+
+def _rank(key: str) -> tuple[int, int]:
+    return array_name(key).rank
+
+
+def _whole(names: dict[str, ArrayName], keys: Sequence[str]) -> list[str]:
+    """The keys that may hold images without a split; several only if no rule decides."""
+    usual = sorted((key for key, name in names.items() if name.role == IMAGES and not name.words), key=_rank)[:1]
+    images = [key for key, name in names.items() if name.role == IMAGES]
+    rest = [key for key, name in names.items() if name.role != LABELS]
+    return usual or images or [key for key in _WITHOUT_WORDS[:1] if key in keys] or (rest if len(rest) == 1 else [])
+
+
+def _labels_of(key: str, names: dict[str, ArrayName], keys: Sequence[str], *, alone: bool) -> str:
+    """The key of the labels of these images; empty if there is none."""
+    if key in _WITHOUT_WORDS:
+        return next((other for other in _WITHOUT_WORDS[1:] if other in keys), "")
+    labels = [other for other, name in names.items() if name.role == LABELS]
+    matching = [other for other in labels if names[other].labels(names[key])]
+    # x goes with y, images with labels; the other way round if that is all there is.
+    matching.sort(key=lambda other: ("y" in names[other].all_words) != ("x" in names[key].all_words))
+    return next(iter(matching or [other for other in labels if alone and not names[other].words]), "")
 
 
 def whole_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, item: str) -> bytes:

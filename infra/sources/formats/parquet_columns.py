@@ -1,10 +1,9 @@
-"""The columns of a Parquet file that hold images and their labels."""
+"""The columns of a Parquet or Arrow file that hold images and their labels."""
 
 import json
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
@@ -35,13 +34,12 @@ class Columns:
     split: str
 
 
-def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
+def image_columns(schema: pa.Schema, path: str) -> Columns:
     """Find the columns of images and labels.
 
     Raises:
         InputError: If no column or several columns may hold images, or a type or the metadata is not as it must be.
     """
-    schema: pa.Schema = parquet.schema_arrow
     image = _image_column(schema, path)
     leaf = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
     metadata = schema.metadata or {}
@@ -62,6 +60,26 @@ def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
     names = _class_names(metadata, label, own, path) if label else ()
     split = own.get("split")
     return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "")
+
+
+def label_text(value: object, columns: Columns, path: str) -> str:
+    """Return the label of a row as text; empty if it has none.
+
+    Raises:
+        InputError: If it is not the number of a class, is too long, or cannot be printed.
+    """
+    names = columns.class_names
+    if isinstance(value, int) and names and value >= len(names):
+        raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)
+    if isinstance(value, int):
+        # By convention -1 stands for a label that is not published.
+        value = "" if value < 0 else names[value] if names else str(value)
+    text = str(value or "")
+    if len(text) > MAX_LABEL_CHARS:
+        raise InputError(f"has a label of over {MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)
+    if not text.isprintable():
+        raise InputError(f"has a label that cannot be printed: {text[:20]!a}", item=path, remedy=REPAIR)
+    return text
 
 
 def _image_column(schema: pa.Schema, path: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from infra.errors import DdpmError, InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
-from infra.sources.formats.parquet_columns import LABEL_COLUMNS, MAX_LABEL_CHARS, Columns
+from infra.sources.formats.parquet_columns import LABEL_COLUMNS, Columns, label_text
 from infra.sources.formats.parquet_pages import MAX_REPEAT, check_pages
 from infra.sources.source import Content
 
@@ -50,17 +50,7 @@ def row_labels(
     check_pages(opened, meta, columns.label, path)
     for batch in parquet.iter_batches(_LABEL_BATCH, row_groups=[group], columns=[columns.label], use_threads=False):
         for scalar in batch.column(0):
-            value, names = scalar.as_py(), columns.class_names
-            if isinstance(value, int) and names and value >= len(names):
-                raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)
-            if isinstance(value, int):
-                # By convention -1 stands for a label that is not published.
-                value = "" if value < 0 else names[value] if names else str(value)
-            if len(value or "") > MAX_LABEL_CHARS:
-                raise InputError(f"has a label of over {MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)
-            if not (value or "").isprintable():
-                raise InputError(f"has a label that cannot be printed: {value[:20]!a}", item=path, remedy=REPAIR)
-            yield value or ""
+            yield label_text(scalar.as_py(), columns, path)
 
 
 def row_values(parquet: pq.ParquetFile, group: int, leaf: str, declared: int, path: str) -> Iterator[pa.Scalar]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.formats.members import MAX_LABEL_BYTES, REPACK, Member, may_label
@@ -26,7 +26,13 @@ _MAX_COMMENT_BYTES = 0xFFFF
 _CHUNK = 1 << 20
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x01 | 0x40
-_UNIX = 3
+_UNIX, _WINDOWS = 3, (0, 10, 11)
+_UTF8, _UNICODE_NAME = 0x800, b"\x75\x70"
+# Windows packs by Deflate64 what is larger than 2 GiB.
+_METHODS = {
+    1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 99: "AES",
+}  # fmt: skip
+_UNPACK = f"pack it anew with deflate, or unpack it and set {Term.SOURCE} to the folder"
 
 
 def zip_members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
@@ -35,6 +41,7 @@ def zip_members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
     packed = length
     for record, name, extra in _records(opened, start, length, path):
         _, made_by, _, flags, method, _, _, crc, packed_size, full_size, *_, mode, offset = record
+        name = _named(name, flags, extra, from_windows=made_by >> 8 in _WINDOWS)
         full_size, packed_size, offset = _widened(extra, full_size, packed_size, offset)
         packed += _LOCAL.size + packed_size
         if packed > size:
@@ -93,11 +100,33 @@ def _records(opened: BinaryIO, start: int, length: int, path: str) -> Iterator[t
         yield record, held[body : body + names], held[body + names : body + names + extras]
 
 
-def _widened(extra: bytes, *values: int) -> list[int]:
-    """Size, packed size and offset; the zip64 field gives those that do not fit into 32 bits."""
+def _named(name: bytes, flags: int, extra: bytes, *, from_windows: bool) -> bytes:
+    """The name of a member in UTF-8, with slashes between its folders.
+
+    Without a flag Windows writes names in code page 437, unless they are UTF-8 nonetheless, and some of its programs
+    write backslashes.
+    """
+    for kind, field in _fields(extra) if _UNICODE_NAME in extra else ():
+        if kind == int.from_bytes(_UNICODE_NAME, "little") and field[1:5] == struct.pack("<L", zlib.crc32(name)):
+            name, flags = field[5:], flags | _UTF8
+    if from_windows and not flags & _UTF8 and not name.isascii():
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            name = name.decode("cp437").encode()
+    return name.replace(b"\\", b"/") if from_windows and b"/" not in name else name
+
+
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<2H", extra)
-        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        yield kind, extra[4 : 4 + length]
+        extra = extra[4 + length :]
+
+
+def _widened(extra: bytes, *values: int) -> list[int]:
+    """Size, packed size and offset; the zip64 field gives those that do not fit into 32 bits."""
+    for kind, field in _fields(extra):
         if kind == 1:
             wide = iter(struct.unpack(f"<{len(field) // 8}Q", field[: len(field) // 8 * 8]))
             return [next(wide, value) if value == 0xFFFFFFFF else value for value in values]
@@ -110,7 +139,8 @@ def member_content(opened: BinaryIO, at: tuple[int, ...], name: str) -> bytes:
     if flags & _ENCRYPTED:
         raise InputError("is encrypted", item=name, remedy="pack it without a password")
     if method not in (_STORED, _DEFLATED):
-        raise InputError(f"is packed by method {method}, not deflate", item=name, remedy=REPACK)
+        cause = f"is packed by {_METHODS.get(method, f'method {method}')}, not by deflate"
+        raise InputError(cause, item=name, remedy=_UNPACK)
     if max(packed_size, size) > MAX_BYTES:
         raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=name, remedy="remove it")
     opened.seek(offset)

@@ -1,12 +1,14 @@
 """NumPy files: .npy, read row by row, and .npz, read as a stream."""
 
-import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
 from math import prod
+from pathlib import PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -16,13 +18,12 @@ from infra.errors import InputError
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.npy import HEADER_BYTES, Header, check_images, label_texts, read_header
+from infra.sources.formats.array_names import LABELS, ArrayName, array_name
+from infra.sources.formats.npy import HEADER_BYTES, Header, channels_first, check_images, label_texts, read_header
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
-_LABEL_FILE = re.compile(r"[-_]labels\.npy$")
-_ROLE = re.compile(r"([-_](labels|images))?\.npy$")
 _CHUNK = 1 << 20
 
 
@@ -30,9 +31,10 @@ _CHUNK = 1 << 20
 class ArraySource:
     """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
 
-    Labels are in `x-labels.npy` or `x_labels.npy` beside `x.npy`, `x-images.npy` or `x_images.npy`, or below a key of
-    their own. Splits come from the keys (x_train), from the folders, or from a file's name that has train, test or val
-    in it as a word.
+    Names say what is what, those of files and those of keys in an .npz, in capitals or not: x, images and data are
+    images; y, labels and targets are labels; the rest of the words says which belong together (X_train and y_train,
+    a and a-labels), and train, test and val in it are splits. The only labels belong to the only images. Channels may
+    also come first: [n, 1, 3 or 4, h, w].
 
     Attributes:
         files: The arrays.
@@ -44,45 +46,68 @@ class ArraySource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
-        label_files: dict[str, File] = {}
-        for file in filter(_is_label_file, self.files.find()):
-            if label_files.setdefault(_stem(file.name), file) is not file:
+        label_files, images = self._label_files()
+        known, used = {file.name for file in label_files.values()}, set()
+        for file in self.files.find():
+            if not _is_array(file):
+                yield Other(file.name)
+            elif file.name not in known:
+                labels = _labels_of(file, label_files, alone=images[_folder(file)] == 1)
+                used |= {labels.name} if labels else set()
+                yield from (self._find_archive if _is_archive(file) else self._find_array)(file, labels)
+        for name in sorted(known - used):
+            cause = "labels no images: no file of images has its name"
+            remedy = "remove it, or rename it: y_train.npy beside x_train.npy"
+            raise InputError(cause, item=self.files.path(name), remedy=remedy)
+
+    def _label_files(self) -> tuple[dict[tuple[str, tuple[str, ...]], File], Counter[str]]:
+        """The files of labels by folder and words, and the number of files of images by folder."""
+        found: dict[tuple[str, tuple[str, ...]], File] = {}
+        images = Counter[str]()
+        for file in filter(_is_array, self.files.find()):
+            name = _name(file)
+            if name.role != LABELS or not self._is_labels(file):
+                images[_folder(file)] += 1
+            elif found.setdefault((_folder(file), name.words), file) is not file:
                 path = self.files.path(file.name)
                 raise InputError("is a second file of the same labels", item=path, remedy="remove or rename one")
-        unused = set(label_files)
-        for file in self.files.find():
-            if file.name.endswith(".npz"):
-                yield from self._find_archive(file)
-            elif not file.name.endswith(".npy"):
-                yield Other(file.name)
-            elif not _is_label_file(file):
-                unused.discard(_stem(file.name))
-                yield from self._find_array(file, label_files.get(_stem(file.name)))
-        for stem in sorted(unused):
-            path = self.files.path(label_files[stem].name)
-            raise InputError(
-                "labels no images: no file of images has its name", item=path, remedy="remove or rename it"
-            )
+        return found, images
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
         for (name, _), group in groupby(entries, key=lambda entry: (entry.file, entry.at[-1])):
             same = list(group)
             file = File(name=name, size=same[0].size, stamp=same[0].stamp)
-            yield from self._read_archive(file, same) if name.endswith(".npz") else self._read_array(file, same)
+            yield from self._read_archive(file, same) if _is_archive(file) else self._read_array(file, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1]), entry.name)
+        pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1])
+        return from_array(pixels.transpose(1, 2, 0) if channels_first(pixels.shape) else pixels, entry.name)
+
+    def _is_labels(self, file: File) -> bool:
+        """Whether a file of a label's name holds nothing else; an archive may also hold the images."""
+        if not _is_archive(file):
+            return True
+        with self._opened(file) as (_, members):
+            return len(members) == 1
+
+    def _labels(self, file: File | None, count: int) -> list[str] | None:
+        """The labels in a file of their own."""
+        if file is None:
+            return None
+        path = self.files.path(file.name)
+        if not _is_archive(file):
+            return label_texts(self.files.read(file), count, path)
+        with self._opened(file) as (archive, members):
+            ((key, info),) = members.items()
+            return label_texts(whole_member(archive, info, f"{path}[{key}]"), count, f"{path}[{key}]")
 
     def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
         path = self.files.path(file.name)
         header = read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path)
         check_images(header, file.size, path)
-        labels = None
-        if label_file is not None:
-            data = self.files.read(label_file)
-            labels = label_texts(data, header.shape[0], self.files.path(label_file.name))
+        labels = self._labels(label_file, header.shape[0])
         # The last number of `at` is the index of the key in the archive; it is 0 for a file of one array.
         yield from _entries(file, file.name, header, 0, "", labels)
 
@@ -96,52 +121,68 @@ class ArraySource:
                 yield _exactly(opened, size, path)
         self.files.open(file).close()  # fails if the file changed meanwhile
 
-    def _find_archive(self, file: File) -> Iterator[Entry]:
+    @contextmanager
+    def _opened(self, file: File) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+        """Open an archive of arrays; its errors name the file."""
         path = self.files.path(file.name)
         try:
             with self.files.open(file) as opened, zipfile.ZipFile(opened) as archive:
-                members = npz_members(archive, path)
-                for key, label_keys, split in image_keys(members, path):
-                    item = f"{path}[{key}]"
-                    with archive.open(members[key]) as stream:
-                        header = read_header(stream, item)
-                    check_images(header, members[key].file_size, item)
-                    found = next((name for name in label_keys if name in members), None)
-                    labels = None
-                    if found is not None:
-                        data = whole_member(archive, members[found], f"{path}[{found}]")
-                        labels = label_texts(data, header.shape[0], f"{path}[{found}]")
-                    number = list(members).index(key)
-                    yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
+                yield archive, npz_members(archive, path)
         except ZIP_ERRORS as error:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
+
+    def _find_archive(self, file: File, label_file: File | None) -> Iterator[Entry]:
+        path = self.files.path(file.name)
+        with self._opened(file) as (archive, members):
+            for key, label_key, split in image_keys(list(members), path):
+                item = f"{path}[{key}]"
+                with archive.open(members[key]) as stream:
+                    header = read_header(stream, item)
+                check_images(header, members[key].file_size, item)
+                labels = self._labels(label_file, header.shape[0])
+                if label_key:
+                    data = whole_member(archive, members[label_key], f"{path}[{label_key}]")
+                    labels = label_texts(data, header.shape[0], f"{path}[{label_key}]")
+                number = list(members).index(key)
+                yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
 
     def _read_archive(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
-        try:
-            with self.files.open(file) as opened, zipfile.ZipFile(opened) as archive:
-                info = list(npz_members(archive, path).values())[entries[0].at[-1]]
-                size = prod(entries[0].at[1:-1])
-                with archive.open(info) as stream:
-                    start = read_header(stream, path).length
-                    for entry in entries:
-                        # Seeking in a packed member unpacks and drops everything before that place.
-                        stream.seek(start + entry.at[0] * size)
-                        yield _exactly(stream, size, path)
-                    # zipfile compares the checksum of the whole array only at its end.
-                    while stream.read(_CHUNK):
-                        pass
-        except ZIP_ERRORS as error:
-            raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
+        with self._opened(file) as (archive, members):
+            info = list(members.values())[entries[0].at[-1]]
+            size = prod(entries[0].at[1:-1])
+            with archive.open(info) as stream:
+                start = read_header(stream, path).length
+                for entry in entries:
+                    # Seeking in a packed member unpacks and drops everything before that place.
+                    stream.seek(start + entry.at[0] * size)
+                    yield _exactly(stream, size, path)
+                # zipfile compares the checksum of the whole array only at its end.
+                while stream.read(_CHUNK):
+                    pass
 
 
-def _is_label_file(file: File) -> bool:
-    return bool(_LABEL_FILE.search(file.name))
+def _is_archive(file: File) -> bool:
+    return file.name.lower().endswith(".npz")
 
 
-def _stem(name: str) -> str:
-    """The part of the name that a file of images shares with the file of its labels."""
-    return _ROLE.sub("", name)
+def _is_array(file: File) -> bool:
+    return file.name.lower().endswith((".npy", ".npz"))
+
+
+def _name(file: File) -> ArrayName:
+    return array_name(PurePosixPath(file.name).stem)
+
+
+def _labels_of(file: File, label_files: dict[tuple[str, tuple[str, ...]], File], *, alone: bool) -> File | None:
+    """The file of a file's labels; one that is called just labels or y has those of the only images beside it."""
+    name = _name(file)
+    keys = [name.all_words, name.words, *([()] if alone else [])]
+    return next((label_files[_folder(file), key] for key in keys if (_folder(file), key) in label_files), None)
+
+
+def _folder(file: File) -> str:
+    return file.name.rpartition("/")[0]
 
 
 def _entries(

@@ -1,10 +1,11 @@
-"""MNIST-like sets: idx files, gzipped or not, of images and labels, with a given test split."""
+"""MNIST-like sets: idx files of images and labels, gzipped or not, known by their content and their names' words."""
 
 import gzip
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -18,17 +19,43 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
-_PARTS = {"t10k": "test", "train": "train"}
+_SPLITS = {
+    "train": "train", "training": "train", "t10k": "test", "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}  # fmt: skip
+_ROLES = dict.fromkeys(("images", "image", "imgs", "x", "data"), "images") | dict.fromkeys(
+    ("labels", "label", "y", "targets"), "labels"
+)
+_FORM = re.compile(r"idx\d?|ubyte|int|gz")
+_SAYS_IDX = re.compile(r"idx\d|ubyte")
+_ORDER = ("test", "train", "val", "")
+_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4"}
 _UINT8 = 0x08
+_IMAGE_DIMS, _LABEL_DIMS = (3, 4), (1, 2)
+_CHANNELS = (1, 3, 4)
 _MAX_BYTES = 1 << 30
+_MAX_FILES = 1000
+_NAME_THE_SET = f"set {Term.SOURCE} to the files of one set, as in emnist-letters-*"
+
+
+@dataclass
+class _Part:
+    """The files of one split of a set, by their roles: `images` and `labels`."""
+
+    files: dict[str, File] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class IdxSource:
-    """A folder with {train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz].
+    """Files in MNIST's format, such as train-images-idx3-ubyte.gz with train-labels-idx1-ubyte.gz.
+
+    A file of three dimensions holds images, one of one dimension labels. The words train, test, t10k and val of its
+    name, else of its folders, give the split; images and labels belong together if the rest of their names is equal.
+    Labels and a second split may be missing. Of a file and its copy, gzipped or in a folder of the file's own name,
+    the first counts.
 
     Attributes:
-        files: The four files, and others beside them.
+        files: The files of the set, and others beside them.
         reading: What the user chose of how they are read.
     """
 
@@ -37,40 +64,40 @@ class IdxSource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
-        found: dict[str, File] = {}
-        for file in self.files.find():
-            path = PurePosixPath(file.name)
-            name = path.name.removesuffix(".gz")
-            if name in found and PurePosixPath(found[name].name).parent != path.parent:
-                where = self.files.path(file.name)
-                raise InputError(f"is a second {name}", item=where, remedy=f"set {Term.SOURCE} to one set's folder")
-            found.setdefault(name, file)
-        for part, split in _PARTS.items():
-            file, label_file = (self._find(found, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
-            images, labels = self._load(file, dims=3), self._load(label_file, dims=1)
-            if len(images) != len(labels):
-                where = self.files.path(file.name)
-                raise InputError(f"holds {len(images)} images and there are {len(labels)} labels", item=where)
-            height, width = images.shape[1:]
-            for number, label in enumerate(labels):
-                yield Entry(
-                    name=f"{split}/{number:06d}",
-                    file=file.name,
-                    size=file.size,
-                    stamp=file.stamp,
-                    at=(number, height, width),
-                    split=split,
-                    label=str(label),
-                    split_from="the files train and t10k",
-                    label_from="label files",
+        sets: dict[str, dict[str, _Part]] = {}
+        for number, file in enumerate(self.files.find()):
+            if number >= _MAX_FILES:
+                raise InputError(
+                    f"holds more than {_MAX_FILES} files", item=self.files.sources[0], remedy=_NAME_THE_SET
                 )
+            if (role := self._role(file)) is None:
+                yield Other(file.name)
+                continue
+            name, split = _set_and_split(file.name)
+            if sets and name not in sets:
+                cause = (
+                    f"is of a second set ({name or 'without a name'} beside {next(iter(sets)) or 'one without a name'})"
+                )
+                raise InputError(cause, item=self.files.path(file.name), remedy=_NAME_THE_SET)
+            sets.setdefault(name, {}).setdefault(split, _Part()).files.setdefault(role, file)
+        parts = next(iter(sets.values()), {})
+        if not any("images" in part.files for part in parts.values()):
+            cause = "holds no idx file of images, such as train-images-idx3-ubyte[.gz]"
+            raise InputError(
+                cause, item=self.files.sources[0], remedy=f"set {Term.SOURCE} to the folder of the idx files"
+            )
+        labelled = any("labels" in part.files for part in parts.values())
+        mnist = any("t10k" in file.name for part in parts.values() for file in part.files.values())
+        origin = "the files train and t10k" if mnist else "the names of the files"
+        for split in [split for split in _ORDER if split in parts]:
+            yield from self._entries(split, parts[split].files, origin, labelled=labelled)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one part at a time is in memory."""
         held = ""
         for entry in entries:
             if entry.file != held:
-                images = self._load(File(name=entry.file, size=entry.size, stamp=entry.stamp), dims=3)
+                images = self._load(File(name=entry.file, size=entry.size, stamp=entry.stamp), _IMAGE_DIMS)
                 held = entry.file
             yield images[entry.at[0]].tobytes()
 
@@ -78,29 +105,100 @@ class IdxSource:
         """Return the image of these pixels."""
         return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:]), entry.name)
 
-    def _find(self, found: dict[str, File], name: str) -> File:
-        if name not in found:
-            where = f"{self.files.sources[0]}/{name}[.gz]"
-            raise InputError("is missing", item=where, remedy=f"set {Term.SOURCE} to the folder of the idx files")
-        return found[name]
+    def _entries(self, split: str, files: dict[str, File], origin: str, *, labelled: bool) -> Iterator[Entry]:
+        for role, wanted in (("images", True), ("labels", labelled)):
+            if wanted and role not in files:
+                (there,) = files.values()
+                beside = f"holds {next(iter(files))}, and a file of their {role} is missing"
+                remedy = f"put it there, or set {Term.SOURCE} to the other files alone"
+                raise InputError(beside, item=self.files.path(there.name), remedy=remedy)
+        file = files["images"]
+        images = self._load(file, _IMAGE_DIMS)
+        labels = self._load(files["labels"], _LABEL_DIMS) if labelled else None
+        if labels is not None and len(images) != len(labels):
+            cause = f"holds {len(images)} images and there are {len(labels)} labels"
+            raise InputError(cause, item=self.files.path(file.name), remedy="fetch both files again")
+        shape = images.shape[1:]
+        for number in range(len(images)):
+            yield Entry(
+                name=f"{split or 'images'}/{number:06d}",
+                file=file.name,
+                size=file.size,
+                stamp=file.stamp,
+                at=(number, *shape),
+                split=split,
+                # QMNIST has rows of labels; the first is the class.
+                label=str(labels[number].flat[0]) if labels is not None else "",
+                split_from=origin,
+                label_from="label files",
+            )
 
-    def _load(self, file: File, dims: int) -> NDArray[np.uint8]:
+    def _role(self, file: File) -> str | None:
+        """What a file holds, by its name, else by its content; None if it is no idx file."""
+        words = _words(PurePosixPath(file.name).name)
+        says_idx = bool(_SAYS_IDX.search(file.name.lower()))
+        dims = None if says_idx else self._dims(file)
+        if not says_idx and dims is None:
+            return None
+        role = next((_ROLES[word] for word in words if word in _ROLES), "")
+        return role or ("labels" if (dims or self._dims(file)) in _LABEL_DIMS else "images")
+
+    def _dims(self, file: File) -> int | None:
+        """The number of dimensions that the beginning of an idx file states; None if it is none."""
+        try:
+            with self.files.open(file) as opened:
+                start = (gzip.GzipFile(fileobj=opened) if file.name.lower().endswith(".gz") else opened).read(4)
+        except (OSError, EOFError, zlib.error):
+            return None
+        known = len(start) == 4 and start[:2] == b"\0\0" and start[2] in _TYPES
+        return start[3] if known and start[3] in (*_IMAGE_DIMS, *_LABEL_DIMS) else None
+
+    def _load(self, file: File, dims: Sequence[int]) -> NDArray[np.generic]:
         path = self.files.path(file.name)
         try:
             with self.files.open(file) as opened:
-                data = (gzip.GzipFile(fileobj=opened) if path.endswith(".gz") else opened).read(_MAX_BYTES + 1)
+                data = (gzip.GzipFile(fileobj=opened) if path.lower().endswith(".gz") else opened).read(_MAX_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"cannot be read ({error})", item=path) from error
+            raise InputError(f"cannot be read ({error})", item=path, remedy="fetch it again") from error
         return _parse(data, dims, path)
 
 
-def _parse(data: bytes, dims: int, path: str) -> NDArray[np.uint8]:
-    header = 4 + 4 * dims
-    if len(data) < header or data[:2] != b"\0\0" or data[2] != _UINT8 or data[3] != dims:
-        raise InputError(f"is not an idx file of unsigned bytes with {dims} dimensions", item=path)
-    shape = struct.unpack(f">{dims}I", data[4:header])
-    if len(data) - header != int(np.prod(shape, dtype=object)):
-        raise InputError(f"says it holds {shape} bytes and holds {len(data) - header}", item=path)
+def _words(name: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", name.lower())
+
+
+def _set_and_split(name: str) -> tuple[str, str]:
+    """The name of a file's set, and its split: the rest of the words around it, and the word for a split."""
+    *folders, own = name.split("/")
+    words = [word for word in _words(own) if word and not _FORM.fullmatch(word) and word not in _ROLES]
+    split = next((_SPLITS[word] for word in words if word in _SPLITS), "")
+    rest = [word for word in words if word not in _SPLITS]
+    # Some unpackers put each file into a folder of its own name.
+    if folders and _words(folders[-1]) == [word for word in _words(own) if word != "gz"]:
+        folders = folders[:-1]
+    if not split:
+        split = next((_SPLITS[folder.lower()] for folder in folders if folder.lower() in _SPLITS), "")
+        folders = [folder for folder in folders if folder.lower() not in _SPLITS]
+    return "/".join([*folders, "-".join(rest)]), split
+
+
+def _parse(data: bytes, dims: Sequence[int], path: str) -> NDArray[np.generic]:
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES or data[3] not in dims:
+        kinds = "integers" if dims == _LABEL_DIMS else "unsigned bytes"
+        cause = f"is not an idx file of {kinds} with {dims[0]} dimension{'s' if dims[0] > 1 else ''}"
+        raise InputError(cause, item=path, remedy="fetch it again")
+    header, dtype = 4 + 4 * data[3], np.dtype(_TYPES[data[2]])
+    if dims == _IMAGE_DIMS and data[2] != _UINT8:
+        raise InputError("does not hold unsigned bytes", item=path, remedy="write the pixels as unsigned bytes")
+    if len(data) < header:
+        raise InputError("ends inside its header", item=path, remedy="fetch it again")
+    shape = struct.unpack(f">{data[3]}I", data[4:header])
+    if len(data) - header != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+        cause = f"says it holds {shape} values and holds {len(data) - header} bytes"
+        raise InputError(cause, item=path, remedy="fetch it again")
     if 0 in shape:
-        raise InputError(f"holds nothing: its dimensions are {shape}", item=path)
-    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+        raise InputError(f"holds nothing: its dimensions are {shape}", item=path, remedy="fetch it again")
+    if len(shape) == 4 and shape[3] not in _CHANNELS:
+        cause = f"has the dimensions {shape}, not images x height x width [x 1, 3 or 4]"
+        raise InputError(cause, item=path, remedy="transpose it")
+    return np.frombuffer(data, dtype=dtype, offset=header).reshape(shape)

@@ -62,7 +62,7 @@ class ParquetSource:
     def _find(self, file: File) -> Iterator[Entry]:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet, path)
+            columns = image_columns(parquet.schema_arrow, path)
             rows = parquet.metadata.num_rows
             if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
@@ -90,7 +90,7 @@ class ParquetSource:
     def _read(self, file: File, group: int, entries: list[Entry]) -> Iterator[Content]:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet, path)
+            columns = image_columns(parquet.schema_arrow, path)
             declared = check_pages(opened, parquet.metadata.row_group(group), columns.leaf, path)
             values = enumerate(row_values(parquet, group, columns.leaf, declared, path))
             for entry in entries:

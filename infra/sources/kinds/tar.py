@@ -27,7 +27,8 @@ class TarSource:
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
     sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. Links, devices,
-    pipes and sparse files are named and left out.
+    pipes and sparse files are named and left out. A plain tar archive inside is a folder of its name, as ImageNet's
+    n01440764.tar.
 
     An archive has to end with a block of zeros and nothing else after it. An archive that was cut short is refused,
     wherever it was cut, unless only padding is missing.
@@ -48,7 +49,7 @@ class TarSource:
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                members = tar_members(TarStream(opened, file.size, path), _is_label)
+                members = tar_members(TarStream(opened, file.size, path), _is_label, nested=True)
                 yield from list_members(file, (member for _, member in members), path)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 VALIDATION = "val"
 _FOLDER = re.compile(r"(train|test|val)(ing|id|idation)?[-_ ]?(set|data|images|imgs)?[-_ ]?[0-9]*")
-_WORD = re.compile(r"(?<![a-z])(train|test|val)(ing|id|idation)?(set)?(?![a-z])")
+# An x or y may be stuck to the word, as in xtrain.npy.
+_WORD = re.compile(r"(?<![a-z])[xy]?(train|test|val)(ing|id|idation)?(set)?[xy]?(?![a-z])")
 
 
 def split_of_folder(name: str) -> str:

@@ -126,7 +126,7 @@ def test_config_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_idx_files_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "idx").mkdir()
     assert run(tmp_path / "root", "prepare", "fashion-mnist", "--set", f"prepare.source={tmp_path / 'idx'}") == INPUT
-    assert_one_line(capsys, "is missing")
+    assert_one_line(capsys, "holds no idx file of images, such as train-images-idx3-ubyte[.gz] - set prepare.source to")
 
 
 @pytest.mark.parametrize("root", ["ddpm-runs", "a/b/runs", "."])

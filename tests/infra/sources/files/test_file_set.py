@@ -121,14 +121,6 @@ class TestRefused:
         with pytest.raises(InputError, match="is not there"):
             names("/tmp/a\0b")
 
-    def test_a_linked_folder(self, tmp_path: Path) -> None:
-        put(tmp_path, "a/x", "b")
-        (tmp_path / "link").symlink_to("a")
-        with pytest.raises(InputError, match="is a link to a folder") as caught:
-            names(tmp_path)
-        assert "link" in caught.value.item
-        assert names(tmp_path / "link") == ["x"], "the remedy: named itself it is served"
-
     def test_a_linked_file_is_served(self, tmp_path: Path) -> None:
         put(tmp_path, "a")
         (tmp_path / "b").symlink_to("a")
@@ -137,7 +129,12 @@ class TestRefused:
 
     def test_a_link_to_nowhere(self, tmp_path: Path) -> None:
         (tmp_path / "b").symlink_to("gone")
-        with pytest.raises(InputError, match=r"/b: cannot be read \(No such file"):
+        with pytest.raises(InputError, match=r"/b: is a link to nothing \(No such file.* - remove it"):
+            names(tmp_path)
+
+    def test_a_link_to_itself(self, tmp_path: Path) -> None:
+        (tmp_path / "b").symlink_to("b")
+        with pytest.raises(InputError, match=r"/b: is a link to nothing \(Too many levels"):
             names(tmp_path)
 
     @pytest.mark.parametrize("kind", ["pipe", "socket"])
@@ -171,6 +168,49 @@ class TestRefused:
         with pytest.raises(InputError, match=r"cannot be listed \(Permission denied\)") as caught:
             names(tmp_path)
         assert caught.value.item == f"{tmp_path}/locked/"
+
+
+class TestLinkedFolders:
+    def test_they_are_followed_under_their_own_names(self, tmp_path: Path) -> None:
+        put(tmp_path, "real/cats/1", "real/dogs/2", "real/.hidden/3", "set/a", "set/z")
+        for name, target in (("katzen", "cats"), ("hunde", "dogs"), ("again", "cats")):
+            (tmp_path / "set" / name).symlink_to(tmp_path / "real" / target)
+        assert names(tmp_path / "set") == ["a", "again/1", "hunde/2", "katzen/1", "z"]
+        files = FileSet((str(tmp_path / "set"),))
+        assert [files.read(file)[-1:] for file in files.find()] == [b"a", b"1", b"2", b"1", b"z"]
+        (tmp_path / "top").symlink_to("set")
+        assert names(tmp_path / "top") == names(tmp_path / "set"), "the source itself may be a link"
+
+    def test_links_in_links(self, tmp_path: Path) -> None:
+        put(tmp_path, "c/x")
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "to_c").symlink_to("../c")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "to_b").symlink_to("../b")
+        assert names(tmp_path / "a") == ["to_b/to_c/x"]
+
+    @pytest.mark.parametrize(
+        ("link", "target"),
+        [("a/self", "."), ("a/up", ".."), ("a/far", "/"), ("b/c/top", "../../b"), ("a/to_b", "../b")],
+    )
+    def test_a_circle_is_named(self, tmp_path: Path, link: str, target: str) -> None:
+        put(tmp_path, "a/x", "b/c/y")
+        (tmp_path / "b" / "back").symlink_to("../a")
+        (tmp_path / link).symlink_to(target)
+        with pytest.raises(InputError, match=r"is a link to a folder around it \(/.* - remove it, or set") as caught:
+            names(tmp_path / link.split("/", maxsplit=1)[0])
+        assert caught.value.item.endswith(("/back", f"/{link}")), caught.value.item
+
+    def test_none_leads_to_our_outputs(self, tmp_path: Path) -> None:
+        put(tmp_path, "images/1", "runs/reports/x/samples.png", "other/2")
+        outputs = (str(tmp_path / "runs" / "reports" / "x" / "samples.png"),)
+        (tmp_path / "images" / "more").symlink_to("../other")
+        files = FileSet((str(tmp_path / "images"),), apart=outputs)
+        assert [file.name for file in files.find()] == ["1", "more/2"]
+        (tmp_path / "images" / "old").symlink_to("../runs")
+        with pytest.raises(InputError, match="is a link to the program's own outputs") as caught:
+            list(files.find())
+        assert caught.value.item == str(tmp_path / "images" / "old")
 
 
 class TestReading:

@@ -40,7 +40,7 @@ BROKEN = {
     "booleans": (npy(np.zeros((3, 4, 4), dtype=bool)), "bool, not uint8"),
     "fields": (npy(np.zeros(3, dtype=[("a", "u1"), ("b", "u1")])), "not uint8"),
     "objects": (npy(np.array([1, "a"], dtype=object)), "Python objects"),
-    "channels first": (npy(noise(3, 3, 8, 8)), "transpose"),
+    "channels in the middle": (npy(noise(3, 8, 3, 8)), "transpose"),
     "one image": (npy(noise(8, 8)), "shape"),
     "Fortran order": (npy(np.asfortranarray(noise(3, 4, 5))), "Fortran order"),
 }

@@ -17,7 +17,7 @@ def columns(table: pa.Table, **metadata: object) -> Columns:
     buffer = BytesIO()
     texts = {name.replace("_", "."): json.dumps(value) for name, value in metadata.items()}
     pq.write_table(table.replace_schema_metadata(texts), buffer)
-    return image_columns(pq.ParquetFile(buffer), "a.parquet")
+    return image_columns(pq.ParquetFile(buffer).schema_arrow, "a.parquet")
 
 
 def test_a_struct_of_bytes_with_named_classes() -> None:

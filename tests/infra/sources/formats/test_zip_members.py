@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from infra.errors import InputError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.zip import ZipSource
-from infra.sources.source import Other
+from infra.sources.source import Entry, Other
 from tests.infra.sources.formats.archives import ZIP, listed, patched, refused, zipped
 
 pytestmark = pytest.mark.usefixtures("nothing_is_written")
@@ -70,3 +71,67 @@ class TestBombs:
         (content,) = ZipSource(FileSet((str(tmp_path / "a.zip"),))).read([entry])
         assert isinstance(content, InputError)
         assert "is damaged" in str(content)
+
+
+def test_backslashes_of_windows_are_folders(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("set\\train\\", "set\\train\\cat\\a.png", "set\\test\\cat\\b.png"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 0
+            archive.writestr(info, b"image" * (name[-1] != "\\"))
+    found = listed(tmp_path / "a.zip", buffer.getvalue())
+    assert [(entry.name, entry.folder) for entry in found] == [  # type: ignore[union-attr]
+        ("a.zip!set/train/cat/a.png", "set/train/cat"),
+        ("a.zip!set/test/cat/b.png", "set/test/cat"),
+    ]
+
+
+def test_a_backslash_of_unix_is_part_of_a_name(tmp_path: Path) -> None:
+    (entry,) = listed(tmp_path / "a.zip", zipped(("a\\b.png", b"image")))
+    assert entry.name == "a.zip!a\\\\b.png"
+
+
+NAMES = {
+    "UTF-8 by flag": ("é☃".encode(), True, b"", "é☃"),
+    "UTF-8 without the flag": ("é☃".encode(), False, b"", "é☃"),
+    "code page 437": (b"caf\x82", False, b"", "café"),
+    "a name in Unicode beside it": (
+        b"caf_",
+        False,
+        struct.pack("<2HBL", 0x7075, 5 + len("caf☃.png".encode()), 1, zlib.crc32(b"caf_.png")) + "caf☃.png".encode(),
+        "caf☃",
+    ),
+    "one of another name": (
+        b"caf_",
+        False,
+        struct.pack("<2HBL", 0x7075, 5 + 1, 1, zlib.crc32(b"other")) + b"x",
+        "caf_",
+    ),
+}
+
+
+@pytest.mark.parametrize(("stored", "flag", "extra", "expected"), NAMES.values(), ids=NAMES.keys())
+def test_the_codings_of_names(tmp_path: Path, stored: bytes, flag: bool, extra: bytes, expected: str) -> None:
+    info = zipfile.ZipInfo("x" * len(stored) + ".png")
+    info.extra = extra
+    info.create_system = 0
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(info, b"image")
+    data = bytearray(buffer.getvalue().replace(b"x" * len(stored), stored))
+    if flag:
+        data[data.rindex(b"PK\1\2") + 9] |= 8
+    (entry,) = listed(tmp_path / "a.zip", bytes(data))
+    assert entry.name == f"a.zip!{expected}.png"
+
+
+@pytest.mark.parametrize(("method", "name"), [(9, "Deflate64"), (12, "bzip2"), (7, "method 7")])
+def test_another_packing_is_named_with_what_to_do(tmp_path: Path, method: int, name: str) -> None:
+    data = patched(zipped(("a.png", b"image")), b"PK\1\2", 10, method.to_bytes(2, "little"))
+    (entry,) = listed(tmp_path / "a.zip", data)
+    assert isinstance(entry, Entry)
+    (content,) = ZipSource(FileSet((str(tmp_path),))).read([entry])
+    assert isinstance(content, InputError)
+    assert content.cause == f"is packed by {name}, not by deflate"
+    assert content.remedy.startswith("pack it anew with deflate, or unpack it and set ")

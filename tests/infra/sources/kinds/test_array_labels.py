@@ -75,3 +75,59 @@ def test_two_files_of_labels_for_one_of_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a second file of the same labels") as caught:
         entries(tmp_path)
     assert caught.value.item == str(tmp_path / "a_labels.npy")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("X_train", "y_train"),
+        ("x", "y"),
+        ("data", "targets"),
+        ("images", "labels"),
+        ("Images", "LABELS"),
+        ("photos", "labels"),
+        ("trainX", "trainY"),
+        ("train_imgs", "train_label"),
+        ("x_train", "train_labels"),
+    ],
+)
+@pytest.mark.parametrize("form", ["npy", "npz", "keys"])
+def test_names_that_people_give(tmp_path: Path, images: str, labels: str, form: str) -> None:
+    pixels_given, classes = noise(3, 4, 4), np.array([[5], [6], [5]])
+    if form == "npy":
+        np.save(tmp_path / f"{images}.npy", pixels_given)
+        np.save(tmp_path / f"{labels}.npy", classes)
+    elif form == "npz":  # as KMNIST has them
+        np.savez_compressed(tmp_path / f"{images}.npz", pixels_given)
+        np.savez_compressed(tmp_path / f"{labels}.npz", classes)
+    else:
+        np.savez(tmp_path / "set.npz", **{labels: classes, images: pixels_given})
+    split = "train" if "train" in images.lower() else ""
+    found = entries(tmp_path)
+    assert [(entry.split, entry.label) for entry in found] == [(split, "5"), (split, "6"), (split, "5")]
+    assert np.array_equal(np.stack(pixels(tmp_path, found)), pixels_given)
+
+
+def test_several_files_of_several_splits(tmp_path: Path) -> None:
+    """Each with its own labels, and none for the last."""
+    for split, count in (("train", 2), ("test", 3), ("val", 1)):
+        np.save(tmp_path / f"X_{split}.npy", noise(count, 4, 4))
+        if split != "val":
+            np.save(tmp_path / f"y_{split}.npy", np.arange(count))
+    found = [(entry.split, entry.label) for entry in source(tmp_path).find()]  # type: ignore[union-attr]
+    assert [label for _, label in found] == ["0", "1", "2", "0", "1", ""]
+
+
+def test_an_archive_with_labels_in_its_name_may_hold_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images_and_labels.npz", x=noise(2, 4, 4), y=np.arange(2))
+    assert [entry.label for entry in entries(tmp_path)] == ["0", "1"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_channels_may_come_first(tmp_path: Path, channels: int, name: str) -> None:
+    images = noise(2, channels, 8, 6)
+    (np.savez if name.endswith("npz") else np.save)(tmp_path / name, images)
+    found = entries(tmp_path)
+    last = images.transpose(0, 2, 3, 1)
+    assert np.array_equal(np.stack(pixels(tmp_path, found)).reshape(last.shape), last)

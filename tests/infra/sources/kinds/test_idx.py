@@ -14,7 +14,7 @@ from infra.errors import InputError, IntegrityError, Term
 from infra.sources.decode import fit
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.idx import IdxSource
-from infra.sources.source import Entry
+from infra.sources.source import Entry, Other
 
 COUNTS = {"train": 12, "t10k": 5}
 
@@ -150,14 +150,77 @@ def test_counts_that_do_not_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", COUNTS)
-@pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
-def test_a_missing_file_is_named(tmp_path: Path, part: str, kind: str) -> None:
+@pytest.mark.parametrize(("gone", "there"), [("images-idx3", "labels-idx1"), ("labels-idx1", "images-idx3")])
+def test_a_file_without_its_other_is_named(tmp_path: Path, part: str, gone: str, there: str) -> None:
     source = write(tmp_path)
-    (tmp_path / f"{part}-{kind}-ubyte").unlink()
-    with pytest.raises(InputError, match="is missing") as caught:
+    (tmp_path / f"{part}-{gone}-ubyte").unlink()
+    with pytest.raises(InputError, match=f"a file of their {gone[:6]} is missing") as caught:
         found(source)
-    assert f"{part}-{kind}-ubyte" in caught.value.item
+    assert caught.value.item == str(tmp_path / f"{part}-{there}-ubyte")
     assert Term.SOURCE in caught.value.remedy
+
+
+FORMS = {
+    "with a dot": lambda part, kind, dims: f"{part}-{kind}.idx{dims}-ubyte",
+    "capitals": lambda part, kind, dims: f"{part}-{kind}-IDX{dims}-UBYTE".upper(),
+    "EMNIST": lambda part, kind, dims: f"gzip/emnist-letters-{part.replace('t10k', 'test')}-{kind}-idx{dims}-ubyte",
+    "folders of their names": lambda part, kind, dims: f"{part}-{kind}-idx{dims}-ubyte/{part}-{kind}-idx{dims}-ubyte",
+    "folders of splits": lambda part, kind, dims: f"{part.replace('t10k', 'test')}/{kind}-idx{dims}-ubyte",
+    "by content": lambda part, kind, dims: f"{part}_{kind}.bin",
+    "by content alone": lambda part, kind, dims: f"{part}.{'xy'[dims == 1]}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_the_names_that_files_have_elsewhere(tmp_path: Path, form: str, gzipped: bool) -> None:
+    for part in COUNTS:
+        for kind, array in (("images", images(part)), ("labels", labels(part))):
+            path = tmp_path / (FORMS[form](part, kind, array.ndim) + ".gz" * gzipped)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(idx(array)) if gzipped else idx(array))
+    entries = found(IdxSource(FileSet((str(tmp_path),))))
+    assert [(entry.split, entry.label) for entry in entries] == [
+        (split, str(label)) for split, part in (("test", "t10k"), ("train", "train")) for label in labels(part)
+    ]
+
+
+def test_images_alone_and_one_split_alone(tmp_path: Path) -> None:
+    (tmp_path / "a-images-idx3-ubyte").write_bytes(idx(images("train")))
+    source = IdxSource(FileSet((str(tmp_path),)))
+    assert {(entry.split, entry.label) for entry in found(source)} == {("", "")}
+    assert np.array_equal(pixels(source, found(source)), images("train"))
+    (tmp_path / "a-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyte")
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels("train")))
+    assert {entry.split for entry in found(source)} == {"train"}
+    assert [entry.label for entry in found(source)] == [str(label) for label in labels("train")]
+
+
+def test_rows_of_labels_as_in_qmnist(tmp_path: Path) -> None:
+    rows = np.stack((labels("train").astype(">i4"), np.arange(100, 112)), axis=1).astype(">i4")
+    (tmp_path / "qmnist-train-images-idx3-ubyte").write_bytes(idx(images("train")))
+    (tmp_path / "qmnist-train-labels-idx2-int").write_bytes(idx(rows, kind=0x0C))
+    entries = found(IdxSource(FileSet((str(tmp_path),))))
+    assert [entry.label for entry in entries] == [str(label) for label in labels("train")]
+
+
+def test_two_sets_in_one_folder_are_refused_with_the_glob_that_names_one(tmp_path: Path) -> None:
+    for name in ("letters", "digits"):
+        (tmp_path / f"emnist-{name}-train-images-idx3-ubyte").write_bytes(idx(images("train")))
+    (tmp_path / "notes.txt").write_text("no idx file")
+    with pytest.raises(InputError, match=r"is of a second set \(emnist-letters beside emnist-digits\)") as caught:
+        found(IdxSource(FileSet((str(tmp_path),))))
+    assert "as in emnist-letters-*" in caught.value.remedy
+    source = IdxSource(FileSet((str(tmp_path / "emnist-letters-*"),)))
+    assert len(found(source)) == COUNTS["train"]
+
+
+def test_other_files_are_counted(tmp_path: Path) -> None:
+    write(tmp_path)
+    for name in ("mapping.txt", "README", "a.gz"):
+        (tmp_path / name).write_bytes(b"0 48\n" * 9)
+    entries = list(IdxSource(FileSet((str(tmp_path),))).find())
+    assert [entry.name for entry in entries if isinstance(entry, Other)] == ["README", "a.gz", "mapping.txt"]
 
 
 def test_no_such_folder() -> None:

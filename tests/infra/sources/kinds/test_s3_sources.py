@@ -15,6 +15,7 @@ import pytest
 from infra.errors import DdpmError, IntegrityError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.arrow import ArrowSource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.idx import IdxSource
@@ -63,6 +64,14 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
+def arrow() -> bytes:
+    buffer = BytesIO()
+    table = pa.table({"image": list(IMAGES.values()), "label": list(range(len(IMAGES)))})
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return buffer.getvalue()
+
+
 def idx(count: int) -> dict[str, bytes]:
     images = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (count, 4, 4)) + bytes(range(16)) * count
     labels = b"\0\0\x08\x01" + count.to_bytes(4, "big") + bytes(range(count))
@@ -82,6 +91,7 @@ KINDS: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes]]] = {
     "zip": (ZipSource, {"a.zip": zipped()}),
     "arrays": (ArraySource, {"train.npy": npy(), "test.npy": npy()}),
     "parquet": (ParquetSource, {"train-0.parquet": parquet()}),
+    "arrow": (ArrowSource, {"train/data-0.arrow": arrow()}),
     "idx": (IdxSource, {f"{part}-{name}": data for part in ("train", "t10k") for name, data in idx(3).items()}),
     "cifar": (CifarSource, cifar()),
 }

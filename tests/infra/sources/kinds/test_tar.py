@@ -4,6 +4,7 @@ import tarfile
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -221,3 +222,58 @@ class TestLabels:
     def test_a_label_before_many_images(self, tmp_path: Path) -> None:
         members = [("image.cls", b"5"), *((f"image.{n:04d}.png", b"") for n in range(300))]
         assert set(self.labels(tmp_path, *members).values()) == {"5"}
+
+
+class TestArchivesInside:
+    """ImageNet's archive of training images holds an archive per class."""
+
+    INNER: ClassVar[dict[str, bytes]] = {
+        "n01/x.png": encoded(picture(1)),
+        "n01/y.JPEG": encoded(picture(2), "JPEG"),
+        "n02/z.png": encoded(picture(3)),
+        "n02/7.cls": b"eel",
+        "n02/7.png": encoded(picture(4)),
+    }
+
+    def packed_twice(self, mode: str = "w") -> bytes:
+        archives = {
+            f"{name}.tar": packed((m.split("/")[1], content) for m, content in self.INNER.items() if m.startswith(name))
+            for name in ("n01", "n02")
+        }
+        hidden = {"._n01.tar": b"the shadow that macOS makes", "notes.txt": b"x"}
+        return packed((archives | hidden).items(), mode)
+
+    @pytest.mark.parametrize("mode", ["w", "w:gz"])
+    def test_they_are_folders_of_their_names(self, tmp_path: Path, mode: str) -> None:
+        (tmp_path / ("a.tar.gz" if mode == "w:gz" else "a.tar")).write_bytes(self.packed_twice(mode))
+        found = source(tmp_path)
+        entries = [entry for entry in found.find() if isinstance(entry, Entry)]
+        assert [(entry.folder, entry.label) for entry in entries] == [
+            ("n01", ""),
+            ("n01", ""),
+            ("n02", ""),
+            ("n02", "eel"),
+        ]
+        expected = [content for name, content in self.INNER.items() if not name.endswith("cls")]
+        assert list(found.read(entries)) == expected
+        assert list(found.read(entries[2:])) == expected[2:]
+        assert others(found) == [f"{entries[0].file}!notes.txt"]
+
+    def test_a_third_level_is_a_file_like_any_other(self, tmp_path: Path) -> None:
+        twice = packed([("n01.tar", packed([("deep.tar", packed([("a.png", b"x")])), ("b.png", b"y")]))])
+        (tmp_path / "a.tar").write_bytes(twice)
+        found = source(tmp_path)
+        assert [entry.name for entry in found.find()] == ["a.tar!n01/deep.tar", "a.tar!n01/b.png"]
+
+    def test_one_that_goes_on_beyond_its_end(self, tmp_path: Path) -> None:
+        inner = packed([("a.png", b"x" * 600)])[:1024]
+        (tmp_path / "a.tar").write_bytes(packed([("n01.tar", inner), ("b.png", b"y")], form=tarfile.USTAR_FORMAT))
+        with pytest.raises(InputError, match="goes on beyond the end of an archive inside it") as caught:
+            list(source(tmp_path).find())
+        assert "a.tar at byte" in caught.value.item
+
+    def test_what_is_no_archive_in_spite_of_its_name_is_left_out(self, tmp_path: Path) -> None:
+        files = [("n01.tar", b"<html>" * 200), ("n02.tar", b"x"), ("b.png", encoded(picture(1)))]
+        (tmp_path / "a.tar").write_bytes(packed(files))
+        assert others(source(tmp_path)) == ["a.tar!n01.tar", "a.tar!n02.tar"]
+        assert list(source(tmp_path).read(images(source(tmp_path)))) == [encoded(picture(1))]

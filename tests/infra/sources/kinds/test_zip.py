@@ -111,9 +111,9 @@ class TestDamage:
         [
             ("flags", 0x1, "is encrypted"),
             ("flags", 0x41, "is encrypted"),
-            ("method", 99, "is packed by method 99"),
-            ("method", 12, "is packed by method 12"),
-            ("method", 14, "is packed by method 14"),
+            ("method", 99, "is packed by AES"),
+            ("method", 12, "is packed by bzip2"),
+            ("method", 14, "is packed by LZMA"),
             ("crc", 1, "is damaged"),
             ("size", 5, "is damaged"),
             ("size", 5000, "is damaged"),
