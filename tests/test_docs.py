@@ -239,7 +239,7 @@ def prose(name: str) -> str:
 
 def test_numbers_of_the_demo() -> None:
     config = load_config("digits", None, [])
-    found = sum(1 for _ in open_source(config.prepare, "/nowhere").find())
+    found = sum(1 for _ in open_source(config.prepare, "/nowhere").source.find())
     assert f"the {found:,} handwritten digits" in prose("README.md")
     assert f"draws {config.sample.count} new ones" in prose("README.md")
     assert PATIENCE_S == 600

@@ -25,6 +25,8 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     train, test = (set(facts["classes"][split]) for split in _SPLITS)
     if train and test and not train & test:
         parts.append("train and test have no class in common")
+    if kind := kind_line(facts):
+        parts.append(kind)
     return [*parts, f"{dataset.levels} levels"]
 
 
@@ -35,6 +37,12 @@ def splits_line(facts: Json) -> str:
     if facts["splits_from"]:
         return f"splits from {facts['splits_from']}"
     return f"about {facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
+
+
+def kind_line(facts: Json) -> str:
+    """Return the kind that the source was read as; an empty text for the digits, which are of no other."""
+    kind = facts["settings"].get("kind", "")
+    return f"read as {kind}" if kind not in ("", "digits") else ""
 
 
 def classes_line(facts: Json) -> str:

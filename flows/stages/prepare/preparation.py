@@ -47,8 +47,9 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
         InputError: If the source is missing or empty, or holds too few images or more bad ones than allowed.
         IntegrityError: If the source changes during the work.
     """
-    source = open_source(config, context.store.uri)
-    with listed(source) as listing:
+    opened = open_source(config, context.store.uri)
+    config, source = opened.config, opened.source
+    with listed(source, config.kind.description) as listing:
         plan = _plan(config, listing)
         context.on_data(plan.key)
         given = listing.splits_given and config.use_splits
@@ -88,8 +89,9 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
     Raises:
         InputError: If the source is missing or empty.
     """
-    with listed(open_source(config, root)) as listing:
-        return _plan(config, listing).key
+    opened = open_source(config, root)
+    with listed(opened.source, opened.config.kind.description) as listing:
+        return _plan(opened.config, listing).key
 
 
 def _plan(config: PrepareConfig, listing: Listing) -> Plan:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
 from infra.record import DatasetInput
+from infra.sources.files.begun import BegunFileSet
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.cifar import CifarSource
@@ -16,6 +18,7 @@ from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.reading import Reading
+from infra.sources.recognition.recognition import recognise
 from infra.sources.source import Source
 from infra.storage.uri import parse_place
 
@@ -40,8 +43,8 @@ _MOST_INPUTS = 20
 _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
 
 
-def open_source(config: PrepareConfig, root: str) -> Source:
-    """Return the source of images without reading from it.
+def check_source(config: PrepareConfig, root: str) -> None:
+    """Check the place of the source of images without reading from it.
 
     Args:
         config: The settings that name it.
@@ -57,12 +60,50 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    files = FileSet(tuple(_absolute(text) for text in config.sources))
+    files = _files(config)
     if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
-    return SOURCES[config.kind](files, config.reading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSource:
+    """A source of images whose kind is known.
+
+    Attributes:
+        config: The settings, with the kind that was found in place of `auto`, so that a named and a found kind are one.
+        source: The source.
+        why: What told the kind, in words; empty if the user named it.
+    """
+
+    config: PrepareConfig
+    source: Source
+    why: str
+
+
+def open_source(config: PrepareConfig, root: str) -> OpenedSource:
+    """Open the source of images; if its kind is `auto`, its first files tell it, else nothing is read.
+
+    Args:
+        config: The settings that name it.
+        root: The root of all outputs, as `check_source` takes it.
+
+    Raises:
+        InputError: If the source is not set; or if its kind is `auto`, and it is not there or of no single kind.
+        ConfigError: If it is not a valid place, is below the home of an unknown user, or holds the root.
+    """
+    check_source(config, root)
+    files, why = _files(config), ""
+    if config.kind == SourceKind.AUTO:
+        files = BegunFileSet(files.sources)
+        found = recognise(files)
+        config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
+    return OpenedSource(config=config, source=SOURCES[config.kind](files, config.reading), why=why)
+
+
+def _files(config: PrepareConfig) -> FileSet:
+    return FileSet(tuple(_absolute(text) for text in config.sources))
 
 
 def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:

@@ -18,7 +18,9 @@ from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.npy import HEADER_BYTES, Header, check_images, label_texts, read_header
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
+from infra.sources.formats.zip_members import ZIP_MARKS
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 _LABEL_FILE = re.compile(r"[-_]labels\.npy$")
@@ -51,10 +53,10 @@ class ArraySource:
                 raise InputError("is a second file of the same labels", item=path, remedy="remove or rename one")
         unused = set(label_files)
         for file in self.files.find():
-            if file.name.endswith(".npz"):
-                yield from self._find_archive(file)
-            elif not file.name.endswith(".npy"):
+            if not is_of_kind("arrays", self.files, file):
                 yield Other(file.name)
+            elif self._is_archive(file):
+                yield from self._find_archive(file)
             elif not _is_label_file(file):
                 unused.discard(_stem(file.name))
                 yield from self._find_array(file, label_files.get(_stem(file.name)))
@@ -69,11 +71,15 @@ class ArraySource:
         for (name, _), group in groupby(entries, key=lambda entry: (entry.file, entry.at[-1])):
             same = list(group)
             file = File(name=name, size=same[0].size, stamp=same[0].stamp)
-            yield from self._read_archive(file, same) if name.endswith(".npz") else self._read_array(file, same)
+            yield from self._read_archive(file, same) if self._is_archive(file) else self._read_array(file, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
         return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1]), entry.name)
+
+    def _is_archive(self, file: File) -> bool:
+        suffix = file.name.lower()[-4:]
+        return suffix == ".npz" or (suffix != ".npy" and self.files.read(file, 0, 4).startswith(ZIP_MARKS))
 
     def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
         path = self.files.path(file.name)

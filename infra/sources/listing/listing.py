@@ -88,8 +88,12 @@ def part_entries(part: bytes) -> list[Entry]:
 
 
 @contextmanager
-def listed(source: Source) -> Iterator[Listing]:
+def listed(source: Source, sought: str = "") -> Iterator[Listing]:
     """Find everything in a source, and give each image its split and its class.
+
+    Args:
+        source: The source.
+        sought: The form of its images in words, for the error if there are none.
 
     Raises:
         InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
@@ -97,6 +101,8 @@ def listed(source: Source) -> Iterator[Listing]:
     survey, origins = Survey(), Origins()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
         digest, others = _find(source, survey, origins, found)
+        if not found.tell():
+            raise _nothing_found(others, sought)
         placing = survey.placing()
         given = _place(found, placing, origins, spool)
         changes = settled(given, from_folders=not placing.labelled)
@@ -135,10 +141,17 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
         line = _line(entry)
         digest.update(line)
         found.write(line)
-    if not found.tell():
-        left_out = f" (left out: {_counts(others)})" if others else ""
-        raise InputError(f"holds no images{left_out}", item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND} and it")
     return digest.hexdigest(), others
+
+
+def _nothing_found(others: Counter[str], sought: str) -> InputError:
+    left_out = f" (left out: {_counts(others)})" if others else ""
+    looked_for = f"; looked for: {sought}" if sought else ""
+    return InputError(
+        f"holds no images{left_out}{looked_for}",
+        item=Term.SOURCE,
+        remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
+    )
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
