@@ -18,7 +18,8 @@ from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.reading import Reading
-from infra.sources.recognition.recognition import recognise
+from infra.sources.recognition.marks import NOUNS
+from infra.sources.recognition.recognition import NO_KIND, recognise
 from infra.sources.source import Source
 from infra.storage.uri import parse_place
 
@@ -43,12 +44,13 @@ _MOST_INPUTS = 20
 _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
 
 
-def check_source(config: PrepareConfig, root: str) -> None:
+def check_source(config: PrepareConfig, root: str | None) -> None:
     """Check the place of the source of images without reading from it.
 
     Args:
         config: The settings that name it.
-        root: The root of all outputs. The source must not hold it, or pictures of one run become images of the next.
+        root: The root of all outputs, if there is one. The source must not hold it, or pictures of one run become
+            images of the next.
 
     Raises:
         InputError: If the source is not set.
@@ -61,7 +63,7 @@ def check_source(config: PrepareConfig, root: str) -> None:
             remedy="--set prepare.source=PATH",
         )
     files = _files(config)
-    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
+    if root is not None and any(files.covers(f"{root}/{written}") for written in _WRITTEN):
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
@@ -75,14 +77,16 @@ class OpenedSource:
         config: The settings, with the kind that was found in place of `auto`, so that a named and a found kind are one.
         source: The source.
         why: What told the kind, in words; empty if the user named it.
+        sought: What its listing looks for, in words.
     """
 
     config: PrepareConfig
     source: Source
     why: str
+    sought: str
 
 
-def open_source(config: PrepareConfig, root: str) -> OpenedSource:
+def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
     """Open the source of images; if its kind is `auto`, its first files tell it, else nothing is read.
 
     Args:
@@ -99,7 +103,10 @@ def open_source(config: PrepareConfig, root: str) -> OpenedSource:
         files = BegunFileSet(files.sources)
         found = recognise(files)
         config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
-    return OpenedSource(config=config, source=SOURCES[config.kind](files, config.reading), why=why)
+    sought = f"of the kind {config.kind} ({config.kind.description})"
+    if why == NO_KIND:
+        sought = f"of any kind ({', '.join(f'{noun}s' for noun in NOUNS.values())})"
+    return OpenedSource(config=config, source=SOURCES[config.kind](files, config.reading), why=why, sought=sought)
 
 
 def _files(config: PrepareConfig) -> FileSet:

@@ -47,6 +47,7 @@ class Listing:
         others: Number of files that are not images, by suffix.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
+        cells: Number of entries by split and class, either of which may be empty.
     """
 
     digest: str
@@ -56,6 +57,7 @@ class Listing:
     others: dict[str, int]
     labels_from: str
     splits_from: str
+    cells: dict[Cell, int]
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
 
@@ -93,7 +95,7 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
 
     Args:
         source: The source.
-        sought: The form of its images in words, for the error if there are none.
+        sought: What was looked for, for the error if there are no images, as in "of the kind zip".
 
     Raises:
         InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
@@ -124,6 +126,7 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
             others=dict(sorted(others.items())),
             labels_from=labels_from if class_names else "",
             splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
+            cells=dict(counts),
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
         )
@@ -146,9 +149,8 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
 
 def _nothing_found(others: Counter[str], sought: str) -> InputError:
     left_out = f" (left out: {_counts(others)})" if others else ""
-    looked_for = f"; looked for: {sought}" if sought else ""
     return InputError(
-        f"holds no images{left_out}{looked_for}",
+        f"holds no images{left_out} {sought}".strip(),
         item=Term.SOURCE,
         remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
     )

@@ -34,6 +34,7 @@ from infra.sources.recognition.marks import (
     may_hold_images,
 )
 
+NO_KIND = "no file tells another kind"
 MOST_FILES = 10_000
 _HEADS_PER_SUFFIX = 8
 _MOST_HEADS = 64
@@ -79,7 +80,7 @@ def recognise(files: BegunFileSet) -> Recognised:
     if not kinds:
         if foreign is not None:
             raise _not_read(*foreign)
-        return Recognised(FOLDER, "no file tells another kind")
+        return Recognised(FOLDER, NO_KIND)
     kind = next(iter(kinds)) if len(kinds) == 1 else _largest(kinds)
     if kinds[kind].nested:
         raise _packed_twice(kind, kinds[kind])

@@ -59,7 +59,7 @@ def test_a_found_kind_is_the_same_as_a_named_one(tmp_path: Path) -> None:
     keys = {find_data_key(PrepareConfig(source=str(tmp_path), **kind), "/root") for kind in ({}, {"kind": "zip"})}
     assert len(keys) == 1
     tarred = PrepareConfig(source=str(tmp_path), kind="tar")
-    with pytest.raises(InputError, match=r"holds no images \(left out: 1 \.dat\); looked for: tar archives"):
+    with pytest.raises(InputError, match=r"holds no images \(left out: 1 \.dat\) of the kind tar \(tar archives"):
         find_data_key(tarred, "/root")
 
 
