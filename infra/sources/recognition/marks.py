@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from posixpath import splitext
 
 from infra.sources.decode import SUFFIXES
 from infra.sources.files.file import File
@@ -116,7 +117,7 @@ FOREIGN = (
 def kind_of_name(name: str) -> str:
     """Return the kind that a file's name tells; empty if it tells none."""
     lower = name.lower()
-    if PurePosixPath(lower).suffix in SUFFIXES:
+    if splitext(lower)[1] in SUFFIXES:
         return FOLDER
     return next((mark.kind for mark in MARKS if lower.endswith(mark.suffixes)), "")
 
@@ -133,7 +134,7 @@ def foreign_format(head: Head) -> Foreign | None:
 
 def may_hold_images(name: str) -> bool:
     """Tell whether a file may hold many images, so that it is worth looking into; its name alone decides."""
-    suffix = PurePosixPath(name.lower()).suffix
+    suffix = splitext(name)[1].lower()
     return suffix not in SUFFIXES and suffix not in _TEXTS
 
 

@@ -17,7 +17,7 @@ The rules, by number; tests/infra/sources/recognition/test_recognition.py has ex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from infra.errors import InputError, Term
 from infra.sources.files.begun import BegunFileSet
@@ -97,14 +97,14 @@ def _tallied(files: FileSet, found: Sequence[File]) -> tuple[dict[str, _Tally], 
     looked_into = Counter[str]()
     for file in found:
         kind, head = kind_of_name(file.name), None
-        suffix = PurePosixPath(file.name.lower()).suffix
-        has_room = looked_into[suffix] < _HEADS_PER_SUFFIX and looked_into.total() < _MOST_HEADS
-        if may_hold_images(file.name) and file.size and has_room:
-            looked_into[suffix] += 1
-            head = read_head(files, file)
-            kind = kind_of_content(head) or kind
+        if kind != FOLDER and file.size and may_hold_images(file.name):
+            suffix = splitext(file.name)[1].lower()
+            if looked_into[suffix] < _HEADS_PER_SUFFIX and looked_into.total() < _MOST_HEADS:
+                looked_into[suffix] += 1
+                head = read_head(files, file)
+                kind = kind_of_content(head) or kind
         if kind:
-            tally = kinds.setdefault(kind, _Tally(file.name))
+            tally = kinds.get(kind) or kinds.setdefault(kind, _Tally(file.name))
             tally.files += 1
             tally.bytes += file.size
             if head is not None and not tally.nested:
