@@ -28,6 +28,7 @@ from flows.commands import (
     sweep,
     track,
     up,
+    verify,
 )
 from flows.options import name_options
 from infra.errors import DdpmError, Interrupted
@@ -45,6 +46,7 @@ app = typer.Typer(
 run.register(app)
 plan.register(app)
 inspect.register(app)
+verify.register(app)
 ls.register(app)
 lineage.register(app)
 prune.register(app)

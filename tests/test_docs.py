@@ -28,9 +28,9 @@ from flows.stages.train.config import TrainConfig
 from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader
 from infra.services.prefect.settings import PAGES_PORT
-from infra.sources import decode
 from infra.sources.formats import parquet_columns
-from infra.sources.kinds import tar
+from infra.sources.reading import MAX_PIXELS
+from infra.sources.recognition.marks import MARKS
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
@@ -239,7 +239,7 @@ def prose(name: str) -> str:
 
 def test_numbers_of_the_demo() -> None:
     config = load_config("digits", None, [])
-    found = sum(1 for _ in open_source(config.prepare, "/nowhere").find())
+    found = sum(1 for _ in open_source(config.prepare, "/nowhere").source.find())
     assert f"the {found:,} handwritten digits" in prose("README.md")
     assert f"draws {config.sample.count} new ones" in prose("README.md")
     assert PATIENCE_S == 600
@@ -248,13 +248,14 @@ def test_numbers_of_the_demo() -> None:
 
 def test_numbers_of_the_page_on_data_sets() -> None:
     text = prose("docs/datasets.md")
-    assert f"{decode._MAX_PIXELS / 1e6:.0f} million pixels" in text
+    assert f"{MAX_PIXELS / 1e6:.0f} million pixels" in text
     assert PrepareConfig().holdout_fraction == 0.1
     assert "a tenth of the images (`prepare.holdout_fraction`)" in text
     with torch.device("meta"):
         network = UNet(load_config("folder", None, []).train.unet(32, 3), seed=0)
     assert f"{sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M parameters" in text
-    for names in (tar._SUFFIXES, parquet_columns._IMAGE_COLUMNS, parquet_columns.LABEL_COLUMNS):
+    (tar,) = [mark for mark in MARKS if mark.kind == "tar"]
+    for names in (tar.suffixes, parquet_columns._IMAGE_COLUMNS, parquet_columns.LABEL_COLUMNS):
         listed = [f"`{name}`" for name in names if name != "labels"]
         places = [text.index(name) for name in listed]
         assert places == sorted(places)

@@ -10,7 +10,7 @@ import pytest
 from flows.cli import run_command
 from flows.recipe.settings import load_config
 from flows.run_record import RunRecord
-from flows.scoring.side import _SUFFIXES
+from infra.sources.recognition.marks import kind_of_name
 from tests.conftest import TinyRun
 from tests.flows.scoring.test_score import drawn, saved
 
@@ -38,4 +38,4 @@ def test_the_commands_run_as_written(
 def test_the_suffixes_are_those_of_the_code() -> None:
     table = PAGE[PAGE.index("| side |") : PAGE.index("## The rules")]
     for suffix in re.findall(r"`(\.\w+)`", table):
-        assert any(suffix in ends for ends in _SUFFIXES), suffix
+        assert kind_of_name(f"x{suffix}"), suffix

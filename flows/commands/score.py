@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.file_option import check_folder, write_file
 from flows.commands.run import InProcess, Root, Settings, say_aside, say_unused
 from flows.recipe.settings import load_config, validated
 from flows.runtime.settings import RunSettings
-from infra.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from flows.recipe.config import PipelineConfig
@@ -52,7 +52,7 @@ def score_images(
     from flows.scoring.settings import unused_settings
 
     if json_file:
-        _check_folder(Path(json_file), f"--json {json_file}")
+        check_folder(Path(json_file), f"--json {json_file}")
     values, given = _settings(setting or [])
     wanted = values.evaluate
     metrics = wanted.metrics if "evaluate.metrics" in given else metrics_of_images(wanted.extractor)
@@ -67,7 +67,7 @@ def score_images(
     if json_file:
         rows = [asdict(figure) for figure in figures.figures]
         facts = {"figures": rows, "provenance": [part.as_json() for part in provenance]}
-        _write(Path(json_file), json.dumps(facts, indent=2).encode())
+        write_file(Path(json_file), json.dumps(facts, indent=2).encode())
 
 
 def write_statistics(
@@ -81,12 +81,12 @@ def write_statistics(
     from flows.scoring.score import collect_statistics
     from flows.scoring.settings import unused_settings
 
-    _check_folder(file, str(file))
+    check_folder(file, str(file))
     values, given = _settings(setting or [])
     say_unused(unused_settings([images], values, given, []))
     with _context(values, root, in_process=in_process) as (context, _):
         data = collect_statistics(images, values, given, context)
-    _write(file, data)
+    write_file(file, data)
     typer.echo(f"{file}  {len(data):,} bytes")
 
 
@@ -119,21 +119,3 @@ def _context(
             say=say_aside,
         )
         yield context, lambda rows: around.console.print(rows, highlight=False)
-
-
-def _check_folder(file: Path, item: str) -> None:
-    """Refuse a file that could not be written after the work, which may take hours."""
-    if file.is_dir():
-        raise ConfigError("cannot be written (it is a folder)", item=item, remedy="name a file")
-    if not file.parent.is_dir():
-        raise ConfigError(f"cannot be written (there is no folder {file.parent})", item=item, remedy="make the folder")
-
-
-def _write(file: Path, data: bytes) -> None:
-    from infra.storage.aside import replaced
-
-    try:
-        with replaced(file) as place:
-            place.write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"cannot be written ({error.strerror})", item=str(file)) from error

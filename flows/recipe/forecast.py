@@ -19,7 +19,7 @@ from flows.recipe.run import check_devices, find_given, key_of_run, open_run_clu
 from flows.runtime.settings import RunSettings
 from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
-from flows.stages.prepare.sources import open_source
+from flows.stages.prepare.sources import check_source
 from flows.stages.table import STAGES
 from infra.compute.answers import Probe
 from infra.compute.cluster import Cluster
@@ -122,7 +122,7 @@ class _Forecaster:
     _done: dict[str, Any] = field(default_factory=dict, init=False)
 
     def run(self) -> Forecast:
-        open_source(self.config.prepare, self.store.uri)  # first, as a run does, so that a plan has the same error
+        check_source(self.config.prepare, self.store.uri)  # first, as a run does, so that a plan has the same error
         view = Overlay(self.store)
         given = find_given(self.config, view)
         context = Context(

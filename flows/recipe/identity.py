@@ -11,6 +11,8 @@ from infra.storage.uri import parse_place
 _KEY_DIGITS = 20
 _SHOWN_DIGITS = 8
 _LONGEST_NAME = 80
+# The data's key says it, so a kind that is named and the same kind found are one run.
+_OF_DATA = "prepare.kind"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 
@@ -21,7 +23,10 @@ def recipe_key(config: PipelineConfig) -> str:
 
 def run_key(config: PipelineConfig, data_key: str) -> str:
     """Return the key that two runs share if recipe and data are equal; the source's listing gives the data's key."""
-    return _digest([_recipe(config), data_key])
+    recipe = _recipe(config)
+    stage, setting = _OF_DATA.split(".")
+    recipe[stage][0].pop(setting, None)
+    return _digest([recipe, data_key])
 
 
 def run_name(config: PipelineConfig, recipe: str, key: str, given: str = "") -> str:
@@ -72,6 +77,7 @@ def _differences(config: PipelineConfig, recipe: str) -> list[str]:
     standard = preset(recipe)
     usual, settings = settings_of(standard), settings_of(config)
     unused = {f"{stage}.{name}" for stage in type(config).model_fields for name in getattr(config, stage).unused()}
+    unused.add(_OF_DATA)
     changed = [
         f"{name}={_text(value)}" for name, value in settings.items() if value != usual[name] and name not in unused
     ]

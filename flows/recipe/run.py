@@ -22,7 +22,7 @@ from flows.runtime.surroundings import (
     open_surroundings,
 )
 from flows.stage import Given, Stage
-from flows.stages.prepare.sources import open_source, source_inputs
+from flows.stages.prepare.sources import check_source, source_inputs
 from flows.stages.table import STAGES
 from infra.compute.cluster import Cluster
 from infra.errors import DdpmError
@@ -190,6 +190,6 @@ def open_root(config: PipelineConfig, settings: RunSettings) -> Store:
         ConfigError: If it holds the root.
     """
     store = open_store(resolve_root(settings.root))
-    open_source(config.prepare, store.uri)
+    check_source(config.prepare, store.uri)
     store.make()
     return store

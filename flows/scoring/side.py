@@ -2,10 +2,9 @@
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,6 @@ from infra.sources.files.pattern import S3
 from infra.sources.source import Content, Entry, Source
 
 _SPLITS = ("samples", "train", "test")
-_SUFFIXES = {
-    (".tar", ".tar.gz", ".tgz"): SourceKind.TAR,
-    (".zip",): SourceKind.ZIP,
-    (".npz", ".npy"): SourceKind.ARRAYS,
-    (".parquet",): SourceKind.PARQUET,
-    ("-ubyte", "-ubyte.gz"): SourceKind.IDX,
-    (".png", ".jpg", ".jpeg", ".webp"): SourceKind.FOLDER,
-}
-# A folder's kind is that of the first names in it that tell one.
-_NAMES = 10_000
 # Beside a run of grey images so many of a source tell whether all are grey, since decoding all twice costs too much.
 _SPREAD = 64
 _FEWEST = 2
@@ -133,9 +122,9 @@ def open_side(
         return side
     settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
     if "prepare.kind" not in given:
-        settings["kind"] = _kind(text)
-    config = config.model_copy(update=settings)
-    source = open_source(config, context.store.uri)
+        settings["kind"] = SourceKind.AUTO
+    opened = open_source(config.model_copy(update=settings), context.store.uri)
+    config, source = opened.config, opened.source
     entries = _spread(source, text)
     size = _image(source, entries[0], *source.read(entries[:1])).size
     if "prepare.image_size" not in given:
@@ -190,14 +179,6 @@ def _of_run(text: str, name: str, context: Context) -> Side:
         images=opened.samples if split == "samples" else opened.dataset, split=split, count=counts[split], name=name
     )
     return Side(images=images, dataset=opened.dataset)
-
-
-def _kind(text: str) -> SourceKind:
-    names: Iterator[str] = iter([text])
-    if not text.startswith(S3) and Path(text).is_dir():
-        names = (str(path) for path in islice(Path(text).rglob("*"), _NAMES))
-    kinds = {kind for name in names for ends, kind in _SUFFIXES.items() if name.lower().endswith(ends)}
-    return SourceKind.FOLDER if not kinds or SourceKind.FOLDER in kinds else sorted(kinds)[0]
 
 
 def _spread(source: Source, text: str) -> list[Entry]:

@@ -3,11 +3,37 @@
 The line on the terminal and the card both use these phrases.
 """
 
+from typing import TYPE_CHECKING
+
 from flows.artifacts import Dataset
 from infra.digests import Json
 
+if TYPE_CHECKING:
+    from flows.stages.prepare.config import PrepareConfig
+    from infra.sources.listing.listing import Listing
+
 _MOST_NAMES, _LONGEST_NAMES, _LONGEST_NAME = 10, 48, 16
 _SPLITS = ("train", "test")
+
+
+def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
+    """Tell whether the images are split as the source says; an image that it puts into no split is left out."""
+    return listing.splits_given and config.use_splits
+
+
+def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
+    """Return the manifest's facts that the listing alone decides: what was read, and by which rules."""
+    from infra.sources.decode import fit_rule
+
+    return {
+        "settings": config.result_settings(),
+        "class_names": listing.class_names,
+        "unlabelled": listing.unlabelled,
+        "labels_from": listing.labels_from,
+        "splits_from": listing.splits_from if takes_splits(config, listing) else "",
+        "others": listing.others,
+        "fit": fit_rule(config.resize_filter),
+    }
 
 
 def account_parts(dataset: Dataset, facts: Json) -> list[str]:
@@ -19,12 +45,13 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
-    if facts["others"]:
-        kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
-        parts.append(f"other files not read ({kinds})")
+    if others := others_line(facts):
+        parts.append(others)
     train, test = (set(facts["classes"][split]) for split in _SPLITS)
     if train and test and not train & test:
         parts.append("train and test have no class in common")
+    if kind := kind_line(facts):
+        parts.append(kind)
     return [*parts, f"{dataset.levels} levels"]
 
 
@@ -37,6 +64,12 @@ def splits_line(facts: Json) -> str:
     return f"about {facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
 
 
+def kind_line(facts: Json) -> str:
+    """Return the kind that the source was read as; an empty text for the digits, which are of no other."""
+    kind = facts["settings"].get("kind", "")
+    return f"read as {kind}" if kind not in ("", "digits") else ""
+
+
 def classes_line(facts: Json) -> str:
     """Return the number, origin and names of the classes, or why there are none."""
     names = facts["class_names"]
@@ -46,6 +79,12 @@ def classes_line(facts: Json) -> str:
     if facts["unlabelled"]:
         return f"labels ignored: {facts['unlabelled']:,} images have no class"
     return "no classes"
+
+
+def others_line(facts: Json) -> str:
+    """Return the number of files that are not images by suffix; an empty text if there are none."""
+    kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
+    return f"other files not read ({kinds})" if kinds else ""
 
 
 def _shortened(names: list[str]) -> str:

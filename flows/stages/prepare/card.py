@@ -8,7 +8,7 @@ import numpy as np
 
 from flows.pages.page import render
 from flows.pages.pictures import bars, histogram, sample_grid
-from flows.stages.prepare.account import classes_line, splits_line
+from flows.stages.prepare.account import classes_line, kind_line, splits_line
 from infra.digests import Json
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
@@ -47,6 +47,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
         digest=manifest.digest,
         shown=len(shown),
         grid=sample_grid(shown),
+        kind=kind_line(facts),
         splits=splits_line(facts),
         classes=_classes(facts),
         classes_line=classes_line(facts),

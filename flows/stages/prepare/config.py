@@ -15,6 +15,7 @@ _LONGEST_PATH = 4096
 class SourceKind(Choice):
     """The format of the source of images."""
 
+    AUTO = "auto", "The kind that the first files are of, by content and name"
     FOLDER = "folder", "Image files in folders: PNG, JPEG and WebP"
     TAR = "tar", "tar archives of image files, also webdataset shards with their labels"
     ZIP = "zip", "zip archives of image files"
@@ -45,7 +46,7 @@ class ResizeFilter(Choice):
 class PrepareConfig(StageConfig):
     """Turns images into a sealed data set."""
 
-    kind: SourceKind = choice(SourceKind.FOLDER, "The format of the source")
+    kind: SourceKind = choice(SourceKind.AUTO, "The format of the source")
     source: list[str] | str = outside_input(
         "", "Folder, file or glob, local, s3:// or hf://datasets/, or a list of these; empty for digits"
     )

@@ -9,6 +9,7 @@ from flows.missing import Amount
 from flows.nodes.environment import Environment
 from flows.nodes.survey import Survey, SurveyedTask
 from flows.stage import Context
+from flows.stages.prepare.account import listing_facts, takes_splits
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
@@ -19,7 +20,6 @@ from infra.digests import Json, canonical_json
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-from infra.sources.decode import fit_rule
 from infra.sources.listing.listing import Listing, listed
 from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
@@ -47,11 +47,12 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
         InputError: If the source is missing or empty, or holds too few images or more bad ones than allowed.
         IntegrityError: If the source changes during the work.
     """
-    source = open_source(config, context.store.uri)
-    with listed(source) as listing:
+    opened = open_source(config, context.store.uri)
+    config, source = opened.config, opened.source
+    with listed(source, opened.sought) as listing:
         plan = _plan(config, listing)
         context.on_data(plan.key)
-        given = listing.splits_given and config.use_splits
+        given = takes_splits(config, listing)
         _check_splits(listing, splits, given=given)
 
         workers = Workers(count=config.workers)
@@ -88,8 +89,9 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
     Raises:
         InputError: If the source is missing or empty.
     """
-    with listed(open_source(config, root)) as listing:
-        return _plan(config, listing).key
+    opened = open_source(config, root)
+    with listed(opened.source, opened.sought) as listing:
+        return _plan(opened.config, listing).key
 
 
 def _plan(config: PrepareConfig, listing: Listing) -> Plan:
@@ -98,6 +100,20 @@ def _plan(config: PrepareConfig, listing: Listing) -> Plan:
         format_version=FORMAT_VERSION,
         settings=config.key_settings(),
         inputs={"listing": listing.digest},
+    )
+
+
+def rules_of(config: PrepareConfig, listing: Listing) -> Rules:
+    """Return the rules by which the images of a listing are prepared."""
+    return Rules(
+        image_size=config.image_size,
+        channels=config.channels,
+        resize_filter=config.resize_filter,
+        min_side=config.min_side,
+        holdout_fraction=config.holdout_fraction,
+        splits_given=takes_splits(config, listing),
+        class_names=tuple(listing.class_names),
+        quarantine=config.on_bad_image == "quarantine",
     )
 
 
@@ -141,24 +157,12 @@ class _Work:
         task = PrepareTask(
             output=self.output,
             source=self.source,
-            rules=self._rules(),
+            rules=rules_of(self.config, self.listing),
             unit_images=self.config.images_a_file,
             duplicates=drop,
         )
         self._run_units(task, units, lambda unit: is_committed(self.output, unit))
         return self._seal(units)
-
-    def _rules(self) -> Rules:
-        return Rules(
-            image_size=self.config.image_size,
-            channels=self.config.channels,
-            resize_filter=self.config.resize_filter,
-            min_side=self.config.min_side,
-            holdout_fraction=self.config.holdout_fraction,
-            splits_given=self.splits_given,
-            class_names=tuple(self.listing.class_names),
-            quarantine=self.config.on_bad_image == "quarantine",
-        )
 
     def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool], phase: str = "") -> None:
         self.context.run_missing(
@@ -188,14 +192,8 @@ class _Work:
         quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
         facts = {
             **account.facts(),
-            "settings": self.config.result_settings(),
+            **listing_facts(self.config, self.listing),
             "quarantine": quarantine.as_json(),
-            "class_names": self.listing.class_names,
-            "unlabelled": self.listing.unlabelled,
-            "labels_from": self.listing.labels_from,
-            "splits_from": self.listing.splits_from if self.splits_given else "",
-            "others": self.listing.others,
-            "fit": fit_rule(self.config.resize_filter),
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
 from infra.record import DatasetInput
+from infra.sources.files.begun import BegunFileSet
 from infra.sources.files.file_set import FileSet
 from infra.sources.files.hub import hub_place
 from infra.sources.files.pattern import HUB
@@ -21,6 +23,8 @@ from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.reading import Reading
+from infra.sources.recognition.marks import NOUNS
+from infra.sources.recognition.recognition import NO_KIND, recognise
 from infra.sources.source import Source
 from infra.storage.uri import parse_place
 
@@ -48,12 +52,13 @@ _MOST_INPUTS = 20
 _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
 
 
-def open_source(config: PrepareConfig, root: str) -> Source:
-    """Return the source of images without reading from it.
+def check_source(config: PrepareConfig, root: str | None) -> None:
+    """Check the place of the source of images without reading from it.
 
     Args:
         config: The settings that name it.
-        root: The root of all outputs. The source must not hold it, or pictures of one run become images of the next.
+        root: The root of all outputs, if there is one. The source must not hold it, or pictures of one run become
+            images of the next.
 
     Raises:
         InputError: If the source is not set.
@@ -65,13 +70,56 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    outputs = tuple(f"{root}/{written}" for written in _WRITTEN)
-    files = FileSet(tuple(_absolute(text) for text in config.sources), apart=outputs)
-    if any(files.covers(path) for path in outputs):
+    files = _files(config, root)
+    if any(files.covers(path) for path in files.apart):
         raise ConfigError(
             f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
         )
-    return SOURCES[config.kind](files, config.reading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSource:
+    """A source of images whose kind is known.
+
+    Attributes:
+        config: The settings, with the kind that was found in place of `auto`, so that a named and a found kind are one.
+        source: The source.
+        why: What told the kind, in words; empty if the user named it.
+        sought: What its listing looks for, in words.
+    """
+
+    config: PrepareConfig
+    source: Source
+    why: str
+    sought: str
+
+
+def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
+    """Open the source of images; if its kind is `auto`, its first files tell it, else nothing is read.
+
+    Args:
+        config: The settings that name it.
+        root: The root of all outputs, as `check_source` takes it.
+
+    Raises:
+        InputError: If the source is not set; or if its kind is `auto`, and it is not there or of no single kind.
+        ConfigError: If it is not a valid place, is below the home of an unknown user, or holds the root.
+    """
+    check_source(config, root)
+    files, why = _files(config, root), ""
+    if config.kind == SourceKind.AUTO:
+        files = BegunFileSet(files.sources, files.apart)
+        found = recognise(files)
+        config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
+    sought = f"of the kind {config.kind} ({config.kind.description})"
+    if why == NO_KIND:
+        sought = f"of any kind ({', '.join(f'{noun}s' for noun in NOUNS.values())})"
+    return OpenedSource(config=config, source=SOURCES[config.kind](files, config.reading), why=why, sought=sought)
+
+
+def _files(config: PrepareConfig, root: str | None) -> FileSet:
+    outputs = () if root is None else tuple(f"{root}/{written}" for written in _WRITTEN)
+    return FileSet(tuple(_absolute(text) for text in config.sources), apart=outputs)
 
 
 def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:

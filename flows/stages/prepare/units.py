@@ -103,7 +103,7 @@ class PrepareTask:
 
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
-            part = _PartRows(rules=self.rules)
+            part = PartRows(rules=self.rules)
             selected = list(part.select(entries, duplicates))
             with strictly():
                 for entry, content in zip(selected, self.source.read(selected), strict=True):
@@ -119,7 +119,7 @@ class PrepareTask:
 
         return run
 
-    def _encode(self, split: str, first_id: int, rows: list["_Row"], images: Images) -> bytes:
+    def _encode(self, split: str, first_id: int, rows: list["Row"], images: Images) -> bytes:
         columns = {
             "label": pa.array([row.label for row in rows], type=pa.int32()),
             "split": pa.array([split] * len(rows)),
@@ -135,7 +135,9 @@ class PrepareTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class Row:
+    """A prepared image: its name, its stored bytes' digest, its class's number and its pixels [c, h, w]."""
+
     name: str
     digest: str
     label: int
@@ -143,11 +145,11 @@ class _Row:
 
 
 @dataclass(kw_only=True)
-class _PartRows:
+class PartRows:
     """The rows of one part by split, and the account of every entry."""
 
     rules: Rules
-    rows: dict[str, list[_Row]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     filtered: Counter[str] = field(default_factory=Counter)
     quarantined: list[Json] = field(default_factory=list)
 
@@ -187,7 +189,7 @@ class _PartRows:
             self.quarantined.append({"name": entry.name, "sha256": digest, "reason": error.cause})
             return
         label = self._labels.get(entry.label, NO_LABEL)
-        self.rows[self._split(entry, digest)].append(_Row(name=entry.name, digest=digest, label=label, pixels=pixels))
+        self.rows[self._split(entry, digest)].append(Row(name=entry.name, digest=digest, label=label, pixels=pixels))
 
     def account(self, read: int) -> Json:
         """Return the account of the part's entries: read = written + filtered + quarantined."""

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from typing import BinaryIO, TypeVar
@@ -9,6 +10,9 @@ from typing import BinaryIO, TypeVar
 from infra.errors import InputError
 from infra.sources.formats.members import REPACK
 
+# The first bytes of compressed archives, which count whatever the archive is called.
+GZIP, BZIP2 = b"\x1f\x8b", re.compile(rb"BZh[1-9]1AY&SY")
+_MARK_BYTES = 10
 _STEP = 1 << 20
 # An archive that unpacks beyond both is not a set of images.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 30, 1000
@@ -19,7 +23,7 @@ class TarStream:
     """The decompressed bytes of an archive, read forwards.
 
     Args:
-        opened: The archive; the end of its path says how it is compressed.
+        opened: The archive, from its beginning; its first bytes say how it is compressed.
         size: Its bytes as stored.
         path: For error lines.
         remedy: For error lines.
@@ -31,11 +35,13 @@ class TarStream:
     ) -> None:
         self._raw, self._size, self._path, self._remedy, self._limit = opened, size, path, remedy, limit
         self._data: BinaryIO | gzip.GzipFile | bz2.BZ2File = opened
-        if path.lower().endswith((".gz", ".tgz")):
-            self._data = gzip.GzipFile(fileobj=opened)
-        elif path.lower().endswith(".bz2"):
-            self._data = bz2.BZ2File(opened)
         self.place = 0
+        mark = self._try(opened.read, _MARK_BYTES)
+        self._try(opened.seek, 0)
+        if mark.startswith(GZIP):
+            self._data = gzip.GzipFile(fileobj=opened)
+        elif BZIP2.match(mark):
+            self._data = bz2.BZ2File(opened)
 
     def read(self, length: int) -> bytes:
         """Return the next bytes, exactly so many."""

@@ -17,6 +17,8 @@ from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.formats.members import MAX_LABEL_BYTES, REPACK, Member, may_label
 
+# The first bytes of an archive: of a member, or of the end if it is empty.
+ZIP_MARKS = (b"PK\3\4", b"PK\5\6")
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")

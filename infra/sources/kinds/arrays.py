@@ -21,7 +21,9 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
 from infra.sources.formats.npy import HEADER_BYTES, Header, channels_first, check_images, label_texts, read_header
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
+from infra.sources.formats.zip_members import ZIP_MARKS
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 _CHUNK = 1 << 20
@@ -49,12 +51,12 @@ class ArraySource:
         label_files, images = self._label_files()
         known, used = {file.name for file in label_files.values()}, set()
         for file in self.files.find():
-            if not _is_array(file):
+            if not self._is_array(file):
                 yield Other(file.name)
             elif file.name not in known:
                 labels = _labels_of(file, label_files, alone=images[_folder(file)] == 1)
                 used |= {labels.name} if labels else set()
-                yield from (self._find_archive if _is_archive(file) else self._find_array)(file, labels)
+                yield from (self._find_archive if self._is_archive(file) else self._find_array)(file, labels)
         for name in sorted(known - used):
             cause = "labels no images: no file of images has its name"
             remedy = "remove it, or rename it: y_train.npy beside x_train.npy"
@@ -64,7 +66,7 @@ class ArraySource:
         """The files of labels by folder and words, and the number of files of images by folder."""
         found: dict[tuple[str, tuple[str, ...]], File] = {}
         images = Counter[str]()
-        for file in filter(_is_array, self.files.find()):
+        for file in filter(self._is_array, self.files.find()):
             name = _name(file)
             if name.role != LABELS or not self._is_labels(file):
                 images[_folder(file)] += 1
@@ -78,7 +80,7 @@ class ArraySource:
         for (name, _), group in groupby(entries, key=lambda entry: (entry.file, entry.at[-1])):
             same = list(group)
             file = File(name=name, size=same[0].size, stamp=same[0].stamp)
-            yield from self._read_archive(file, same) if _is_archive(file) else self._read_array(file, same)
+            yield from self._read_archive(file, same) if self._is_archive(file) else self._read_array(file, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
@@ -87,7 +89,7 @@ class ArraySource:
 
     def _is_labels(self, file: File) -> bool:
         """Whether a file of a label's name holds nothing else; an archive may also hold the images."""
-        if not _is_archive(file):
+        if not self._is_archive(file):
             return True
         with self._opened(file) as (_, members):
             return len(members) == 1
@@ -97,11 +99,18 @@ class ArraySource:
         if file is None:
             return None
         path = self.files.path(file.name)
-        if not _is_archive(file):
+        if not self._is_archive(file):
             return label_texts(self.files.read(file), count, path)
         with self._opened(file) as (archive, members):
             ((key, info),) = members.items()
             return label_texts(whole_member(archive, info, f"{path}[{key}]"), count, f"{path}[{key}]")
+
+    def _is_array(self, file: File) -> bool:
+        return is_of_kind("arrays", self.files, file)
+
+    def _is_archive(self, file: File) -> bool:
+        suffix = file.name.lower()[-4:]
+        return suffix == ".npz" or (suffix != ".npy" and self.files.read(file, 0, 4).startswith(ZIP_MARKS))
 
     def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
         path = self.files.path(file.name)
@@ -160,14 +169,6 @@ class ArraySource:
                 # zipfile compares the checksum of the whole array only at its end.
                 while stream.read(_CHUNK):
                     pass
-
-
-def _is_archive(file: File) -> bool:
-    return file.name.lower().endswith(".npz")
-
-
-def _is_array(file: File) -> bool:
-    return file.name.lower().endswith((".npy", ".npz"))
 
 
 def _name(file: File) -> ArrayName:

@@ -15,9 +15,9 @@ from infra.sources.formats.arrow_messages import ArrowMessages
 from infra.sources.formats.arrow_rows import ArrowRows, arrow_schema
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
-_SUFFIXES = (".arrow", ".feather")
 # A file of row numbers, which the library `datasets` leaves beside shuffled data.
 _INDICES = ["indices"]
 
@@ -40,7 +40,7 @@ class ArrowSource:
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
         for file in self.files.find():
-            if file.name.lower().endswith(_SUFFIXES):
+            if is_of_kind("arrow", self.files, file):
                 yield from self._find(file)
             else:
                 yield Other(file.name)

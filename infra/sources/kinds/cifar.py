@@ -18,6 +18,7 @@ from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
 from infra.sources.formats.unpickle import load
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 _BATCH = re.compile(r"(data_batch_\d{1,3}|test_batch|train|test)(\.bin)?")
@@ -119,7 +120,7 @@ class CifarSource:
         name, path = PurePosixPath(file.name).name, self.files.path(file.name)
         if _is_part(name):
             yield 0, name, self.files.read(file)
-        elif name.endswith(_ARCHIVES):
+        elif name.endswith(_ARCHIVES) or is_of_kind("cifar", self.files, file):
             with self.files.open(file) as opened:
                 stream = TarStream(opened, file.size, path, remedy=_FETCH, limit=_MAX_UNPACKED)
                 for ordinal, member in tar_members(stream, _wants):

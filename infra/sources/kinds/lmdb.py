@@ -13,9 +13,9 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.lmdb_pages import Value, lmdb_values
 from infra.sources.formats.members import printable
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
-_SUFFIX = ".mdb"
 _LOCK = "lock.mdb"
 # The first bytes of PNG, JPEG, WebP, GIF, BMP and TIFF.
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
@@ -42,7 +42,7 @@ class LmdbSource:
             own = file.name.rpartition("/")[2].lower()
             if own == _LOCK:
                 continue
-            if own.endswith(_SUFFIX):
+            if is_of_kind("lmdb", self.files, file):
                 yield from self._find(file)
             else:
                 yield Other(file.name)

@@ -15,6 +15,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.array_names import IMAGES, LABELS, array_name
 from infra.sources.formats.mat import MatFile, Variable
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 _CHANNELS = (1, 3, 4)
@@ -39,7 +40,7 @@ class MatSource:
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
         for file in self.files.find():
-            if not file.name.lower().endswith(".mat"):
+            if not is_of_kind("mat", self.files, file):
                 yield Other(file.name)
                 continue
             path = self.files.path(file.name)

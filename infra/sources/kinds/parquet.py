@@ -18,6 +18,7 @@ from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.formats.parquet_pages import check_pages
 from infra.sources.formats.parquet_rows import open_parquet, row_content, row_labels, row_values
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 
@@ -40,7 +41,7 @@ class ParquetSource:
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of the files' names, reading only the labels."""
         for file in self.files.find():
-            if file.name.endswith(".parquet"):
+            if is_of_kind("parquet", self.files, file):
                 yield from self._find(file)
             else:
                 yield Other(file.name)

@@ -15,14 +15,13 @@ from infra.sources.formats.members import MAX_LABEL_BYTES, list_members, may_lab
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
-
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
 
 
 @dataclass(frozen=True)
 class TarSource:
-    """Every image in every .tar, .tar.gz, .tgz and .tar.bz2 file, in the order of the archive.
+    """Every image in every tar archive, compressed by gzip or bzip2 or not, in the order of the archive.
 
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
@@ -44,7 +43,7 @@ class TarSource:
     def find(self) -> Iterator[Entry | Other]:
         """Find every image in one pass over the headers, decompressing on the way."""
         for file in self.files.find():
-            if not file.name.lower().endswith(_SUFFIXES):
+            if not is_of_kind("tar", self.files, file):
                 yield Other(file.name)
                 continue
             path = self.files.path(file.name)

@@ -14,12 +14,13 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.formats.members import list_members
 from infra.sources.formats.zip_members import member_content, zip_members
 from infra.sources.reading import BY_RULE, Reading
+from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 
 @dataclass(frozen=True)
 class ZipSource:
-    """Every image in every .zip file, in the order of its directory; nothing is ever unpacked to disk.
+    """Every image in every zip archive, in the order of its directory; nothing is ever unpacked to disk.
 
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.zip). Members that share a name up to its first dot are one
@@ -36,7 +37,7 @@ class ZipSource:
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, reading only the directories and labels of the archives."""
         for file in self.files.find():
-            if not file.name.lower().endswith(".zip"):
+            if not is_of_kind("zip", self.files, file):
                 yield Other(file.name)
                 continue
             path = self.files.path(file.name)

@@ -47,6 +47,7 @@ class Listing:
         others: Number of files that are not images, by suffix.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
+        cells: Number of entries by split and class, either of which may be empty.
     """
 
     digest: str
@@ -56,6 +57,7 @@ class Listing:
     others: dict[str, int]
     labels_from: str
     splits_from: str
+    cells: dict[Cell, int]
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
 
@@ -88,8 +90,12 @@ def part_entries(part: bytes) -> list[Entry]:
 
 
 @contextmanager
-def listed(source: Source) -> Iterator[Listing]:
+def listed(source: Source, sought: str = "") -> Iterator[Listing]:
     """Find everything in a source, and give each image its split and its class.
+
+    Args:
+        source: The source.
+        sought: What was looked for, for the error if there are no images, as in "of the kind zip".
 
     Raises:
         InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
@@ -97,6 +103,8 @@ def listed(source: Source) -> Iterator[Listing]:
     survey, origins = Survey(), Origins()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
         digest, others = _find(source, survey, origins, found)
+        if not found.tell():
+            raise _nothing_found(others, sought)
         placing = survey.placing()
         given = _place(found, placing, origins, spool)
         changes = settled(given, from_folders=not placing.labelled)
@@ -118,6 +126,7 @@ def listed(source: Source) -> Iterator[Listing]:
             others=dict(sorted(others.items())),
             labels_from=labels_from if class_names else "",
             splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
+            cells=dict(counts),
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
         )
@@ -135,10 +144,16 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
         line = _line(entry)
         digest.update(line)
         found.write(line)
-    if not found.tell():
-        left_out = f" (left out: {_counts(others)})" if others else ""
-        raise InputError(f"holds no images{left_out}", item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND} and it")
     return digest.hexdigest(), others
+
+
+def _nothing_found(others: Counter[str], sought: str) -> InputError:
+    left_out = f" (left out: {_counts(others)})" if others else ""
+    return InputError(
+        f"holds no images{left_out} {sought}".strip(),
+        item=Term.SOURCE,
+        remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
+    )
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.stage import Context
-from flows.stages.prepare.account import classes_line, splits_line
+from flows.stages.prepare.account import classes_line, kind_line, splits_line
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.stage import PREPARE
@@ -69,7 +69,7 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
-            "about 50% held out by content hash; no classes; other files not read (1 .txt); ",
+            "about 50% held out by content hash; no classes; other files not read (1 .txt); read as folder; ",
         ),
         (
             [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
@@ -87,6 +87,10 @@ def test_the_line_of_the_stage(
     context = make_context()
     dataset = prepare(config, context)
     assert said in PREPARE.account(config, dataset, (), context.store).line
+
+
+def test_the_digits_are_of_no_other_kind() -> None:
+    assert [kind_line({"settings": {"kind": kind}}) for kind in ("digits", "zip")] == ["", "read as zip"]
 
 
 def test_the_longest_line_stays_short() -> None:

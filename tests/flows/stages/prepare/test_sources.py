@@ -3,21 +3,23 @@
 import importlib
 import pickle
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
+from flows.stages.prepare.preparation import find_data_key
 from flows.stages.prepare.sources import open_source, source_inputs
 from infra.errors import ConfigError, InputError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.digits import DigitsSource
+from infra.sources.recognition.marks import NOUNS
+from tests.infra.sources.formats.archives import ZIP
 
-KINDS = [kind for kind in get_args(SourceKind) if kind != "digits"]
+KINDS = [kind for kind in SourceKind if kind not in (SourceKind.AUTO, SourceKind.DIGITS)]
 
 
 def places(source: str | list[str]) -> tuple[str, ...]:
-    opened = open_source(PrepareConfig(source=source), "/root")
+    opened = open_source(PrepareConfig(kind="folder", source=source), "/root").source
     files = vars(opened)["files"]
     assert isinstance(files, FileSet)
     return files.sources
@@ -25,13 +27,13 @@ def places(source: str | list[str]) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_source_of_its_own(kind: str) -> None:
-    opened = open_source(PrepareConfig(kind=kind, source="/a"), "/root")
+    opened = open_source(PrepareConfig(kind=kind, source="/a"), "/root").source
     assert type(opened).__module__ == f"infra.sources.kinds.{kind}"
     assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
 
 
 def test_the_digits_need_no_place() -> None:
-    assert open_source(PrepareConfig(kind="digits"), "/root") == DigitsSource()
+    assert open_source(PrepareConfig(kind="digits"), "/root").source == DigitsSource()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,6 +44,23 @@ def test_all_others_do(kind: str, source: str | list[str]) -> None:
     assert caught.value.item == "prepare.source"
     assert SourceKind(kind).description in caught.value.cause
     assert "--set prepare.source=" in caught.value.remedy
+
+
+def test_every_kind_is_recognised_by_a_mark() -> None:
+    assert set(NOUNS) == set(KINDS)
+
+
+def test_a_found_kind_is_the_same_as_a_named_one(tmp_path: Path) -> None:
+    (tmp_path / "photos.dat").write_bytes(ZIP)
+    found = open_source(PrepareConfig(source=str(tmp_path)), "/root")
+    named = open_source(PrepareConfig(source=str(tmp_path), kind="zip"), "/root")
+    assert found.config == named.config
+    assert (found.why, named.why) == ("1 zip archive (photos.dat)", "")
+    keys = {find_data_key(PrepareConfig(source=str(tmp_path), **kind), "/root") for kind in ({}, {"kind": "zip"})}
+    assert len(keys) == 1
+    tarred = PrepareConfig(source=str(tmp_path), kind="tar")
+    with pytest.raises(InputError, match=r"holds no images \(left out: 1 \.dat\) of the kind tar \(tar archives"):
+        find_data_key(tarred, "/root")
 
 
 def test_local_places_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

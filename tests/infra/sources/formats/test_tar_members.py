@@ -24,7 +24,6 @@ BAD_TARS: dict[str, tuple[bytes, str]] = {
     "half a member": (header(b"a.png", 5000) + bytes(600), "ends too soon"),
     "an image": (encoded(picture(0, (40, 40))), "at byte 512: has no tar header"),
     "text": (b"hello " * 500, "has no tar header"),
-    "gzip": (gzip.compress(GOOD * 50 + END), "ends too soon|has no tar header"),
     "zip": (ZIP, "at byte 512: has no tar header"),
     "bad checksum": (b"b" + GOOD[1:] + END, "at byte 512: has no tar header"),
     "second header damaged": (GOOD + b"b" + GOOD[1:] + END, "at byte 1536: has no tar header"),

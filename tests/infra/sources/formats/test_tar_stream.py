@@ -25,7 +25,7 @@ class TestRefused:
     )
     def test_damaged_gzip(self, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
         data = gzip.compress(member(b"a.png", bytes(range(256)) * 9) + END)
-        refused(tmp_path / "a.tgz", spoil(data), "cannot be read|has no tar header")
+        refused(tmp_path / "a.tgz", spoil(data), "cannot be read|has no tar header|ends too soon")
 
 
 class TestBombs:

@@ -1,0 +1,1 @@
+"""A first look at a source of images: what would become of it, and by which rules; nothing is written."""

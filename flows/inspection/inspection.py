@@ -1,0 +1,224 @@
+"""What would become of a source of images."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from flows.inspection.sample import Sample, take_sample
+from flows.stages.prepare.account import classes_line, listing_facts, others_line, splits_line
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.sources import open_source
+from infra.digests import Json
+from infra.sources.listing.listing import listed
+from infra.sources.source import SPLITS, Content, Entry, Other, Source
+
+_SIZES_SHOWN = 3
+_LARGEST_SIZE = 1024
+_SMALLEST_SIZE = 4
+# A picture this many times as large as the network's would lose most of its pixels.
+_MUCH_LARGER = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A setting that would change what becomes of the images.
+
+    Attributes:
+        setting: The setting with a value, as `--set` takes it.
+        effect: What it would do.
+    """
+
+    setting: str
+    effect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What would become of a source of images.
+
+    Attributes:
+        config: The settings, with the kind that was found.
+        why: What told the kind; empty if the user named it.
+        images: How many images there are.
+        splits: Their number by the split that the source gives; the empty key counts those in none.
+        classes: Their number by class and split, for the splits that count; without those that have no class.
+        facts: What the manifest would say of the listing.
+        sample: A look at some of them.
+    """
+
+    config: PrepareConfig
+    why: str
+    images: int
+    splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    facts: Json
+    sample: Sample
+
+    @property
+    def kind_line(self) -> str:
+        """The kind, and what told it."""
+        return f"{self.config.kind}: {self.why}" if self.why else f"{self.config.kind}, by prepare.kind"
+
+    @property
+    def splits_line(self) -> str:
+        """How the images would be split, and how many are in each split if the source says so."""
+        counts = ", ".join(f"{self.splits.get(split, 0):,} {split}" for split in SPLITS)
+        line = splits_line(self.facts).removeprefix("splits ")
+        return f"{line}: {counts}" if self.facts["splits_from"] else line
+
+    @property
+    def classes_line(self) -> str:
+        """The classes and their origin, or why there are none."""
+        return classes_line(self.facts)
+
+    @property
+    def left_out(self) -> list[str]:
+        """What would not be read, or not be written."""
+        outside = self.splits.get("", 0) if self.facts["splits_from"] else 0
+        lines = [f"{outside:,} outside train and test"] if outside else []
+        lines += [line for line in [others_line(self.facts)] if line]
+        return lines + [f"{count:,} of the sample ({reason})" for reason, count in self.sample.filtered.items()]
+
+    @property
+    def sizes_line(self) -> str:
+        """The sizes of the sample's images."""
+        sizes = self.sample.sizes
+        if len(sizes) <= _SIZES_SHOWN:
+            return ", ".join(f"{width}x{height} ({count:,})" for (width, height), count in sizes.items())
+        sides = sorted((width * height, width, height) for width, height in sizes)
+        (_, *small), (_, *large) = sides[0], sides[-1]
+        usual, count = next(iter(sizes.items()))
+        shapes = f"{len(sizes):,} sizes from {small[0]}x{small[1]} to {large[0]}x{large[1]}"
+        return f"{shapes}, most often {usual[0]}x{usual[1]} ({count:,})"
+
+    @property
+    def shorter_sides(self) -> list[int]:
+        """The shorter side of each image of the sample that is not left out as too small, in ascending order."""
+        sides = sorted(min(size) for size, count in self.sample.sizes.items() for _ in range(count))
+        return [side for side in sides if side >= self.config.min_side]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may be meant otherwise, or would end the run."""
+        sample, size, lines = self.sample, self.config.image_size, []
+        if sample.bad:
+            name, reason = sample.bad[0]
+            end = "ends the run" if self.config.on_bad_image == "fail" else "goes into quarantine"
+            lines.append(f"{len(sample.bad):,} of the sample: cannot be read, which {end} ({name}: {reason})")
+        smaller = sum(side < size for side in self.shorter_sides)
+        if smaller:
+            lines.append(f"{smaller:,} of the sample: smaller than {size} pixels, so enlarged")
+        if sample.repeated:
+            lines.append(f"{sample.repeated:,} of the sample: byte for byte another one")
+        in_both = [all(counts.get(split) for split in SPLITS) for counts in self.classes.values()]
+        if self.facts["splits_from"] and self.classes and not any(in_both):
+            lines.append("train and test have no class in common")
+        return lines
+
+    @property
+    def advice(self) -> list[Advice]:
+        """The settings that would change what becomes of these images."""
+        config, sides, found = self.config, self.shorter_sides, []
+        if self.facts["splits_from"]:
+            found.append(Advice(setting="prepare.use_splits=false", effect="take no splits from the source"))
+        if sides:
+            middle = sides[len(sides) // 2]
+            fitting = min(max(2 ** int(math.log2(middle)), _SMALLEST_SIZE), _LARGEST_SIZE)
+            if middle >= _MUCH_LARGER * config.image_size or middle < config.image_size:
+                effect = "keep more of their pixels" if middle > config.image_size else "enlarge none or fewer of them"
+                found.append(Advice(setting=f"prepare.image_size={fitting}", effect=effect))
+        if self.sample.is_grey and config.channels != 1:
+            found.append(
+                Advice(setting="prepare.channels=1", effect="train on grey images: all of the sample are grey")
+            )
+        if self.sample.bad and config.on_bad_image == "fail":
+            found.append(
+                Advice(setting="prepare.on_bad_image=quarantine", effect="set images aside that cannot be read")
+            )
+        if self.sample.repeated and not config.drop_duplicates:
+            found.append(Advice(setting="prepare.drop_duplicates=true", effect="leave out images that occur again"))
+        if sides and sides[0] < config.image_size and config.min_side < config.image_size:
+            setting = f"prepare.min_side={config.image_size}"
+            found.append(Advice(setting=setting, effect="leave out images that would be enlarged"))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything but the pictures as JSON values."""
+        sizes = [{"width": width, "height": height, "images": n} for (width, height), n in self.sample.sizes.items()]
+        return {
+            "source": list(self.config.sources),
+            "kind": self.config.kind,
+            "kind_from": self.why,
+            "images": self.images,
+            "splits": self.splits,
+            "splits_from": self.splits_line,
+            "classes": self.classes,
+            "classes_from": self.classes_line,
+            "others": self.facts["others"],
+            "left_out": self.left_out,
+            "sample": {
+                "images": self.sample.images,
+                "formats": self.sample.formats,
+                "sizes": sizes,
+                "left_out": self.sample.filtered,
+                "bad": [{"name": name, "reason": reason} for name, reason in self.sample.bad],
+                "repeated": self.sample.repeated,
+            },
+            "fit": self.facts["fit"],
+            "warnings": self.warnings,
+            "settings": {one.setting: one.effect for one in self.advice},
+        }
+
+
+@dataclass
+class _Counting:
+    """A source that reports how many images it found so far."""
+
+    source: Source
+    on_found: Callable[[int], None]
+    every: ClassVar[int] = 1000
+
+    def find(self) -> Iterator[Entry | Other]:
+        for number, found in enumerate(self.source.find(), start=1):
+            if number % self.every == 0:
+                self.on_found(number)
+            yield found
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
+        return self.source.read(entries)
+
+    def decode(self, entry: Entry, content: bytes) -> Image.Image:
+        return self.source.decode(entry, content)
+
+
+def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> Inspection:
+    """Look at a source as the preparation would; nothing is written.
+
+    Args:
+        config: The settings of preparation.
+        on_found: Receives the number of files and images that were listed so far, now and then.
+
+    Raises:
+        DdpmError: If a run would refuse the source when it lists it, with the same error.
+    """
+    opened = open_source(config)
+    config, source = opened.config, opened.source
+    with listed(_Counting(source, on_found), opened.sought) as listing:
+        facts = listing_facts(config, listing)
+        splits = SPLITS if facts["splits_from"] else tuple(listing.splits)
+        classes: dict[str, dict[str, int]] = {name: {} for name in facts["class_names"]}
+        for (split, label), count in listing.cells.items():
+            if split in splits and label in classes:
+                classes[label][split] = classes[label].get(split, 0) + count
+        return Inspection(
+            config=config,
+            why=opened.why,
+            images=listing.count,
+            splits=listing.splits,
+            classes=classes,
+            facts=facts,
+            sample=take_sample(config, source, listing),
+        )

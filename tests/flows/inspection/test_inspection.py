@@ -1,0 +1,61 @@
+"""What an inspection says of sizes, classes and splits."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.inspection.inspection import Inspection, inspect_source
+from flows.stages.prepare.config import PrepareConfig
+from tests.infra.sources.trees import laid
+from tests.pictures import encoded, picture
+
+
+def inspected(folder: Path, **settings: object) -> Inspection:
+    return inspect_source(PrepareConfig.model_validate({"source": str(folder)} | settings), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "line"),
+    [
+        ([(8, 9)], "8x9 (1)"),
+        ([(8, 8), (8, 8), (9, 7)], "8x8 (2), 9x7 (1)"),
+        ([(8, 8), (40, 30), (20, 20), (20, 20), (9, 9)], "4 sizes from 8x8 to 40x30, most often 20x20 (2)"),
+    ],
+)
+def test_sizes(tmp_path: Path, sizes: list[tuple[int, int]], line: str) -> None:
+    laid(tmp_path, {f"{n}.png": encoded(picture(n, size)) for n, size in enumerate(sizes)})
+    assert inspected(tmp_path).sizes_line == line
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "advised"),
+    [
+        (100, 32, "prepare.image_size=64"),
+        (63, 32, ""),
+        (31, 32, "prepare.image_size=16"),
+        (2, 32, "prepare.image_size=4"),
+    ],
+)
+def test_the_size_that_fits(tmp_path: Path, side: int, size: int, advised: str) -> None:
+    laid(tmp_path, {"a.png": encoded(picture(0, (side, 2 * side)))})
+    found = inspected(tmp_path, image_size=size).advice
+    assert [one.setting for one in found if "image_size" in one.setting] == [advised] * bool(advised)
+
+
+def test_classes_are_counted_in_the_splits_that_count(tmp_path: Path) -> None:
+    names = ("train/cat/1", "train/cat/2", "train/dog/1", "test/cat/1", "test/dog/1", "val/dog/1")
+    laid(tmp_path, {f"{name}.png": encoded(picture(n)) for n, name in enumerate(names)})
+    found = inspected(tmp_path)
+    assert found.classes == {"cat": {"train": 2, "test": 1}, "dog": {"train": 1, "test": 1}}
+    assert found.left_out == ["1 outside train and test"]
+    without = inspected(tmp_path, use_splits=False)
+    assert without.splits_line == "about 10% held out by content hash"
+    assert without.left_out == []
+
+
+def test_the_listing_is_reported_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.inspection.inspection._Counting.every", 2)
+    laid(tmp_path, {f"{n}.png": encoded(picture(n)) for n in range(5)})
+    counts: list[int] = []
+    inspect_source(PrepareConfig(source=str(tmp_path)), counts.append)
+    assert counts == [2, 4]
