@@ -70,8 +70,7 @@ def _is_idx(head: Head) -> bool:
 
 def _is_zip(head: Head) -> bool:
     # Office documents and PyTorch's weights are zip archives too. A damaged archive shows no names.
-    holds_some = not head.zip_names or any(kind_of_name(name) for name in head.zip_names)
-    return head.data.startswith(ZIP_MARKS) and holds_some
+    return head.data.startswith(ZIP_MARKS) and not shows_no_images(head)
 
 
 def _is_tar(head: Head) -> bool:
@@ -140,6 +139,11 @@ def kind_of_content(head: Head) -> str:
 def foreign_format(head: Head) -> Foreign | None:
     """Return the format of a file that is known and not read, or None."""
     return next((foreign for foreign in FOREIGN if head.data.startswith(foreign.starts)), None)
+
+
+def shows_no_images(head: Head) -> bool:
+    """Tell whether the first names in a zip archive are neither images nor files that may hold many."""
+    return bool(head.zip_names) and not any(kind_of_name(name) for name in head.zip_names)
 
 
 def may_hold_images(name: str) -> bool:

@@ -32,6 +32,7 @@ from infra.sources.recognition.marks import (
     kind_of_content,
     kind_of_name,
     may_hold_images,
+    shows_no_images,
 )
 
 NO_KIND = "no file tells another kind"
@@ -91,8 +92,12 @@ def recognise(files: BegunFileSet) -> Recognised:
 
 
 def _tallied(files: FileSet, found: Sequence[File]) -> tuple[dict[str, _Tally], tuple[Foreign, str] | None]:
-    """Count the files of each kind; also return the first known format that is not read, with the file's path."""
+    """Count the files of each kind; also return the first known format that is not read, with the file's path.
+
+    A zip archive that shows no images at its beginning counts only if there is nothing else.
+    """
     kinds: dict[str, _Tally] = {}
+    doubtful: dict[str, _Tally] = {}
     foreign: tuple[Foreign, str] | None = None
     looked_into = Counter[str]()
     for file in found:
@@ -104,14 +109,15 @@ def _tallied(files: FileSet, found: Sequence[File]) -> tuple[dict[str, _Tally], 
                 head = read_head(files, file)
                 kind = kind_of_content(head) or kind
         if kind:
-            tally = kinds.get(kind) or kinds.setdefault(kind, _Tally(file.name))
+            counted = doubtful if kind == "zip" and head is not None and shows_no_images(head) else kinds
+            tally = counted.get(kind) or counted.setdefault(kind, _Tally(file.name))
             tally.files += 1
             tally.bytes += file.size
             if head is not None and not tally.nested:
                 tally.nested = _packed_names(kind, head)
         elif head is not None and foreign is None and (format_ := foreign_format(head)):
             foreign = format_, files.path(file.name)
-    return kinds, foreign
+    return kinds or doubtful, foreign
 
 
 def _largest(kinds: dict[str, _Tally]) -> str:
