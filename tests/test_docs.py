@@ -28,9 +28,9 @@ from flows.stages.train.config import TrainConfig
 from infra.compute.units import PATIENCE_S
 from infra.outputs.images import DatasetReader
 from infra.services.prefect.settings import PAGES_PORT
-from infra.sources import decode
 from infra.sources.formats import parquet_columns
 from infra.sources.kinds import tar
+from infra.sources.reading import MAX_PIXELS
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
 from tests.servers import BUCKET, Server
@@ -248,7 +248,7 @@ def test_numbers_of_the_demo() -> None:
 
 def test_numbers_of_the_page_on_data_sets() -> None:
     text = prose("docs/datasets.md")
-    assert f"{decode._MAX_PIXELS / 1e6:.0f} million pixels" in text
+    assert f"more than {MAX_PIXELS / 1e6:.0f} million pixels" in text
     assert PrepareConfig().holdout_fraction == 0.1
     assert "a tenth of the images (`prepare.holdout_fraction`)" in text
     with torch.device("meta"):

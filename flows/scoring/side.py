@@ -21,6 +21,7 @@ from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.sources import open_source
 from infra.errors import InputError
 from infra.sources.files.pattern import S3
+from infra.sources.image_formats import SUFFIXES
 from infra.sources.source import Content, Entry, Source
 
 _SPLITS = ("samples", "train", "test")
@@ -30,7 +31,7 @@ _SUFFIXES = {
     (".npz", ".npy"): SourceKind.ARRAYS,
     (".parquet",): SourceKind.PARQUET,
     ("-ubyte", "-ubyte.gz"): SourceKind.IDX,
-    (".png", ".jpg", ".jpeg", ".webp"): SourceKind.FOLDER,
+    tuple(sorted(SUFFIXES)): SourceKind.FOLDER,
 }
 # A folder's kind is that of the first names in it that tell one.
 _NAMES = 10_000

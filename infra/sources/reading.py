@@ -11,9 +11,11 @@ class Reading:
 
     Attributes:
         max_pixels: The most pixels that an image may have; a larger one is bad.
+        max_value: The value that becomes white in arrays and in grey images of over 8 bits; 0 for that of the type.
     """
 
     max_pixels: int = MAX_PIXELS
+    max_value: float = 0.0
 
 
 BY_RULE = Reading()

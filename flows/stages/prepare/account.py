@@ -19,6 +19,8 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
+    if facts.get("warnings"):
+        parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if facts["others"]:
         kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
         parts.append(f"other files not read ({kinds})")

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from ddpm_core.choices import Choice
 from flows.stage_config import StageConfig, choice, execution, outside_input
 from infra.sources.reading import MAX_PIXELS, Reading
+from infra.sources.shape import Shape
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
@@ -15,10 +16,10 @@ _LONGEST_PATH = 4096
 class SourceKind(Choice):
     """The format of the source of images."""
 
-    FOLDER = "folder", "Image files in folders: PNG, JPEG and WebP"
+    FOLDER = "folder", "Image files in folders"
     TAR = "tar", "tar archives of image files, also webdataset shards with their labels"
     ZIP = "zip", "zip archives of image files"
-    ARRAYS = "arrays", ".npy and .npz files of uint8 images, with or without labels"
+    ARRAYS = "arrays", ".npy and .npz files of images, with or without labels"
     CIFAR = "cifar", "CIFAR-10 and CIFAR-100, binary or Python version, packed or unpacked"
     PARQUET = (
         "parquet",
@@ -36,7 +37,15 @@ class ResizeFilter(Choice):
     BILINEAR = "bilinear", "Soft"
     BOX = "box", "The mean of each area"
     NEAREST = "nearest", "One pixel per area"
-    NONE = "none", "No crop and no resize: an image of another size is bad"
+    NONE = "none", "No crop and no resize: an image of another size is bad, unless it is smaller and padded"
+
+
+class Fit(Choice):
+    """How an image of another aspect ratio takes the size."""
+
+    CROP = "crop", "Cut out the largest centred part of that ratio, then resize it"
+    PAD = "pad", "Resize the whole image to fit inside, on black; on transparent black with 4 channels"
+    STRETCH = "stretch", "Resize the whole image, whatever its ratio"
 
 
 class PrepareConfig(StageConfig):
@@ -51,9 +60,17 @@ class PrepareConfig(StageConfig):
     )
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter of the resize")
+    fit: Fit = choice(Fit.CROP, "How images of another aspect ratio take the size")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
     max_pixels: int = Field(
         MAX_PIXELS, ge=1, le=1 << 32, description="The most pixels that an image may have; a larger one is bad"
+    )
+    max_value: float = Field(
+        0.0,
+        ge=0,
+        le=1 << 32,
+        description="The value that becomes white in arrays and in grey images of more than 8 bits, such as 4095 for a "
+        "camera of 12 bits; 0 for that of the type: 255 for 8 bits, 65535 for 16",
     )
     drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred earlier in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field(
@@ -80,9 +97,20 @@ class PrepareConfig(StageConfig):
         return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
 
     @property
+    def shape(self) -> Shape:
+        """The shape that all images take, and the way to it."""
+        return Shape(
+            height=self.image_size,
+            width=self.image_size,
+            channels=self.channels,
+            resize_filter=str(self.resize_filter),
+            way=str(self.fit),
+        )
+
+    @property
     def reading(self) -> Reading:
         """What these settings choose of how the source is read."""
-        return Reading(max_pixels=self.max_pixels)
+        return Reading(max_pixels=self.max_pixels, max_value=self.max_value)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from infra.digests import Json, canonical_json
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-from infra.sources.decode import fit_rule
 from infra.sources.listing.listing import Listing, listed
 from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
@@ -150,9 +149,7 @@ class _Work:
 
     def _rules(self) -> Rules:
         return Rules(
-            image_size=self.config.image_size,
-            channels=self.config.channels,
-            resize_filter=self.config.resize_filter,
+            shape=self.config.shape,
             min_side=self.config.min_side,
             holdout_fraction=self.config.holdout_fraction,
             splits_given=self.splits_given,
@@ -195,7 +192,7 @@ class _Work:
             "labels_from": self.listing.labels_from,
             "splits_from": self.listing.splits_from if self.splits_given else "",
             "others": self.listing.others,
-            "fit": fit_rule(self.config.resize_filter),
+            "fit": self.config.shape.rule,
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 
@@ -215,6 +212,7 @@ class _Account:
         self.filtered: Counter[str] = Counter()
         self.classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         self.quarantined: list[Json] = []
+        self.warnings: Counter[str] = Counter()
         self._histogram = [[0] * 256 for _ in range(channels)]
 
     def add(self, part: Json) -> None:
@@ -223,6 +221,7 @@ class _Account:
         self.written.update(part["written"])
         self.filtered.update(part["filtered"])
         self.quarantined += part["quarantined"]
+        self.warnings.update(part.get("warnings", {}))  # a unit that an earlier version made counts none
         for split, counts in part["classes"].items():
             self.classes[split].update(counts)
         for total, counts in zip(self._histogram, part["histogram"], strict=True):
@@ -237,6 +236,7 @@ class _Account:
             "images": {split: self.written[split] for split in SPLITS},
             "filtered": dict(sorted(self.filtered.items())),
             "quarantined": len(self.quarantined),
+            "warnings": dict(sorted(self.warnings.items())),
             "classes": {split: _by_number(counts) for split, counts in self.classes.items()},
             "levels": sum(occurs),
             "histogram": self._histogram,

@@ -7,8 +7,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from infra.errors import InputError
-from infra.sources.decode import REPAIR, SUFFIXES
+from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
+from infra.sources.image_formats import SUFFIXES
 from infra.sources.source import Entry, Other
 
 MAX_MEMBERS = 10_000_000

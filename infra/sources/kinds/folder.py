@@ -1,4 +1,4 @@
-"""Folders of PNG, JPEG and WebP files, in classes or not, split or not, local or on S3."""
+"""Folders of image files, in classes or not, split or not, local or on S3."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from posixpath import splitext
 
 from PIL import Image
 
-from infra.sources.decode import SUFFIXES, decode
+from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.image_formats import SUFFIXES
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
@@ -42,4 +43,4 @@ class FolderSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one file."""
-        return decode(content, self.files.path(entry.file), self.reading.max_pixels)
+        return decode(content, self.files.path(entry.file), self.reading)

@@ -55,7 +55,7 @@ class ParquetSource:
         """Decode an image, or make one of these pixels."""
         if len(entry.at) == 2:
             name = f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]"
-            return decode(content, name, self.reading.max_pixels)
+            return decode(content, name, self.reading)
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         return from_array(pixels.transpose(1, 2, 0), entry.name)
 

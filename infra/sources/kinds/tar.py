@@ -72,7 +72,7 @@ class TarSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name, self.reading.max_pixels)
+        return decode(content, entry.name, self.reading)
 
 
 def _is_label(name: bytes, size: int) -> bool:

@@ -57,4 +57,4 @@ class ZipSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name, self.reading.max_pixels)
+        return decode(content, entry.name, self.reading)
