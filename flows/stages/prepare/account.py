@@ -19,6 +19,8 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
+    if facts.get("left_out"):
+        parts.append(f"{left_out_line(facts)}; prepare.image_key={next(iter(facts['left_out']))} takes others")
     if facts.get("warnings"):
         parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if facts["others"]:
@@ -28,6 +30,12 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     if train and test and not train & test:
         parts.append("train and test have no class in common")
     return [*parts, f"{dataset.levels} levels"]
+
+
+def left_out_line(facts: Json) -> str:
+    """Return the images that are not those of their samples, such as masks, with the number of each key."""
+    counts = ", ".join(f"{_printable(key)}: {count:,}" for key, count in facts["left_out"].items())
+    return f"other images of the samples left out ({counts})"
 
 
 def splits_line(facts: Json) -> str:

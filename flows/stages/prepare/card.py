@@ -88,6 +88,7 @@ def _account(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("in quarantine", facts["quarantined"]),
     ]
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
+    rows += [(f"beside these, images called {key}", count) for key, count in facts.get("left_out", {}).items()]
     rows += [(f"with a warning: {kind}", count) for kind, count in facts.get("warnings", {}).items()]
     return [(label, f"{count:,}") for label, count in rows]
 

@@ -65,6 +65,12 @@ class PrepareConfig(StageConfig):
     max_pixels: int = Field(
         MAX_PIXELS, ge=1, le=1 << 32, description="The most pixels that an image may have; a larger one is bad"
     )
+    image_key: str = Field(
+        "",
+        max_length=256,
+        description="The key or column of the images if samples hold several, such as image, left, or plain for images "
+        "without a key; * for all of them; empty takes what is called like an image",
+    )
     max_value: float = Field(
         0.0,
         ge=0,
@@ -110,7 +116,7 @@ class PrepareConfig(StageConfig):
     @property
     def reading(self) -> Reading:
         """What these settings choose of how the source is read."""
-        return Reading(max_pixels=self.max_pixels, max_value=self.max_value)
+        return Reading(max_pixels=self.max_pixels, image_key=self.image_key, max_value=self.max_value)
 
     @property
     def sources(self) -> tuple[str, ...]:

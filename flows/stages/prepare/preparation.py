@@ -192,6 +192,7 @@ class _Work:
             "labels_from": self.listing.labels_from,
             "splits_from": self.listing.splits_from if self.splits_given else "",
             "others": self.listing.others,
+            "left_out": self.listing.left_out,
             "fit": self.config.shape.rule,
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)

@@ -49,7 +49,7 @@ class TarSource:
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
                 members = tar_members(TarStream(opened, file.size, path), _is_label)
-                yield from list_members(file, (member for _, member in members), path)
+                yield from list_members(file, (member for _, member in members), path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members, each archive once from front to back.

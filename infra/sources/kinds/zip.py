@@ -41,7 +41,7 @@ class ZipSource:
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                yield from list_members(file, zip_members(opened, file.size, path), path)
+                yield from list_members(file, zip_members(opened, file.size, path), path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members; an archive is opened once for consecutive entries."""

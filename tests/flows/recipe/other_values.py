@@ -12,6 +12,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.channels": (1, 3),
     "prepare.resize_filter": ("box", "nearest"),
     "prepare.max_pixels": (5, 6),
+    "prepare.image_key": ("left", "*"),
     "prepare.max_value": (4095.0, 1.0),
     "prepare.fit": ("pad", "stretch"),
     "prepare.min_side": (5, 6),

@@ -195,6 +195,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
             ("hamming", "", "LANCZOS"),
         ),
         (PrepareConfig, "max_pixels", (1, 64_000_000, 1 << 32), (0, (1 << 32) + 1, 0.5)),
+        (PrepareConfig, "image_key", ("", "image", "*", "x" * 256), ("x" * 257, 5, None)),
         (PrepareConfig, "max_value", (0, 1, 4095, 0.5, 1 << 32), (-1, (1 << 32) + 1, "white")),
         (PrepareConfig, "fit", ("crop", "pad", "stretch"), ("cover", "", "PAD")),
         (PrepareConfig, "min_side", (0, 1, 1 << 16), (-1, (1 << 16) + 1, 0.5)),

@@ -130,3 +130,19 @@ class TestWhite:
             prepare(wanted, context)
         found = pixels(prepare(wanted.model_copy(update={"max_value": 1.0}), context), context)
         assert [found[name] for name in sorted(found)] == self.expected()
+
+
+def test_masks_are_left_out_and_said(tmp_path: Path, make_context: MakeContext) -> None:
+    source, context = tmp_path / "set", make_context()
+    for number in range(12):
+        for folder, name in (("images", f"{number:02d}.png"), ("masks", f"{number:02d}.png")):
+            (source / folder).mkdir(parents=True, exist_ok=True)
+            (source / folder / name).write_bytes(encoded(picture(number + 100 * (folder == "masks"))))
+    wanted = config(source)
+    dataset = prepare(wanted, context)
+    assert set(pixels(dataset, context)) == {f"images/{number:02d}.png" for number in range(12)}
+    said = "other images of the samples left out (masks: 12); prepare.image_key=masks takes others; "
+    assert said in line(wanted, dataset, context)
+    assert "images called masks" in render_card(context.store, dataset.manifest(context.store))
+    wanted = config(source, image_key="masks")
+    assert set(pixels(prepare(wanted, context), context)) == {f"masks/{number:02d}.png" for number in range(12)}
