@@ -1,16 +1,21 @@
 """The settings of preparation."""
 
-from typing import Literal, Self
+from math import prod
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ddpm_core.choices import Choice
+from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
 from flows.stage_config import StageConfig, choice, execution, outside_input
 from infra.sources.reading import MAX_PIXELS, Reading
 from infra.sources.shape import Shape
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
+
+
+Side = Annotated[int, Field(ge=4, le=1024)]
 
 
 class SourceKind(Choice):
@@ -55,10 +60,10 @@ class PrepareConfig(StageConfig):
     source: list[str] | str = outside_input(
         "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
     )
-    image_size: int = Field(
-        32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"
+    image_size: Side | tuple[Side, Side] = Field(
+        32, description="Height and width in pixels, 4 to 1024: [h, w], or one number for both"
     )
-    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    channels: Literal[1, 3, 4] = Field(3, description="1 for grey, 3 for colour, 4 for colour and opacity")
     resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter of the resize")
     fit: Fit = choice(Fit.CROP, "How images of another aspect ratio take the size")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
@@ -89,6 +94,11 @@ class PrepareConfig(StageConfig):
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 
+    @field_validator("image_size", mode="after")
+    @classmethod
+    def _square_is_one_number(cls, value: ImageSize) -> ImageSize:
+        return image_size_of(*image_sides(value))
+
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
         if self.kind == SourceKind.DIGITS and self.source:
@@ -100,14 +110,15 @@ class PrepareConfig(StageConfig):
     @property
     def images_a_file(self) -> int:
         """`unit_images`, or fewer if they would exceed a gibibyte."""
-        return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
+        return min(self.unit_images, _LARGEST_FILE // prod((*image_sides(self.image_size), self.channels)))
 
     @property
     def shape(self) -> Shape:
         """The shape that all images take, and the way to it."""
+        height, width = image_sides(self.image_size)
         return Shape(
-            height=self.image_size,
-            width=self.image_size,
+            height=height,
+            width=width,
             channels=self.channels,
             resize_filter=str(self.resize_filter),
             way=str(self.fit),

@@ -172,8 +172,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
 @pytest.mark.parametrize(
     ("stage", "name", "good", "bad"),
     [
-        (PrepareConfig, "image_size", (4, 1024), (3, 1025, 8.5, "8x8")),
-        (PrepareConfig, "channels", (1, 3), (0, 2, 4)),
+        (PrepareConfig, "image_size", (4, 1024, (4, 1024)), (3, 1025, 8.5, "8x8", [8], [8, 8, 8], [3, 8], [8, 1025])),
+        (PrepareConfig, "channels", (1, 3, 4), (0, 2, 5)),
         (PrepareConfig, "holdout_fraction", (0, 0.01, 0.99), (1, -0.1, 1.1)),
         (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
         (
