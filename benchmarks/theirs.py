@@ -12,8 +12,7 @@ from ddpm_core.network.unet_config import UNetConfig
 
 def diffusers_network(config: UNetConfig = NETWORKS["cifar10"]) -> UNet2DModel:
     """The same layout, with the same number of parameters."""
-    levels = range(len(config.channel_mults))
-    attends = [config.image_size >> level in config.attention_resolutions for level in levels]
+    attends = [size in config.attention_resolutions for size in config.resolutions]
     return UNet2DModel(
         sample_size=config.image_size,
         in_channels=config.in_channels,

@@ -34,7 +34,7 @@ class Loop:
         store, self.dataset = dataset_of(config, root)
         reader = DatasetReader(store=store, manifest=self.dataset.manifest(store))
         self.data = training_data(reader, train.seed, train.shuffle_images)
-        self.shape = (self.dataset.channels, self.dataset.image_size, self.dataset.image_size)
+        self.shape = self.dataset.image_shape
         self.schedule = make_schedule(**schedule_settings(train))
         unet = train.unet(self.dataset.image_size, self.dataset.channels, len(self.dataset.class_names))
         self.network = channels_last(UNet(unet, seed=0)).train()

@@ -20,9 +20,10 @@ from flows.recipe.presets.table import PRESETS
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
-from flows.stages.prepare.config import ResizeFilter, SourceKind
+from flows.stages.prepare.config import Fit, ResizeFilter, SourceKind
 from flows.stages.table import STAGES
 from infra.errors import DdpmError
+from infra.sources.image_formats import IMAGE_FORMATS
 
 TOP = Path(__file__).parent.parent
 COMMAND = "python -m docs.reference"
@@ -34,7 +35,7 @@ _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 # Choices whose options are a part of their own on another page than the settings.
 _DATASETS, _METRICS = "[datasets.md](datasets.md)", "[metrics.md](metrics.md)"
 ELSEWHERE: Mapping[type[Choice], str] = MappingProxyType(
-    {SourceKind: _DATASETS, ResizeFilter: _DATASETS, MetricName: _METRICS}
+    {SourceKind: _DATASETS, ResizeFilter: _DATASETS, Fit: _DATASETS, MetricName: _METRICS}
 )
 
 
@@ -108,6 +109,12 @@ def option_table(kind: type[Choice], head: str, stage: str = "") -> str:
     return table((head, "description", "settings that it uses"), rows)
 
 
+def image_format_table() -> str:
+    """The formats of image files, with the suffixes by which they are found."""
+    rows = ((one.name, ", ".join(f"`{suffix}`" for suffix in one.suffixes), one.note) for one in IMAGE_FORMATS)
+    return table(("format", "suffixes", "taken of it"), rows)
+
+
 def run_table() -> str:
     """The settings of a run that no result depends on."""
     fields = RunSettings.model_fields.items()
@@ -163,6 +170,8 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         **{stage.name: partial(setting_tables, stage) for stage in _with_settings()},
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
+        "image formats": image_format_table,
+        "fits": partial(option_table, Fit, "`prepare.fit`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),
         "metrics": partial(option_table, MetricName, "`evaluate.metrics`", "evaluate"),
         "exit codes": exit_code_table,

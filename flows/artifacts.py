@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
 from infra.digests import Json
 from infra.errors import IntegrityError
 from infra.outputs.manifest import Manifest, parse_manifest
@@ -93,18 +94,23 @@ class Dataset(Artifact):
     Attributes:
         train_images: Number of images to train on.
         test_images: Number of held-out images.
-        image_size: Height and width in pixels.
-        channels: 1 or 3.
+        image_size: Height and width in pixels, or one number for both.
+        channels: 1 for grey, 3 for colour, 4 for colour and opacity.
         class_names: Names of the classes, indexed by label; empty if there are no labels.
         levels: Number of different pixel values that occur.
     """
 
     train_images: int
     test_images: int
-    image_size: int
+    image_size: ImageSize
     channels: int
     class_names: tuple[str, ...]
     levels: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of each image."""
+        return self.channels, *image_sides(self.image_size)
 
     @classmethod
     def _facts(cls, manifest: Manifest) -> Json:
@@ -112,7 +118,7 @@ class Dataset(Artifact):
         return {
             "train_images": facts["images"]["train"],
             "test_images": facts["images"]["test"],
-            "image_size": facts["settings"]["image_size"],
+            "image_size": image_size_of(*image_sides(facts["settings"]["image_size"])),
             "channels": facts["settings"]["channels"],
             "class_names": tuple(facts["class_names"]),
             "levels": facts["levels"],

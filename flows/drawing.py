@@ -95,8 +95,7 @@ class Drawing:
         )
 
     def _size(self) -> tuple[int, int, int]:
-        shape = self.trained.network.config
-        return shape.in_channels, shape.image_size, shape.image_size
+        return self.trained.network.config.image_shape
 
     def _starting_noise(self, ids: Tensor) -> Tensor:
         return normal(self.seed, Stream.X_T, ids, self._size())
@@ -116,8 +115,7 @@ class Drawing:
 
     def predict(self, ids: Tensor) -> Tensor:
         """Return the network's output for these numbers at the first step of the chain, from x_T = 0."""
-        shape = self.trained.network.config
-        x_t = torch.zeros((len(ids), shape.in_channels, shape.image_size, shape.image_size), device=self.device)
+        x_t = torch.zeros((len(ids), *self._size()), device=self.device)
         t = self.schedule.timesteps[-1].expand(len(ids))
         return self._model(self.labels(ids))(x_t, t)
 

@@ -84,8 +84,7 @@ def _of_run(address: str, store: Store) -> tuple[bytes, str]:
 
 def attention_levels(config: UNetConfig) -> list[int]:
     """Return the levels with attention; level 0 has the size of the images, and each further one half of that."""
-    sizes = (config.image_size >> level for level in range(len(config.channel_mults)))
-    return [level for level, size in enumerate(sizes) if size in config.attention_resolutions]
+    return [level for level, size in enumerate(config.resolutions) if size in config.attention_resolutions]
 
 
 def network_digest(trained: TrainedNetwork) -> str:

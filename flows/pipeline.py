@@ -91,7 +91,7 @@ def pipeline(  # noqa: PLR0913 - one per field of the form
     name: str | None = None,
     root: str | None = None,
     source: str | list[str] | None = None,
-    image_size: int | None = None,
+    image_size: int | list[int] | None = None,
     images: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,

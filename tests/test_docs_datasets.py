@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from infra.sources import decode
 from infra.sources.listing.placing import Placing
 from infra.sources.recognition import recognition
+from infra.sources.shape import Shape
 from infra.sources.source import Entry
 from tests.infra.sources.trees import laid
 from tests.pictures import encoded, picture
@@ -23,7 +23,7 @@ def test_folders_that_give_a_split_as_documented(name: str) -> None:
 
 def test_the_steps_from_an_image_to_pixels_are_those_of_the_rule() -> None:
     text = prose("docs/datasets.md")
-    for rule in (decode.fit_rule("lanczos"), text[text.index("1. The EXIF") :]):
+    for rule in (Shape(height=8, width=8, channels=3).rule, text[text.index("1. The EXIF") :]):
         places = [rule.lower().index(word) for word in ("exif", "transparen", "257", "centred square", "resized")]
         assert places == sorted(places)
 

@@ -21,7 +21,7 @@ def count(config: UNetConfig) -> tuple[float, float]:
     meta = torch.device("meta")
     with meta:
         network = UNet(config, seed=None)
-    x_t = torch.empty(1, config.in_channels, config.image_size, config.image_size, device=meta)
+    x_t = torch.empty(1, *config.image_shape, device=meta)
     t = torch.zeros(1, dtype=torch.int64, device=meta)
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         network(x_t, t)

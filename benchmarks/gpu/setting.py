@@ -91,7 +91,7 @@ class Setting:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the shape of one image."""
-        return (self.config.in_channels, self.config.image_size, self.config.image_size)
+        return self.config.image_shape
 
     @property
     def train_batches(self) -> tuple[int, ...]:

@@ -158,7 +158,7 @@ class UNet(nn.Module):
         self.config = config
         base = config.base_channels
         widths = [base * mult for mult in config.channel_mults]
-        attends = [config.image_size >> level in config.attention_resolutions for level in range(len(widths))]
+        attends = [size in config.attention_resolutions for size in config.resolutions]
         self.time_1 = nn.Linear(base, 4 * base)
         self.time_2 = nn.Linear(4 * base, 4 * base)
         self.class_embedding = nn.Embedding(config.num_classes, 4 * base) if config.num_classes else None

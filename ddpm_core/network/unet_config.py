@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 
+from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
     """Shape of the network; the defaults are Ho's for CIFAR-10 (35,746,307 parameters).
 
     Attributes:
-        image_size: Height and width, divisible by 2^(levels - 1).
+        image_size: Height and width, or one number for both; divisible by 2^(levels - 1).
         in_channels: Channels of the images.
         base_channels: Channels at full size; even.
         channel_mults: Channels of each level as multiples of `base_channels`; its length is the number of levels.
         num_res_blocks: Residual blocks per level on the way down; one more on the way up.
-        attention_resolutions: Sizes at which attention follows each residual block.
+        attention_resolutions: Sizes at which attention follows each residual block, as lengths of the shorter side.
         norm_groups: Groups of GroupNorm; divides every level's channels.
         dropout: Probability of dropout in the residual blocks, in [0, 1).
         num_heads: Heads of each attention; divides every level's channels.
@@ -23,7 +25,7 @@ class UNetConfig:
         learned_variance: Whether the output has a second half of channels for the variance of the reverse step.
     """
 
-    image_size: int = 32
+    image_size: ImageSize = 32
     in_channels: int = 3
     base_channels: int = 128
     channel_mults: tuple[int, ...] = (1, 2, 2, 2)
@@ -39,7 +41,10 @@ class UNetConfig:
     def __post_init__(self) -> None:
         if not self.channel_mults or min(self.channel_mults) < 1:
             raise ValueError(f"channel_mults must hold whole numbers above 0; got {self.channel_mults}")
-        for name in ("image_size", "in_channels", "num_res_blocks", "norm_groups", "num_heads"):
+        object.__setattr__(self, "image_size", image_size_of(*image_sides(self.image_size)))
+        if min(image_sides(self.image_size)) < 1:
+            raise ValueError(f"image_size must be at least 1; got {self.image_size}")
+        for name in ("in_channels", "num_res_blocks", "norm_groups", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.num_classes < 0:
@@ -51,12 +56,12 @@ class UNetConfig:
 
     def _check_sizes(self) -> None:
         levels = len(self.channel_mults)
-        if self.image_size % 2 ** (levels - 1):
+        if any(side % 2 ** (levels - 1) for side in image_sides(self.image_size)):
             raise ValueError(
                 f"image_size must be divisible by {2 ** (levels - 1)} for {levels} levels; got {self.image_size}: "
                 "choose fewer channel_mults or another size"
             )
-        sizes = [self.image_size >> level for level in range(levels)]
+        sizes = self.resolutions
         if missing := sorted(set(self.attention_resolutions) - set(sizes)):
             raise ValueError(f"attention_resolutions must be among the sizes {sizes}; got {missing}")
 
@@ -67,6 +72,16 @@ class UNetConfig:
             raise ValueError(f"norm_groups must divide base_channels; got {self.norm_groups} and {self.base_channels}")
         if self.base_channels % self.num_heads:
             raise ValueError(f"num_heads must divide base_channels; got {self.num_heads} and {self.base_channels}")
+
+    @property
+    def resolutions(self) -> list[int]:
+        """The length of the shorter side at each level: that of the images, halved from level to level."""
+        return [min(image_sides(self.image_size)) >> level for level in range(len(self.channel_mults))]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return self.in_channels, *image_sides(self.image_size)
 
     @property
     def out_channels(self) -> int:

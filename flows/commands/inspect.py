@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddpm_core.network.image_size import size_text
 from flows.commands.file_option import check_folder, write_file
 from flows.commands.plan import AsJson
 from flows.commands.run import ConfigFile, Settings, say_unused
@@ -126,7 +127,7 @@ def _show(found: "Inspection", command: str, picture: Path | None) -> None:
         ("sizes", found.sizes_line),
         (
             "become",
-            f"{found.config.image_size}x{found.config.image_size}x{found.config.channels}: {found.facts['fit']}",
+            f"{size_text(found.config.image_size)}x{found.config.channels}: {found.facts['fit']}",
         ),
         *(("warning", line) for line in found.warnings),
         *([("picture", str(picture))] if picture else []),

@@ -29,7 +29,7 @@ class Channels(Choice):
     """The channels of exported images."""
 
     AS_IS = "as-is", "Grey images stay grey"
-    RGB = "rgb", "Grey images get three equal channels"
+    RGB = "rgb", "Grey images get three equal channels, images with opacity lie over white"
 
 
 def default_channels(to: ExportFormat) -> Channels:

@@ -5,6 +5,7 @@ Its tensors are ours under other names. Settings that our network does not have 
 
 import re
 
+from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
 from ddpm_core.network.unet_config import UNetConfig
 from flows.exchange.foreign_settings import VERSION, ForeignSettings, Settings
 from infra.errors import ConfigError
@@ -92,7 +93,7 @@ def unet_settings(config: UNetConfig, item: str) -> Settings:
         ConfigError: If its attentions differ in channels a head, which diffusers has one setting for.
     """
     widths = [config.base_channels * mult for mult in config.channel_mults]
-    attends = [config.image_size >> level in config.attention_resolutions for level in range(len(widths))]
+    attends = [size in config.attention_resolutions for size in config.resolutions]
     attended = {width for width, there in zip(widths, attends, strict=True) if there} | {widths[-1]}
     if config.num_heads > 1 and len(attended) > 1:
         raise ConfigError(
@@ -104,7 +105,7 @@ def unet_settings(config: UNetConfig, item: str) -> Settings:
         "_class_name": "UNet2DModel",
         "_diffusers_version": VERSION,
         **_CASES,
-        "sample_size": config.image_size,
+        "sample_size": config.image_size if isinstance(config.image_size, int) else list(config.image_size),
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
         "down_block_types": ["AttnDownBlock2D" if there else "DownBlock2D" for there in attends],
@@ -147,7 +148,9 @@ def unet_config(given: Settings, item: str) -> UNetConfig:
             base_channels=widths[0],
             channel_mults=tuple(width // widths[0] for width in widths),
             num_res_blocks=settings.whole("layers_per_block", _MOST_LAYERS),
-            attention_resolutions=tuple(size >> level for level, there in enumerate(attends) if there),
+            attention_resolutions=tuple(
+                min(image_sides(size)) >> level for level, there in enumerate(attends) if there
+            ),
             norm_groups=groups,
             dropout=settings.number("dropout"),
             num_heads=_heads(
@@ -161,13 +164,12 @@ def unet_config(given: Settings, item: str) -> UNetConfig:
         raise ConfigError(f"is not a shape of our network ({error})", item=item) from error
 
 
-def _size(settings: ForeignSettings) -> int:
+def _size(settings: ForeignSettings) -> ImageSize:
     size = settings["sample_size"]
-    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
-        size = size[0]
-    if type(size) is not int:
-        settings.refuse("sample_size", "one whole number, or two that are equal")
-    return int(size)
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or any(type(side) is not int for side in sides):
+        settings.refuse("sample_size", "one whole number, or height and width")
+    return image_size_of(*sides)
 
 
 def _widths(settings: ForeignSettings) -> list[int]:

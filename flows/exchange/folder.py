@@ -243,6 +243,6 @@ def _find(folder: Path, part: str, name: str) -> Path:
 def _describe(config: UNetConfig, scheduler: Settings) -> str:
     classes = f", {config.num_classes} classes (guidance takes the last for no label)" if config.num_classes else ""
     return (
-        f"{config.in_channels}x{config.image_size}x{config.image_size}{classes}, "
+        f"{'x'.join(map(str, config.image_shape))}{classes}, "
         f"T = {scheduler['num_train_timesteps']}, {scheduler['variance_type']} variance"
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ddpm_core.network.image_size import size_text
 from ddpm_core.network.unet import UNet
 from flows.artifacts import figure_text
 from flows.exchange.foreign_settings import Settings
@@ -68,7 +69,7 @@ def _summary(network: UNet, scheduler: Settings) -> str:
     classes = f", conditioned on {config.num_classes - 1} classes" if config.num_classes else ""
     channels = f"{config.in_channels} channel{'s' if config.in_channels > 1 else ''}"
     return (
-        f"A denoising diffusion probabilistic model of {config.image_size}x{config.image_size} images with "
+        f"A denoising diffusion probabilistic model of {size_text(config.image_size)} images with "
         f"{channels}{classes}: a U-Net of {weights:,} weights, trained with ddpm-flows over "
         f"T = {scheduler['num_train_timesteps']} timesteps."
     )

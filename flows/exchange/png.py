@@ -11,7 +11,7 @@ END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def encode_png(image: Images) -> bytes:
-    """Write pixels uint8 [h, w, 1 or 3] without loss; equal pixels give equal bytes under one version of Pillow."""
+    """Write pixels uint8 [h, w, 1, 3 or 4] without loss; equal pixels give equal bytes under one version of Pillow."""
     buffer = BytesIO()
     Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "PNG")
     return buffer.getvalue()

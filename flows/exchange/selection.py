@@ -111,4 +111,7 @@ class Selection:
         images = images.transpose(0, 2, 3, 1)
         if self.channels is Channels.RGB and images.shape[3] == 1:
             images = images.repeat(3, axis=3)
+        elif self.channels is Channels.RGB and images.shape[3] == 4:
+            opacity = images[..., 3:].astype(np.uint32)
+            images = ((images[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
         return np.ascontiguousarray(images)

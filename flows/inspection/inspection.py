@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from ddpm_core.network.image_size import image_sides
 from flows.inspection.sample import Sample, take_sample
-from flows.stages.prepare.account import classes_line, listing_facts, others_line, splits_line
+from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, others_line, splits_line
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
@@ -79,6 +80,7 @@ class Inspection:
         """What would not be read, or not be written."""
         outside = self.splits.get("", 0) if self.facts["splits_from"] else 0
         lines = [f"{outside:,} outside train and test"] if outside else []
+        lines += [left_out_line(self.facts)] if self.facts["left_out"] else []
         lines += [line for line in [others_line(self.facts)] if line]
         return lines + [f"{count:,} of the sample ({reason})" for reason, count in self.sample.filtered.items()]
 
@@ -95,6 +97,10 @@ class Inspection:
         return f"{shapes}, most often {usual[0]}x{usual[1]} ({count:,})"
 
     @property
+    def _shorter_side(self) -> int:
+        return min(image_sides(self.config.image_size))
+
+    @property
     def shorter_sides(self) -> list[int]:
         """The shorter side of each image of the sample that is not left out as too small, in ascending order."""
         sides = sorted(min(size) for size, count in self.sample.sizes.items() for _ in range(count))
@@ -103,7 +109,7 @@ class Inspection:
     @property
     def warnings(self) -> list[str]:
         """What may be meant otherwise, or would end the run."""
-        sample, size, lines = self.sample, self.config.image_size, []
+        sample, size, lines = self.sample, self._shorter_side, []
         if sample.bad:
             name, reason = sample.bad[0]
             end = "ends the run" if self.config.on_bad_image == "fail" else "goes into quarantine"
@@ -111,6 +117,7 @@ class Inspection:
         smaller = sum(side < size for side in self.shorter_sides)
         if smaller:
             lines.append(f"{smaller:,} of the sample: smaller than {size} pixels, so enlarged")
+        lines += [f"{count:,} of the sample: {kind}; the pixels are whole" for kind, count in sample.warnings.items()]
         if sample.repeated:
             lines.append(f"{sample.repeated:,} of the sample: byte for byte another one")
         in_both = [all(counts.get(split) for split in SPLITS) for counts in self.classes.values()]
@@ -121,29 +128,39 @@ class Inspection:
     @property
     def advice(self) -> list[Advice]:
         """The settings that would change what becomes of these images."""
-        config, sides, found = self.config, self.shorter_sides, []
+        return [
+            Advice(setting=setting, effect=effect)
+            for setting, effect in (*self._other_images, *self._other_sizes, *self._fewer_images)
+        ]
+
+    @property
+    def _other_images(self) -> Iterator[tuple[str, str]]:
         if self.facts["splits_from"]:
-            found.append(Advice(setting="prepare.use_splits=false", effect="take no splits from the source"))
+            yield "prepare.use_splits=false", "take no splits from the source"
+        for key in list(self.facts["left_out"])[:1]:
+            yield f"prepare.image_key={key}", "take other images of the samples"
+
+    @property
+    def _other_sizes(self) -> Iterator[tuple[str, str]]:
+        sides, size = self.shorter_sides, self._shorter_side
         if sides:
             middle = sides[len(sides) // 2]
             fitting = min(max(2 ** int(math.log2(middle)), _SMALLEST_SIZE), _LARGEST_SIZE)
-            if middle >= _MUCH_LARGER * config.image_size or middle < config.image_size:
-                effect = "keep more of their pixels" if middle > config.image_size else "enlarge none or fewer of them"
-                found.append(Advice(setting=f"prepare.image_size={fitting}", effect=effect))
-        if self.sample.is_grey and config.channels != 1:
-            found.append(
-                Advice(setting="prepare.channels=1", effect="train on grey images: all of the sample are grey")
-            )
+            if middle >= _MUCH_LARGER * size or middle < size:
+                effect = "keep more of their pixels" if middle > size else "enlarge none or fewer of them"
+                yield f"prepare.image_size={fitting}", effect
+        if self.sample.is_grey and self.config.channels != 1:
+            yield "prepare.channels=1", "train on grey images: all of the sample are grey"
+
+    @property
+    def _fewer_images(self) -> Iterator[tuple[str, str]]:
+        config, sides, size = self.config, self.shorter_sides, self._shorter_side
         if self.sample.bad and config.on_bad_image == "fail":
-            found.append(
-                Advice(setting="prepare.on_bad_image=quarantine", effect="set images aside that cannot be read")
-            )
+            yield "prepare.on_bad_image=quarantine", "set images aside that cannot be read"
         if self.sample.repeated and not config.drop_duplicates:
-            found.append(Advice(setting="prepare.drop_duplicates=true", effect="leave out images that occur again"))
-        if sides and sides[0] < config.image_size and config.min_side < config.image_size:
-            setting = f"prepare.min_side={config.image_size}"
-            found.append(Advice(setting=setting, effect="leave out images that would be enlarged"))
-        return found
+            yield "prepare.drop_duplicates=true", "leave out images that occur again"
+        if sides and sides[0] < size and config.min_side < size:
+            yield f"prepare.min_side={size}", "leave out images that would be enlarged"
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON values."""

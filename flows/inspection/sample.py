@@ -4,15 +4,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 from PIL import Image
 
+from ddpm_core.network.image_size import image_sides
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import rules_of
 from flows.stages.prepare.units import PartRows
 from infra.outputs.images import Images
-from infra.sources.decode import strictly
+from infra.sources.decode import decoding
 from infra.sources.listing.listing import Listing, part_entries
 from infra.sources.source import Content, Entry, Other, Source
 
@@ -36,6 +38,7 @@ class Sample:
         filtered: The number of those left out, by the reason.
         bad: The names of those that cannot be read, with the reasons.
         repeated: How many have the bytes of another.
+        warnings: The number of those with whole pixels that a decoder warned of, by what it warned of.
         pictures: Some of them as the network would see them [n, c, h, w], uint8.
     """
 
@@ -45,6 +48,7 @@ class Sample:
     filtered: dict[str, int]
     bad: list[tuple[str, str]]
     repeated: int
+    warnings: dict[str, int]
     pictures: Images
 
     @property
@@ -88,11 +92,14 @@ def take_sample(
     watched, digests = _Watched(source), Counter[str]()
     part = PartRows(rules=replace(rules_of(config, listing), quarantine=True))
     pictures: list[Images] = []
-    most_pictures = max(1, min(MOST_PICTURES, _PICTURE_BYTES // (config.image_size**2 * config.channels)))
+    most_pictures = max(
+        1, min(MOST_PICTURES, _PICTURE_BYTES // (prod((*image_sides(config.image_size), config.channels))))
+    )
     looked, end = 0, clock() + _SECONDS
-    with strictly():
+    with decoding() as warned:
         for entry, content in _contents(source, part, listing):
             part.take(watched, entry, content)
+            part.warnings.update(warned.kinds())
             looked += 1
             for rows in part.rows.values():
                 while rows:
@@ -110,6 +117,7 @@ def take_sample(
         filtered=dict(part.filtered),
         bad=[(image["name"], image["reason"]) for image in part.quarantined],
         repeated=digests.total() - len(digests),
+        warnings=dict(part.warnings),
         pictures=np.stack(pictures) if pictures else np.empty((0, config.channels, 0, 0), dtype=np.uint8),
     )
 

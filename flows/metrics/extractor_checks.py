@@ -5,12 +5,14 @@ from math import prod
 
 import torch
 
+from ddpm_core.network.image_size import ImageSize, image_sides
 from flows.artifacts import Dataset
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.extractors import EXTRACTORS, open_extractor
 from infra.errors import ConfigError
 from infra.features.extractor import Extractor
 from infra.features.inception.network import SPATIAL
+from infra.features.opacity import over_white
 from infra.outputs.manifest import Manifest
 from infra.storage.store import Store
 
@@ -37,7 +39,9 @@ def check_file(name: ExtractorName, file: str, digest: str, dataset: Dataset) ->
             _try(kind.open(weights, {}), dataset.channels, dataset.image_size)
 
 
-def try_extractor(name: ExtractorName, weights: Manifest | None, store: Store, channels: int, image_size: int) -> None:
+def try_extractor(
+    name: ExtractorName, weights: Manifest | None, store: Store, channels: int, image_size: ImageSize
+) -> None:
     """Run a program on the CPU, on two images of a shape and on one; other extractors need no trial.
 
     Args:
@@ -45,7 +49,7 @@ def try_extractor(name: ExtractorName, weights: Manifest | None, store: Store, c
         weights: Sealed, of an extractor that has some.
         store: Where they are.
         channels: Of the images that it will see.
-        image_size: Their width and height.
+        image_size: Their height and width, or one number for both.
 
     Raises:
         InputError: If it does not work.
@@ -78,8 +82,8 @@ def check_metrics(name: ExtractorName, metrics: Sequence[MetricName]) -> None:
             )
 
 
-def _try(extractor: Extractor, channels: int, image_size: int) -> None:
-    shape = (2, channels, image_size, image_size)
-    images = torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8)
+def _try(extractor: Extractor, channels: int, image_size: ImageSize) -> None:
+    shape = (2, channels, *image_sides(image_size))
+    images = over_white(torch.arange(prod(shape)).reshape(shape).remainder(256).to(torch.uint8))
     extractor(images)
     extractor(images[:1])

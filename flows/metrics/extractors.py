@@ -5,6 +5,7 @@ Sealed weights are the same bytes for every worker, wherever it works, and each 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -24,6 +25,7 @@ from infra.features.classifier import CLASSIFIER
 from infra.features.dinov2.kind import DINOV2
 from infra.features.extractor import Accuracy, Extractor, ExtractorKind, LabelledImages
 from infra.features.inception.kind import INCEPTION
+from infra.features.opacity import over_white
 from infra.features.pixels import PIXELS
 from infra.features.program import PROGRAM
 from infra.features.weights_file import WeightsFile
@@ -170,10 +172,15 @@ def open_extractor(name: ExtractorName, weights: Manifest | None, store: Store, 
         IntegrityError: If the weights differ from what was sealed.
     """
     if weights is None:
-        return EXTRACTORS[name].open({}, {})
+        return _seen_over_white(EXTRACTORS[name].open({}, {}))
     (unit,) = weights.units
     tensors, shape = decode_tensors(read_verified(store, weights.folder, unit), unit["file"])
-    return EXTRACTORS[name].open({part: tensor.to(device) for part, tensor in tensors.items()}, shape)
+    on_device = {part: tensor.to(device) for part, tensor in tensors.items()}
+    return _seen_over_white(EXTRACTORS[name].open(on_device, shape))
+
+
+def _seen_over_white(extractor: Extractor) -> Extractor:
+    return lambda images: extractor(over_white(images))
 
 
 def open_class_scores(
@@ -222,7 +229,7 @@ def _read(name: ExtractorName, kind: WeightsFile, file: str, digest: str, contex
 def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) -> Manifest:
     assert kind.fit is not None, "only a kind that learns from the data is fitted"
     reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
-    train = _spread(dataset.train_images, dataset.image_size**2 * dataset.channels)
+    train = _spread(dataset.train_images, prod(dataset.image_shape))
     with fixed_threads(threads):
         (images,) = _parts(reader, "train", train, len(train))
         fitted = kind.fit(
@@ -244,4 +251,4 @@ def _parts(reader: DatasetReader, split: str, numbers: NDArray[np.int64], size: 
     rows = RowReader(reader, split, _PART)
     for start in range(0, len(numbers), size):
         images, labels = rows(numbers[start : start + size])
-        yield LabelledImages(images=torch.from_numpy(images), labels=torch.from_numpy(labels).long())
+        yield LabelledImages(images=over_white(torch.from_numpy(images)), labels=torch.from_numpy(labels).long())

@@ -8,4 +8,4 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE)
 # In this order: text, secondary text, filled areas, rules and grids, background.
 INK, QUIET, SHADE, RULE, PAPER = "#222222", "#57606a", "#c9c9c9", "#e4e4e4", "#ffffff"
-CHANNELS = {"red": VERMILION, "green": GREEN, "blue": BLUE, "grey": QUIET}
+CHANNELS = {"red": VERMILION, "green": GREEN, "blue": BLUE, "grey": QUIET, "opacity": QUIET}

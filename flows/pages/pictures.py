@@ -18,6 +18,7 @@ from infra.outputs.images import Images
 
 _TILE = 64
 _GAP = 4
+_SQUARE = 8
 _ROW = 0.3  # inches: a line of intervals
 _DOT, _MARK = ("o", 5.0), ("D", 9.0)  # symbols and their sizes in points
 
@@ -44,13 +45,13 @@ class Value:
 def sample_grid(images: Images, columns: int = 0) -> bytes:
     """Lay out images [n, c, h, w] in rows of `columns`, or in a square if it is 0, enlarged by a whole factor."""
     columns = columns or math.ceil(math.sqrt(len(images)))
-    scale = max(1, _TILE // images.shape[-1])
+    scale = max(1, _TILE // max(images.shape[-2:]))
     tiles = [_tile(image, scale) for image in images]
-    side = tiles[0].shape[0] + _GAP
+    height, width = (side + _GAP for side in tiles[0].shape[:2])
     rows = -(-len(tiles) // columns)
-    canvas = np.full((rows * side + _GAP, columns * side + _GAP, 3), 255, dtype=np.uint8)
+    canvas = np.full((rows * height + _GAP, columns * width + _GAP, 3), 255, dtype=np.uint8)
     for number, tile in enumerate(tiles):
-        top, left = (number // columns) * side + _GAP, (number % columns) * side + _GAP
+        top, left = (number // columns) * height + _GAP, (number % columns) * width + _GAP
         canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     buffer = BytesIO()
     Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
@@ -58,8 +59,19 @@ def sample_grid(images: Images, columns: int = 0) -> bytes:
 
 
 def _tile(image: Images, scale: int) -> NDArray[np.uint8]:
-    pixels = np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2)
-    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    pixels = image.transpose(1, 2, 0)
+    if len(image) == 1:
+        pixels = pixels.repeat(3, axis=2)
+    pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    return _over_squares(pixels) if len(image) == 4 else pixels
+
+
+def _over_squares(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite pixels [h, w, 4] over the light and grey squares by which image programs show transparency."""
+    rows, columns = (np.arange(size) // _SQUARE for size in pixels.shape[:2])
+    squares = np.where((rows[:, None] + columns) % 2, 204, 255)[..., None]
+    opacity = pixels[..., 3:] / 255
+    return np.rint(pixels[..., :3] * opacity + squares * (1 - opacity)).astype(np.uint8)
 
 
 def curve(

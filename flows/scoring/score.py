@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ddpm_core.network.image_size import size_text
 from flows.artifacts import Figures
 from flows.metrics.choices import TO_STATISTICS, ExtractorName, MetricName
 from flows.metrics.extractor_checks import check_metrics, try_extractor
@@ -167,15 +168,16 @@ def _sizes(judged: Side, against: Side, item: str, extractor: ExtractorName) -> 
         return ""
     if extractor == ExtractorName.PIXELS:
         raise InputError(
-            f"has images of {other}x{other} pixels, and the other side has {size}x{size}",
+            f"has images of {size_text(other)} pixels, and the other side has {size_text(size)}",
             item=item,
             remedy="--set prepare.image_size=N resizes a side that is no run's",
         )
-    return f"images of {size}x{size} and reference images of {other}x{other} pixels"
+    return f"images of {size_text(size)} and reference images of {size_text(other)} pixels"
 
 
 def _channels(side: Side) -> int:
-    return side.dataset.channels if side.dataset else 0
+    # Images with opacity are seen over white, as colour.
+    return min(side.dataset.channels, 3) if side.dataset else 0
 
 
 def _extractor(wanted: EvaluateConfig) -> ExtractorName:

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from ddpm_core.network.image_size import ImageSize, image_size_of
 from flows.artifacts import Dataset
 from flows.metrics.metric import ImageSet
 from flows.metrics.reference_file import is_reference_file
@@ -19,6 +20,7 @@ from flows.stages.prepare.config import PrepareConfig, ResizeFilter, SourceKind
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.sources import open_source
 from infra.errors import InputError
+from infra.sources.decode import decoding
 from infra.sources.files.pattern import S3
 from infra.sources.source import Content, Entry, Source
 
@@ -30,7 +32,7 @@ _GREY = ("1", "L", "I", "I;16", "F")
 
 
 # Receives the number of channels and the size of images.
-OnShape = Callable[[int, int], object]
+OnShape = Callable[[int, ImageSize], object]
 
 
 def _ignore(*_: object) -> None:
@@ -126,15 +128,11 @@ def open_side(
     opened = open_source(config.model_copy(update=settings), context.store.uri)
     config, source = opened.config, opened.source
     entries = _spread(source, text)
-    size = _image(source, entries[0], *source.read(entries[:1])).size
+    with decoding():
+        width, height = _image(source, entries[0], *source.read(entries[:1])).size
     if "prepare.image_size" not in given:
-        if size[0] != size[1]:
-            raise InputError(
-                f"holds images of {size[0]}x{size[1]} pixels, and only squares are scored as they are",
-                item=text,
-                remedy="--set prepare.image_size=N cuts out squares and resizes them",
-            )
-        config = config.model_copy(update={"image_size": size[0], "resize_filter": ResizeFilter.NONE})
+        size = image_size_of(height, width)
+        config = config.model_copy(update={"image_size": size, "resize_filter": ResizeFilter.NONE})
     if "prepare.channels" not in given:
         is_grey = beside_grey and _are_grey(source, entries)
         config = config.model_copy(update={"channels": 1 if is_grey else 3})
@@ -218,7 +216,7 @@ def _image(source: Source, entry: Entry, content: Content) -> Image.Image:
 def _are_grey(source: Source, entries: Sequence[Entry]) -> bool:
     """Tell whether all images that can be read are grey; preparation deals with the others."""
     for entry, content in zip(entries, source.read(entries), strict=True):
-        with suppress(InputError):
+        with suppress(InputError), decoding():
             if _image(source, entry, content).mode not in _GREY:
                 return False
     return True

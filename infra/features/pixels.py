@@ -13,7 +13,7 @@ _SIDE = 16
 
 def averaged_pixels(images: Tensor) -> Tensor:
     """Scale uint8 images [n, c, h, w] to [0, 1] and average them down to float32 [n, c * side * side], side <= 16."""
-    side = min(_SIDE, images.shape[-1])
+    side = min(_SIDE, *images.shape[-2:])
     return F.adaptive_avg_pool2d(images.to(torch.float32) / 255, side).flatten(1)
 
 

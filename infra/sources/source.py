@@ -25,6 +25,7 @@ class Entry:
         split: `train`, `test` or `val` if the source itself says so, else empty.
         label: Its class if the source itself gives one, else empty.
         folder: The folders around it, '/'-separated; they may give split and class (`infra.sources.listing.placing`).
+        key: Its key if its sample may hold several images (`infra.sources.keys`), else empty; not stored.
         split_from: The origin of its split, in words for the user; not stored.
         label_from: The origin of its label, in words for the user; not stored.
     """
@@ -37,6 +38,7 @@ class Entry:
     split: str = ""
     label: str = ""
     folder: str = ""
+    key: str = field(default="", compare=False)
     split_from: str = field(default="", compare=False)
     label_from: str = field(default="", compare=False)
 
@@ -59,9 +61,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Other:
-    """The name of a file of the source that is not an image; it is counted and left out."""
+    """A file of the source that is not an image, or images that are not those of their samples; counted and left out.
+
+    Attributes:
+        name: Its name.
+        key: The key of the images; empty for a file that is none.
+        count: How many there are.
+    """
 
     name: str
+    key: str = ""
+    count: int = 1
 
 
 # The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.

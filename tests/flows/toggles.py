@@ -18,7 +18,7 @@ def others(value: object) -> list[object]:
         case str():
             words = (
                 "ddpm ddim digits idx folder linear cosine fixed_small fixed_large float32 bfloat16 fd_classifier "
-                "classifier pixels fd_pixels eps v simple bound learned lanczos box fail quarantine"
+                "classifier pixels fd_pixels eps v simple bound learned lanczos box pad fail quarantine"
             )
             return [word for word in [*words.split(), "cpu", "elsewhere", "0" * 64] if word != value]
         case [Choice(), *_]:

@@ -23,8 +23,6 @@ def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
 
 def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
     """Return the manifest's facts that the listing alone decides: what was read, and by which rules."""
-    from infra.sources.decode import fit_rule
-
     return {
         "settings": config.result_settings(),
         "class_names": listing.class_names,
@@ -32,7 +30,8 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "labels_from": listing.labels_from,
         "splits_from": listing.splits_from if takes_splits(config, listing) else "",
         "others": listing.others,
-        "fit": fit_rule(config.resize_filter),
+        "left_out": listing.left_out,
+        "fit": config.shape.rule,
     }
 
 
@@ -45,6 +44,10 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
+    if facts.get("left_out"):
+        parts.append(f"{left_out_line(facts)}; prepare.image_key={next(iter(facts['left_out']))} takes others")
+    if facts.get("warnings"):
+        parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if others := others_line(facts):
         parts.append(others)
     train, test = (set(facts["classes"][split]) for split in _SPLITS)
@@ -53,6 +56,12 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     if kind := kind_line(facts):
         parts.append(kind)
     return [*parts, f"{dataset.levels} levels"]
+
+
+def left_out_line(facts: Json) -> str:
+    """Return the images that are not those of their samples, such as masks, with the number of each key."""
+    counts = ", ".join(f"{_printable(key)}: {count:,}" for key, count in facts["left_out"].items())
+    return f"other images of the samples left out ({counts})"
 
 
 def splits_line(facts: Json) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ddpm_core.network.image_size import image_sides
 from flows.pages.page import render
 from flows.pages.pictures import bars, histogram, sample_grid
 from flows.stages.prepare.account import classes_line, kind_line, splits_line
@@ -20,7 +21,7 @@ _QUARANTINED_SHOWN = 50
 _MOST_BARS = 40
 _DIGEST_SHOWN = 12
 _SPLITS = ("train", "test")
-_CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+_CHANNELS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "opacity")}
 
 
 def render_card(store: Store, manifest: Manifest) -> str:
@@ -34,7 +35,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
         IntegrityError: If the data set differs from what was sealed.
     """
     facts, settings = manifest.facts, manifest.facts["settings"]
-    size, channels = settings["image_size"], settings["channels"]
+    channels = settings["channels"]
     shown = _spaced_images(store, manifest)
     histograms = dict(zip(_CHANNELS[channels], facts["histogram"], strict=True))
     quarantined = _read_quarantine(store, manifest)
@@ -42,7 +43,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
         "card.html",
         train_images=f"{facts['images']['train']:,}",
         test_images=f"{facts['images']['test']:,}",
-        shape=f"{size}×{size}×{channels}",
+        shape="×".join(map(str, (*image_sides(settings["image_size"]), channels))),
         levels=facts["levels"],
         digest=manifest.digest,
         shown=len(shown),
@@ -89,6 +90,8 @@ def _account(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("in quarantine", facts["quarantined"]),
     ]
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
+    rows += [(f"beside these, images called {key}", count) for key, count in facts.get("left_out", {}).items()]
+    rows += [(f"with a warning: {kind}", count) for kind, count in facts.get("warnings", {}).items()]
     return [(label, f"{count:,}") for label, count in rows]
 
 

@@ -1,25 +1,31 @@
 """The settings of preparation."""
 
-from typing import Literal, Self
+from math import prod
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ddpm_core.choices import Choice
+from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
 from flows.stage_config import StageConfig, choice, execution, outside_input
 from infra.sources.reading import MAX_PIXELS, Reading
+from infra.sources.shape import Shape
 
 _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
+
+
+Side = Annotated[int, Field(ge=4, le=1024)]
 
 
 class SourceKind(Choice):
     """The format of the source of images."""
 
     AUTO = "auto", "The kind that the first files are of, by content and name"
-    FOLDER = "folder", "Image files in folders: PNG, JPEG and WebP"
+    FOLDER = "folder", "Image files in folders"
     TAR = "tar", "tar archives of image files, also webdataset shards with their labels"
     ZIP = "zip", "zip archives of image files"
-    ARRAYS = "arrays", ".npy and .npz files of uint8 images, with or without labels"
+    ARRAYS = "arrays", ".npy and .npz files of images, with or without labels"
     CIFAR = "cifar", "CIFAR-10 and CIFAR-100, binary or Python version, packed or unpacked"
     PARQUET = (
         "parquet",
@@ -40,7 +46,15 @@ class ResizeFilter(Choice):
     BILINEAR = "bilinear", "Soft"
     BOX = "box", "The mean of each area"
     NEAREST = "nearest", "One pixel per area"
-    NONE = "none", "No crop and no resize: an image of another size is bad"
+    NONE = "none", "No crop and no resize: an image of another size is bad, unless it is smaller and padded"
+
+
+class Fit(Choice):
+    """How an image of another aspect ratio takes the size."""
+
+    CROP = "crop", "Cut out the largest centred part of that ratio, then resize it"
+    PAD = "pad", "Resize the whole image to fit inside, on black; on transparent black with 4 channels"
+    STRETCH = "stretch", "Resize the whole image, whatever its ratio"
 
 
 class PrepareConfig(StageConfig):
@@ -50,14 +64,28 @@ class PrepareConfig(StageConfig):
     source: list[str] | str = outside_input(
         "", "Folder, file or glob, local, s3:// or hf://datasets/, or a list of these; empty for digits"
     )
-    image_size: int = Field(
-        32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"
+    image_size: Side | tuple[Side, Side] = Field(
+        32, description="Height and width in pixels, 4 to 1024: [h, w], or one number for both"
     )
-    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    channels: Literal[1, 3, 4] = Field(3, description="1 for grey, 3 for colour, 4 for colour and opacity")
     resize_filter: ResizeFilter = choice(ResizeFilter.LANCZOS, "The filter of the resize")
+    fit: Fit = choice(Fit.CROP, "How images of another aspect ratio take the size")
     min_side: int = Field(0, ge=0, le=1 << 16, description="Leave out images whose shorter side has fewer pixels")
     max_pixels: int = Field(
         MAX_PIXELS, ge=1, le=1 << 32, description="The most pixels that an image may have; a larger one is bad"
+    )
+    image_key: str = Field(
+        "",
+        max_length=256,
+        description="The key or column of the images if samples hold several, such as image, left, or plain for images "
+        "without a key; * for all of them; empty takes what is called like an image",
+    )
+    max_value: float = Field(
+        0.0,
+        ge=0,
+        le=1 << 32,
+        description="The value that becomes white in arrays and in grey images of more than 8 bits, such as 4095 for a "
+        "camera of 12 bits; 0 for that of the type: 255 for 8 bits, 65535 for 16",
     )
     drop_duplicates: bool = Field(False, description="Leave out images whose bytes occurred earlier in the source")
     on_bad_image: Literal["fail", "quarantine"] = Field(
@@ -70,6 +98,11 @@ class PrepareConfig(StageConfig):
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 
+    @field_validator("image_size", mode="after")
+    @classmethod
+    def _square_is_one_number(cls, value: ImageSize) -> ImageSize:
+        return image_size_of(*image_sides(value))
+
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
         if self.kind == SourceKind.DIGITS and self.source:
@@ -81,12 +114,24 @@ class PrepareConfig(StageConfig):
     @property
     def images_a_file(self) -> int:
         """`unit_images`, or fewer if they would exceed a gibibyte."""
-        return min(self.unit_images, _LARGEST_FILE // (self.image_size**2 * self.channels))
+        return min(self.unit_images, _LARGEST_FILE // prod((*image_sides(self.image_size), self.channels)))
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that all images take, and the way to it."""
+        height, width = image_sides(self.image_size)
+        return Shape(
+            height=height,
+            width=width,
+            channels=self.channels,
+            resize_filter=str(self.resize_filter),
+            way=str(self.fit),
+        )
 
     @property
     def reading(self) -> Reading:
         """What these settings choose of how the source is read."""
-        return Reading(max_pixels=self.max_pixels)
+        return Reading(max_pixels=self.max_pixels, image_key=self.image_key, max_value=self.max_value)
 
     @property
     def sources(self) -> tuple[str, ...]:

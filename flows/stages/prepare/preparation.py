@@ -106,9 +106,7 @@ def _plan(config: PrepareConfig, listing: Listing) -> Plan:
 def rules_of(config: PrepareConfig, listing: Listing) -> Rules:
     """Return the rules by which the images of a listing are prepared."""
     return Rules(
-        image_size=config.image_size,
-        channels=config.channels,
-        resize_filter=config.resize_filter,
+        shape=config.shape,
         min_side=config.min_side,
         holdout_fraction=config.holdout_fraction,
         splits_given=takes_splits(config, listing),
@@ -213,6 +211,7 @@ class _Account:
         self.filtered: Counter[str] = Counter()
         self.classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         self.quarantined: list[Json] = []
+        self.warnings: Counter[str] = Counter()
         self._histogram = [[0] * 256 for _ in range(channels)]
 
     def add(self, part: Json) -> None:
@@ -221,6 +220,7 @@ class _Account:
         self.written.update(part["written"])
         self.filtered.update(part["filtered"])
         self.quarantined += part["quarantined"]
+        self.warnings.update(part.get("warnings", {}))  # a unit that an earlier version made counts none
         for split, counts in part["classes"].items():
             self.classes[split].update(counts)
         for total, counts in zip(self._histogram, part["histogram"], strict=True):
@@ -235,6 +235,7 @@ class _Account:
             "images": {split: self.written[split] for split in SPLITS},
             "filtered": dict(sorted(self.filtered.items())),
             "quarantined": len(self.quarantined),
+            "warnings": dict(sorted(self.warnings.items())),
             "classes": {split: _by_number(counts) for split, counts in self.classes.items()},
             "levels": sum(occurs),
             "histogram": self._histogram,

@@ -12,10 +12,12 @@ from PIL import Image
 
 from flows.stages.prepare.layout import commit_unit, listing_entries
 from infra.digests import Json, sha256
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.outputs.images import Images, encode_images
 from infra.outputs.plan import Output
-from infra.sources.decode import fit, fit_rule, strictly
+from infra.sources.decode import decoding
+from infra.sources.fit import fit
+from infra.sources.shape import Shape
 from infra.sources.source import SPLITS, Content, Entry, Source
 
 NO_LABEL = -1
@@ -27,9 +29,7 @@ class Rules:
     """The rules that decide how an image is prepared.
 
     Attributes:
-        image_size: Height and width in pixels.
-        channels: 1 or 3.
-        resize_filter: The name of the filter.
+        shape: The shape that all images take.
         min_side: Images whose shorter side has fewer pixels are left out.
         holdout_fraction: Share of images held out by content, 0..1, if the source does not give the splits.
         splits_given: Whether the source gives the splits; an image in neither of them is left out.
@@ -37,9 +37,7 @@ class Rules:
         quarantine: Set bad images aside instead of failing.
     """
 
-    image_size: int
-    channels: int
-    resize_filter: str
+    shape: Shape
     min_side: int
     holdout_fraction: float
     splits_given: bool
@@ -105,16 +103,17 @@ class PrepareTask:
             entries = listing_entries(self.output, unit)
             part = PartRows(rules=self.rules)
             selected = list(part.select(entries, duplicates))
-            with strictly():
+            with decoding() as warned:
                 for entry, content in zip(selected, self.source.read(selected), strict=True):
                     part.take(self.source, entry, content)
+                    part.warnings.update(warned.kinds())
             images = {split: np.stack([row.pixels for row in rows]) for split, rows in part.rows.items() if rows}
             files, first = {}, unit * self.unit_images
             for split, stacked in images.items():
                 facts = {"split": split, "first_id": first, "rows": len(stacked)}
                 files[split] = self._encode(split, first, part.rows[split], stacked), facts
                 first += len(stacked)
-            account = part.account(len(entries)) | {"histogram": _histogram(images, self.rules.channels)}
+            account = part.account(len(entries)) | {"histogram": _histogram(images, self.rules.shape.channels)}
             commit_unit(self.output, unit, files, account)
 
         return run
@@ -127,7 +126,7 @@ class PrepareTask:
             "sha256": pa.array([row.digest for row in rows]),
         }
         metadata = {
-            "fit": fit_rule(self.rules.resize_filter),
+            "fit": self.rules.shape.rule,
             "class_names": list(self.rules.class_names),
             "split": split,
         }
@@ -152,6 +151,7 @@ class PartRows:
     rows: dict[str, list[Row]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     filtered: Counter[str] = field(default_factory=Counter)
     quarantined: list[Json] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._labels = {name: number for number, name in enumerate(self.rules.class_names)}
@@ -176,15 +176,10 @@ class PartRows:
             if min(image.size) < self.rules.min_side:
                 self.filtered["too small"] += 1
                 return
-            pixels = fit(
-                image,
-                channels=self.rules.channels,
-                size=self.rules.image_size,
-                name=entry.name,
-                resize_filter=self.rules.resize_filter,
-            )
+            pixels = fit(image, self.rules.shape, entry.name)
         except InputError as error:
             if not self.rules.quarantine:
+                error.remedy = f"{error.remedy or 'remove it'}, or {Term.SET_ASIDE}"
                 raise
             self.quarantined.append({"name": entry.name, "sha256": digest, "reason": error.cause})
             return
@@ -192,13 +187,14 @@ class PartRows:
         self.rows[self._split(entry, digest)].append(Row(name=entry.name, digest=digest, label=label, pixels=pixels))
 
     def account(self, read: int) -> Json:
-        """Return the account of the part's entries: read = written + filtered + quarantined."""
+        """Return the account of the part's entries: read = written + filtered + quarantined; warnings are beside it."""
         classes = {split: Counter(row.label for row in rows) for split, rows in self.rows.items()}
         return {
             "read": read,
             "written": {split: len(rows) for split, rows in self.rows.items()},
             "filtered": dict(self.filtered),
             "quarantined": self.quarantined,
+            "warnings": dict(self.warnings),
             "classes": {split: {str(label): n for label, n in counts.items()} for split, counts in classes.items()},
         }
 

@@ -43,7 +43,7 @@ def render_page(
         run={
             "images_seen": f"{finished.snapshot.images_seen:,}",
             "train_images": f"{dataset.train_images:,}",
-            "shape": f"{dataset.image_size}×{dataset.image_size}×{dataset.channels}",
+            "shape": "×".join(map(str, (*dataset.image_shape[1:], dataset.channels))),
             "levels": dataset.levels,
         },
         links=_links(elsewhere),

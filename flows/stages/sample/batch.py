@@ -28,7 +28,7 @@ def fitting_batch(config: UNetConfig, memory: int, *, guided: bool = False) -> i
     meta = torch.device("meta")
     with meta:
         network = UNet(config, seed=None).eval().requires_grad_(False)
-        x_t = torch.empty(2 if guided else 1, config.in_channels, config.image_size, config.image_size)
+        x_t = torch.empty(2 if guided else 1, *config.image_shape)
         t = torch.zeros(len(x_t), dtype=torch.int64)
     labels = [t] if config.num_classes else []
     with torch.no_grad():

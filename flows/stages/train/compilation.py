@@ -24,7 +24,7 @@ def compile_for_training(
         ResourceError: If there is no C++ compiler, or it fails.
     """
     shape = network.config
-    x_t = torch.zeros((images, shape.in_channels, shape.image_size, shape.image_size), device=device)
+    x_t = torch.zeros((images, *shape.image_shape), device=device)
     t = torch.zeros(images, dtype=torch.int64, device=device)
     labels = [torch.zeros_like(t)] if shape.num_classes else []
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from ddpm_core.choices import Loss, NetworkVariance, Parameterisation, ScheduleKind
+from ddpm_core.network.image_size import ImageSize
 from ddpm_core.network.unet_config import UNetConfig
 from flows.stage_config import SEED_LIMIT, Device, Dtype, StageConfig, choice, execution, goal, outside_input
 from infra.storage.download import without_secrets
@@ -179,7 +180,7 @@ class TrainConfig(StageConfig):
         """True if alpha-bar_T is 0, so that x_T is independent of the image."""
         return self.zero_terminal_snr or self.schedule == ScheduleKind.JSD
 
-    def unet(self, image_size: int, channels: int, classes: int = 0) -> UNetConfig:
+    def unet(self, image_size: ImageSize, channels: int, classes: int = 0) -> UNetConfig:
         """Return the network for images of this shape; a class-conditional one has a last, extra class for no label.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ddpm_core.choices import Loss, NetworkVariance, Parameterisation
+from ddpm_core.network.image_size import ImageSize, image_sides, size_text
 from ddpm_core.network.unet_config import UNetConfig
 from flows.networks import attention_levels
 from flows.snapshot import TrainedNetwork, make_schedule
@@ -42,7 +43,7 @@ class Misfit(NamedTuple):
         return f"--set {self.setting}={shlex.quote(_text(self.there))}"
 
 
-def check_fit(trained: TrainedNetwork, place: str, config: TrainConfig, image_size: int, channels: int) -> None:
+def check_fit(trained: TrainedNetwork, place: str, config: TrainConfig, image_size: ImageSize, channels: int) -> None:
     """Refuse a network that training with these settings cannot start from.
 
     Args:
@@ -69,7 +70,7 @@ def check_fit(trained: TrainedNetwork, place: str, config: TrainConfig, image_si
         )
 
 
-def misfits(trained: TrainedNetwork, config: TrainConfig, image_size: int, channels: int) -> list[Misfit]:
+def misfits(trained: TrainedNetwork, config: TrainConfig, image_size: ImageSize, channels: int) -> list[Misfit]:
     """Return the settings that do not fit a network; arguments are those of `check_fit`.
 
     Another size of images fits if the same levels of the network have attention: no weight depends on the size.
@@ -88,10 +89,11 @@ def misfits(trained: TrainedNetwork, config: TrainConfig, image_size: int, chann
     return found + _attention(shape, config, image_size)
 
 
-def _attention(shape: UNetConfig, config: TrainConfig, image_size: int) -> list[Misfit]:
-    if image_size % 2 ** (len(shape.channel_mults) - 1):
+def _attention(shape: UNetConfig, config: TrainConfig, image_size: ImageSize) -> list[Misfit]:
+    sides = image_sides(image_size)
+    if any(side % 2 ** (len(shape.channel_mults) - 1) for side in sides):
         return [Misfit("prepare.image_size", image_size, shape.image_size)]
-    there = [image_size >> level for level in attention_levels(shape)]
+    there = [min(sides) >> level for level in attention_levels(shape)]
     here = config.attention_resolutions
     return [Misfit("train.attention_resolutions", here, there)] if set(here) != set(there) else []
 
@@ -103,7 +105,7 @@ def _loss(loss: Loss, variance: NetworkVariance) -> Loss:
     return loss if loss in (Loss.BOUND, Loss.HYBRID) else Loss.HYBRID
 
 
-def remarks(trained: TrainedNetwork, config: TrainConfig, image_size: int, classes: int) -> list[str]:
+def remarks(trained: TrainedNetwork, config: TrainConfig, image_size: ImageSize, classes: int) -> list[str]:
     """Return a remark on each difference that training can start with.
 
     Args:
@@ -114,7 +116,8 @@ def remarks(trained: TrainedNetwork, config: TrainConfig, image_size: int, class
     """
     shape, found = trained.network.config, []
     if image_size != shape.image_size:
-        found.append(f"it was trained on images of {shape.image_size} pixels, here they have {image_size}")
+        of_network, of_data = size_text(shape.image_size), size_text(image_size)
+        found.append(f"it was trained on images of {of_network} pixels, here they have {of_data}")
     if shape.num_classes and shape.num_classes - 1 != classes:
         found.append(
             f"it has {shape.num_classes - 1} classes, the data {classes}: their embeddings start afresh, that of no "

@@ -104,7 +104,7 @@ class TrainingWorker:
         reader = DatasetReader(store=output.store, manifest=dataset.manifest(output.store))
         with memory_errors("train", _FEWER_IMAGES):
             self.data = training_data(reader, config.seed, config.shuffle_images, self.device)
-        self.image_shape = (dataset.channels, dataset.image_size, dataset.image_size)
+        self.image_shape = dataset.image_shape
         schedule: NoiseSchedule = make_schedule(**schedule_settings(config)).to(self.device)
         shape = config.unet(dataset.image_size, dataset.channels, len(dataset.class_names))
         network = first_network(shape, config.seed, assignment.initial, output.store)

@@ -7,8 +7,11 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from infra.errors import InputError
-from infra.sources.decode import REPAIR, SUFFIXES
+from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
+from infra.sources.image_formats import SUFFIXES
+from infra.sources.keys import PLAIN, NameKeys
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Entry, Other
 
 MAX_MEMBERS = 10_000_000
@@ -36,14 +39,17 @@ class Member(NamedTuple):
     text: bytes | None = None
 
 
-def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[Entry | Other]:
+def list_members(
+    file: File, members: Iterable[Member], path: str, reading: Reading = BY_RULE
+) -> Iterator[Entry | Other]:
     """List the images of an archive with their labels, and all other members; hidden members are left out.
 
     Raises:
         InputError: If there are too many members, a name is too long, or a label is invalid.
     """
     seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
-    sample = _Sample("", file)
+    keys = NameKeys(reading.image_key)
+    sample = _Sample("", file, keys)
     for number, member in enumerate(members):
         if number >= MAX_MEMBERS:
             raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
@@ -57,7 +63,7 @@ def list_members(file: File, members: Iterable[Member], path: str) -> Iterator[E
         key = "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
         if key != sample.key:
             yield from sample.flush()
-            sample = _Sample(key, file)
+            sample = _Sample(key, file, keys)
         elif sample.is_full:
             yield from sample.flush()
         if not sample.takes(name, member, parts):
@@ -111,18 +117,18 @@ class _Seen:
 class _Sample:
     """Neighbours in an archive that share their name up to its first dot."""
 
-    def __init__(self, key: str, file: File) -> None:
-        self.key, self._file = key, file
-        self.images: list[tuple[str, tuple[int, ...], str]] = []
+    def __init__(self, key: str, file: File, keys: NameKeys) -> None:
+        self.key, self._file, self._keys = key, file, keys
+        self.images: list[tuple[str, tuple[int, ...], str, str]] = []
         self.sidecars: list[tuple[str, bytes | None]] = []
         self._label, self._label_from, self._listed = "", "", False
 
     def takes(self, name: str, member: Member, parts: list[str]) -> bool:
         """Add the member if it is an image or may label one; return whether it is."""
-        _, dot, suffix = (parts[-1] if parts else "").rpartition(".")
+        stem, dot, suffix = "/".join(parts).rpartition(".")
         is_image = member.is_file and dot + suffix.lower() in SUFFIXES
         if is_image:
-            self.images.append((name, member.at, "/".join(parts[:-1])))
+            self.images.append((name, member.at, "/".join(parts[:-1]), self._keys.of(stem, dot + suffix)))
         elif member.is_file and may_label(member.name):
             self.sidecars.append((name, member.text))
             return True
@@ -134,7 +140,6 @@ class _Sample:
 
     def flush(self) -> Iterator[Entry | Other]:
         """List the members so far; a label stays for the rest of the sample."""
-        file = self._file
         # .cls comes before .json because it has no other purpose.
         for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
             is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
@@ -150,7 +155,16 @@ class _Sample:
                 raise InputError(cause, item=name, remedy="names must differ before their first dot")
             if label and not self._label:
                 self._label, self._label_from = label, ".json files" if is_json else ".cls files"
-        for name, at, folder in self.images:
+        yield from self._entries()
+        self._listed = self._listed or bool(self.images)
+        self.images, self.sidecars = [], []
+
+    def _entries(self) -> Iterator[Entry | Other]:
+        file = self._file
+        for name, at, folder, key in self.images:
+            if not self._keys.takes(key):
+                yield Other(name, key=key or PLAIN)
+                continue
             yield Entry(
                 name=name,
                 file=file.name,
@@ -159,10 +173,9 @@ class _Sample:
                 at=at,
                 label=self._label,
                 folder=folder,
+                key=self._keys.waits(key),
                 label_from=self._label_from,
             )
-        self._listed = self._listed or bool(self.images)
-        self.images, self.sidecars = [], []
 
 
 def _is_label(name: str, text: bytes | None) -> bool:
@@ -174,6 +187,8 @@ def _is_label(name: str, text: bytes | None) -> bool:
 
 def _label(name: str, text: bytes | None) -> str:
     """The text of a .cls, or the `label` of a .json; empty if the .json has none."""
+    if text is None and name.lower().endswith(".json"):  # it is larger than any label, so it is something else
+        return ""
     if text is None:
         raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
     try:

@@ -14,12 +14,16 @@ from numpy.lib import format as npy
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
+from infra.sources.levels import white_of
 
 HEADER_BYTES = 1 << 14
+# The types that pixels may have, by the number that an entry stores; 0 is uint8. A new one comes last.
+_TYPE_CODES = "u1 ? <u2 >u2 <u4 >u4 <u8 >u8 i1 <i2 >i2 <i4 >i4 <i8 >i8 <f2 >f2 <f4 >f4 <f8 >f8"
+_WIDE_TYPES = ("u2", "u4", "u8", "i2", "i4", "i8", "f2", "f4", "f8")
+PIXEL_TYPES = tuple(map(np.dtype, ("u1", "?", "i1", *(order + code for code in _WIDE_TYPES for order in "<>"))))
 _MAX_LABEL_CHARS = 256
 _CHANNELS = (1, 3, 4)
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
-_FLOAT_AS_UINT8 = "save (255 * x).round().astype('uint8') if the pixels are 0 to 1"
 _HEADER_ERRORS = (
     ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError,
 )  # fmt: skip
@@ -53,34 +57,37 @@ def read_header(stream: IO[bytes], item: str) -> Header:
     return Header(dtype, shape, stream.tell())
 
 
-def check_images(header: Header, size: int, item: str) -> None:
+def check_images(header: Header, size: int, max_value: float, item: str) -> None:
     """Refuse an array that does not hold images.
 
     Args:
         header: The header of the array.
         size: The bytes of the file or member, with the header.
+        max_value: The value that becomes white; 0 for that of the type.
         item: Its name in an error.
 
     Raises:
-        InputError: If it is not uint8 [n, h, w], [n, h, w, c] or [n, c, h, w] with 1, 3 or 4 channels, or has another
-            size than its header says.
+        InputError: If it is not [n, h, w], [n, h, w, c] or [n, c, h, w] with 1, 3 or 4 channels, of numbers whose white
+            is known, or has another size than its header says.
     """
     shape = header.shape
-    if header.dtype != np.uint8:
-        remedy = _FLOAT_AS_UINT8 if header.dtype.kind == "f" else _AS_UINT8
-        raise InputError(f"holds {header.dtype}, not uint8", item=item, remedy=remedy)
+    white_of(header.dtype, max_value, item)
+    if header.dtype not in PIXEL_TYPES:
+        raise InputError(f"holds {header.dtype}, not numbers of up to 64 bits", item=item, remedy=_AS_UINT8)
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in _CHANNELS and not channels_first(shape[1:])):
         cause = f"has the shape {shape}, not images x height x width [x 1, 3 or 4]"
         remedy = "save x.reshape(n, height, width[, channels])" if len(shape) < 3 else "transpose it or pick channels"
         raise InputError(cause, item=item, remedy=remedy)
     if min(shape) < 1:
         raise InputError(f"holds nothing: its shape is {shape}", item=item)
-    if header.length + prod(shape) != size:
-        raise InputError(f"says it holds {shape} bytes and holds {size - header.length}", item=item, remedy=REPAIR)
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[2] < min(shape[:2]):
+    width = header.dtype.itemsize
+    if header.length + prod(shape) * width != size:
+        cause = f"says it holds {shape} numbers of {width} bytes and holds {size - header.length} bytes"
+        raise InputError(cause, item=item, remedy=REPAIR)
+    if len(shape) == 3 and shape[2] in _CHANNELS and shape[2] < min(shape[:2]):
         cause = f"has the shape {shape}: one image, or {shape[0]} grey ones of {shape[1]}x{shape[2]}"
         raise InputError(cause, item=item, remedy="save images x height x width x channels")
-    if prod(shape[1:]) > MAX_BYTES:
+    if prod(shape[1:]) * width > MAX_BYTES:
         raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
+from infra.sources.keys import ALL, IMAGE_KEYS, several_images
 from infra.sources.source import SPLITS
 
-_IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 _OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
 MAX_LABEL_CHARS = 256
@@ -25,6 +25,7 @@ class Columns:
         label: The name of the column of labels; empty if the file has none.
         class_names: The classes by their number; empty if the file does not name them.
         split: The split of a file of this pipeline; empty for any other.
+        left_out: The other columns that may hold images.
     """
 
     leaf: str
@@ -32,15 +33,16 @@ class Columns:
     label: str
     class_names: tuple[str, ...]
     split: str
+    left_out: tuple[str, ...] = ()
 
 
-def image_columns(schema: pa.Schema, path: str) -> Columns:
+def image_columns(schema: pa.Schema, path: str, image_key: str = "") -> Columns:
     """Find the columns of images and labels.
 
     Raises:
         InputError: If no column or several columns may hold images, or a type or the metadata is not as it must be.
     """
-    image = _image_column(schema, path)
+    image = _image_column(schema, image_key, path)
     leaf = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
     metadata = schema.metadata or {}
     own = _json(metadata, _OWN_KEY, path)
@@ -59,7 +61,8 @@ def image_columns(schema: pa.Schema, path: str) -> Columns:
         raise InputError(cause, item=path, remedy=f"write {label} as integers")
     names = _class_names(metadata, label, own, path) if label else ()
     split = own.get("split")
-    return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "")
+    left_out = tuple(field.name for field in schema if _is_image(field.type) and field.name != image)
+    return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "", left_out)
 
 
 def label_text(value: object, columns: Columns, path: str) -> str:
@@ -82,11 +85,17 @@ def label_text(value: object, columns: Columns, path: str) -> str:
     return text
 
 
-def _image_column(schema: pa.Schema, path: str) -> str:
-    named = [name for name in _IMAGE_COLUMNS if name in schema.names][:1]
+def _image_column(schema: pa.Schema, image_key: str, path: str) -> str:
+    image_key = "" if image_key == ALL else image_key
+    named = [name for name in ([image_key] if image_key else IMAGE_KEYS) if name in schema.names][:1]
     found = named or [field.name for field in schema if _is_image(field.type)]
-    if len(found) != 1 or schema.names.count(found[0]) != 1:
-        cause = "has several columns of bytes" if found else "has no column of images"
+    if image_key and not named:
+        cause = f"has no column {image_key}: {', '.join(schema.names)[:200]}"
+        raise InputError(cause, item=path, remedy=f"set {Term.IMAGE_KEY} to the column of the images")
+    if len(found) > 1:
+        raise several_images(found, path)
+    if not found or schema.names.count(found[0]) != 1:
+        cause = "has a column twice" if found else "has no column of images"
         raise InputError(f"{cause}: {', '.join(schema.names)[:200]}", item=path, remedy="call the images' column image")
     field = schema.field(found[0])
     # Arrow returns an extension type that it does not know as its storage type: bytes of unknown meaning.

@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import groupby
 from math import prod
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,15 @@ from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
-from infra.sources.formats.npy import HEADER_BYTES, Header, channels_first, check_images, label_texts, read_header
+from infra.sources.formats.npy import (
+    HEADER_BYTES,
+    PIXEL_TYPES,
+    Header,
+    channels_first,
+    check_images,
+    label_texts,
+    read_header,
+)
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
 from infra.sources.formats.zip_members import ZIP_MARKS
 from infra.sources.reading import BY_RULE, Reading
@@ -31,7 +39,9 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Arrays of uint8 images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
+    """Arrays of images [n, h, w] or [n, h, w, 1, 3 or 4] in .npy and .npz files.
+
+    uint8, uint16 and bool say which value is white; for other numbers `reading.max_value` has to.
 
     Names say what is what, those of files and those of keys in an .npz, in capitals or not: x, images and data are
     images; y, labels and targets are labels; the rest of the words says which belong together (X_train and y_train,
@@ -77,15 +87,17 @@ class ArraySource:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
-        for (name, _), group in groupby(entries, key=lambda entry: (entry.file, entry.at[-1])):
+        for (name, _), group in groupby(entries, key=lambda entry: (entry.file, _Place.of(entry).key)):
             same = list(group)
             file = File(name=name, size=same[0].size, stamp=same[0].stamp)
             yield from self._read_archive(file, same) if self._is_archive(file) else self._read_array(file, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:-1])
-        return from_array(pixels.transpose(1, 2, 0) if channels_first(pixels.shape) else pixels, entry.name)
+        place = _Place.of(entry)
+        pixels = np.frombuffer(content, dtype=place.kind).reshape(place.shape)
+        pixels = pixels.transpose(1, 2, 0) if channels_first(place.shape) else pixels
+        return from_array(pixels, entry.name, self.reading.max_value)
 
     def _is_labels(self, file: File) -> bool:
         """Whether a file of a label's name holds nothing else; an archive may also hold the images."""
@@ -115,18 +127,17 @@ class ArraySource:
     def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
         path = self.files.path(file.name)
         header = read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path)
-        check_images(header, file.size, path)
+        check_images(header, file.size, self.reading.max_value, path)
         labels = self._labels(label_file, header.shape[0])
-        # The last number of `at` is the index of the key in the archive; it is 0 for a file of one array.
         yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
-        size = prod(entries[0].at[1:-1])
+        size = _Place.of(entries[0]).bytes
         with self.files.open(file) as opened:
             start = read_header(opened, path).length
             for entry in entries:
-                opened.seek(start + entry.at[0] * size)
+                opened.seek(start + _Place.of(entry).number * size)
                 yield _exactly(opened, size, path)
         self.files.open(file).close()  # fails if the file changed meanwhile
 
@@ -147,7 +158,7 @@ class ArraySource:
                 item = f"{path}[{key}]"
                 with archive.open(members[key]) as stream:
                     header = read_header(stream, item)
-                check_images(header, members[key].file_size, item)
+                check_images(header, members[key].file_size, self.reading.max_value, item)
                 labels = self._labels(label_file, header.shape[0])
                 if label_key:
                     data = whole_member(archive, members[label_key], f"{path}[{label_key}]")
@@ -158,17 +169,48 @@ class ArraySource:
     def _read_archive(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
         with self._opened(file) as (archive, members):
-            info = list(members.values())[entries[0].at[-1]]
-            size = prod(entries[0].at[1:-1])
+            first = _Place.of(entries[0])
+            info, size = list(members.values())[first.key], first.bytes
             with archive.open(info) as stream:
                 start = read_header(stream, path).length
                 for entry in entries:
                     # Seeking in a packed member unpacks and drops everything before that place.
-                    stream.seek(start + entry.at[0] * size)
+                    stream.seek(start + _Place.of(entry).number * size)
                     yield _exactly(stream, size, path)
                 # zipfile compares the checksum of the whole array only at its end.
                 while stream.read(_CHUNK):
                     pass
+
+
+class _Place(NamedTuple):
+    """The place of an image, as the numbers `at` of its entry store it.
+
+    Attributes:
+        number: Its number in the array.
+        shape: [h, w] or [h, w, c].
+        key: The index of the array's key in the archive; 0 for a file of one array.
+        kind: The type of its pixels.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    key: int
+    kind: np.dtype[Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "_Place":
+        # A type other than uint8 comes last, as a number below 0.
+        at, kind = (entry.at[:-1], -entry.at[-1]) if entry.at[-1] < 0 else (entry.at, 0)
+        return cls(at[0], at[1:-1], at[-1], PIXEL_TYPES[kind])
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        kind = PIXEL_TYPES.index(self.kind)
+        return (self.number, *self.shape, self.key, *((-kind,) if kind else ()))
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * self.kind.itemsize
 
 
 def _name(file: File) -> ArrayName:
@@ -195,7 +237,7 @@ def _entries(
             file=file.name,
             size=file.size,
             stamp=file.stamp,
-            at=(number, *header.shape[1:], key),
+            at=_Place(number, header.shape[1:], key, header.dtype).stored,
             split=split,
             label=labels[number] if labels is not None else "",
             folder=file.name.rpartition("/")[0],

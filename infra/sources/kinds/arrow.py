@@ -55,14 +55,16 @@ class ArrowSource:
                 messages = ArrowMessages(opened, file.size, path)
                 schema = arrow_schema(messages, path)
                 batch = ArrowRows(opened, schema, messages.batch(place), path)
-                yield from batch.images(image_columns(schema, path), [entry.at[1] for entry in same])
+                yield from batch.images(
+                    image_columns(schema, path, self.reading.image_key), [entry.at[1] for entry in same]
+                )
             self.files.open(file).close()  # fails if the file changed meanwhile
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode an image, or make one of these pixels."""
         if len(entry.at) == 2:
             name = f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]"
-            return decode(content, name, self.reading.max_pixels)
+            return decode(content, name, self.reading)
         try:
             pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         except ValueError as error:
@@ -77,7 +79,7 @@ class ArrowSource:
             if schema.names == _INDICES:
                 yield Other(file.name)
                 return
-            columns, number = image_columns(schema, path), 0
+            columns, number = image_columns(schema, path, self.reading.image_key), 0
             for batch in messages.batches():
                 for row, label in enumerate(ArrowRows(opened, schema, batch, path).labels(columns)):
                     yield Entry(

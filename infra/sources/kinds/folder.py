@@ -1,4 +1,4 @@
-"""Folders of PNG, JPEG and WebP files, in classes or not, split or not, local or on S3."""
+"""Folders of image files, in classes or not, split or not, local or on S3."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from posixpath import splitext
 
 from PIL import Image
 
-from infra.sources.decode import SUFFIXES, decode
+from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.image_formats import SUFFIXES
+from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
@@ -29,12 +31,19 @@ class FolderSource:
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image, in the order of their names."""
+        keys = NameKeys(self.reading.image_key)
         for file in self.files.find():
-            if splitext(file.name)[1].lower() not in SUFFIXES:
+            stem, suffix = splitext(file.name)
+            if suffix.lower() not in SUFFIXES:
                 yield Other(file.name)
                 continue
-            folder = file.name.rpartition("/")[0]
-            yield Entry(name=file.name, file=file.name, size=file.size, stamp=file.stamp, folder=folder)
+            key, folder = keys.of(stem, suffix), file.name.rpartition("/")[0]
+            if keys.takes(key):
+                yield Entry(
+                    name=file.name, file=file.name, size=file.size, stamp=file.stamp, folder=folder, key=keys.waits(key)
+                )
+            else:
+                yield Other(file.name, key=key or PLAIN)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the files."""
@@ -42,4 +51,4 @@ class FolderSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one file."""
-        return decode(content, self.files.path(entry.file), self.reading.max_pixels)
+        return decode(content, self.files.path(entry.file), self.reading)

@@ -59,7 +59,7 @@ class LmdbSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one value."""
-        return decode(content, entry.name, self.reading.max_pixels)
+        return decode(content, entry.name, self.reading)
 
     def _find(self, file: File) -> Iterator[Entry | Other]:
         path = self.files.path(file.name)

@@ -26,8 +26,9 @@ from infra.sources.source import Content, Entry, Other
 class ParquetSource:
     """Parquet files with a column of images, each in its row group and row.
 
-    The column is called image, img, jpg, png or bytes, or is the only one of bytes; labels are in label, labels,
-    fine_label or class. Splits are those of the folders, or of a file's name that has train, test or val in it.
+    The column is the one that the user chose, else called as in `IMAGE_KEYS`, else the only one of bytes. Labels are in
+    label, labels, fine_label or class. Splits are those of the folders, or of a file's name that has train, test or val
+    in it.
     Files that this pipeline wrote name their split and classes themselves.
 
     Attributes:
@@ -56,14 +57,14 @@ class ParquetSource:
         """Decode an image, or make one of these pixels."""
         if len(entry.at) == 2:
             name = f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]"
-            return decode(content, name, self.reading.max_pixels)
+            return decode(content, name, self.reading)
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         return from_array(pixels.transpose(1, 2, 0), entry.name)
 
-    def _find(self, file: File) -> Iterator[Entry]:
+    def _find(self, file: File) -> Iterator[Entry | Other]:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet.schema_arrow, path)
+            columns = image_columns(parquet.schema_arrow, path, self.reading.image_key)
             rows = parquet.metadata.num_rows
             if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
@@ -87,11 +88,13 @@ class ParquetSource:
                     number += 1
             if number != rows:
                 raise InputError(f"says it holds {rows} images and holds {number}", item=path, remedy=REPAIR)
+        for column in columns.left_out:
+            yield Other(file.name, key=column, count=rows)
 
     def _read(self, file: File, group: int, entries: list[Entry]) -> Iterator[Content]:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet.schema_arrow, path)
+            columns = image_columns(parquet.schema_arrow, path, self.reading.image_key)
             declared = check_pages(opened, parquet.metadata.row_group(group), columns.leaf, path)
             values = enumerate(row_values(parquet, group, columns.leaf, declared, path))
             for entry in entries:

@@ -49,7 +49,7 @@ class TarSource:
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
                 members = tar_members(TarStream(opened, file.size, path), _is_label, nested=True)
-                yield from list_members(file, (member for _, member in members), path)
+                yield from list_members(file, (member for _, member in members), path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members, each archive once from front to back.
@@ -72,7 +72,7 @@ class TarSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name, self.reading.max_pixels)
+        return decode(content, entry.name, self.reading)
 
 
 def _is_label(name: bytes, size: int) -> bool:

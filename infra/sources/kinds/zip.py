@@ -42,7 +42,7 @@ class ZipSource:
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                yield from list_members(file, zip_members(opened, file.size, path), path)
+                yield from list_members(file, zip_members(opened, file.size, path), path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members; an archive is opened once for consecutive entries."""
@@ -58,4 +58,4 @@ class ZipSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
-        return decode(content, entry.name, self.reading.max_pixels)
+        return decode(content, entry.name, self.reading)

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from infra.errors import InputError, Term
 from infra.sources.listing.cells import Cell, held_out_split, settled
+from infra.sources.listing.choosing import chosen
 from infra.sources.listing.folders import names_both
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
@@ -45,6 +46,7 @@ class Listing:
         class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
         unlabelled: Number of entries of the splits without a class, if others have one.
         others: Number of files that are not images, by suffix.
+        left_out: Number of images that are not those of their samples, by key: masks and the like.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
         cells: Number of entries by split and class, either of which may be empty.
@@ -55,6 +57,7 @@ class Listing:
     class_names: list[str]
     unlabelled: int
     others: dict[str, int]
+    left_out: dict[str, int]
     labels_from: str
     splits_from: str
     cells: dict[Cell, int]
@@ -102,9 +105,9 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
     """
     survey, origins = Survey(), Origins()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
-        digest, others = _find(source, survey, origins, found)
+        digest, others, left_out = _find(source, survey, origins, found)
         if not found.tell():
-            raise _nothing_found(others, sought)
+            raise _nothing_found(others, left_out, sought)
         placing = survey.placing()
         given = _place(found, placing, origins, spool)
         changes = settled(given, from_folders=not placing.labelled)
@@ -124,6 +127,7 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
             class_names=class_names,
             unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
             others=dict(sorted(others.items())),
+            left_out=dict(sorted(left_out.items())),
             labels_from=labels_from if class_names else "",
             splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
             cells=dict(counts),
@@ -132,10 +136,17 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
         )
 
 
-def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> tuple[str, Counter[str]]:
-    """Survey all entries and write them as found; return their digest and the number of other files by suffix."""
-    digest, others = hashlib.sha256(), Counter[str]()
-    for entry in source.find():
+def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> tuple[str, Counter[str], Counter[str]]:
+    """Survey all entries and write them as found.
+
+    Returns:
+        Their digest, the number of other files by suffix, and that of images left out by key.
+    """
+    digest, others, left_out = hashlib.sha256(), Counter[str](), Counter[str]()
+    for entry in chosen(source.find()):
+        if isinstance(entry, Other) and entry.key:
+            left_out[entry.key] += entry.count
+            continue
         if isinstance(entry, Other):
             others[PurePosixPath(entry.name).suffix.lower()] += 1
             continue
@@ -144,13 +155,16 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
         line = _line(entry)
         digest.update(line)
         found.write(line)
-    return digest.hexdigest(), others
+    return digest.hexdigest(), others, left_out
 
 
-def _nothing_found(others: Counter[str], sought: str) -> InputError:
-    left_out = f" (left out: {_counts(others)})" if others else ""
+def _nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> InputError:
+    if left_out:
+        cause = f"holds no images of that key, but {_counts(left_out)}"
+        return InputError(cause, item=Term.SOURCE, remedy=f"set {Term.IMAGE_KEY} to one of these")
+    counts = f" (left out: {_counts(others)})" if others else ""
     return InputError(
-        f"holds no images{left_out} {sought}".strip(),
+        f"holds no images{counts} {sought}".strip(),
         item=Term.SOURCE,
         remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
     )

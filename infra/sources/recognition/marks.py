@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import splitext
 
-from infra.sources.decode import SUFFIXES
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.tar_stream import BZIP2
 from infra.sources.formats.zip_members import ZIP_MARKS
+from infra.sources.image_formats import SUFFIXES
 from infra.sources.recognition.head import Head, read_head
 
 FOLDER = "folder"

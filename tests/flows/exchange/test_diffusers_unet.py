@@ -148,7 +148,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "attention_head_dim is 8.*equal channels, here 16, 32",
     ),
     ({"sample_size": None}, "sample_size is null; we can represent one whole number"),
-    ({"sample_size": [8, 16]}, r"sample_size is \[8, 16\]"),
+    ({"sample_size": [8, 16, 8]}, r"sample_size is \[8, 16, 8\]"),
+    ({"sample_size": [8, 6]}, "is not a shape of our network .image_size must be divisible by 4"),
     ({"sample_size": 6}, "is not a shape of our network .image_size must be divisible by 4"),
     ({"norm_num_groups": 3, "attn_norm_num_groups": None}, "norm_groups must divide base_channels; got 3 and 8"),
     ({"layers_per_block": 65}, "layers_per_block is 65; we can represent whole numbers from 1 to 64"),
@@ -170,6 +171,7 @@ def test_what_our_network_cannot_be_is_refused(changes: dict[str, Any], message:
 def test_two_equal_sizes_and_heads() -> None:
     settings = unet_settings(SMALL, "")
     assert unet_config(settings | {"sample_size": [8, 8]}, "").image_size == 8
+    assert unet_config(settings | {"sample_size": [8, 16]}, "").image_size == (8, 16)
     for each, heads in ((16, 1), (4, 4), (None, 1)):
         assert unet_config(settings | {"attention_head_dim": each}, "").num_heads == heads
 

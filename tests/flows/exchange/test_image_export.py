@@ -15,11 +15,12 @@ from flows.exchange.selection import Selection
 from flows.stage import Progress
 from infra.errors import ConfigError, ConflictError, IntegrityError, Interrupted, StorageError
 from infra.outputs.images import Images
-from infra.sources.decode import fit
 from infra.sources.files.file_set import FileSet
+from infra.sources.fit import fit
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.tar import TarSource
+from infra.sources.shape import Shape
 from infra.sources.source import Source
 from tests.flows.exchange.sealed_images import sealed, selected
 from tests.infra.sources.placed import placed
@@ -77,7 +78,7 @@ def test_our_own_sources_read_the_same_pixels(
     found: list[Images] = []
     for entry, content in read:
         assert isinstance(content, bytes)
-        found.append(fit(source.decode(entry, content), channels=channels, size=8, name=entry.name))
+        found.append(fit(source.decode(entry, content), Shape(height=8, width=8, channels=channels), entry.name))
     assert np.array_equal(np.stack(found), images)
     if to is not ExportFormat.PNG:
         assert [entry.label for entry in entries] == [str(number % 3) for number in range(13)]

@@ -50,6 +50,18 @@ def test_grey_in_three_channels(tmp_path: Path) -> None:
     assert np.array_equal(first.images, pixels(colour[:5]))
 
 
+def test_opacity_lies_over_white_in_three_channels(tmp_path: Path) -> None:
+    images, reader = sealed(tmp_path, 4)
+    as_is, over = (
+        np.concatenate([batch.images for batch in selected(reader, channels=channels).batches()])
+        for channels in (Channels.AS_IS, Channels.RGB)
+    )
+    assert np.array_equal(as_is, pixels(images))
+    share = as_is[..., 3:] / 255
+    assert over.shape[-1] == 3
+    assert np.abs(over - (as_is[..., :3] * share + 255 * (1 - share))).max() <= 0.5 + 1e-9
+
+
 def test_the_identity_tells_pixels_apart_and_nothing_else(tmp_path: Path) -> None:
     _, grey = sealed(tmp_path)
     _, colour = sealed(tmp_path, 3)

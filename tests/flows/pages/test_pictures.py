@@ -23,6 +23,21 @@ def inked(picture: np.ndarray, colour: str, within: int = 0) -> np.ndarray:
     return (abs(picture.astype(int) - tuple(bytes.fromhex(colour[1:]))) <= within).all(2)
 
 
+def test_tiles_that_are_no_squares_keep_their_shape() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 3, 32, 64), dtype=np.uint8)
+    picture = opened(sample_grid(images, columns=2))
+    assert picture.shape == (2 * (32 + GAP) + GAP, 2 * (64 + GAP) + GAP, 3)
+    assert np.array_equal(picture[GAP : GAP + 32, 2 * GAP + 64 : 2 * GAP + 128], images[1].transpose(1, 2, 0))
+
+
+def test_opacity_shows_the_squares_behind_it() -> None:
+    image = np.full((1, 4, 64, 64), 100, dtype=np.uint8)
+    image[0, 3, :, :32], image[0, 3, :, 32:] = 0, 255
+    picture = opened(sample_grid(image))[GAP:-GAP, GAP:-GAP]
+    assert {tuple(pixel) for pixel in picture[:, :32].reshape(-1, 3).tolist()} == {(255,) * 3, (204,) * 3}
+    assert (picture[:, 32:] == 100).all()
+
+
 def noise(count: int, channels: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (count, channels, size, size), dtype=np.uint8)
 

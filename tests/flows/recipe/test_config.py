@@ -172,8 +172,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
 @pytest.mark.parametrize(
     ("stage", "name", "good", "bad"),
     [
-        (PrepareConfig, "image_size", (4, 1024), (3, 1025, 8.5, "8x8")),
-        (PrepareConfig, "channels", (1, 3), (0, 2, 4)),
+        (PrepareConfig, "image_size", (4, 1024, (4, 1024)), (3, 1025, 8.5, "8x8", [8], [8, 8, 8], [3, 8], [8, 1025])),
+        (PrepareConfig, "channels", (1, 3, 4), (0, 2, 5)),
         (PrepareConfig, "holdout_fraction", (0, 0.01, 0.99), (1, -0.1, 1.1)),
         (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
         (
@@ -195,6 +195,9 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
             ("hamming", "", "LANCZOS"),
         ),
         (PrepareConfig, "max_pixels", (1, 64_000_000, 1 << 32), (0, (1 << 32) + 1, 0.5)),
+        (PrepareConfig, "image_key", ("", "image", "*", "x" * 256), ("x" * 257, 5, None)),
+        (PrepareConfig, "max_value", (0, 1, 4095, 0.5, 1 << 32), (-1, (1 << 32) + 1, "white")),
+        (PrepareConfig, "fit", ("crop", "pad", "stretch"), ("cover", "", "PAD")),
         (PrepareConfig, "min_side", (0, 1, 1 << 16), (-1, (1 << 16) + 1, 0.5)),
         (PrepareConfig, "drop_duplicates", (True, False), ("maybe", 2)),
         (PrepareConfig, "on_bad_image", ("fail", "quarantine"), ("skip", "", None)),

@@ -6,8 +6,9 @@ import torch
 import infra.features.classifier
 from infra.features.classifier import CLASSIFIER, FEATURE_DIM, Classifier, accuracy, features, train_classifier
 from infra.features.extractor import FEATURES, Accuracy, LabelledImages
-from infra.sources.decode import fit
+from infra.sources.fit import fit
 from infra.sources.kinds.digits import DigitsSource
+from infra.sources.shape import Shape
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     source = DigitsSource()
     entries = list(source.find())
     decoded = [source.decode(entry, content) for entry, content in zip(entries, source.read(entries), strict=True)]
-    images = [torch.from_numpy(fit(image, channels=1, size=8, name="digit").copy()) for image in decoded]
+    images = [torch.from_numpy(fit(image, Shape(height=8, width=8, channels=1), "digit").copy()) for image in decoded]
     return torch.stack(images), torch.tensor([int(entry.label) for entry in entries])
 
 

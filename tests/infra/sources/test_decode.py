@@ -1,8 +1,8 @@
-"""The rule that turns any image into pixels: colour, orientation, crop, size."""
+"""Bytes and arrays to images: frames, warnings that leave the pixels whole, damage that does not, and the limits."""
 
-import random
+import struct
 import warnings
-from io import BytesIO
+import zlib
 
 import numpy as np
 import pytest
@@ -10,228 +10,157 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infra.errors import InputError
-from infra.sources.decode import FILTERS, NO_RESIZE, fit, fit_rule, from_array
+from infra.sources.decode import DAMAGED_METADATA, SEVERAL_FRAMES, decode, decoding, from_array
+from infra.sources.fit import fit
+from infra.sources.image_formats import DECODERS
+from infra.sources.reading import Reading
+from infra.sources.shape import Shape
+from tests.pictures import encoded, picture
 
-Pixels = NDArray[np.uint8]
+SMALL = Shape(height=8, width=8, channels=3)
 
 
-def noise(*shape: int, seed: int = 0) -> Pixels:
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def stored(image: Image.Image, kind: str = "PNG", **options: object) -> Image.Image:
-    """The image as a file of that kind gives it back."""
-    buffer = BytesIO()
-    image.save(buffer, format=kind, **options)
-    opened = Image.open(BytesIO(buffer.getvalue()))
-    opened.load()
-    return opened
+def sloppy(data: bytes) -> bytes:
+    """A JPEG with EXIF data that names a directory beyond its end."""
+    tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + struct.pack("<HHLL", 0x0112, 3, 1, 1)
+    exif = b"Exif\0\0" + tiff + struct.pack("<HHLL", 0x8769, 4, 9000, 26)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 
 
-def grey(image: Image.Image, size: int) -> Pixels:
-    return fit(image, channels=1, size=size, name="x")[0]
+def deep_png() -> bytes:
+    """A PNG of 2x1 pixels with 16 bits per colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(13))) + chunk(b"IEND", b"")
+    )
 
 
-def colour(image: Image.Image, size: int) -> Pixels:
-    return fit(image, channels=3, size=size, name="x").transpose(1, 2, 0)
+class TestWarnings:
+    def test_they_are_counted_by_kind_and_the_pixels_are_whole(self) -> None:
+        plain = encoded(picture(), "JPEG")
+        with decoding() as warned:
+            good = fit(decode(plain, "x"), SMALL, "x")
+            assert warned.kinds() == ()
+            assert np.array_equal(fit(decode(sloppy(plain), "x"), SMALL, "x"), good)
+            assert warned.kinds() == (DAMAGED_METADATA,)
+            assert warned.kinds() == (), "each is said once"
+
+    def test_numbers_make_no_kinds_of_their_own(self) -> None:
+        with decoding() as warned:
+            for number in range(3):
+                warnings.warn(f"strange pixel {number} of {7 * number}", stacklevel=1)
+            assert warned.kinds() == ("strange pixel N of N",)
+
+    @pytest.mark.parametrize("decoder", ["PNG", "GIF", "TIFF", "WEBP", "AVIF", "MPO"])
+    def test_of_several_frames_the_first_is_taken_and_said(self, decoder: str) -> None:
+        first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+        with decoding() as warned:
+            alone = decode(encoded(first, "JPEG" if decoder == "MPO" else decoder), "x")
+            assert warned.kinds() == ()
+            both = decode(encoded(first, decoder, save_all=True, append_images=[second]), "x")
+            assert warned.kinds() == (SEVERAL_FRAMES,)
+        for image in (alone, both):
+            assert np.abs(fit(image, SMALL, "x").astype(int) - np.array([255, 0, 0])[:, None, None]).max() < 4
+
+    def test_pillows_settings_come_back(self) -> None:
+        limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+        with pytest.raises(KeyError), decoding():
+            raise KeyError
+        assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == (limit, filters)
 
 
-class TestColour:
-    """Each mode is saved as a file and read again, since the reader decides what mode a file comes back in."""
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("decoder", "options"), [*((one, {}) for one in DECODERS), ("TIFF", {"compression": "tiff_lzw"})]
+    )
+    def test_pixels_that_are_missing_are_no_warning(self, decoder: str, options: dict[str, str]) -> None:
+        data = encoded(Image.fromarray(noise(64, 64, 3)), decoder, **options)
+        with decoding():
+            for part in range(1, 20):
+                with pytest.raises(InputError):
+                    decode(data[: len(data) * part // 20], "x")
 
-    def test_black_and_white(self) -> None:
-        bits = noise(8, 8) > 127
-        image = stored(Image.fromarray(bits))
-        assert image.mode == "1"
-        assert np.array_equal(grey(image, 8), np.where(bits, 255, 0))
-        assert np.array_equal(colour(image, 8), np.where(bits, 255, 0)[..., None].repeat(3, 2))
+    def test_a_tiff_whose_own_directory_is_cut(self) -> None:
+        """In a photo's EXIF data that is a warning; here it may leave out what the pixels mean."""
+        data = encoded(Image.fromarray(noise(8, 8)), "TIFF")
+        (start,) = struct.unpack("<L", data[4:8])
+        (count,) = struct.unpack("<H", data[start : start + 2])
+        directory = data[start : start + 2 + 12 * count + 4]
+        moved = data[:4] + struct.pack("<L", len(data)) + data[8:] + directory
+        with decoding():
+            assert np.array_equal(np.asarray(decode(moved, "x")), noise(8, 8))
+            for lost in (4 + 6, 4 + 12 + 6):
+                with pytest.raises(InputError, match="cannot be decoded"):
+                    decode(moved[:-lost], "x")
 
-    @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-    def test_grey(self, kind: str, options: dict[str, object]) -> None:
+
+class TestLimit:
+    def test_max_pixels_alone_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pillow warns beyond its own limit and raises beyond twice of it; here the image has four times as many."""
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+        data = encoded(picture(0, (10, 8)))
+        with decoding() as warned:
+            image = decode(data, "x", Reading(max_pixels=80))
+            assert fit(image, SMALL, "x").shape == (3, 8, 8)
+            assert warned.kinds() == ()
+            with pytest.raises(InputError, match=r"has 10x8 pixels, over 79 - raise .* to 80"):
+                decode(data, "x", Reading(max_pixels=79))
+
+    def test_a_bomb_is_refused_before_it_takes_memory(self) -> None:
+        data = encoded(Image.new("1", (40_000, 40_000)))
+        assert len(data) < 1 << 20
+        with decoding(), pytest.raises(InputError, match="40000x40000 pixels, over 64000000"):
+            decode(data, "x")
+
+
+class TestWhite:
+    """Grey images of more than 8 bits."""
+
+    VALUES = np.array([[0, 1, 2047, 2048], [4094, 4095, 4096, 65535]], dtype=np.uint16)
+
+    def expected(self, white: float) -> list[int]:
+        return [min(round(value * 255 / white), 255) for value in self.VALUES.ravel().tolist()]
+
+    @pytest.mark.parametrize("decoder", ["PNG", "TIFF"])
+    @pytest.mark.parametrize("max_value", [0, 4095, 1023.5])
+    def test_a_camera_of_twelve_bits(self, decoder: str, max_value: float) -> None:
+        image = decode(encoded(Image.fromarray(self.VALUES), decoder), "x", Reading(max_value=max_value))
+        assert image.mode == "L"
+        assert np.asarray(image).ravel().tolist() == self.expected(max_value or 65535)
+
+    def test_a_file_that_says_what_is_white_is_believed(self) -> None:
+        data = b"P5\n4 2\n4095\n" + np.minimum(self.VALUES, 4095).astype(">u2").tobytes()
+        for reading in (Reading(), Reading(max_value=1023)):
+            found = np.asarray(decode(data, "x", reading)).ravel().tolist()
+            assert np.abs(np.array(found) - self.expected(4095)).max() <= 1
+
+    def test_eight_bits_stay(self) -> None:
         pixels = noise(8, 8)
-        image = stored(Image.fromarray(pixels), kind, **options)
-        assert np.array_equal(colour(image, 8), pixels[..., None].repeat(3, 2))
-        if kind == "PNG":
-            assert np.array_equal(grey(image, 8), pixels)
+        image = decode(encoded(Image.fromarray(pixels)), "x", Reading(max_value=4095))
+        assert np.array_equal(np.asarray(image), pixels)
 
-    @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-    def test_colours(self, kind: str, options: dict[str, object]) -> None:
-        pixels = noise(8, 8, 3)
-        image = stored(Image.fromarray(pixels), kind, **options)
-        assert image.mode == "RGB"
-        assert np.array_equal(colour(image, 8), pixels)
-        # ITU-R 601-2 luma, as Pillow's documentation of convert("L") gives it.
-        luma = pixels @ np.array([299, 587, 114]) / 1000
-        assert np.abs(grey(image, 8) - luma).max() <= 1
+    def test_floats_need_it(self) -> None:
+        floats = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+        data = encoded(Image.fromarray(floats), "TIFF")
+        with pytest.raises(InputError, match="float32, which does not say what is white"):
+            decode(data, "x")
+        found = np.asarray(decode(data, "x", Reading(max_value=1)))
+        assert np.array_equal(found, np.rint(floats.astype(float) * 255))
 
-    def test_jpeg_is_what_the_decoder_says(self) -> None:
-        image = stored(Image.fromarray(noise(8, 8, 3)), "JPEG", quality=90)
-        assert np.array_equal(colour(image, 8), np.asarray(image))
-
-    @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
-    def test_transparent_colours_lie_over_white(self, kind: str, options: dict[str, object]) -> None:
-        pixels = noise(8, 8, 4)
-        pixels[0, :, 3], pixels[1, :, 3] = 0, 255
-        image = stored(Image.fromarray(pixels), kind, **options)
-        assert image.mode == "RGBA"
-        alpha = pixels[..., 3:] / 255
-        expected = pixels[..., :3] * alpha + 255 * (1 - alpha)
-        got = colour(image, 8)
-        assert np.abs(got - expected).max() <= 1
-        assert (got[0] == 255).all()
-        assert np.array_equal(got[1], pixels[1, :, :3])
-
-    def test_transparent_grey_lies_over_white(self) -> None:
-        pixels = noise(8, 8, 2)
-        pixels[0, :, 1], pixels[1, :, 1] = 0, 255
-        image = stored(Image.merge("LA", _bands(pixels)))
-        assert image.mode == "LA"
-        alpha = pixels[..., 1] / 255
-        got = grey(image, 8)
-        assert np.abs(got - (pixels[..., 0] * alpha + 255 * (1 - alpha))).max() <= 1
-        assert (got[0] == 255).all()
-        assert np.array_equal(got[1], pixels[1, :, 0])
-
-    @pytest.mark.parametrize("how", ["one colour", "a table"])
-    def test_palette_with_transparency(self, how: str) -> None:
-        indices = noise(8, 8) % 4
-        palette = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]], dtype=np.uint8)
-        image = Image.frombytes("P", (8, 8), indices.tobytes())
-        image.putpalette(palette.tobytes())
-        transparency = 2 if how == "one colour" else bytes([255, 255, 0, 255])
-        image = stored(image, transparency=transparency)
-        assert image.mode == "P"
-        expected = palette.copy()
-        expected[2] = 255
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert np.array_equal(colour(image, 8), expected[indices])
-
-    def test_palette_without_transparency(self) -> None:
-        indices = noise(8, 8) % 4
-        palette = noise(4, 3, seed=1)
-        image = Image.frombytes("P", (8, 8), indices.tobytes())
-        image.putpalette(palette.tobytes())
-        assert np.array_equal(colour(stored(image), 8), palette[indices])
-
-    @pytest.mark.parametrize("mode", ["L", "RGB"])
-    def test_a_transparent_colour_named_in_the_file(self, mode: str) -> None:
-        pixels = np.full((8, 8) if mode == "L" else (8, 8, 3), 50, dtype=np.uint8)
-        pixels[0] = 60
-        image = stored(Image.fromarray(pixels), transparency=60 if mode == "L" else (60, 60, 60))
-        assert image.mode == mode
-        got = colour(image, 8)
-        assert (got[0] == 255).all()
-        assert (got[1:] == 50).all()
-
-    def test_print_colours(self) -> None:
-        inks = {(0, 0, 0, 0): (255, 255, 255), (255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255)}
-        inks |= {(0, 0, 255, 0): (255, 255, 0), (0, 0, 0, 255): (0, 0, 0), (255, 255, 255, 0): (0, 0, 0)}
-        for ink, expected in inks.items():
-            image = stored(Image.new("CMYK", (16, 16), ink), "JPEG", quality=100)
-            assert image.mode == "CMYK"
-            assert np.abs(colour(image, 16).astype(int) - expected).max() <= 2, ink
-
-    def test_sixteen_bit_grey(self) -> None:
-        # Around each bound of round(v / 257): 128 / 257 = 0.498 and 129 / 257 = 0.502.
-        values = np.array([0, 128, 129, 257, 385, 386, 32896, 65406, 65407, 65535, 1, 2, 3, 4, 5, 6], dtype=np.uint16)
-        image = stored(Image.fromarray(values.reshape(4, 4)))
-        assert image.mode.startswith("I")
-        expected = np.array([0, 0, 1, 1, 1, 2, 128, 254, 255, 255, 0, 0, 0, 0, 0, 0])
-        assert grey(image, 4).ravel().tolist() == expected.tolist()
-        assert np.array_equal(colour(image, 4)[..., 2].ravel(), expected)
-
-    def test_every_eight_bit_level_survives_sixteen_bits(self) -> None:
-        levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
-        assert np.array_equal(grey(stored(Image.fromarray(levels * 257)), 16), levels)
-
-
-def _bands(pixels: Pixels) -> list[Image.Image]:
-    return [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(pixels.shape[2])]
-
-
-# EXIF 2.3, tag 0x0112: where row 0 and column 0 of the stored image are on the upright one.
-UPRIGHT = {
-    1: lambda p: p,
-    2: np.fliplr,
-    3: lambda p: np.rot90(p, 2),
-    4: np.flipud,
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: np.rot90(p, -1),
-    7: lambda p: np.rot90(p, 2).swapaxes(0, 1),
-    8: lambda p: np.rot90(p, 1),
-}
-
-
-@pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-def test_orientation(orientation: int, kind: str, options: dict[str, object]) -> None:
-    pixels = noise(8, 8, 3)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image = stored(Image.fromarray(pixels), kind, exif=exif, **options)
-    assert np.array_equal(colour(image, 8), UPRIGHT[orientation](pixels))
-
-
-def test_orientation_comes_before_the_crop() -> None:
-    pixels = noise(4, 9, 3)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    upright = np.rot90(pixels, -1)
-    assert upright.shape == (9, 4, 3)
-    assert np.array_equal(colour(stored(Image.fromarray(pixels), exif=exif), 4), upright[2:6])
-
-
-def test_a_jpeg_from_a_phone_is_turned() -> None:
-    image = Image.new("RGB", (16, 16), "black")
-    image.paste("white", (0, 0, 16, 8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    got = colour(stored(image, "JPEG", exif=exif, quality=100), 16)
-    assert got[:, :8].max() < 20, "what was at the top is at the right"
-    assert got[:, 8:].min() > 235
-
-
-@pytest.mark.parametrize(
-    ("width", "height"), [(8, 8), (9, 8), (10, 8), (11, 8), (200, 8), (8, 9), (8, 10), (8, 15), (8, 200)]
-)
-def test_the_centred_square_is_cut_out(width: int, height: int) -> None:
-    """Red counts columns and green rows, so every pixel says where it was."""
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    image = Image.fromarray(np.stack((x, y, x * 0), axis=2).astype(np.uint8))
-    got = colour(image, 8)
-    left, top = (width - 8) // 2, (height - 8) // 2
-    assert np.array_equal(got[..., 0], x[:8, left : left + 8])
-    assert np.array_equal(got[..., 1], y[top : top + 8, :8])
-    before, after = left, width - 8 - left
-    assert 0 <= after - before <= 1, "of an odd rest the left side gives less"
-
-
-def test_at_the_same_size_no_pixel_is_touched() -> None:
-    for size in (1, 7, 8, 64):
-        pixels = noise(size, size, 3, seed=size)
-        assert np.array_equal(colour(Image.fromarray(pixels), size), pixels)
-
-
-@pytest.mark.parametrize(("width", "height", "size"), [(64, 64, 8), (5, 5, 8), (100, 60, 32), (1, 1, 4), (3, 1000, 16)])
-def test_resizing_keeps_a_flat_colour_flat(width: int, height: int, size: int) -> None:
-    got = colour(Image.new("RGB", (width, height), (10, 120, 250)), size)
-    assert got.shape == (size, size, 3)
-    assert (got == (10, 120, 250)).all()
-
-
-def test_resizing_is_of_the_square_and_by_lanczos_where_nothing_is_said() -> None:
-    image = Image.fromarray(noise(40, 50, 3))
-    expected = image.crop((5, 0, 45, 40)).resize((16, 16), Image.Resampling.LANCZOS)
-    assert np.array_equal(colour(image, 16), np.asarray(expected))
-
-
-@pytest.mark.parametrize("name", ["lanczos", "bicubic", "bilinear", "box", "nearest"])
-def test_each_filter_is_pillows_of_that_name(name: str) -> None:
-    image = Image.fromarray(noise(40, 40, 3))
-    got = fit(image, channels=3, size=16, name="x", resize_filter=name).transpose(1, 2, 0)
-    assert np.array_equal(got, np.asarray(image.resize((16, 16), Image.Resampling[name.upper()])))
-    assert len({fit(image, channels=3, size=16, name="x", resize_filter=other).tobytes() for other in FILTERS}) == 5
+    def test_sixteen_bits_per_colour_cannot_have_another(self) -> None:
+        values = np.random.default_rng(0).integers(0, 65536, (4, 4, 3)).astype(">u2")
+        assert decode(b"P6\n4 4\n65535\n" + values.tobytes(), "x", Reading(max_value=4095)).mode == "RGB"
+        assert decode(deep_png(), "x").mode == "RGB"
+        with pytest.raises(InputError, match=r"16 bits per colour .* at 0"):
+            decode(deep_png(), "x", Reading(max_value=4095))
 
 
 class TestArrays:
@@ -250,47 +179,23 @@ class TestArrays:
             from_array(np.zeros(shape, dtype=np.uint8), "where")
         assert caught.value.item == "where"
 
+    @pytest.mark.parametrize(
+        ("kind", "max_value", "white"),
+        [("bool", 0, 1), ("uint8", 0, 255), ("uint8", 1, 1), ("uint16", 0, 65535), ("uint16", 4095, 4095)]
+        + [(kind, white, white) for kind in ("int64", ">u2", "float64") for white in (1, 255, 4095)],
+    )
+    def test_the_value_of_white(self, kind: str, max_value: float, white: float) -> None:
+        pixels = np.linspace(0, white, 12).reshape(3, 4).astype(kind)
+        found = np.asarray(from_array(pixels, "x", max_value))
+        assert np.array_equal(found, np.rint(pixels.astype(float) * (255 / white)))
+        assert (found.min(), found.max()) == (0, 255)
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_result_is_uint8_channels_first(channels: int) -> None:
-    got = fit(Image.fromarray(noise(9, 12, 3)), channels=channels, size=8, name="x")
-    assert got.dtype == np.uint8
-    assert got.shape == (channels, 8, 8)
+    @pytest.mark.parametrize("kind", ["int64", "float32", "uint32", "int8"])
+    def test_a_type_that_does_not_say_it_is_refused(self, kind: str) -> None:
+        with pytest.raises(InputError, match=f"{kind}, which does not say what is white - set"):
+            from_array(np.zeros((3, 4), dtype=kind), "x")
 
-
-def test_broken_exif_ends_as_our_error_or_not_at_all() -> None:
-    """To turn an image Pillow writes its EXIF data anew, and of broken data raises whatever it stumbles over."""
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010E], exif[0x011A] = 6, "hello", 72.0
-    whole = exif.tobytes()
-    draw = random.Random(1)
-    outcomes = {"fine": 0, "refused": 0}
-    for _ in range(2000):
-        data = bytearray(whole)
-        for _ in range(draw.randint(1, 6)):
-            data[draw.randrange(6, len(data))] = draw.choice([*range(14), 255])
-        buffer = BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.new("RGB", (4, 4)).save(buffer, format="JPEG", exif=bytes(data))
-            image = Image.open(buffer)
-            image.load()
-            try:
-                fit(image, channels=3, size=4, name="photo.jpg")
-                outcomes["fine"] += 1
-            except InputError as error:
-                outcomes["refused"] += (error.item, error.exit_code) == ("photo.jpg", 3)
-    assert sum(outcomes.values()) == 2000
-    assert outcomes["refused"] > 5
-    assert outcomes["fine"] > 1000
-
-
-def test_without_a_resize_an_image_of_the_size_is_untouched_and_any_other_is_refused() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    same = fit(Image.fromarray(pixels), channels=3, size=16, name="x", resize_filter=NO_RESIZE)
-    np.testing.assert_array_equal(same, pixels.transpose(2, 0, 1))
-    for width, height in ((16, 17), (32, 32)):
-        with pytest.raises(InputError, match=f"has {width}x{height} pixels, not 16x16"):
-            fit(Image.new("RGB", (width, height)), channels=3, size=16, name="x", resize_filter=NO_RESIZE)
-    assert "refused" in fit_rule(NO_RESIZE)
-    assert "resized with box" in fit_rule("box")
+    @pytest.mark.parametrize("value", [-0.5, np.nan, np.inf])
+    def test_no_brightness(self, value: float) -> None:
+        with pytest.raises(InputError, match="some are no brightness"):
+            from_array(np.array([[0.0, value]]), "x", 1)

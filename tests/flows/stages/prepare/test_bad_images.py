@@ -24,16 +24,17 @@ def jpeg() -> bytes:
 
 BAD_FILES = {
     "empty": ("a.png", b"", "a.png"),
-    "text": ("a.png", b"not an image at all", "is not a PNG, JPEG or WebP image"),
+    "text": ("a.png", b"not an image at all", "is no image of the formats PNG, JPEG"),
     "truncated PNG": ("a.png", png((64, 64))[:60], "a.png"),
     "truncated JPEG": ("a.jpg", jpeg()[:-200], "cannot be decoded"),
-    "a GIF in disguise": ("a.png", b"GIF89a" + bytes(30), "is not a PNG, JPEG or WebP image"),
+    "a GIF cut short": ("a.png", b"GIF89a" + bytes(30), "a.png"),
+    "an icon in disguise": ("a.png", b"\0\0\1\0" + bytes(30), "is no image of the formats PNG, JPEG"),
     "a PNG that claims to be huge": (
         "a.png",
         png()[:16] + (100_000).to_bytes(4, "big") * 2 + png()[24:],
         "a.png",
     ),
-    "an executable": ("a.webp", b"\x7fELF" + bytes(60), "is not a PNG, JPEG or WebP image"),
+    "an executable": ("a.webp", b"\x7fELF" + bytes(60), "is no image of the formats PNG, JPEG"),
     "a name with a line break": ("a\nb.png", b"junk", "a b.png"),
 }
 

@@ -52,7 +52,7 @@ def test_the_account(card: str) -> None:
     assert figure(card, "written") == "12"
     assert figure(card, "in quarantine") == "1"
     assert "8 training and 4 held-out images of" in card
-    assert "is not a PNG, JPEG or WebP image" in card
+    assert "is no image of the formats PNG, JPEG" in card
 
 
 def test_names_from_outside_are_escaped(card: str) -> None:

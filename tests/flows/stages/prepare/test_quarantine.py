@@ -23,7 +23,7 @@ WHOLE = encoded(picture(0, (64, 64)))
 ZOO = {
     "empty": b"",
     "text": b"not an image at all",
-    "gif": encoded(picture(), "GIF"),
+    "pcx": encoded(picture(), "PCX"),
     "cut": WHOLE[: len(WHOLE) // 2],
     "huge": WHOLE[:16] + (100_000).to_bytes(4, "big") * 2 + WHOLE[24:],
     "checksum": WHOLE[:60] + b"\xff\xff\xff" + WHOLE[63:],

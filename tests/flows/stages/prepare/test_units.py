@@ -17,6 +17,7 @@ from infra.errors import InputError, IntegrityError
 from infra.outputs.plan import Output, Plan, Record
 from infra.sources.decode import decode
 from infra.sources.listing.listing import listed
+from infra.sources.shape import Shape
 from infra.sources.source import Content, Entry, Source
 from infra.storage.local_store import LocalStore
 from infra.storage.open import open_store
@@ -24,9 +25,7 @@ from tests.pictures import encoded, picture
 
 UNIT = 4
 RULES = Rules(
-    image_size=8,
-    channels=3,
-    resize_filter="lanczos",
+    shape=Shape(height=8, width=8, channels=3),
     min_side=0,
     holdout_fraction=0.5,
     splits_given=False,

@@ -56,4 +56,4 @@ def test_an_image_of_another_size_is_refused_in_one_line(
     given = [f"prepare.source={images}", "prepare.image_size=8", "prepare.resize_filter=none"]
     options = [part for setting in given for part in ("--set", setting)]
     assert run(tmp_path / "root", "prepare", "folder", *options) == INPUT
-    assert_one_line(capsys, "has 9x8 pixels, not 8x8 - prepare.resize_filter can cut out a square and resize it")
+    assert_one_line(capsys, "has 9x8 pixels, not 8x8 - prepare.resize_filter can cut it and resize it")

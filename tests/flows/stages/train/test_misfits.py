@@ -106,7 +106,7 @@ def test_another_size_fits_if_the_same_levels_attend() -> None:
     """No weight depends on the size, and the line says so."""
     larger = made(*FITTING, "prepare.image_size=16", "train.attention_resolutions=[8]")
     assert misfits(trained(), larger.train, 16, 3) == []
-    assert remarks(trained(), larger.train, 16, 0)[0] == "it was trained on images of 8 pixels, here they have 16"
+    assert remarks(trained(), larger.train, 16, 0)[0] == "it was trained on images of 8x8 pixels, here they have 16x16"
     same = made(*FITTING, "prepare.image_size=16")
     (one,) = misfits(trained(), same.train, 16, 3)
     assert one == ("train.attention_resolutions", [4], [8])

@@ -39,5 +39,5 @@ def test_our_own_pixels(split: str | None, known: str) -> None:
 
 
 def test_several_columns_of_bytes_are_refused() -> None:
-    with pytest.raises(InputError, match=r"a\.parquet: has several columns of bytes: a, b"):
+    with pytest.raises(InputError, match=r"a\.parquet: holds several images in a sample: a, b"):
         columns(pa.table({"a": [b"x"], "b": [b"y"]}))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from infra.errors import InputError, IntegrityError
-from infra.sources.decode import fit
+from infra.sources.fit import fit
 from infra.sources.kinds.digits import DigitsSource
+from infra.sources.shape import Shape
 from infra.sources.source import Entry
 
 
@@ -24,7 +25,9 @@ def entries() -> list[Entry]:
 def pixels(some: list[Entry]) -> NDArray[np.uint8]:
     source = DigitsSource()
     read = zip(some, source.read(some), strict=True)
-    return np.stack([fit(source.decode(entry, content), channels=1, size=8, name="x")[0] for entry, content in read])
+    return np.stack(
+        [fit(source.decode(entry, content), Shape(height=8, width=8, channels=1), "x")[0] for entry, content in read]
+    )
 
 
 def test_all_of_them_with_their_labels() -> None:

@@ -51,10 +51,10 @@ class TestFinding:
         assert list(source.read(found)) == [(tmp_path / e.name).read_bytes() for e in found]
         assert [(e.file, e.size) for e in found] == [(e.name, (tmp_path / e.name).stat().st_size) for e in found]
 
-    def test_the_three_formats_in_either_case_and_all_else_is_told(self, tmp_path: Path) -> None:
+    def test_suffixes_in_either_case_and_all_else_is_told(self, tmp_path: Path) -> None:
         for name, kind in {"a.PNG": "PNG", "b.jpg": "JPEG", "c.JPEG": "JPEG", "d.WebP": "WEBP"}.items():
             (tmp_path / name).write_bytes(encoded(picture(), kind))
-        others = ["e.gif", "f.tiff", "g", "h.png.bak", "notes.txt", "table.csv"]
+        others = ["e.tga", "f.tiffs", "g", "h.png.bak", "notes.txt", "table.csv"]
         put(tmp_path, *others)
         source = opened(tmp_path)
         assert [decoded(source, entry).size for entry in entries(source)] == [(8, 8)] * 4

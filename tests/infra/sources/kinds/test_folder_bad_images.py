@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from infra.errors import InputError
-from infra.sources import decode as module
-from infra.sources.decode import fit
 from infra.sources.files.file_set import FileSet
+from infra.sources.fit import fit
+from infra.sources.image_formats import DECODERS
 from infra.sources.kinds.folder import FolderSource
+from infra.sources.reading import Reading
+from infra.sources.shape import Shape
 from infra.sources.source import Entry
 from tests.pictures import encoded, picture
 
@@ -28,13 +30,13 @@ def png_that_says(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-NOISY = {kind: encoded(picture(0, (64, 64)), kind) for kind in ("PNG", "JPEG", "WEBP")}
+NOISY = {kind: encoded(picture(0, (64, 64)), kind) for kind in DECODERS}
 BAD = {
     "empty": b"",
     "text": b"This is a text file, not an image.\n" * 20,
-    "gif": encoded(picture(), "GIF"),
-    "bmp": encoded(picture(), "BMP"),
-    "tiff": encoded(picture(), "TIFF"),
+    "tga": encoded(picture(), "TGA"),
+    "ico": encoded(picture(0, (16, 16)), "ICO"),
+    "pcx": encoded(picture(), "PCX"),
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n",
     "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "html": b"<!doctype html><title>404</title>",
@@ -72,11 +74,11 @@ def test_a_bad_file_is_named(tmp_path: Path, kind: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_the_pixel_limit_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_PIXELS", 64)
+def test_the_pixel_limit_is_exact(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(picture(0, (8, 8))))
     (tmp_path / "b.png").write_bytes(encoded(picture(0, (13, 5))))
-    source, (small, large) = opened(tmp_path)
+    _, (small, large) = opened(tmp_path)
+    source = FolderSource(FileSet((str(tmp_path),)), Reading(max_pixels=64))
     assert decoded(source, small).size == (8, 8)
     with pytest.raises(InputError, match="13x5 pixels"):
         decoded(source, large)
@@ -114,7 +116,7 @@ def test_whatever_the_bytes_only_our_error_comes_out(tmp_path: Path) -> None:
     draw = random.Random(0)
     path = tmp_path / "a.png"
     outcomes = {"fine": 0, "refused": 0}
-    for kind, options in (("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {})):
+    for kind, options in (*((decoder, {}) for decoder in DECODERS), ("JPEG", {"progressive": True})):
         whole = encoded(picture(0, (20, 16)), kind, **options)
         for _ in range(150):
             data = bytearray(whole)
@@ -125,7 +127,7 @@ def test_whatever_the_bytes_only_our_error_comes_out(tmp_path: Path) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    fit(decoded(source, entry), channels=3, size=8, name=entry.name)
+                    fit(decoded(source, entry), Shape(height=8, width=8, channels=3), entry.name)
                     outcomes["fine"] += 1
                 except InputError:
                     outcomes["refused"] += 1

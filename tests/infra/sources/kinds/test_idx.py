@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from infra.errors import InputError, IntegrityError, Term
-from infra.sources.decode import fit
 from infra.sources.files.file_set import FileSet
+from infra.sources.fit import fit
 from infra.sources.kinds.idx import IdxSource
+from infra.sources.shape import Shape
 from infra.sources.source import Entry, Other
 
 COUNTS = {"train": 12, "t10k": 5}
@@ -48,7 +49,9 @@ def found(source: IdxSource) -> list[Entry]:
 
 def pixels(source: IdxSource, entries: list[Entry]) -> NDArray[np.uint8]:
     read = zip(entries, source.read(entries), strict=True)
-    return np.stack([fit(source.decode(entry, content), channels=1, size=6, name="x")[0] for entry, content in read])
+    return np.stack(
+        [fit(source.decode(entry, content), Shape(height=6, width=6, channels=1), "x")[0] for entry, content in read]
+    )
 
 
 @pytest.mark.parametrize("gzipped", [False, True])

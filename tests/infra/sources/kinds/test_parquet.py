@@ -170,7 +170,7 @@ def test_images_that_are_not_there_are_told_one_by_one(tmp_path: Path) -> None:
     assert (first, empty) == (ENCODED[0], b"")
     assert "a.parquet[0,1]: is null" in str(null)
     assert "[0,2]: has no bytes, and files elsewhere are not followed" in str(path)
-    with pytest.raises(InputError, match=r"a.parquet\[0,3\].*is not a PNG"):
+    with pytest.raises(InputError, match=r"a.parquet\[0,3\].*is empty"):
         source(tmp_path).decode(entries(tmp_path)[3], b"")
 
 

@@ -1,0 +1,38 @@
+"""Which images of a sample are taken: the image itself, and no mask or second view of it."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from infra.sources.keys import Keys
+from infra.sources.source import Entry, Other
+
+
+def chosen(found: Iterable[Entry | Other]) -> Iterator[Entry | Other]:
+    """Yield the images to take, and one `Other` per key that is left out.
+
+    Plain images pass at once. Those that have a key wait in a temporary file, because only the last of them decides
+    which keys are taken; these come after all plain ones.
+
+    Raises:
+        InputError: If there are several keys, and none is called like an image.
+    """
+    keys = Keys()
+    with tempfile.TemporaryFile() as waiting:
+        for entry in found:
+            if isinstance(entry, Entry):
+                keys.add(entry)
+            if isinstance(entry, Other) or not entry.key:
+                yield entry
+                continue
+            origins = [entry.key, entry.split_from, entry.label_from]
+            waiting.write(json.dumps([*entry.as_json(), *origins]).encode() + b"\n")
+        left_out = keys.left_out()
+        waiting.seek(0)
+        for line in waiting:
+            *stored, key, split_from, label_from = json.loads(line)
+            if key not in left_out:
+                yield replace(Entry.from_json(stored), split_from=split_from, label_from=label_from)
+    for key in sorted(left_out):
+        yield Other(key, key=key, count=keys.counts[key])

@@ -1,0 +1,97 @@
+"""The keys of images by their names, and which of them are taken."""
+
+import pytest
+
+from infra.errors import InputError
+from infra.sources.keys import ALL, IMAGE_KEYS, PLAIN, Keys, NameKeys
+from infra.sources.source import Entry
+
+
+def keys_of(*names: str, chosen: str = "") -> list[str]:
+    keys = NameKeys(chosen)
+    return [keys.of(stem, dot + suffix) for stem, dot, suffix in (name.rpartition(".") for name in names)]
+
+
+def counted(*images: tuple[str, str], times: int = 3) -> Keys:
+    """Images by folder and key, several times each."""
+    keys = Keys()
+    for _ in range(times):
+        for folder, key in images:
+            keys.add(Entry(name="x", folder=folder, key=key))
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["1.image.png", "1.mask.png", "2.IMG.jpg"], ["image", "mask", "IMG"]),
+        (["1.png", "a/2.png", "2_3.png"], ["", "", ""]),
+        (["1.png", "1_mask.png", "a/1_GT.png", "1_masks.gif"], ["", "mask", "gt", "masks"]),
+        (["images/1.png", "x/masks/1.png", "Annotations/1.png"], ["", "masks", "annotations"]),
+        (["1.jpg", "1.png", "1.webp", "2.png"], ["", ".png", ".webp", ""]),
+        (["1.png", "1.png"], ["", ""]),
+        (["IMG.0001.png", "IMG.0002.png", "a.rf.0f3a.jpg", "v1.2.x.png"], ["", "", "", ""]),
+        (["mask/1.png", "unmask.png", "masked_1.png"], ["mask", "", ""]),
+    ],
+)
+def test_names(names: list[str], keys: list[str]) -> None:
+    assert keys_of(*names) == keys
+    assert keys_of(*names, chosen=ALL) == [""] * len(names)
+
+
+def test_the_users_choice() -> None:
+    assert [NameKeys(one).takes(key) for one in ("", "left", ALL, PLAIN) for key in ("left", "right", "")] == [
+        *(True, True, True),
+        *(True, False, False),
+        *(True, True, True),
+        *(False, False, True),
+    ]
+    assert NameKeys("left").waits("left") == ""
+
+
+@pytest.mark.parametrize(
+    ("images", "left_out"),
+    [
+        ([("", "")], set()),
+        ([("", "image"), ("", "mask")], {"mask"}),
+        ([("", "depth"), ("", "img"), ("", "image")], {"depth", "img"}),
+        ([("", "mask")], set()),
+        ([("", "left")], set()),
+        ([("", ""), ("", ".png")], {".png"}),
+        ([("", ""), ("", "cond")], {"cond"}),
+        ([("cat", ""), ("cat", "mask"), ("dog", "")], {"mask"}),
+        ([("images", ""), ("masks", "masks")], {"masks"}),
+        ([("imgs/cat", ""), ("masks/cat", "masks")], {"masks"}),
+    ],
+    ids=str,
+)
+def test_the_image_is_taken_and_nothing_beside_it(images: list[tuple[str, str]], left_out: set[str]) -> None:
+    assert counted(*images).left_out() == left_out
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [("mask", "mask"), ("without", "")],
+        [("people/with", "mask"), ("people/without", "")],
+        [("", f"word{number}") for number in range(30)],
+        [("", ""), ("", ".gif"), ("", ".png")],
+        [("", ""), ("", ""), ("", ".png")],
+    ],
+    ids=["classes", "names of another folder", "many words", "many formats", "a few formats"],
+)
+def test_words_that_are_no_keys_take_nothing_away(images: list[tuple[str, str]]) -> None:
+    assert counted(*images).left_out() == frozenset()
+
+
+def test_a_word_that_one_image_has_is_part_of_its_name() -> None:
+    assert counted(("", "Smith"), ("", "Jones"), times=1).left_out() == frozenset()
+
+
+def test_keys_of_which_none_is_called_like_an_image_are_refused() -> None:
+    with pytest.raises(InputError, match=r"several images in a sample: left, right - set .* or to \* for all"):
+        counted(("", "left"), ("", "right")).left_out()
+
+
+def test_the_order_of_preference() -> None:
+    assert IMAGE_KEYS[:5] == ("image", "img", "jpg", "png", "bytes")
