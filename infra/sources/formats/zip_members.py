@@ -43,7 +43,8 @@ def zip_members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
     packed = length
     for record, name, extra in _records(opened, start, length, path):
         _, made_by, _, flags, method, _, _, crc, packed_size, full_size, *_, mode, offset = record
-        name = _named(name, flags, extra, from_windows=made_by >> 8 in _WINDOWS)
+        if not name.isascii() or b"\\" in name or _UNICODE_NAME in extra:
+            name = _named(name, flags, extra, from_windows=made_by >> 8 in _WINDOWS)
         full_size, packed_size, offset = _widened(extra, full_size, packed_size, offset)
         packed += _LOCAL.size + packed_size
         if packed > size:

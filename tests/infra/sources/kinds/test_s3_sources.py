@@ -1,5 +1,6 @@
 """Every kind of source gives the same from S3 as from a local disk, and notices an object that changed."""
 
+import gzip
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.io import savemat
 
 from infra.errors import DdpmError, IntegrityError
 from infra.sources.files.file_set import FileSet
@@ -19,6 +21,8 @@ from infra.sources.kinds.arrow import ArrowSource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.idx import IdxSource
+from infra.sources.kinds.lmdb import LmdbSource
+from infra.sources.kinds.mat import MatSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
@@ -30,6 +34,7 @@ from tests.pictures import encoded, picture
 IMAGES = {
     f"{split}/{name}/{n}.png": encoded(picture(n)) for split in ("test", "train") for name in "ab" for n in (1, 2)
 }
+LSUN = Path(__file__).parents[1] / "formats" / "lsun.mdb.gz"
 PIXELS = np.arange(5 * 8 * 8 * 3, dtype=np.uint8).reshape(5, 8, 8, 3)
 
 
@@ -78,6 +83,12 @@ def idx(count: int) -> dict[str, bytes]:
     return {"images-idx3-ubyte": images, "labels-idx1-ubyte": labels}
 
 
+def mat() -> bytes:
+    buffer = BytesIO()
+    savemat(buffer, {"X": PIXELS.transpose(1, 2, 3, 0), "y": np.arange(len(PIXELS))}, do_compression=True)
+    return buffer.getvalue()
+
+
 def cifar() -> dict[str, bytes]:
     batch = b"".join(bytes([n]) + bytes([n * 7 % 256]) * 3072 for n in range(3))
     names = "\n".join(f"class {n}" for n in range(10)).encode()
@@ -93,6 +104,8 @@ KINDS: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes]]] = {
     "parquet": (ParquetSource, {"train-0.parquet": parquet()}),
     "arrow": (ArrowSource, {"train/data-0.arrow": arrow()}),
     "idx": (IdxSource, {f"{part}-{name}": data for part in ("train", "t10k") for name, data in idx(3).items()}),
+    "mat": (MatSource, {"train_8x8.mat": mat()}),
+    "lmdb": (LmdbSource, {"a_lmdb/data.mdb": gzip.decompress(LSUN.read_bytes())}),
     "cifar": (CifarSource, cifar()),
 }
 
