@@ -108,8 +108,8 @@ def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
     check_source(config, root)
     files, why = _files(config, root), ""
     if config.kind == SourceKind.AUTO:
-        files = BegunFileSet(files.sources, files.apart)
-        found = recognise(files)
+        files = begun = BegunFileSet.of(files)
+        found = recognise(begun)
         config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
     sought = f"of the kind {config.kind} ({config.kind.description})"
     if why == NO_KIND:

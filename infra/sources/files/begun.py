@@ -1,7 +1,9 @@
 """A set of files of which the first are known already."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import chain, islice
+from typing import Any
 
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
@@ -14,6 +16,11 @@ class BegunFileSet(FileSet):
     """
 
     _begun: tuple[list[File], Iterator[File]] | None = None
+
+    @classmethod
+    def of(cls, files: FileSet) -> "BegunFileSet":
+        """Return the same set as one whose listing may begin early."""
+        return cls(*_values(files))
 
     def peek(self, count: int) -> list[File]:
         """Return the first `count` files, or all if there are fewer; the next `find` starts with them.
@@ -33,6 +40,10 @@ class BegunFileSet(FileSet):
         object.__setattr__(self, "_begun", None)
         return super().find() if begun is None else chain(*begun)
 
-    def __reduce__(self) -> tuple[type[FileSet], tuple[tuple[str, ...], tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type[FileSet], tuple[Any, ...]]:
         """Pickle as a plain set, since a begun listing cannot leave its process."""
-        return FileSet, (self.sources, self.apart)
+        return FileSet, _values(self)
+
+
+def _values(files: FileSet) -> tuple[Any, ...]:
+    return tuple(getattr(files, field.name) for field in fields(FileSet))

@@ -27,6 +27,6 @@ def test_the_next_listing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_workers_receive_a_plain_set(tmp_path: Path) -> None:
     put(tmp_path, "a")
-    files = BegunFileSet((str(tmp_path),))
+    files = BegunFileSet.of(FileSet((str(tmp_path),)))
     files.peek(1)
     assert pickle.loads(pickle.dumps(files)) == FileSet(files.sources)

@@ -89,10 +89,7 @@ WRITTEN: dict[str, tuple[str, dict[str, bytes]]] = {
         {"1.png": b"x", "m.pt": zipped(("archive/data.pkl", b"x" * 999)), "d.docx": zipped(("word/d.xml", b"x" * 99))},
     ),
     "a packed table beside an image": ("folder", {"1.png": b"x", "table.csv.zip": zipped(("table.csv", b"x" * 999))}),
-    "a zip that begins with texts": (
-        "zip",
-        {"all.zip": zipped(*((f"{n}.txt", b"") for n in range(99)), ("a.png", b""))},
-    ),
+    "a zip that begins with texts": ("zip", {"a.zip": zipped(*((f"{n}.txt", b"") for n in range(99)), ("a.png", b""))}),
     # None of any kind (rule 4).
     "texts": ("folder", {"a.txt": b"x", "b.csv": b"x"}),
     "a pickle that is no CIFAR": ("folder", {"data.pkl": pickle.dumps([1])}),
