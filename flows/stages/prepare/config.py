@@ -15,7 +15,8 @@ _LARGEST_FILE = 1 << 30
 _LONGEST_PATH = 4096
 
 
-Side = Annotated[int, Field(ge=4, le=1024)]
+_LEAST_SIDE, _LARGEST_SIDE = 4, 1024
+Side = Annotated[int, Field(ge=_LEAST_SIDE, le=_LARGEST_SIDE)]
 
 
 class SourceKind(Choice):
@@ -98,10 +99,15 @@ class PrepareConfig(StageConfig):
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 
-    @field_validator("image_size", mode="after")
+    @field_validator("image_size", mode="before")
     @classmethod
-    def _square_is_one_number(cls, value: ImageSize) -> ImageSize:
-        return image_size_of(*image_sides(value))
+    def _square_is_one_number(cls, value: object) -> ImageSize:
+        sides = value if isinstance(value, list | tuple) else [value, value]
+        if len(sides) != 2 or not all(type(side) is int and _LEAST_SIDE <= side <= _LARGEST_SIDE for side in sides):
+            raise ValueError(
+                f"must be a whole number from {_LEAST_SIDE} to {_LARGEST_SIDE}, or [height, width] of such"
+            )
+        return image_size_of(*sides)
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:

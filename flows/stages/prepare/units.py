@@ -10,12 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from flows.options import name_options
 from flows.stages.prepare.layout import commit_unit, listing_entries
 from infra.digests import Json, sha256
 from infra.errors import InputError, Term
 from infra.outputs.images import Images, encode_images
 from infra.outputs.plan import Output
-from infra.sources.decode import decoding
+from infra.sources.decode import REPAIR, decoding
 from infra.sources.fit import fit
 from infra.sources.shape import Shape
 from infra.sources.source import SPLITS, Content, Entry, Source
@@ -181,7 +182,7 @@ class PartRows:
             if not self.rules.quarantine:
                 error.remedy = f"{error.remedy or 'remove it'}, or {Term.SET_ASIDE}"
                 raise
-            self.quarantined.append({"name": entry.name, "sha256": digest, "reason": error.cause})
+            self.quarantined.append({"name": entry.name, "sha256": digest, "reason": _reason(error)})
             return
         label = self._labels.get(entry.label, NO_LABEL)
         self.rows[self._split(entry, digest)].append(Row(name=entry.name, digest=digest, label=label, pixels=pixels))
@@ -202,6 +203,12 @@ class PartRows:
         if self.rules.splits_given:
             return entry.split
         return "test" if int(digest[:8], 16) < self.rules.holdout_fraction * 2**32 else "train"
+
+
+def _reason(error: InputError) -> str:
+    """Return why an image is bad, with the setting that would take it, if there is one."""
+    name_options(error)
+    return error.cause if error.remedy in ("", REPAIR) else f"{error.cause} - {error.remedy}"
 
 
 def read_duplicates(output: Output) -> frozenset[str]:

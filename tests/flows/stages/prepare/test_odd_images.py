@@ -98,6 +98,8 @@ class TestHuge:
         Image.new("L", (60, 50)).save(source / "scan.png")
         dataset = prepare(config(source, max_pixels=100, on_bad_image="quarantine", max_bad_fraction=0.1), context)
         assert dataset.manifest(context.store).facts["quarantined"] == 1
+        card = render_card(context.store, dataset.manifest(context.store))
+        assert "has 60x50 pixels, over 100 - raise prepare.max_pixels to 3000" in card
         assert dataset.train_images + dataset.test_images == 12
 
 
