@@ -131,7 +131,7 @@ def open_side(
         if side.dataset is not None:
             on_shape(side.dataset.channels, side.dataset.image_size)
         return side
-    settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
+    settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout": 0.0}
     if "prepare.kind" not in given:
         settings["kind"] = _kind(text)
     config = config.model_copy(update=settings)
@@ -150,7 +150,8 @@ def open_side(
         is_grey = beside_grey and _are_grey(source, entries)
         config = config.model_copy(update={"channels": 1 if is_grey else 3})
     on_shape(config.channels, config.image_size)
-    dataset = prepare(config, context, splits=("train",))
+    dataset = prepare(config, context)
+    _check_count(dataset.train_images, text)
     images = ImageSet(images=dataset, split="train", count=dataset.train_images, name=name)
     return Side(images=images, dataset=dataset)
 

@@ -3,11 +3,21 @@
 The line on the terminal and the card both use these phrases.
 """
 
+from enum import StrEnum
+
 from flows.artifacts import Dataset
 from infra.digests import Json
 
 _MOST_NAMES, _LONGEST_NAMES, _LONGEST_NAME = 10, 48, 16
 _SPLITS = ("train", "test")
+
+
+class HeldOutBy(StrEnum):
+    """The rule by which images are held out if the source gives no splits."""
+
+    COIN = "coin"
+    ORDER = "order"
+    NOTHING = "nothing"
 
 
 def account_parts(dataset: Dataset, facts: Json) -> list[str]:
@@ -34,7 +44,15 @@ def splits_line(facts: Json) -> str:
         return ""
     if facts["splits_from"]:
         return f"splits from {facts['splits_from']}"
-    return f"about {facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
+    settings = facts["settings"]
+    match facts.get("held_out_by", HeldOutBy.COIN):
+        case HeldOutBy.COIN:
+            share = settings.get("holdout", settings.get("holdout_fraction"))
+            return f"about {share * 100:g}% held out by content hash (prepare.holdout)"
+        case HeldOutBy.ORDER:
+            return "held out in the order of content hashes (prepare.holdout)"
+        case _:
+            return "no image is held out (prepare.holdout)"
 
 
 def classes_line(facts: Json) -> str:

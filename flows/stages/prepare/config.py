@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ddpm_core.choices import Choice
 from flows.stage_config import StageConfig, choice, execution, outside_input
@@ -61,10 +61,20 @@ class PrepareConfig(StageConfig):
     )
     max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
     use_splits: bool = Field(True, description="Take the splits that the source gives; false takes none of them")
-    holdout_fraction: float = Field(
-        0.1, ge=0, lt=1, description="Share of images held out, by content hash, if no splits are taken from the source"
+    holdout: float = Field(
+        0.1,
+        ge=0,
+        le=1 << 32,
+        description="Images held out if no splits are taken from the source: a share below 1, or a count from 1 on",
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
+
+    @field_validator("holdout")
+    @classmethod
+    def _is_share_or_count(cls, holdout: float) -> float:
+        if holdout >= 1 and holdout != int(holdout):
+            raise ValueError("must be a share below 1 or a whole number of images")
+        return holdout
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:

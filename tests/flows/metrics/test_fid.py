@@ -43,7 +43,7 @@ IMAGES = 20
 SMALL = {
     "prepare.image_size": 8,
     "prepare.channels": 1,
-    "prepare.holdout_fraction": 0.3,
+    "prepare.holdout": 0.3,
     "train.images": 32,
     "train.batch_size": 16,
     "train.num_timesteps": 20,

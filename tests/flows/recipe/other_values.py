@@ -17,7 +17,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.on_bad_image": ("quarantine", "fail"),
     "prepare.max_bad_fraction": (0.5, 0),
     "prepare.use_splits": (False, True),
-    "prepare.holdout_fraction": (0.25, 0.5),
+    "prepare.holdout": (0.25, 0.5),
     "prepare.unit_images": (77, 78),
     "train.initial": ("digits-1a2b3c4d", "/a b/ä.safetensors"),
     "train.images": (12345, 12346),

@@ -174,7 +174,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
     [
         (PrepareConfig, "image_size", (4, 1024), (3, 1025, 8.5, "8x8")),
         (PrepareConfig, "channels", (1, 3), (0, 2, 4)),
-        (PrepareConfig, "holdout_fraction", (0, 0.01, 0.99), (1, -0.1, 1.1)),
+        (PrepareConfig, "holdout", (0, 0.01, 0.99, 1, 300), (-0.1, 1.1, -1)),
         (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
         (
             PrepareConfig,

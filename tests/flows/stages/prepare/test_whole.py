@@ -10,7 +10,6 @@ from PIL import Image
 from flows.stage import Context
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
-from infra.errors import InputError
 from tests.flows.stages.prepare.command import INPUT, assert_one_line, run
 
 
@@ -33,20 +32,15 @@ def test_splits_that_are_not_taken_are_drawn_anew(images: Path, make_context: Ca
     context = make_context()
     taken = prepare(config(images), context)
     assert (taken.train_images, taken.test_images) == (6, 4)
-    drawn = prepare(config(images, use_splits=False, holdout_fraction=0.5), context)
+    drawn = prepare(config(images, use_splits=False, holdout=0.5), context)
     assert drawn.train_images + drawn.test_images == 10
     assert (drawn.train_images, drawn.test_images) != (6, 4)
     assert drawn.manifest(context.store).facts["splits_from"] == ""
 
 
 def test_all_images_form_one_split_if_no_other_is_asked_for(images: Path, make_context: Callable[..., Context]) -> None:
-    whole = prepare(config(images, use_splits=False, holdout_fraction=0), make_context(), splits=("train",))
+    whole = prepare(config(images, use_splits=False, holdout=0), make_context())
     assert (whole.train_images, whole.test_images) == (10, 0)
-
-
-def test_a_pipeline_needs_both(images: Path, make_context: Callable[..., Context]) -> None:
-    with pytest.raises(InputError, match="only 0 of 10 images are in the test split"):
-        prepare(config(images, use_splits=False, holdout_fraction=0), make_context())
 
 
 def test_an_image_of_another_size_is_refused_in_one_line(
