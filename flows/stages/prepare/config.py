@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from ddpm_core.choices import Choice
 from flows.stage_config import StageConfig, choice, execution, outside_input
@@ -75,6 +75,10 @@ class PrepareConfig(StageConfig):
         if holdout >= 1 and holdout != int(holdout):
             raise ValueError("must be a share below 1 or a whole number of images")
         return holdout
+
+    @field_serializer("holdout")
+    def _count_is_whole(self, holdout: float) -> int | float:
+        return int(holdout) if holdout == int(holdout) else holdout
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:

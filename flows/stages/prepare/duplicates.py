@@ -1,4 +1,4 @@
-"""The entries whose contents occur earlier in the source: found by the digests of all contents before any is prepared."""
+"""Entries whose contents occur earlier in the source, found by the digests of all contents before any is prepared."""
 
 import json
 from collections.abc import Callable
