@@ -131,7 +131,7 @@ def open_side(
         if side.dataset is not None:
             on_shape(side.dataset.channels, side.dataset.image_size)
         return side
-    settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout": 0.0}
+    settings: dict[str, Any] = {"source": text, "test_source": "", "use_splits": False, "holdout": 0.0}
     if "prepare.kind" not in given:
         settings["kind"] = _kind(text)
     config = config.model_copy(update=settings)

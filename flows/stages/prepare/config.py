@@ -46,6 +46,11 @@ class PrepareConfig(StageConfig):
     source: list[str] | str = outside_input(
         "", "Folder, file or glob, local or s3://, or a list of these; empty for digits"
     )
+    test_source: list[str] | str = outside_input(
+        "",
+        "Held-out images, in the form of prepare.source, which then holds training images alone; no splits are looked "
+        "for in either",
+    )
     image_size: int = Field(
         32, ge=4, le=1024, description="Height and width in pixels, after the centre crop and the resize"
     )
@@ -82,10 +87,15 @@ class PrepareConfig(StageConfig):
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
-        if self.kind == SourceKind.DIGITS and self.source:
-            raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
-        if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
-            raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
+        for name, given in (("source", self.source), ("test_source", self.test_source)):
+            if self.kind == SourceKind.DIGITS and given:
+                raise ValueError(f"prepare.{name} must be empty for the digits; got {given!r}")
+            if any(not text or len(text) > _LONGEST_PATH for text in _places(given)):
+                raise ValueError(f"prepare.{name} must be paths of 1 to {_LONGEST_PATH} characters")
+        if self.test_source and not self.use_splits:
+            raise ValueError(
+                "prepare.test_source is a split, which prepare.use_splits=false does not take; leave one out"
+            )
         return self
 
     @property
@@ -101,5 +111,14 @@ class PrepareConfig(StageConfig):
     @property
     def sources(self) -> tuple[str, ...]:
         """The paths of the source; empty if it is not set."""
-        paths = [self.source] if isinstance(self.source, str) else self.source
-        return () if paths == [""] else tuple(paths)
+        return _places(self.source)
+
+    @property
+    def test_sources(self) -> tuple[str, ...]:
+        """The paths of the held-out source; empty if it is not set."""
+        return _places(self.test_source)
+
+
+def _places(source: list[str] | str) -> tuple[str, ...]:
+    paths = [source] if isinstance(source, str) else source
+    return () if paths == [""] else tuple(paths)

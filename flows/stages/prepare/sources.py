@@ -1,7 +1,7 @@
 """The table of the kinds of source, and the source that a config names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
@@ -15,6 +15,7 @@ from infra.sources.kinds.idx import IdxSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
+from infra.sources.pair import Pair
 from infra.sources.reading import Reading
 from infra.sources.source import Source
 from infra.storage.uri import parse_place
@@ -41,11 +42,11 @@ _WRITTEN = ("reports/x/samples.png", "prepare/x/units/x.parquet")
 
 
 def open_source(config: PrepareConfig, root: str) -> Source:
-    """Return the source of images without reading from it.
+    """Return the source of images, or the pair of sources if held-out images have one of their own; nothing is read.
 
     Args:
         config: The settings that name it.
-        root: The root of all outputs. The source must not hold it, or pictures of one run become images of the next.
+        root: The root of all outputs. No source must hold it, or pictures of one run become images of the next.
 
     Raises:
         InputError: If the source is not set.
@@ -57,12 +58,12 @@ def open_source(config: PrepareConfig, root: str) -> Source:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    files = FileSet(tuple(_absolute(text) for text in config.sources))
-    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
-        raise ConfigError(
-            f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
-        )
-    return SOURCES[config.kind](files, config.reading)
+    files = _files("prepare.source", config.sources, root)
+    if not config.test_sources:
+        return SOURCES[config.kind](files, config.reading)
+    test_files = _files("prepare.test_source", config.test_sources, root)
+    train, test = (SOURCES[config.kind](found, config.reading) for found in (files, test_files))
+    return Pair(train, test, files, test_files)
 
 
 def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:
@@ -78,12 +79,19 @@ def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[Data
     """
     if config.kind == SourceKind.DIGITS:
         return [DatasetInput(name=str(config.kind), uri=_DIGITS, digest=digest, purpose=purpose)]
-    places = [_absolute(text) for text in config.sources[:_MOST_INPUTS]]
+    places = [_absolute(text) for text in (*config.sources, *config.test_sources)[:_MOST_INPUTS]]
     names = [_PATTERN.split(place)[0].rstrip("/").rpartition("/")[2] or str(config.kind) for place in places]
     return [
         DatasetInput(name=name if names.count(name) == 1 else place, uri=place, digest=digest, purpose=purpose)
         for name, place in zip(names, places, strict=True)
     ]
+
+
+def _files(setting: str, places: Sequence[str], root: str) -> FileSet:
+    files = FileSet(tuple(_absolute(text) for text in places))
+    if any(files.covers(f"{root}/{written}") for written in _WRITTEN):
+        raise ConfigError(f"the outputs go to {root}, inside {setting}", item="root", remedy="choose another --root")
+    return files
 
 
 def _absolute(text: str) -> str:

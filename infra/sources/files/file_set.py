@@ -114,6 +114,11 @@ class FileSet:
                 return True
         return False
 
+    def overlaps(self, other: "FileSet") -> bool:
+        """Tell whether a folder of one lies in a folder of the other, so that both may find a file."""
+        ours, theirs = ([_located(base_and_pattern(one)[0]) for one in files.sources] for files in (self, other))
+        return any(one.startswith(two) or two.startswith(one) for one in ours for two in theirs)
+
     def path(self, name: str) -> str:
         """Return the path or URI of a file by its name."""
         for base, prefix in self._prefixes.items():
@@ -137,3 +142,8 @@ class FileSet:
             if names.count(name) > 1 or any(base.startswith(f"{other}/") for other in bases):
                 raise InputError("lies in, or is called like, another source", item=base, remedy="name other folders")
         return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
+
+
+def _located(base: str) -> str:
+    """A folder's own place, links resolved, with a slash at its end."""
+    return f"{base if base.startswith(S3) else os.path.realpath(base or '/').rstrip('/')}/"

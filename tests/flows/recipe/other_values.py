@@ -8,6 +8,7 @@ from flows.recipe.form import STAGES
 OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.kind": ("tar", "zip"),
     "prepare.source": ("/a b/ä", "s3://bucket/images"),
+    "prepare.test_source": ("/c d/ö", "s3://bucket/held-out"),
     "prepare.image_size": (64, 128),
     "prepare.channels": (1, 3),
     "prepare.resize_filter": ("box", "nearest"),
@@ -96,6 +97,7 @@ OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
 # What a setting cannot do without.
 BESIDE = {
     "prepare.source": ("prepare.kind", "folder"),
+    "prepare.test_source": ("prepare.kind", "folder"),
     "prepare.image_size": ("train.attention_resolutions", []),
     "train.channel_mults": ("train.attention_resolutions", []),
     "train.variance": ("train.loss", "hybrid"),

@@ -21,6 +21,7 @@ STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 EXECUTION = {
     "workers",
     "source",
+    "test_source",
     "initial",
     "max_bad_fraction",
     "device",
@@ -229,9 +230,15 @@ def test_ranges(stage: type[StageConfig], name: str, good: tuple[Any, ...], bad:
 
 
 def test_the_digits_take_no_source() -> None:
-    for source in ("/x", ["/x"], [""]):
-        with pytest.raises(ValidationError, match="must be empty for the digits"):
-            PrepareConfig(kind="digits", source=source)
+    for name in ("source", "test_source"):
+        for source in ("/x", ["/x"], [""]):
+            with pytest.raises(ValidationError, match=f"{name} must be empty for the digits"):
+                PrepareConfig(kind="digits", **{name: source})
+
+
+def test_a_held_out_source_is_a_split() -> None:
+    with pytest.raises(ValidationError, match="leave one out"):
+        PrepareConfig(source="/a", test_source="/b", use_splits=False)
 
 
 @pytest.mark.parametrize(
