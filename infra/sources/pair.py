@@ -79,7 +79,7 @@ def _of_split(split: str, entry: Entry) -> Entry:
         name=f"{split}/{entry.name}",
         file=f"{split}/{entry.file}",
         split=split,
-        split_from="the training source" if split == _TRAIN else "the held-out source",
+        split_from=Term.SOURCE if split == _TRAIN else Term.TEST_SOURCE,
     )
 
 

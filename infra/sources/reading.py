@@ -11,9 +11,11 @@ class Reading:
 
     Attributes:
         max_pixels: The most pixels that an image may have; a larger one is bad.
+        use_splits: Whether the splits that the source gives are taken.
     """
 
     max_pixels: int = MAX_PIXELS
+    use_splits: bool = True
 
 
 BY_RULE = Reading()

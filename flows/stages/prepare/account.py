@@ -43,7 +43,8 @@ def splits_line(facts: Json) -> str:
     if "splits_from" not in facts:
         return ""
     if facts["splits_from"]:
-        return f"splits from {facts['splits_from']}"
+        overruled_by = "" if facts["splits_from"].startswith("prepare.") else " (prepare.use_splits)"
+        return f"splits from {facts['splits_from']}{overruled_by}"
     settings = facts["settings"]
     match facts.get("held_out_by", HeldOutBy.COIN):
         case HeldOutBy.COIN:

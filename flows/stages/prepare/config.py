@@ -106,7 +106,7 @@ class PrepareConfig(StageConfig):
     @property
     def reading(self) -> Reading:
         """What these settings choose of how the source is read."""
-        return Reading(max_pixels=self.max_pixels)
+        return Reading(max_pixels=self.max_pixels, use_splits=self.use_splits)
 
     @property
     def sources(self) -> tuple[str, ...]:

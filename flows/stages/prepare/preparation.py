@@ -56,7 +56,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
         IntegrityError: If the source changes during the work.
     """
     source = open_source(config, context.store.uri)
-    with listed(source) as listing:
+    with listed(source, config.reading) as listing:
         plan = _plan(config, listing)
         context.on_data(plan.key)
         given = listing.splits_given and config.use_splits
@@ -93,7 +93,7 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
     Raises:
         InputError: If the source is missing or empty.
     """
-    with listed(open_source(config, root)) as listing:
+    with listed(open_source(config, root), config.reading) as listing:
         return _plan(config, listing).key
 
 
@@ -214,12 +214,17 @@ class _Work:
             "class_names": self.listing.class_names,
             "unlabelled": self.listing.unlabelled,
             "labels_from": self.listing.labels_from,
-            "splits_from": self.listing.splits_from if self.splits_given else "",
+            "splits_from": self._splits_from(),
             "held_out_by": "" if self.splits_given else held_out.by.value,
             "others": self.listing.others,
             "fit": fit_rule(self.config.resize_filter),
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
+
+    def _splits_from(self) -> str:
+        if self.config.test_sources:
+            return "prepare.source and prepare.test_source"
+        return self.listing.splits_from if self.splits_given else ""
 
     def _check(self, account: Total) -> None:
         reasons = "; ".join(f"{image['name']}: {image['reason']}" for image in account.quarantined[:_REASONS_SHOWN])

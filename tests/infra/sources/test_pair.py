@@ -38,7 +38,7 @@ def test_each_is_a_whole_and_classes_are_shared_by_name(tmp_path: Path) -> None:
     }
     with listed(pair(tmp_path / "a", tmp_path / "b")) as listing:
         assert listing.class_names == ["cat", "dog"]
-        assert listing.splits_from == "the training source and the held-out source"
+        assert listing.splits_from == f"{Term.SOURCE} and {Term.TEST_SOURCE}"
 
 
 def test_the_splits_of_an_array_file_say_nothing_either(tmp_path: Path) -> None:

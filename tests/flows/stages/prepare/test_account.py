@@ -44,7 +44,11 @@ def test_classes(facts: Json, line: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
-        ({}, "splits from folders train and test"),
+        ({}, "splits from folders train and test (prepare.use_splits)"),
+        (
+            {"splits_from": "prepare.source and prepare.test_source"},
+            "splits from prepare.source and prepare.test_source",
+        ),
         ({"splits_from": ""}, "about 10% held out by content hash (prepare.holdout)"),
         (
             {"splits_from": "", "settings": {"holdout_fraction": 0.125}},
@@ -70,7 +74,8 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
     [
         (
             [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"],
-            "4 training and 4 held-out images; splits from folders train and val; 2 classes from folders: cat, dog; ",
+            "4 training and 4 held-out images; splits from folders train and val (prepare.use_splits); "
+            "2 classes from folders: cat, dog; ",
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
@@ -78,7 +83,7 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         ),
         (
             [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
-            "splits from folders train and test; labels ignored: 4 images have no class; ",
+            "splits from folders train and test (prepare.use_splits); labels ignored: 4 images have no class; ",
         ),
     ],
 )

@@ -50,10 +50,10 @@ def test_held_out_images_of_a_source_of_their_own(images: Path, make_context: Ca
     own = config(images / "train", test_source=str(images / "test"))
     dataset = prepare(own, context)
     assert (dataset.train_images, dataset.test_images) == (6, 4)
-    said = "6 training and 4 held-out images; splits from the training source and the held-out source"
+    said = "6 training and 4 held-out images; splits from prepare.source and prepare.test_source; "
     account = PREPARE.account(own, dataset, (), context.store)
     assert said in account.line
-    assert b"splits from the training source and the held-out source" in account.files["card.html"]
+    assert b"plits from prepare.source and prepare.test_source" in account.files["card.html"]
     places = {str(images / "train"), str(images / "test")}
     assert {one.uri for one in account.inputs if one.purpose == "source"} == places
     assert find_data_key(own, context.store.uri) == dataset.key
