@@ -12,7 +12,7 @@ without a look at it: if both splits may expect 64 images, the chance that one h
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
@@ -96,13 +96,13 @@ def _coin(share: float) -> str:
     return f"{ceil(share * 2**32) - 1:08x}".ljust(2 * _DIGEST_BYTES, "f")
 
 
-def _first(count: int, ordered: Sequence[np.void] | NDArray[np.void]) -> HeldOut:
+def _first(count: int, ordered: NDArray[np.void]) -> HeldOut:
     """Hold out the first digests, with those equal to the last of them, unless that leaves none to train on."""
-    last = bytes(ordered[count - 1])
+    last = ordered[count - 1].tobytes()
     if bisect_right(ordered, last, key=bytes) < len(ordered):
         return HeldOut(last.hex(), HeldOutBy.ORDER)
     below = bisect_left(ordered, last, key=bytes)
-    return HeldOut(bytes(ordered[below - 1]).hex(), HeldOutBy.ORDER) if below else NOTHING
+    return HeldOut(ordered[below - 1].tobytes().hex(), HeldOutBy.ORDER) if below else NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
