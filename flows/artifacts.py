@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,8 @@ CURVES = "curves"
 EMA_LENGTHS = "ema_lengths"
 # That of the samples most like training images.
 MEMORISED = "memorised"
+# The fact of the evaluation that names what was asked for and is not computed.
+LEFT_OUT = "left_out"
 _MOST_DECIMALS = 9
 
 A = TypeVar("A", bound="Artifact")
@@ -213,17 +215,25 @@ class Figures(Artifact):
         figures: The figures, most important first.
         counts: The numbers of images or timesteps that they rest on, by name.
         extractor: The feature extractor; empty if no metric compares features.
+        left_out: What was asked for and is not computed, such as `bits_per_dim`, each with the reason.
     """
 
     figures: tuple[Figure, ...]
     counts: dict[str, int]
     extractor: str
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def _facts(cls, manifest: Manifest) -> Json:
         facts = manifest.facts
         figures = tuple(Figure(**figure) for figure in facts["figures"])
-        return {"figures": figures, "counts": facts["counts"], "extractor": facts["extractor"]}
+        left_out = dict(sorted(facts.get(LEFT_OUT, {}).items()))
+        return {
+            "figures": figures,
+            "counts": facts["counts"],
+            "extractor": facts["extractor"],
+            "left_out": left_out,
+        }
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -234,6 +244,11 @@ class Figures(Artifact):
             if figure.standard_error is not None:
                 metrics[f"eval/{figure.name}_stderr"] = figure.standard_error
         return metrics
+
+    @property
+    def left_out_lines(self) -> list[str]:
+        """A sentence about each part of `left_out`."""
+        return [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
 
     def starting_with(self, prefix: str) -> dict[str, Figure]:
         """Return the figures whose names start with the prefix, by the rest of their names."""

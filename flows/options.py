@@ -5,6 +5,8 @@ from infra.errors import DdpmError, Term
 OPTIONS = {
     Term.SOURCE: "prepare.source",
     Term.SOURCE_KIND: "prepare.kind",
+    Term.TEST_SOURCE: "prepare.test_source",
+    Term.TAKE_NO_SPLITS: "set prepare.use_splits=false",
     Term.RESIZE_FILTER: "prepare.resize_filter",
     Term.MAX_PIXELS: "prepare.max_pixels",
     Term.MAX_VALUE: "prepare.max_value",

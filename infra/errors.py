@@ -22,6 +22,8 @@ class Term(StrEnum):
 
     SOURCE = "the source of images"
     SOURCE_KIND = "the kind of source"
+    TEST_SOURCE = "the held-out source of images"
+    TAKE_NO_SPLITS = "take no splits"
     RESIZE_FILTER = "the filter of the resize"
     MAX_PIXELS = "the most pixels of an image"
     MAX_VALUE = "the value of white"

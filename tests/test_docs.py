@@ -250,8 +250,8 @@ def test_numbers_of_the_demo() -> None:
 def test_numbers_of_the_page_on_data_sets() -> None:
     text = prose("docs/datasets.md")
     assert f"more than {MAX_PIXELS / 1e6:.0f} million pixels" in text
-    assert PrepareConfig().holdout_fraction == 0.1
-    assert "a tenth of the images (`prepare.holdout_fraction`)" in text
+    assert PrepareConfig().holdout == 0.1
+    assert "a tenth of the images (`prepare.holdout`)" in text
     with torch.device("meta"):
         network = UNet(load_config("folder", None, []).train.unet(32, 3), seed=0)
     assert f"{sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M parameters" in text

@@ -39,7 +39,7 @@ def test_each_value_is_the_papers(name: str, value: Value) -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_what_a_preset_changes_is_in_the_table(name: str) -> None:
     """Otherwise a value without a source could enter; where the images are and how many hold out are no part of it."""
-    ours = {"prepare.kind", "prepare.holdout_fraction", "sample.batch_size"}
+    ours = {"prepare.kind", "prepare.holdout", "sample.batch_size"}
     usual, config = PipelineConfig(), preset(name)
     for stage in PipelineConfig.model_fields:
         for setting in type(getattr(config, stage)).model_fields:

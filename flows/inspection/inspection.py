@@ -11,6 +11,7 @@ from ddpm_core.network.image_size import image_sides
 from flows.inspection.sample import Sample, take_sample
 from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, others_line, splits_line
 from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.holdout import likely_rule
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
 from infra.sources.listing.listing import listed
@@ -223,8 +224,10 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
     """
     opened = open_source(config)
     config, source = opened.config, opened.source
-    with listed(_Counting(source, on_found), opened.sought) as listing:
+    with listed(_Counting(source, on_found), config.reading, opened.sought) as listing:
         facts = listing_facts(config, listing)
+        if not facts["splits_from"]:
+            facts["held_out_by"] = likely_rule(config.holdout, listing.count).value
         splits = SPLITS if facts["splits_from"] else tuple(listing.splits)
         classes: dict[str, dict[str, int]] = {name: {} for name in facts["class_names"]}
         for (split, label), count in listing.cells.items():

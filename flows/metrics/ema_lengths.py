@@ -11,8 +11,9 @@ from ddpm_core.ema import ema_sigma_rel
 from ddpm_core.likelihood.interval import interval
 from flows.artifacts import EMA_LENGTHS, Figure, Snapshot, number_text
 from flows.metrics.choices import Likelihood
+from flows.metrics.features import check_count
 from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
-from flows.metrics.likelihood_works import likelihood_work, proposal_work, rebuilt_estimate_work
+from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work, rebuilt_estimate_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from flows.metrics.rebuilt_works import rebuilt_works
 from flows.reconstruction import LEFT_OUT, without_words
@@ -25,6 +26,7 @@ _ESTIMATE = f"{Likelihood.ESTIMATE}_"
 
 def _steps(subject: Subject) -> Steps:
     """Seal the proposal and the rebuilt snapshots, then the estimates of the run's own snapshot and of each of them."""
+    check_count("a likelihood", FEWEST_HELD_OUT, [subject.held_out])
     lengths = subject.settings["ema_lengths"]
     proposal, *rebuilt = yield [proposal_work(subject), *rebuilt_works(subject, lengths)]
     estimates = yield [

@@ -19,7 +19,7 @@ from flows.nodes.environment import Environment
 from flows.nodes.survey import Survey
 from flows.stage import Context, Progress
 from infra.compute.device import fixed_threads
-from infra.digests import sha256
+from infra.digests import Json, sha256
 from infra.errors import ConfigError
 from infra.features.classifier import CLASSIFIER
 from infra.features.dinov2.kind import DINOV2
@@ -120,9 +120,14 @@ def sealed_weights(
 
 
 def accuracy_of(weights: Manifest | None) -> Accuracy | None:
-    """Return the held-out accuracy of fitted weights; None if the weights are not fitted to labels."""
+    """Return the held-out accuracy of weights; None if they are not fitted to labels, or no image is held out."""
     found = weights.facts.get(_ACCURACY) if weights else None
     return None if found is None else Accuracy(**found)
+
+
+def is_fitted(weights: Manifest | None) -> bool:
+    """Tell whether weights are fitted to the data."""
+    return weights is not None and weights.plan["stage"] == STAGE
 
 
 def fitted_images_of(weights: Manifest | None) -> int | None:
@@ -237,7 +242,9 @@ def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) ->
         )
     data = encode_tensors(fitted.weights, fitted.shape)
     record = output.commit("units/000000", "safetensors", data, {})
-    facts = {_ACCURACY: asdict(fitted.accuracy), _FITTED_TO: len(train)}
+    facts: Json = {_FITTED_TO: len(train)}
+    if fitted.accuracy is not None:
+        facts[_ACCURACY] = asdict(fitted.accuracy)
     return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

@@ -29,6 +29,8 @@ _IMAGES_IN_MEMORY = 1 << 15
 _FEWEST = 2
 # Numbers of images that an error names.
 _NAMED = 5
+# The one wording of this, wherever a figure is left out for it.
+NONE_HELD_OUT = "no image is held out (prepare.holdout)"
 
 
 class TooFewError(ConfigError):
@@ -75,9 +77,14 @@ def check_count(metric: str, fewest: int, sides: Sequence[ImageSet | None]) -> N
     """
     for side in sides:
         if side is None or side.count < fewest:
-            cause = "there are none" if side is None else f"there are {side.count} {side.name}"
+            name, there = ("images", "none") if side is None else (side.name, side.count)
+            if side is not None and side.split == "test" and not side.count:
+                cause = NONE_HELD_OUT
+            else:
+                setting = " (prepare.holdout)" if side is not None and side.split == "test" else ""
+                cause = f"at least {fewest} {name} are needed for {metric}; there are {there}{setting}"
             raise TooFewError(
-                f"at least {fewest} images on each side are needed for {metric}; {cause}",
+                cause,
                 item="evaluate.metrics",
                 stage="evaluate",
                 remedy="take more images, or leave the metric out",

@@ -6,9 +6,10 @@ from typing import assert_never
 
 from flows.artifacts import CURVES, Figure
 from flows.metrics.choices import Likelihood
+from flows.metrics.features import check_count
 from flows.metrics.likelihood_figures import likelihood_figures
 from flows.metrics.likelihood_rows import columns
-from flows.metrics.likelihood_works import likelihood_work, proposal_work
+from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from infra.compute.device import fixed_threads
 from infra.outputs.manifest import Manifest, read_verified
@@ -19,6 +20,7 @@ Sealed = Mapping[Likelihood, Sequence[Manifest]]
 
 def _steps(subject: Subject) -> Steps:
     """Seal the proposal beside all that does not need it, then the estimates."""
+    check_count("a likelihood", FEWEST_HELD_OUT, [subject.held_out])
     kinds = [kind for kind in Likelihood if kind in subject.settings["likelihood"]]
     draws: Sequence[int] = range(subject.settings["bpd_draws"])
     others = [kind for kind in kinds if kind != Likelihood.ESTIMATE]

@@ -32,6 +32,8 @@ PROPOSAL_VERSION = 1
 # Estimates of rebuilt snapshots; a name of their own, since they share the proposal of the snapshot of the run.
 REBUILT_ESTIMATE = "rebuilt_estimate"
 REBUILT_ESTIMATE_VERSION = 1
+# A mean over fewer images has no standard error.
+FEWEST_HELD_OUT = 2
 # Settings that every kind depends on.
 _SHARED = ("batch_size", "seed", "threads")
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
 
-from flows.artifacts import Figure, Figures
+from flows.artifacts import LEFT_OUT, Figure, Figures
 from flows.metrics.choices import TO_STATISTICS, MetricName
 from flows.metrics.extractors import EXTRACTORS, accuracy_of, fitted_images_of
+from flows.metrics.features import TooFewError
 from flows.metrics.metric import Measured, Subject, merged, noting, run_metrics
 from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
@@ -20,6 +21,17 @@ from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 
 
+def too_few_images(metrics: Collection[MetricName], subject: Subject) -> dict[MetricName, str]:
+    """Return the metrics that have too few images, and why; each counts them before its first step."""
+    found = {}
+    for name in metrics:
+        try:
+            next(METRICS[name](subject))
+        except TooFewError as error:
+            found[name] = error.cause
+    return found
+
+
 def measure(
     subject: Subject,
     chosen: Collection[MetricName],
@@ -28,6 +40,7 @@ def measure(
     stage: str,
     format_version: int,
     workers: Callable[[str], Workers],
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Figures:
     """Compute the figures of the chosen metrics, in the order of their table, or find them sealed.
 
@@ -38,6 +51,7 @@ def measure(
         stage: The folder of the figures, and the name of the work in errors.
         format_version: Of the figures.
         workers: Gives the pool for a device, `cuda` or `cpu`.
+        left_out: What was asked for and is not computed, with the reason, which the figures name.
 
     Raises:
         ConfigError: If a metric has too few images, or lacks some.
@@ -55,13 +69,20 @@ def measure(
     plan = Plan(
         stage=stage,
         format_version=format_version,
-        settings=subject.key | {"metrics": list(metrics), "outputs": [manifest.key for manifest in outputs.values()]},
-        inputs={label: manifest.digest for label, manifest in outputs.items()},
+        settings=subject.key
+        | {"metrics": list(metrics), "outputs": [manifest.key for manifest in outputs.values()]}
+        | ({LEFT_OUT: dict(left_out)} if left_out else {}),
+        # If everything is left out, there are no outputs; the samples keep such figures of two runs apart.
+        inputs={label: manifest.digest for label, manifest in outputs.items()}
+        or {"images": subject.samples.images.digest},
     )
 
     def make(output: Output, _: Survey) -> Manifest:
         measured = {name: figures() for name, figures in zip(metrics, measures, strict=True)}
-        return _seal(output, measured, subject, outputs, _provenance(subject, measured, rest_on))
+        provenance = _provenance(subject, measured, rest_on)
+        return _seal(
+            output, measured, subject, outputs, {FACT: provenance} | ({LEFT_OUT: dict(left_out)} if left_out else {})
+        )
 
     manifest, reused = context.sealed(plan, {}, lambda: Environment(work="measuring"), make)
     return Figures.of(manifest, reused=reused)
@@ -141,9 +162,9 @@ def _seal(
     by_metric: Mapping[MetricName, Measured],
     subject: Subject,
     outputs: Mapping[str, Manifest],
-    provenance: list[Json],
+    more: Json,
 ) -> Manifest:
-    """Seal the figures; their values are units, since only units are in the digest."""
+    """Seal the figures, and more facts; their values are units, since only units are in the digest."""
     measured = list(by_metric.values())
     figures = [figure for part in measured for figure in part.figures] + _accuracy(subject)
     values = {figure.name: [figure.value, figure.standard_error] for figure in figures}
@@ -159,6 +180,6 @@ def _seal(
         "extractor": subject.key.get("extractor", ""),
         "settings": dict(subject.settings),
         "outputs": {label: manifest.folder for label, manifest in outputs.items()},
-        FACT: provenance,
+        **more,
     }
     return output.seal({}, units, facts)

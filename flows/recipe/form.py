@@ -68,7 +68,8 @@ def changed(
     for layer in (below, own):
         _put_layer(values, run, layer)
     if values["prepare"]["kind"] == "digits" and not any(map(_names_a_source, (below, own))):
-        values["prepare"]["source"] = ""  # because an empty field cannot clear the recipe's source
+        # An empty field cannot clear the recipe's sources.
+        values["prepare"] |= {"source": "", "test_source": ""}
     try:
         settings = validated(RunSettings, run)
         if settings.until and settings.until not in STAGES[:-1]:
@@ -124,7 +125,7 @@ def _put_layer(values: dict[str, Any], run: dict[str, Any], layer: Mapping[str, 
 
 
 def _names_a_source(layer: Mapping[str, Any]) -> bool:
-    return "source" in layer or "source" in layer.get("prepare", {})
+    return "source" in layer or bool({"source", "test_source"} & layer.get("prepare", {}).keys())
 
 
 def _put_group(values: dict[str, Any], run: dict[str, Any], name: str, group: object) -> None:

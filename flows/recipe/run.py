@@ -106,6 +106,7 @@ def recipe_surroundings(
             name=run_name(config, settings.preset, key, settings.name),
             params=settings_of(config)
             | {"prepare.source": config.prepare.source, "data.key": data_key}
+            | ({"prepare.test_source": config.prepare.test_source} if config.prepare.test_source else {})
             | ({"evaluate.reference_sha256": reference} if reference else {})
             | _given_params(config, given),
             inputs=source_inputs(config.prepare, data_key, "source"),

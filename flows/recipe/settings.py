@@ -17,6 +17,8 @@ from infra.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 _PATH_LENGTH = 2
 _LONGEST_VALUE = 100
+# Settings of earlier releases that have another name now.
+_NEW_NAMES = {"prepare.holdout_fraction": "prepare.holdout"}
 
 
 def load_config(name: str, file: Path | None, settings: Sequence[str], *, together: bool = True) -> PipelineConfig:
@@ -113,6 +115,8 @@ def put(values: dict[str, Any], path: str, value: object) -> None:
     stage, _, name = path.partition(".")
     if stage not in values:
         raise ConfigError("no such stage", item=shortened(path), remedy=_suggest(stage, list(values)))
+    if path in _NEW_NAMES:
+        raise ConfigError("has another name now", item=path, remedy=f"it is called {_NEW_NAMES[path]}")
     if name not in values[stage]:
         raise ConfigError("no such setting", item=shortened(path), remedy=_suggest(name, list(values[stage])))
     values[stage][name] = value

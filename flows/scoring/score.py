@@ -1,6 +1,6 @@
 """The metrics of any two collections of images, without a run."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,12 +10,11 @@ from flows.metrics.choices import TO_STATISTICS, ExtractorName, MetricName
 from flows.metrics.extractor_checks import check_metrics, try_extractor
 from flows.metrics.extractors import EXTRACTORS, sealed_weights
 from flows.metrics.feature_rows import FeatureRows
-from flows.metrics.features import TooFewError, needs_reference_images, sample_features
-from flows.metrics.measuring import measure
+from flows.metrics.features import needs_reference_images, sample_features
+from flows.metrics.measuring import measure, too_few_images
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import check_reference, sealed_reference, statistics_bytes
 from flows.metrics.statistics import statistics_work
-from flows.metrics.table import METRICS
 from flows.metrics.together import Work, seal_together
 from flows.recipe.config import PipelineConfig
 from flows.scoring.side import Side, open_side, open_sides, statistics_file
@@ -98,7 +97,7 @@ def score(samples: str, reference: str, config: PipelineConfig, given: Collectio
         statistics=statistics,
         about_features=sizes,
     )
-    left_out = {} if "evaluate.metrics" in given else _too_few(metrics, subject)
+    left_out = {} if "evaluate.metrics" in given else too_few_images(metrics, subject)
     metrics = [name for name in metrics if name not in left_out]
     figures = measure(
         subject,
@@ -223,17 +222,6 @@ def _metrics(
     if only_statistics:
         return [MetricName.FD]
     return metrics_of_images(extractor)
-
-
-def _too_few(metrics: Sequence[MetricName], subject: Subject) -> dict[MetricName, str]:
-    """Return the metrics that have too few images, and why; each counts them before its first step."""
-    found = {}
-    for name in metrics:
-        try:
-            next(METRICS[name](subject))
-        except TooFewError as error:
-            found[name] = error.cause
-    return found
 
 
 def _subject(

@@ -122,7 +122,7 @@ def open_side(
         if side.dataset is not None:
             on_shape(side.dataset.channels, side.dataset.image_size)
         return side
-    settings: dict[str, Any] = {"source": text, "use_splits": False, "holdout_fraction": 0.0}
+    settings: dict[str, Any] = {"source": text, "test_source": "", "use_splits": False, "holdout": 0.0}
     if "prepare.kind" not in given:
         settings["kind"] = SourceKind.AUTO
     opened = open_source(config.model_copy(update=settings), context.store.uri)
@@ -137,7 +137,8 @@ def open_side(
         is_grey = beside_grey and _are_grey(source, entries)
         config = config.model_copy(update={"channels": 1 if is_grey else 3})
     on_shape(config.channels, config.image_size)
-    dataset = prepare(config, context, splits=("train",))
+    dataset = prepare(config, context)
+    _check_count(dataset.train_images, text)
     images = ImageSet(images=dataset, split="train", count=dataset.train_images, name=name)
     return Side(images=images, dataset=dataset)
 

@@ -111,7 +111,7 @@ def open_sweep(plan: SweepPlan, settings: RunSettings, choices: SweepSettings, s
 
 
 def _data_key(config: PrepareConfig, store: Store, known: dict[str, str]) -> str:
-    identity = json.dumps([config.source, config.key_settings()], sort_keys=True, default=str)
+    identity = json.dumps([config.source, config.test_source, config.key_settings()], sort_keys=True, default=str)
     if identity not in known:
         known[identity] = find_data_key(config, store.uri)
     return known[identity]

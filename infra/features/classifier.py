@@ -80,14 +80,15 @@ def train_classifier(images: Tensor, labels: Tensor, classes: int) -> Classifier
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, parts: Iterable[LabelledImages], classes: int) -> Accuracy:
-    """Count the images that the network classifies correctly, one part after the other."""
+def accuracy(network: Classifier, parts: Iterable[LabelledImages], classes: int) -> Accuracy | None:
+    """Count the images that the network classifies correctly, one part after the other; None if there are none."""
     right, counts = 0, torch.zeros(classes, dtype=torch.int64)
     for part in parts:
         found = network(part.images.to(torch.float32) / 255).argmax(1)
         right += int((found == part.labels).sum())
         counts += torch.bincount(part.labels, minlength=classes)
-    return Accuracy(right=right, images=int(counts.sum()), largest_class=int(counts.max()))
+    images = int(counts.sum())
+    return Accuracy(right=right, images=images, largest_class=int(counts.max())) if images else None
 
 
 def _open(weights: dict[str, Tensor], shape: dict[str, Any]) -> Extractor:

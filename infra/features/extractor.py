@@ -40,12 +40,12 @@ class Fitted:
     Attributes:
         weights: Tensors by name.
         shape: The numbers that the network is built from.
-        accuracy: Of the fit on held-out images.
+        accuracy: Of the fit on held-out images; None if there are none.
     """
 
     weights: dict[str, Tensor]
     shape: dict[str, Any]
-    accuracy: "Accuracy"
+    accuracy: "Accuracy | None"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,13 @@ class Reading:
         max_value: The value that becomes white in arrays and in grey images of over 8 bits; 0 for that of the type.
         image_key: The key or column of the images to take, or `*` for all of them; empty leaves it to the rules of
             `infra.sources.keys`.
+        use_splits: Whether the splits that the source gives are taken.
     """
 
     max_pixels: int = MAX_PIXELS
     image_key: str = ""
     max_value: float = 0.0
+    use_splits: bool = True
 
 
 BY_RULE = Reading()

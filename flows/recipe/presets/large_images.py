@@ -7,16 +7,16 @@ from flows.stages.sample.config import SampleConfig
 from flows.stages.train.config import TrainConfig
 
 
-def large_images(*, steps: int, holdout_fraction: float) -> PipelineConfig:
+def large_images(*, steps: int, holdout: float) -> PipelineConfig:
     """Return the recipe that CelebA-HQ and the categories of LSUN share.
 
     Args:
         steps: Optimiser steps, each of 64 images.
-        holdout_fraction: Share of images held out if the source has no splits.
+        holdout: Share of images held out if the source has no splits.
     """
     batch_size = 64
     return PipelineConfig(
-        prepare=PrepareConfig(image_size=256, holdout_fraction=holdout_fraction),
+        prepare=PrepareConfig(image_size=256, holdout=holdout),
         train=TrainConfig(
             images=steps * batch_size,
             batch_size=batch_size,

@@ -6,5 +6,5 @@ from flows.recipe.presets.preset import Preset
 LSUN256 = Preset(
     name="lsun256",
     about="LSUN Church, 256×256, by the paper's recipe: 1,200,000 steps, for several GPUs.",
-    config=large_images(steps=1_200_000, holdout_fraction=0.01),
+    config=large_images(steps=1_200_000, holdout=0.01),
 )

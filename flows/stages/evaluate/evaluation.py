@@ -7,8 +7,9 @@ features, the extractor's weights. More samples draw and compare; they measure n
 from flows.artifacts import Dataset, Figures, Samples, Snapshot
 from flows.metrics.choices import ExtractorName, MetricName
 from flows.metrics.extractor_checks import check_metrics
-from flows.metrics.extractors import EXTRACTORS, accuracy_of, sealed_weights, settled_extractor
-from flows.metrics.measuring import measure
+from flows.metrics.extractors import EXTRACTORS, accuracy_of, is_fitted, sealed_weights, settled_extractor
+from flows.metrics.features import NONE_HELD_OUT
+from flows.metrics.measuring import measure, too_few_images
 from flows.metrics.metric import ImageSet, Subject
 from flows.metrics.reference_file import sealed_reference
 from flows.stage import Context
@@ -29,20 +30,26 @@ def evaluate(
     A distance compares the samples with the training split in the features of an extractor; the figure carries the
     extractor's name. Likelihoods are of held-out images, with the network in float32: the bound over all T timesteps of
     the training chain, or estimated without bias from some of them, for both fixed variances, and the learned one if
-    there is one, from the same network calls; and the bound by the probability-flow ODE.
+    there is one, from the same network calls; and the bound by the probability-flow ODE. A metric that has too few
+    training, held-out or drawn images is left out, and the figures say why.
 
     Raises:
-        ConfigError: If the extractor learns from labels and the data has none, or a distance has too few images.
+        ConfigError: If the extractor learns from labels and the data has none.
         InputError: If the file of the extractor's weights is not there, damaged or another.
     """
     subject = _subject(config, dataset, snapshot, samples, context)
+    left_out = {name.value: why for name, why in too_few_images(config.metrics, subject).items()}
+    metrics = [name for name in config.metrics if name not in left_out]
+    if is_fitted(subject.weights) and accuracy_of(subject.weights) is None:
+        left_out[f"accuracy_{subject.extractor}"] = NONE_HELD_OUT
     return measure(
         subject,
-        config.metrics,
+        metrics,
         context,
         stage=STAGE,
         format_version=FORMAT_VERSION,
         workers=lambda device: workers_on(device, config.workers, config.threads),
+        left_out=left_out,
     )
 
 
@@ -110,7 +117,7 @@ def settled_features(
     )
     accuracy = accuracy_of(weights)
     if accuracy is None:
-        return extractor, weights, ""
+        return extractor, weights, f"its accuracy is not known: {NONE_HELD_OUT}" if is_fitted(weights) else ""
     right = f"the {extractor} is right for {accuracy.share:.0%} of {accuracy.images:,} held-out images"
     if not accuracy.near_chance:
         return extractor, weights, right

@@ -50,9 +50,14 @@ def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact
     provenance = [part.as_json() for part in read_provenance(figures.manifest(store))]
     return Account(
         line="; ".join(
-            f"{figure.label} {number_text(figure.value, figure.standard_error)}"
-            for figure in figures.figures
-            if figure.headline
+            [
+                *(
+                    f"{figure.label} {number_text(figure.value, figure.standard_error)}"
+                    for figure in figures.figures
+                    if figure.headline
+                ),
+                *figures.left_out_lines,
+            ]
         ),
         metrics=figures.metrics,
         files={
@@ -60,12 +65,16 @@ def _account(config: EvaluateConfig, figures: Figures, inputs: Sequence[Artifact
             "provenance.json": json.dumps(provenance, indent=2).encode(),
         },
         inputs=[dataset_input(dataset, store, "evaluation")],
-        tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()},
+        tags={f"ddpm.{name}": str(count) for name, count in figures.counts.items()}
+        | {f"ddpm.left_out.{name}": reason for name, reason in figures.left_out.items()},
         measured=MeasuredModel(
             file=model_file(snapshot, dataset, store),
             figures=model_figures(config.key_settings(), figures, dataset, snapshot, samples, store=store),
         ),
-        rows=[(figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline],
+        rows=[
+            *((figure.label, figure_text(figure), figure.note) for figure in figures.figures if figure.headline),
+            *((name, "left out", reason) for name, reason in figures.left_out.items()),
+        ],
     )
 
 

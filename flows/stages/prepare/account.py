@@ -3,6 +3,7 @@
 The line on the terminal and the card both use these phrases.
 """
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flows.artifacts import Dataset
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 _MOST_NAMES, _LONGEST_NAMES, _LONGEST_NAME = 10, 48, 16
 _SPLITS = ("train", "test")
+
+
+class HeldOutBy(StrEnum):
+    """The rule by which images are held out if the source gives no splits."""
+
+    COIN = "coin"
+    ORDER = "order"
+    NOTHING = "nothing"
 
 
 def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
@@ -28,11 +37,17 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "class_names": listing.class_names,
         "unlabelled": listing.unlabelled,
         "labels_from": listing.labels_from,
-        "splits_from": listing.splits_from if takes_splits(config, listing) else "",
+        "splits_from": _splits_from(config, listing),
         "others": listing.others,
         "left_out": listing.left_out,
         "fit": config.shape.rule,
     }
+
+
+def _splits_from(config: "PrepareConfig", listing: "Listing") -> str:
+    if config.test_sources:
+        return "prepare.source and prepare.test_source"
+    return listing.splits_from if takes_splits(config, listing) else ""
 
 
 def account_parts(dataset: Dataset, facts: Json) -> list[str]:
@@ -69,8 +84,17 @@ def splits_line(facts: Json) -> str:
     if "splits_from" not in facts:
         return ""
     if facts["splits_from"]:
-        return f"splits from {facts['splits_from']}"
-    return f"about {facts['settings']['holdout_fraction'] * 100:g}% held out by content hash"
+        overruled_by = "" if facts["splits_from"].startswith("prepare.") else " (prepare.use_splits)"
+        return f"splits from {facts['splits_from']}{overruled_by}"
+    settings = facts["settings"]
+    match facts.get("held_out_by", HeldOutBy.COIN):
+        case HeldOutBy.COIN:
+            share = settings.get("holdout", settings.get("holdout_fraction"))
+            return f"about {share * 100:g}% held out by content hash (prepare.holdout)"
+        case HeldOutBy.ORDER:
+            return "held out in the order of content hashes (prepare.holdout)"
+        case _:
+            return "no image is held out (prepare.holdout)"
 
 
 def kind_line(facts: Json) -> str:

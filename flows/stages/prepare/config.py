@@ -3,7 +3,7 @@
 from math import prod
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from ddpm_core.choices import Choice
 from ddpm_core.network.image_size import ImageSize, image_sides, image_size_of
@@ -65,6 +65,11 @@ class PrepareConfig(StageConfig):
     source: list[str] | str = outside_input(
         "", "Folder, file or glob, local, s3:// or hf://datasets/, or a list of these; empty for digits"
     )
+    test_source: list[str] | str = outside_input(
+        "",
+        "Held-out images, in the form of prepare.source, which then holds training images alone; no splits are looked "
+        "for in either",
+    )
     image_size: Side | tuple[Side, Side] = Field(
         32, description="Height and width in pixels, 4 to 1024: [h, w], or one number for both"
     )
@@ -94,8 +99,11 @@ class PrepareConfig(StageConfig):
     )
     max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
     use_splits: bool = Field(True, description="Take the splits that the source gives; false takes none of them")
-    holdout_fraction: float = Field(
-        0.1, ge=0, lt=1, description="Share of images held out, by content hash, if no splits are taken from the source"
+    holdout: float = Field(
+        0.1,
+        ge=0,
+        le=1 << 32,
+        description="Images held out if no splits are taken from the source: a share below 1, or a count from 1 on",
     )
     unit_images: int = Field(1024, ge=1, le=65536, description="Images per Parquet file; fewer if they exceed 1 GiB")
 
@@ -109,12 +117,28 @@ class PrepareConfig(StageConfig):
             )
         return image_size_of(*sides)
 
+    @field_validator("holdout")
+    @classmethod
+    def _is_share_or_count(cls, holdout: float) -> float:
+        if holdout >= 1 and holdout != int(holdout):
+            raise ValueError("must be a share below 1 or a whole number of images")
+        return holdout
+
+    @field_serializer("holdout")
+    def _count_is_whole(self, holdout: float) -> int | float:
+        return int(holdout) if holdout == int(holdout) else holdout
+
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
-        if self.kind == SourceKind.DIGITS and self.source:
-            raise ValueError(f"prepare.source must be empty for the digits; got {self.source!r}")
-        if any(not text or len(text) > _LONGEST_PATH for text in self.sources):
-            raise ValueError(f"prepare.source must be paths of 1 to {_LONGEST_PATH} characters")
+        for name, given in (("source", self.source), ("test_source", self.test_source)):
+            if self.kind == SourceKind.DIGITS and given:
+                raise ValueError(f"prepare.{name} must be empty for the digits; got {given!r}")
+            if any(not text or len(text) > _LONGEST_PATH for text in _places(given)):
+                raise ValueError(f"prepare.{name} must be paths of 1 to {_LONGEST_PATH} characters")
+        if self.test_source and not self.use_splits:
+            raise ValueError(
+                "prepare.test_source is a split, which prepare.use_splits=false does not take; leave one out"
+            )
         return self
 
     @property
@@ -137,10 +161,24 @@ class PrepareConfig(StageConfig):
     @property
     def reading(self) -> Reading:
         """What these settings choose of how the source is read."""
-        return Reading(max_pixels=self.max_pixels, image_key=self.image_key, max_value=self.max_value)
+        return Reading(
+            max_pixels=self.max_pixels,
+            image_key=self.image_key,
+            max_value=self.max_value,
+            use_splits=self.use_splits,
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The paths of the source; empty if it is not set."""
-        paths = [self.source] if isinstance(self.source, str) else self.source
-        return () if paths == [""] else tuple(paths)
+        return _places(self.source)
+
+    @property
+    def test_sources(self) -> tuple[str, ...]:
+        """The paths of the held-out source; empty if it is not set."""
+        return _places(self.test_source)
+
+
+def _places(source: list[str] | str) -> tuple[str, ...]:
+    paths = [source] if isinstance(source, str) else source
+    return () if paths == [""] else tuple(paths)

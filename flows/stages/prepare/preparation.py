@@ -1,7 +1,6 @@
 """Prepare: turns a source of images into a sealed data set, with Ray Data."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flows.artifacts import Dataset
@@ -12,9 +11,20 @@ from flows.stage import Context
 from flows.stages.prepare.account import listing_facts, takes_splits
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.duplicates import HashTask, find_duplicates
+from flows.stages.prepare.holdout import (
+    NOTHING,
+    ContentTask,
+    HeldOut,
+    contents_name,
+    held_out_of,
+    held_out_unseen,
+    read_contents,
+)
 from flows.stages.prepare.layout import card_name, is_committed, put_listing, unit_account
 from flows.stages.prepare.sources import open_source
-from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates
+from flows.stages.prepare.total import Total
+from flows.stages.prepare.units import PrepareTask, Rules
 from infra.compute.units import UnitTask, Workers
 from infra.digests import Json, canonical_json
 from infra.errors import InputError
@@ -26,35 +36,31 @@ from infra.storage.store import Store
 
 STAGE = "prepare"
 FORMAT_VERSION = 4
-_MIN_IMAGES = 2
 _REASONS_SHOWN = 3
 
 
-def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPLITS) -> Dataset:
+def prepare(config: PrepareConfig, context: Context) -> Dataset:
     """Seal a data set.
 
     A unit holds consecutive entries of the source, so its bytes do not depend on the worker that makes it; it has a
     Parquet file per split. The source's own test split is held out. If the source has no splits, or `use_splits` is
-    false, an image is held out if the digest of its content falls below `holdout_fraction`. Every entry is accounted
-    for: read = written + filtered + quarantined.
+    false, `holdout` says how many images are held out, and `flows.stages.prepare.holdout` which. Every entry is
+    accounted for: read = written + filtered + quarantined.
 
     Args:
         config: The settings.
         context: The outside world.
-        splits: The splits that must have at least two images.
 
     Raises:
-        InputError: If the source is missing or empty, or holds too few images or more bad ones than allowed.
+        InputError: If the source is missing or empty, holds more bad images than allowed, or none to train on.
         IntegrityError: If the source changes during the work.
     """
     opened = open_source(config, context.store.uri)
     config, source = opened.config, opened.source
-    with listed(source, opened.sought) as listing:
+    with listed(source, config.reading, opened.sought) as listing:
         plan = _plan(config, listing)
         context.on_data(plan.key)
         given = takes_splits(config, listing)
-        _check_splits(listing, splits, given=given)
-
         workers = Workers(count=config.workers)
 
         def make(output: Output, survey: Survey) -> Manifest:
@@ -66,7 +72,6 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
                 output=output,
                 survey=survey,
                 workers=workers,
-                splits=splits,
                 splits_given=given,
             )
             return work.run()
@@ -90,7 +95,7 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
         InputError: If the source is missing or empty.
     """
     opened = open_source(config, root)
-    with listed(opened.source, opened.sought) as listing:
+    with listed(opened.source, opened.config.reading, opened.sought) as listing:
         return _plan(opened.config, listing).key
 
 
@@ -103,12 +108,12 @@ def _plan(config: PrepareConfig, listing: Listing) -> Plan:
     )
 
 
-def rules_of(config: PrepareConfig, listing: Listing) -> Rules:
-    """Return the rules by which the images of a listing are prepared."""
+def rules_of(config: PrepareConfig, listing: Listing, held_out: str = "") -> Rules:
+    """Return the rules by which the images of a listing are prepared; `held_out` is that of `Rules`."""
     return Rules(
         shape=config.shape,
         min_side=config.min_side,
-        holdout_fraction=config.holdout_fraction,
+        held_out=held_out,
         splits_given=takes_splits(config, listing),
         class_names=tuple(listing.class_names),
         quarantine=config.on_bad_image == "quarantine",
@@ -133,7 +138,6 @@ class _Work:
     output: Output
     survey: Survey
     workers: Workers
-    splits: Sequence[str]
     splits_given: bool
 
     def run(self) -> Manifest:
@@ -152,15 +156,35 @@ class _Work:
             )
             if self.output.record("duplicates") is None:
                 self.output.commit("duplicates", "json", canonical_json(find_duplicates(self.output, units)), {})
+        held_out = NOTHING if self.splits_given else self._held_out(units)
         task = PrepareTask(
             output=self.output,
             source=self.source,
-            rules=rules_of(self.config, self.listing),
+            rules=rules_of(self.config, self.listing, held_out.limit),
             unit_images=self.config.images_a_file,
             duplicates=drop,
         )
         self._run_units(task, units, lambda unit: is_committed(self.output, unit))
-        return self._seal(units)
+        return self._seal(units, held_out)
+
+    def _held_out(self, units: int) -> HeldOut:
+        """Choose the images to hold out; if their number or order counts, from the digests of all that are prepared."""
+        holdout = self.config.holdout
+        if (held_out := held_out_unseen(holdout, self.listing.count)) is not None:
+            return held_out
+        task = ContentTask(
+            output=self.output,
+            source=self.source,
+            rules=rules_of(self.config, self.listing),
+            duplicates=self.config.drop_duplicates,
+        )
+        self._run_units(
+            task,
+            units,
+            lambda unit: self.output.record(contents_name(unit)) is not None,
+            phase="looking for images to hold out",
+        )
+        return held_out_of(holdout, read_contents(self.output, units))
 
     def _run_units(self, task: UnitTask, units: int, is_done: Callable[[int], bool], phase: str = "") -> None:
         self.context.run_missing(
@@ -178,8 +202,8 @@ class _Work:
         size = self.config.images_a_file
         return min(size, self.listing.count - unit * size)
 
-    def _seal(self, units: int) -> Manifest:
-        account = _Account(self.config.channels)
+    def _seal(self, units: int, held_out: HeldOut) -> Manifest:
+        account = Total(self.config.channels)
         files: dict[str, list[Json]] = {split: [] for split in SPLITS}
         for unit in range(units):
             part = unit_account(self.output, unit)
@@ -192,69 +216,19 @@ class _Work:
             **account.facts(),
             **listing_facts(self.config, self.listing),
             "quarantine": quarantine.as_json(),
+            "held_out_by": "" if self.splits_given else held_out.by.value,
         }
         return self.output.seal({}, [unit for split in SPLITS for unit in files[split]], facts)
 
-    def _check(self, account: "_Account") -> None:
+    def _check(self, account: Total) -> None:
         reasons = "; ".join(f"{image['name']}: {image['reason']}" for image in account.quarantined[:_REASONS_SHOWN])
         _check_bad(self.config, len(account.quarantined), account.read, reasons)
-        for split in self.splits:
-            _check_split(split, account.written[split], account.read)
-
-
-class _Account:
-    """The sum over all units."""
-
-    def __init__(self, channels: int) -> None:
-        self.read = 0
-        self.written: Counter[str] = Counter()
-        self.filtered: Counter[str] = Counter()
-        self.classes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-        self.quarantined: list[Json] = []
-        self.warnings: Counter[str] = Counter()
-        self._histogram = [[0] * 256 for _ in range(channels)]
-
-    def add(self, part: Json) -> None:
-        """Add the account of one unit."""
-        self.read += part["read"]
-        self.written.update(part["written"])
-        self.filtered.update(part["filtered"])
-        self.quarantined += part["quarantined"]
-        self.warnings.update(part.get("warnings", {}))  # a unit that an earlier version made counts none
-        for split, counts in part["classes"].items():
-            self.classes[split].update(counts)
-        for total, counts in zip(self._histogram, part["histogram"], strict=True):
-            total[:] = [so_far + count for so_far, count in zip(total, counts, strict=True)]
-
-    def facts(self) -> Json:
-        """Return the manifest's facts about the whole; means and deviations are per channel, of values 0..255."""
-        occurs = [any(counts) for counts in zip(*self._histogram, strict=True)]
-        moments = [_moments(counts) for counts in self._histogram]
-        return {
-            "read": self.read,
-            "images": {split: self.written[split] for split in SPLITS},
-            "filtered": dict(sorted(self.filtered.items())),
-            "quarantined": len(self.quarantined),
-            "warnings": dict(sorted(self.warnings.items())),
-            "classes": {split: _by_number(counts) for split, counts in self.classes.items()},
-            "levels": sum(occurs),
-            "histogram": self._histogram,
-            "mean": [mean for mean, _ in moments],
-            "std": [std for _, std in moments],
-        }
-
-
-def _moments(counts: list[int]) -> tuple[float, float]:
-    """Mean and standard deviation of values 0..255 with these counts; the sums are exact integers."""
-    n = max(sum(counts), 1)
-    first = sum(value * count for value, count in enumerate(counts))
-    second = sum(value * value * count for value, count in enumerate(counts))
-    return first / n, ((second * n - first * first) / (n * n)) ** 0.5
-
-
-def _by_number(counts: Iterable[str] | Counter[str]) -> dict[str, int]:
-    tally = Counter(counts)
-    return {label: tally[label] for label in sorted(tally, key=int) if int(label) >= 0}
+        if not account.written["train"]:
+            raise InputError(
+                f"none of {account.read:,} images is left to train on{_counts(account.filtered)}",
+                item="prepare.source",
+                remedy="set prepare.use_splits=false, a smaller prepare.holdout or a smaller prepare.min_side",
+            )
 
 
 def _check_bad(config: PrepareConfig, bad: int, total: int, details: str) -> None:
@@ -266,19 +240,5 @@ def _check_bad(config: PrepareConfig, bad: int, total: int, details: str) -> Non
         )
 
 
-def _check_splits(listing: Listing, splits: Sequence[str], *, given: bool) -> None:
-    """Refuse early a source that cannot give two images for each of these splits."""
-    if given:
-        for split in splits:
-            _check_split(split, listing.splits[split], listing.count)
-    elif listing.count < _MIN_IMAGES * len(splits):
-        _check_split(splits[-1], max(listing.count - _MIN_IMAGES * (len(splits) - 1), 0), listing.count)
-
-
-def _check_split(split: str, count: int, total: int) -> None:
-    if count < _MIN_IMAGES:
-        raise InputError(
-            f"only {count} of {total} images are in the {split} split, and {_MIN_IMAGES} are needed",
-            item="prepare.source",
-            remedy="add images, or change prepare.holdout_fraction if the source has no splits",
-        )
+def _counts(filtered: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{count:,} {reason}' for reason, count in sorted(filtered.items()))})" if filtered else ""

@@ -1,7 +1,7 @@
 """The table of the kinds of source, and the source that a config names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
@@ -22,6 +22,7 @@ from infra.sources.kinds.mat import MatSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
+from infra.sources.pair import Pair
 from infra.sources.reading import Reading
 from infra.sources.recognition.marks import NOUNS
 from infra.sources.recognition.recognition import NO_KIND, recognise
@@ -57,8 +58,8 @@ def check_source(config: PrepareConfig, root: str | None) -> None:
 
     Args:
         config: The settings that name it.
-        root: The root of all outputs, if there is one. The source must not hold it, or pictures of one run become
-            images of the next.
+        root: The root of all outputs, if there is one. No source must hold it, or pictures of one run become images
+            of the next.
 
     Raises:
         InputError: If the source is not set.
@@ -70,11 +71,12 @@ def check_source(config: PrepareConfig, root: str | None) -> None:
             item="prepare.source",
             remedy="--set prepare.source=PATH",
         )
-    files = _files(config, root)
-    if any(files.covers(path) for path in files.apart):
-        raise ConfigError(
-            f"the outputs go to {root}, inside prepare.source", item="root", remedy="choose another --root"
-        )
+    for setting, places in (("prepare.source", config.sources), ("prepare.test_source", config.test_sources)):
+        files = _files(places, root)
+        if any(files.covers(path) for path in files.apart):
+            raise ConfigError(
+                f"the outputs go to {root}, inside {setting}", item="root", remedy="choose another --root"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,20 +108,33 @@ def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
         ConfigError: If it is not a valid place, is below the home of an unknown user, or holds the root.
     """
     check_source(config, root)
-    files, why = _files(config, root), ""
+    chosen = config.kind
+    files = _files(config.sources, root)
+    config, train, why = _opened(config, files)
+    sought = f"of the kind {config.kind} ({config.kind.description})"
+    if why == NO_KIND:
+        sought = f"of any kind ({', '.join(f'{noun}s' for noun in NOUNS.values())})"
+    if config.test_sources:
+        test_files = _files(config.test_sources, root)
+        # Held-out images may be of another kind: a folder beside an archive.
+        _, test, _ = _opened(config.model_copy(update={"kind": chosen}), test_files)
+        train = Pair(train, test, files, test_files)
+    return OpenedSource(config=config, source=train, why=why, sought=sought)
+
+
+def _opened(config: PrepareConfig, files: FileSet) -> tuple[PrepareConfig, Source, str]:
+    """Return the config with the kind of these files, their source, and what told the kind."""
+    why = ""
     if config.kind == SourceKind.AUTO:
         files = begun = BegunFileSet.of(files)
         found = recognise(begun)
         config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
-    sought = f"of the kind {config.kind} ({config.kind.description})"
-    if why == NO_KIND:
-        sought = f"of any kind ({', '.join(f'{noun}s' for noun in NOUNS.values())})"
-    return OpenedSource(config=config, source=SOURCES[config.kind](files, config.reading), why=why, sought=sought)
+    return config, SOURCES[config.kind](files, config.reading), why
 
 
-def _files(config: PrepareConfig, root: str | None) -> FileSet:
+def _files(places: Sequence[str], root: str | None) -> FileSet:
     outputs = () if root is None else tuple(f"{root}/{written}" for written in _WRITTEN)
-    return FileSet(tuple(_absolute(text) for text in config.sources), apart=outputs)
+    return FileSet(tuple(_absolute(text) for text in places), apart=outputs)
 
 
 def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[DatasetInput]:
@@ -135,7 +150,7 @@ def source_inputs(config: PrepareConfig, digest: str, purpose: str) -> list[Data
     """
     if config.kind == SourceKind.DIGITS:
         return [DatasetInput(name=str(config.kind), uri=_DIGITS, digest=digest, purpose=purpose)]
-    places = [_absolute(text) for text in config.sources[:_MOST_INPUTS]]
+    places = [_absolute(text) for text in (*config.sources, *config.test_sources)[:_MOST_INPUTS]]
     names = [_PATTERN.split(place)[0].rstrip("/").rpartition("/")[2] or str(config.kind) for place in places]
     return [
         DatasetInput(name=name if names.count(name) == 1 else place, uri=place, digest=digest, purpose=purpose)

@@ -1,6 +1,5 @@
 """The units of the preparation; a worker that runs them does not load torch, which would take seconds."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.options import name_options
+from flows.stages.prepare.duplicates import read_duplicates
 from flows.stages.prepare.layout import commit_unit, listing_entries
 from infra.digests import Json, sha256
 from infra.errors import InputError, Term
@@ -22,7 +22,6 @@ from infra.sources.shape import Shape
 from infra.sources.source import SPLITS, Content, Entry, Source
 
 NO_LABEL = -1
-_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,8 @@ class Rules:
     Attributes:
         shape: The shape that all images take.
         min_side: Images whose shorter side has fewer pixels are left out.
-        holdout_fraction: Share of images held out by content, 0..1, if the source does not give the splits.
+        held_out: The largest digest of a content that is held out, if the source does not give the splits; empty for
+            none.
         splits_given: Whether the source gives the splits; an image in neither of them is left out.
         class_names: Names of the classes, indexed by label.
         quarantine: Set bad images aside instead of failing.
@@ -40,42 +40,10 @@ class Rules:
 
     shape: Shape
     min_side: int
-    holdout_fraction: float
+    held_out: str
     splits_given: bool
     class_names: tuple[str, ...]
     quarantine: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class HashTask:
-    """Commits the digests of each part's contents, for finding duplicates.
-
-    Attributes:
-        output: The output to commit to.
-        source: The source of the images.
-        splits_given: Whether the source has splits; an image in neither is left out, and nothing is its duplicate.
-    """
-
-    output: Output
-    source: Source
-    splits_given: bool
-
-    def open(self) -> Callable[[int], None]:
-        """Return the function that commits one part's digests."""
-
-        def run(unit: int) -> None:
-            entries = listing_entries(self.output, unit)
-            selected = [entry for entry in entries if entry.split or not self.splits_given]
-            digests_by_name = {
-                entry.name: bytes.fromhex(sha256(content))
-                for entry, content in zip(selected, self.source.read(selected), strict=True)
-                if not isinstance(content, InputError)
-            }
-            # Zeros, because an entry that is left out or cannot be read has no duplicates.
-            digests = [digests_by_name.get(entry.name, bytes(_DIGEST_BYTES)) for entry in entries]
-            self.output.commit(f"hashes/{unit:06d}", "bin", b"".join(digests), {})
-
-        return run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +70,7 @@ class PrepareTask:
 
         def run(unit: int) -> None:
             entries = listing_entries(self.output, unit)
-            part = PartRows(rules=self.rules)
-            selected = list(part.select(entries, duplicates))
-            with decoding() as warned:
-                for entry, content in zip(selected, self.source.read(selected), strict=True):
-                    part.take(self.source, entry, content)
-                    part.warnings.update(warned.kinds())
+            part = prepared_part(self.source, self.rules, entries, duplicates)
             images = {split: np.stack([row.pixels for row in rows]) for split, rows in part.rows.items() if rows}
             files, first = {}, unit * self.unit_images
             for split, stacked in images.items():
@@ -202,7 +165,7 @@ class PartRows:
     def _split(self, entry: Entry, digest: str) -> str:
         if self.rules.splits_given:
             return entry.split
-        return "test" if int(digest[:8], 16) < self.rules.holdout_fraction * 2**32 else "train"
+        return "test" if digest <= self.rules.held_out else "train"
 
 
 def _reason(error: InputError) -> str:
@@ -211,37 +174,25 @@ def _reason(error: InputError) -> str:
     return error.cause if error.remedy in ("", REPAIR) else f"{error.cause} - {error.remedy}"
 
 
-def read_duplicates(output: Output) -> frozenset[str]:
-    """Return the names of the entries that repeat an earlier one."""
-    record = output.record("duplicates")
-    assert record is not None, "duplicates were committed before any unit began"
-    return frozenset(json.loads(output.read(record)))
+def prepared_part(source: Source, rules: Rules, entries: Sequence[Entry], duplicates: frozenset[str]) -> PartRows:
+    """Read, decode and fit the images of one part.
 
+    Args:
+        source: The source of the images.
+        rules: The rules to prepare them by.
+        entries: The part's entries.
+        duplicates: Names of entries to leave out.
 
-def find_duplicates(output: Output, units: int) -> list[str]:
-    """Return the names of entries whose contents occur earlier in the source, from the committed digests.
-
-    Memory: 32 bytes per image, and twice that while sorting.
+    Raises:
+        InputError: If an image is bad, unless the rules set it aside.
     """
-    parts = []
-    for unit in range(units):
-        record = output.record(f"hashes/{unit:06d}")
-        assert record is not None, f"digests of part {unit} were committed"
-        parts.append(np.frombuffer(output.read(record), dtype=f"V{_DIGEST_BYTES}"))
-    digests = np.concatenate(parts)
-    _, first = np.unique(digests, return_index=True)
-    repeated = np.ones(len(digests), dtype=bool)
-    repeated[first] = False
-    repeated &= digests != np.zeros(1, dtype=f"V{_DIGEST_BYTES}")
-    names = []
-    start = 0
-    for unit, part in enumerate(parts):
-        places = np.flatnonzero(repeated[start : start + len(part)])
-        if len(places):
-            entries = listing_entries(output, unit)
-            names += [entries[place].name for place in places]
-        start += len(part)
-    return names
+    part = PartRows(rules=rules)
+    selected = list(part.select(entries, duplicates))
+    with decoding() as warned:
+        for entry, content in zip(selected, source.read(selected), strict=True):
+            part.take(source, entry, content)
+            part.warnings.update(warned.kinds())
+    return part
 
 
 def _histogram(images: dict[str, Images], channels: int) -> list[list[int]]:

@@ -52,6 +52,7 @@ def render_page(
             for figure in finished.figures.figures
             if figure.headline
         ],
+        left_out=finished.figures.left_out,
         samples={"shown": len(outputs.drawn), "total": f"{samples.count:,}", "grid": drawings.samples},
         nearest=drawings.nearest,
         alike=_alike(outputs.pairs, drawings),

@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -24,7 +24,9 @@ from infra.sources.listing.choosing import chosen
 from infra.sources.listing.folders import names_both
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
+from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import SPLITS, Entry, Other, Source
 
 _MAX_CLASSES = 100_000
@@ -93,21 +95,26 @@ def part_entries(part: bytes) -> list[Entry]:
 
 
 @contextmanager
-def listed(source: Source, sought: str = "") -> Iterator[Listing]:
+def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iterator[Listing]:
     """Find everything in a source, and give each image its split and its class.
 
     Args:
         source: The source.
+        reading: What the user chose of how it is read; the source has the same.
         sought: What was looked for, for the error if there are no images, as in "of the kind zip".
 
     Raises:
         InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
     """
-    survey, origins = Survey(), Origins()
-    with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
-        digest, others, left_out = _find(source, survey, origins, found)
+    survey, origins, split_survey = Survey(), Origins(), SplitNamesSurvey()
+    with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as moved:
+        digest, others, left_out = _find(source, survey, split_survey, origins, found)
         if not found.tell():
             raise _nothing_found(others, left_out, sought)
+        if (split_names := split_survey.found()) is not None:
+            survey = Survey()
+            _move(found, split_names, survey, moved)
+            found = moved
         placing = survey.placing()
         given = _place(found, placing, origins, spool)
         changes = settled(given, from_folders=not placing.labelled)
@@ -115,10 +122,12 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
         for cell, count in given.items():
             counts[changes[cell]] += count
             splits[changes[cell][0]] += count
-        _check_splits(splits, survey.hidden_splits())
-        counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
+        if reading.use_splits:
+            _check_splits(splits, survey.hidden_splits())
+        are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
+        counted = SPLITS if are_taken else tuple(splits)
         classes = {label for split, label in counts if split in counted}
-        _check_classes(classes, may_hide_splits=set(splits) == {""} and not placing.labelled)
+        _check_classes(classes, may_hide_splits=reading.use_splits and set(splits) == {""} and not placing.labelled)
         class_names = _class_names(classes)
         labels_from = origins.of_labels() if placing.labelled else "folders"
         yield Listing(
@@ -129,14 +138,16 @@ def listed(source: Source, sought: str = "") -> Iterator[Listing]:
             others=dict(sorted(others.items())),
             left_out=dict(sorted(left_out.items())),
             labels_from=labels_from if class_names else "",
-            splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
+            splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
             cells=dict(counts),
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
         )
 
 
-def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> tuple[str, Counter[str], Counter[str]]:
+def _find(
+    source: Source, survey: Survey, split_survey: SplitNamesSurvey, origins: Origins, found: BinaryIO
+) -> tuple[str, Counter[str], Counter[str]]:
     """Survey all entries and write them as found.
 
     Returns:
@@ -151,6 +162,8 @@ def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> 
             others[PurePosixPath(entry.name).suffix.lower()] += 1
             continue
         survey.add(entry)
+        if not entry.split:
+            split_survey.add(entry.folder)
         origins.add_found(entry)
         line = _line(entry)
         digest.update(line)
@@ -168,6 +181,20 @@ def _nothing_found(others: Counter[str], left_out: Counter[str], sought: str) ->
         item=Term.SOURCE,
         remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
     )
+
+
+def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:
+    """Write the found entries with folders of the splits' own names, and survey them anew."""
+    found.seek(0)
+    for line in found:
+        entry = Entry.from_json(json.loads(line))
+        entry = replace(entry, folder=entry.folder if entry.split else names.folder(entry.folder))
+        survey.add(entry)
+        moved.write(_line(entry))
+
+
+def _splits_from(names: SplitNames | None, origins: Origins, held_out: str) -> str:
+    return (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
@@ -201,7 +228,7 @@ def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
         cause = f"has folders called {hidden[0]} and {hidden[1]}, which give no split"
     else:
         return
-    remedy = "call the folders train and test; classes of such names must lie in a folder train"
+    remedy = f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}"
     raise InputError(cause, item=Term.SOURCE, remedy=remedy)
 
 
@@ -213,7 +240,7 @@ def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
         raise InputError(
             "has folders called like train and test below others, so that they give no split",
             item=Term.SOURCE,
-            remedy="put train and test into one folder and nothing beside them",
+            remedy=f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}",
         )
 
 

@@ -18,8 +18,12 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
    provided that this gives the splits a class in common, and that either one split has no such folders or all of them
    have a word for a split in their names (set-train/cat, set-test/cat). Without the last condition Greek/alpha in train
    and Hebrew/alpha in test would become one class.
-8. Folders that have words for train and for test or val in their names, but name no split (seg_train, seg_test), look
-   like splits. `Survey.hidden_splits` and `names_both` find them, so that the listing can refuse them.
+8. Folders that have words for train and for test or val in their names, but name no split (train_station, test_tube),
+   look like splits. `Survey.hidden_splits` and `names_both` find them, so that the listing can refuse them.
+9. If no outermost folder names a split, a word in its name may (trainA, trainB, testA, testB; seg_train, seg_test), if
+   the rest of the name occurs in train and in test or val. If there are several rests, they are the classes. Otherwise
+   a folder further down may name it (cats/train, cats/test, dogs/train), if train and test or val lie beside each other
+   in some folder. `split_names` moves such a folder to the top before all other rules: train/A, train, train/cats.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ def test_up_to(tmp_path: Path, capsys: pytest.CaptureFixture[str], last: str) ->
 
 def test_a_config_file_and_settings(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text("[prepare]\nunit_images = 100\nholdout_fraction = 0.5\n")
+    file.write_text("[prepare]\nunit_images = 100\nholdout = 0.5\n")
     arguments = ["prepare", "digits", "--config", str(file), "--set", "prepare.unit_images=1800"]
     assert run_command([*arguments, "--root", str(tmp_path / "root"), "--in-process", "--no-tracking"]) == 0
     assert len(list(tmp_path.glob("root/prepare/*/units/*.parquet"))) == 2

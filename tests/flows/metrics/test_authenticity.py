@@ -27,5 +27,5 @@ def test_it_counts_samples_that_are_farther_than_the_next_training_image(tiny_ru
 
 def test_too_few_training_images_are_one_line(tiny_run: TinyRun) -> None:
     few = {"reference": torch.randn(5, 3), "samples": torch.randn(9, 3)}
-    with pytest.raises(ConfigError, match="6 images on each side are needed for AuthPct; there are 5 training images"):
+    with pytest.raises(ConfigError, match="6 training images are needed for AuthPct; there are 5"):
         measured_on([AUTH_PCT], subject(tiny_run), tiny_run.context, few)

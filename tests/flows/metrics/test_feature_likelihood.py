@@ -46,7 +46,5 @@ def test_copies_of_training_images_raise_it(tiny_run: TinyRun) -> None:
 
 
 def test_too_few_held_out_images_are_one_line(tiny_run: TinyRun) -> None:
-    with pytest.raises(
-        ConfigError, match="at least 2 images on each side are needed for the gap of FLD; there are 1 held-out images"
-    ):
+    with pytest.raises(ConfigError, match="at least 2 held-out images are needed for the gap of FLD; there are 1"):
         measured_on([FLD_GAP], subject(tiny_run), tiny_run.context, drawn(reference=9, samples=9, held_out=1))

@@ -71,7 +71,7 @@ def test_features_that_are_not_finite_are_refused_before_they_are_sealed(
 def test_a_side_with_too_few_images_or_none_is_one_line(tiny_run: TinyRun) -> None:
     about = subject(tiny_run)
     check_count("KID", 24, [about.samples, about.reference])
-    with pytest.raises(ConfigError, match="25 images on each side are needed for KID; there are 24 samples") as caught:
+    with pytest.raises(ConfigError, match="25 samples are needed for KID; there are 24") as caught:
         check_count("KID", 25, [about.reference, about.samples])
     assert (caught.value.exit_code, caught.value.item) == (2, "evaluate.metrics")
     with pytest.raises(ConfigError, match="for the gap of FLD; there are none"):

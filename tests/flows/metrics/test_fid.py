@@ -43,7 +43,7 @@ IMAGES = 20
 SMALL = {
     "prepare.image_size": 8,
     "prepare.channels": 1,
-    "prepare.holdout_fraction": 0.3,
+    "prepare.holdout": 0.3,
     "train.images": 32,
     "train.batch_size": 16,
     "train.num_timesteps": 20,
@@ -217,7 +217,7 @@ def test_another_file_makes_other_features_and_one_image_too_few_is_refused(fini
     assert not set(keys[0]) & set(keys[1])
     about = with_weights(finished, weights)
     about = replace(about, samples=replace(about.samples, count=1))
-    with pytest.raises(ConfigError, match="2 images on each side are needed for a distance; there are 1 samples"):
+    with pytest.raises(ConfigError, match="2 samples are needed for a distance; there are 1"):
         next(METRICS[MetricName.FD](about))
 
 

@@ -74,7 +74,7 @@ def test_the_references_neighbours_do_not_depend_on_the_samples(tiny_run: TinyRu
 def test_too_few_images_are_one_line(tiny_run: TinyRun) -> None:
     few = {"reference": torch.randn(40, 3), "samples": torch.randn(5, 3)}
     for metric in (PRECISION_RECALL, DENSITY_COVERAGE):
-        with pytest.raises(ConfigError, match=r"6 images on each side are needed for [a-z ]+; there are 5 samples"):
+        with pytest.raises(ConfigError, match=r"6 samples are needed for [a-z ]+; there are 5"):
             measured_on([metric], subject(tiny_run), tiny_run.context, few)
 
 

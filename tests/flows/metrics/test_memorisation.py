@@ -56,9 +56,9 @@ def test_the_most_suspicious_samples_are_sealed_with_their_training_images(tiny_
 @pytest.mark.parametrize(
     ("counts", "cause"),
     [
-        ({"reference": 9, "samples": 9, "held_out": 1}, "at least 2 images on each side; there are 1 held-out images"),
-        ({"reference": 9, "samples": 9, "held_out": 0}, "at least 2 images on each side; there are 0 held-out images"),
-        ({"reference": 4, "samples": 9, "held_out": 9}, "at least 5 images on each side; there are 4 training images"),
+        ({"reference": 9, "samples": 9, "held_out": 1}, "at least 2 held-out images; there are 1"),
+        ({"reference": 9, "samples": 9, "held_out": 0}, "no image is held out"),
+        ({"reference": 4, "samples": 9, "held_out": 9}, "at least 5 training images; there are 4"),
     ],
 )
 def test_too_few_images_are_one_line(tiny_run: TinyRun, counts: dict[str, int], cause: str) -> None:

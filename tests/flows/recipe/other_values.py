@@ -8,6 +8,7 @@ from flows.recipe.form import STAGES
 OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.kind": ("tar", "zip"),
     "prepare.source": ("/a b/ä", "s3://bucket/images"),
+    "prepare.test_source": ("/c d/ö", "s3://bucket/held-out"),
     "prepare.image_size": (64, 128),
     "prepare.channels": (1, 3),
     "prepare.resize_filter": ("box", "nearest"),
@@ -20,7 +21,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.on_bad_image": ("quarantine", "fail"),
     "prepare.max_bad_fraction": (0.5, 0),
     "prepare.use_splits": (False, True),
-    "prepare.holdout_fraction": (0.25, 0.5),
+    "prepare.holdout": (0.25, 0.5),
     "prepare.unit_images": (77, 78),
     "train.initial": ("digits-1a2b3c4d", "/a b/ä.safetensors"),
     "train.images": (12345, 12346),
@@ -99,6 +100,7 @@ OTHER |= {f"{stage}.workers": (3, 4) for stage in STAGES}
 # What a setting cannot do without.
 BESIDE = {
     "prepare.source": ("prepare.kind", "folder"),
+    "prepare.test_source": ("prepare.kind", "folder"),
     "prepare.image_size": ("train.attention_resolutions", []),
     "train.channel_mults": ("train.attention_resolutions", []),
     "train.variance": ("train.loss", "hybrid"),

@@ -21,6 +21,7 @@ STAGES = (PrepareConfig, TrainConfig, SampleConfig, EvaluateConfig)
 EXECUTION = {
     "workers",
     "source",
+    "test_source",
     "initial",
     "max_bad_fraction",
     "device",
@@ -174,7 +175,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
     [
         (PrepareConfig, "image_size", (4, 1024, (4, 1024)), (3, 1025, 8.5, "8x8", [8], [8, 8, 8], [3, 8], [8, 1025])),
         (PrepareConfig, "channels", (1, 3, 4), (0, 2, 5)),
-        (PrepareConfig, "holdout_fraction", (0, 0.01, 0.99), (1, -0.1, 1.1)),
+        (PrepareConfig, "holdout", (0, 0.01, 0.99, 1, 300), (-0.1, 1.1, -1)),
         (PrepareConfig, "unit_images", (1, 65536), (0, 65537)),
         (
             PrepareConfig,
@@ -232,9 +233,15 @@ def test_ranges(stage: type[StageConfig], name: str, good: tuple[Any, ...], bad:
 
 
 def test_the_digits_take_no_source() -> None:
-    for source in ("/x", ["/x"], [""]):
-        with pytest.raises(ValidationError, match="must be empty for the digits"):
-            PrepareConfig(kind="digits", source=source)
+    for name in ("source", "test_source"):
+        for source in ("/x", ["/x"], [""]):
+            with pytest.raises(ValidationError, match=f"{name} must be empty for the digits"):
+                PrepareConfig(kind="digits", **{name: source})
+
+
+def test_a_held_out_source_is_a_split() -> None:
+    with pytest.raises(ValidationError, match="leave one out"):
+        PrepareConfig(source="/a", test_source="/b", use_splits=False)
 
 
 @pytest.mark.parametrize(

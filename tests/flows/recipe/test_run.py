@@ -55,7 +55,7 @@ def test_a_bad_network_ends_the_run_before_any_work(
     finished: TinyRun, settings: tuple[str, ...], kind: type[DdpmError], says: str
 ) -> None:
     before = sorted(finished.root.glob("prepare/*"))
-    config = load_config("digits", None, [*TINY, "prepare.holdout_fraction=0.5", *settings])
+    config = load_config("digits", None, [*TINY, "prepare.holdout=0.5", *settings])
     with pytest.raises(kind) as caught, opened(config, run_settings(finished.root, tracking=False)) as walk:
         walk.to("prepare")
     assert says in str(caught.value)

@@ -224,8 +224,7 @@ def test_metrics_with_too_few_images_are_left_out_unless_they_are_named(
     found = scored(a, b)
     assert {"fd_pixels", "kid_pixels"} <= {figure.name for figure in found.figures.figures}
     assert (
-        "precision_recall is left out: at least 6 images on each side are needed for precision and recall; "
-        "there are 5 images"
+        "precision_recall is left out: at least 6 images are needed for precision and recall; there are 5"
     ) in found.left_out
     assert not {line.partition(" ")[0] for line in found.left_out} & set(found.metrics)
     with pytest.raises(ConfigError, match="are needed for precision and recall"):

@@ -25,7 +25,7 @@ def stages(tiny_run: TinyRun) -> dict[str, Callable[[Context], Artifact]]:
     inputs = tiny_run.dataset, tiny_run.snapshot, tiny_run.samples
     other = {"seed": 7}
     return {
-        "prepare": lambda c: prepare(config.prepare.model_copy(update={"holdout_fraction": 0.3}), c),
+        "prepare": lambda c: prepare(config.prepare.model_copy(update={"holdout": 0.3}), c),
         "train": lambda c: train(config.train.model_copy(update=other | {"images": 64}), tiny_run.dataset, c),
         "sample": lambda c: sample(config.sample.model_copy(update=other), tiny_run.snapshot, c),
         "evaluate": lambda c: evaluate(config.evaluate.model_copy(update=other), *inputs, c),

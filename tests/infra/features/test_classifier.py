@@ -80,6 +80,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     parts = [LabelledImages(images=images[part], labels=wrong[part]) for part in (slice(7), slice(7, None))]
     found = accuracy(network, parts, 3)
     assert (found.right, found.images, found.share) == (24, 30, pytest.approx(0.8))
+    assert accuracy(network, [], 3) is None
 
 
 def test_a_fitted_one_opens_from_its_weights_alone(

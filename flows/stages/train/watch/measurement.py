@@ -170,13 +170,18 @@ class Measurement:
             parts.append(to_uint8(last.float().nan_to_num()).cpu())
         return torch.cat(parts)
 
-    def _distance(self, drawn: Tensor) -> Generator[None, None, Estimate]:
-        """Return the Fréchet distance of the drawn images' averaged pixels to those of training images."""
+    def _distance(self, drawn: Tensor) -> Generator[None, None, Estimate | None]:
+        """Return the Fréchet distance of the drawn images' averaged pixels to those of training images.
+
+        None if there is one training image, which has no covariance.
+        """
         if not self._reference:
             for stats in reference_statistics(self.reader):
                 self._reference[:] = [stats]
                 yield
         features, reference = averaged_pixels(drawn), self._reference[0]
+        if reference.count < 2:
+            return None
         total = FeatureStats.empty(features.shape[1]).update(features)
         value = frechet_distance(total, reference)
         yield

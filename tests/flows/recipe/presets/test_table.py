@@ -39,7 +39,7 @@ def test_the_table_lists_every_preset_under_its_name() -> None:
 
 def test_the_recipes_of_large_images_differ_in_their_data_and_length_alone() -> None:
     """Ho et al. 2020, appendix B: 0.5 million steps of 64 images for CelebA-HQ, 1.2 for LSUN Church."""
-    shared = large_images(steps=1, holdout_fraction=0.5)
+    shared = large_images(steps=1, holdout=0.5)
     for one in (CELEBAHQ256, LSUN256):
         train = one.config.train.model_copy(update={"images": shared.train.images})
         assert train == shared.train

@@ -18,7 +18,7 @@ FACTS: Json = {
     "labels_from": "folders",
     "splits_from": "folders train and test",
     "unlabelled": 0,
-    "settings": {"holdout_fraction": 0.1},
+    "settings": {"holdout": 0.1},
 }
 NUMBERS = [str(number) for number in range(1000)]
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -44,9 +44,18 @@ def test_classes(facts: Json, line: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
-        ({}, "splits from folders train and test"),
-        ({"splits_from": ""}, "about 10% held out by content hash"),
-        ({"splits_from": "", "settings": {"holdout_fraction": 0.125}}, "about 12.5% held out by content hash"),
+        ({}, "splits from folders train and test (prepare.use_splits)"),
+        (
+            {"splits_from": "prepare.source and prepare.test_source"},
+            "splits from prepare.source and prepare.test_source",
+        ),
+        ({"splits_from": ""}, "about 10% held out by content hash (prepare.holdout)"),
+        (
+            {"splits_from": "", "settings": {"holdout_fraction": 0.125}},
+            "about 12.5% held out by content hash (prepare.holdout)",
+        ),
+        ({"splits_from": "", "held_out_by": "order"}, "held out in the order of content hashes (prepare.holdout)"),
+        ({"splits_from": "", "held_out_by": "nothing"}, "no image is held out (prepare.holdout)"),
     ],
     ids=str,
 )
@@ -65,15 +74,17 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
     [
         (
             [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"],
-            "4 training and 4 held-out images; splits from folders train and val; 2 classes from folders: cat, dog; ",
+            "4 training and 4 held-out images; splits from folders train and val (prepare.use_splits); "
+            "2 classes from folders: cat, dog; ",
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
-            "about 50% held out by content hash; no classes; other files not read (1 .txt); read as folder; ",
+            "held out in the order of content hashes (prepare.holdout); no classes; other files not read (1 .txt); "
+            "read as folder; ",
         ),
         (
             [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],
-            "splits from folders train and test; labels ignored: 4 images have no class; ",
+            "splits from folders train and test (prepare.use_splits); labels ignored: 4 images have no class; ",
         ),
     ],
 )
@@ -83,7 +94,7 @@ def test_the_line_of_the_stage(
     for number, place in enumerate(places):
         (tmp_path / "x" / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x" / place).write_bytes(encoded(picture(number)))
-    config = PrepareConfig(source=str(tmp_path / "x"), image_size=8, holdout_fraction=0.5)
+    config = PrepareConfig(source=str(tmp_path / "x"), image_size=8, holdout=0.5)
     context = make_context()
     dataset = prepare(config, context)
     assert said in PREPARE.account(config, dataset, (), context.store).line

@@ -76,7 +76,11 @@ SETTINGS = {
     "more bad images than all": (["digits", "--set", "prepare.max_bad_fraction=1.5"], "prepare.max_bad_fraction"),
     "a negative side": (["digits", "--set", "prepare.min_side=-1"], "prepare.min_side"),
     "an empty source in a list": (["folder", "--set", 'prepare.source=["/a", ""]'], "paths of 1 to 4096"),
-    "holdout of everything": (["digits", "--set", "prepare.holdout_fraction=1"], "prepare.holdout_fraction"),
+    "neither a share nor a count": (["digits", "--set", "prepare.holdout=1.5"], "prepare.holdout: must be a share"),
+    "the old name of the hold-out": (
+        ["digits", "--set", "prepare.holdout_fraction=0.2"],
+        "prepare.holdout_fraction: has another name now - it is called prepare.holdout",
+    ),
     "source for the digits": (["digits", "--set", "prepare.source=/tmp"], "must be empty for the digits"),
     "a sample of one": (["digits", "--set", "sample.count=1"], "sample.count"),
     "nested brackets": (["digits", "--set", "train.images=" + "[" * 100_000], "train.images"),
@@ -145,7 +149,7 @@ def test_classifier_features_without_labels(tmp_path: Path, capsys: pytest.Captu
     settings = {
         "prepare.source": str(folder),
         "prepare.image_size": 8,
-        "prepare.holdout_fraction": 0.3,
+        "prepare.holdout": 0.3,
         "prepare.channels": 1,
         "train.images": 64,
         "train.batch_size": 64,

@@ -65,7 +65,12 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(images: Path) -> PrepareConfig:
-    return PrepareConfig(source=str(images), image_size=8, holdout_fraction=0.25, unit_images=7)
+    return PrepareConfig(source=str(images), image_size=8, holdout=0.25, unit_images=7)
+
+
+def one_phase(config: PrepareConfig) -> PrepareConfig:
+    """Return a config that needs no look for the images to hold out before the work proper."""
+    return config.model_copy(update={"holdout": 0})
 
 
 def rows(dataset: Dataset, context: Context) -> list[dict[str, object]]:
@@ -148,9 +153,7 @@ def test_nor_on_the_order_of_the_units_or_on_repeats(
     assert prepare(config, plain).digest == prepare(config, other).digest
 
 
-@pytest.mark.parametrize(
-    "change", [{"holdout_fraction": 0.3}, {"image_size": 4}, {"channels": 1}, {"unit_images": 8}], ids=str
-)
+@pytest.mark.parametrize("change", [{"holdout": 0.3}, {"image_size": 4}, {"channels": 1}, {"unit_images": 8}], ids=str)
 def test_every_setting_gives_another_key(
     config: PrepareConfig, make_context: Callable[..., Context], change: dict[str, object]
 ) -> None:
@@ -194,7 +197,7 @@ def test_a_sealed_one_is_found_and_nothing_read(
 
 
 def test_what_was_done_is_not_done_again(config: PrepareConfig, make_context: Callable[..., Context]) -> None:
-    context = make_context()
+    context, config = make_context(), one_phase(config)
     with pytest.raises(KeyboardInterrupt):
         prepare(config, arranged(context, stop_after=2))
     rest = arranged(context)
@@ -243,7 +246,7 @@ def test_force_starts_beside_and_gives_the_same(config: PrepareConfig, make_cont
 def test_another_environment_goes_on_and_strictly_is_a_conflict(
     config: PrepareConfig, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = make_context()
+    context, config = make_context(), one_phase(config)
     with pytest.raises(KeyboardInterrupt):
         prepare(config, arranged(context, stop_after=1))
     another = partial(Environment, settings={"device": "another"})
@@ -277,11 +280,12 @@ def test_an_image_changed_between_list_and_read(
     assert "04.png" in caught.value.item
 
 
-@pytest.mark.parametrize("fraction", [1e-6, 1 - 1e-6])
-def test_an_empty_side_is_refused(config: PrepareConfig, make_context: Callable[..., Context], fraction: float) -> None:
-    with pytest.raises(InputError, match="2 are needed") as caught:
-        prepare(config.model_copy(update={"holdout_fraction": fraction}), make_context())
-    assert "holdout_fraction" in caught.value.remedy
+@pytest.mark.parametrize(("share", "held_out"), [(1e-6, 2), (1 - 1e-6, -2)])
+def test_no_side_is_left_to_chance(
+    config: PrepareConfig, make_context: Callable[..., Context], share: float, held_out: int
+) -> None:
+    dataset = prepare(config.model_copy(update={"holdout": share}), make_context())
+    assert dataset.test_images == held_out % (dataset.train_images + dataset.test_images)
 
 
 @pytest.mark.parametrize("source", ["", [], "/no/such/folder", "/no/such/*.png", ["/no", "/such"]])

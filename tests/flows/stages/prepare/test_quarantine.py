@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -16,6 +15,7 @@ from flows.stages.prepare.preparation import prepare
 from infra.digests import Json, sha256
 from infra.errors import InputError
 from infra.outputs.manifest import Manifest, read_verified
+from tests.flows.stages.prepare.rows import prepared_rows
 from tests.pictures import encoded, picture
 
 MakeContext = Callable[..., Context]
@@ -42,13 +42,7 @@ def good(count: int, folder: str = "") -> dict[str, bytes]:
 
 
 def config(root: Path, **more: object) -> PrepareConfig:
-    return PrepareConfig(source=str(root), **{"image_size": 8, "holdout_fraction": 0.5, "unit_images": 5, **more})
-
-
-def rows(dataset: Dataset, context: Context) -> dict[str, Json]:
-    manifest = dataset.manifest(context.store)
-    root = Path(context.store.uri) / manifest.folder
-    return {row["name"]: row for unit in manifest.units for row in pq.read_table(root / unit["file"]).to_pylist()}
+    return PrepareConfig(source=str(root), **{"image_size": 8, "holdout": 0.5, "unit_images": 5, **more})
 
 
 def facts(dataset: Dataset, context: Context) -> Json:
@@ -60,7 +54,7 @@ class TestSplits:
         """Recomputed here, for two fractions: an image's side depends on nothing but its bytes."""
         root, context = put(tmp_path / "images", good(20)), make_context()
         for fraction in (0.25, 0.5):
-            found = rows(prepare(config(root, holdout_fraction=fraction), context), context)
+            found = prepared_rows(prepare(config(root, holdout=fraction), context), context)
             for number in range(20):
                 share = int(sha256(encoded(picture(number))), 16) / 2**256
                 assert found[f"{number:02d}.png"]["split"] == ("test" if share < fraction else "train")
@@ -68,25 +62,25 @@ class TestSplits:
     def test_copies_never_lie_on_both_sides(self, tmp_path: Path, make_context: MakeContext) -> None:
         root, context = put(tmp_path / "images", good(12) | good(12, "copy/") | good(12, "x/y/")), make_context()
         sides: dict[str, set[str]] = {}
-        for row in rows(prepare(config(root), context), context).values():
+        for row in prepared_rows(prepare(config(root), context), context).values():
             sides.setdefault(row["sha256"], set()).add(row["split"])
         assert len(sides) == 12
         assert all(len(splits) == 1 for splits in sides.values())
 
     def test_an_image_keeps_its_side_when_others_come(self, tmp_path: Path, make_context: MakeContext) -> None:
         root, context = put(tmp_path / "images", good(12)), make_context()
-        before = {name: row["split"] for name, row in rows(prepare(config(root), context), context).items()}
+        before = {name: row["split"] for name, row in prepared_rows(prepare(config(root), context), context).items()}
         put(root, {"0.png": encoded(picture(99)), "07b.png": encoded(picture(98))})
-        after = {name: row["split"] for name, row in rows(prepare(config(root), context), context).items()}
+        after = {name: row["split"] for name, row in prepared_rows(prepare(config(root), context), context).items()}
         assert before.items() < after.items()
 
     def test_by_folders_and_what_is_in_neither_is_left_out(self, tmp_path: Path, make_context: MakeContext) -> None:
         parts = {"train/cat/": 4, "train/dog/": 3, "val/dog/": 2, "extra/cow/": 5}
         contents = {name: data for folder, count in parts.items() for name, data in good(count, folder).items()}
         root, context = put(tmp_path / "images", contents | {"loose.png": b"never read"}), make_context()
-        dataset = prepare(config(root, holdout_fraction=0.9), context)
+        dataset = prepare(config(root, holdout=0.9), context)
         assert (dataset.train_images, dataset.test_images) == (7, 2)
-        found = rows(dataset, context)
+        found = prepared_rows(dataset, context)
         assert {name for name, row in found.items() if row["split"] == "test"} == set(good(2, "val/dog/"))
         assert set(found) == {name for name in contents if not name.startswith("extra")}
         said = facts(dataset, context)
@@ -106,7 +100,7 @@ class TestFilters:
         contents = {name: encoded(picture(n, size)) for n, (name, size) in enumerate(sizes.items())}
         root, context = put(tmp_path / "images", contents), make_context()
         dataset = prepare(config(root, min_side=16), context)
-        assert set(rows(dataset, context)) == {name for name, size in sizes.items() if min(size) >= 16}
+        assert set(prepared_rows(dataset, context)) == {name for name, size in sizes.items() if min(size) >= 16}
         assert facts(dataset, context)["filtered"] == {"too small": sum(min(size) < 16 for size in sizes.values())}
 
     @pytest.mark.parametrize("name", ["lanczos", "bicubic", "bilinear", "box", "nearest"])
@@ -115,7 +109,7 @@ class TestFilters:
         root = put(tmp_path / "images", {key: encoded(image) for key, image in images.items()})
         context = make_context()
         dataset = prepare(config(root, resize_filter=name), context)
-        for key, row in rows(dataset, context).items():
+        for key, row in prepared_rows(dataset, context).items():
             resized = np.asarray(images[key].resize((8, 8), Image.Resampling[name.upper()]))
             assert row["image"] == resized.transpose(2, 0, 1).tobytes()
         assert name in facts(dataset, context)["fit"]
@@ -127,7 +121,7 @@ class TestFilters:
         for unit_images in (1, 5, 100):
             context = make_context(tmp_path / f"root-{unit_images}")
             dataset = prepare(config(root, drop_duplicates=True, unit_images=unit_images), context)
-            assert set(rows(dataset, context)) == {"a.png", "d.png", *(set(good(10, "b/")) - {"b/03.png"})}
+            assert set(prepared_rows(dataset, context)) == {"a.png", "d.png", *(set(good(10, "b/")) - {"b/03.png"})}
             assert facts(dataset, context)["filtered"] == {"duplicate": 7}
 
     def test_duplicates_across_the_splits(self, tmp_path: Path, make_context: MakeContext) -> None:
@@ -135,7 +129,7 @@ class TestFilters:
         contents = good(5, "train/") | good(3, "test/") | good(4, "extra/")
         root, context = put(tmp_path / "images", contents), make_context()
         dataset = prepare(config(root, drop_duplicates=True), context)
-        assert set(rows(dataset, context)) == {"train/03.png", "train/04.png", *good(3, "test/")}
+        assert set(prepared_rows(dataset, context)) == {"train/03.png", "train/04.png", *good(3, "test/")}
         assert facts(dataset, context)["filtered"] == {"duplicate": 3, "outside train and test": 4}
 
 
@@ -158,7 +152,7 @@ class TestQuarantine:
         assert said["quarantined"] == len(ZOO)
         assert said["read"] == sum(said["images"].values()) + sum(said["filtered"].values()) + said["quarantined"]
         assert said["others"] == {".txt": 1}
-        kept = rows(dataset, context)
+        kept = prepared_rows(dataset, context)
         assert set(kept) == set(good(20)), "05.png comes before copy.png"
         assert len(kept) == dataset.train_images + dataset.test_images
         aside = self.listed(dataset.manifest(context.store), context)
@@ -171,8 +165,8 @@ class TestQuarantine:
         root, context = self.zoo(tmp_path), make_context()
         mixed = prepare(config(root, on_bad_image="quarantine", max_bad_fraction=1), context)
         pure = prepare(config(put(tmp_path / "pure", good(20))), context)
-        for name, row in rows(pure, context).items():
-            other = rows(mixed, context)[name]
+        for name, row in prepared_rows(pure, context).items():
+            other = prepared_rows(mixed, context)[name]
             assert {k: other[k] for k in ("image", "split", "sha256")} == {
                 k: row[k] for k in ("image", "split", "sha256")
             }
@@ -214,7 +208,7 @@ def test_figures_are_those_of_the_written_images(tmp_path: Path, make_context: M
     root, context = put(tmp_path / "images", contents), make_context()
     rules = {"channels": channels, "on_bad_image": "quarantine", "max_bad_fraction": 0.1}
     dataset = prepare(config(root, **rules), context)
-    said, found = facts(dataset, context), rows(dataset, context)
+    said, found = facts(dataset, context), prepared_rows(dataset, context)
     pixels = np.stack([np.frombuffer(row["image"], np.uint8).reshape(channels, 8, 8) for row in found.values()])
     assert len(pixels) == 17
     assert said["mean"] == pytest.approx(pixels.mean((0, 2, 3)).tolist(), rel=1e-12)
@@ -233,5 +227,5 @@ def test_zero_padded_folders_are_classes(tmp_path: Path, make_context: MakeConte
     context = make_context()
     dataset = prepare(config(root), context)
     assert dataset.class_names == ("00", "01", "10")
-    labels = {name.split("/")[0]: row["label"] for name, row in rows(dataset, context).items()}
+    labels = {name.split("/")[0]: row["label"] for name, row in prepared_rows(dataset, context).items()}
     assert labels == {"00": 0, "01": 1, "10": 2}

@@ -12,6 +12,8 @@ from flows.stages.prepare.sources import open_source, source_inputs
 from infra.errors import ConfigError, InputError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.digits import DigitsSource
+from infra.sources.kinds.zip import ZipSource
+from infra.sources.pair import Pair
 from infra.sources.recognition.marks import NOUNS
 from tests.infra.sources.formats.archives import ZIP
 
@@ -109,6 +111,33 @@ def test_inputs_are_named_after_their_places(source: str | list[str], inputs: di
     found = source_inputs(PrepareConfig(source=source), "k" * 20, "source")
     assert {one.name: one.uri for one in found} == inputs
     assert {(one.digest, one.purpose) for one in found} == {("k" * 20, "source")}
+
+
+def test_the_held_out_source_is_an_input_too() -> None:
+    config = PrepareConfig(source="/a/photos", test_source=["/b/photos", "/c/new"])
+    found = source_inputs(config, "k", "source")
+    assert {one.name: one.uri for one in found} == {
+        "/a/photos": "/a/photos",
+        "/b/photos": "/b/photos",
+        "new": "/c/new",
+    }
+
+
+@pytest.mark.parametrize(("setting", "other"), [("source", "test_source"), ("test_source", "source")])
+def test_neither_source_holds_the_outputs(tmp_path: Path, setting: str, other: str) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    config = PrepareConfig(**{setting: str(tmp_path / "a"), other: str(tmp_path / "b")})
+    with pytest.raises(ConfigError, match=rf"inside prepare\.{setting} -") as caught:
+        open_source(config, f"{tmp_path}/a/root")
+    assert "choose another --root" in caught.value.remedy
+
+
+def test_a_held_out_source_makes_a_pair_of_its_kind() -> None:
+    opened = open_source(PrepareConfig(kind="zip", source="/a", test_source="/b"), "/root")
+    assert isinstance(opened, Pair)
+    assert {type(opened.train), type(opened.test)} == {ZipSource}
+    assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
 
 
 def test_the_digits_come_from_code_that_is_there() -> None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from flows.stages.prepare import layout as prepared
-from flows.stages.prepare.units import HashTask, PrepareTask, Rules, find_duplicates, read_duplicates
+from flows.stages.prepare.duplicates import HashTask, find_duplicates, read_duplicates
+from flows.stages.prepare.units import PrepareTask, Rules
 from infra.digests import Json, canonical_json, sha256
 from infra.errors import InputError, IntegrityError
 from infra.outputs.plan import Output, Plan, Record
@@ -27,7 +28,7 @@ UNIT = 4
 RULES = Rules(
     shape=Shape(height=8, width=8, channels=3),
     min_side=0,
-    holdout_fraction=0.5,
+    held_out="7" + "f" * 63,
     splits_given=False,
     class_names=("cat", "dog"),
     quarantine=False,

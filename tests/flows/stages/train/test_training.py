@@ -131,7 +131,7 @@ def test_auto_is_keyed_as_auto_and_recorded_as_what_it_became(
 def test_another_data_set_is_another_key(tiny_run: TinyRun, config: TrainConfig, run: Callable[..., Snapshot]) -> None:
     from flows.stages.prepare.preparation import prepare
 
-    other = prepare(tiny_run.config.prepare.model_copy(update={"holdout_fraction": 0.2}), tiny_run.context)
+    other = prepare(tiny_run.config.prepare.model_copy(update={"holdout": 0.2}), tiny_run.context)
     config = config.model_copy(update={"images": 16})
     assert train(config, other, tiny_run.context).key != run(config).key
 
