@@ -5,6 +5,8 @@ from infra.errors import DdpmError, Term
 OPTIONS = {
     Term.SOURCE: "prepare.source",
     Term.SOURCE_KIND: "prepare.kind",
+    Term.LABELS: "prepare.labels",
+    Term.LABEL_DEPTH: "prepare.label_depth",
     Term.RESIZE_FILTER: "prepare.resize_filter",
     Term.WEIGHTS_DIGEST: "evaluate.extractor_sha256",
     Term.ONE_WORKER: "set train.workers=1",
@@ -24,7 +26,14 @@ OPTIONS = {
 
 def name_options(error: DdpmError) -> None:
     """Replace the terms in an error's item and remedy by options; a second call changes nothing."""
+    error.remedy = in_options(error.remedy)
     for term, option in OPTIONS.items():
-        error.remedy = error.remedy.replace(term, option)
         if error.item.startswith(term):
             error.item = f"{option}{error.item.removeprefix(term)}"
+
+
+def in_options(text: str) -> str:
+    """Return a text of infra with options in place of its terms."""
+    for term, option in OPTIONS.items():
+        text = text.replace(term, option)
+    return text

@@ -22,6 +22,8 @@ class Term(StrEnum):
 
     SOURCE = "the source of images"
     SOURCE_KIND = "the kind of source"
+    LABELS = "the way to label"
+    LABEL_DEPTH = "the depth of the class folder"
     RESIZE_FILTER = "the filter of the resize"
     WEIGHTS_DIGEST = "the digest of the weights"
     ONE_WORKER = "use one worker"

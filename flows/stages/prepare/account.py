@@ -39,13 +39,13 @@ def splits_line(facts: Json) -> str:
 
 def classes_line(facts: Json) -> str:
     """Return the number, origin and names of the classes, or why there are none."""
-    names = facts["class_names"]
+    names, note = facts["class_names"], _printable(facts.get("labels_note", ""))
     if names:
         origin = f" from {facts['labels_from']}" if facts.get("labels_from") else ""
-        return f"{len(names):,} classes{origin}: {_shortened(names)}"
+        return f"{len(names):,} classes{origin}: {_shortened(names)}" + (f" ({note})" if note else "")
     if facts["unlabelled"]:
         return f"labels ignored: {facts['unlabelled']:,} images have no class"
-    return "no classes"
+    return f"no classes: {note}" if note else "no classes"
 
 
 def _shortened(names: list[str]) -> str:

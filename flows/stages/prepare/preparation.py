@@ -8,6 +8,7 @@ from flows.artifacts import Dataset
 from flows.missing import Amount
 from flows.nodes.environment import Environment
 from flows.nodes.survey import Survey, SurveyedTask
+from flows.options import in_options
 from flows.stage import Context
 from flows.stages.prepare.card import render_card
 from flows.stages.prepare.config import PrepareConfig
@@ -25,7 +26,7 @@ from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
 
 STAGE = "prepare"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _MIN_IMAGES = 2
 _REASONS_SHOWN = 3
 
@@ -48,7 +49,7 @@ def prepare(config: PrepareConfig, context: Context, splits: Sequence[str] = SPL
         IntegrityError: If the source changes during the work.
     """
     source = open_source(config, context.store.uri)
-    with listed(source) as listing:
+    with listed(source, config.reading) as listing:
         plan = _plan(config, listing)
         context.on_data(plan.key)
         given = listing.splits_given and config.use_splits
@@ -88,7 +89,7 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
     Raises:
         InputError: If the source is missing or empty.
     """
-    with listed(open_source(config, root)) as listing:
+    with listed(open_source(config, root), config.reading) as listing:
         return _plan(config, listing).key
 
 
@@ -193,6 +194,7 @@ class _Work:
             "class_names": self.listing.class_names,
             "unlabelled": self.listing.unlabelled,
             "labels_from": self.listing.labels_from,
+            "labels_note": in_options(self.listing.labels_note),
             "splits_from": self.listing.splits_from if self.splits_given else "",
             "others": self.listing.others,
             "fit": fit_rule(self.config.resize_filter),

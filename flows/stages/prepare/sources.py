@@ -27,7 +27,7 @@ SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.CIFAR: CifarSource,
     SourceKind.PARQUET: ParquetSource,
     SourceKind.IDX: IdxSource,
-    SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
+    SourceKind.DIGITS: lambda _files, reading: DigitsSource(reading),
 }
 
 _DIGITS = "code:sklearn.datasets.load_digits"

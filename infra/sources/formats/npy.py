@@ -1,9 +1,8 @@
-"""The .npy format: a header, then images or labels; never a pickle, because a pickle runs code."""
+"""The .npy format: a header, then numbers; never a pickle, because a pickle runs code."""
 
 import tokenize
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from math import prod
 from typing import IO
 
@@ -15,7 +14,6 @@ from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 
 HEADER_BYTES = 1 << 14
-_MAX_LABEL_CHARS = 256
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
 _HEADER_ERRORS = (
     ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError,
@@ -76,28 +74,3 @@ def check_images(header: Header, size: int, item: str) -> None:
         raise InputError(cause, item=item, remedy="save images x height x width x channels")
     if prod(shape[1:]) > MAX_BYTES:
         raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
-
-
-def label_texts(data: bytes, count: int, item: str) -> list[str]:
-    """The labels in the bytes of a .npy of integers or text."""
-    header = read_header(BytesIO(data), item)
-    if header.dtype.kind not in "iuSU":
-        raise InputError(f"holds {header.dtype}, not integers or text", item=item, remedy="save integers")
-    if header.shape not in ((count,), (count, 1)):
-        raise InputError(f"has the shape {header.shape}, and there are {count} images", item=item)
-    if header.length + count * header.dtype.itemsize != len(data) or not header.dtype.itemsize:
-        raise InputError(f"says it holds {count} labels and holds other bytes", item=item, remedy=REPAIR)
-    body, kind = data[header.length :], header.dtype
-    # NumPy would return invalid code points, which Python then cannot encode.
-    coding = "utf-8" if kind.kind == "S" else "utf-32-be" if kind.byteorder == ">" else "utf-32-le"
-    try:
-        if kind.kind in "iu":
-            texts = [str(value) for value in np.frombuffer(body, dtype=kind).tolist()]
-        else:
-            cells = (body[place : place + kind.itemsize] for place in range(0, len(body), kind.itemsize))
-            texts = [cell.decode(coding).rstrip("\0") for cell in cells]
-    except ValueError as error:
-        raise InputError("holds text that is not Unicode", item=item, remedy="save integers") from error
-    if max(map(len, texts)) > _MAX_LABEL_CHARS:
-        raise InputError(f"holds a label of over {_MAX_LABEL_CHARS} characters", item=item, remedy="save integers")
-    return texts

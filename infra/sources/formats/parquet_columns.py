@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import SPLITS
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes")
@@ -35,8 +36,13 @@ class Columns:
     split: str
 
 
-def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
+def image_columns(parquet: pq.ParquetFile, path: str, reading: Reading = BY_RULE) -> Columns:
     """Find the columns of images and labels.
+
+    Args:
+        parquet: The file.
+        path: Its name in an error.
+        reading: What the user chose of the columns.
 
     Raises:
         InputError: If no column or several columns may hold images, or a type or the metadata is not as it must be.
@@ -55,10 +61,7 @@ def image_columns(parquet: pq.ParquetFile, path: str) -> Columns:
             )
         case _:
             shape = ()
-    label = next((name for name in LABEL_COLUMNS if schema.get_field_index(name) >= 0), "")
-    if label and not _is_label(schema.field(label).type):
-        cause = f"has labels of the type {schema.field(label).type}, neither integers nor text"
-        raise InputError(cause, item=path, remedy=f"write {label} as integers")
+    label = _label_column(schema, reading, path)
     names = _class_names(metadata, label, own, path) if label else ()
     split = own.get("split")
     return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "")
@@ -79,6 +82,20 @@ def _image_column(schema: pa.Schema, path: str) -> str:
     return str(found[0])
 
 
+def _label_column(schema: pa.Schema, reading: Reading, path: str) -> str:
+    """The column that the user chose, or the first that is called like labels; empty if no column counts."""
+    candidates = LABEL_COLUMNS if reading.own_labels else [reading.picked] if reading.picked else []
+    label = next((name for name in candidates if schema.get_field_index(name) >= 0), "")
+    if reading.picked and not label:
+        cause = f"has no column {reading.picked}: {', '.join(schema.names)[:200]}"
+        raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=column:NAME to one of these")
+    if label and not _is_label(schema.field(label).type):
+        cause = f"has labels of the type {schema.field(label).type}, neither numbers nor text"
+        remedy = f"write {label} as integers, or set {Term.LABELS}=none"
+        raise InputError(cause, item=path, remedy=remedy)
+    return label
+
+
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
@@ -86,13 +103,18 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def _is_label(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string))
+    is_list = any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+    kind = kind.value_type if is_list or pa.types.is_dictionary(kind) else kind
+    numbers = pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating
+    return any(test(kind) for test in (*numbers, pa.types.is_string, pa.types.is_large_string))
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str, own: dict[str, object], path: str) -> tuple[str, ...]:
     found: object = _json(metadata, _HUGGING_FACE_KEY, path)
     for key in ("info", "features", label, "names"):
+        # A list of labels has its classes one level below.
+        if key == "names" and isinstance(found, dict) and "names" not in found:
+            found = found.get("feature", {})
         found = found.get(key, {}) if isinstance(found, dict) else {}
     given = own.get("class_names", found)
     names = given if isinstance(given, list) else []

@@ -9,15 +9,17 @@ from PIL import Image
 from infra.sources.decode import SUFFIXES, decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.metadata import check_size, may_be_metadata
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, Metadata, Other
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """Every image file of some folders, without hidden files.
 
-    Folders named like `train` and `test` give the split. The folders below them are the class.
+    Folders named like `train` and `test` give the split. The class comes from a file of labels such as metadata.csv,
+    from the folders, or from the names of the files (`infra.sources.listing.placing`).
 
     Attributes:
         files: The images.
@@ -27,14 +29,21 @@ class FolderSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in the order of their names."""
         for file in self.files.find():
             if splitext(file.name)[1].lower() not in SUFFIXES:
-                yield Other(file.name)
+                yield self._beside(file)
                 continue
             folder = file.name.rpartition("/")[0]
             yield Entry(name=file.name, file=file.name, size=file.size, stamp=file.stamp, folder=folder)
+
+    def _beside(self, file: File) -> Metadata | Other:
+        """A file that is no image."""
+        if not self.reading.metadata or not may_be_metadata(file.name):
+            return Other(file.name)
+        check_size(file.size, self.files.path(file.name))
+        return Metadata(file.name, self.files.read(file))
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the files."""

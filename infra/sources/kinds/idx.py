@@ -60,7 +60,7 @@ class IdxSource:
                     stamp=file.stamp,
                     at=(number, height, width),
                     split=split,
-                    label=str(label),
+                    label=str(label) if self.reading.own_labels else "",
                     split_from="the files train and t10k",
                     label_from="label files",
                 )

@@ -11,28 +11,29 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from infra.digests import sha256
 from infra.errors import InputError, Term
 from infra.sources.listing.cells import Cell, held_out_split, settled
 from infra.sources.listing.folders import names_both
+from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
+from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal
 from infra.sources.listing.survey import Survey
-from infra.sources.source import SPLITS, Entry, Other, Source
+from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
+from infra.sources.source import SPLITS, Entry, Metadata, NoClasses, Other, Source
 
 _MAX_CLASSES = 100_000
-# Test sets whose labels are not published usually have a negative number instead.
-_NO_CLASS = re.compile(r"-[0-9]+")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-# A whole number as Python writes it, below 100,000: 01 is a name like any other.
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
-_FEW = 1000
+# A whole number as Python writes it: 01 is a name like any other.
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Listing:
         unlabelled: Number of entries of the splits without a class, if others have one.
         others: Number of files that are not images, by suffix.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
+        labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
     """
 
@@ -55,6 +57,7 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     labels_from: str
+    labels_note: str
     splits_from: str
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
@@ -88,18 +91,27 @@ def part_entries(part: bytes) -> list[Entry]:
 
 
 @contextmanager
-def listed(source: Source) -> Iterator[Listing]:
+def listed(source: Source, reading: Reading = BY_RULE) -> Iterator[Listing]:
     """Find everything in a source, and give each image its split and its class.
 
+    Args:
+        source: The source.
+        reading: What the user chose of how it is read; the source has the same.
+
     Raises:
-        InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
+        InputError: If it holds no images, lacks one of its splits, has more classes than the limit, or has no classes
+            where the user chose that it has.
     """
-    survey, origins = Survey(), Origins()
+    survey, origins, metadata = Survey(), Origins(), MetadataLabels(reading.picked)
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool:
-        digest, others = _find(source, survey, origins, found)
-        placing = survey.placing()
+        things = _find(source, survey, origins, metadata, found)
+        if metadata.files:
+            _try_names(found, metadata)
+        ruling = decide(reading, survey, metadata, things.no_classes)
+        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata)
         given = _place(found, placing, origins, spool)
-        changes = settled(given, from_folders=not placing.labelled)
+        by_folder = ruling.rule is LabelRule.FOLDER
+        changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
         counts, splits = Counter[Cell](), Counter[str]()
         for cell, count in given.items():
             counts[changes[cell]] += count
@@ -107,38 +119,66 @@ def listed(source: Source) -> Iterator[Listing]:
         _check_splits(splits, survey.hidden_splits())
         counted = SPLITS if all(splits[split] for split in SPLITS) else tuple(splits)
         classes = {label for split, label in counts if split in counted}
-        _check_classes(classes, may_hide_splits=set(splits) == {""} and not placing.labelled)
+        _check_classes(classes)
+        if by_folder and set(splits) == {""}:
+            _check_hidden_splits(path for _, path in given)
         class_names = _class_names(classes)
-        labels_from = origins.of_labels() if placing.labelled else "folders"
+        unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
+        if reading.labels not in (AUTO, NONE) and not class_names:
+            raise refusal(reading.labels, ruling, classes, unlabelled)
         yield Listing(
-            digest=digest,
+            digest=things.digest,
             splits=dict(splits),
             class_names=class_names,
-            unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
-            others=dict(sorted(others.items())),
-            labels_from=labels_from if class_names else "",
+            unlabelled=unlabelled,
+            others=dict(sorted(things.others.items())),
+            labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
+            labels_note=ruling.note,
             splits_from=origins.of_splits(("train", held_out_split(given))) if counted == SPLITS else "",
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
         )
 
 
-def _find(source: Source, survey: Survey, origins: Origins, found: BinaryIO) -> tuple[str, Counter[str]]:
-    """Survey all entries and write them as found; return their digest and the number of other files by suffix."""
-    digest, others = hashlib.sha256(), Counter[str]()
+@dataclass(frozen=True, kw_only=True)
+class _Things:
+    """What a source holds beside its images: their digest, other files by suffix, and why its labels are no classes."""
+
+    digest: str
+    others: Counter[str]
+    no_classes: str
+
+
+def _find(source: Source, survey: Survey, origins: Origins, metadata: MetadataLabels, found: BinaryIO) -> _Things:
+    """Survey all entries and write them as found."""
+    digest, others, no_classes = hashlib.sha256(), Counter[str](), ""
     for entry in source.find():
-        if isinstance(entry, Other):
-            others[PurePosixPath(entry.name).suffix.lower()] += 1
-            continue
-        survey.add(entry)
-        origins.add_found(entry)
-        line = _line(entry)
-        digest.update(line)
-        found.write(line)
+        match entry:
+            case Entry():
+                survey.add(entry)
+                origins.add_found(entry)
+                line = _line(entry)
+                digest.update(line)
+                found.write(line)
+            case Metadata() if metadata.add(entry):
+                digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
+            case NoClasses(cause):
+                no_classes = no_classes or cause
+            case Other(name) | Metadata(name):
+                others[PurePosixPath(name).suffix.lower()] += 1
+    survey.finish()
     if not found.tell():
         left_out = f" (left out: {_counts(others)})" if others else ""
         raise InputError(f"holds no images{left_out}", item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND} and it")
-    return digest.hexdigest(), others
+    return _Things(digest=digest.hexdigest(), others=others, no_classes=no_classes)
+
+
+def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
+    """Look all images up, because how metadata files spell names shows only then."""
+    metadata.sort()
+    found.seek(0)
+    for line in found:
+        metadata.try_name(json.loads(line)[0])
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
@@ -150,12 +190,10 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
         split, label = placing(entry)
         if split and not entry.split:
             origins.add_named(split, placing.named_split(entry).folder)
-        if _NO_CLASS.fullmatch(label):
-            label = ""
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
         if len(counts) > _MAX_CLASSES * 4:  # train, test, val and none
-            raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
+            raise _too_many()
     return counts
 
 
@@ -176,11 +214,19 @@ def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
     raise InputError(cause, item=Term.SOURCE, remedy=remedy)
 
 
-def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
-    """Refuse too many classes, and a/train/cat beside b/val/cat: these are meant as splits one folder further up."""
+def _check_classes(labels: set[str]) -> None:
     if len(labels) > _MAX_CLASSES:
-        raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
-    if may_hide_splits and names_both({part for label in labels if "/" in label for part in label.split("/")}):
+        raise _too_many()
+
+
+def _too_many() -> InputError:
+    remedy = f"set {Term.LABELS}=none to train without classes"
+    return InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy=remedy)
+
+
+def _check_hidden_splits(paths: Iterable[str]) -> None:
+    """Refuse a/train/cat beside b/val/cat: these are meant as splits one folder further up."""
+    if names_both({part for path in paths if "/" in path for part in path.split("/")}):
         raise InputError(
             "has folders called like train and test below others, so that they give no split",
             item=Term.SOURCE,
@@ -189,11 +235,11 @@ def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
 
 
 def _class_names(labels: set[str]) -> list[str]:
-    """The classes in order: dense whole numbers keep their number; other names are sorted by characters."""
+    """The classes in order: whole numbers by value, other names by characters."""
     if len(labels) < 2 or "" in labels:
         return []
-    if all(_NUMBER.fullmatch(label) for label in labels) and max(map(int, labels)) < max(_FEW, 2 * len(labels)):
-        return [str(number) for number in range(max(map(int, labels)) + 1)]
+    if all(_NUMBER.fullmatch(label) for label in labels):
+        return sorted(labels, key=int)
     return sorted(labels)
 
 
