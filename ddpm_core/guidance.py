@@ -1,6 +1,6 @@
 """Turn a class-conditional network into the callable `(x_t, t)` that samplers and the bound take, guided or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,20 @@ def _call_with(
     model: ConditionalModel, labels: Int64[Tensor, " b"], x_t: Float[Tensor, "b c h w"], t: Int64[Tensor, " b"]
 ) -> Float[Tensor, "b c_out h w"]:
     return model(x_t, t, labels)
+
+
+def without_classes(labels: Int64[Tensor, " b"], classes: Sequence[int], no_label: int) -> Int64[Tensor, " b"]:
+    """Replace labels of some classes by the one for no label.
+
+    Args:
+        labels: One class per image.
+        classes: The classes to replace, such as those that training never saw.
+        no_label: The class that stands for no label.
+    """
+    if not classes:
+        return labels
+    replaced = torch.isin(labels, torch.tensor(classes, device=labels.device))
+    return torch.where(replaced, no_label, labels)
 
 
 def with_guidance(

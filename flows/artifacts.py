@@ -126,6 +126,20 @@ class Dataset(Artifact):
             "levels": facts["levels"],
         }
 
+    def untrained_classes(self, store: Store) -> tuple[int, ...]:
+        """Return the labels of classes without a training image; reads the manifest if there are classes."""
+        return untrained_classes(self.manifest(store)) if self.class_names else ()
+
+
+def untrained_classes(data: Manifest) -> tuple[int, ...]:
+    """Return the labels of a data set's classes without a training image.
+
+    Args:
+        data: The manifest of the sealed data set.
+    """
+    trained = data.facts["classes"]["train"]
+    return tuple(label for label in range(len(data.facts["class_names"])) if not trained.get(str(label)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Artifact):

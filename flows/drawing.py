@@ -33,6 +33,7 @@ class Drawing:
         eta: The noise of DDIM, 0..1.
         guidance_scale: Scale of classifier-free guidance; 1 for none.
         label: Number of the class to draw; -1 for each class in turn.
+        untrained_classes: Classes without a training image, which are left out of the turn.
         clip_x_start: Clamp each predicted x_0 to [-1, 1].
 
     Raises:
@@ -49,6 +50,7 @@ class Drawing:
     eta: float = 0.0
     guidance_scale: float = 1.0
     label: int = -1
+    untrained_classes: tuple[int, ...] = ()
     clip_x_start: bool = True
 
     def __post_init__(self) -> None:
@@ -124,7 +126,10 @@ class Drawing:
         classes = self.trained.network.config.num_classes - 1
         if classes < 0:
             return None
-        return ids % classes if self.label < 0 else torch.full_like(ids, self.label)
+        if self.label >= 0:
+            return torch.full_like(ids, self.label)
+        drawn = [label for label in range(classes) if label not in self.untrained_classes]
+        return ids % classes if len(drawn) == classes else torch.tensor(drawn, device=ids.device)[ids % len(drawn)]
 
     @property
     def _uses_variance(self) -> bool:

@@ -7,6 +7,8 @@ OPTIONS = {
     Term.SOURCE_KIND: "prepare.kind",
     Term.TEST_SOURCE: "prepare.test_source",
     Term.TAKE_NO_SPLITS: "set prepare.use_splits=false",
+    Term.LABELS: "prepare.labels",
+    Term.LABEL_DEPTH: "prepare.label_depth",
     Term.RESIZE_FILTER: "prepare.resize_filter",
     Term.MAX_PIXELS: "prepare.max_pixels",
     Term.MAX_VALUE: "prepare.max_value",
@@ -30,7 +32,14 @@ OPTIONS = {
 
 def name_options(error: DdpmError) -> None:
     """Replace the terms in an error's item and remedy by options; a second call changes nothing."""
+    error.remedy = in_options(error.remedy)
     for term, option in OPTIONS.items():
-        error.remedy = error.remedy.replace(term, option)
         if error.item.startswith(term):
             error.item = f"{option}{error.item.removeprefix(term)}"
+
+
+def in_options(text: str) -> str:
+    """Return a text of infra with options in place of its terms."""
+    for term, option in OPTIONS.items():
+        text = text.replace(term, option)
+    return text

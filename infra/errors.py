@@ -24,6 +24,8 @@ class Term(StrEnum):
     SOURCE_KIND = "the kind of source"
     TEST_SOURCE = "the held-out source of images"
     TAKE_NO_SPLITS = "take no splits"
+    LABELS = "the way to label"
+    LABEL_DEPTH = "the depth of the class folder"
     RESIZE_FILTER = "the filter of the resize"
     MAX_PIXELS = "the most pixels of an image"
     MAX_VALUE = "the value of white"

@@ -15,7 +15,7 @@ from flows.stages.prepare.holdout import likely_rule
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
 from infra.sources.listing.listing import listed
-from infra.sources.source import SPLITS, Content, Entry, Other, Source
+from infra.sources.source import SPLITS, Content, Entry, Found, Source
 
 _SIZES_SHOWN = 3
 _LARGEST_SIZE = 1024
@@ -199,7 +199,7 @@ class _Counting:
     on_found: Callable[[int], None]
     every: ClassVar[int] = 1000
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         for number, found in enumerate(self.source.find(), start=1):
             if number % self.every == 0:
                 self.on_found(number)

@@ -16,7 +16,7 @@ from flows.stages.prepare.units import PartRows
 from infra.outputs.images import Images
 from infra.sources.decode import decoding
 from infra.sources.listing.listing import Listing, part_entries
-from infra.sources.source import Content, Entry, Other, Source
+from infra.sources.source import Content, Entry, Found, Source
 
 # So many images are looked at, the pictures among them first, until the time ends.
 MOST_IMAGES = 512
@@ -65,7 +65,7 @@ class _Watched:
     formats: Counter[str] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         return self.source.find()
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:

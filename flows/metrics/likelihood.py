@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
+import numpy as np
+
 from flows.artifacts import CURVES, Figure
 from flows.metrics.choices import Likelihood
 from flows.metrics.features import check_count
@@ -12,6 +14,7 @@ from flows.metrics.likelihood_rows import columns
 from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from infra.compute.device import fixed_threads
+from infra.outputs.images import DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 
 # The sealed draws of each kind.
@@ -48,7 +51,9 @@ def _measure(subject: Subject, sealed: Sealed) -> Measured:
         # The bound and its estimate share L_T.
         figures |= {figure.name: figure for figure in found if figure.name not in figures}
     ordered = sorted(figures.values(), key=lambda figure: not figure.headline)
-    return Measured(figures=ordered, counts={"bpd_images": images} | _counts(subject), files=_curves(subject, sealed))
+    unlabelled = images_without_label(subject, images)
+    counts = {"bpd_images": images} | ({"bpd_images_without_label": unlabelled} if unlabelled else {})
+    return Measured(figures=ordered, counts=counts | _counts(subject), files=_curves(subject, sealed))
 
 
 LIKELIHOOD: Metric = _steps
@@ -57,8 +62,9 @@ LIKELIHOOD: Metric = _steps
 def _note(subject: Subject, kind: Likelihood, images: int) -> str:
     """Describe what a kind's figure bounds, on how many images, and with how many draws of noise if several."""
     settings = subject.settings
-    labelled = subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]
-    condition = " given their labels" if labelled else ""
+    condition = " given their labels" if _conditional(subject) else ""
+    if unlabelled := images_without_label(subject, images):
+        condition += f" ({unlabelled:,} without: no training image has their class)"
     match kind:
         case Likelihood.BOUND:
             bound, more = "upper bound", ""
@@ -73,6 +79,25 @@ def _note(subject: Subject, kind: Likelihood, images: int) -> str:
             assert_never(unknown)
     draws = f", {settings['bpd_draws']} draws of noise" if settings["bpd_draws"] > 1 else ""
     return f"{bound} on -log p of {images:,.0f} held-out images{condition}, 256 levels{more}{draws}"
+
+
+def _conditional(subject: Subject) -> bool:
+    return bool(subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"])
+
+
+def images_without_label(subject: Subject, images: int) -> int:
+    """Count held-out images that a network with classes measures without their label, as training lacks their class.
+
+    Args:
+        subject: Names the images and the network.
+        images: How many held-out images are measured, from the first on.
+    """
+    untrained = subject.dataset.untrained_classes(subject.store) if _conditional(subject) else ()
+    manifest = subject.dataset.manifest(subject.store)
+    if not any(manifest.facts["classes"]["test"].get(str(label)) for label in untrained):
+        return 0
+    _, labels = DatasetReader(store=subject.store, manifest=manifest).load("test", images)
+    return int(np.isin(labels, untrained).sum())
 
 
 def _counts(subject: Subject) -> dict[str, int]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ddpm_core.choices import FIXED_VARIANCES, Variance
-from ddpm_core.guidance import with_labels
+from ddpm_core.guidance import with_labels, without_classes
 from ddpm_core.images import to_model_range
 from ddpm_core.prediction import Model
 from ddpm_core.rng import Stream, normal
+from flows.artifacts import untrained_classes
 from flows.snapshot import TrainedNetwork, channels_last, decode_snapshot
 from infra.compute.transfer import to_device
 from infra.errors import DivergedError
@@ -119,7 +120,8 @@ class Inputs:
         """Load images start..stop-1 of a split as one compute batch of `size`, filled up with copies of the last.
 
         Every batch has the same shape, so that an image's figure does not depend on which images are beside it. A
-        network with classes is conditioned on each image's own: the likelihood is that of the image given its label.
+        network with classes is conditioned on each image's own: the likelihood is that of the image given its label. An
+        image whose class has no training image has no label.
         """
         images, labels = (torch.from_numpy(part) for part in self._rows[split](np.arange(start, stop)))
         settings, (network, schedule, *_) = self.settings, self.snapshot
@@ -127,11 +129,14 @@ class Inputs:
         ids = torch.arange(start, start + size, device=self.device)
         first_step = settings.draw * schedule.num_timesteps
         conditional = bool(network.config.num_classes)
+        if conditional:
+            no_label = network.config.num_classes - 1
+            labels = without_classes(labels.long(), untrained_classes(self.dataset), no_label)
         return Batch(
             count=len(images),
             ids=ids,
             x_start=to_model_range(to_device(images[places], self.device)),
-            model=with_labels(network, to_device(labels.long()[places], self.device)) if conditional else network,
+            model=with_labels(network, to_device(labels[places], self.device)) if conditional else network,
             noise=lambda t: normal(settings.seed, stream, ids, tuple(images.shape[1:]), step=first_step + t),
         )
 

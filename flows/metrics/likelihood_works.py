@@ -157,7 +157,7 @@ def _work(
         plan=Plan(
             stage=stage,
             format_version=version,
-            settings=subject.key_of([*own, *_SHARED]) | draw,
+            settings=subject.key_of([*own, *_SHARED]) | draw | _without_label(subject),
             inputs={"dataset": subject.dataset.digest, "snapshot": subject.snapshot.digest, **inputs},
         ),
         environment=Environment(work="measuring", device=settings.device),
@@ -165,6 +165,13 @@ def _work(
         task=task,
         seal=partial(_seal, batches=batches, settings=settings),
     )
+
+
+def _without_label(subject: Subject) -> Json:
+    """The classes of which images are measured without their label; nothing if there are none."""
+    conditional = subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]
+    untrained = subject.dataset.untrained_classes(subject.store) if conditional else ()
+    return {"untrained_classes": list(untrained)} if untrained else {}
 
 
 def _name(number: int) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from infra.errors import DdpmError, InputError, Term
 from infra.sources.files.file_set import FileSet
-from infra.sources.source import Content, Entry, Other, Source
+from infra.sources.source import Content, Entry, Found, Metadata, Source
 
 _TRAIN, _TEST = "train", "test"
 
@@ -32,7 +32,7 @@ class Pair:
     train_files: FileSet
     test_files: FileSet
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, first the training images, then the held-out ones.
 
         Raises:
@@ -40,8 +40,8 @@ class Pair:
         """
         empty, shares = True, self.train_files.overlaps(self.test_files)
         for found in self.train.find():
-            if isinstance(found, Other):
-                yield found
+            if not isinstance(found, Entry):
+                yield _beside(_TRAIN, found)
             elif not shares or not self.test_files.covers(self.train_files.path(found.file)):
                 empty = False
                 yield _of_split(_TRAIN, found)
@@ -51,8 +51,8 @@ class Pair:
         empty = True
         try:
             for found in self.test.find():
-                empty = empty and isinstance(found, Other)
-                yield found if isinstance(found, Other) else _of_split(_TEST, found)
+                empty = empty and not isinstance(found, Entry)
+                yield _of_split(_TEST, found) if isinstance(found, Entry) else _beside(_TEST, found)
         except DdpmError as error:
             error.item = error.item.replace(Term.SOURCE, Term.TEST_SOURCE)
             error.remedy = error.remedy.replace(Term.SOURCE, Term.TEST_SOURCE)
@@ -81,6 +81,11 @@ def _of_split(split: str, entry: Entry) -> Entry:
         split=split,
         split_from=Term.SOURCE if split == _TRAIN else Term.TEST_SOURCE,
     )
+
+
+def _beside(split: str, found: Found) -> Found:
+    """Return something that is no image; files that name images lie beside those of their split."""
+    return replace(found, name=f"{split}/{found.name}") if isinstance(found, Metadata) else found
 
 
 def _as_found(entry: Entry) -> Entry:

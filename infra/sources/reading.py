@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 MAX_PIXELS = 64_000_000
+# Ways to label images. A choice may also be column:NAME or key:NAME, which names the labels.
+AUTO, NONE, FOLDER, FILE_NAME, METADATA = "auto", "none", "folder", "file_name", "metadata"
+_PREFIXES = ("column:", "key:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +18,32 @@ class Reading:
         image_key: The key or column of the images to take, or `*` for all of them; empty leaves it to the rules of
             `infra.sources.keys`.
         use_splits: Whether the splits that the source gives are taken.
+        labels: Where classes come from: `auto`, `none`, `folder`, `file_name`, `metadata`, `column:NAME` or `key:NAME`.
+        label_depth: Which folder below the split is the class, counted from 1; 0 for the whole path.
     """
 
     max_pixels: int = MAX_PIXELS
     image_key: str = ""
     max_value: float = 0.0
     use_splits: bool = True
+    labels: str = AUTO
+    label_depth: int = 1
+
+    @property
+    def own_labels(self) -> bool:
+        """Whether labels count that the source gives without being asked for a column or key."""
+        return self.labels == AUTO
+
+    @property
+    def metadata(self) -> bool:
+        """Whether labels in files beside the images count."""
+        return self.labels in (AUTO, METADATA) or bool(self.picked)
+
+    @property
+    def picked(self) -> str:
+        """The column or key that holds the labels, by its name; empty if none is chosen."""
+        prefix = next((prefix for prefix in _PREFIXES if self.labels.startswith(prefix)), "")
+        return self.labels.removeprefix(prefix) if prefix else ""
 
 
 BY_RULE = Reading()

@@ -74,6 +74,32 @@ class Other:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class Metadata:
+    """A file that may name images and their labels (`infra.sources.formats.metadata`).
+
+    Attributes:
+        name: Its name, made as those of entries are; it names images relative to its own folder.
+        content: Its bytes.
+    """
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class NoClasses:
+    """The source has labels that are no classes, such as several per image; then no label of its own counts.
+
+    Attributes:
+        cause: The labels and what is the matter with them, in words for the user.
+    """
+
+    cause: str
+
+
+Found = Entry | Other | Metadata | NoClasses
+
 # The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.
 Content = bytes | InputError
 
@@ -81,7 +107,7 @@ Content = bytes | InputError
 class Source(Protocol):
     """A source of images. It is sent to the workers, so it holds settings and no images."""
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in an order that depends on nothing but the source; in bounded memory.
 
         Raises:

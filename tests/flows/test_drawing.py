@@ -43,6 +43,12 @@ def test_each_class_in_turn_or_one() -> None:
     assert drawing(0).labels(ids) is None
 
 
+def test_a_class_that_training_lacks_is_never_drawn() -> None:
+    assert drawing(untrained_classes=(1,)).labels(torch.arange(5)).tolist() == [0, 2, 0, 2, 0]
+    assert drawing(4, untrained_classes=(0, 3)).labels(torch.arange(3)).tolist() == [1, 2, 1]
+    assert drawing(label=1, untrained_classes=(0,)).labels(torch.arange(2)).tolist() == [1, 1]
+
+
 def test_guidance_moves_away_from_no_label() -> None:
     drawn = drawing(label=1, guidance_scale=3.0)(torch.arange(1))
     assert drawn[0, 0, 0, 0].item() == pytest.approx(0.3 + 3 * (0.1 - 0.3), abs=1e-6), "class 3 stands for no label"

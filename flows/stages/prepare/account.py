@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flows.artifacts import Dataset
+from flows.options import in_options
 from infra.digests import Json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "class_names": listing.class_names,
         "unlabelled": listing.unlabelled,
         "labels_from": listing.labels_from,
+        "labels_note": in_options(listing.labels_note),
         "splits_from": _splits_from(config, listing),
         "others": listing.others,
         "left_out": listing.left_out,
@@ -105,13 +107,13 @@ def kind_line(facts: Json) -> str:
 
 def classes_line(facts: Json) -> str:
     """Return the number, origin and names of the classes, or why there are none."""
-    names = facts["class_names"]
+    names, note = facts["class_names"], _printable(facts.get("labels_note", ""))
     if names:
         origin = f" from {facts['labels_from']}" if facts.get("labels_from") else ""
-        return f"{len(names):,} classes{origin}: {_shortened(names)}"
+        return f"{len(names):,} classes{origin}: {_shortened(names)}" + (f" ({note})" if note else "")
     if facts["unlabelled"]:
         return f"labels ignored: {facts['unlabelled']:,} images have no class"
-    return "no classes"
+    return f"no classes: {note}" if note else "no classes"
 
 
 def others_line(facts: Json) -> str:

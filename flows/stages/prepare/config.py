@@ -58,6 +58,18 @@ class Fit(Choice):
     STRETCH = "stretch", "Resize the whole image, whatever its ratio"
 
 
+class LabelOption(Choice):
+    """A place from which classes come."""
+
+    AUTO = "auto", "The first of the rules below that gives classes"
+    NONE = "none", "No classes"
+    FOLDER = "folder", "Names of folders, see label_depth"
+    FILE_NAME = "file_name", "The word before the number in file names: cat_0001.png"
+    METADATA = "metadata", "dataset.json, metadata.jsonl, metadata.csv or labels.csv, and .cls and .json files of tars"
+    COLUMN = "column:NAME", "That column of a Parquet file, label array (from 0) or metadata file"
+    KEY = "key:NAME", "That key of .npz files, or of .json files beside images"
+
+
 class PrepareConfig(StageConfig):
     """Turns images into a sealed data set."""
 
@@ -98,6 +110,14 @@ class PrepareConfig(StageConfig):
         "fail", description="An image that cannot be decoded ends the run (fail) or is set aside (quarantine)"
     )
     max_bad_fraction: float = execution(0.01, "Largest share of images that may be in quarantine", ge=0, le=1)
+    labels: str = Field(
+        LabelOption.AUTO.value,
+        pattern=r"^(auto|none|folder|file_name|metadata|(column|key):.{1,256})$",
+        description="Where classes come from. " + "; ".join(f"{one}: {one.description}" for one in LabelOption),
+    )
+    label_depth: int = Field(
+        1, ge=0, le=64, description="Which folder below the split is the class: 1 is the first; 0 for the whole path"
+    )
     use_splits: bool = Field(True, description="Take the splits that the source gives; false takes none of them")
     holdout: float = Field(
         0.1,
@@ -166,6 +186,8 @@ class PrepareConfig(StageConfig):
             image_key=self.image_key,
             max_value=self.max_value,
             use_splits=self.use_splits,
+            labels=self.labels,
+            label_depth=self.label_depth,
         )
 
     @property

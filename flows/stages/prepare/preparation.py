@@ -35,7 +35,7 @@ from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
 
 STAGE = "prepare"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _REASONS_SHOWN = 3
 
 

@@ -40,7 +40,7 @@ SOURCES: dict[SourceKind, Callable[[FileSet, Reading], Source]] = {
     SourceKind.IDX: IdxSource,
     SourceKind.LMDB: LmdbSource,
     SourceKind.MAT: MatSource,
-    SourceKind.DIGITS: lambda _files, _reading: DigitsSource(),
+    SourceKind.DIGITS: lambda _files, reading: DigitsSource(reading),
 }
 
 _DIGITS = "code:sklearn.datasets.load_digits"

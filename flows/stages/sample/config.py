@@ -1,5 +1,6 @@
 """The settings of sampling."""
 
+from collections.abc import Collection
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -47,17 +48,23 @@ class SampleConfig(StageConfig):
         return self
 
 
-def check_label(config: SampleConfig, classes: int, of: str) -> None:
-    """Refuse a label without a class.
+def check_label(config: SampleConfig, classes: int, of: str, untrained: Collection[int] = ()) -> None:
+    """Refuse a label without a class, or of a class without a training image.
 
     Args:
         config: The settings that name the label.
         classes: The number of classes.
         of: The owner of the classes, for the error: "data" or "network".
+        untrained: The labels of classes without a training image.
 
     Raises:
-        ConfigError: If the label is too large.
+        ConfigError: If the label is too large, or training saw no image of the class.
     """
+    if config.label in untrained:
+        cause = f"class {config.label} has no training image"
+        raise ConfigError(
+            cause, stage="sample", item="sample.label", remedy="set another, or -1 for each class in turn"
+        )
     if config.label >= classes:
         raise ConfigError(
             f"must be below the {of}'s {classes} classes; got {config.label}", stage="sample", item="sample.label"

@@ -9,7 +9,7 @@ from flows.nodes.survey import Survey, SurveyedTask
 from flows.snapshot import decode_snapshot
 from flows.stage import Context
 from flows.stages.sample.batch import USUAL, fitting_batch
-from flows.stages.sample.config import SampleConfig
+from flows.stages.sample.config import SampleConfig, check_label
 from flows.stages.sample.units import PROGRESS, STAGE, SampleTask, unit_name
 from infra.compute.compilation import COMPILING
 from infra.compute.hardware import gpu_memory
@@ -29,16 +29,17 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         # Before the plan, because images differ by rounding between batches.
         config = config.model_copy(update={"batch_size": _fitting_batch(config, snapshot, context)})
     resolved = cache(partial(resolve, config, context.cluster, STAGE, context.say))
+    untrained = _untrained(config, snapshot, context)
     plan = Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,
-        settings=config.key_settings(),
+        settings=config.key_settings() | ({"untrained_classes": list(untrained)} if untrained else {}),
         inputs={"snapshot": snapshot.digest},
     )
     goal = config.goals()
 
     def make(output: Output, survey: Survey) -> Manifest:
-        _run(resolved(), snapshot, output, context, survey)
+        _run(resolved(), snapshot, output, context, survey, untrained)
         return _seal(output, resolved(), goal)
 
     manifest, reused = context.sealed(
@@ -50,6 +51,17 @@ def sample(config: SampleConfig, snapshot: Snapshot, context: Context) -> Sample
         noun="set of samples",
     )
     return Samples.of(manifest, reused=reused)
+
+
+def _untrained(config: SampleConfig, snapshot: Snapshot, context: Context) -> tuple[int, ...]:
+    """Return the classes that are never drawn, as training recorded them; none if one label is drawn."""
+    untrained = tuple(snapshot.manifest(context.store).facts.get("untrained_classes", ()))
+    if untrained and config.label < 0:
+        context.say(f"{STAGE:>9} {len(untrained):,} classes without a training image are not drawn")
+        return untrained
+    if untrained:
+        check_label(config, max(*untrained, config.label) + 1, "network", untrained)
+    return ()
 
 
 def _fitting_batch(config: SampleConfig, snapshot: Snapshot, context: Context) -> int:
@@ -67,11 +79,24 @@ def _batch_on_a_gpu(config: SampleConfig, snapshot: Snapshot, memory: int, conte
     return fitting_batch(shape, memory, guided=bool(shape.num_classes) and config.guidance_scale != 1)
 
 
-def _run(config: SampleConfig, snapshot: Snapshot, output: Output, context: Context, survey: Survey) -> None:
+def _run(
+    config: SampleConfig,
+    snapshot: Snapshot,
+    output: Output,
+    context: Context,
+    survey: Survey,
+    untrained: tuple[int, ...],
+) -> None:
     trained = snapshot.manifest(context.store)
     if config.compile:
         context.say(f"{STAGE:>9} {COMPILING}")
-    task = SampleTask(output=output, config=config, snapshot_folder=trained.folder, snapshot=trained.units[0])
+    task = SampleTask(
+        output=output,
+        config=config,
+        snapshot_folder=trained.folder,
+        snapshot=trained.units[0],
+        untrained_classes=untrained,
+    )
     context.run_missing(
         SurveyedTask(task=task, survey=survey, output=output),
         range(-(-config.count // config.batch_size)),

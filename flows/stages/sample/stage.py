@@ -22,6 +22,11 @@ def _check(config: SampleConfig, dataset: Dataset) -> None:
         check_label(config, len(dataset.class_names), "data")
 
 
+def _settle(config: SampleConfig, dataset: Dataset, context: Context) -> None:
+    if config.label >= 0 and dataset.class_names:
+        check_label(config, len(dataset.class_names), "data", dataset.untrained_classes(context.store))
+
+
 def _account(_config: SampleConfig, samples: Samples, _inputs: Sequence[Artifact], store: Store) -> Account:
     from flows.pages.pictures import sample_grid
     from infra.outputs.images import DatasetReader
@@ -44,6 +49,7 @@ SAMPLE = Stage(
     run=_run,
     account=_account,
     check=_check,
+    settle=_settle,
     folders=("sample",),
     grows=True,
 )

@@ -45,6 +45,7 @@ class SampleTask:
     config: SampleConfig
     snapshot_folder: str
     snapshot: dict[str, Any]
+    untrained_classes: tuple[int, ...] = ()
 
     def open(self) -> Callable[[int], None]:
         """Load the network; return the function that samples and commits one unit."""
@@ -55,7 +56,7 @@ class SampleTask:
         data = read_verified(self.output.store, self.snapshot_folder, self.snapshot)
         snapshot = decode_snapshot(data, item)
         network = channels_last(snapshot.network.to(device))
-        drawing = _drawing(config, snapshot._replace(network=network), device)
+        drawing = _drawing(config, snapshot._replace(network=network), device, self.untrained_classes)
         num_timesteps = drawing.schedule.num_timesteps
         if config.compile:
             with torch.inference_mode():
@@ -111,14 +112,16 @@ class Progress:
         return torch.stack(self._kept, dim=1).flatten(0, 1)
 
 
-def _drawing(config: SampleConfig, snapshot: TrainedNetwork, device: torch.device) -> Drawing:
+def _drawing(
+    config: SampleConfig, snapshot: TrainedNetwork, device: torch.device, untrained: tuple[int, ...]
+) -> Drawing:
     """Return the function that draws images by the config.
 
     Raises:
         ConfigError: If the network lacks the label or the variance that the config names.
     """
     if snapshot.network.config.num_classes:
-        check_label(config, snapshot.network.config.num_classes - 1, "network")
+        check_label(config, snapshot.network.config.num_classes - 1, "network", untrained)
     try:
         return Drawing(
             trained=snapshot,
@@ -131,6 +134,7 @@ def _drawing(config: SampleConfig, snapshot: TrainedNetwork, device: torch.devic
             eta=config.eta,
             guidance_scale=config.guidance_scale,
             label=config.label,
+            untrained_classes=untrained,
             clip_x_start=config.clip_x_start,
         )
     except ValueError as error:

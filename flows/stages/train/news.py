@@ -42,6 +42,7 @@ class TrainingNews:
         config: The stage's settings.
         goal: Images of the run.
         initial: The network that training started from, if any.
+        untrained: The labels of classes without a training image.
         clock: Returns seconds from any origin.
         beside: The watch by a worker beside the group, if there is one.
         start: Images seen when the attempt began.
@@ -53,6 +54,7 @@ class TrainingNews:
     config: TrainConfig
     goal: int
     initial: Given | None = None
+    untrained: tuple[int, ...] = ()
     clock: Callable[[], float] = time.monotonic
     beside: BesideWatch | None = None
     start: int = field(init=False)
@@ -150,7 +152,7 @@ class TrainingNews:
 
     def _seal(self, images_seen: int) -> None:
         goal, rows = {"images": images_seen}, self._history.rows()
-        seal(self.output, self.config, goal, images_seen, rows, self.initial, self.context.say)
+        seal(self.output, self.config, goal, images_seen, rows, self.initial, self.untrained, self.context.say)
 
     def on_beat(self, beat: dict[str, Any]) -> None:
         """Pass on a worker's beat; until the worker has resumed, the beat holds only its phase."""

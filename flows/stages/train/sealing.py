@@ -1,6 +1,6 @@
 """The sealing of a training run: its goal, and every point on the way as the goal of a shorter run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flows.points import points_facts
@@ -40,6 +40,7 @@ def seal(
     images_seen: int,
     rows: list[Json],
     initial: Given | None = None,
+    untrained: Sequence[int] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Seal the snapshot at a place as a goal.
@@ -51,6 +52,7 @@ def seal(
         images_seen: Images seen when the goal's steps end.
         rows: The rows of the history; those past the goal are left out.
         initial: The network that training started from, if any.
+        untrained: The labels of classes without a training image.
         say: Takes a line about each record that is damaged and left out.
 
     Raises:
@@ -68,6 +70,8 @@ def seal(
     }
     if initial is not None:
         facts["initial"] = {"source": config.initial, "place": initial.place, "digest": initial.digest}
+    if untrained:
+        facts["untrained_classes"] = list(untrained)
     return output.seal(goal, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
 
 

@@ -71,10 +71,11 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         else:
             if config.watch_share and (left := unmeasured_places(output, config.total_images)):
                 context.say(left_out(left, "training had ended before they were measured"))
-            _news(resolved(), output, context, initial).seal_points(at_end=True)  # those that a kill left
+            _news(resolved(), dataset, output, context, initial).seal_points(at_end=True)  # those that a kill left
         put_back(output, config.total_images)
         rows = history_rows(output, context.say)
-        return seal(output, resolved(), goal, config.total_images, rows, initial, context.say)
+        untrained = dataset.untrained_classes(context.store)
+        return seal(output, resolved(), goal, config.total_images, rows, initial, untrained, context.say)
 
     def make(output: Output, survey: Survey) -> Manifest:
         try:
@@ -166,7 +167,7 @@ def _run(
     assignment = Assignment(
         config=config, dataset=dataset, output=output, initial=initial.digest if initial else "", survey=survey
     )
-    news = _news(config, output, context, initial)
+    news = _news(config, dataset, output, context, initial)
     news.on_beat({"phase": context.starting})
     if config.watch_share:
         news.beside = _watch_beside(assignment, context, workers)
@@ -184,8 +185,17 @@ def _run(
         news.finish()
 
 
-def _news(config: TrainConfig, output: Output, context: Context, initial: Given | None) -> TrainingNews:
-    return TrainingNews(output=output, context=context, config=config, goal=config.total_images, initial=initial)
+def _news(
+    config: TrainConfig, dataset: Dataset, output: Output, context: Context, initial: Given | None
+) -> TrainingNews:
+    return TrainingNews(
+        output=output,
+        context=context,
+        config=config,
+        goal=config.total_images,
+        initial=initial,
+        untrained=dataset.untrained_classes(context.store),
+    )
 
 
 def _watch_beside(assignment: Assignment, context: Context, workers: Workers) -> BesideWatch | None:

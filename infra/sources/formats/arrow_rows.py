@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from infra.errors import DdpmError, InputError
+from infra.errors import DdpmError, InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.formats.arrow_messages import ArrowMessages, Batch, Span
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import Columns, label_text
 from infra.sources.source import Content
 
@@ -49,16 +50,23 @@ class ArrowRows:
     def __init__(self, opened: BinaryIO, schema: pa.Schema, batch: Batch, path: str) -> None:
         self._opened, self._schema, self._batch, self._path = opened, schema, batch, path
 
-    def labels(self, columns: Columns) -> Iterator[str]:
-        """Return the label of each row; empty if there is none."""
+    def labels(self, columns: Columns, values: LabelValues, *, signed: bool = False) -> Iterator[str]:
+        """Return the label of each row; empty if there is none.
+
+        Args:
+            columns: The columns of the file.
+            values: Turns values into classes, and notices if they are none.
+            signed: Whether a negative number is a label.
+        """
         if not columns.label:
             yield from repeat("", self._checked_rows(columns))
             return
         number = self._schema.get_field_index(columns.label)
         kind = self._schema.field(number).type
-        if pa.types.is_dictionary(kind):
-            cause = f"has a column {columns.label} of categories"
-            raise InputError(cause, item=self._path, remedy="write it as text or integers")
+        if pa.types.is_dictionary(kind) or pa.types.is_nested(kind):
+            cause = f"has a column {columns.label} of {'lists' if pa.types.is_nested(kind) else 'categories'}"
+            remedy = f"write it as text or integers, or set {Term.LABELS}=none"
+            raise InputError(cause, item=self._path, remedy=remedy)
         buffer, length = self._start(number)
         try:
             array, *_ = self._array(kind, buffer, length)
@@ -70,7 +78,7 @@ class ArrowRows:
         except Exception as error:  # as for the schema
             raise self._fault(f"has damaged labels ({str(error)[:200]})") from error
         for scalar in array:
-            yield label_text(scalar.as_py(), columns, self._path)
+            yield label_text(scalar.as_py(), columns, self._path, values, signed=signed)
 
     def images(self, columns: Columns, rows: list[int]) -> Iterator[Content]:
         """Return the stored bytes of the images in some rows, or the reason why a row has none."""

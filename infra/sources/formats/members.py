@@ -9,10 +9,12 @@ from typing import NamedTuple
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
+from infra.sources.formats.label_values import LabelValues
+from infra.sources.formats.metadata import MAX_METADATA_BYTES, check_size, may_be_metadata
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Entry, Other
+from infra.sources.source import Entry, Found, Metadata, NoClasses, Other
 
 MAX_MEMBERS = 10_000_000
 MAX_LABEL_BYTES = 64 << 10
@@ -30,7 +32,7 @@ class Member(NamedTuple):
         name: The stored name; it may be any bytes.
         at: Its place in the archive; the first number differs from that of any other member.
         is_file: False for links, devices, pipes and the like.
-        text: Its content if it may be a label (`may_label`) and is small enough, or if the reader wants it.
+        text: Its content if the reader wants it (`wants_text`).
     """
 
     name: bytes
@@ -39,41 +41,74 @@ class Member(NamedTuple):
     text: bytes | None = None
 
 
-def list_members(
-    file: File, members: Iterable[Member], path: str, reading: Reading = BY_RULE
-) -> Iterator[Entry | Other]:
+def list_members(file: File, members: Iterable[Member], path: str, reading: Reading = BY_RULE) -> Iterator[Found]:
     """List the images of an archive with their labels, and all other members; hidden members are left out.
 
     Raises:
         InputError: If there are too many members, a name is too long, or a label is invalid.
     """
     seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
+    values = LabelValues()
     keys = NameKeys(reading.image_key)
-    sample = _Sample("", file, keys)
-    for number, member in enumerate(members):
-        if number >= MAX_MEMBERS:
-            raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
-        if len(member.name) > _MAX_NAME_BYTES:
-            raise InputError(f"has a member whose name is {len(member.name)} bytes long", item=path, remedy=REPACK)
-        stored = printable(member.name.decode("utf-8", "surrogateescape"))
+    sample = _Sample("", file, reading, keys, values)
+    for member in _bounded(members, path):
+        stored = _stored_name(member.name, path)
         parts = [part for part in stored.split("/") if part not in ("", ".", "..")]
         if _is_hidden(parts):
             continue
         name = seen.unique(f"{archive}!{stored}", member.at[0])
-        key = "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
+        key = _sample_key(parts)
+        if reading.metadata and member.is_file and may_be_metadata(stored):
+            check_size(MAX_METADATA_BYTES + 1 if member.text is None else len(member.text), name)
+            yield Metadata(name, member.text or b"")
+            continue
         if key != sample.key:
             yield from sample.flush()
-            sample = _Sample(key, file, keys)
+            sample = _Sample(key, file, reading, keys, values)
         elif sample.is_full:
             yield from sample.flush()
         if not sample.takes(name, member, parts):
             yield Other(name)
     yield from sample.flush()
+    if values.trouble:
+        yield NoClasses(f"{_origin(reading)}: {values.trouble}")
 
 
-def may_label(name: bytes) -> bool:
-    """Tell whether a member of that name may hold the label of an image."""
-    return name.lower().endswith((b".cls", b".cls.txt", b".json"))
+def _bounded(members: Iterable[Member], path: str) -> Iterator[Member]:
+    for number, member in enumerate(members):
+        if number >= MAX_MEMBERS:
+            raise InputError(f"holds more than {MAX_MEMBERS} members", item=path, remedy="split it")
+        yield member
+
+
+def _stored_name(name: bytes, path: str) -> str:
+    if len(name) > _MAX_NAME_BYTES:
+        raise InputError(f"has a member whose name is {len(name)} bytes long", item=path, remedy=REPACK)
+    return printable(name.decode("utf-8", "surrogateescape"))
+
+
+def _sample_key(parts: list[str]) -> str:
+    """The name of a member up to the first dot after its folders."""
+    return "/".join([*parts[:-1], *(part.partition(".")[0] for part in parts[-1:])])
+
+
+def wants_text(name: bytes, size: int, reading: Reading) -> bool:
+    """Tell whether the content of a member of that name and size is needed along with its name."""
+    if not reading.metadata:
+        return False
+    if size <= MAX_LABEL_BYTES and _may_label(name, reading):
+        return True
+    return size <= MAX_METADATA_BYTES and may_be_metadata(name.decode("utf-8", "replace"))
+
+
+def _may_label(name: bytes, reading: Reading) -> bool:
+    """Whether a member of that name may hold the label of an image; only a .json has keys to pick from."""
+    suffixes = (b".json",) if reading.picked else (b".cls", b".cls.txt", b".json")
+    return reading.metadata and name.lower().endswith(suffixes)
+
+
+def _origin(reading: Reading) -> str:
+    return f"key {reading.picked} of .json files" if reading.picked else ".json files"
 
 
 def printable(text: str) -> str:
@@ -117,8 +152,8 @@ class _Seen:
 class _Sample:
     """Neighbours in an archive that share their name up to its first dot."""
 
-    def __init__(self, key: str, file: File, keys: NameKeys) -> None:
-        self.key, self._file, self._keys = key, file, keys
+    def __init__(self, key: str, file: File, reading: Reading, keys: NameKeys, values: LabelValues) -> None:
+        self.key, self._file, self._reading, self._keys, self._values = key, file, reading, keys, values
         self.images: list[tuple[str, tuple[int, ...], str, str]] = []
         self.sidecars: list[tuple[str, bytes | None]] = []
         self._label, self._label_from, self._listed = "", "", False
@@ -129,7 +164,7 @@ class _Sample:
         is_image = member.is_file and dot + suffix.lower() in SUFFIXES
         if is_image:
             self.images.append((name, member.at, "/".join(parts[:-1]), self._keys.of(stem, dot + suffix)))
-        elif member.is_file and may_label(member.name):
+        elif member.is_file and _may_label(member.name, self._reading):
             self.sidecars.append((name, member.text))
             return True
         return is_image
@@ -143,9 +178,9 @@ class _Sample:
         # .cls comes before .json because it has no other purpose.
         for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
             is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
-            if not is_used and not is_json and _is_label(name, text):
+            if not is_used and not is_json and self._is_label(name, text):
                 raise InputError("labels no image beside it", item=name, remedy=f"{REPACK}: 7.cls next to 7.png")
-            label = _label(name, text) if is_used and not (is_json and self._label) else ""
+            label = self._label_in(name, text) if is_used and not (is_json and self._label) else ""
             if not label:
                 yield Other(name)
             elif self._listed:
@@ -154,7 +189,7 @@ class _Sample:
                 cause = f"calls images {label!r} that another label calls {self._label!r}"
                 raise InputError(cause, item=name, remedy="names must differ before their first dot")
             if label and not self._label:
-                self._label, self._label_from = label, ".json files" if is_json else ".cls files"
+                self._label, self._label_from = label, _origin(self._reading) if is_json else ".cls files"
         yield from self._entries()
         self._listed = self._listed or bool(self.images)
         self.images, self.sidecars = [], []
@@ -177,32 +212,33 @@ class _Sample:
                 label_from=self._label_from,
             )
 
+    def _is_label(self, name: str, text: bytes | None) -> bool:
+        try:
+            return bool(self._label_in(name, text))
+        except InputError:
+            return False
 
-def _is_label(name: str, text: bytes | None) -> bool:
-    try:
-        return bool(_label(name, text))
-    except InputError:
-        return False
+    def _label_in(self, name: str, text: bytes | None) -> str:
+        """The text of a .cls, or the label in a .json; empty if the .json has none."""
+        if text is None and name.lower().endswith(".json"):  # it is larger than any label, so it is something else
+            return ""
+        if text is None:
+            raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
+        try:
+            value = text.decode("utf-8")
+            if name.lower().endswith(".json"):
+                found = json.loads(value)
+                found = found.get(self._reading.picked or "label") if isinstance(found, dict) else None
+                value = self._values.name(found)
+                if not value and (found is None or self._values.trouble):
+                    return ""
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"is no label ({error})", item=name, remedy=REPAIR) from error
+        return _checked(value, name)
 
 
-def _label(name: str, text: bytes | None) -> str:
-    """The text of a .cls, or the `label` of a .json; empty if the .json has none."""
-    if text is None and name.lower().endswith(".json"):  # it is larger than any label, so it is something else
-        return ""
-    if text is None:
-        raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
-    try:
-        value = text.decode("utf-8")
-        if name.lower().endswith(".json"):
-            found = json.loads(value)
-            found = found.get("label") if isinstance(found, dict) else None
-            if found is None:
-                return ""
-            if not isinstance(found, int | str) or isinstance(found, bool):
-                raise ValueError("neither a number nor a word")
-            value = str(found)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is no label ({error})", item=name, remedy=REPAIR) from error
+def _checked(value: str, name: str) -> str:
+    """A label without space around it, if it can be one."""
     value = value.strip()
     if not value or not value.isprintable() or len(value) > _MAX_LABEL_CHARS:
         raise InputError(f"is no label: {value[:20]!r}", item=name, remedy=REPAIR)

@@ -1,10 +1,9 @@
-"""The .npy format: a header, then images or labels; never a pickle, because a pickle runs code."""
+"""The .npy format: a header, then numbers; never a pickle, because a pickle runs code."""
 
 import tokenize
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from math import prod
 from typing import IO
 
@@ -21,7 +20,6 @@ HEADER_BYTES = 1 << 14
 _TYPE_CODES = "u1 ? <u2 >u2 <u4 >u4 <u8 >u8 i1 <i2 >i2 <i4 >i4 <i8 >i8 <f2 >f2 <f4 >f4 <f8 >f8"
 _WIDE_TYPES = ("u2", "u4", "u8", "i2", "i4", "i8", "f2", "f4", "f8")
 PIXEL_TYPES = tuple(map(np.dtype, ("u1", "?", "i1", *(order + code for code in _WIDE_TYPES for order in "<>"))))
-_MAX_LABEL_CHARS = 256
 _CHANNELS = (1, 3, 4)
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
 _HEADER_ERRORS = (
@@ -94,28 +92,3 @@ def check_images(header: Header, size: int, max_value: float, item: str) -> None
 def channels_first(shape: Sequence[int]) -> bool:
     """Tell whether the shape of one image is [1, 3 or 4, h, w]: its last number is no number of channels."""
     return len(shape) == 3 and shape[0] in _CHANNELS and shape[2] not in _CHANNELS
-
-
-def label_texts(data: bytes, count: int, item: str) -> list[str]:
-    """The labels in the bytes of a .npy of integers or text."""
-    header = read_header(BytesIO(data), item)
-    if header.dtype.kind not in "iuSU":
-        raise InputError(f"holds {header.dtype}, not integers or text", item=item, remedy="save integers")
-    if header.shape not in ((count,), (count, 1)):
-        raise InputError(f"has the shape {header.shape}, and there are {count} images", item=item)
-    if header.length + count * header.dtype.itemsize != len(data) or not header.dtype.itemsize:
-        raise InputError(f"says it holds {count} labels and holds other bytes", item=item, remedy=REPAIR)
-    body, kind = data[header.length :], header.dtype
-    # NumPy would return invalid code points, which Python then cannot encode.
-    coding = "utf-8" if kind.kind == "S" else "utf-32-be" if kind.byteorder == ">" else "utf-32-le"
-    try:
-        if kind.kind in "iu":
-            texts = [str(value) for value in np.frombuffer(body, dtype=kind).tolist()]
-        else:
-            cells = (body[place : place + kind.itemsize] for place in range(0, len(body), kind.itemsize))
-            texts = [cell.decode(coding).rstrip("\0") for cell in cells]
-    except ValueError as error:
-        raise InputError("holds text that is not Unicode", item=item, remedy="save integers") from error
-    if max(map(len, texts)) > _MAX_LABEL_CHARS:
-        raise InputError(f"holds a label of over {_MAX_LABEL_CHARS} characters", item=item, remedy="save integers")
-    return texts

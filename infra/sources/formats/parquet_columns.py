@@ -7,7 +7,9 @@ import pyarrow as pa
 
 from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.keys import ALL, IMAGE_KEYS, several_images
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import SPLITS
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
@@ -36,13 +38,18 @@ class Columns:
     left_out: tuple[str, ...] = ()
 
 
-def image_columns(schema: pa.Schema, path: str, image_key: str = "") -> Columns:
+def image_columns(schema: pa.Schema, path: str, reading: Reading = BY_RULE) -> Columns:
     """Find the columns of images and labels.
+
+    Args:
+        schema: The schema of the file.
+        path: Its name in an error.
+        reading: What the user chose of the columns.
 
     Raises:
         InputError: If no column or several columns may hold images, or a type or the metadata is not as it must be.
     """
-    image = _image_column(schema, image_key, path)
+    image = _image_column(schema, reading.image_key, path)
     leaf = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
     metadata = schema.metadata or {}
     own = _json(metadata, _OWN_KEY, path)
@@ -55,29 +62,31 @@ def image_columns(schema: pa.Schema, path: str, image_key: str = "") -> Columns:
             )
         case _:
             shape = ()
-    label = next((name for name in LABEL_COLUMNS if schema.get_field_index(name) >= 0), "")
-    if label and not _is_label(schema.field(label).type):
-        cause = f"has labels of the type {schema.field(label).type}, neither integers nor text"
-        raise InputError(cause, item=path, remedy=f"write {label} as integers")
+    label = _label_column(schema, reading, path)
     names = _class_names(metadata, label, own, path) if label else ()
     split = own.get("split")
     left_out = tuple(field.name for field in schema if _is_image(field.type) and field.name != image)
     return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "", left_out)
 
 
-def label_text(value: object, columns: Columns, path: str) -> str:
+def label_text(value: object, columns: Columns, path: str, values: LabelValues, *, signed: bool = False) -> str:
     """Return the label of a row as text; empty if it has none.
+
+    Args:
+        value: The stored value.
+        columns: The columns of the file.
+        path: Its name in an error.
+        values: Turns values into classes, and notices if they are none.
+        signed: Whether a negative number is a label; by convention -1 stands for one that is not published.
 
     Raises:
         InputError: If it is not the number of a class, is too long, or cannot be printed.
     """
     names = columns.class_names
-    if isinstance(value, int) and names and value >= len(names):
+    if type(value) is int and names and value >= len(names):
         raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)
-    if isinstance(value, int):
-        # By convention -1 stands for a label that is not published.
-        value = "" if value < 0 else names[value] if names else str(value)
-    text = str(value or "")
+    is_hidden = type(value) is int and value < 0 and not signed
+    text = value if isinstance(value, str) else "" if is_hidden else values.name(value, names)
     if len(text) > MAX_LABEL_CHARS:
         raise InputError(f"has a label of over {MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)
     if not text.isprintable():
@@ -106,6 +115,20 @@ def _image_column(schema: pa.Schema, image_key: str, path: str) -> str:
     return str(found[0])
 
 
+def _label_column(schema: pa.Schema, reading: Reading, path: str) -> str:
+    """The column that the user chose, or the first that is called like labels; empty if no column counts."""
+    candidates = LABEL_COLUMNS if reading.own_labels else [reading.picked] if reading.picked else []
+    label = next((name for name in candidates if schema.get_field_index(name) >= 0), "")
+    if reading.picked and not label:
+        cause = f"has no column {reading.picked}: {', '.join(schema.names)[:200]}"
+        raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=column:NAME to one of these")
+    if label and not _is_label(schema.field(label).type):
+        cause = f"has labels of the type {schema.field(label).type}, neither numbers nor text"
+        remedy = f"write {label} as integers, or set {Term.LABELS}=none"
+        raise InputError(cause, item=path, remedy=remedy)
+    return label
+
+
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
@@ -113,13 +136,18 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def _is_label(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string))
+    is_list = any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+    kind = kind.value_type if is_list or pa.types.is_dictionary(kind) else kind
+    numbers = pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating
+    return any(test(kind) for test in (*numbers, pa.types.is_string, pa.types.is_large_string))
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str, own: dict[str, object], path: str) -> tuple[str, ...]:
     found: object = _json(metadata, _HUGGING_FACE_KEY, path)
     for key in ("info", "features", label, "names"):
+        # A list of labels has its classes one level below.
+        if key == "names" and isinstance(found, dict) and "names" not in found:
+            found = found.get("feature", {})
         found = found.get(key, {}) if isinstance(found, dict) else {}
     given = own.get("class_names", found)
     names = given if isinstance(given, list) else []

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from infra.errors import DdpmError, InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import LABEL_COLUMNS, Columns, label_text
 from infra.sources.formats.parquet_pages import MAX_REPEAT, check_pages
 from infra.sources.source import Content
@@ -22,15 +23,21 @@ _BATCH_BYTES, _MAX_BATCH, _LABEL_BATCH = 32 << 20, 64, 4096
 
 
 @contextmanager
-def open_parquet(opened: BinaryIO, path: str) -> Iterator[pq.ParquetFile]:
-    """Open a file; an error of Arrow names the file."""
+def open_parquet(opened: BinaryIO, path: str, picked: str = "") -> Iterator[pq.ParquetFile]:
+    """Open a file; an error of Arrow names the file.
+
+    Args:
+        opened: The file.
+        path: Its name in an error.
+        picked: The column of labels that the user chose, if any.
+    """
     options = {"buffer_size": 1 << 20, "page_checksum_verification": True}
     limits = {"thrift_string_size_limit": 16 << 20, "thrift_container_size_limit": 1_000_000}
     try:
         with pq.ParquetFile(opened, **options, **limits) as plain:
             metadata, paths = plain.metadata, [column.path for column in plain.schema]
         # Labels are read as a dictionary, else a long label that repeats would be copied for each row.
-        labels = [name for name in LABEL_COLUMNS if name in paths]
+        labels = [name for name in (*LABEL_COLUMNS, picked) if name in paths]
         with pq.ParquetFile(opened, metadata=metadata, read_dictionary=labels, **options, **limits) as parquet:
             yield parquet
     except DdpmError:
@@ -40,17 +47,35 @@ def open_parquet(opened: BinaryIO, path: str) -> Iterator[pq.ParquetFile]:
 
 
 def row_labels(
-    parquet: pq.ParquetFile, opened: BinaryIO, group: int, columns: Columns, path: str
+    parquet: pq.ParquetFile,
+    opened: BinaryIO,
+    group: int,
+    columns: Columns,
+    path: str,
+    values: LabelValues,
+    *,
+    signed: bool = False,
 ) -> Iterator[str | None]:
-    """The label of each row of a group; None if there is no column of labels."""
+    """Read the label of each row of a group; None if there is no column of labels.
+
+    Args:
+        parquet: The file.
+        opened: The same, for the headers of pages.
+        group: The number of the row group.
+        columns: The columns of the file.
+        path: Its name in an error.
+        values: Turns values into classes, and notices if they are none.
+        signed: Whether a negative number is a label; by convention -1 stands for one that is not published.
+    """
     meta = parquet.metadata.row_group(group)
     if not columns.label:
         yield from repeat(None, min(max(meta.num_rows, 0), parquet.metadata.num_rows))
         return
-    check_pages(opened, meta, columns.label, path)
+    leaf = next((n for column in parquet.schema if (n := column.path).startswith(f"{columns.label}.")), columns.label)
+    check_pages(opened, meta, leaf, path)
     for batch in parquet.iter_batches(_LABEL_BATCH, row_groups=[group], columns=[columns.label], use_threads=False):
         for scalar in batch.column(0):
-            yield label_text(scalar.as_py(), columns, path)
+            yield label_text(scalar.as_py(), columns, path, values, signed=signed)
 
 
 def row_values(parquet: pq.ParquetFile, group: int, leaf: str, declared: int, path: str) -> Iterator[pa.Scalar]:

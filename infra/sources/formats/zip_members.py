@@ -9,13 +9,13 @@ Nothing is unpacked beyond the size that the directory gives, and overlapping me
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
-from infra.sources.formats.members import MAX_LABEL_BYTES, REPACK, Member, may_label
+from infra.sources.formats.members import REPACK, Member
 
 # The first bytes of an archive: of a member, or of the end if it is empty.
 ZIP_MARKS = (b"PK\3\4", b"PK\5\6")
@@ -37,8 +37,15 @@ _METHODS = {
 _UNPACK = f"pack it anew with deflate, or unpack it and set {Term.SOURCE} to the folder"
 
 
-def zip_members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
-    """The files of a zip archive, by its directory."""
+def zip_members(opened: BinaryIO, size: int, path: str, wants: Callable[[bytes, int], bool]) -> Iterator[Member]:
+    """The files of a zip archive, by its directory.
+
+    Args:
+        opened: The archive.
+        size: Its bytes.
+        path: Its name in an error.
+        wants: By name and size, whether a file's content is read along with its record.
+    """
     start, length, shift = _directory(opened, size, path)
     packed = length
     for record, name, extra in _records(opened, start, length, path):
@@ -54,7 +61,7 @@ def zip_members(opened: BinaryIO, size: int, path: str) -> Iterator[Member]:
         at = (offset + shift, packed_size, full_size, crc, method, flags)
         kind = stat.S_IFMT(mode >> 16) if made_by >> 8 == _UNIX else 0
         text = None
-        if kind in (0, stat.S_IFREG) and may_label(name) and full_size <= MAX_LABEL_BYTES:
+        if kind in (0, stat.S_IFREG) and wants(name, full_size):
             text = member_content(opened, at, f"{path}!{name.decode('utf-8', 'backslashreplace')}")
         yield Member(name, at, is_file=kind in (0, stat.S_IFREG), text=text)
 

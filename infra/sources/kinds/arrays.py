@@ -1,39 +1,41 @@
 """NumPy files: .npy, read row by row, and .npz, read as a stream."""
 
+import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
-from math import prod
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
+from infra.sources.formats.array_place import ArrayPlace
 from infra.sources.formats.npy import (
     HEADER_BYTES,
-    PIXEL_TYPES,
     Header,
     channels_first,
     check_images,
-    label_texts,
     read_header,
 )
+from infra.sources.formats.npy_labels import label_texts
 from infra.sources.formats.npz import ZIP_ERRORS, image_keys, npz_members, whole_member
 from infra.sources.formats.zip_members import ZIP_MARKS
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, NoClasses, Other
 
+_SPLIT_OF_KEY = re.compile(r"^(train|valid|validation|val|test)_|_(train|valid|validation|val|test)$")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _CHUNK = 1 << 20
 
 
@@ -56,7 +58,7 @@ class ArraySource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
         label_files, images = self._label_files()
         known, used = {file.name for file in label_files.values()}, set()
@@ -87,14 +89,14 @@ class ArraySource:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
-        for (name, _), group in groupby(entries, key=lambda entry: (entry.file, _Place.of(entry).key)):
+        for (name, _), group in groupby(entries, key=lambda entry: (entry.file, ArrayPlace.of(entry).key)):
             same = list(group)
             file = File(name=name, size=same[0].size, stamp=same[0].stamp)
             yield from self._read_archive(file, same) if self._is_archive(file) else self._read_array(file, same)
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        place = _Place.of(entry)
+        place = ArrayPlace.of(entry)
         pixels = np.frombuffer(content, dtype=place.kind).reshape(place.shape)
         pixels = pixels.transpose(1, 2, 0) if channels_first(place.shape) else pixels
         return from_array(pixels, entry.name, self.reading.max_value)
@@ -106,16 +108,44 @@ class ArraySource:
         with self._opened(file) as (_, members):
             return len(members) == 1
 
-    def _labels(self, file: File | None, count: int) -> list[str] | None:
-        """The labels in a file of their own."""
-        if file is None:
-            return None
-        path = self.files.path(file.name)
+    def _labels(self, file: File | None, count: int) -> tuple[list[str], str]:
+        """The labels in a file of their own, empty if there are none, and a remark on labels that are no classes."""
+        if file is None or not self._labelled:
+            return [], ""
+        item = self.files.path(file.name)
         if not self._is_archive(file):
-            return label_texts(self.files.read(file), count, path)
+            return _with_item(item, *label_texts(self.files.read(file), count, item, self._column(item)))
         with self._opened(file) as (archive, members):
             ((key, info),) = members.items()
-            return label_texts(whole_member(archive, info, f"{path}[{key}]"), count, f"{path}[{key}]")
+            item = f"{item}[{key}]"
+            return _with_item(item, *label_texts(whole_member(archive, info, item), count, item, self._column(item)))
+
+    @property
+    def _labelled(self) -> bool:
+        """Whether label arrays count."""
+        return self.reading.own_labels or bool(self.reading.picked)
+
+    def _column(self, path: str) -> int | None:
+        """The column of label arrays that the user chose, by its number."""
+        picked = self.reading.picked
+        if picked and not _NUMBER.fullmatch(picked):
+            remedy = f"set {Term.LABELS}=column:NUMBER, counted from 0"
+            raise InputError(f"has no column {picked}: columns of arrays have numbers", item=path, remedy=remedy)
+        return int(picked) if picked else None
+
+    def _label_key(
+        self, key: str, usual: str, members: Mapping[str, zipfile.ZipInfo], path: str
+    ) -> tuple[str, int | None]:
+        """The key of the labels of an array of images, empty if it has none, and the column of them to take."""
+        picked = self.reading.picked
+        if picked:
+            found = _beside(key, picked)
+            if found in members and found != key:
+                return found, None
+            if not _NUMBER.fullmatch(picked):
+                cause = f"has no key {picked}: its keys are {', '.join(list(members)[:8])}"
+                raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=key:NAME to one of these")
+        return usual if self._labelled else "", int(picked) if picked else None
 
     def _is_array(self, file: File) -> bool:
         return is_of_kind("arrays", self.files, file)
@@ -124,20 +154,21 @@ class ArraySource:
         suffix = file.name.lower()[-4:]
         return suffix == ".npz" or (suffix != ".npy" and self.files.read(file, 0, 4).startswith(ZIP_MARKS))
 
-    def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry]:
+    def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry | NoClasses]:
         path = self.files.path(file.name)
         header = read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path)
         check_images(header, file.size, self.reading.max_value, path)
-        labels = self._labels(label_file, header.shape[0])
+        labels, remark = self._labels(label_file, header.shape[0])
+        yield from _no_classes(remark)
         yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
-        size = _Place.of(entries[0]).bytes
+        size = ArrayPlace.of(entries[0]).bytes
         with self.files.open(file) as opened:
             start = read_header(opened, path).length
             for entry in entries:
-                opened.seek(start + _Place.of(entry).number * size)
+                opened.seek(start + ArrayPlace.of(entry).number * size)
                 yield _exactly(opened, size, path)
         self.files.open(file).close()  # fails if the file changed meanwhile
 
@@ -151,7 +182,7 @@ class ArraySource:
         except ZIP_ERRORS as error:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
 
-    def _find_archive(self, file: File, label_file: File | None) -> Iterator[Entry]:
+    def _find_archive(self, file: File, label_file: File | None) -> Iterator[Entry | NoClasses]:
         path = self.files.path(file.name)
         with self._opened(file) as (archive, members):
             for key, label_key, split in image_keys(list(members), path):
@@ -159,58 +190,30 @@ class ArraySource:
                 with archive.open(members[key]) as stream:
                     header = read_header(stream, item)
                 check_images(header, members[key].file_size, self.reading.max_value, item)
-                labels = self._labels(label_file, header.shape[0])
-                if label_key:
-                    data = whole_member(archive, members[label_key], f"{path}[{label_key}]")
-                    labels = label_texts(data, header.shape[0], f"{path}[{label_key}]")
+                labels, remark = self._labels(label_file, header.shape[0])
+                found, column = self._label_key(key, label_key, members, path)
+                if found:
+                    item = f"{path}[{found}]"
+                    data = whole_member(archive, members[found], item)
+                    labels, remark = _with_item(item, *label_texts(data, header.shape[0], item, column))
+                yield from _no_classes(remark)
                 number = list(members).index(key)
                 yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
 
     def _read_archive(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
         with self._opened(file) as (archive, members):
-            first = _Place.of(entries[0])
+            first = ArrayPlace.of(entries[0])
             info, size = list(members.values())[first.key], first.bytes
             with archive.open(info) as stream:
                 start = read_header(stream, path).length
                 for entry in entries:
                     # Seeking in a packed member unpacks and drops everything before that place.
-                    stream.seek(start + _Place.of(entry).number * size)
+                    stream.seek(start + ArrayPlace.of(entry).number * size)
                     yield _exactly(stream, size, path)
                 # zipfile compares the checksum of the whole array only at its end.
                 while stream.read(_CHUNK):
                     pass
-
-
-class _Place(NamedTuple):
-    """The place of an image, as the numbers `at` of its entry store it.
-
-    Attributes:
-        number: Its number in the array.
-        shape: [h, w] or [h, w, c].
-        key: The index of the array's key in the archive; 0 for a file of one array.
-        kind: The type of its pixels.
-    """
-
-    number: int
-    shape: tuple[int, ...]
-    key: int
-    kind: np.dtype[Any]
-
-    @classmethod
-    def of(cls, entry: Entry) -> "_Place":
-        # A type other than uint8 comes last, as a number below 0.
-        at, kind = (entry.at[:-1], -entry.at[-1]) if entry.at[-1] < 0 else (entry.at, 0)
-        return cls(at[0], at[1:-1], at[-1], PIXEL_TYPES[kind])
-
-    @property
-    def stored(self) -> tuple[int, ...]:
-        kind = PIXEL_TYPES.index(self.kind)
-        return (self.number, *self.shape, self.key, *((-kind,) if kind else ()))
-
-    @property
-    def bytes(self) -> int:
-        return prod(self.shape) * self.kind.itemsize
 
 
 def _name(file: File) -> ArrayName:
@@ -228,22 +231,39 @@ def _folder(file: File) -> str:
     return file.name.rpartition("/")[0]
 
 
-def _entries(
-    file: File, prefix: str, header: Header, key: int, split: str, labels: list[str] | None
-) -> Iterator[Entry]:
+def _entries(file: File, prefix: str, header: Header, key: int, split: str, labels: list[str]) -> Iterator[Entry]:
     for number in range(header.shape[0]):
         yield Entry(
             name=f"{prefix}/{number:06d}",
             file=file.name,
             size=file.size,
             stamp=file.stamp,
-            at=_Place(number, header.shape[1:], key, header.dtype).stored,
+            at=ArrayPlace(number, header.shape[1:], key, header.dtype).stored,
             split=split,
-            label=labels[number] if labels is not None else "",
+            label=labels[number] if labels else "",
             folder=file.name.rpartition("/")[0],
             split_from="keys of arrays",
             label_from="label arrays",
         )
+
+
+def _beside(key: str, picked: str) -> str:
+    """The key of labels beside the key of images, for a key of labels that may be another split's."""
+    image, label = _SPLIT_OF_KEY.search(key), _SPLIT_OF_KEY.search(picked)
+    plain = _SPLIT_OF_KEY.sub("", picked) if label else picked
+    if image is None:
+        return picked
+    return f"{image[0]}{plain}" if image.start() == 0 else f"{plain}{image[0]}"
+
+
+def _with_item(item: str, labels: list[str], trouble: str) -> tuple[list[str], str]:
+    """Labels, and the trouble with them as a remark that names where they are."""
+    return labels, f"{item.rpartition('/')[2]}: {trouble}" if trouble else ""
+
+
+def _no_classes(remark: str) -> Iterator[NoClasses]:
+    if remark:
+        yield NoClasses(remark)
 
 
 def _exactly(stream: IO[bytes], size: int, item: str) -> bytes:

@@ -13,10 +13,11 @@ from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.arrow_messages import ArrowMessages
 from infra.sources.formats.arrow_rows import ArrowRows, arrow_schema
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, NoClasses, Other
 
 # A file of row numbers, which the library `datasets` leaves beside shuffled data.
 _INDICES = ["indices"]
@@ -37,7 +38,7 @@ class ArrowSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
         for file in self.files.find():
             if is_of_kind("arrow", self.files, file):
@@ -55,9 +56,7 @@ class ArrowSource:
                 messages = ArrowMessages(opened, file.size, path)
                 schema = arrow_schema(messages, path)
                 batch = ArrowRows(opened, schema, messages.batch(place), path)
-                yield from batch.images(
-                    image_columns(schema, path, self.reading.image_key), [entry.at[1] for entry in same]
-                )
+                yield from batch.images(image_columns(schema, path, self.reading), [entry.at[1] for entry in same])
             self.files.open(file).close()  # fails if the file changed meanwhile
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
@@ -71,17 +70,20 @@ class ArrowSource:
             raise InputError(f"has {len(content)} bytes, not those of {entry.at[2:]}", item=entry.name) from error
         return from_array(pixels.transpose(1, 2, 0), entry.name)
 
-    def _find(self, file: File) -> Iterator[Entry | Other]:
+    def _find(self, file: File) -> Iterator[Found]:
         path = self.files.path(file.name)
+        values, signed = LabelValues(), bool(self.reading.picked)
         with self.files.open(file) as opened:
             messages = ArrowMessages(opened, file.size, path)
             schema = arrow_schema(messages, path)
             if schema.names == _INDICES:
                 yield Other(file.name)
                 return
-            columns, number = image_columns(schema, path, self.reading.image_key), 0
+            columns, number = image_columns(schema, path, self.reading), 0
             for batch in messages.batches():
-                for row, label in enumerate(ArrowRows(opened, schema, batch, path).labels(columns)):
+                for row, label in enumerate(
+                    ArrowRows(opened, schema, batch, path).labels(columns, values, signed=signed)
+                ):
                     yield Entry(
                         name=f"{file.name}/{number:06d}",
                         file=file.name,
@@ -95,3 +97,5 @@ class ArrowSource:
                         label_from=f"column {columns.label}",
                     )
                     number += 1
+            if values.trouble:
+                yield NoClasses(f"column {columns.label}: {values.trouble}")

@@ -87,7 +87,7 @@ class CifarSource:
                     batches[stem] = part
         self._check(list(batches.values()), class_names)
         for stem in sorted(batches, key=lambda stem: (len(stem), stem) if stem[0] == "d" else (99, stem)):
-            yield from _entries(batches[stem], class_names)
+            yield from _entries(batches[stem], class_names, labelled=self.reading.own_labels)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one batch at a time is in memory."""
@@ -207,9 +207,10 @@ def _class_names(name: str, data: bytes, item: str) -> tuple[str, ...]:
     return texts
 
 
-def _entries(part: _SetFile, class_names: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(part: _SetFile, class_names: tuple[str, ...], *, labelled: bool) -> Iterator[Entry]:
     stem = part.name.removesuffix(".bin")
     for number, label in enumerate(part.label_of):
+        name = class_names[label] if class_names else str(label)
         yield Entry(
             name=f"{stem}/{number:05d}",
             file=part.file.name,
@@ -217,7 +218,7 @@ def _entries(part: _SetFile, class_names: tuple[str, ...]) -> Iterator[Entry]:
             stamp=part.file.stamp,
             at=(number, part.ordinal),
             split="test" if stem.startswith("test") else "train",
-            label=class_names[label] if class_names else str(label),
+            label=name if labelled else "",
             split_from="CIFAR's batches",
             label_from="CIFAR's own labels",
         )

@@ -13,6 +13,7 @@ from PIL import Image
 from infra.digests import sha256
 from infra.errors import InputError, IntegrityError, Term
 from infra.sources.decode import from_array
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Content, Entry, Other
 
 # The data's pixels are counts of 0..16: 17 grey levels, spread over the 8-bit range.
@@ -22,7 +23,13 @@ _SIDE = 8
 
 @dataclass(frozen=True)
 class DigitsSource:
-    """The digits as images: pixels are round(count * 255 / 16), counts 0..16; the labels are the digits."""
+    """The digits as images: pixels are round(count * 255 / 16), counts 0..16; the labels are the digits.
+
+    Attributes:
+        reading: What the user chose of how they are read.
+    """
+
+    reading: Reading = BY_RULE
 
     def find(self) -> Iterator[Entry | Other]:
         """Find every image."""
@@ -30,7 +37,11 @@ class DigitsSource:
         stamp = sha256(images.tobytes())
         for number, label in enumerate(labels):
             yield Entry(
-                name=f"digits/{number:04d}", stamp=stamp, at=(number,), label=str(label), label_from="scikit-learn"
+                name=f"digits/{number:04d}",
+                stamp=stamp,
+                at=(number,),
+                label=str(label) if self.reading.own_labels else "",
+                label_from="scikit-learn",
             )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:

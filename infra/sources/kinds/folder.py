@@ -9,17 +9,19 @@ from PIL import Image
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.metadata import check_size, may_be_metadata
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, Metadata, Other
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """Every image file of some folders, without hidden files.
 
-    Folders named like `train` and `test` give the split. The folders below them are the class.
+    Folders named like `train` and `test` give the split. The class comes from a file of labels such as metadata.csv,
+    from the folders, or from the names of the files (`infra.sources.listing.placing`).
 
     Attributes:
         files: The images.
@@ -29,13 +31,13 @@ class FolderSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in the order of their names."""
         keys = NameKeys(self.reading.image_key)
         for file in self.files.find():
             stem, suffix = splitext(file.name)
             if suffix.lower() not in SUFFIXES:
-                yield Other(file.name)
+                yield self._beside(file)
                 continue
             key, folder = keys.of(stem, suffix), file.name.rpartition("/")[0]
             if keys.takes(key):
@@ -44,6 +46,13 @@ class FolderSource:
                 )
             else:
                 yield Other(file.name, key=key or PLAIN)
+
+    def _beside(self, file: File) -> Metadata | Other:
+        """A file that is no image."""
+        if not self.reading.metadata or not may_be_metadata(file.name):
+            return Other(file.name)
+        check_size(file.size, self.files.path(file.name))
+        return Metadata(file.name, self.files.read(file))
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the files."""

@@ -86,7 +86,7 @@ class IdxSource:
             raise InputError(
                 cause, item=self.files.sources[0], remedy=f"set {Term.SOURCE} to the folder of the idx files"
             )
-        labelled = any("labels" in part.files for part in parts.values())
+        labelled = self.reading.own_labels and any("labels" in part.files for part in parts.values())
         mnist = any("t10k" in file.name for part in parts.values() for file in part.files.values())
         origin = "the files train and t10k" if mnist else "the names of the files"
         for split in [split for split in _ORDER if split in parts]:

@@ -47,7 +47,9 @@ class MatSource:
             with self.files.open(file) as opened:
                 mat = MatFile(opened, file.size, path)
                 images, labels = _roles(list(mat.variables()), path)
-                yield from self._entries(file, images, _texts(mat, images, labels, path) if labels else None)
+                yield from self._entries(
+                    file, images, _texts(mat, images, labels, path) if labels and self.reading.own_labels else None
+                )
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""

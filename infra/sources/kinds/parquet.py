@@ -14,12 +14,13 @@ from infra.errors import InputError
 from infra.sources.decode import REPAIR, decode, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.formats.parquet_pages import check_pages
 from infra.sources.formats.parquet_rows import open_parquet, row_content, row_labels, row_values
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, NoClasses, Other
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ParquetSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, in the order of the files' names, reading only the labels."""
         for file in self.files.find():
             if is_of_kind("parquet", self.files, file):
@@ -61,17 +62,18 @@ class ParquetSource:
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         return from_array(pixels.transpose(1, 2, 0), entry.name)
 
-    def _find(self, file: File) -> Iterator[Entry | Other]:
+    def _find(self, file: File) -> Iterator[Entry | Other | NoClasses]:
         path = self.files.path(file.name)
-        with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet.schema_arrow, path, self.reading.image_key)
+        values, picked = LabelValues(), self.reading.picked
+        with self.files.open(file) as opened, open_parquet(opened, path, picked) as parquet:
+            columns = image_columns(parquet.schema_arrow, path, self.reading)
             rows = parquet.metadata.num_rows
             if not 0 <= rows <= file.size:
                 raise InputError(f"says it holds {rows} images in {file.size} bytes", item=path, remedy=REPAIR)
             number = 0
             for group in range(parquet.metadata.num_row_groups):
                 # One row more than the file claims is enough to refuse it.
-                labels = row_labels(parquet, opened, group, columns, path)
+                labels = row_labels(parquet, opened, group, columns, path, values, signed=bool(picked))
                 for row, label in enumerate(islice(labels, rows - number + 1)):
                     yield Entry(
                         name=f"{file.name}/{number:06d}",
@@ -86,6 +88,8 @@ class ParquetSource:
                         label_from=f"column {columns.label}",
                     )
                     number += 1
+            if values.trouble:
+                yield NoClasses(f"column {columns.label}: {values.trouble}")
             if number != rows:
                 raise InputError(f"says it holds {rows} images and holds {number}", item=path, remedy=REPAIR)
         for column in columns.left_out:
@@ -94,7 +98,7 @@ class ParquetSource:
     def _read(self, file: File, group: int, entries: list[Entry]) -> Iterator[Content]:
         path = self.files.path(file.name)
         with self.files.open(file) as opened, open_parquet(opened, path) as parquet:
-            columns = image_columns(parquet.schema_arrow, path, self.reading.image_key)
+            columns = image_columns(parquet.schema_arrow, path, self.reading)
             declared = check_pages(opened, parquet.metadata.row_group(group), columns.leaf, path)
             values = enumerate(row_values(parquet, group, columns.leaf, declared, path))
             for entry in entries:

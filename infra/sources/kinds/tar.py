@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -11,12 +12,12 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import MAX_BYTES, File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.members import MAX_LABEL_BYTES, list_members, may_label
+from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class TarSource:
 
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
-    sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. Links, devices,
-    pipes and sparse files are named and left out. A plain tar archive inside is a folder of its name, as ImageNet's
-    n01440764.tar.
+    sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. A dataset.json or
+    metadata.csv names many. Links, devices, pipes and sparse files are named and left out. A plain tar archive inside
+    is a folder of its name, as ImageNet's n01440764.tar.
 
     An archive has to end with a block of zeros and nothing else after it. An archive that was cut short is refused,
     wherever it was cut, unless only padding is missing.
@@ -40,7 +41,7 @@ class TarSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image in one pass over the headers, decompressing on the way."""
         for file in self.files.find():
             if not is_of_kind("tar", self.files, file):
@@ -48,7 +49,8 @@ class TarSource:
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                members = tar_members(TarStream(opened, file.size, path), _is_label, nested=True)
+                stream = TarStream(opened, file.size, path)
+                members = tar_members(stream, partial(wants_text, reading=self.reading), nested=True)
                 yield from list_members(file, (member for _, member in members), path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
@@ -73,7 +75,3 @@ class TarSource:
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode one member."""
         return decode(content, entry.name, self.reading)
-
-
-def _is_label(name: bytes, size: int) -> bool:
-    return size <= MAX_LABEL_BYTES and may_label(name)

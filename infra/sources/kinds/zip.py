@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -11,11 +12,11 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.members import list_members
+from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.zip_members import member_content, zip_members
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ZipSource:
 
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.zip). Members that share a name up to its first dot are one
-    sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png.
+    sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. A dataset.json or metadata.csv names many.
 
     Attributes:
         files: The archives.
@@ -34,7 +35,7 @@ class ZipSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image, reading only the directories and labels of the archives."""
         for file in self.files.find():
             if not is_of_kind("zip", self.files, file):
@@ -42,7 +43,8 @@ class ZipSource:
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
-                yield from list_members(file, zip_members(opened, file.size, path), path, self.reading)
+                members = zip_members(opened, file.size, path, partial(wants_text, reading=self.reading))
+                yield from list_members(file, members, path, self.reading)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members; an archive is opened once for consecutive entries."""

@@ -7,25 +7,39 @@ from infra.sources.listing.folders import VALIDATION, common_folders, path_parts
 # A cell of the table of all splits and classes: an image's split and class, either of which may be empty.
 Cell = tuple[str, str]
 
+# Paths are counted down to so many folders below the class: rule 7 may remove as many.
+DEEPER = 3
 
-def settled(counts: Mapping[Cell, int], *, from_folders: bool) -> dict[Cell, Cell]:
+
+def class_at(path: str, depth: int) -> str:
+    """Return the class that a path of folders gives: the folder at a depth, from 1, or the whole path if it is 0."""
+    if not depth:
+        return path
+    parts = path_parts(path)
+    return parts[depth - 1] if len(parts) >= depth else ""
+
+
+def settled(counts: Mapping[Cell, int], *, from_folders: bool, depth: int = 0) -> dict[Cell, Cell]:
     """Apply rules 5 to 7, which need to know all cells.
 
     Args:
         counts: Images by the cell that the placing gave them.
-        from_folders: Whether the classes are folders; labels of the source's own stay as they are.
+        from_folders: Whether the classes are paths of folders; other labels stay as they are.
+        depth: Which of the folders is the class, from 1; 0 for the whole path.
 
     Returns:
         For each cell, the final one.
     """
     held_out = held_out_split(counts)
-    train_classes, held_out_classes = _classes(counts, "train"), _classes(counts, held_out)
+    if not from_folders:
+        return {(split, label): (_final_split(split, held_out), label) for split, label in counts}
+    train_paths, held_out_paths = _classes(counts, "train"), _classes(counts, held_out)
     wrappers = {}
-    if from_folders and _wrappers_hide_classes(train_classes, held_out_classes):
-        wrappers = {"train": len(_wrapper(train_classes)), held_out: len(_wrapper(held_out_classes))}
+    if _wrappers_hide_classes(train_paths, held_out_paths, depth):
+        wrappers = {"train": len(_wrapper(train_paths)), held_out: len(_wrapper(held_out_paths))}
     return {
-        (split, label): (_final_split(split, held_out), _unwrapped(label, wrappers.get(split, 0)))
-        for split, label in counts
+        (split, path): (_final_split(split, held_out), _class(path, wrappers.get(split, 0), depth))
+        for split, path in counts
     }
 
 
@@ -48,17 +62,22 @@ def _final_split(split: str, held_out: str) -> str:
     return "train" if split == "train" else ""
 
 
-def _wrappers_hide_classes(train: set[str], held_out: set[str]) -> bool:
+def _wrappers_hide_classes(train: set[str], held_out: set[str], depth: int) -> bool:
     """Rule 7: whether the folders around the classes of each split have to go."""
-    if train & held_out:
+    if _in_common(train, 0, held_out, 0, depth):
         return False
     one, other = _wrapper(train), _wrapper(held_out)
-    in_common = {_unwrapped(label, len(one)) for label in train} & {_unwrapped(label, len(other)) for label in held_out}
-    if not in_common:
+    if not _in_common(train, len(one), held_out, len(other), depth):
         return False
     if not one or not other:
         return True
     return all(word_for_split(folder) for folder in [*one, *other])
+
+
+def _in_common(train: set[str], around_train: int, held_out: set[str], around_held_out: int, depth: int) -> bool:
+    """Whether a class is in both splits, without the outermost folders of each."""
+    classes = {_class(path, around_train, depth) for path in train}
+    return any(_class(path, around_held_out, depth) in classes - {""} for path in held_out)
 
 
 def _wrapper(labels: set[str]) -> list[str]:
@@ -73,9 +92,9 @@ def _wrapper(labels: set[str]) -> list[str]:
     return common[: deepest - 1]
 
 
-def _unwrapped(label: str, folders: int) -> str:
-    """A class without its outermost folders."""
-    return "/".join(path_parts(label)[folders:])
+def _class(path: str, around: int, depth: int) -> str:
+    """The class of a path without its outermost folders."""
+    return class_at("/".join(path_parts(path)[around:]), depth)
 
 
 def _classes(cells: Iterable[Cell], split: str) -> set[str]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from infra.sources.keys import Keys
-from infra.sources.source import Entry, Other
+from infra.sources.source import Entry, Found, Other
 
 
-def chosen(found: Iterable[Entry | Other]) -> Iterator[Entry | Other]:
+def chosen(found: Iterable[Found]) -> Iterator[Found]:
     """Yield the images to take, and one `Other` per key that is left out.
 
     Plain images pass at once. Those that have a key wait in a temporary file, because only the last of them decides
@@ -23,7 +23,7 @@ def chosen(found: Iterable[Entry | Other]) -> Iterator[Entry | Other]:
         for entry in found:
             if isinstance(entry, Entry):
                 keys.add(entry)
-            if isinstance(entry, Other) or not entry.key:
+            if not isinstance(entry, Entry) or not entry.key:
                 yield entry
                 continue
             origins = [entry.key, entry.split_from, entry.label_from]

@@ -18,24 +18,29 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from infra.errors import InputError, Term
+from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, settled
 from infra.sources.listing.choosing import chosen
-from infra.sources.listing.folders import names_both
+from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
+from infra.sources.listing.refusals import (
+    MAX_CLASSES,
+    check_classes,
+    check_hidden_splits,
+    check_splits,
+    nothing_found,
+    too_many,
+)
+from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
-from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import SPLITS, Entry, Other, Source
+from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
+from infra.sources.source import SPLITS, Entry, Metadata, NoClasses, Other, Source
 
-_MAX_CLASSES = 100_000
-# Test sets whose labels are not published usually have a negative number instead.
-_NO_CLASS = re.compile(r"-[0-9]+")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-# A whole number as Python writes it, below 100,000: 01 is a name like any other.
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
-_FEW = 1000
+# A whole number as Python writes it: 01 is a name like any other.
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,7 @@ class Listing:
         others: Number of files that are not images, by suffix.
         left_out: Number of images that are not those of their samples, by key: masks and the like.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
+        labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
         cells: Number of entries by split and class, either of which may be empty.
     """
@@ -61,6 +67,7 @@ class Listing:
     others: dict[str, int]
     left_out: dict[str, int]
     labels_from: str
+    labels_note: str
     splits_from: str
     cells: dict[Cell, int]
     _spool: BinaryIO
@@ -104,40 +111,50 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         sought: What was looked for, for the error if there are no images, as in "of the kind zip".
 
     Raises:
-        InputError: If it holds no images, lacks one of its splits, or has more classes than the limit.
+        InputError: If it holds no images, lacks one of its splits, has more classes than the limit, or has no classes
+            where the user chose that it has.
     """
-    survey, origins, split_survey = Survey(), Origins(), SplitNamesSurvey()
+    survey, origins, metadata, split_survey = Survey(), Origins(), MetadataLabels(reading.picked), SplitNamesSurvey()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as moved:
-        digest, others, left_out = _find(source, survey, split_survey, origins, found)
+        things = _find(source, survey, split_survey, origins, metadata, found)
         if not found.tell():
-            raise _nothing_found(others, left_out, sought)
+            raise nothing_found(things.others, things.left_out, sought)
         if (split_names := split_survey.found()) is not None:
             survey = Survey()
             _move(found, split_names, survey, moved)
             found = moved
-        placing = survey.placing()
+        if metadata.files:
+            _try_names(found, metadata)
+        ruling = decide(reading, survey, metadata, things.no_classes)
+        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata)
         given = _place(found, placing, origins, spool)
-        changes = settled(given, from_folders=not placing.labelled)
+        by_folder = ruling.rule is LabelRule.FOLDER
+        changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
         counts, splits = Counter[Cell](), Counter[str]()
         for cell, count in given.items():
             counts[changes[cell]] += count
             splits[changes[cell][0]] += count
         if reading.use_splits:
-            _check_splits(splits, survey.hidden_splits())
+            check_splits(splits, survey.hidden_splits())
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
         counted = SPLITS if are_taken else tuple(splits)
         classes = {label for split, label in counts if split in counted}
-        _check_classes(classes, may_hide_splits=reading.use_splits and set(splits) == {""} and not placing.labelled)
+        check_classes(classes)
+        if reading.use_splits and by_folder and set(splits) == {""}:
+            check_hidden_splits(path for _, path in given)
         class_names = _class_names(classes)
-        labels_from = origins.of_labels() if placing.labelled else "folders"
+        unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
+        if reading.labels not in (AUTO, NONE) and not class_names:
+            raise refusal(reading.labels, ruling, classes, unlabelled)
         yield Listing(
-            digest=digest,
+            digest=things.digest,
             splits=dict(splits),
             class_names=class_names,
-            unlabelled=sum(counts[split, ""] for split in counted) if classes != {""} else 0,
-            others=dict(sorted(others.items())),
-            left_out=dict(sorted(left_out.items())),
-            labels_from=labels_from if class_names else "",
+            unlabelled=unlabelled,
+            others=dict(sorted(things.others.items())),
+            left_out=dict(sorted(things.left_out.items())),
+            labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
+            labels_note=ruling.note,
             splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
             cells=dict(counts),
             _spool=spool,
@@ -145,42 +162,53 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         )
 
 
-def _find(
-    source: Source, survey: Survey, split_survey: SplitNamesSurvey, origins: Origins, found: BinaryIO
-) -> tuple[str, Counter[str], Counter[str]]:
-    """Survey all entries and write them as found.
+@dataclass(frozen=True, kw_only=True)
+class _Things:
+    """What a source holds.
 
-    Returns:
-        Their digest, the number of other files by suffix, and that of images left out by key.
+    Attributes:
+        digest: Of its images and of the files that label them.
+        others: Other files by suffix.
+        left_out: Images left out by key.
+        no_classes: Why its labels are no classes; empty if they are, or if it has none.
     """
-    digest, others, left_out = hashlib.sha256(), Counter[str](), Counter[str]()
+
+    digest: str
+    others: Counter[str]
+    left_out: Counter[str]
+    no_classes: str
+
+
+def _find(
+    source: Source,
+    survey: Survey,
+    split_survey: SplitNamesSurvey,
+    origins: Origins,
+    metadata: MetadataLabels,
+    found: BinaryIO,
+) -> _Things:
+    """Survey all entries and write them as found."""
+    digest, others, left_out, no_classes = hashlib.sha256(), Counter[str](), Counter[str](), ""
     for entry in chosen(source.find()):
-        if isinstance(entry, Other) and entry.key:
-            left_out[entry.key] += entry.count
-            continue
-        if isinstance(entry, Other):
-            others[PurePosixPath(entry.name).suffix.lower()] += 1
-            continue
-        survey.add(entry)
-        if not entry.split:
-            split_survey.add(entry.folder)
-        origins.add_found(entry)
-        line = _line(entry)
-        digest.update(line)
-        found.write(line)
-    return digest.hexdigest(), others, left_out
-
-
-def _nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> InputError:
-    if left_out:
-        cause = f"holds no images of that key, but {_counts(left_out)}"
-        return InputError(cause, item=Term.SOURCE, remedy=f"set {Term.IMAGE_KEY} to one of these")
-    counts = f" (left out: {_counts(others)})" if others else ""
-    return InputError(
-        f"holds no images{counts} {sought}".strip(),
-        item=Term.SOURCE,
-        remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
-    )
+        match entry:
+            case Entry():
+                survey.add(entry)
+                if not entry.split:
+                    split_survey.add(entry.folder)
+                origins.add_found(entry)
+                line = _line(entry)
+                digest.update(line)
+                found.write(line)
+            case Metadata() if metadata.add(entry):
+                digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
+            case NoClasses(cause):
+                no_classes = no_classes or cause
+            case Other() if entry.key:
+                left_out[entry.key] += entry.count
+            case Other(name) | Metadata(name):
+                others[PurePosixPath(name).suffix.lower()] += 1
+    survey.finish()
+    return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:
@@ -191,10 +219,19 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
         entry = replace(entry, folder=entry.folder if entry.split else names.folder(entry.folder))
         survey.add(entry)
         moved.write(_line(entry))
+    survey.finish()
 
 
 def _splits_from(names: SplitNames | None, origins: Origins, held_out: str) -> str:
     return (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
+
+
+def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
+    """Look all images up, because how metadata files spell names shows only then."""
+    metadata.sort()
+    found.seek(0)
+    for line in found:
+        metadata.try_name(json.loads(line)[0])
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
@@ -206,12 +243,10 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
         split, label = placing(entry)
         if split and not entry.split:
             origins.add_named(split, placing.named_split(entry).folder)
-        if _NO_CLASS.fullmatch(label):
-            label = ""
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
-        if len(counts) > _MAX_CLASSES * 4:  # train, test, val and none
-            raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
+        if len(counts) > MAX_CLASSES * 4:  # train, test, val and none
+            raise too_many()
     return counts
 
 
@@ -219,39 +254,10 @@ def _line(entry: Entry) -> bytes:
     return _ENCODE(entry.as_json()).encode() + b"\n"
 
 
-def _check_splits(splits: Counter[str], hidden: list[str]) -> None:
-    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing)."""
-    given = [split for split in SPLITS if splits[split]]
-    if len(given) == 1 and splits[""]:
-        cause = f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test"
-    elif not given and hidden:
-        cause = f"has folders called {hidden[0]} and {hidden[1]}, which give no split"
-    else:
-        return
-    remedy = f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}"
-    raise InputError(cause, item=Term.SOURCE, remedy=remedy)
-
-
-def _check_classes(labels: set[str], *, may_hide_splits: bool) -> None:
-    """Refuse too many classes, and a/train/cat beside b/val/cat: these are meant as splits one folder further up."""
-    if len(labels) > _MAX_CLASSES:
-        raise InputError(f"has more than {_MAX_CLASSES} classes", item=Term.SOURCE, remedy="check it")
-    if may_hide_splits and names_both({part for label in labels if "/" in label for part in label.split("/")}):
-        raise InputError(
-            "has folders called like train and test below others, so that they give no split",
-            item=Term.SOURCE,
-            remedy=f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}",
-        )
-
-
 def _class_names(labels: set[str]) -> list[str]:
-    """The classes in order: dense whole numbers keep their number; other names are sorted by characters."""
+    """The classes in order: whole numbers by value, other names by characters."""
     if len(labels) < 2 or "" in labels:
         return []
-    if all(_NUMBER.fullmatch(label) for label in labels) and max(map(int, labels)) < max(_FEW, 2 * len(labels)):
-        return [str(number) for number in range(max(map(int, labels)) + 1)]
+    if all(_NUMBER.fullmatch(label) for label in labels):
+        return sorted(labels, key=int)
     return sorted(labels)
-
-
-def _counts(others: Counter[str]) -> str:
-    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))

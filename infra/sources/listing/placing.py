@@ -2,18 +2,25 @@
 
 The rules, by number; tests/infra/sources/listing/test_placing.py has examples of each.
 
-1. Folders around all images are ignored, up to the first that names a split. If all images lie in one and the same
-   folder, that folder is not ignored: it may be a class.
+1. Folders around all images are ignored, up to the first that names a split; so are folders around all images of all
+   splits, below the folders of the splits. If all images lie in one and the same folder, that folder is not ignored:
+   it may be a class.
 2. A folder names a split if its whole name is a word for it: train, Training, train2017, test_images, val-set.
 3. The split of an image is the first of these that exists: what the source itself says; what the outermost folder
    names; what the outermost folder around its archive (or other file of many images) names; a word of the name of that
    file. If a file holds just one image, its own name says nothing.
-4. The class of an image is its label if the source gives labels to any image. Otherwise it is the path of its folders,
-   without the outermost if that names the split.
+4. Classes come from the first of these (`ruling.AUTO_ORDER`), unless the user chooses another:
+   a. Labels of the source itself, if it gives any image one. If they are several per image, there are no classes.
+   b. Metadata files (`formats.metadata`), if they name any image. An image outside all folders that hold such a file
+      has the class of its folder.
+   c. The outermost folder that is left, if there are several names; `label_depth` chooses a deeper one or the whole
+      path. Numbered shards and dates are no classes (`numbering`).
+   d. Words in the names of files, if all of them have the form of cat_0001.png (`file_names`).
+   e. None.
 5. The held-out split is test. It is val if there are no test images, or if train and val have classes and test has
    none: published test sets often lack their labels.
 6. An image of val or test that is not held out is in no split.
-7. Classes may lie in folders of their own in each split: imgs/cat in train, cat in test. If the classes are folders,
+7. Classes may lie in folders of their own in one split: imgs/cat in train, cat in test. If the classes are folders,
    and train and the held-out split have no class in common, the folders around all classes of each split are removed,
    provided that this gives the splits a class in common, and that either one split has no such folders or all of them
    have a word for a split in their names (set-train/cat, set-test/cat). Without the last condition Greek/alpha in train
@@ -26,13 +33,21 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
    in some folder. `split_names` moves such a folder to the top before all other rules: train/A, train, train/cats.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from infra.sources.listing.cells import Cell
+from infra.sources.listing.cells import DEEPER, Cell, class_at
+from infra.sources.listing.file_names import class_word
 from infra.sources.listing.folders import path_parts, split_of_folder, word_for_split
+from infra.sources.listing.metadata import MetadataLabels
+from infra.sources.listing.ruling import LabelRule
+from infra.sources.listing.survey import Survey
 from infra.sources.source import Entry
+
+# Test sets whose labels are not published usually have a negative number instead.
+_NO_CLASS = re.compile(r"-[0-9]+")
 
 
 class NamedSplit(NamedTuple):
@@ -47,38 +62,82 @@ class NamedSplit(NamedTuple):
     folder: str
 
 
+class Around(NamedTuple):
+    """The numbers of folders that rule 1 ignores.
+
+    Attributes:
+        images: Around all images.
+        in_splits: Around all images below the folders of their splits.
+        files: Around all files of many images.
+    """
+
+    images: int
+    in_splits: int
+    files: int
+
+
 @dataclass(frozen=True)
 class Placing:
     """Gives an entry its split and class by rules 1 to 4; the split may be `val`.
 
     Attributes:
-        around: How many folders are around all images.
-        around_files: How many folders are around all files of many images.
-        labelled: Whether the source gives labels to any image.
+        around: How many folders to ignore.
+        rule: Where classes come from.
+        depth: Which folder is the class, from 1; 0 for the whole path.
+        metadata: The labels in metadata files.
+        signs: Whether -1 is a label like any other.
     """
 
-    around: int
-    around_files: int
-    labelled: bool
+    around: Around
+    rule: LabelRule
+    depth: int
+    metadata: MetadataLabels
+    signs: bool
+
+    @classmethod
+    def of(cls, survey: Survey, rule: LabelRule, depth: int, metadata: MetadataLabels) -> "Placing":
+        """Return the placing of all entries that were surveyed."""
+        around = Around(survey.around, survey.around_in_splits, survey.around_files)
+        return cls(around, rule, depth, metadata, survey.signs or metadata.signs)
 
     def __call__(self, entry: Entry) -> Cell:
-        """Return the split and the class of an entry."""
-        named, label = _from_names(self, entry.folder, entry.file if entry.at else "")
-        return entry.split or named.split, entry.label if self.labelled else label
+        """Return the split and the class of an entry; a class of folders is a path that `settled` cuts."""
+        named, folders = _from_names(self.around, entry.folder, entry.file if entry.at else "")
+        return entry.split or named.split, self._class(entry, folders)
 
     def named_split(self, entry: Entry) -> "NamedSplit":
         """Return the split that names give an entry, and the folder that names it."""
-        named, _ = _from_names(self, entry.folder, entry.file if entry.at else "")
+        named, _ = _from_names(self.around, entry.folder, entry.file if entry.at else "")
         return named
+
+    def _class(self, entry: Entry, folders: str) -> str:
+        """Rule 4."""
+        match self.rule:
+            case LabelRule.FOLDER:
+                return "/".join(folders.split("/")[: self.depth + DEEPER]) if self.depth else folders
+            case LabelRule.OWN:
+                return self._published(entry.label)
+            case LabelRule.METADATA:
+                label = self.metadata.label(entry.name)
+                return class_at(folders, self.depth) if label is None else self._published(label)
+            case LabelRule.FILE_NAME:
+                return class_word(entry.name)
+            case LabelRule.NONE:
+                return ""
+
+    def _published(self, label: str) -> str:
+        return "" if _NO_CLASS.fullmatch(label) and not self.signs else label
 
 
 @lru_cache(1024)
-def _from_names(placing: Placing, folder: str, file: str) -> tuple[NamedSplit, str]:
+def _from_names(around: Around, folder: str, file: str) -> tuple[NamedSplit, str]:
     """The split and the class that names give to an image in a folder; `file` is empty unless it holds many images."""
-    folders = path_parts(folder)[placing.around :]
+    folders = path_parts(folder)[around.images :]
     *folders_around_file, name = file.split("/")
-    named = _split_from_names(folders, folders_around_file[placing.around_files :], name)
-    return named, _class_from_folders(folders)
+    named = _split_from_names(folders, folders_around_file[around.files :], name)
+    if _split_of_outermost(folders):
+        folders = folders[1 + around.in_splits :]
+    return named, "/".join(folders)
 
 
 def _split_from_names(folders: list[str], folders_around_file: list[str], file_name: str) -> NamedSplit:
@@ -87,11 +146,6 @@ def _split_from_names(folders: list[str], folders_around_file: list[str], file_n
         if split := _split_of_outermost(around):
             return NamedSplit(split, around[0])
     return NamedSplit(word_for_split(file_name), "")
-
-
-def _class_from_folders(folders: list[str]) -> str:
-    """Rule 4, if the source gives no labels."""
-    return "/".join(folders[1:] if _split_of_outermost(folders) else folders)
 
 
 def _split_of_outermost(folders: list[str]) -> str:

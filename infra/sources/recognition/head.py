@@ -78,7 +78,7 @@ def read_head(files: FileSet, file: File) -> Head:
     if data.startswith(ZIP_MARKS):
         # A damaged directory is reported by the source itself.
         with suppress(InputError), files.open(file) as opened:
-            members = zip_members(opened, file.size, files.path(file.name))
+            members = zip_members(opened, file.size, files.path(file.name), lambda _name, _size: False)
             names = tuple(_text(member.name) for member in islice(members, _MEMBERS))
     return Head(file.name, file.size, data, names)
 

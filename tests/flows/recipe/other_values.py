@@ -20,6 +20,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "prepare.drop_duplicates": (True, False),
     "prepare.on_bad_image": ("quarantine", "fail"),
     "prepare.max_bad_fraction": (0.5, 0),
+    "prepare.labels": ("folder", "column:hair"),
+    "prepare.label_depth": (0, 2),
     "prepare.use_splits": (False, True),
     "prepare.holdout": (0.25, 0.5),
     "prepare.unit_images": (77, 78),

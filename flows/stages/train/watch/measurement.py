@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddpm_core.choices import Loss, Sampler, Variance
 from ddpm_core.diffusion import q_sample, timestep_batch
-from ddpm_core.guidance import with_labels
+from ddpm_core.guidance import with_labels, without_classes
 from ddpm_core.images import to_model_range, to_uint8
 from ddpm_core.likelihood.estimate import estimate_bits_per_dim
 from ddpm_core.likelihood.proposal import TimestepProposal
@@ -71,6 +71,7 @@ class Measurement:
         batch_size: Images in a network call, at most.
         device: The device of all computation.
         dtype: Number format of matrix products when images are drawn; losses and bound are computed in float32.
+        untrained_classes: Classes without a training image: none is drawn, and their images are measured without label.
     """
 
     watched: WatchedImages
@@ -80,6 +81,7 @@ class Measurement:
     batch_size: int
     device: torch.device
     dtype: torch.dtype = torch.float32
+    untrained_classes: tuple[int, ...] = ()
 
     @torch.inference_mode()
     def measure(self, trained: TrainedNetwork, samples: int = 0) -> Generator[None, None, Measured]:
@@ -159,6 +161,7 @@ class Measurement:
             seed=self.seed,
             sampler=Sampler.DDIM,
             num_steps=steps,
+            untrained_classes=self.untrained_classes,
             dtype=self.dtype,
         )
         parts = []
@@ -208,6 +211,9 @@ class Measurement:
         for first in range(0, total, size):
             rows = torch.arange(first, first + size).clamp(max=total - 1)
             labels = watched.labels[rows].to(self.device)
+            if conditional:
+                no_label = trained.network.config.num_classes - 1
+                labels = without_classes(labels, self.untrained_classes, no_label)
             yield _Batch(
                 rows=slice(first, min(first + size, total)),
                 ids=watched.ids[rows].to(self.device),

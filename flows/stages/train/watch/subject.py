@@ -64,6 +64,7 @@ class WatchedRun:
             batch_size=_BATCH_SIZE,
             device=self._device,
             dtype=torch_dtype(config.dtype),
+            untrained_classes=dataset.untrained_classes(store),
         )
 
     @cached_property

@@ -15,7 +15,7 @@ from tests.pictures import encoded, picture
 
 FACTS: Json = {
     "class_names": ["cat", "dog"],
-    "labels_from": "folders",
+    "labels_from": "folder names",
     "splits_from": "folders train and test",
     "unlabelled": 0,
     "settings": {"holdout": 0.1},
@@ -27,12 +27,14 @@ CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
-        ({}, "2 classes from folders: cat, dog"),
-        ({"class_names": CIFAR}, "10 classes from folders: airplane, automobile, ... truck"),
-        ({"class_names": NUMBERS[:10]}, "10 classes from folders: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        ({}, "2 classes from folder names: cat, dog"),
+        ({"class_names": CIFAR}, "10 classes from folder names: airplane, automobile, ... truck"),
+        ({"class_names": NUMBERS[:10]}, "10 classes from folder names: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
         ({"class_names": NUMBERS, "labels_from": ".cls files"}, "1,000 classes from .cls files: 0, 1, ... 999"),
-        ({"class_names": ["a" * 256, "b\n\x1b"]}, "2 classes from folders: aaaaaaaaaaaaa..., b??"),
+        ({"class_names": ["a" * 256, "b\n\x1b"]}, "2 classes from folder names: aaaaaaaaaaaaa..., b??"),
         ({"class_names": [], "labels_from": ""}, "no classes"),
+        ({"class_names": [], "labels_from": "", "labels_note": "why; set\nit"}, "no classes: why; set?it"),
+        ({"labels_note": "set it"}, "2 classes from folder names: cat, dog (set it)"),
         ({"class_names": [], "unlabelled": 1234}, "labels ignored: 1,234 images have no class"),
     ],
     ids=str,
@@ -75,12 +77,20 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         (
             [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"],
             "4 training and 4 held-out images; splits from folders train and val (prepare.use_splits); "
-            "2 classes from folders: cat, dog; ",
+            "2 classes from folder names: cat, dog; ",
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
             "held out in the order of content hashes (prepare.holdout); no classes; other files not read (1 .txt); "
             "read as folder; ",
+        ),
+        (
+            [f"{n:05d}/{n}.png" for n in range(8)],
+            "; no classes: folders 00000–00007 look like shards; prepare.labels=folder makes them classes; 255 levels",
+        ),
+        (
+            [f"{name}/{part}/{n}.png" for name in ("cat", "dog") for part in "ab" for n in "12"],
+            "; 2 classes from folder names: cat, dog (folders in them count for nothing, prepare.label_depth=0 takes",
         ),
         (
             [f"{split}/{name}{n}.png" for split in ("train", "test") for name in ("cat/", "") for n in "12"],

@@ -63,7 +63,7 @@ def test_names_from_outside_are_escaped(card: str) -> None:
 
 
 def test_the_classes_are_counted_and_named(card: str) -> None:
-    assert f"2 classes from folders: $a_{{$, {ESCAPED}. The rarest has 4 training images." in card
+    assert f"2 classes from folder names: $a_{{$, {ESCAPED}. The rarest has 4 training images." in card
     assert "Read as folder. Splits from folders train and test (prepare.use_splits)." in card
     assert f'alt="images of each class: $a_{{$, {ESCAPED}"' in card
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import InputError
+from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.formats.parquet_rows import open_parquet, row_content, row_labels, row_values
 
@@ -22,18 +23,20 @@ def written(**columns: object) -> BytesIO:
 def test_labels_are_text_and_a_negative_one_is_none() -> None:
     opened = written(image=IMAGES, label=[2, -1, 0])
     with open_parquet(opened, "a.parquet") as parquet:
-        assert list(row_labels(parquet, opened, 0, image_columns(parquet.schema_arrow, "a.parquet"), "a.parquet")) == [
-            "2",
-            "",
-            "0",
-        ]
+        assert list(
+            row_labels(parquet, opened, 0, image_columns(parquet.schema_arrow, "a.parquet"), "a.parquet", LabelValues())
+        ) == ["2", "", "0"]
 
 
 def test_without_a_column_every_row_has_no_label() -> None:
     opened = written(image=IMAGES)
     with open_parquet(opened, "a.parquet") as parquet:
         assert (
-            list(row_labels(parquet, opened, 0, image_columns(parquet.schema_arrow, "a.parquet"), "a.parquet"))
+            list(
+                row_labels(
+                    parquet, opened, 0, image_columns(parquet.schema_arrow, "a.parquet"), "a.parquet", LabelValues()
+                )
+            )
             == [None] * 3
         )
 

@@ -154,7 +154,7 @@ class TestClassesAndSplits:
     def test_labels_below_the_splits(self, tmp_path: Path) -> None:
         put(tmp_path, "train/dog/a.png", "train/cat/b.png", "test/cat/c.png", "extra/cat/d.png")
         assert self.placed(tmp_path) == {
-            "extra/cat/d.png": ("", "extra/cat"),
+            "extra/cat/d.png": ("", "extra"),
             "train/cat/b.png": ("train", "cat"),
             "train/dog/a.png": ("train", "dog"),
             "test/cat/c.png": ("test", "cat"),

@@ -83,10 +83,8 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     # Where Ray has been imported, its own type already fails to make sense of this one.
     "tensors of Ray": (lambda: with_extension("ray.data.arrow_tensor_v2"), ""),
     "known extension": (lambda: table(image=opaque()), "of the type"),
-    "labels of floats": (lambda: table(image=IMAGES[:1], label=[0.5]), "labels of the type double"),
-    "labels of truth": (lambda: table(image=IMAGES[:1], label=[True]), "labels of the type bool"),
     "labels of bytes": (lambda: table(image=IMAGES[:1], label=[b"a"]), "labels of the type"),
-    "labels of lists": (lambda: table(image=IMAGES[:1], label=[[1]]), "labels of the type list"),
+    "labels of lists of lists": (lambda: table(image=IMAGES[:1], label=[[[1]]]), "labels of the type list"),
     "labels of times": (lambda: table(image=IMAGES[:1], label=pa.array([1], pa.timestamp("s"))), "type timestamp"),
     "a long label": (lambda: table(image=IMAGES[:1], label=["a" * 300]), "label of over 256"),
     "too few names": (lambda: with_metadata(huggingface=features(["a", "b"])), "label 2 of 2"),

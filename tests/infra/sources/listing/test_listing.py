@@ -147,17 +147,18 @@ class TestClasses:
         [
             (("dog", "cat", "cat"), ["cat", "dog"]),
             (("b", "B", "é", "a b"), ["B", "a b", "b", "é"]),
-            (("10", "2", "0"), [str(number) for number in range(11)]),
-            (("3", "1"), ["0", "1", "2", "3"]),
+            (("10", "2", "0"), ["0", "2", "10"]),
+            (("3", "1"), ["1", "3"]),
             (("10", "2", "x"), ["10", "2", "x"]),
             (("01", "00", "10"), ["00", "01", "10"]),
             (("01", "1"), ["01", "1"]),
-            (("-1", "1"), []),
+            (("-1", "1"), ["-1", "1"]),
+            (("-1", "1", "0"), []),
             (("-7", "-1"), []),
             (("٣", "1"), ["1", "٣"]),
             (("1", "100000"), ["1", "100000"]),
             (("7", "99999"), ["7", "99999"]),
-            (("7", "999"), [str(number) for number in range(1000)]),
+            (("999", "7"), ["7", "999"]),
             (("1", "9" * 5000), ["1", "9" * 5000]),
             (("cat", "cat"), []),
             (("7", "7"), []),
@@ -167,7 +168,7 @@ class TestClasses:
         ids=str,
     )
     def test_names(self, labels: tuple[str, ...], expected: list[str]) -> None:
-        """Whole numbers keep their number, also where one is missing; anything else is sorted."""
+        """Whole numbers keep their names, in the order of their values; anything else is sorted by characters."""
         assert class_names(*labels) == expected
 
     @pytest.mark.parametrize("labels", [("01", "00", "10"), ("5", "0"), ("b", "a"), ("0", "00")])

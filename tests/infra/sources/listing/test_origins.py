@@ -70,17 +70,17 @@ FOUND: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes], str, str]]
     "folders": (
         FolderSource,
         {f"{split}/{name}/a.png": b"" for split in ("Training", "val2017") for name in "ab"},
-        "folders",
+        "folder names",
         "folders Training and val2017",
     ),
-    "folders of classes alone": (FolderSource, {f"{name}/a.png": b"" for name in "ab"}, "folders", ""),
+    "folders of classes alone": (FolderSource, {f"{name}/a.png": b"" for name in "ab"}, "folder names", ""),
     "no folders": (FolderSource, {f"{name}.png": b"" for name in "ab"}, "", ""),
-    "one split alone": (FolderSource, {f"train/{name}/a.png": b"" for name in "ab"}, "folders", ""),
+    "one split alone": (FolderSource, {f"train/{name}/a.png": b"" for name in "ab"}, "folder names", ""),
     "some without a class": (FolderSource, {"a/1.png": b"", "b/1.png": b"", "1.png": b""}, "", ""),
     "test lacks its labels": (
         FolderSource,
         {f"{split}/{name}a.png": b"" for split in ("train", "val") for name in ("a/", "b/")} | {"test/a.png": b""},
-        "folders",
+        "folder names",
         "folders train and val",
     ),
     "cls": (TarSource, {f"{split}-0.tar": packed(CLS) for split in BOTH}, ".cls files", "file names"),
@@ -89,7 +89,7 @@ FOUND: dict[str, tuple[Callable[[FileSet], Source], dict[str, bytes], str, str]]
     "zip": (
         ZipSource,
         {"a.zip": zipped([(f"{split}/{n}/a.png", b"") for split in BOTH for n in "34"])},
-        "folders",
+        "folder names",
         "folders train and test",
     ),
     "zip in a folder": (

@@ -18,19 +18,26 @@ from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.listing.cells import settled
+from infra.sources.listing.metadata import MetadataLabels
+from infra.sources.listing.placing import Placing
+from infra.sources.listing.ruling import LabelRule, decide
 from infra.sources.listing.survey import Survey
+from infra.sources.reading import BY_RULE, Reading
 from infra.sources.source import Entry, Source
 from tests.infra.sources.kinds.test_tar import packed
 from tests.infra.sources.kinds.test_zip import packed as zipped
 from tests.infra.sources.placed import placed
 
 
-def place(*entries: Entry) -> list[tuple[str, str]]:
-    survey = Survey()
+def place(*entries: Entry, reading: Reading = BY_RULE) -> list[tuple[str, str]]:
+    survey, metadata = Survey(), MetadataLabels("")
     for entry in entries:
         survey.add(entry)
-    given = [survey.placing()(entry) for entry in entries]
-    changes = settled(Counter(given), from_folders=not survey.placing().labelled)
+    survey.finish()
+    rule = decide(reading, survey, metadata, "").rule
+    placing = Placing.of(survey, rule, reading.label_depth, metadata)
+    given = [placing(entry) for entry in entries]
+    changes = settled(Counter(given), from_folders=rule is LabelRule.FOLDER, depth=reading.label_depth)
     return [changes[cell] for cell in given]
 
 
@@ -52,12 +59,13 @@ def files(*names: str) -> list[Entry]:
         (("cat", "cat"), (("", "cat"), ("", "cat"))),
         (("data/train/cat", "data/test/cat"), (("train", "cat"), ("test", "cat"))),
         (("a/b/Train/x", "a/b/val/x"), (("train", "x"), ("test", "x"))),
-        (("a/train", "a/test", "a/preview"), (("train", ""), ("test", ""), ("", "preview"))),
-        (("a/train/b/c", "a/test"), (("train", "b/c"), ("test", ""))),
+        (("a/train", "a/test", "a/preview"), (("train", ""), ("test", ""), ("", ""))),
+        (("a/train/b/c", "a/test"), (("train", "b"), ("test", ""))),
+        (("train/images/cat", "test/images/cat"), (("train", "cat"), ("test", "cat"))),
         (("data/cat", "data/dog"), (("", "cat"), ("", "dog"))),
         (("data/cat", "data"), (("", "cat"), ("", ""))),
-        (("a/cat", "b/dog"), (("", "a/cat"), ("", "b/dog"))),
-        (("a/train/x", "b/test/x"), (("", "a/train/x"), ("", "b/test/x"))),
+        (("a/cat", "b/dog"), (("", "a"), ("", "b"))),
+        (("a/train/x", "b/test/x"), (("", "a"), ("", "b"))),
         (("data/train/cat", "data/train/dog"), (("train", "cat"), ("train", "dog"))),
         (("train/train", "train/bus"), (("train", "train"), ("train", "bus"))),
         (("train", "val", "test"), (("train", ""), ("", ""), ("test", ""))),
@@ -85,6 +93,24 @@ def test_the_source_comes_first_then_folders_then_files() -> None:
         Entry(name="d", file="test/train-0.tar", at=(0,)),
     ]
     assert place(*entries) == [("test", "x"), ("test", "x"), ("train", ""), ("test", "")]
+
+
+@pytest.mark.parametrize(
+    ("depth", "paths", "classes"),
+    [
+        (0, ("cats/a", "cats/b", "dogs"), ("cats/a", "cats/b", "dogs")),
+        (1, ("cats/a", "cats/b", "dogs"), ("cats", "cats", "dogs")),
+        (2, ("cats/a", "cats/b", "dogs"), ("a", "b", "")),
+        (2, ("x/cats/a", "x/cats/b", "x/dogs/a"), ("a", "b", "a")),
+        (1, ("data/cats/a", "data/cats/b", "data/dogs/c/d"), ("cats", "cats", "dogs")),
+        (2, ("train/site1/cat", "train/site2/dog", "test/site9/cat"), ("cat", "dog", "cat")),
+        (1, ("train/imgs/cat/a", "train/imgs/dog/a", "test/cat/b", "test/dog/b"), ("cat", "dog", "cat", "dog")),
+    ],
+    ids=str,
+)
+def test_the_depth_of_the_class(depth: int, paths: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Rules 4c and 7."""
+    assert [label for _, label in place(*folders(*paths), reading=Reading(label_depth=depth))] == list(classes)
 
 
 @pytest.mark.parametrize("folder", ["", "data", "data/more"])

@@ -1,0 +1,50 @@
+"""Classes in the names of files: a word, a separator and a number, as in cat_0001.png and dog.12.jpg."""
+
+import re
+
+from infra.sources.formats.metadata import own_name
+from infra.sources.listing.folders import word_for_split
+
+_WORD_AND_NUMBERS = re.compile(r"(?P<word>.*?[^\W_])(?:(?:[-_. ]+\d+)+| ?\(\d+\))")
+_LETTER = re.compile(r"[^\W\d_]")
+# Words for any image; cameras and programs put them before their numbers.
+_ANY_IMAGE = re.compile(
+    "images?|imgs?|pics?|pictures?|photos?|frames?|samples?|screenshot|screen|scan|file|page|untitled"
+    "|dsc[nfs]?|mvimg|pxl|cimg|sam|gopr|gopro|dji|wp|[psnxi]"
+)
+_MOST_WORDS = 100_000
+
+
+def class_word(name: str) -> str:
+    """Return the word before the numbers in the name of a file; empty if the name has another form.
+
+    Args:
+        name: The name of the file; its folders and the archive around it do not matter.
+    """
+    found = _WORD_AND_NUMBERS.fullmatch(own_name(name).rpartition(".")[0])
+    return found["word"] if found and _LETTER.search(found["word"]) else ""
+
+
+class FileNames:
+    """Whether the words in the names of all files may be classes.
+
+    It stops looking at the first name that has none, so that most sources cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[str, int] | None = {}
+
+    def add(self, name: str) -> None:
+        """Look at the name of one image."""
+        if self._images is None:
+            return
+        word = class_word(name)
+        if not word or _ANY_IMAGE.fullmatch(word.lower()) or word_for_split(word) or len(self._images) > _MOST_WORDS:
+            self._images = None
+            return
+        self._images[word] = self._images.get(word, 0) + 1
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether every name has a word that may be a class, and there are two or more, each in several names."""
+        return self._images is not None and len(self._images) > 1 and min(self._images.values()) > 1

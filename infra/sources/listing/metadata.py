@@ -1,0 +1,149 @@
+"""The labels that metadata files give to images by name, held compactly: 12 bytes per row, and each class once."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+
+from infra.errors import InputError, Term
+from infra.sources.formats.label_values import LabelValues
+from infra.sources.formats.members import printable
+from infra.sources.formats.metadata import metadata_rows, own_name
+from infra.sources.source import Metadata
+
+MAX_ROWS = 20_000_000
+MAX_LABEL_CHARS = 256
+_IGNORE = f"set {Term.LABELS}=none, or repair it"
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+# The ways in which a row may name an image, the strictest first: by its path, without its suffix, from any folder.
+_SPELLINGS: tuple[Callable[[str], str], ...] = (str, _stem, own_name, lambda name: _stem(own_name(name)))
+
+
+class MetadataLabels:
+    """The labels in all metadata files of a source.
+
+    Rows name images relative to their file's folder. Files differ in how they spell a name: with or without the
+    suffix, and with or without the folders. The strictest spelling that fits any image is used for all of them.
+
+    Args:
+        picked: The column or key that holds the labels; empty to find it by its name.
+    """
+
+    def __init__(self, picked: str) -> None:
+        self._picked = picked
+        self._keys, self._codes = array("Q"), array("I")
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+        self._values = LabelValues()
+        self._scopes: dict[str, None] = {}
+        self._files: dict[str, None] = {}
+        self._fits = [0] * len(_SPELLINGS)
+
+    @property
+    def files(self) -> list[str]:
+        """The own names of the files with labels."""
+        return list(self._files)
+
+    @property
+    def signs(self) -> bool:
+        """Whether all labels are -1 or 1, as those of attributes are."""
+        return set(self._names) == {"-1", "1"}
+
+    @property
+    def trouble(self) -> str:
+        """Why the labels are no classes; empty if they are."""
+        return f"{' and '.join(self._files)}: {self._values.trouble}" if self._values.trouble else ""
+
+    @cached_property
+    def spelling(self) -> int | None:
+        """The number of the spelling to look names up by; None if no row names an image. All must have been tried."""
+        # Rows of own names must not name more images than there are rows: then a name stands for several.
+        fits = [count if number < 2 or count <= len(self._keys) else 0 for number, count in enumerate(self._fits)]
+        return next((number for number, count in enumerate(fits) if count), None)
+
+    def add(self, file: Metadata) -> bool:
+        """Add the rows of a file; return whether it has any.
+
+        Raises:
+            InputError: If it cannot be read, or there are too many rows.
+        """
+        rows = metadata_rows(file, self._picked)
+        if rows is None:
+            return False
+        scope = file.name[: len(file.name) - len(own_name(file.name))]
+        for name, value in rows:
+            label = self._values.name(value).strip()
+            if len(label) > MAX_LABEL_CHARS or not label.isprintable():
+                raise InputError(f"has a label that is no name: {label[:20]!r}", item=file.name, remedy=_IGNORE)
+            if label not in self._numbers:
+                self._numbers[label] = len(self._names)
+                self._names.append(label)
+            self._keys.append(_key(scope + _normal(name, in_archive="!" in scope)))
+            self._codes.append(self._numbers[label])
+            if len(self._keys) > MAX_ROWS:
+                raise InputError(f"labels more than {MAX_ROWS:,} images", item=file.name, remedy=_IGNORE)
+        self._scopes.setdefault(scope)
+        self._files.setdefault(own_name(file.name))
+        return True
+
+    def sort(self) -> None:
+        """Make all rows ready to be looked up.
+
+        Raises:
+            InputError: If two rows give one name different labels.
+        """
+        keys, codes = np.frombuffer(self._keys, np.uint64), np.frombuffer(self._codes, np.uint32)
+        order = np.lexsort((codes, keys))
+        keys, codes = keys[order], codes[order]
+        if bool(((keys[1:] == keys[:-1]) & (codes[1:] != codes[:-1])).any()):
+            self._values.trouble = self._values.trouble or "several labels per image"
+        self._keys, self._codes = array("Q", keys.tobytes()), array("I", codes.tobytes())
+
+    def try_name(self, name: str) -> None:
+        """Count in which spellings a row names the image of this name; `spelling` rests on that."""
+        scope = self._scope(name)
+        if scope is not None:
+            for number, spelt in enumerate(_SPELLINGS):
+                self._fits[number] += self._find(scope + spelt(name.removeprefix(scope))) is not None
+
+    def label(self, name: str) -> str | None:
+        """Return the label of the image of this name: empty if no row has one, None if no file is around the image."""
+        scope = self._scope(name)
+        if scope is None or self.spelling is None:
+            return None
+        place = self._find(scope + _SPELLINGS[self.spelling](name.removeprefix(scope)))
+        return "" if place is None else self._names[self._codes[place]]
+
+    def _find(self, name: str) -> int | None:
+        key = _key(name)
+        place = bisect_left(self._keys, key)
+        return place if place < len(self._keys) and self._keys[place] == key else None
+
+    def _scope(self, name: str) -> str | None:
+        """The innermost folder or archive around an image in which there is a file of labels."""
+        end = len(name)
+        while end:
+            end = max(name.rfind("/", 0, end - 1), name.rfind("!", 0, end - 1)) + 1
+            if name[:end] in self._scopes:
+                return name[:end]
+        return None
+
+
+def _normal(name: str, *, in_archive: bool) -> str:
+    """A name as the file spells it, in the form of the names of entries."""
+    name = name.replace("\\", "/")
+    while name.startswith(("./", "/")):
+        name = name[1:] if name[0] == "/" else name[2:]
+    return printable(name) if in_archive else name
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), "little")

@@ -1,0 +1,62 @@
+"""What a listing refuses: sources without images, with half a split, or with too many classes."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from infra.errors import InputError, Term
+from infra.sources.listing.folders import names_both
+from infra.sources.source import SPLITS
+
+MAX_CLASSES = 100_000
+
+
+def nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> InputError:
+    """Return the error of a source without images, by what it holds instead and what was looked for."""
+    if left_out:
+        cause = f"holds no images of that key, but {_counts(left_out)}"
+        return InputError(cause, item=Term.SOURCE, remedy=f"set {Term.IMAGE_KEY} to one of these")
+    counts = f" (left out: {_counts(others)})" if others else ""
+    return InputError(
+        f"holds no images{counts} {sought}".strip(),
+        item=Term.SOURCE,
+        remedy=f"set it to the images, or {Term.SOURCE_KIND} to their format",
+    )
+
+
+def check_splits(splits: Counter[str], hidden: list[str]) -> None:
+    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing)."""
+    given = [split for split in SPLITS if splits[split]]
+    if len(given) == 1 and splits[""]:
+        cause = f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test"
+    elif not given and hidden:
+        cause = f"has folders called {hidden[0]} and {hidden[1]}, which give no split"
+    else:
+        return
+    remedy = f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}"
+    raise InputError(cause, item=Term.SOURCE, remedy=remedy)
+
+
+def check_classes(labels: set[str]) -> None:
+    """Refuse too many classes."""
+    if len(labels) > MAX_CLASSES:
+        raise too_many()
+
+
+def too_many() -> InputError:
+    """Return the error of a source with too many classes."""
+    remedy = f"set {Term.LABELS}=none to train without classes"
+    return InputError(f"has more than {MAX_CLASSES} classes", item=Term.SOURCE, remedy=remedy)
+
+
+def check_hidden_splits(paths: Iterable[str]) -> None:
+    """Refuse a/train/cat beside b/val/cat: these are meant as splits one folder further up."""
+    if names_both({part for path in paths if "/" in path for part in path.split("/")}):
+        raise InputError(
+            "has folders called like train and test below others, so that they give no split",
+            item=Term.SOURCE,
+            remedy=f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}",
+        )
+
+
+def _counts(others: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))

@@ -1,0 +1,131 @@
+"""The decision where the classes of a source come from (rule 4 of the placing)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from infra.errors import InputError, Term
+from infra.sources.listing.metadata import MetadataLabels
+from infra.sources.listing.origins import Origins
+from infra.sources.listing.survey import Survey
+from infra.sources.reading import AUTO, FILE_NAME, FOLDER, NONE, Reading
+
+
+class LabelRule(StrEnum):
+    """Where classes come from. The order is that in which `auto` tries them."""
+
+    OWN = "own"
+    METADATA = "metadata"
+    FOLDER = "folder"
+    FILE_NAME = "file_name"
+    NONE = "none"
+
+
+# The rules in their order, with the condition on which `auto` takes each.
+AUTO_ORDER = {
+    LabelRule.OWN: "the source has labels of its own: columns, label arrays, `.cls` and `.json` files beside images",
+    LabelRule.METADATA: "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv` labels images by name",
+    LabelRule.FOLDER: "the first folders below the split have several names and are neither numbered shards nor dates",
+    LabelRule.FILE_NAME: "all file names are a word and a number (`cat_0001.png`), with several words, each repeated",
+    LabelRule.NONE: "nothing of the above holds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """The decision where classes come from.
+
+    Attributes:
+        rule: The source of the classes.
+        note: What was passed over or left out and the choice that takes it, for the user; may hold a `Term`.
+    """
+
+    rule: LabelRule
+    note: str = ""
+
+
+def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
+    """Decide where classes come from.
+
+    Args:
+        reading: What the user chose.
+        survey: The facts about all entries.
+        metadata: The labels in metadata files, after all names were tried.
+        no_classes: Why the source's own labels are no classes; empty if they are or there are none.
+    """
+    match reading.labels:
+        case str(labels) if labels == AUTO:
+            return _by_order(reading, survey, metadata, no_classes)
+        case str(labels) if labels == NONE:
+            return Ruling(rule=LabelRule.NONE)
+        case str(labels) if labels == FOLDER:
+            return Ruling(rule=LabelRule.FOLDER)
+        case str(labels) if labels == FILE_NAME:
+            return Ruling(rule=LabelRule.FILE_NAME)
+    if no_classes or metadata.trouble:
+        return Ruling(rule=LabelRule.NONE, note=no_classes or metadata.trouble)
+    if survey.labelled:
+        return Ruling(rule=LabelRule.OWN)
+    return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=_unused(metadata))
+
+
+def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
+    """Rule 4: the first of `AUTO_ORDER` whose condition holds."""
+    if no_classes or (metadata.trouble and not survey.labelled):
+        choices = f"{Term.LABELS}=column:NAME picks a column, {Term.LABELS}=none ignores them"
+        return Ruling(rule=LabelRule.NONE, note=f"{no_classes or metadata.trouble}; {choices}")
+    if survey.labelled:
+        return Ruling(rule=LabelRule.OWN)
+    if metadata.spelling is not None:
+        return Ruling(rule=LabelRule.METADATA)
+    unused, by_name = _unused(metadata), survey.file_names_are_classes
+    folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
+    if folders.several and (depth != 1 or not folders.like):
+        deeper = f"folders in them count for nothing, {Term.LABEL_DEPTH}=0 takes the whole path"
+        return Ruling(rule=LabelRule.FOLDER, note=unused or (deeper if folders.deeper and depth else ""))
+    if by_name:
+        return Ruling(rule=LabelRule.FILE_NAME, note=unused)
+    if folders.like:
+        like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
+        return Ruling(rule=LabelRule.NONE, note=unused or like)
+    return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
+
+
+def _unused(metadata: MetadataLabels) -> str:
+    """Metadata files of which no row names an image."""
+    if not metadata.files or metadata.spelling is not None:
+        return ""
+    return f"{' and '.join(metadata.files[:3])} names no image of the source"
+
+
+def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels) -> str:
+    """Return where classes come from, in words for the user."""
+    match rule:
+        case LabelRule.OWN:
+            return origins.of_labels()
+        case LabelRule.METADATA:
+            return " and ".join(metadata.files[:3])
+        case LabelRule.FOLDER:
+            return "folder names"
+        case LabelRule.FILE_NAME:
+            return "file names"
+        case LabelRule.NONE:
+            return ""
+
+
+def refusal(chosen: str, ruling: Ruling, classes: set[str], unlabelled: int) -> InputError:
+    """Return the error of a choice by the user that gives no classes.
+
+    Args:
+        chosen: The choice.
+        ruling: The decision that it led to.
+        classes: The classes found, with an empty one if an image has none.
+        unlabelled: The number of images without one, if others have one.
+    """
+    if ruling.note:
+        cause = ruling.note
+    elif unlabelled:
+        cause = f"{unlabelled:,} images have no class"
+    else:
+        cause = f"all images have the class {min(classes)[:24]}" if any(classes) else "no image has a label"
+    remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto"
+    return InputError(f"{chosen} gives no classes: {cause}", item=Term.LABELS, remedy=remedy)

@@ -1,0 +1,203 @@
+"""Kinds of input by the way in which they are labelled: each rule with examples and with inputs that only look so."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import Term
+from infra.sources.files.file_set import FileSet
+from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.folder import FolderSource
+from infra.sources.kinds.parquet import ParquetSource
+from infra.sources.kinds.tar import TarSource
+from infra.sources.kinds.zip import ZipSource
+from infra.sources.reading import Reading
+from infra.sources.source import Source
+from tests.infra.sources.kinds.test_tar import packed
+from tests.infra.sources.kinds.test_zip import packed as zipped
+
+Make = Callable[[FileSet, Reading], Source]
+
+
+def images(*names: str) -> dict[str, bytes]:
+    return dict.fromkeys(names, b"")
+
+
+def many(folder: str, count: int, start: int = 0) -> list[str]:
+    return [f"{folder}/{n:05d}.png" for n in range(start, start + count)]
+
+
+def dataset_json(names: list[str], labels: object = None) -> bytes:
+    pairs = [[name, number % 2] for number, name in enumerate(names)]
+    return json.dumps({"labels": labels if labels is not None else pairs}).encode()
+
+
+def parquet(**columns: object) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": [b"x", b"y"]} | columns), buffer)
+    return buffer.getvalue()
+
+
+def npz(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.zeros((2, 8, 8), np.uint8), **arrays)
+    return buffer.getvalue()
+
+
+EDM = [name for shard in range(3) for name in many(f"{shard:05d}", 4, 4 * shard)]
+FFHQ = [name for shard in range(3) for name in many(f"{shard * 1000:05d}", 4, 1000 * shard)]
+CATS = [f"{('cat', 'dog')[n % 2]}_{n:04d}.png" for n in range(8)]
+ROWS = "".join(json.dumps({"file_name": f"{n}.png", "label": n % 2}) + "\n" for n in range(4)).encode()
+TABLE = b"file_name,label,hair\n" + b"".join(
+    b"%d.png,%d,%s\n" % (n, n % 2, b"red" if n else b"blond") for n in range(4)
+)
+FOUR = images(*(f"{n}.png" for n in range(4)))
+SIDECARS = [(f"{n}.{end}", data) for n in range(4) for end, data in (("png", b""), ("cls", b"c%d" % (n % 2)))]
+SIDECARS.append(("metadata.csv", TABLE))
+NAMES = "folder names"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input: its files, and the classes with their origin, or a part of the note."""
+
+    make: Make
+    contents: Mapping[str, bytes]
+    classes: tuple[str, ...] = ()
+    origin: str = ""
+    note: str = ""
+
+
+KINDS = {
+    "edm": Kind(
+        ZipSource,
+        {"a.zip": zipped([*((name, b"") for name in EDM), ("dataset.json", dataset_json(EDM))])},
+        ("0", "1"),
+        "dataset.json",
+    ),
+    "edm in a tar": Kind(
+        TarSource,
+        {"a.tar": packed([("./dataset.json", dataset_json(EDM)), *((f"./{name}", b"") for name in EDM)])},
+        ("0", "1"),
+        "dataset.json",
+    ),
+    "edm in a folder": Kind(
+        FolderSource, images(*EDM) | {"dataset.json": dataset_json(EDM)}, ("0", "1"), "dataset.json"
+    ),
+    "stylegan without labels": Kind(
+        ZipSource,
+        {"a.zip": zipped([*((name, b"") for name in EDM), ("dataset.json", b'{"labels": null}')])},
+        note="folders 00000–00002 look like shards",
+    ),
+    "one-hot in dataset.json": Kind(
+        FolderSource,
+        FOUR | {"dataset.json": dataset_json([], [[f"{n}.png", [n % 2, 1 - n % 2]] for n in range(4)])},
+        ("0", "1"),
+        "dataset.json",
+    ),
+    "dataset.json of something else": Kind(
+        FolderSource,
+        images("a/1.png", "b/1.png") | {"dataset.json": dataset_json(["x.png"])},
+        ("a", "b"),
+        NAMES,
+        "dataset.json names no image",
+    ),
+    "ffhq": Kind(FolderSource, images(*FFHQ), note="folders 00000–02000 look like shards"),
+    "shards by word": Kind(
+        FolderSource, images("part-1/a.png", "part-2/b.png", "part-3/c.png"), note="folders part-1–part-3 look like"
+    ),
+    "shards in splits": Kind(
+        FolderSource,
+        images(*(f"{split}/{name}" for split in ("train", "test") for name in FFHQ)),
+        note="folders 00000–02000 look like shards",
+    ),
+    "shards of named files": Kind(
+        FolderSource, images(*(f"0000{n % 2}/{name}" for n, name in enumerate(CATS * 2))), ("cat", "dog"), "file names"
+    ),
+    "dates": Kind(
+        FolderSource,
+        images("2019/07/a.png", "2019/08/b.png", "2020/01/c.png"),
+        note="folders 2019–2020 look like dates",
+    ),
+    "months of one year": Kind(FolderSource, images("2019/07/a.png", "2019/08/b.png"), note="look like dates"),
+    "numbers": Kind(
+        FolderSource, images(*many("0", 4), *many("2", 4, 100), *many("10", 4, 200)), ("0", "2", "10"), NAMES
+    ),
+    "mnist in folders": Kind(FolderSource, images(*(f"{n}/{n}.png" for n in range(10))), tuple("0123456789"), NAMES),
+    "gtsrb": Kind(
+        FolderSource,
+        images(*(name for n in range(3) for name in many(f"{n:05d}", 2 + 4 * n))),
+        ("00000", "00001", "00002"),
+        NAMES,
+    ),
+    "nested": Kind(
+        FolderSource,
+        images(*(f"{c}/batch{b}/1.png" for c in ("cats", "dogs") for b in "12")),
+        ("cats", "dogs"),
+        NAMES,
+        f"{Term.LABEL_DEPTH}=0 takes the whole path",
+    ),
+    "a folder around the classes of all splits": Kind(
+        FolderSource,
+        images(*(f"{split}/images/{c}/1.png" for split in ("train", "test") for c in "ab")),
+        ("a", "b"),
+        NAMES,
+    ),
+    "file names": Kind(FolderSource, images(*CATS), ("cat", "dog"), "file names"),
+    "file names in one folder": Kind(
+        FolderSource, images(*(f"x/{name}" for name in CATS)), ("cat", "dog"), "file names"
+    ),
+    "file names in splits": Kind(
+        ZipSource,
+        {"a.zip": zipped([(f"{split}/{name}", b"") for split in ("train", "test") for name in CATS])},
+        ("cat", "dog"),
+        "file names",
+    ),
+    "folders before file names": Kind(
+        FolderSource, images(*(f"{c}/{name}" for c in "ab" for name in CATS)), ("a", "b"), NAMES
+    ),
+    "metadata.jsonl": Kind(FolderSource, FOUR | {"metadata.jsonl": ROWS}, ("0", "1"), "metadata.jsonl"),
+    "metadata.csv in a tar": Kind(
+        TarSource, {"a.tar": packed([*FOUR.items(), ("metadata.csv", TABLE)])}, ("0", "1"), "metadata.csv"
+    ),
+    "metadata in each split": Kind(
+        FolderSource,
+        {f"{s}/{name}": data for s in ("train", "test") for name, data in (FOUR | {"metadata.csv": TABLE}).items()},
+        ("0", "1"),
+        "metadata.csv",
+    ),
+    "metadata of the test split": Kind(
+        FolderSource,
+        images("train/0/a.png", "train/1/b.png", *(f"test/{n}.png" for n in range(4))) | {"test/metadata.csv": TABLE},
+        ("0", "1"),
+        "metadata.csv",
+    ),
+    "captions": Kind(FolderSource, FOUR | {"metadata.csv": b"file_name,text\n0.png,a cat\n"}),
+    "sidecars before metadata": Kind(TarSource, {"a.tar": packed(SIDECARS)}, ("c0", "c1"), ".cls files"),
+    "several in .json files": Kind(
+        TarSource,
+        {
+            "a.tar": packed(
+                [("0.png", b""), ("0.json", b'{"label": [1, 3]}'), ("1.png", b""), ("1.json", b'{"label": 1}')]
+            )
+        },
+        note=".json files: several labels per image",
+    ),
+    "several in a column": Kind(
+        ParquetSource, {"a.parquet": parquet(labels=[[1, 3], [2]])}, note="column labels: several labels per image"
+    ),
+    "one in each list": Kind(ParquetSource, {"a.parquet": parquet(labels=[[1], [0]])}, ("0", "1"), "column labels"),
+    "one-hot column": Kind(ParquetSource, {"a.parquet": parquet(label=[[0, 1], [1, 0]])}, ("0", "1"), "column label"),
+    "truth": Kind(ParquetSource, {"a.parquet": parquet(label=[True, False])}, ("false", "true"), "column label"),
+    "floats": Kind(ParquetSource, {"a.parquet": parquet(label=[3.0, 1.0])}, ("1", "3"), "column label"),
+    "fractions": Kind(ParquetSource, {"a.parquet": parquet(label=[0.5, 1.0])}, note="column label: fractions"),
+    "chestmnist": Kind(
+        ArraySource, {"a.npz": npz(labels=np.array([[1, 1, 0], [0, 0, 0]]))}, note="a.npz[labels]: several labels"
+    ),
+    "one-hot array": Kind(ArraySource, {"a.npz": npz(labels=np.eye(2))}, ("0", "1"), "label arrays"),
+}

@@ -1,0 +1,149 @@
+"""Where classes come from: the order of the rules, each kind of input with its counterexamples, and choices."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra.errors import InputError, Term
+from infra.sources.files.file_set import FileSet
+from infra.sources.kinds.arrays import ArraySource
+from infra.sources.kinds.digits import DigitsSource
+from infra.sources.kinds.folder import FolderSource
+from infra.sources.kinds.parquet import ParquetSource
+from infra.sources.kinds.tar import TarSource
+from infra.sources.listing.listing import Listing, listed
+from infra.sources.listing.ruling import AUTO_ORDER, LabelRule
+from infra.sources.reading import Reading
+from tests.infra.sources.kinds.test_tar import packed
+from tests.infra.sources.listing.label_kinds import FOUR, KINDS, TABLE, Make, parquet
+
+
+def found(folder: Path, make: Make, contents: Mapping[str, bytes], reading: Reading) -> Listing:
+    for name, data in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    with listed(make(FileSet((str(folder),)), reading), reading) as listing:
+        return listing
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_auto_takes(tmp_path: Path, kind: str) -> None:
+    made = KINDS[kind]
+    listing = found(tmp_path, made.make, made.contents, Reading())
+    assert (tuple(listing.class_names), listing.labels_from) == (made.classes, made.origin)
+    assert made.note in listing.labels_note
+    assert bool(made.note) == bool(listing.labels_note)
+    if made.note and not made.classes:
+        assert f"{Term.LABELS}=" in listing.labels_note, "the setting that takes it instead is named"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_gives_none_of_any_kind(tmp_path: Path, kind: str) -> None:
+    made = KINDS[kind]
+    listing = found(tmp_path, made.make, made.contents, Reading(labels="none"))
+    assert (listing.class_names, listing.labels_from, listing.labels_note) == ([], "", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "classes"),
+    [
+        ("ffhq", "folder", ["00000", "01000", "02000"]),
+        ("dates", "folder", ["2019", "2020"]),
+        ("edm", "folder", ["00000", "00001", "00002"]),
+        ("shards of named files", "folder", ["00000", "00001"]),
+        ("folders before file names", "file_name", ["cat", "dog"]),
+        ("sidecars before metadata", "metadata", ["c0", "c1"]),
+        ("sidecars before metadata", "column:hair", ["blond", "red"]),
+        ("metadata in each split", "column:hair", ["blond", "red"]),
+        ("metadata in each split", "key:label", ["0", "1"]),
+        ("several in .json files", "folder", None),
+        ("several in .json files", "key:label", None),
+        ("several in a column", "column:labels", None),
+        ("chestmnist", "column:0", ["0", "1"]),
+        ("chestmnist", "column:1", ["0", "1"]),
+        ("chestmnist", "column:2", None),
+        ("file names", "folder", None),
+        ("file names", "metadata", None),
+        ("numbers", "file_name", None),
+        ("numbers", "column:x", None),
+        ("floats", "metadata", None),
+    ],
+)
+def test_a_choice_is_taken_or_refused_with_the_way_on(
+    tmp_path: Path, kind: str, labels: str, classes: list[str] | None
+) -> None:
+    made, reading = KINDS[kind], Reading(labels=labels)
+    if classes is not None:
+        assert found(tmp_path, made.make, made.contents, reading).class_names == classes
+        return
+    with pytest.raises(InputError, match=f"{labels} gives no classes") as caught:
+        found(tmp_path, made.make, made.contents, reading)
+    assert caught.value.item == Term.LABELS
+    assert f"{Term.LABELS}=none" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "says"),
+    [
+        ("several in a column", "column:nope", "has no column nope: image, labels"),
+        ("chestmnist", "column:3", "has no column 3: its columns are 0 to 2"),
+        ("chestmnist", "key:nope", "has no key nope: its keys are images, labels"),
+        ("metadata in each split", "column:nope", "it has file_name, label, hair"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(
+    tmp_path: Path, kind: str, labels: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        found(tmp_path, KINDS[kind].make, KINDS[kind].contents, Reading(labels=labels))
+    assert f"{Term.LABELS}=" in caught.value.remedy
+
+
+def test_the_key_of_a_json_file_that_was_picked(tmp_path: Path) -> None:
+    members = [
+        (f"{n}.{suffix}", data)
+        for n in range(2)
+        for suffix, data in (("png", b""), ("cls", b"x"), ("json", b'{"label": 0, "age": %d}' % (30 + n)))
+    ]
+    listing = found(tmp_path, TarSource, {"a.tar": packed(members)}, Reading(labels="key:age"))
+    assert (listing.class_names, listing.labels_from) == (["30", "31"], "key age of .json files")
+
+
+@pytest.mark.parametrize("key", ["hair", "train_hair"])
+def test_a_key_of_arrays_beside_each_split(tmp_path: Path, key: str) -> None:
+    buffer = io.BytesIO()
+    pixels = np.zeros((2, 8, 8), np.uint8)
+    hair = {"train_hair": np.array([3, 5]), "test_hair": np.array([5, 3])}
+    np.savez(buffer, train_images=pixels, test_images=pixels, train_labels=np.arange(2), **hair)
+    listing = found(tmp_path, ArraySource, {"a.npz": buffer.getvalue()}, Reading(labels=f"key:{key}"))
+    assert listing.class_names == ["3", "5"]
+
+
+def test_the_digits_without_their_labels() -> None:
+    reading = Reading(labels="none")
+    with listed(DigitsSource(reading), reading) as listing:
+        assert listing.class_names == []
+
+
+@pytest.mark.parametrize("labels", ["auto", "metadata"])
+def test_labels_of_metadata_are_in_the_digest(tmp_path: Path, labels: str) -> None:
+    reading = Reading(labels=labels)
+    one = found(tmp_path, FolderSource, FOUR | {"metadata.csv": TABLE}, reading)
+    other = found(tmp_path, FolderSource, {"metadata.csv": TABLE.replace(b"0.png,0", b"0.png,1")}, reading)
+    assert one.digest != other.digest
+    assert one.class_names == other.class_names
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_attributes_of_minus_one_and_one_are_classes(tmp_path: Path, kind: str) -> None:
+    table = b"image_id,Smiling\n0.png,-1\n1.png,1\n2.png,-1\n3.png,1\n"
+    data = {"a.parquet": parquet(Smiling=[-1, 1])} if kind == "parquet" else FOUR | {"metadata.csv": table}
+    make = ParquetSource if kind == "parquet" else FolderSource
+    assert found(tmp_path, make, data, Reading(labels="column:Smiling")).class_names == ["-1", "1"]
+
+
+def test_the_order_is_complete() -> None:
+    assert list(AUTO_ORDER) == list(LabelRule)
