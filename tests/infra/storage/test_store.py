@@ -5,8 +5,10 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,24 @@ def test_list_is_sorted_and_stays_below_its_folder(any_store: Store) -> None:
     assert any_store.list(".") == ["u/10", "u/2", "u/deep/er", "uu/1", "v"]
 
 
+def test_a_file_that_its_successor_replaces_while_it_is_listed_is_not_missed(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a lease that is renewed between the listing of its folder and a look at its file."""
+    walk = os.walk
+
+    def renewed(folder: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        listed = list(walk(folder, **options))
+        store.put_if_absent("a/2", b"")
+        store.delete("a/1")
+        yield from listed
+
+    store.put_if_absent("a/1", b"")
+    (store.root / "a" / "broken").symlink_to("nowhere")
+    monkeypatch.setattr(os, "walk", renewed)
+    assert store.list("a") == ["a/1"]
+
+
 def test_folders_are_those_directly_inside(any_store: Store) -> None:
     assert any_store.folders("train") == []
     for name in ("train/b/plan.json", "train/a/units/1.json", "train/a/plan.json", "train/file", "trained/x/y"):
@@ -123,6 +143,7 @@ def test_objects_have_their_sizes_and_times(any_store: Store) -> None:
     found = sorted(any_store.objects("."))
     assert [(one.name, one.bytes) for one in found] == [("u/10", 0), ("u/2", 3), ("v", 7)]
     assert all(before_s - 2 <= one.changed_s <= time.time() + 2 for one in found), "a store may keep whole seconds"
+    assert max(one.changed_s for one in found) - 2 <= any_store.now_s() <= time.time() + 2
     assert [one.name for one in any_store.objects("u")] == ["u/10", "u/2"]
     assert list(any_store.objects("nowhere")) == []
 
