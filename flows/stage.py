@@ -78,7 +78,7 @@ def _ignore(*_: object) -> None:
     pass
 
 
-def _no_lease(_: str) -> AbstractContextManager[None]:
+def _no_lease(_: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
@@ -117,7 +117,7 @@ class Context:
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
-    lease: Callable[[str], AbstractContextManager[None]] = _no_lease
+    lease: Callable[[str], AbstractContextManager[object]] = _no_lease
     strict_environment: bool = False
     on_missing: Callable[[Sequence[Missing]], None] = _ignore
     before_work: Callable[[], None] = _ignore

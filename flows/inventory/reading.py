@@ -18,9 +18,9 @@ from flows.run_record import FOLDER as REPORTS
 from flows.stages.table import STAGES
 from infra.errors import InputError, IntegrityError
 from infra.outputs.lease_holder import Holder, parse_holder
-from infra.outputs.lease_watch import Watch
+from infra.outputs.lease_watch import SILENCE_S, Watch
 from infra.outputs.manifest import parse_manifest
-from infra.outputs.presence import LEASES, ended_runs
+from infra.outputs.presence import LEASES, ended_runs, silent_leases
 from infra.storage.open import open_store
 from infra.storage.store import Store, StoredObject
 
@@ -193,16 +193,17 @@ class Reader:
         return holder.who if holder else ""
 
     def _holder(self, lease: str) -> str:
-        return Watch(self.store, lease).look(self._me)
+        return Watch(self.store, lease, SILENCE_S, since_put=True).look(self._me)
 
     def _in_flight(self) -> Iterator[StoredObject]:
         for folder in IN_FLIGHT:
             yield from self.store.objects(folder)
 
     def _ended(self) -> list[StoredObject]:
-        """Return the announcements of runs of this machine that were killed, which nobody takes over."""
-        names = set(ended_runs(self.store))
-        return [one for one in self.store.objects(LEASES) if one.name in names]
+        """Return the announcements of runs of this machine that were killed, and the leases of lost machines."""
+        silent = silent_leases(self.store)
+        names = {*ended_runs(self.store)} - {one.name for one in silent}
+        return [*silent, *(one for one in self.store.objects(LEASES) if one.name in names)]
 
     def _read(self, name: str) -> bytes:
         with suppress(FileNotFoundError):

@@ -87,7 +87,7 @@ class Meter:
         self._output = own[0] if own else self._output
 
     @contextlib.contextmanager
-    def waiting(self, lease: AbstractContextManager[None]) -> Iterator[None]:
+    def waiting(self, lease: AbstractContextManager[object]) -> Iterator[None]:
         """Enter a lease, and count the wait for it as no part of the attempt."""
         began_s = self.clock()
         with lease:

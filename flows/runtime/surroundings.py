@@ -194,7 +194,7 @@ class Surroundings:
         if len(self.usage) >= least:
             self.tracker.log_usage(self.usage.take())
 
-    def lease(self, folder: str) -> AbstractContextManager[None]:
+    def lease(self, folder: str) -> AbstractContextManager[object]:
         """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
         holder = Holder.here(self.name, datetime.now(UTC))
         return held(self.store, f"{folder}/lease", holder, on_wait=self.say, wait=self.settings.wait)

@@ -75,7 +75,7 @@ class LocalStore:
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
         with _translated(prefix, self.root):
-            # A file that is gone since it was listed stays: its successor, such as a renewed lease, may have come too late.
+            # A file that is gone since it was listed stays: its successor, as of a renewed lease, may not be listed.
             found = (path for path in self._files(prefix, _pass_over) if path.is_file() or not os.path.lexists(path))
             return sorted(map(self._name, found))
 
