@@ -15,7 +15,7 @@ from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import run_key, run_name
 from flows.recipe.sweep_settings import SweepSettings
-from flows.run_record import RunRecord
+from flows.run_record import TRACKING, RunRecord
 from flows.runtime.settings import RunSettings
 from flows.sweep.children import Child
 from flows.sweep.outcome import State
@@ -219,7 +219,9 @@ def test_mlflow_has_the_sweep_above_its_runs(bench: Bench, sealed_root: Path) ->
     artifacts = sealed_root / "mlartifacts" / top.info.run_id / "artifacts"
     page = Path(page_of(sweep))
     assert {path.name: sha256(path.read_bytes()) for path in artifacts.iterdir()} == {
-        path.name: sha256(path.read_bytes()) for path in page.parent.iterdir() if path.is_file()
+        path.name: sha256(path.read_bytes())
+        for path in page.parent.iterdir()
+        if path.is_file() and path.name != TRACKING
     }
 
 
