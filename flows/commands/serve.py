@@ -4,7 +4,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -197,15 +197,7 @@ def _schedule_lines(recipes: Sequence[ServedRecipe], cron: str, timezone: str) -
 
 
 def _deployment(recipe: ServedRecipe, root: str, schedule: "Schedule | None", tags: Sequence[str]) -> "Deployment":
-    from flows.recipe.form import changed
     from infra.services.prefect.deployments import Deployment
-
-    def accepts(parameters: dict[str, Any]) -> bool:
-        try:
-            changed(parameters)
-        except ConfigError:
-            return False
-        return True
 
     return Deployment(
         name=recipe.name,
@@ -213,7 +205,7 @@ def _deployment(recipe: ServedRecipe, root: str, schedule: "Schedule | None", ta
         parameters=recipe.parameters(root),
         schema=recipe.schema,
         tags=[*recipe.tags, *tags],
-        accepts=accepts,
+        accepts=recipe.accepts,
         ours=SET_BY_US,
         schedule=schedule,
     )
