@@ -160,7 +160,14 @@ class Context:
         output = self.output(plan)
         if (manifest := output.manifest(goal)) is not None:
             return manifest, True
-        self.on_missing([Missing(output=output, goal=goal, amount=amount, recorded=lambda: done(output))])
+        missing = Missing(
+            output=output,
+            goal=goal,
+            amount=amount,
+            recorded=lambda: done(output),
+            check=lambda: self.check_environment(output, environment),
+        )
+        self.on_missing([missing])
         with self.lease(output.folder):
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
@@ -195,6 +202,15 @@ class Context:
             self.begun.add(output.plan.key)
         known = 1 if beginning.is_new else len(Environments(store=output.store, folder=output.folder).periods())
         return Begun(is_new=beginning.is_new, survey=survey, environments=known)
+
+    def check_environment(self, output: Output, environment: Callable[[], Environment]) -> None:
+        """Refuse an output that another environment began, as `begin` does, before anything is written.
+
+        Raises:
+            ConflictError: If `strict_environment` is set, and the environment is another one or the nodes differ.
+        """
+        if self.strict_environment:
+            output.refuse_others(self.survey(environment(), output.plan.stage).recorded)
 
     def survey(self, environment: Environment, stage: str) -> Survey:
         """Return the environments of the nodes that may do some work; say once if they differ.
