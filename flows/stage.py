@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from flows.cost import StageCost
+from flows.given import Given
 from flows.missing import Amount, Missing, units_done
 from flows.nodes.environment import Environment
 from flows.nodes.survey import Begun, Survey, joined_later, take_survey
@@ -54,21 +55,6 @@ class Progress:
     data_share: float | None = None
     data_wait_s: float | None = None
     phase: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """An input from outside, as it was found when the run began.
-
-    Attributes:
-        digest: The digest of its content.
-        place: Where it was found, in the form that may be shown.
-        remark: A remark on how it was found; empty for none.
-    """
-
-    digest: str
-    place: str
-    remark: str = ""
 
 
 _BYTES = "the bytes may differ from those of an undisturbed run"

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows.account import Row
 from flows.cost import StageCost
+from flows.given import Given
 from flows.root import resolve_root
 from flows.run_identity import RunIdentity
 from flows.run_record import note_begun
@@ -23,7 +24,6 @@ from flows.runtime.connections import open_cluster, open_tracker
 from flows.runtime.progress import StageProgress
 from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
-from flows.stage import Given
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
 from infra.compute.usage import Usage

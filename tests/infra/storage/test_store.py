@@ -5,10 +5,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -107,24 +105,6 @@ def test_list_is_sorted_and_stays_below_its_folder(any_store: Store) -> None:
         any_store.put_if_absent(name, b"")
     assert any_store.list("u") == ["u/10", "u/2", "u/deep/er"]
     assert any_store.list(".") == ["u/10", "u/2", "u/deep/er", "uu/1", "v"]
-
-
-def test_a_file_that_its_successor_replaces_while_it_is_listed_is_not_missed(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a lease that is renewed between the listing of its folder and a look at its file."""
-    walk = os.walk
-
-    def renewed(folder: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
-        listed = list(walk(folder, **options))
-        store.put_if_absent("a/2", b"")
-        store.delete("a/1")
-        yield from listed
-
-    store.put_if_absent("a/1", b"")
-    (store.root / "a" / "broken").symlink_to("nowhere")
-    monkeypatch.setattr(os, "walk", renewed)
-    assert store.list("a") == ["a/1"]
 
 
 def test_folders_are_those_directly_inside(any_store: Store) -> None:
