@@ -130,6 +130,10 @@ def stage_cost(attempts: Sequence[Attempt], output: str, goal: Mapping[str, int]
     ]
     if not counted:
         return None
+    # An attempt that found the goal reached, and only sealed it, is not counted, but knows the size.
+    own = [one for one in attempts if one.output == output and one.goal == dict(goal)]
+    without = [one for one in counted if not one.goal]
+    sizes = [one.output_bytes for one in own or without if one.outcome == SEALED]
     return StageCost(
         stage=counted[-1].stage,
         attempts=len(counted),
@@ -141,7 +145,7 @@ def stage_cost(attempts: Sequence[Attempt], output: str, goal: Mapping[str, int]
         driver_cpu_s=sum(one.driver_cpu_s for one in counted),
         data_wait_s=sum(one.data_wait_s for one in counted),
         retries=sum(one.retries for one in counted),
-        bytes=next((one.output_bytes for one in reversed(counted) if one.outcome == SEALED), 0),
+        bytes=sizes[-1] if sizes else 0,
         at_least=any(not one.outcome for one in counted),
     )
 

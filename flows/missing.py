@@ -38,12 +38,14 @@ class Missing:
         goal: The goal that no manifest seals.
         amount: The amount of work in all; None if the stage does not count it.
         recorded: Returns the work that is done, as `Amount.done` takes it.
+        check: Raises if this run may not go on with the output, because it was begun in another environment.
     """
 
     output: Output
     goal: Mapping[str, int]
     amount: Amount | None
     recorded: Callable[[], Mapping[str, int]]
+    check: Callable[[], None] = lambda: None
 
     @property
     def done(self) -> int:

@@ -273,6 +273,7 @@ def trial_of(run: Run, name: str) -> Trial:
             for part, value in environment_in_words(manifest).items()
         },
         measurements=measurements,
+        rules={f"rules of {stage}": manifest.plan["format_version"] for stage, manifest in run.manifests.items()},
     )
 
 

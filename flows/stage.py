@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from flows.account import Account
 from flows.artifacts import Artifact, Dataset
 from flows.cost import StageCost
+from flows.given import Given
 from flows.missing import Amount, Missing, units_done
 from flows.nodes.environment import Environment
 from flows.nodes.survey import Begun, Survey, joined_later, take_survey
@@ -56,21 +57,6 @@ class Progress:
     phase: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """An input from outside, as it was found when the run began.
-
-    Attributes:
-        digest: The digest of its content.
-        place: Where it was found, in the form that may be shown.
-        remark: A remark on how it was found; empty for none.
-    """
-
-    digest: str
-    place: str
-    remark: str = ""
-
-
 _BYTES = "the bytes may differ from those of an undisturbed run"
 
 
@@ -78,7 +64,7 @@ def _ignore(*_: object) -> None:
     pass
 
 
-def _no_lease(_: str) -> AbstractContextManager[None]:
+def _no_lease(_: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
@@ -117,7 +103,7 @@ class Context:
     on_progress: Callable[[Progress], None] = _ignore
     on_history: Callable[[list[dict[str, Any]]], None] = _ignore
     on_data: Callable[[str], None] = _ignore
-    lease: Callable[[str], AbstractContextManager[None]] = _no_lease
+    lease: Callable[[str], AbstractContextManager[object]] = _no_lease
     strict_environment: bool = False
     on_missing: Callable[[Sequence[Missing]], None] = _ignore
     before_work: Callable[[], None] = _ignore
@@ -160,7 +146,14 @@ class Context:
         output = self.output(plan)
         if (manifest := output.manifest(goal)) is not None:
             return manifest, True
-        self.on_missing([Missing(output=output, goal=goal, amount=amount, recorded=lambda: done(output))])
+        missing = Missing(
+            output=output,
+            goal=goal,
+            amount=amount,
+            recorded=lambda: done(output),
+            check=lambda: self.check_environment(output, environment),
+        )
+        self.on_missing([missing])
         with self.lease(output.folder):
             manifest = output.manifest(goal)  # because another run may have sealed it while this one waited
             if manifest is not None:
@@ -195,6 +188,15 @@ class Context:
             self.begun.add(output.plan.key)
         known = 1 if beginning.is_new else len(Environments(store=output.store, folder=output.folder).periods())
         return Begun(is_new=beginning.is_new, survey=survey, environments=known)
+
+    def check_environment(self, output: Output, environment: Callable[[], Environment]) -> None:
+        """Refuse an output that another environment began, as `begin` does, before anything is written.
+
+        Raises:
+            ConflictError: If `strict_environment` is set, and the environment is another one or the nodes differ.
+        """
+        if self.strict_environment:
+            output.refuse_others(self.survey(environment(), output.plan.stage).recorded)
 
     def survey(self, environment: Environment, stage: str) -> Survey:
         """Return the environments of the nodes that may do some work; say once if they differ.

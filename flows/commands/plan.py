@@ -1,7 +1,6 @@
 """`ddpm plan`: what `ddpm run` with the same options would do, and why, without doing it."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,9 +64,11 @@ def plan(  # noqa: PLR0913 - one per option of `ddpm run`
     recipe, settings = chosen(locals())
     from flows.recipe.forecast import forecast
     from flows.root import resolve_root
+    from flows.runtime.connections import cluster_address
     from infra.storage.open import open_store
 
-    address = os.environ.get("RAY_ADDRESS", "") if settings.mode == "ray" else ""
+    address = cluster_address() or ""  # which a run refuses in either mode
+    address = address if settings.mode == "ray" else ""
     found = forecast(recipe, settings, open_store(resolve_root(settings.root)), remote=bool(address))
     asks = {stage.name: asked(getattr(recipe, stage.name), settings.mode) for stage in _with_settings()}
     there = _there(found, address, asks)

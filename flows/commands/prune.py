@@ -1,7 +1,6 @@
 """`ddpm prune`: removes from a root what nothing refers to, after it was shown."""
 
 import sys
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +70,7 @@ def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registe
 
     return find_removals(
         inventory,
-        now_s=time.time(),
+        now_s=reader.store.now_s(),
         older_than_s=older_than_s,
         spare=lambda output: spare_objects(reader.store, output),
         registered=registered,

@@ -4,7 +4,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from flows.commands.run import ConfigFile, Root, Settings, say_unused
 from flows.recipe.presets.table import PRESETS
 from flows.recipe.served import SET_BY_US, ServedRecipe, own_recipe, served_preset, served_presets
 from flows.recipe.settings import without_effect
-from infra.errors import ConfigError, ResourceError
+from infra.errors import ConfigError, ConflictError, ResourceError
 from infra.services.prefect.settings import PAGES_PORT
 from infra.storage.uri import parse_place
 
@@ -95,6 +95,8 @@ def serve_deployments(  # noqa: PLR0913 - one per option
     recipes = _recipes(preset, config, setting or [], name, stages=stages, cron=cron)
     where = parse_place(resolve_root(root)).uri
     with prefect_api(where, port=port, host=host, serve=True, say=say) as api:
+        if api.server is None:  # else it has just started, and nobody serves from it
+            refuse_second(recipes, api)
         named = bool(preset or config or setting or name)
         served = registered(where, recipes, _schedule(cron, timezone), tag or [], keeps_schedules=not named)
         if api.server is not None and not _is_loopback(host):
@@ -103,6 +105,23 @@ def serve_deployments(  # noqa: PLR0913 - one per option
             typer.echo(line)
         typer.echo(f"deployments {', '.join(recipe.name for recipe in recipes)} at {api.ui}; stop with Ctrl-C")
         work_off(served, limit, api)
+
+
+def refuse_second(recipes: Sequence[ServedRecipe], api: "PrefectApi") -> None:
+    """Refuse to serve deployments that another process serves from the same Prefect server.
+
+    Raises:
+        ConflictError: If one does.
+    """
+    from flows.pipeline import pipeline
+    from infra.services.prefect.deployments import served_by_others
+
+    if others := served_by_others(pipeline.name, [recipe.name for recipe in recipes], say):
+        raise ConflictError(
+            f"another process serves {', '.join(others)} from it",
+            item=f"Prefect server {api.ui}",
+            remedy="stop that one, or serve a recipe of your own under another --name",
+        )
 
 
 def registered(
@@ -197,15 +216,7 @@ def _schedule_lines(recipes: Sequence[ServedRecipe], cron: str, timezone: str) -
 
 
 def _deployment(recipe: ServedRecipe, root: str, schedule: "Schedule | None", tags: Sequence[str]) -> "Deployment":
-    from flows.recipe.form import changed
     from infra.services.prefect.deployments import Deployment
-
-    def accepts(parameters: dict[str, Any]) -> bool:
-        try:
-            changed(parameters)
-        except ConfigError:
-            return False
-        return True
 
     return Deployment(
         name=recipe.name,
@@ -213,7 +224,7 @@ def _deployment(recipe: ServedRecipe, root: str, schedule: "Schedule | None", ta
         parameters=recipe.parameters(root),
         schema=recipe.schema,
         tags=[*recipe.tags, *tags],
-        accepts=accepts,
+        accepts=recipe.accepts,
         ours=SET_BY_US,
         schedule=schedule,
     )

@@ -1,5 +1,7 @@
 """`ddpm track flush`: MLflow gets what it missed of finished runs."""
 
+from itertools import chain
+
 import typer
 
 from flows.commands.run import Root, say_aside
@@ -19,16 +21,20 @@ def _group() -> None:
 
 
 def flush(root: Root = "") -> None:
-    """Deliver to MLflow what it misses of the finished runs, from what they sealed. Nothing is computed."""
+    """Deliver to MLflow what it misses of the finished runs and sweeps, from what they sealed. Nothing is computed."""
     from flows.root import resolve_root
     from flows.runtime.late_tracking import deliver_late
     from flows.stages.table import STAGES
+    from flows.sweep.late_tracking import deliver_sweeps
     from infra.storage.open import open_store
 
     store = open_store(resolve_root(root))
-    found, errors = False, list[DdpmError]()
-    for delivery in deliver_late(store, STAGES):
+    found, errors, new = False, list[DdpmError](), set[str]()
+    # The second is asked for its sweeps after the first has ended.
+    for delivery in chain(deliver_late(store, STAGES), deliver_sweeps(store, new)):
         found = True
+        if delivery.is_new:
+            new.add(delivery.name)
         typer.echo(f"{delivery.name}  {delivery.line}")
         if delivery.error is not None:
             errors.append(delivery.error)

@@ -60,6 +60,7 @@ class _Sealed:
 
     dataset: Dataset
     samples: Samples
+    sampled: Manifest
     evaluated: Manifest
     trained: Manifest
     outputs: Mapping[str, Manifest]
@@ -73,7 +74,9 @@ def read_measurements(
 
     The figures of held-out images, by EMA length too, are comparable if they rest on equally many images of the same
     data, by the same estimate, with labels or without; the bound's terms also need the same chain. Figures of features
-    are comparable if reference data, number of samples, extractor and the metric's own settings are equal.
+    are comparable if reference data, number of samples, extractor and the metric's own settings are equal. The rules of
+    an output, its format version, must be equal too. Rules of training and of sampling are only remarks, because they
+    make other networks and samples, not another measure.
 
     Args:
         dataset: The data set of the run.
@@ -90,6 +93,7 @@ def read_measurements(
     sealed = _Sealed(
         dataset=dataset,
         samples=samples,
+        sampled=samples.manifest(store),
         evaluated=evaluated,
         trained=snapshot.manifest(store),
         outputs=outputs,
@@ -141,10 +145,12 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
     remarks = {"num_timesteps": settings.get("num_timesteps")}
     # The run's own average has no part in figures by EMA length.
     remarks |= {} if is_of_length else {"ema": settings.get("ema_halflife_images")}
+    remarks["rules of train"] = sealed.trained.plan["format_version"]
     error, rows = figure.standard_error, None
     terms = terms_of(figure, sealed.evaluated.facts["counts"])
     if held_out is None:
         conditions = _of_features(figure.name, sealed)
+        remarks["rules of sample"] = sealed.sampled.plan["format_version"]
     else:
         conditions = _of_held_out(figure.name, held_out, sealed)
         remarks |= {"seed": sealed.evaluated.facts["settings"].get("seed"), "draws": len(held_out.outputs)}
@@ -186,6 +192,7 @@ def _of_held_out(name: str, held_out: _HeldOut, sealed: _Sealed) -> dict[str, An
 def _of_features(name: str, sealed: _Sealed) -> dict[str, Any]:
     """Return the conditions of a figure that compares samples with the training split, or with a file's statistics."""
     conditions: dict[str, Any] = {"data": sealed.dataset.digest}
+    conditions["rules of evaluate"] = sealed.evaluated.plan["format_version"]
     if not name.startswith(_ACCURACY):
         conditions["samples"] = sealed.samples.count
     for output in sealed.outputs.values():

@@ -39,7 +39,7 @@ class Comparison:
         trials: The runs.
         settings: The settings that differ, by their full names: a value per run, None if a run has no such setting.
         equal_settings: The number of settings that are equal in all runs.
-        inputs: The inputs that differ, by name: a digest per run.
+        inputs: The inputs and the stages' rules that differ, by name: a digest or a version per run.
         environment: The software and hardware that differ, by name.
         figures: Each figure by name: a cell per run.
     """
@@ -118,7 +118,7 @@ def compare_trials(trials: Sequence[Trial]) -> Comparison:
         trials=trials,
         settings=differing,
         equal_settings=len(settings) - len(differing),
-        inputs=_differing(_side_by_side([trial.inputs for trial in trials])),
+        inputs=_differing(_side_by_side([{**trial.inputs, **trial.rules} for trial in trials])),
         environment=_differing(_side_by_side([trial.environment for trial in trials])),
         figures={name: _cells([trial.measurements.get(name) for trial in trials]) for name in names},
     )

@@ -28,6 +28,8 @@ class Trial:
         inputs: The digests of `data`, `snapshot` and `samples`, and of the `initial` network if there is one.
         environment: The software and hardware of each stage, by names such as `train.device`.
         measurements: The figures by name, most important first.
+        rules: The format version of each stage's output, by names such as `rules of train`; an earlier release of this
+            program may have made the same settings into another result.
         runs: The names of the runs, if this is the mean over several.
     """
 
@@ -36,14 +38,21 @@ class Trial:
     inputs: dict[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
     measurements: Mapping[str, Measurement] = field(default_factory=lambda: MappingProxyType({}))
+    rules: Mapping[str, int] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
+
+
+def of_latest_rules(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the runs whose outputs were made by the latest rules among them; only these can be ranked together."""
+    latest = max((_versions(trial) for trial in trials), default=())
+    return [trial for trial in trials if _versions(trial) == latest]
 
 
 def replicates(trials: Sequence[Trial]) -> list[list[Trial]]:
     """Group the runs that differ in their seeds alone, in the order of each group's first run.
 
-    They share data, snapshot and every setting except `sample.seed` and `evaluate.seed`. A run whose seeds are those of
-    another one in its group begins a group of its own, because it would count twice.
+    They share data, snapshot, rules and every setting except `sample.seed` and `evaluate.seed`. A run whose seeds are
+    those of another one in its group begins a group of its own, because it would count twice.
     """
     groups: list[list[Trial]] = []
     for trial in trials:
@@ -174,9 +183,13 @@ def _error(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def _without_seeds(trial: Trial) -> tuple[dict[str, Any], dict[str, str]]:
+def _versions(trial: Trial) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(trial.rules.items()))
+
+
+def _without_seeds(trial: Trial) -> tuple[dict[str, Any], dict[str, str], Mapping[str, int]]:
     settings = {name: value for name, value in trial.settings.items() if name not in SEEDS}
-    return settings, {name: digest for name, digest in trial.inputs.items() if name not in _OF_SEEDS}
+    return settings, {name: digest for name, digest in trial.inputs.items() if name not in _OF_SEEDS}, trial.rules
 
 
 def _seeds(trial: Trial) -> tuple[Any, ...]:

@@ -18,9 +18,9 @@ from flows.run_record import FOLDER as REPORTS
 from flows.stages.table import STAGES
 from infra.errors import InputError, IntegrityError
 from infra.outputs.lease_holder import Holder, parse_holder
-from infra.outputs.lease_watch import Watch
+from infra.outputs.lease_watch import SILENCE_S, Watch
 from infra.outputs.manifest import parse_manifest
-from infra.outputs.presence import LEASES, ended_runs
+from infra.outputs.presence import LEASES, ended_runs, silent_leases
 from infra.storage.open import open_store
 from infra.storage.store import Store, StoredObject
 
@@ -86,7 +86,7 @@ class Reader:
     def inventory(self) -> Inventory:
         """Return everything below the root."""
         finished, outputs = self.finished_runs(), self.outputs()
-        leftovers = [*self._in_flight(), *self._ended()]
+        leftovers = [] if self.is_over else [*self._in_flight(), *self._ended()]
         damage = [line for run in finished if (line := run.damage)]
         damage += [line for output in outputs for line in output.damage]
         by_folder = {output.folder: output for output in outputs}
@@ -110,16 +110,18 @@ class Reader:
 
     def with_begun_runs(self, finished: Sequence[StoredRun], outputs: Iterable[StoredOutput] = ()) -> list[StoredRun]:
         """Return the finished runs and those that have begun, by name; a finished run may be at work again."""
-        at_work = {who: line for name in self._leases() if (who := self._who(name)) and (line := self._holder(name))}
+        held = self._each(self._leases(), lambda name: (self._who(name), self._holder(name)), "leases of runs")
+        at_work = {one[0]: one[1] for one in held if one is not None and all(one)}
         for output in outputs:
             if output.holder:
                 at_work.setdefault(output.holder.partition(" on host ")[0], output.holder)
         notes = {one.name.removeprefix(f"{BEGUN}/").removesuffix(".json"): one for one in self._listed(BEGUN)}
         known = {run.name for run in finished}
+        fresh = [name for name in notes if name not in known]
+        settings = self._each(fresh, lambda name: begun_settings(name, self.store), "notes of unfinished runs")
         begun = [
-            StoredRun(name=name, changed_s=one.changed_s, settings=begun_settings(name, self.store), note=one)
-            for name, one in notes.items()
-            if name not in known
+            StoredRun(name=name, changed_s=notes[name].changed_s, settings=found or {}, note=notes[name])
+            for name, found in zip(fresh, settings, strict=True)
         ]
         return sorted(
             (replace(run, holder=at_work.get(run.name, "")) for run in (*finished, *begun)), key=lambda run: run.name
@@ -183,6 +185,9 @@ class Reader:
 
     def _leases(self) -> list[str]:
         """Return the leases of runs by which equal ones wait for each other."""
+        if self.is_over:
+            self._leave_out("the leases of runs were not read")
+            return []
         names = {name.rpartition("/")[0] for name in self.store.list(LEASES)}
         return sorted(name for name in names if name.endswith("/lease"))
 
@@ -193,16 +198,17 @@ class Reader:
         return holder.who if holder else ""
 
     def _holder(self, lease: str) -> str:
-        return Watch(self.store, lease).look(self._me)
+        return Watch(self.store, lease, SILENCE_S, since_put=True).look(self._me)
 
     def _in_flight(self) -> Iterator[StoredObject]:
         for folder in IN_FLIGHT:
             yield from self.store.objects(folder)
 
     def _ended(self) -> list[StoredObject]:
-        """Return the announcements of runs of this machine that were killed, which nobody takes over."""
-        names = set(ended_runs(self.store))
-        return [one for one in self.store.objects(LEASES) if one.name in names]
+        """Return the announcements of runs of this machine that were killed, and the leases of lost machines."""
+        silent = silent_leases(self.store)
+        names = {*ended_runs(self.store)} - {one.name for one in silent}
+        return [*silent, *(one for one in self.store.objects(LEASES) if one.name in names)]
 
     def _read(self, name: str) -> bytes:
         with suppress(FileNotFoundError):

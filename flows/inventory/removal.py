@@ -3,11 +3,15 @@
 An output loses its manifests first, so that nothing looks sealed whose files are going. Then its records go, the latest
 one first: what is left is a state that the output was in before, from which a run can go on. Files that a record named
 follow, and the plan is last, so that a later removal knows the folder and finishes it.
+
+A process that was stopped, or whose machine slept, may find that runs took it for ended and went on. So it confirms its
+leases before each deletion, and ends if one is lost.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -15,7 +19,7 @@ from flows.inventory.output import MANIFESTS, PLAN, StoredOutput
 from flows.inventory.pruning import Pruning, Removal
 from flows.stages.table import STAGES
 from infra.errors import ConflictError
-from infra.outputs.lease import held
+from infra.outputs.lease import Lease, held
 from infra.outputs.lease_holder import Holder
 from infra.outputs.plan import Output
 from infra.outputs.presence import removal
@@ -65,19 +69,19 @@ def remove(
         on_removed: Receives each removal once it is carried out.
 
     Raises:
-        ConflictError: If another removal is at work.
+        ConflictError: If another removal is at work, or this process stood still for so long that it counted as ended.
         StorageError: If the store does not answer; another call goes on.
     """
     outcome, known = Outcome(), {_identity(one): one for one in shown.removals}
-    with removal(store, _me(), on_wait=say) as lines:
-        reason = hindrance or next(iter(lines), "")
+    with removal(store, _me(), on_wait=say) as announced:
+        reason = hindrance or next(iter(announced.runs), "")
         found = find()
         blocked: set[str] = set()
         for one in found.removals:
             if _identity(one) not in known:
                 continue  # nobody has seen it
-            why = _obstacle(one, known.pop(_identity(one)), blocked, reason, at_work=bool(lines))
-            why = why or _carry_out(store, _with_plan(one, outcome))
+            why = _obstacle(one, known.pop(_identity(one)), blocked, reason, at_work=bool(announced.runs))
+            why = why or _carry_out(store, _with_plan(one, outcome), announced.lease)
             if not why:
                 outcome.removed.append(one)
                 on_removed(one)
@@ -130,35 +134,44 @@ def _obstacle(one: Removal, shown: Removal, blocked: set[str], reason: str, *, a
     return ""
 
 
-def _carry_out(store: Store, one: Removal) -> str:
+def _carry_out(store: Store, one: Removal, announcement: Lease) -> str:
     """Remove one thing; return why not, or nothing."""
-    if one.output is None:
-        for name in one.names:
+    announcement.confirm()
+    with ExitStack() as stack:
+        leases = [announcement]
+        if one.output is not None:
+            lease = f"{one.output.folder}/lease"
+            try:
+                leases.append(
+                    stack.enter_context(held(store, lease, _me(), on_wait=lambda _: None, wait=False, warn=False))
+                )
+            except ConflictError as error:
+                return error.cause
+
+        def delete(name: str) -> None:
+            for each in leases:
+                each.confirm()
             store.delete(name)
+
+        if one.output is not None and not one.names:
+            return _remove_output(store, one, one.output, delete)
+        for name in one.names:
+            delete(name)
         return ""
-    try:
-        with held(store, f"{one.output.folder}/lease", _me(), on_wait=lambda _: None, wait=False):
-            if one.names:
-                for name in one.names:
-                    store.delete(name)
-                return ""
-            return _remove_output(store, one, one.output)
-    except ConflictError as error:
-        return error.cause
 
 
-def _remove_output(store: Store, one: Removal, output: StoredOutput) -> str:
+def _remove_output(store: Store, one: Removal, output: StoredOutput, delete: Callable[[str], None]) -> str:
     """Remove an output while this process holds its lease, unless a run has worked on it since it was read."""
     objects = _sorted(output.folder, store)
     manifests = [name for name in objects.manifests if name not in output.size.manifests]
     if manifests or objects.files != output.size.files:
         return "has changed since it was listed"
     for name in (*objects.manifests, *objects.records):
-        store.delete(name)
+        delete(name)
     with ThreadPoolExecutor(_DELETERS) as pool:
-        list(pool.map(store.delete, objects.named))
+        list(pool.map(delete, objects.named))
     if not one.keeps_plan:
-        store.delete(f"{output.folder}/{PLAN}")
+        delete(f"{output.folder}/{PLAN}")
     return ""
 
 

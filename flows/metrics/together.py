@@ -57,19 +57,23 @@ def seal_together(
     """
     with ExitStack() as held:
         sealings = [_Sealing(work, context) for work in works]
-        if missing := [sealing.as_missing() for sealing in sealings if sealing.manifest is None]:
-            context.on_missing(missing)
+
+        def pool_of(those: Sequence[_Sealing]) -> tuple[str, Workers]:
+            wanted = next((one.device for one in those if one.device != "cpu"), "cpu")
+            device = context.cluster.nodes.device(wanted, cpus=workers("cuda").cpus, stage=stage)
+            return device, workers(device)
+
+        if missing := [sealing for sealing in sealings if sealing.manifest is None]:
+            context.on_missing([one.as_missing(lambda: pool_of(missing)) for one in missing])
         # In an order that is the same for every run, so that no two runs wait for each other.
         for sealing in sorted(sealings, key=lambda sealing: sealing.work.plan.key):
             sealing.take(held)
         open_ones = [sealing for sealing in sealings if sealing.manifest is None]
         if open_ones:
             context.before_work()
-            wanted = next((one.device for one in open_ones if one.device != "cpu"), "cpu")
-            device = context.cluster.nodes.device(wanted, cpus=workers("cuda").cpus, stage=stage)
-            pool = workers(device)
+            device, pool = pool_of(open_ones)
             for sealing in open_ones:
-                sealing.begin(device if sealing.device != "cpu" else "cpu", pool)
+                sealing.begin(device, pool)
             _run(open_ones, context, stage, pool)
     return [sealing.manifest for sealing in sealings if sealing.manifest is not None]
 
@@ -93,13 +97,18 @@ class _Sealing:
         self._context, self._lease = context, ExitStack()
         self._begun: Begun | None = None
 
-    def as_missing(self) -> Missing:
-        """Return the output with the number of its units."""
+    def as_missing(self, pool: Callable[[], tuple[str, Workers]]) -> Missing:
+        """Return the output with the number of its units.
+
+        Args:
+            pool: Returns the device and the workers of what is missing.
+        """
         return Missing(
             output=self.output,
             goal={},
             amount=Amount(total=len(self.work.names), unit="units"),
             recorded=lambda: {"units": len(self.work.names) - len(self._uncommitted())},
+            check=lambda: self._context.check_environment(self.output, lambda: self._environment(*pool())),
         )
 
     def take(self, held: ExitStack) -> None:
@@ -119,13 +128,17 @@ class _Sealing:
         """Begin the output, or go on with it.
 
         Args:
-            device: `cpu` or `cuda`.
+            device: The pool's, `cpu` or `cuda`.
             workers: The pool.
         """
-        self.device = device
-        environment = replace(self.work.environment, device=device, workers=workers)
+        environment = self._environment(device, workers)
+        self.device = environment.device
         self._begun = self._context.begin(self.output, environment)
         self.missing = self._uncommitted()
+
+    def _environment(self, device: str, workers: Workers) -> Environment:
+        device = device if self.device != "cpu" else "cpu"
+        return replace(self.work.environment, device=device, workers=workers)
 
     def _uncommitted(self) -> set[int]:
         return {n for n, name in enumerate(self.work.names) if self.output.record(name) is None}

@@ -129,6 +129,7 @@ class _Forecaster:
             store=view,
             cluster=self._cluster(),
             force=self.settings.force,
+            strict_environment=self.settings.strict_environment,
             given=given,
             on_data=self._note_data,
             on_missing=_end,
@@ -155,9 +156,11 @@ class _Forecaster:
         if part is None:
             return StageForecast(stage=stage.name, state=RUNS, why="every run writes it anew", has_settings=False)
         try:
-            artifact = stage.run(part, *(self._done[name] for name in stage.inputs), context)
-        except _Unsealed as unsealed:
-            return self._unsealed(stage, part, unsealed.missing)
+            try:
+                artifact = stage.run(part, *(self._done[name] for name in stage.inputs), context)
+            except _Unsealed as unsealed:
+                self._check_environments(unsealed.missing)
+                return self._unsealed(stage, part, unsealed.missing)
         except _Unasked:
             return self._waiting(stage, part, "its key depends on the cluster's GPUs, which only a run asks for")
         except DdpmError as error:
@@ -166,14 +169,27 @@ class _Forecaster:
             raise
         self._done[stage.name] = artifact
         if isinstance(artifact, Dataset):
-            self._check(artifact)
+            self._check(artifact, context)
         return StageForecast(stage=stage.name, state=SEALED, outputs=[artifact.name.rpartition("/manifests/")[0]])
 
-    def _check(self, data: Dataset) -> None:
+    def _check_environments(self, missing: Sequence[Missing]) -> None:
+        """Refuse an output that was begun in another environment, as a run does; a cluster's nodes are not asked."""
+        if not self.remote:
+            for one in missing:
+                one.check()
+
+    def _check(self, data: Dataset, context: Context) -> None:
         """Refuse settings that do not suit the data, as a run does."""
-        for stage in STAGES:
-            if (part := getattr(self.config, stage.name, None)) is not None:
-                stage.check(part, data)
+        parts = [(stage, part) for stage in STAGES if (part := getattr(self.config, stage.name, None)) is not None]
+        for stage, part in parts:
+            stage.check(part, data)
+        for stage, part in parts:
+            try:
+                stage.settle(part, data, context)
+            except _Unsealed as unsealed:
+                self._check_environments(unsealed.missing)
+            except _Unasked:
+                continue
 
     def _waiting(self, stage: Stage[Any, Any], part: StageConfig | None, why: str) -> StageForecast:
         """Return the forecast of a stage whose key is not known yet."""

@@ -97,7 +97,8 @@ def sweep_of(parameters: Mapping[str, Any], deployment: Mapping[str, Any] | None
     if not all(isinstance(group, Mapping) for group in groups):
         raise ConfigError("must be a group of settings", item=SWEEP)
     merged = {name: value for group in groups for name, value in group.items()}
-    return validated(SweepSettings, merged) if merged.get("grid") else None
+    settings = validated(SweepSettings, merged)
+    return settings if settings.grid else None
 
 
 def _put_recipe(values: dict[str, Any], recipe: object) -> None:

@@ -88,7 +88,7 @@ def form_schema(
         recipe: The preset that it starts from.
         config: The values of all its settings; those of the preset if it is None.
         own: The settings by which a recipe of the user differs from the preset, a group per stage.
-        until: The last stage whose settings are offered beside the recipe's own; all are if it is empty.
+        until: The last stage whose settings are offered beside the recipe's own; if it is empty all are, and a sweep.
     """
     config, run = config or preset(recipe), _empty_fields(RunSettings)
     names = STAGES[: STAGES.index(until) + 1] if until else STAGES
@@ -103,7 +103,8 @@ def form_schema(
     groups["run"] = _plain_group(
         _group_title("run"), {name: field for name, field in run.items() if name not in (*RUN_LEAD, "preset")}
     )
-    groups[SWEEP] = _plain_group(_SWEEP_TITLE, _empty_fields(SweepSettings))
+    if not until:  # a sweep compares figures, so its runs run to their end
+        groups[SWEEP] = _plain_group(_SWEEP_TITLE, _empty_fields(SweepSettings))
     description = "The preset that empty fields take their values from."
     fields["preset"] = {"title": "Recipe", "type": "string", "enum": list(PRESETS), "description": description}
     definitions: dict[str, Any] = {}

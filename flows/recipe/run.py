@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from flows.artifacts import Dataset
+from flows.given import Given
 from flows.metrics.choices import TO_STATISTICS
 from flows.nodes.devices import check_device
 from flows.recipe.config import PipelineConfig
@@ -21,7 +22,7 @@ from flows.runtime.surroundings import (
     current_surroundings,
     open_surroundings,
 )
-from flows.stage import Given, Stage
+from flows.stage import Stage
 from flows.stages.prepare.sources import check_source, source_inputs
 from flows.stages.table import STAGES
 from infra.compute.cluster import Cluster

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.recipe.config import PipelineConfig
-from flows.recipe.form import STAGES, changed
+from flows.recipe.form import STAGES, SWEEP, changed, sweep_of
 from flows.recipe.form_schema import form_schema
 from flows.recipe.identity import recipe_name
 from flows.recipe.presets.table import PRESETS, preset
@@ -54,6 +54,15 @@ class ServedRecipe:
     def schema(self) -> dict[str, Any]:
         """The JSON schema of its form."""
         return form_schema(self.preset, self.config, self.own, self.until)
+
+    def accepts(self, parameters: Mapping[str, Any]) -> bool:
+        """Tell whether parameters that users gave its deployment are still those of a run; its form must offer them."""
+        try:
+            changed(parameters)
+            sweep_of(parameters)
+        except ConfigError:
+            return False
+        return SWEEP in self.schema["properties"] or not parameters.get(SWEEP)
 
     @property
     def tags(self) -> list[str]:

@@ -33,11 +33,13 @@ class Delivery(NamedTuple):
         name: The run's name.
         line: What was delivered, or why nothing was.
         error: The failure, if some of it could not be delivered.
+        is_new: Whether anything was delivered.
     """
 
     name: str
     line: str
     error: DdpmError | None = None
+    is_new: bool = False
 
 
 def deliver_late(store: Store, stages: Sequence[Stage[Any, Any]]) -> Iterator[Delivery]:
@@ -84,7 +86,8 @@ def _deliver(name: str, store: Store, stages: Sequence[Stage[Any, Any]], uri: st
         remedy = "run the same command again once it does"
         return Delivery(name, "is not delivered whole", StorageError(tracker.complaint, item=name, remedy=remedy))
     decision = tracker.take_decision()
-    return Delivery(name, f"delivered: {', '.join(parts)}" + (f"; {decision}" if decision else ""))
+    line = f"delivered: {', '.join(parts)}" + (f"; {decision}" if decision else "")
+    return Delivery(name, line, is_new=True)
 
 
 def _send(tracker: Tracker, finished: "_Finished", missing: Missing) -> None:

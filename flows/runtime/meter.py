@@ -87,7 +87,7 @@ class Meter:
         self._output = own[0] if own else self._output
 
     @contextlib.contextmanager
-    def waiting(self, lease: AbstractContextManager[None]) -> Iterator[None]:
+    def waiting(self, lease: AbstractContextManager[object]) -> Iterator[None]:
         """Enter a lease, and count the wait for it as no part of the attempt."""
         began_s = self.clock()
         with lease:
@@ -142,7 +142,8 @@ class Meter:
 
     def cost(self, artifact: Artifact, goal: Mapping[str, int]) -> StageCost | None:
         """Return the cost of the sealed output, of all attempts; None if none is recorded."""
-        return stage_cost(self.costs.attempts(), artifact.name.rpartition("/manifests/")[0], goal)
+        own = {self._name: self._last} if self._last is not None else {}  # whose record a slow store may not have yet
+        return stage_cost(self.costs.attempts(own), artifact.name.rpartition("/manifests/")[0], goal)
 
     def _beat(self) -> None:
         # The last record is this thread's too, so that a store that is away holds up no end of a run.

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows.account import Row
 from flows.cost import StageCost
+from flows.given import Given
 from flows.root import resolve_root
 from flows.run_identity import RunIdentity
 from flows.run_record import note_begun
@@ -23,7 +24,6 @@ from flows.runtime.connections import open_cluster, open_tracker
 from flows.runtime.progress import StageProgress
 from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
-from flows.stage import Given
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
 from infra.compute.usage import Usage
@@ -194,7 +194,7 @@ class Surroundings:
         if len(self.usage) >= least:
             self.tracker.log_usage(self.usage.take())
 
-    def lease(self, folder: str) -> AbstractContextManager[None]:
+    def lease(self, folder: str) -> AbstractContextManager[object]:
         """Hold a folder for this run; while another run holds it, wait and say who does, or refuse without `wait`."""
         holder = Holder.here(self.name, datetime.now(UTC))
         return held(self.store, f"{folder}/lease", holder, on_wait=self.say, wait=self.settings.wait)

@@ -10,10 +10,16 @@ from flows.sweep.plan import SweepPlan
 from flows.sweep.plot import sweep_plot
 from flows.sweep.table import SweepTable
 from flows.sweep.view import as_csv, view_of
+from infra.outputs.presence import LEASES
 from infra.storage.store import Store
 
 FOLDER = "sweeps"
 PAGE, TABLE, PLOT, RECORD = "sweep.html", "table.csv", "plot.png", "sweep.json"
+
+
+def lease_of(name: str) -> str:
+    """Return the lease of a sweep's name, so that one process at a time writes its files."""
+    return f"{LEASES}/sweep-{name}/lease"
 
 
 def sweep_files(plan: SweepPlan, table: SweepTable, runs: Sequence[SweepRun]) -> dict[str, bytes]:

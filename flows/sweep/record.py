@@ -1,16 +1,27 @@
-"""The record of a sweep in MLflow: a run with the table and the page, above the runs of the sweep."""
+"""The record of a sweep in MLflow: a run with the table and the page, above the runs of the sweep.
 
+A copy of what is not in the page's files stays beside them, from which `ddpm track flush` delivers the record later.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from flows.root import resolve_root
+from flows.run_record import TRACKING
 from flows.runtime.connections import open_tracker
 from flows.runtime.settings import RunSettings
+from flows.sweep.files import FOLDER
 from flows.sweep.grid import combination_text, value_text
 from flows.sweep.plan import SweepPlan
 from flows.sweep.table import SweepTable
 from infra.digests import canonical_json, sha256
+from infra.errors import DdpmError, IntegrityError
 from infra.record import TrackedRun
 from infra.storage.store import Store
+from infra.tracking.origin import origin_tags
 from infra.tracking.tracker import Tracker
 
 KIND = "sweep"
@@ -18,11 +29,55 @@ TAG = "ddpm.sweep"
 _KEY_DIGITS = 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepTracking:
+    """How a sweep that has ended was tracked.
+
+    Attributes:
+        run: Its run as MLflow records it.
+        experiment: MLflow's experiment.
+        metrics: Its figures.
+        tags: Its last tags.
+        keys: The keys of the finished runs below it, by their names.
+    """
+
+    run: TrackedRun
+    experiment: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    keys: Mapping[str, str]
+
+    def write(self, store: Store) -> None:
+        """Write it beside the sweep's page; equal records have equal bytes."""
+        store.replace(tracking_path(self.run.name), json.dumps(asdict(self), indent=2, sort_keys=True).encode())
+
+    @classmethod
+    def read(cls, name: str, store: Store) -> Self | None:
+        """Return that of a sweep; None if it has not ended, or was run without tracking.
+
+        Raises:
+            IntegrityError: If it is damaged.
+        """
+        path = tracking_path(name)
+        try:
+            values: dict[str, Any] = json.loads(store.read(path))
+            return cls(run=TrackedRun(**values.pop("run")), **values)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError("is not a record of tracking", item=path, remedy="run the sweep again") from error
+
+
+def tracking_path(name: str) -> str:
+    """Return the name of a sweep's record of tracking in the store."""
+    return f"{FOLDER}/{name}/{TRACKING}"
+
+
 class SweepRecord:
     """The record of one sweep; it does nothing if tracking is off, and never raises."""
 
-    def __init__(self, tracker: Tracker, run: TrackedRun) -> None:
-        self._tracker, self._run = tracker, run
+    def __init__(self, tracker: Tracker, run: TrackedRun, experiment: str, store: Store) -> None:
+        self._tracker, self._run, self._experiment, self._store = tracker, run, experiment, store
 
     @classmethod
     def open(cls, plan: SweepPlan, settings: RunSettings, store: Store) -> "SweepRecord":
@@ -35,7 +90,8 @@ class SweepRecord:
             params=params | {"seeds": ", ".join(plan.varied)},
             tags={TAG: plan.name},
         )
-        return cls(open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store), run)
+        tracker = open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store)
+        return cls(tracker, run, settings.experiment, store)
 
     @property
     def complaint(self) -> str:
@@ -44,6 +100,8 @@ class SweepRecord:
 
     def start(self) -> None:
         """Find or create the run, as running."""
+        with suppress(DdpmError):  # the copy is of the sweep as it ended before
+            self._store.delete(tracking_path(self._run.name))
         self._tracker.connect()
         self._tracker.start(self._run)
 
@@ -56,8 +114,14 @@ class SweepRecord:
         """End the run as stopped."""
         self._tracker.end("", "KILLED")
 
-    def close(self, table: SweepTable, files: Mapping[str, bytes]) -> None:
-        """Record the table, the page and the best row, and end the run."""
+    def close(self, table: SweepTable, files: Mapping[str, bytes], keys: Mapping[str, str]) -> None:
+        """Record the table, the page and the best row, and end the run.
+
+        Args:
+            table: The table.
+            files: The sweep's files by name.
+            keys: The keys of the finished runs, by their names.
+        """
         metrics: dict[str, float] = {}
         tags: dict[str, str] = {"ddpm.best": table.note}
         if table.best is not None:
@@ -66,4 +130,10 @@ class SweepRecord:
                 f"best/{name}": row.measurements[name].value for name in table.figures if name in row.measurements
             }
             tags["ddpm.best_settings"] = combination_text(row.settings)
+        if self._tracker.uri:
+            run = replace(self._run, origin=origin_tags())
+            with suppress(DdpmError):  # only a later delivery reads it
+                SweepTracking(run=run, experiment=self._experiment, metrics=metrics, tags=tags, keys=dict(keys)).write(
+                    self._store
+                )
         self._tracker.close(metrics, dict(files), tags)

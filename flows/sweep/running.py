@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import UTC, datetime
 
 from flows.sweep.children import Child, Start, last_complaint, run_children, start_child
-from flows.sweep.files import FOLDER, PAGE, sweep_files, write_files
+from flows.sweep.files import FOLDER, PAGE, lease_of, sweep_files, write_files
 from flows.sweep.outcome import State, SweepRun, check_outcome
 from flows.sweep.plan import leaders_first
 from flows.sweep.record import SweepRecord
@@ -62,7 +62,7 @@ def run_sweep(
                 _publish(sweep)
             raise
         table, _ = sweep.checked_table()
-        record.close(table, _publish(sweep))
+        record.close(table, _publish(sweep), {run.name: run.key for run in sweep.runs if run.is_finished})
     if record.complaint:
         sweep.say(f"{'tracking':<9} {record.complaint}")
     return view_of(sweep.plan, table, sweep.runs)
@@ -148,8 +148,7 @@ def finish(sweep: Sweep) -> None:
 def _alone(sweep: Sweep) -> Iterator[None]:
     """Hold the sweep's name, so that two processes do not run the same runs and write one page."""
     holder = Holder.here(sweep.plan.name, datetime.now(UTC))
-    lease = f".leases/sweep-{sweep.plan.name}/lease"
-    with held(sweep.store, lease, holder, on_wait=sweep.say, wait=sweep.settings.wait):
+    with held(sweep.store, lease_of(sweep.plan.name), holder, on_wait=sweep.say, wait=sweep.settings.wait):
         yield
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.comparison.trial import Trial
+from flows.comparison.trial import Trial, of_latest_rules
 from flows.recipe.identity import run_name
 from flows.recipe.run import find_given, key_of_run, open_root
 from flows.recipe.sweep_settings import SweepSettings
@@ -18,7 +18,7 @@ from flows.sweep.files import FOLDER
 from flows.sweep.grid import combination_text
 from flows.sweep.outcome import SweepRun
 from flows.sweep.plan import SweepPlan
-from flows.sweep.table import SweepTable, make_row, make_table
+from flows.sweep.table import SweepTable, make_row, make_table, without_earlier
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.store import Store
 
@@ -75,13 +75,16 @@ class Sweep:
         return True
 
     def table(self, by: str) -> SweepTable:
-        """Return the table of the runs that are finished."""
+        """Return the table of the runs that are finished; those of an earlier release's rules have no part in it."""
+        finished = [self.trials[run.name] for run in self.runs if run.is_finished]
+        ranked = {trial.name: trial for trial in of_latest_rules(finished)}
         rows = []
         for number, combination in enumerate(self.plan.combinations):
             own = [run for run in self.runs if run.planned.combination == number]
-            trials = [self.trials[run.name] for run in own if run.is_finished]
+            trials = [ranked[run.name] for run in own if run.name in ranked]
             rows.append(make_row(combination, len(own), trials))
-        return make_table([axis.path for axis in self.plan.axes], rows, list(self.headlines), by)
+        table = make_table([axis.path for axis in self.plan.axes], rows, list(self.headlines), by)
+        return without_earlier(table, [trial.name for trial in finished if trial.name not in ranked])
 
     def checked_table(self) -> tuple[SweepTable, ConfigError | None]:
         """Return the table ranked as the user wishes, else by the first figure that can, with the error."""

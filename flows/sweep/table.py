@@ -16,6 +16,8 @@ from infra.errors import ConfigError
 # A setting of these stages makes another network.
 _OF_TRAINING = ("prepare.", "train.")
 _JUDGED = (Verdict.BEYOND, Verdict.WITHIN)
+# So many of the runs that are left out are named.
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,15 @@ def make_table(paths: Sequence[str], rows: Sequence[Row], headlines: Sequence[st
         best=None if unlike else best,
         note=f"no row is best by {by}: {unlike}" if unlike else _lead(paths, by, compared, best, others),
     )
+
+
+def without_earlier(table: SweepTable, names: Sequence[str]) -> SweepTable:
+    """Return a table whose note says which finished runs it leaves out, because an earlier release made them."""
+    if not names:
+        return table
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    why = f"left out, as made by an earlier release's rules: {', '.join(names[:_NAMED])}{rest}"
+    return replace(table, note=f"{table.note}; {why}; `ddpm run` with their settings makes them anew")
 
 
 def figure_text(measurement: Measurement | None) -> str:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 from infra.digests import canonical_json
@@ -127,12 +128,16 @@ class Costs:
             number += 1
         return name
 
-    def attempts(self) -> list[Attempt]:
-        """Return the attempts in order; empty if the store fails."""
-        found: list[Attempt] = []
+    def attempts(self, own: Mapping[str, Attempt] = MappingProxyType({})) -> list[Attempt]:
+        """Return the attempts in order; empty if the store fails.
+
+        Args:
+            own: The caller's attempts by the names of their records, which may be older on a slow store.
+        """
         with contextlib.suppress(DdpmError, OSError):
-            found = _read(self.store, self.store.list(self.folder))
-        return found
+            read = [[own[name]] if name in own else _read(self.store, [name]) for name in self.store.list(self.folder)]
+            return [attempt for attempts in read for attempt in attempts]
+        return []
 
 
 def all_attempts(

@@ -9,10 +9,14 @@ from infra.outputs.lease_holder import Holder, parse_holder
 from infra.storage.store import Store
 
 EXPIRY_S = 30.0
+# By the store's clock. A renewal is three requests, and a slow store may hold up each for 80 s (`Limits`), so a holder
+# that lives gives a sign within this time. Two runs at once only duplicate work; a removal must not guess.
+SILENCE_S = 300.0
 LOOK_S = 1.0
 _NUMBER = re.compile(r"(\d{12,})\.json")
 _UNKNOWN = "another run is working on this"
 _NOTICE_S = 60.0
+_MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -31,35 +35,52 @@ class Watch:
         name: The lease's folder in the store.
         expiry_s: Seconds without a renewal after which a holder on another machine counts as gone.
         clock: Returns seconds, for the expiry.
+        since_put: Count them from the last renewal by the store's clock; if false, from the first look.
 
     Attributes:
         entry: The latest look.
     """
 
     def __init__(
-        self, store: Store, name: str, expiry_s: float = EXPIRY_S, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        name: str,
+        expiry_s: float = EXPIRY_S,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        since_put: bool = False,
     ) -> None:
         self.entry = Entry(0)
         self._store, self._name, self._expiry_s, self._clock = store, name, expiry_s, clock
+        self._since_put = since_put
         self._changed_at, self._changes = clock(), 0
 
     def look(self, waiter: Holder) -> str:
         """Return a line about the holder for `waiter`; empty if the lease is free."""
         entry, now = look(self._store, self._name), self._clock()
+        holder = parse_holder(entry.data)
         if entry != self.entry:
             self.entry, self._changed_at = entry, now
             self._changes += 1
-        holder = parse_holder(entry.data)
+            if self._since_put and self._changes == 1 and not (holder is not None and holder.is_here):
+                self._changed_at -= _silence_s(self._store, self._name, entry)
         is_gone = holder is not None and holder.is_gone
-        if entry.number == 0 or is_gone or now - self._changed_at >= self._expiry_s:
+        silence_s = now - self._changed_at
+        if entry.number == 0 or is_gone or silence_s >= self._expiry_s:
             return ""
-        return holder.notice_to(waiter) if holder is not None else _UNKNOWN
+        line = holder.notice_to(waiter) if holder is not None else _UNKNOWN
+        silent = self._since_put and silence_s >= _MINUTE_S and not (holder is not None and holder.is_here)
+        return f"{line}; no sign of life for {silence_s // _MINUTE_S:.0f} min" if silent else line
 
     @property
     def is_certain(self) -> bool:
-        """True if the holder is at work: its process was seen on this machine, or it renewed the lease meanwhile."""
+        """True if no further look is needed to know whether somebody has it.
+
+        Nobody has, or the process of its holder lives or ended on this machine, or the holder renewed it meanwhile.
+        """
         holder = parse_holder(self.entry.data)
-        return self._changes > 1 or (holder is not None and holder.is_here)
+        is_known = holder is not None and (holder.is_here or holder.is_gone)
+        return self.entry.number == 0 or self._changes > 1 or is_known
 
 
 def await_free(
@@ -89,6 +110,13 @@ def look(store: Store, name: str) -> Entry:
         return Entry(number, store.read(number_path(name, number)))
     except FileNotFoundError:  # the holder has just renewed or released it
         return look(store, name)
+
+
+def _silence_s(store: Store, name: str, entry: Entry) -> float:
+    """Return the seconds since an object of a lease was put, by the store's clock; 0 if it is gone by now."""
+    path = number_path(name, entry.number)
+    put_s = next((one.changed_s for one in store.objects(name) if one.name == path), None)
+    return 0.0 if put_s is None else max(store.now_s() - put_s, 0.0)
 
 
 def numbers(store: Store, name: str) -> set[int]:

@@ -133,15 +133,24 @@ class Output:
             ConflictError: If the output was begun with another plan or, with `strict`, in another environment.
         """
         is_new = self._put_plan()
+        if strict:
+            self.refuse_others(environment)
         environments = Environments(store=self.store, folder=self.folder)
-        if strict and (others := environments.others(environment)):
+        return Beginning(is_new=is_new, change=environments.enter(environment, done))
+
+    def refuse_others(self, environment: Json) -> None:
+        """Refuse an output on which another environment than this one has worked; write nothing.
+
+        Raises:
+            ConflictError: If one has.
+        """
+        if others := Environments(store=self.store, folder=self.folder).others(environment):
             raise ConflictError(
                 f"was begun in another environment ({others})",
                 item=f"output {self.folder}",
                 stage=self.plan.stage,
                 remedy=f"{Term.ANY_ENVIRONMENT}, finish it there, or {Term.RUN_ANEW} to start afresh beside it",
             )
-        return Beginning(is_new=is_new, change=environments.enter(environment, done))
 
     def _put_plan(self) -> bool:
         """Write the plan; return whether the output is new."""

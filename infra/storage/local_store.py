@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,9 @@ class LocalStore:
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
         with _translated(prefix, self.root):
-            return sorted(self._name(path) for path in self._files(prefix, _pass_over) if path.is_file())
+            # A file that is gone since it was listed stays: its successor, as of a renewed lease, may not be listed.
+            found = (path for path in self._files(prefix, _pass_over) if path.is_file() or not os.path.lexists(path))
+            return sorted(map(self._name, found))
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the files below a folder, folder by folder."""
@@ -84,6 +87,15 @@ class LocalStore:
                     found = path.stat()
                     if stat.S_ISREG(found.st_mode):
                         yield StoredObject(self._name(path), found.st_size, found.st_mtime)
+
+    def now_s(self) -> float:
+        """Return the time by the disk's clock, which a server may keep; by this machine's if nothing can be written."""
+        try:
+            with spare(self.root / ".tmp") as aside:
+                aside.touch()
+                return aside.stat().st_mtime
+        except OSError:
+            return time.time()
 
     def delete(self, name: str) -> None:
         """Remove an object and the folders that it leaves empty, but none directly below the root.

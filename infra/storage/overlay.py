@@ -70,6 +70,10 @@ class Overlay:
         for name in sorted(names & self._put.keys()):
             yield StoredObject(name, len(self._put[name]), math.inf)
 
+    def now_s(self) -> float:
+        """Return the time by the clock of the store below."""
+        return self.below.now_s()
+
     def delete(self, name: str) -> None:
         """Hide an object; nothing happens if it does not exist."""
         self._put.pop(name, None)

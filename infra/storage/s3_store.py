@@ -1,5 +1,6 @@
 """A store below a prefix of an S3 bucket: every put is one request, so no object is ever half visible or missing."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -77,6 +78,11 @@ class S3Store:
         """Yield the objects below a folder, page by page; "." is the store itself."""
         for found in s3.list_objects(self.bucket, self._below(prefix), limits=self.limits):
             yield StoredObject(found.key.removeprefix(self._below(".")), found.size, found.changed_s)
+
+    def now_s(self) -> float:
+        """Return the time by the store's clock, to the second; by this machine's if the store does not say."""
+        told = s3.store_time(self.bucket, limits=self.limits)
+        return told.timestamp() if told is not None else time.time()
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens if it does not exist."""

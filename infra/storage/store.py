@@ -70,6 +70,9 @@ class Store(Protocol):
         Objects that are put or removed meanwhile may be among them or not.
         """
 
+    def now_s(self) -> float:
+        """Return the time by the clock that `changed_s` of an object comes from, in seconds since 1970."""
+
     def delete(self, name: str) -> None:
         """Remove an object and the folders that it leaves empty; nothing happens if it does not exist."""
 

@@ -45,6 +45,16 @@ def test_a_longer_run_is_no_cost_of_a_shorter_one() -> None:
     assert cost(shorter, SECOND).attempts == 2
 
 
+def test_the_size_is_that_of_the_goal_itself() -> None:
+    """A longer run seals more: also one that passed the shorter goal before anybody asked for that."""
+    longer = replace(SECOND, start=0, goal={"images": 1280})
+    shorter = replace(SECOND, start=640, done=640, goal={"images": 640}, output_bytes=1 << 20)
+    for attempts in ((longer, shorter), (shorter, longer)):
+        assert cost(*attempts, images=640).bytes == 1 << 20
+        assert cost(*attempts).bytes == 3 << 20
+    assert cost(longer, images=640).bytes == 0, "nobody has measured it"
+
+
 def test_other_outputs_of_the_same_settings_are_apart() -> None:
     forced = replace(SECOND, output="train/ab.1", forced=True)
     assert cost(STOPPED, SECOND, forced) == cost(STOPPED, SECOND)

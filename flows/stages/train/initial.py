@@ -11,9 +11,9 @@ import torch
 
 from ddpm_core.network.unet import UNet
 from ddpm_core.network.unet_config import UNetConfig
+from flows.given import Given
 from flows.networks import find_network, is_path, network_digest
 from flows.snapshot import TrainedNetwork, decode_snapshot
-from flows.stage import Given
 from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError, InputError, IntegrityError
 from infra.outputs.plan import Output, Plan

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from flows.stage import Context, Given, Progress
+from flows.given import Given
+from flows.stage import Context, Progress
 from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig
 from flows.stages.train.history import HistoryReader

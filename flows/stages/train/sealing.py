@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flows.given import Given
 from flows.points import points_facts
-from flows.stage import Given
 from flows.stages.train.averages import AVERAGES
 from flows.stages.train.checkpoints import SNAPSHOTS
 from flows.stages.train.config import TrainConfig

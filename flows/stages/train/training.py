@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import cache, partial
 
 from flows.artifacts import Dataset, Snapshot
+from flows.given import Given
 from flows.missing import Amount
 from flows.nodes.devices import environment_of, resolve, workers_of
 from flows.nodes.environment import Environment
 from flows.nodes.survey import Survey
 from flows.snapshot import make_schedule
-from flows.stage import Context, Given
+from flows.stage import Context
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import latest_checkpoint
 from flows.stages.train.config import TrainConfig

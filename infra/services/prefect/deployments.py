@@ -4,7 +4,9 @@ A deployment belongs to the users of the pages: its schedules, its pause and the
 restart. Entry point, form, description and the schedule of the command line are ours and are brought up to date.
 """
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from uuid import UUID
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.objects import DeploymentStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -23,6 +26,8 @@ from infra.services.prefect.schedule import Schedule, bring_schedule
 
 # A deployment that `serve` paused at its end carries it, so that the next start knows it from one that a user paused.
 PAUSED_TAG = "paused-while-not-served"
+# A runner asks for runs every three seconds, a worker of Prefect every ten; the server notes that some seconds later.
+_POLL_LIMIT_S, _POLL_S = 15.0, 1.0
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +56,38 @@ class Deployment:
     ours: Collection[str] = ()
     schedule: Schedule | None = None
     keeps_schedule: bool = False
+
+
+def served_by_others(flow_name: str, names: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """Return those of these deployments whose runs another process looks for; call it before `register`.
+
+    Two that serve one deployment take runs from each other, and the first to end pauses it for both.
+
+    Args:
+        flow_name: The flow's name.
+        names: The deployments' names.
+        say: Receives a line if it must wait to learn that, for some seconds.
+    """
+    with get_client(sync_client=True) as client:
+
+        def polled() -> dict[str, Any]:
+            """Return when the server was last asked for runs of each, unless that is a minute ago."""
+            found = {}
+            for name in names:
+                with contextlib.suppress(ObjectNotFound):
+                    known = client.read_deployment_by_name(f"{flow_name}/{name}")
+                    if known.status == DeploymentStatus.READY and known.last_polled is not None:
+                        found[name] = known.last_polled
+            return found
+
+        before, end = polled(), time.monotonic() + _POLL_LIMIT_S
+        if before:
+            say(f"waiting {_POLL_LIMIT_S:.0f} s at most to learn whether another process serves {next(iter(before))}")
+        while before and time.monotonic() < end:
+            time.sleep(_POLL_S)
+            if others := [name for name, moment in polled().items() if moment != before.get(name)]:
+                return others
+    return []
 
 
 def register(flow: Flow[..., Any], deployment: Deployment) -> "ServedDeployment":

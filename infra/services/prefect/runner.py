@@ -105,7 +105,7 @@ class ServingRunner:
     def finish_cancelling(self) -> None:
         """Mark runs as cancelled that nobody will end: cancelling, but paused before or lost with their server.
 
-        Only for a server with no other runner.
+        Only for a server with no other runner of these deployments.
         """
         which = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.number for deployment in self._deployments]))
         cancelling = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))

@@ -65,6 +65,20 @@ def test_what_a_run_refuses(
     assert capsys.readouterr().err == planned
 
 
+@pytest.mark.parametrize("more", [(), ("--in-process",)])
+def test_a_ray_client_address_is_refused_as_a_run_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    arguments = ["digits", "--root", str(tmp_path / "root"), "--no-tracking", *more]
+    assert run_command(["plan", *arguments]) == 2
+    planned = capsys.readouterr().err
+    assert "Ray Client connections break during long work" in planned
+    assert not (tmp_path / "root").exists()
+    assert run_command(["prepare", *arguments]) == 2
+    assert capsys.readouterr().err == planned
+
+
 def test_a_cluster_that_does_not_answer_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,10 @@
 """`ddpm prune`: shows, asks, removes; without a terminal or with a damaged record it removes nothing."""
 
 import json
+import os
 import signal
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -98,6 +100,16 @@ def test_an_mlflow_that_is_away_keeps_sealed_outputs(
     assert without_leases(store) == before
 
 
+def test_ages_are_by_the_stores_clock(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine whose clock is two days ahead takes nothing for old."""
+    ahead_s = time.time() + 2 * 86400
+    monkeypatch.setattr(time, "time", lambda: ahead_s)
+    assert prune(store, "--yes", "--older-than", "1") == 0
+    assert "nothing to remove below " in capsys.readouterr().out
+
+
 KILLED = """
 import os, signal, sys
 from flows.cli import run_command
@@ -129,6 +141,39 @@ def test_after_a_kill_runs_and_the_next_removal_go_on_at_once(
     assert "removed " in capsys.readouterr().out
     assert prune(store, "--yes") == 0
     assert "nothing to remove" in capsys.readouterr().out
+    assert store.list(".leases") == []
+
+
+STOPPED = """
+import os, signal, sys
+from flows.cli import run_command
+from infra.outputs import lease
+from infra.storage.local_store import LocalStore
+lease._FRESH_S = 0.5
+delete, left = LocalStore.delete, [2]
+def stopping(store, name):
+    if "lease" not in name:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+    delete(store, name)
+LocalStore.delete = stopping
+sys.exit(run_command(["prune", "--yes", "--root", sys.argv[1]]))
+"""
+
+
+def test_one_that_stood_still_until_a_run_took_it_for_ended_removes_nothing_more(store: LocalStore) -> None:
+    """As on a laptop that slept: the run may have found any of the outputs meanwhile."""
+    child = python(STOPPED, store.uri)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    with at_work(store, holder(), on_wait=lambda _: None, expiry_s=1):
+        before = without_leases(store)
+        child.send_signal(signal.SIGCONT)
+        _, printed = child.communicate(timeout=60)
+        assert child.returncode == 5, printed
+        assert "stood still for so long that others took it for ended - run again" in printed
+        assert printed.count("\n") == 1
+        assert len(before) - len(without_leases(store)) == 1, "the deletion that it was in, and no other"
     assert store.list(".leases") == []
 
 

@@ -1,6 +1,7 @@
 """Two real runs: their terms per image are paired, and what their figures rest on decides what is compared."""
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from flows.comparison.reading import read_measurements
 from flows.comparison.view import view_of
 from flows.run import Run, compare, compare_runs, open_run
 from flows.run_record import FinishedRun, RunRecord
+from flows.stages.evaluate import evaluation
 from flows.stages.evaluate.evaluation import evaluate
+from flows.stages.sample import sampling
 from flows.stages.sample.sampling import sample
 from flows.stages.train.training import train
 from infra.errors import ConfigError
@@ -154,6 +157,23 @@ def test_unlike_figures(
         found = alike(before[name], after[name])
         assert (found or "").startswith(reason or "")
         assert bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(("stage", "forbids"), [(sampling, False), (evaluation, True)], ids=["sample", "evaluate"])
+def test_an_earlier_releases_outputs_are_told_apart(
+    finished: TinyRun, first: Run, monkeypatch: pytest.MonkeyPatch, stage: ModuleType, forbids: bool
+) -> None:
+    """Other samples are compared with a remark; figures by other rules are another measure."""
+    version = stage.FORMAT_VERSION
+    monkeypatch.setattr(stage, "FORMAT_VERSION", version - 1)
+    second = another(finished, "other-5e6f7a8b")
+    before, after = measured(first)["fd_pixels"], measured(second)["fd_pixels"]
+    words = f"rules of {stage.__name__.split('.')[-2]} {version} against {version - 1}"
+    assert alike(before, after) == (words if forbids else None)
+    assert (words in remark(before, after)) is not forbids
+    assert words.partition(" against")[0].rpartition(" ")[0] in {
+        row["name"] for row in compare([first, second]) if row["kind"] == "input"
+    }
 
 
 def test_an_interval_accounts_for_few_blocks(finished: TinyRun) -> None:

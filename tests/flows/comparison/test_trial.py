@@ -1,11 +1,12 @@
 """Runs that differ in their seeds alone are one, with a mean and a standard deviation over the seeds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from flows.comparison.trial import mean_over_seeds, replicates
+from flows.comparison.trial import mean_over_seeds, of_latest_rules, replicates
 from tests.flows.comparison.trials import BOUND, bound, distance, trial
 
 
@@ -28,6 +29,16 @@ class TestGroups:
     def test_equal_seeds_count_once(self) -> None:
         runs = [trial("a", sample__seed=0), trial("b", sample__seed=0), trial("c", sample__seed=1)]
         assert [[run.name for run in group] for group in replicates(runs)] == [["a", "c"], ["b"]]
+
+    def test_an_earlier_releases_rules_make_another_result(self) -> None:
+        runs = [
+            replace(trial(name, sample__seed=seed), rules={"rules of train": version, "rules of sample": 4})
+            for seed, (name, version) in enumerate((("old", 2), ("new", 3), ("newer", 3)))
+        ]
+        assert [[run.name for run in group] for group in replicates(runs)] == [["old"], ["new", "newer"]]
+        assert [run.name for run in of_latest_rules(runs)] == ["new", "newer"]
+        assert [run.name for run in of_latest_rules(runs[:1])] == ["old"], "alone it is like itself"
+        assert of_latest_rules([]) == []
 
 
 class TestMean:

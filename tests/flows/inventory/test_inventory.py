@@ -1,10 +1,16 @@
 """An inventory knows every output of a root, what it was made from and who uses it."""
 
+import os
+import time
+
 from flows.inventory.inventory import latest_attempts
+from flows.inventory.pruning import find_removals
+from flows.run_record import BEGUN
 from infra.outputs.plan import Output, Plan
 from infra.storage.local_store import LocalStore
 from infra.storage.s3_store import S3Store
 from tests.conftest import TinyRun
+from tests.faults.leases import elsewhere
 from tests.flows.inventory.roots import begin, inventory, make_run, output, seal
 
 
@@ -54,6 +60,30 @@ def test_an_output_counts_what_it_holds(store: LocalStore) -> None:
     assert found.size.bytes == sum(len(store.read(name)) for name in files)
     trained = inventory(store).outputs[made.folder]
     assert (trained.state, trained.goals, trained.units) == ("sealed", "images 640", 1)
+
+
+def test_a_lost_machines_lease_is_shown_with_its_silence_and_then_counts_as_free(store: LocalStore) -> None:
+    """By the store's clock, in which a machine that is off gives no sign."""
+    begun = begin(output(store, "sample", {"seed": 7}, {"snapshot": "ab" * 32}))
+    store.put_if_absent(f"{BEGUN}/far.json", b"{}")
+    leases = [f"{begun.folder}/lease/{1:012}.json", f".leases/0123456789/lease/{1:012}.json"]
+    for name in leases:
+        store.put_if_absent(name, elsewhere().to_bytes())
+    for silent_s, words in ((0, ""), (200, "; no sign of life for 3 min"), (400, None), (90_000, None)):
+        for name in leases:
+            then = time.time() - silent_s
+            os.utime(store.root / name, (then, then))
+        found = inventory(store)
+        (run,) = found.runs
+        for line in (found.outputs[begun.folder].holder, run.holder):
+            if words is None:
+                assert line == ""
+            else:
+                assert line.startswith("far on host node7, process ")
+                assert line.endswith(f" UTC){words}")
+    shown = find_removals(found, now_s=store.now_s())
+    assert leases[1] in [one.name for one in shown.removals], "a day old: nobody will renew it"
+    assert begun.folder in [one.name for one in shown.removals]
 
 
 def test_a_network_to_start_from_is_known_by_its_content(store: LocalStore) -> None:

@@ -1,9 +1,10 @@
 """A list of runs shows what differs between them, and says what is unfinished, damaged or left out."""
 
 from flows.inventory.listing import RunList, list_runs
-from flows.inventory.reading import Reader
+from flows.inventory.reading import READERS, Reader
 from flows.run import open_run
 from flows.run_record import note_begun
+from infra.outputs.presence import LEASES
 from infra.storage.local_store import LocalStore
 from infra.storage.store import Store
 from tests.conftest import TinyRun
@@ -77,6 +78,36 @@ def test_after_its_time_the_reading_ends_and_says_what_it_left_out(store: LocalS
     time.sleep(6)
     assert later.finished_runs() == []
     assert later.left_out == "the listing of reports/ was not finished"
+
+
+def test_the_time_also_bounds_the_reading_of_unfinished_runs_and_of_leases(store: LocalStore) -> None:
+    """On a store that takes a second per answer."""
+    time, many = FakeTime(), 60
+    for number in range(many):
+        note_begun(f"r-{number}", {"train.images": 5}, store)
+        store.put_if_absent(f"{LEASES}/{number:020}/lease/{1:012}.json", holder(f"r-{number}").to_bytes())
+
+    class Slow:
+        reads = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        def read(self, name: str) -> bytes:
+            self.reads += 1
+            time.sleep(1)
+            return store.read(name)
+
+    slow = Slow()
+    reader = Reader(store=slow, seconds=10, clock=time.clock)
+    found = list_runs(reader, reader.with_begun_runs(reader.finished_runs()))
+    assert slow.reads <= 10 + 3 * READERS
+    assert "leases of runs were not read" in found.left_out
+    assert "the listing of .runs/ was not finished" in found.left_out
+    later = Reader(store=slow, seconds=5, clock=time.clock)
+    time.sleep(6)
+    assert later.with_begun_runs([]) == []
+    assert "the leases of runs were not read" in later.left_out
 
 
 def test_the_settings_are_those_of_the_run_itself(finished: TinyRun) -> None:

@@ -1,15 +1,18 @@
 """A forecast says what the run then does: the same name, the same keys, the same stages, and it touches nothing."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+import infra.features.classifier
+from flows.metrics import extractors
 from flows.recipe.config import PipelineConfig
 from flows.recipe.forecast import Forecast, StageForecast, forecast
 from flows.recipe.settings import load_config
 from flows.stages.sample.config import SampleConfig
-from infra.errors import ConfigError, InputError
+from infra.errors import ConfigError, ConflictError, InputError
 from infra.outputs.costs import Attempt, Costs
 from infra.storage.open import open_store
 from tests.conftest import TinyRun
@@ -141,6 +144,39 @@ def test_settings_that_do_not_suit_the_data_are_refused_as_a_run_refuses_them(ti
     with pytest.raises(ConfigError) as ran:
         run_to("train", config, tiny_run.root)
     assert str(planned.value) == str(ran.value)
+
+
+def test_a_fit_that_is_sealed_and_does_not_suit_is_refused_as_a_run_refuses_it(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.features.classifier, "_STEPS", 0)  # it learns nothing
+    monkeypatch.setattr(extractors, "FORMAT_VERSION", 96)  # another key, since a test before may have sealed it
+    config = load_config("digits", None, [*TINY, "train.learning_rate=0.5", "evaluate.extractor=classifier"])
+    assert of(plan(config, tiny_run.root), "evaluate").state == "waits", "the fit is not done yet"
+    with pytest.raises(ConfigError, match="its features tell nothing") as ran:
+        run_to("train", config, tiny_run.root)
+    with pytest.raises(ConfigError) as planned:
+        plan(config, tiny_run.root)
+    assert str(planned.value) == str(ran.value)
+
+
+@pytest.mark.parametrize("stage", ["train", "bound"])
+def test_a_strict_environment_is_refused_as_a_run_refuses_it(tiny_run: TinyRun, stage: str) -> None:
+    """An output of its own, and one of those that are computed together."""
+    config = load_config("digits", None, [*TINY])
+    (output,) = (tiny_run.root / stage).iterdir()
+    for file in (*output.glob("manifests/*"), *(tiny_run.root / "evaluate").glob("*/manifests/*")):
+        file.unlink()
+    environment = output / "environment.json"
+    environment.write_text(json.dumps(json.loads(environment.read_text()) | {"torch": "1.0"}))
+    with pytest.raises(ConflictError) as planned:
+        plan(config, tiny_run.root, strict_environment=True)
+    with pytest.raises(ConflictError) as ran:
+        run_to("evaluate", config, tiny_run.root, strict_environment=True)
+    assert "torch: 1.0 there" in str(planned.value)
+    assert str(planned.value) == str(ran.value)
+    assert plan(config, tiny_run.root).has_work, "without the option it would go on"
+    assert plan(config, tiny_run.root, strict_environment=True, force=True).has_work
 
 
 def test_a_source_that_is_not_there_is_refused_as_a_run_refuses_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ GRID = ["train.learning_rate=1e-4,2e-4"]
 
 def test_without_a_grid_it_is_a_single_run() -> None:
     for sweep in (None, {}, {"grid": []}, {"grid": None, "seeds": 3}):
-        assert sweep_of({"preset": "digits", "sweep": sweep}) is None
+        assert sweep_of({"preset": "digits", "sweep": sweep}) is None, sweep
     assert sweep_of({"preset": "digits"}) is None
 
 
@@ -49,6 +49,13 @@ def test_the_form_takes_a_grid_and_refuses_what_is_none() -> None:
     for sweep in ({"grid": "x"}, {"seeds": 0}, {"seed": 1}):
         assert list(validate({"sweep": sweep}, schema, raise_on_error=False))
     assert MOST_RUNS > 100
+
+
+def test_the_form_up_to_a_stage_offers_none() -> None:
+    """Its runs would all be refused, since a sweep compares the figures of whole runs."""
+    schema = form_schema("digits", until="train")
+    assert "sweep" not in schema["properties"]
+    assert list(validate({"sweep": {"grid": GRID}}, schema, raise_on_error=False))
 
 
 def test_the_options_of_a_sweep_have_the_names_of_their_fields() -> None:

@@ -155,3 +155,23 @@ def test_presets_are_served_as_they_are() -> None:
         assert one.parameters("/runs").keys() <= SET_BY_US | {"until"}
         assert "recipe" not in one.schema["properties"]
         assert PRESETS[one.name].about in one.description
+
+
+@pytest.mark.parametrize(
+    ("until", "kept", "fits"),
+    [
+        ("", {}, True),
+        ("", {"train": {"dropout": 0.3}}, True),
+        ("", {"train": {"no_such": 1}}, False),
+        ("", {"sweep": {"grid": ["train.learning_rate=1e-4,2e-4"], "seeds": 2}}, True),
+        ("", {"sweep": {"grid": ["train.learning_rate=1e-4,2e-4"], "trials": 2}}, False),
+        ("", {"sweep": {"seeds": 0}}, False),
+        ("train", {"sweep": {"grid": ["train.learning_rate=1e-4,2e-4"]}}, False),
+        ("train", {"sweep": {"seeds": 2}}, False),
+        ("train", {"sweep": {}}, True),
+    ],
+    ids=str,
+)
+def test_parameters_of_an_older_version_fit_if_a_run_takes_them(until: str, kept: dict[str, Any], fits: bool) -> None:
+    served = {one.until: one for one in (served_preset("digits"), *served_preset("digits").up_to_each_stage)}[until]
+    assert served.accepts(served.parameters("/runs") | kept) is fits

@@ -151,6 +151,32 @@ def test_a_store_that_refuses_records_costs_a_warning(
     assert "the cost of sample is not recorded: not allowed" in caplog.text
 
 
+def test_the_cost_is_that_of_the_end_although_a_slow_store_has_an_older_record(
+    make: Callable[..., Meter], clock: Clock, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.runtime.meter._LAST_BEAT_S", 0.05)
+    released = threading.Event()
+
+    class Slow(LocalStore):
+        def replace(self, name: str, data: bytes) -> None:
+            assert released.wait(30)
+            super().replace(name, data)
+
+    meter = make(store=Slow(tiny_run.store.root))
+    meter.begin()
+    clock.now_s = 7.0
+    meter.hear(Progress(done=24, total=24))
+    try:
+        meter.end(tiny_run.samples)
+        cost = meter.cost(tiny_run.samples, {"count": 24})
+    finally:
+        released.set()
+        meter._thread.join(30)
+    assert cost is not None
+    assert (cost.wall_s, cost.amount, cost.at_least) == (7.0, 24, False)
+    assert cost.bytes > 0
+
+
 def test_other_settings_and_inputs_are_another_work(make: Callable[..., Meter]) -> None:
     works = {
         make(about=about).costs.work

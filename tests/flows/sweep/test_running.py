@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from flows.cli import run_command
 from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import run_key, run_name
 from flows.recipe.sweep_settings import SweepSettings
-from flows.run_record import RunRecord
+from flows.run_record import TRACKING, RunRecord
 from flows.runtime.settings import RunSettings
 from flows.sweep.children import Child
 from flows.sweep.outcome import State
@@ -82,6 +83,19 @@ def test_every_run_has_its_settings_and_the_page_its_figures(bench: Bench) -> No
     assert view.lines[0].figures == view.lines[1].figures, "both took the figures of one run"
     assert view.lines[1].verdict == "equal"
     assert Path(page_of(sweep)).read_text().count("reports/digits-") == 2
+
+
+def test_a_run_by_an_earlier_releases_rules_is_not_ranked_beside_others_and_is_named(bench: Bench) -> None:
+    sweep = bench.open()
+    view = run_sweep(sweep, start=bench.start())
+    assert "left out" not in view.note
+    old = sweep.runs[0].name
+    trial = sweep.trials[old]
+    sweep.trials[old] = replace(trial, rules=trial.rules | {"rules of train": trial.rules["rules of train"] - 1})
+    table, error = sweep.checked_table()
+    assert error is None
+    assert [row.finished for row in table.rows] == [(), (sweep.runs[1].name,)]
+    assert f"; left out, as made by an earlier release's rules: {old}; " in table.note
 
 
 def test_again_it_starts_nothing_and_a_longer_grid_starts_the_new_runs_alone(bench: Bench) -> None:
@@ -205,7 +219,9 @@ def test_mlflow_has_the_sweep_above_its_runs(bench: Bench, sealed_root: Path) ->
     artifacts = sealed_root / "mlartifacts" / top.info.run_id / "artifacts"
     page = Path(page_of(sweep))
     assert {path.name: sha256(path.read_bytes()) for path in artifacts.iterdir()} == {
-        path.name: sha256(path.read_bytes()) for path in page.parent.iterdir() if path.is_file()
+        path.name: sha256(path.read_bytes())
+        for path in page.parent.iterdir()
+        if path.is_file() and path.name != TRACKING
     }
 
 

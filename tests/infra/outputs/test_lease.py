@@ -216,6 +216,18 @@ def test_a_holder_that_was_taken_over_leaves_a_later_ones_object(store: LocalSto
         assert store.list(NAME) == [number(1)]
 
 
+@pytest.mark.parametrize(("silent_s", "is_taken"), [(200, False), (400, True)])
+def test_without_waiting_a_lost_machines_lease_is_taken_by_the_stores_clock(
+    store: LocalStore, silent_s: float, is_taken: bool
+) -> None:
+    store.put_if_absent(number(5), elsewhere().to_bytes())
+    then = time.time() - silent_s
+    os.utime(store.root / number(5), (then, then))
+    entered = contextlib.nullcontext() if is_taken else pytest.raises(ConflictError, match="no sign of life for 3 min")
+    with entered, held(store, NAME, holder(), on_wait=never, wait=False):
+        assert is_taken
+
+
 @pytest.mark.parametrize("when", ["before_put", "after_put"])
 def test_a_store_that_is_away_costs_one_warning(store: LocalStore, caplog: pytest.LogCaptureFixture, when: str) -> None:
     away = Hooked(store)

@@ -4,7 +4,9 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,3 +208,21 @@ def test_a_put_that_lost_returns_at_once(store: LocalStore, monkeypatch: pytest.
     started = time.monotonic()
     assert not store.put_if_absent("a", b"x" * 1_000_000)
     assert time.monotonic() - started < 1
+
+
+def test_a_file_that_its_successor_replaces_while_it_is_listed_is_not_missed(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a lease that is renewed between the listing of its folder and a look at its file."""
+    walk = os.walk
+
+    def renewed(folder: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        listed = list(walk(folder, **options))
+        store.put_if_absent("a/2", b"")
+        store.delete("a/1")
+        yield from listed
+
+    store.put_if_absent("a/1", b"")
+    (store.root / "a" / "broken").symlink_to("nowhere")
+    monkeypatch.setattr(os, "walk", renewed)
+    assert store.list("a") == ["a/1"]

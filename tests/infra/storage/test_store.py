@@ -123,6 +123,7 @@ def test_objects_have_their_sizes_and_times(any_store: Store) -> None:
     found = sorted(any_store.objects("."))
     assert [(one.name, one.bytes) for one in found] == [("u/10", 0), ("u/2", 3), ("v", 7)]
     assert all(before_s - 2 <= one.changed_s <= time.time() + 2 for one in found), "a store may keep whole seconds"
+    assert max(one.changed_s for one in found) - 2 <= any_store.now_s() <= time.time() + 2
     assert [one.name for one in any_store.objects("u")] == ["u/10", "u/2"]
     assert list(any_store.objects("nowhere")) == []
 

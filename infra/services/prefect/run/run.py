@@ -167,7 +167,7 @@ class PrefectRun(RunPage):
         if not self._can_stop:
             yield
             return
-        handlers = {_STOP_SIGNAL: self._leave, signal.SIGTERM: _terminate}
+        handlers = {_STOP_SIGNAL: self._leave, signal.SIGTERM: self._terminate}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
@@ -195,7 +195,13 @@ class PrefectRun(RunPage):
     def _leave(self, *_: object) -> None:
         verdict, self._verdict = self._verdict, None
         if verdict is not None and self._can_stop:
+            self._can_stop = False  # a runner's SIGTERM, or a parent's, is not to cut short what the run saves
             raise verdict
+
+    def _terminate(self, *_: object) -> None:
+        if self._can_stop:
+            self._can_stop = False
+            raise Interrupted(_TERMINATED)
 
     def _look(self) -> None:
         try:
@@ -289,7 +295,3 @@ class PrefectRun(RunPage):
 
 def _is_unfinished(task: TaskRun) -> bool:
     return task.state is None or not task.state.is_completed()
-
-
-def _terminate(*_: object) -> None:
-    raise Interrupted(_TERMINATED)

@@ -17,7 +17,7 @@ from ddpm_core.network.unet import UNet
 from ddpm_core.training_order import TrainingOrder, training_noise
 from flows.artifacts import Snapshot
 from flows.exchange.folder import export_snapshot
-from flows.stage import Given
+from flows.given import Given
 from flows.stages.train.assignment import Assignment
 from flows.stages.train.checkpoints import CHECKPOINTS, SNAPSHOTS
 from flows.stages.train.config import TrainConfig

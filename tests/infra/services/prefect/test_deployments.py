@@ -2,16 +2,30 @@
 
 import dataclasses
 import logging
+import time
 from typing import Any
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
-from infra.services.prefect.deployments import PAUSED_TAG, Deployment, ServedDeployment, pause, register
+from flows.cli import run_command
+from flows.commands.serve import registered
+from flows.recipe.served import served_preset
+from infra.services.prefect.deployments import (
+    PAUSED_TAG,
+    Deployment,
+    ServedDeployment,
+    pause,
+    register,
+    served_by_others,
+)
+from infra.services.prefect.runner import ServingRunner
+from tests.infra.services.prefect.conftest import Serving
 
 SCHEDULES = [
     {
@@ -148,3 +162,31 @@ def test_a_deployment_that_was_deleted_is_passed_over(client: SyncPrefectClient,
     client.delete_deployment(deleted.number)
     pause([deleted, other])
     assert read(client, other).paused
+
+
+def test_a_second_that_serves_the_same_is_refused_and_changes_nothing(
+    client: SyncPrefectClient,
+    serving: Serving,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first to end would pause the deployment of both; the runs of each would go to either."""
+    monkeypatch.setattr("flows.commands.serve.work_off", lambda *_: None)
+    served = registered(serving.root, [served_preset("digits")])
+    runner, waits = ServingRunner(served, 1, print, waiting=""), list[str]()
+    runner.start()
+    try:
+        end = time.monotonic() + 30
+        while read(client, served[0]).last_polled is None:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        client.update_deployment(served[0].number, DeploymentUpdate(description="mine"))
+        assert run_command(["serve", "digits", "--root", serving.root]) == 5
+        printed = capsys.readouterr().err
+        assert f"Prefect server {serving.api.ui}: another process serves digits from it - stop that one" in printed
+        after = read(client, served[0])
+        assert (after.description, after.paused) == ("mine", False)
+    finally:
+        runner.stop()
+    assert served_by_others(served[0].flow_name, ["digits", "none"], waits.append) == []
+    assert len(waits) == 1, "it was served a moment ago"

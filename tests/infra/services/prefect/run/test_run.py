@@ -175,6 +175,30 @@ def test_sigterm_cancels_a_run(client: SyncPrefectClient) -> None:
     assert StateType.CRASHED not in [one.type for one in client.read_flow_run_states(act.run.id)]
 
 
+@pytest.mark.parametrize("first", ["a signal", "the page"])
+def test_one_stop_is_not_cut_short_by_another(client: SyncPrefectClient, first: str) -> None:
+    """A runner sends SIGTERM to a run that saves already since its page was cancelled; so does a parent that ends."""
+    saved: list[str] = []
+
+    def save_after_a_stop(run: FlowRun) -> None:
+        try:
+            if first == "the page":
+                client.set_flow_run_state(run.id, Cancelled(), force=True)
+                time.sleep(20)
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            client.set_flow_run_state(run.id, Cancelled(), force=True)
+            time.sleep(5 * LOOK_S)
+            saved.append("whole")
+
+    act = Runs(save_after_a_stop)
+    with pytest.raises(Interrupted), stops_passed_on():
+        seen(act)
+    assert saved == ["whole"]
+    assert client.read_flow_run(act.run.id).state_type == StateType.CANCELLED
+
+
 def test_sigterm_leaves_a_paused_run_to_be_resumed(client: SyncPrefectClient) -> None:
     def pause(run: FlowRun) -> None:
         client.set_flow_run_state(run.id, Suspended(timeout_seconds=900), force=True)
