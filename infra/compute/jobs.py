@@ -156,7 +156,7 @@ class Jobs:
             return
         try:
             client = _open_client(self.address)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
             raise _connection_error(error, self.address) from error
         check_versions(client.server_version, client.own_version, self.address)
         self._client = client
