@@ -64,12 +64,13 @@ def check_code(wanted: Mapping[str, str], own: Code, host: str) -> None:
     Raises:
         ConfigError: If the two differ.
     """
-    pairs = {
-        "Python": (own.python, wanted.get("python", "")),
-        "ddpm-flows": (own.release, wanted.get("release", "")),
-        "its source": (own.source[:_SHOWN_DIGITS], wanted.get("source", "")[:_SHOWN_DIGITS]),
-    }
-    differing = [f"{name} {theirs}, here {ours}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+    names = {"python": "Python", "release": "ddpm-flows", "source": "its source"}
+    # In the words of the driver, who reads the line: `here` is the driver's.
+    differing = [
+        f"{words} {there[:_SHOWN_DIGITS]}, here {wanted.get(name, 'unknown')[:_SHOWN_DIGITS]}"
+        for name, words in names.items()
+        if (there := getattr(own, name)) != wanted.get(name)
+    ]
     if differing:
         raise ConfigError(
             f"has other code than this run ({'; '.join(differing)})",

@@ -9,6 +9,7 @@ No output depends on them.
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -54,7 +55,8 @@ class Handover:
     store: Store
     job: str
     clock: Callable[[], float] = time.monotonic
-    _reported_s: float = field(default=-_PROGRESS_S, init=False)
+    _reported_s: float = field(default=-math.inf, init=False)
+    _unreported: Progress | None = field(default=None, init=False)
 
     def put_spec(self, spec: Json) -> str:
         """Put a spec, and remove what an earlier job of this id left; return the spec's address."""
@@ -65,12 +67,17 @@ class Handover:
 
     def put_progress(self, progress: Progress) -> None:
         """Put the progress, unless that was done a moment ago; a store that does not take it costs nothing."""
-        now_s = self.clock()
-        if progress.done < progress.total and now_s - self._reported_s < _PROGRESS_S:
-            return
-        self._reported_s = now_s
-        with contextlib.suppress(DdpmError, OSError):
-            self.store.replace(self._name("progress"), json.dumps(asdict(progress)).encode())
+        self._unreported = progress
+        if (now_s := self.clock()) - self._reported_s >= _PROGRESS_S:
+            self._reported_s = now_s
+            self.flush()
+
+    def flush(self) -> None:
+        """Put the progress that is not put yet."""
+        progress, self._unreported = self._unreported, None
+        if progress is not None:
+            with contextlib.suppress(DdpmError, OSError):
+                self.store.replace(self._name("progress"), json.dumps(asdict(progress)).encode())
 
     def progress(self) -> Progress | None:
         """Return the last progress; None if there is none, or if it cannot be read."""
@@ -80,7 +87,10 @@ class Handover:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[Callable[[Json], None]]:
-        """Yield a function that puts the result; put the error if the block fails for a reason that a line explains."""
+        """Yield a function that puts the result; put the error if the block fails for a reason that a line explains.
+
+        The last progress is put at the end of the block, however it ends.
+        """
         began_s = self.clock()
 
         def put(result: Json | None, error: str = "") -> None:
@@ -94,6 +104,8 @@ class Handover:
             with contextlib.suppress(DdpmError, OSError):  # the exit code tells the kind of error all the same
                 put(None, error_to_json(error))
             raise
+        finally:
+            self.flush()
 
     def outcome(self) -> Outcome | None:
         """Return the outcome; None if there is none.
