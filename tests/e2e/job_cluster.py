@@ -1,20 +1,23 @@
 """A Ray cluster of two nodes on this machine, with the jobs server and token authentication."""
 
+import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.compute.head import HOST, Head
 from infra.compute.processes import Reaper
 from infra.compute.reaper import VARIABLE
 from infra.compute.system import ray_temporary_folder
 from infra.server_process import ServerProcess
+from tests.servers import free_ports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,63 +25,54 @@ class JobCluster:
     """A running cluster.
 
     Attributes:
-        jobs: The address of its jobs server.
+        url: The address of its jobs server.
         token: The variables that carry its token.
-        server: Its head.
     """
 
-    jobs: str
+    url: str
     token: dict[str, str]
-    server: ServerProcess
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    def jobs(self, title: str) -> list[dict[str, Any]]:
+        """The jobs whose ids start so, the first one first."""
+        header = {"Authorization": f"Bearer {self.token['RAY_AUTH_TOKEN']}"}
+        request = urllib.request.Request(f"{self.url}/api/jobs/", headers=header)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found = [job for job in json.load(answer) if (job["submission_id"] or "").startswith(title)]
+        return sorted(found, key=lambda job: job["start_time"])
 
 
 @contextmanager
-def job_cluster(folder: Path, nodes: int = 2) -> Iterator[JobCluster]:
-    """Start a cluster whose nodes see nothing but its own token."""
+def job_cluster(folder: Path) -> Iterator[JobCluster]:
+    """Start a cluster whose nodes take nobody without its token, as `ddpm up` starts its head."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    port, dashboard = free_port(), free_port()
-    name = f"ddpm-jobs-{secrets.token_hex(4)}"
+    port, dashboard, client = free_ports(3)
     head = Head(
         port=port,
-        folder=ray_temporary_folder() / name,
+        folder=ray_temporary_folder() / f"ddpm-jobs-{secrets.token_hex(4)}",
         log=folder / "head.log",
         dashboard_port=dashboard,
-        client_port=free_port(),
+        client_port=client,
     )
     reaper = Reaper.start(grace_s=0)
     assert reaper is not None
-    mark = {VARIABLE: reaper.mark, "SPT_NOENV": "1"}
-    server = ServerProcess(head.program(mark | token), head.log, print)
-    others: list[subprocess.Popen[bytes]] = []
+    program = head.program({VARIABLE: reaper.mark, "SPT_NOENV": "1"} | token)
+    server = ServerProcess(program, head.log, print)
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.address}", "--block"]
+    command += [f"--node-ip-address={HOST}", "--num-cpus=2", "--object-store-memory=83886080"]
+    command += ["--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]
+    other = None
     try:
         server.start()
         server.await_answer()
-        for number in range(nodes - 1):
-            command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.address}", "--block"]
-            command += [f"--node-ip-address={HOST}", "--num-cpus=2", "--object-store-memory=83886080"]
-            command += ["--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]
-            with (folder / f"node-{number}.log").open("wb") as log:
-                others.append(
-                    subprocess.Popen(
-                        command,
-                        env=os.environ | head.program(mark | token).environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
-        yield JobCluster(jobs=f"http://{HOST}:{dashboard}", token=token, server=server)
+        with (folder / "node.log").open("wb") as log:
+            environment = os.environ | dict(program.environment)
+            other = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        yield JobCluster(url=f"http://{HOST}:{dashboard}", token=token)
     finally:
-        for node in others:
-            node.kill()
+        if other is not None:
+            other.kill()
         server.stop()
         reaper.end()
-        for node in others:
-            node.wait(30)
+        if other is not None:
+            other.wait(30)
         head.remove()

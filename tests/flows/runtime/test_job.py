@@ -82,7 +82,7 @@ def test_what_ends_a_run_early_is_a_job_before_training(here: JobsHere, tmp_path
     """The classifier is fitted on the cluster, and the run ends there if it learns nothing."""
     source = put_images(tmp_path / "images" / "one", range(40))
     put_images(tmp_path / "images" / "two", range(40, 80))
-    config = small(source.parent, "evaluate.extractor=classifier", 'evaluate.metrics=["distance"]')
+    config = small(source.parent, "evaluate.extractor=classifier", 'evaluate.metrics=["fd"]')
     with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(ConfigError, match="chance"):
         walk.to("train")
     assert here.titles == ["ddpm-prepare", "ddpm-settle-evaluate"]
