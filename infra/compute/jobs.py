@@ -333,5 +333,6 @@ def _connection_error(error: Exception, address: str) -> ConfigError | ResourceE
 
 def _cause(error: Exception) -> str:
     """Return the words of a failed request, without the repetition of the address in those of `requests`."""
-    named = re.search(r"(?:\[Errno \d+\]|NameResolutionError|timed out)[^)'\"]*", str(error))
+    # Ray's client replaces some errors by its own, without the words.
+    named = re.search(r"(?:\[Errno \d+\]|NameResolutionError|timed out)[^)'\"]*", f"{error} {error.__context__}")
     return named[0].strip() if named else first_line(error)
