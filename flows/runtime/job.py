@@ -8,9 +8,9 @@ name, which tells what is to be computed.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from flows.artifacts import Artifact, artifact_from_json
+from flows.artifacts import Artifact, Dataset, artifact_from_json
 from flows.runtime.code import own_code
 from flows.runtime.handover import Handover, Outcome
 from flows.runtime.surroundings import Surroundings
@@ -22,7 +22,6 @@ from infra.digests import Json, canonical_json, sha256
 from infra.errors import DdpmError, IntegrityError, Interrupted, ResourceError
 from infra.storage.uri import parse_place
 
-A = TypeVar("A", bound=Artifact)
 _KEY_DIGITS = 12
 _TERMINATED = 143
 _SIGNALLED = (130, 143)
@@ -59,8 +58,8 @@ class Errand:
 
 
 def run_as_job(
-    stage: Stage[Any, A], config: StageConfig, inputs: Sequence[Artifact], context: Context, around: Surroundings
-) -> tuple[A, float | None]:
+    stage: Stage[Any, Any], config: StageConfig, inputs: Sequence[Artifact], context: Context, around: Surroundings
+) -> tuple[Any, float | None]:
     """Return a stage's artifact, sealed by a job unless it is sealed already, and the seconds that the job worked.
 
     Args:
@@ -94,7 +93,7 @@ def run_as_job(
 
 
 def settle_as_job(
-    stage: Stage[Any, Any], config: StageConfig, dataset: Artifact, context: Context, around: Surroundings
+    stage: Stage[Any, Any], config: StageConfig, dataset: Dataset, context: Context, around: Surroundings
 ) -> None:
     """Seal early what a stage needs, by a job unless it is sealed already; see `run_as_job`."""
     try:

@@ -5,17 +5,17 @@ cluster. Credentials are the cluster's own: nothing of this process's environmen
 """
 
 import contextlib
-import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from infra.compute.heartbeat import GRACE_S
+from infra.compute.jobs_client import REQUEST_S, check_versions, connection_error, failed_request, open_client
 from infra.compute.ray_errors import first_line
-from infra.errors import ConfigError, ResourceError, Term
+from infra.errors import ResourceError, Term
 
 R = TypeVar("R")
 
@@ -23,18 +23,13 @@ R = TypeVar("R")
 STOP_S = GRACE_S + 5
 _STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 _STOP_POLL_S = 0.5
-_REQUEST_S = 20.0
 _RETRY_S = 2.0
 # The log comes as a whole each time, so a log that takes long to come is asked for less often.
 _LOG_SHARE = 0.05
 _LINES_FOUND = 20
 # Ray's own lines in a job's log.
 _RAYS_LINE = re.compile(r"Running entrypoint for job |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO ")
-# The answers of a proxy whose server is away.
-_AWAY = (502, 503, 504)
 _UNKNOWN = "status code 404"
-# Ray prefers them to the address that it is given.
-_OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +150,9 @@ class Jobs:
         if self._client is not None:
             return
         try:
-            client = _open_client(self.address)
+            client = open_client(self.address)
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
-            raise _connection_error(error, self.address) from error
+            raise connection_error(error, self.address) from error
         check_versions(client.server_version, client.own_version, self.address)
         self._client = client
 
@@ -201,8 +196,8 @@ class Jobs:
                 if until_s is None:
                     until_s = now_s + self.patience_s
                     self.say(
-                        f"the jobs server {self.address} does not answer ({_cause(error)}); jobs go on without it; "
-                        f"waiting at most {self.patience_s / 60:g} min for it"
+                        f"the jobs server {self.address} does not answer ({failed_request(error)}); "
+                        f"jobs go on without it; waiting at most {self.patience_s / 60:g} min for it"
                     )
                 if now_s >= until_s:
                     raise ResourceError(
@@ -215,7 +210,7 @@ class Jobs:
     def _stop(self, job: Job) -> None:
         """Ask a job to stop, and wait for its end, but not for long."""
         again = "the same command finds it if it is still at work"
-        until_s = self.clock() + STOP_S + _REQUEST_S
+        until_s = self.clock() + STOP_S + REQUEST_S
         try:
             self._client.stop_job(job.id)
             self.say(f"stopping the job {job.id}; it has {STOP_S:g} s to save its work")
@@ -225,7 +220,7 @@ class Jobs:
                     return
                 self.sleep(_STOP_POLL_S)
         except (OSError, RuntimeError, ValueError) as error:
-            self.say(f"the job {job.id} may not have stopped ({_cause(error)}); {again}")
+            self.say(f"the job {job.id} may not have stopped ({failed_request(error)}); {again}")
 
 
 class _Log:
@@ -259,80 +254,3 @@ def numbers_of(name: str, ids: Sequence[str] | dict[str, Any]) -> list[int]:
     """
     matches = (re.fullmatch(rf"{re.escape(name)}-(\d+)", id_) for id_ in ids)
     return [int(match[1]) for match in matches if match]
-
-
-def check_versions(theirs: str, ours: str, address: str) -> None:
-    """Refuse a cluster with another version of Ray.
-
-    Raises:
-        ConfigError: If the versions differ.
-    """
-    if theirs != ours:
-        raise ConfigError(
-            f"runs Ray {theirs}, and this is Ray {ours}",
-            item=f"cluster {address}",
-            remedy="install the same release of ddpm-flows, with its constraints, here and on the cluster",
-        )
-
-
-def _open_client(address: str) -> Any:  # noqa: ANN401 - Ray's own type
-    """Return Ray's client with a limit to each request, which it lacks."""
-    # Not with this module: Ray takes half a second, and every command imports this one.
-    import ray
-    from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobSubmissionClient
-
-    class Client(JobSubmissionClient):  # type: ignore[misc] # Ray has no types
-        own_version = ray.__version__
-
-        @property
-        def server_version(self) -> str:
-            return str(self._server_ray_version)
-
-        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:  # noqa: ANN401 - as Ray's own
-            try:
-                answer = super()._do_request(method, endpoint, timeout=_REQUEST_S, **options)
-            except AuthenticationError as error:
-                raise _token_error(str(error), address) from error
-            if answer.status_code in _AWAY:
-                raise ConnectionError(f"status code {answer.status_code}")
-            return answer
-
-    with _without(_OVERRIDING):
-        return Client(address)
-
-
-@contextlib.contextmanager
-def _without(names: Sequence[str]) -> Iterator[None]:
-    """Take variables out of the environment for a while."""
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-
-
-def _token_error(message: str, address: str) -> ConfigError:
-    return ConfigError(
-        "wants a token" if message.startswith("Authentication required") else "refuses our token",
-        item=f"jobs server {address}",
-        remedy="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
-    )
-
-
-def _connection_error(error: Exception, address: str) -> ConfigError | ResourceError:
-    item = f"jobs server {address}"
-    if "ray[default]" in str(error):
-        return ConfigError("needs more packages here", item=item, remedy="pip install 'ddpm-flows[jobs]'")
-    return ResourceError(
-        f"does not answer ({_cause(error)})",
-        item=item,
-        remedy="check its address, and that 'ddpm-flows[jobs]' is installed on Ray's head",
-    )
-
-
-def _cause(error: Exception) -> str:
-    """Return the words of a failed request, without the repetition of the address in those of `requests`."""
-    # Ray's client replaces some errors by its own, without the words.
-    named = re.search(r"(?:\[Errno \d+\]|NameResolutionError|timed out)[^)'\"]*", f"{error} {error.__context__}")
-    return named[0].strip() if named else first_line(error)

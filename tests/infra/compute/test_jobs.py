@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from infra.compute import jobs as module
-from infra.compute.jobs import Job, JobEnd, Jobs, check_versions, numbers_of
+from infra.compute import jobs_client
+from infra.compute.jobs import Job, JobEnd, Jobs, numbers_of
 from infra.errors import ConfigError, Interrupted, ResourceError
 from tests.infra.compute.jobs_server import JobsServer, ScriptedJob, jobs_server
 
@@ -186,7 +187,7 @@ def test_a_job_that_does_not_stop_is_left_with_a_line(
     server.next = ScriptedJob(["RUNNING"])
     job = start(jobs)
     monkeypatch.setattr(module, "STOP_S", 0.1)
-    monkeypatch.setattr(module, "_REQUEST_S", 0.2)
+    monkeypatch.setattr(module, "REQUEST_S", 0.2)
     server.jobs[job.id].after_stop = ["RUNNING"]
     server.fate = lambda method, path: 500 if method == "POST" and answer == 500 else None
     with pytest.raises(Interrupted):
@@ -217,7 +218,7 @@ def test_another_version_of_ray_is_refused_before_a_job_starts(server: JobsServe
     with pytest.raises(ConfigError, match=r"runs Ray 2\.59\.1, and this is Ray .* - install the same release"):
         start(jobs)
     assert not server.jobs
-    check_versions("2.60.0", "2.60.0", "http://head:8265")
+    jobs_client.check_versions("2.60.0", "2.60.0", "http://head:8265")
 
 
 def test_nobody_there_is_one_line_at_once() -> None:
@@ -232,7 +233,7 @@ def test_nobody_there_is_one_line_at_once() -> None:
 
 
 def test_a_server_that_never_answers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(jobs_client, "REQUEST_S", 0.3)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
