@@ -10,11 +10,13 @@ import typer
 from flows.commands.run import (
     ChampionBy,
     ConfigFile,
+    Execution,
     Force,
     InProcess,
     Name,
     Patience,
     Preset,
+    RayJobs,
     RegisterAs,
     Root,
     Settings,
@@ -58,6 +60,8 @@ def plan(  # noqa: PLR0913 - one per option of `ddpm run`
     register_as: RegisterAs = "",
     champion_by: ChampionBy = "",
     in_process: InProcess = False,
+    execution: Execution = "here",
+    ray_jobs: RayJobs = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what `ddpm run` with the same options would do, why, and how long it should take. Nothing is touched."""
@@ -68,10 +72,11 @@ def plan(  # noqa: PLR0913 - one per option of `ddpm run`
     from infra.storage.open import open_store
 
     address = cluster_address() or ""  # which a run refuses in either mode
-    address = address if settings.mode == "ray" else ""
-    found = forecast(recipe, settings, open_store(resolve_root(settings.root)), remote=bool(address))
+    as_jobs = settings.execution == "job"
+    address = address if settings.mode == "ray" and not as_jobs else ""
+    found = forecast(recipe, settings, open_store(resolve_root(settings.root)), remote=as_jobs or bool(address))
     asks = {stage.name: asked(getattr(recipe, stage.name), settings.mode) for stage in _with_settings()}
-    there = _there(found, address, asks)
+    there = None if as_jobs else _there(found, address, asks)
     if as_json:
         typer.echo(json.dumps(as_values(found, asks, there), indent=2))
     else:
@@ -183,6 +188,8 @@ def _expected(stage: "StageForecast") -> str:
 def _place(there: "Capacity | None", address: str) -> str:
     from flows.cost import size
 
+    if there is None and not address:
+        return "there: not asked, as a jobs server does not tell"
     if there is None:
         return f"there: not asked, as the cluster at {address} does not answer within {_CLUSTER_LIMIT_S:.0f} s"
     gpus = "" if there.gpus is None else f", {there.gpus} GPUs"

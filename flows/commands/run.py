@@ -74,6 +74,22 @@ ChampionBy = Annotated[
     ),
 ]
 InProcess = Annotated[bool, typer.Option("--in-process", help="Without Ray: one worker in this process.")]
+Execution = Annotated[
+    str,
+    typer.Option(
+        "--execution",
+        metavar="here|job",
+        help="job: each stage runs on the cluster as a Ray job, which outlives this command.",
+    ),
+]
+RayJobs = Annotated[
+    str,
+    typer.Option(
+        "--ray-jobs",
+        metavar="URL",
+        help="Address of Ray's jobs server, such as http://head:8265. Default: RAY_API_SERVER_ADDRESS.",
+    ),
+]
 
 
 class _StageCommand(TyperCommand):
@@ -132,6 +148,8 @@ def _command(work: Callable[[PipelineConfig, RunSettings], None], *, together: b
         register_as: RegisterAs = "",
         champion_by: ChampionBy = "",
         in_process: InProcess = False,
+        execution: Execution = "here",
+        ray_jobs: RayJobs = "",
     ) -> None:
         work(*chosen(locals(), together=together))
 

@@ -8,9 +8,11 @@ import typer
 
 from flows.commands.run import (
     ConfigFile,
+    Execution,
     InProcess,
     Patience,
     Preset,
+    RayJobs,
     Root,
     Settings,
     Tracking,
@@ -69,12 +71,15 @@ def sweep(  # noqa: PLR0913 - one per option
     patience: Patience = 10.0,
     tracking: Tracking = True,
     in_process: InProcess = False,
+    execution: Execution = "here",
+    ray_jobs: RayJobs = "",
 ) -> None:
     """Run a grid of settings and compare the figures of its runs, which share sealed stages."""
     values = load_config(preset, config, setting or [])
     say_unused(without_effect(values, config, setting or []))
     run: dict[str, Any] = {"name": name, "preset": preset, "root": root, "tracking": tracking, "wait": wait}
-    settings = validated(RunSettings, run | {"patience": patience, "mode": "in-process" if in_process else "ray"})
+    run |= {"patience": patience, "execution": execution, "ray_jobs": ray_jobs}
+    settings = validated(RunSettings, run | {"mode": "in-process" if in_process else "ray"})
     choices = validated(SweepSettings, {"grid": grid or [], "seeds": seeds, "at_once": at_once, "by": by})
     from flows.sweep.plan import plan_sweep
 

@@ -13,7 +13,7 @@ from flows.recipe.config import PipelineConfig
 from flows.recipe.identity import recipe_key, run_key, run_name, settings_of
 from flows.root import resolve_root
 from flows.runtime.connections import open_cluster, open_tracker
-from flows.runtime.runner import early_context
+from flows.runtime.runner import settle
 from flows.runtime.settings import RunSettings
 from flows.runtime.surroundings import (
     RunPage,
@@ -78,7 +78,7 @@ def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any,
             stage.check(part, dataset)
         if around is not None:
             for stage, part in parts:
-                stage.settle(part, dataset, early_context(around, stage.name))
+                settle(around, stage, part, dataset)
     except DdpmError:
         if around is not None:
             around.tracker.end("", "FAILED")  # because no stage is running that would end it

@@ -1,11 +1,13 @@
 """The cluster and the tracker of a run, from its settings and the usual variables; neither is connected yet."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from flows.root import tracking_place
 from flows.runtime.settings import RunSettings
 from infra.compute.cluster import Cluster
+from infra.compute.jobs import Jobs
 from infra.errors import ConfigError
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
@@ -14,10 +16,37 @@ from infra.tracking.tracker import Tracker
 def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
     """Return a run's cluster, not yet connected: the one at RAY_ADDRESS, or a local one with room for every stage.
 
+    A run whose stages are jobs starts no Ray and connects to none: its cluster is this process.
+
     Raises:
         ConfigError: If RAY_ADDRESS is a Ray Client address.
     """
-    return Cluster(mode=settings.mode, address=cluster_address(), cpus=cpus, patience_s=60 * settings.patience)
+    patience_s = 60 * settings.patience
+    if settings.execution == "job":
+        return Cluster(mode="in-process", patience_s=patience_s)
+    return Cluster(mode=settings.mode, address=cluster_address(), cpus=cpus, patience_s=patience_s)
+
+
+def open_jobs(settings: RunSettings, say: Callable[[str], None]) -> Jobs | None:
+    """Return the jobs of a run's cluster, not yet connected; None if its stages run in its own process.
+
+    Args:
+        settings: The run's settings.
+        say: Receives lines for the user.
+
+    Raises:
+        ConfigError: If no address is set.
+    """
+    if settings.execution != "job":
+        return None
+    address = settings.ray_jobs or os.environ.get("RAY_API_SERVER_ADDRESS", "")
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"not the address of a jobs server: {address}" if address else "is not set, and execution=job needs it",
+            item="ray_jobs",
+            remedy="set --ray-jobs or RAY_API_SERVER_ADDRESS, such as http://head:8265",
+        )
+    return Jobs(address=address.rstrip("/"), patience_s=60 * settings.patience, say=say)
 
 
 def cluster_address() -> str | None:

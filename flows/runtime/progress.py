@@ -64,7 +64,18 @@ class StageProgress:
         self._bars.stop()
 
     def __call__(self, stage: str, progress: Progress) -> None:
-        """Show the progress of a stage."""
+        """Show the progress of a stage, also as lines."""
+        shown, text = self._shown(stage, progress)
+        if shown.line_is_due(self._clock(), self._line_s):
+            self._line(stage, shown.describe_start() if shown.is_new else text)
+            shown.is_new = False
+
+    def show(self, stage: str, progress: Progress) -> None:
+        """Show the progress of a stage whose lines come from elsewhere."""
+        self._shown(stage, progress)
+
+    def _shown(self, stage: str, progress: Progress) -> "tuple[_Shown, str]":
+        """Show the progress of a stage in its bar and in the UI; return its display and its text."""
         shown = self._stages.get(stage)
         if shown is None or shown.is_over:
             shown = self._begin(stage, progress)
@@ -73,11 +84,9 @@ class StageProgress:
         self._bars.update(shown.task, completed=progress.done, total=progress.total, text=text)
         if progress.done > progress.start:
             self._bars.start_task(shown.task)
-        if shown.line_is_due(self._clock(), self._line_s):
-            self._line(stage, shown.describe_start() if shown.is_new else text)
-            shown.is_new = False
         if self._publisher is not None:
             self._publisher(stage, progress, text)
+        return shown, text
 
     def last(self, stage: str) -> Progress | None:
         """Return the last reported progress of a stage, or None if it has not begun."""

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from flows.account import Account, Row
-from flows.artifacts import Artifact
+from flows.artifacts import Artifact, Dataset
 from flows.options import name_options
 from flows.root import resolve_root
+from flows.runtime.job import run_as_job, settle_as_job
 from flows.runtime.meter import Meter
 from flows.runtime.result import render_run_page, table
 from flows.runtime.settings import RunSettings
@@ -45,15 +46,22 @@ def run_stage(stage: Stage[Any, A], settings: RunSettings, config: StageConfig |
     around = current_surroundings()
     if around is not None:
         return _run(around, stage, config, inputs)
-    with _alone(stage, settings, config, inputs) as opened:
+    with alone(stage, settings, config, inputs) as opened:
         return _run(opened, stage, config, inputs)
 
 
 @contextmanager
-def _alone(
+def alone(
     stage: Stage[Any, A], settings: RunSettings, config: StageConfig | None, inputs: Sequence[Artifact]
 ) -> Iterator[Surroundings]:
-    """Open surroundings for a single stage; in MLflow it has a run of its own, named after the key of its work."""
+    """Open surroundings for a single stage; in MLflow it has a run of its own, named after the key of its work.
+
+    Args:
+        stage: The stage.
+        settings: The run's settings.
+        config: The stage's settings; None if it has none.
+        inputs: The artifacts that it depends on.
+    """
     opened: list[Surroundings] = []
 
     def begin(data_key: str) -> None:
@@ -78,14 +86,14 @@ def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None,
     started = time.monotonic()
     meter = _meter(around, stage.name, config, inputs)
     try:
-        artifact = stage.run(config, *inputs, _context(around, stage, config, meter))
+        artifact, seconds = _work(around, stage, config, inputs, meter)
         meter.end(artifact)
         account = stage.account(config, artifact, inputs, around.store)
         if isinstance(artifact, Artifact):
             if cost := meter.cost(artifact, config.goals() if config else {}):
                 around.costs[stage.name] = cost
             _publish(around, stage.name, config, artifact, account)
-            _finished(around, stage.name, artifact, account, time.monotonic() - started)
+            _finished(around, stage.name, artifact, account, seconds or time.monotonic() - started)
         around.rows[stage.name] = account.rows
         if stage.ends_run:
             _close(around, account)
@@ -97,6 +105,37 @@ def _run(around: Surroundings, stage: Stage[Any, A], config: StageConfig | None,
         _stopped(around, stage.name, error)
         raise
     return artifact
+
+
+def _work(
+    around: Surroundings, stage: Stage[Any, A], config: StageConfig | None, inputs: Sequence[Artifact], meter: Meter
+) -> tuple[A, float | None]:
+    """Run a stage in this process or as a job; return its artifact and the seconds that a job worked.
+
+    A stage without settings shows what is sealed, so it needs no job.
+    """
+    context = _context(around, stage, config, meter)
+    if around.jobs is None or config is None:
+        return stage.run(config, *inputs, context), None
+    return run_as_job(stage, config, inputs, context, around)
+
+
+def settle(around: Surroundings, stage: Stage[Any, Any], config: StageConfig, dataset: Dataset) -> None:
+    """Seal early what a stage needs, before the stage is run; each phase of that work is a line.
+
+    Args:
+        around: The surroundings of the run.
+        stage: The stage.
+        config: Its settings.
+        dataset: The data set.
+    """
+    context = replace(
+        _silent_context(around), on_progress=lambda progress: around.say(f"{stage.name}: {progress.phase}")
+    )
+    if around.jobs is None:
+        stage.settle(config, dataset, context)
+    else:
+        settle_as_job(stage, config, dataset, context, around)
 
 
 def _meter(around: Surroundings, stage: str, config: StageConfig | None, inputs: Sequence[Artifact]) -> Meter:
@@ -125,6 +164,7 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
     def report(progress: Progress) -> None:
         meter.hear(progress)
         around.progress(name, progress)
+        around.on_progress(progress)
         around.show_dashboard()
         around.track_usage(_USAGE_ROWS)
 
@@ -144,11 +184,6 @@ def _context(around: Surroundings, stage: Stage[Any, Any], config: StageConfig |
         lease=lambda folder: meter.waiting(around.lease(folder)),
         before_work=before_work,
     )
-
-
-def early_context(around: Surroundings, stage: str) -> Context:
-    """Return the context of what a stage settles before it begins: each phase of that work is a line."""
-    return replace(_silent_context(around), on_progress=lambda progress: around.say(f"{stage}: {progress.phase}"))
 
 
 def _silent_context(around: Surroundings) -> Context:

@@ -28,6 +28,14 @@ class RunSettings(BaseModel):
         le=525_600,
         description="Minutes until a run of Prefect saves what it has and ends as timed out; 0 for no limit",
     )
+    execution: Literal["here", "job"] = Field(
+        "here", description="job: each stage runs on the cluster as a Ray job, which outlives the process of the run"
+    )
+    ray_jobs: str = Field(
+        "",
+        description="Address of Ray's jobs server, such as http://head:8265; empty for RAY_API_SERVER_ADDRESS",
+        pattern=r"^(https?://[A-Za-z0-9._:/\[\]-]{1,256})?$",
+    )
     mode: Literal["ray", "in-process"] = Field("ray", description="in-process: without Ray, one worker in this process")
     experiment: str = Field("ddpm", description="Experiment in MLflow", pattern=r"^[A-Za-z0-9._ -]{1,128}$")
     tracking: bool = Field(True, description="Track the run in MLflow")
@@ -63,4 +71,10 @@ class RunSettings(BaseModel):
             raise ValueError(f"champion_by needs register_as, the name of the model; got {self.champion_by}")
         if self.register_as and self.until:
             raise ValueError(f"register_as needs every stage, as {self.until} measures no network")
+        return self
+
+    @model_validator(mode="after")
+    def _job_is_on_ray(self) -> Self:
+        if self.execution == "job" and self.mode == "in-process":
+            raise ValueError("execution=job needs Ray; got mode in-process")
         return self

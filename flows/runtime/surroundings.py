@@ -20,12 +20,14 @@ from flows.given import Given
 from flows.root import resolve_root
 from flows.run_identity import RunIdentity
 from flows.run_record import note_begun
-from flows.runtime.connections import open_cluster, open_tracker
+from flows.runtime.connections import open_cluster, open_jobs, open_tracker
 from flows.runtime.progress import StageProgress
 from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
+from flows.stage import Progress
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
+from infra.compute.jobs import Jobs
 from infra.compute.usage import Usage
 from infra.errors import ResourceError, StorageError
 from infra.outputs.lease import held
@@ -66,6 +68,10 @@ class RunPage(Protocol):
         """Add a line to the log of the task at work, or of the run."""
 
 
+def _ignore(_: object) -> None:
+    pass
+
+
 @dataclass(kw_only=True)
 class Surroundings:
     """The live objects of one run.
@@ -91,6 +97,8 @@ class Surroundings:
         configs: The settings of the stages so far, by stage.
         dashboard: The address of Ray's dashboard, once it is known; empty if there is none.
         usage: How busy this machine is while this run works on it.
+        jobs: The jobs of the cluster, if stages run as such.
+        on_progress: Receives the progress of each stage that works in this process.
     """
 
     settings: RunSettings
@@ -113,6 +121,8 @@ class Surroundings:
     configs: dict[str, StageConfig] = field(default_factory=dict)
     dashboard: str = ""
     usage: Usage = field(default_factory=Usage)
+    jobs: Jobs | None = None
+    on_progress: Callable[[Progress], None] = _ignore
     _is_watched: bool = False
 
     @property
@@ -163,9 +173,13 @@ class Surroundings:
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})
         self._show_links()
 
-    def show_dashboard(self) -> None:
-        """Show the address of Ray's dashboard as soon as this run is connected to a cluster that has one."""
-        if not self.dashboard and self.run is not None and (address := self.cluster.dashboard):
+    def show_dashboard(self, known: str = "") -> None:
+        """Show the address of Ray's dashboard as soon as this run is connected to a cluster that has one.
+
+        Args:
+            known: The address, if the run itself is not connected.
+        """
+        if not self.dashboard and self.run is not None and (address := known or self.cluster.dashboard):
             self.dashboard = address
             self.say(f"{'Ray':>9} {address}")
             self.tracker.tag({"ddpm.ray": address})
@@ -268,6 +282,7 @@ def open_surroundings(
             on_data=on_data,
             stack=stack,
         )
+        opened.jobs = open_jobs(settings, opened.say)
         token = _CURRENT.set(opened)
         try:
             yield opened

@@ -5,6 +5,7 @@ is not Ray's usual one, whose file `ray_current_cluster` would lead the user's o
 """
 
 import importlib.util
+import os
 import shutil
 import socket
 import sys
@@ -94,6 +95,8 @@ class Head:
             ),
             environment={
                 "RAY_USAGE_STATS_ENABLED": "0",
+                # A job is a command that it finds there: that of this installation.
+                "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
                 "PYTHONUNBUFFERED": "1",
                 **_LOCAL_ONLY,
                 "RAY_prestart_worker_first_driver": "0",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.connections import cluster_address, open_cluster, open_tracker
+from flows.runtime.connections import cluster_address, open_cluster, open_jobs, open_tracker
 from flows.runtime.settings import RunSettings
 from infra.errors import ConfigError
 from infra.storage.local_store import LocalStore
@@ -33,3 +33,26 @@ def test_the_tracker_is_that_of_the_root_or_of_the_variable(tmp_path: Path, monk
     assert open_tracker(RunSettings(), store).uri == f"sqlite:///{tmp_path}/root/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:word@mlflow.example")
     assert open_tracker(RunSettings(), store).uri == "http://mlflow.example", "without the password"
+
+
+def test_the_jobs_server_is_that_of_the_setting_or_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    assert open_jobs(RunSettings(ray_jobs="http://head:8265"), print) is None
+    with pytest.raises(
+        ConfigError, match="ray_jobs: is not set, and execution=job needs it - set --ray-jobs or RAY_API"
+    ):
+        open_jobs(RunSettings(execution="job"), print)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
+    with pytest.raises(ConfigError, match="ray_jobs: not the address of a jobs server: head:8265"):
+        open_jobs(RunSettings(execution="job"), print)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://head/")
+    for setting, address in (("", "https://head"), ("http://other:8265", "http://other:8265")):
+        jobs = open_jobs(RunSettings(execution="job", ray_jobs=setting, patience=2), print)
+        assert jobs is not None
+        assert (jobs.address, jobs.patience_s) == (address, 120)
+
+
+def test_a_run_whose_stages_are_jobs_starts_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")  # nobody connects to it
+    cluster = open_cluster(RunSettings(execution="job"), 4)
+    assert (cluster.mode, cluster.address) == ("in-process", None)

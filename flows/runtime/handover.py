@@ -1,0 +1,124 @@
+"""The files by which a run and the job that runs one of its stages speak, below the root that both see.
+
+    .jobs/<id>/spec.json        what to run; put before the job starts
+    .jobs/<id>/progress.json    how far it is; replaced now and then
+    .jobs/<id>/outcome.json     its result or its error; put last
+
+No output depends on them.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from flows.options import name_options
+from flows.stage import Progress
+from infra.digests import Json
+from infra.errors import DdpmError, error_from_json, error_to_json
+from infra.storage.store import Store
+
+_FOLDER = ".jobs"
+_PROGRESS_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of a job's work.
+
+    Attributes:
+        result: The artifact as JSON; None if the work failed.
+        seconds: The length of the work.
+        error: The failure; None if the work has a result.
+    """
+
+    result: Json | None
+    seconds: float
+    error: DdpmError | None
+
+
+@dataclass(kw_only=True)
+class Handover:
+    """The files of one job.
+
+    Attributes:
+        store: The store of all outputs.
+        job: The job's id.
+        clock: Returns seconds from any origin.
+    """
+
+    store: Store
+    job: str
+    clock: Callable[[], float] = time.monotonic
+    _reported_s: float = field(default=-math.inf, init=False)
+    _unreported: Progress | None = field(default=None, init=False)
+
+    def put_spec(self, spec: Json) -> str:
+        """Put a spec, and remove what an earlier job of this id left; return the spec's address."""
+        for name in ("outcome", "progress"):
+            self.store.delete(self._name(name))
+        self.store.replace(self._name("spec"), json.dumps(spec, indent=2).encode())
+        return f"{self.store.uri}/{self._name('spec')}"
+
+    def put_progress(self, progress: Progress) -> None:
+        """Put the progress, unless that was done a moment ago; a store that does not take it costs nothing."""
+        self._unreported = progress
+        if (now_s := self.clock()) - self._reported_s >= _PROGRESS_S:
+            self._reported_s = now_s
+            self.flush()
+
+    def flush(self) -> None:
+        """Put the progress that is not put yet."""
+        progress, self._unreported = self._unreported, None
+        if progress is not None:
+            with contextlib.suppress(DdpmError, OSError):
+                self.store.replace(self._name("progress"), json.dumps(asdict(progress)).encode())
+
+    def progress(self) -> Progress | None:
+        """Return the last progress; None if there is none, or if it cannot be read."""
+        with contextlib.suppress(DdpmError, OSError, ValueError):
+            return TypeAdapter(Progress).validate_json(self.store.read(self._name("progress")))
+        return None
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[Callable[[Json], None]]:
+        """Yield a function that puts the result; put the error if the block fails for a reason that a line explains.
+
+        The last progress is put at the end of the block, however it ends.
+        """
+        began_s = self.clock()
+
+        def put(result: Json | None, error: str = "") -> None:
+            outcome = {"result": result, "error": error, "seconds": round(self.clock() - began_s, 3)}
+            self.store.replace(self._name("outcome"), json.dumps(outcome).encode())
+
+        try:
+            yield put
+        except DdpmError as error:
+            name_options(error)
+            with contextlib.suppress(DdpmError, OSError):  # the exit code tells the kind of error all the same
+                put(None, error_to_json(error))
+            raise
+        finally:
+            self.flush()
+
+    def outcome(self) -> Outcome | None:
+        """Return the outcome; None if there is none.
+
+        Raises:
+            StorageError: If the store does not answer.
+        """
+        try:
+            values: dict[str, Any] = json.loads(self.store.read(self._name("outcome")))
+        except FileNotFoundError:
+            return None
+        error = error_from_json(values["error"]) if values["error"] else None
+        return Outcome(result=values["result"], seconds=values["seconds"], error=error)
+
+    def _name(self, name: str) -> str:
+        return f"{_FOLDER}/{self.job}/{name}.json"

@@ -1,0 +1,94 @@
+"""Ray's client of a jobs server, with limits and plain errors, which it lacks."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from infra.compute.ray_errors import first_line
+from infra.errors import ConfigError, ResourceError
+
+REQUEST_S = 20.0
+# The answers of a proxy whose server is away.
+_AWAY = (502, 503, 504)
+# Ray prefers them to the address that it is given.
+_OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+def check_versions(theirs: str, ours: str, address: str) -> None:
+    """Refuse a cluster with another version of Ray.
+
+    Raises:
+        ConfigError: If the versions differ.
+    """
+    if theirs != ours:
+        raise ConfigError(
+            f"runs Ray {theirs}, and this is Ray {ours}",
+            item=f"cluster {address}",
+            remedy="install the same release of ddpm-flows, with its constraints, here and on the cluster",
+        )
+
+
+def open_client(address: str) -> Any:  # noqa: ANN401 - Ray's own type
+    """Return Ray's client with a limit to each request, which it lacks."""
+    # Not with this module: Ray takes half a second, and every command imports this one.
+    import ray
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):  # type: ignore[misc] # Ray has no types
+        own_version = ray.__version__
+
+        @property
+        def server_version(self) -> str:
+            return str(self._server_ray_version)
+
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:  # noqa: ANN401 - as Ray's own
+            try:
+                answer = super()._do_request(method, endpoint, timeout=REQUEST_S, **options)
+            except AuthenticationError as error:
+                raise _token_error(str(error), address) from error
+            if answer.status_code in _AWAY:
+                raise ConnectionError(f"status code {answer.status_code}")
+            return answer
+
+    with _without(_OVERRIDING):
+        return Client(address)
+
+
+@contextlib.contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Take variables out of the environment for a while."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _token_error(message: str, address: str) -> ConfigError:
+    return ConfigError(
+        "wants a token" if message.startswith("Authentication required") else "refuses our token",
+        item=f"jobs server {address}",
+        remedy="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
+    )
+
+
+def connection_error(error: Exception, address: str) -> ConfigError | ResourceError:
+    """Return the error of a client that could not be opened, in one line."""
+    item = f"jobs server {address}"
+    if "ray[default]" in str(error):
+        return ConfigError("needs more packages here", item=item, remedy="pip install 'ddpm-flows[jobs]'")
+    return ResourceError(
+        f"does not answer ({failed_request(error)})",
+        item=item,
+        remedy="check its address, and that 'ddpm-flows[jobs]' is installed on Ray's head",
+    )
+
+
+def failed_request(error: Exception) -> str:
+    """Return the words of a failed request, without the repetition of the address in those of `requests`."""
+    # Ray's client replaces some errors by its own, without the words.
+    named = re.search(r"(?:\[Errno \d+\]|NameResolutionError|timed out)[^)'\"]*", f"{error} {error.__context__}")
+    return named[0].strip() if named else first_line(error)

@@ -1,0 +1,209 @@
+"""A run whose stages are jobs: what it asks for, what it takes back, and what becomes of failures."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.recipe.config import PipelineConfig
+from flows.runtime import job as module
+from flows.runtime.code import own_code
+from flows.runtime.handover import Outcome
+from flows.runtime.job import failure, with_absolute_paths
+from flows.stage import Progress
+from infra.compute.jobs import JobEnd
+from infra.errors import ConfigError, DdpmError, InputError, Interrupted, ResourceError, StorageError
+from tests.conftest import revised
+from tests.e2e.processes import digests
+from tests.flows.runtime.jobs_here import JobsHere
+from tests.flows.sessions import Page, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
+
+AS_JOBS = {"mode": "ray", "execution": "job", "ray_jobs": JobsHere.address}
+STAGES = ("prepare", "train", "sample", "evaluate")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsHere]:
+    jobs = JobsHere()
+    monkeypatch.setattr(
+        "flows.runtime.surroundings.open_jobs", lambda settings, _: jobs if settings.execution == "job" else None
+    )
+    return jobs
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    return small(put_images(tmp_path / "images", range(40)))
+
+
+def test_stages_as_jobs_give_what_stages_in_this_process_give(
+    here: JobsHere, config: PipelineConfig, root: Path, tmp_path: Path
+) -> None:
+    roots = root, shutil.copytree(root, tmp_path / "jobs")  # with an MLflow that opens at once
+    straight = run_whole(config, roots[0])
+    page = Page()
+    jobs = run_whole(config, roots[1], page, **AS_JOBS)
+    assert jobs.name == straight.name
+    assert digests(roots[1]) == digests(roots[0])
+    assert here.titles == [f"ddpm-{stage}" for stage in STAGES]
+    assert [line for line in page.lines if "started as job" in line] == [
+        f"{id_.split('-')[1]} started as job {id_}" for id_ in here.commands
+    ]
+    assert {stage for stage, *_ in page.progress} == {*STAGES}, "jobs' progress is on the run's page"
+    assert sum("digest" in line for line in page.lines) == len(STAGES), "said once, by the run"
+    assert not [line for line in page.lines if line.startswith("run ") and jobs.name not in line]
+    for stage in STAGES:
+        (one,), (other,) = (tracked_runs(root, stage).values() for root in roots)
+        mine, theirs = everything(roots[1], other), everything(roots[0], one)
+        assert mine["points"].keys() == theirs["points"].keys(), stage
+        assert mine["params"] == theirs["params"]
+        assert mine["info"][0] == "FINISHED"
+    assert {record.outcome for record in _attempts(roots[1])} == {"sealed"}
+    started = len(here.commands)
+    again = run_whole(config, roots[1], **AS_JOBS)
+    assert len(here.commands) == started, "everything is sealed, so nobody is asked"
+    assert again.sealed_before == [*STAGES]
+
+
+def _attempts(root: Path) -> list[Any]:
+    from infra.outputs.costs import all_attempts
+    from infra.storage.open import open_store
+
+    found = [all_attempts(stage, open_store(str(root))) for stage in STAGES]
+    assert [len(attempts) for attempts in found] == [1, 1, 1, 1], "the driver records no attempt of its own"
+    return [attempt for attempts in found for attempt in attempts]
+
+
+def test_what_ends_a_run_early_is_a_job_before_training(here: JobsHere, tmp_path: Path) -> None:
+    """The classifier is fitted on the cluster, and the run ends there if it learns nothing."""
+    source = put_images(tmp_path / "images" / "one", range(40))
+    put_images(tmp_path / "images" / "two", range(40, 80))
+    config = small(source.parent, "evaluate.extractor=classifier", 'evaluate.metrics=["fd"]')
+    with (
+        opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk,
+        pytest.raises(ConfigError, match="near the"),
+    ):
+        walk.to("train")
+    assert here.titles == ["ddpm-prepare", "ddpm-settle-evaluate"]
+
+
+def test_a_failure_of_a_job_is_its_runs(here: JobsHere, config: PipelineConfig, tmp_path: Path) -> None:
+    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(InputError) as refused:
+        walk.to("train")
+    assert here.titles == ["ddpm-prepare"]
+    assert (refused.value.stage, "broken.png" in str(refused.value)) == ("prepare", True)
+    assert refused.value.remedy
+
+
+def test_other_code_on_the_cluster_is_refused_before_any_work(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "own_code", lambda: replace(own_code(), release="9.9.9"))
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(ConfigError) as refused:
+        walk.to("prepare")
+    line = f"has other code than this run (ddpm-flows {own_code().release}, here 9.9.9) - install one release"
+    assert line in str(refused.value)
+    assert not (tmp_path / "root" / "prepare").exists()
+
+
+def test_a_stopped_job_keeps_what_it_reported(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(id_: str) -> None:
+        if id_.startswith("ddpm-train"):
+            handover = module.Handover(store=walk.around.store, job=id_)
+            handover.put_progress(Progress(done=90, total=128, kept=64))
+            handover.flush()
+            raise Interrupted(143)
+
+    here.before = stop
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(Interrupted) as stopped:
+        walk.to("train")
+    assert stopped.value.__notes__ == ["train keeps 64 of 128 images"]
+    assert "train stopped at 90 of 128 images; 64 are kept" in capsys.readouterr().out
+
+
+def job_of(here: JobsHere, config: PipelineConfig, root: Path, **more: Any) -> str:
+    """The name of the job that trains; it does not run."""
+
+    def stop(id_: str) -> None:
+        if id_.startswith("ddpm-train"):
+            raise Interrupted(143)
+
+    here.before = stop
+    here.commands.clear()
+    with opened(config, run_settings(root, **AS_JOBS | more)) as walk, pytest.raises(Interrupted):
+        walk.to("train")
+    return list(here.commands)[-1]
+
+
+def test_the_name_of_a_job_says_what_it_computes(here: JobsHere, config: PipelineConfig, tmp_path: Path) -> None:
+    """A later run finds it by that name, whoever started it and with however many workers."""
+    name, root = job_of(here, config, tmp_path / "root"), tmp_path / "root"
+    spec = json.loads((root / ".jobs" / name / "spec.json").read_text())
+    assert (spec["run"]["tracking"], spec["run"]["execution"], spec["run"]["root"]) == (False, "here", str(root))
+
+    def named(**values: object) -> str:
+        return job_of(here, config.model_copy(update={"train": revised(config.train, values)}), root)
+
+    assert named(workers=2) == name
+    assert len({name, named(seed=1), named(images=256), job_of(here, config, tmp_path / "other")}) == 4
+    assert job_of(here, config, root, force=True) != name
+
+
+def test_a_jobs_paths_are_absolute(config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare = revised(config.prepare, {"source": ["images", "s3://bucket/a/", "/b/*.png"]})
+    assert with_absolute_paths(prepare)["source"] == [f"{tmp_path}/images", "s3://bucket/a/", "/b/*.png"]
+    assert with_absolute_paths(config.evaluate)["extractor_weights"] == ""
+    evaluate = config.evaluate.model_copy(update={"reference_statistics": "a.npz"})
+    assert with_absolute_paths(evaluate)["reference_statistics"] == f"{tmp_path}/a.npz"
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "last", "outcome", "kind", "line"),
+    [
+        (
+            "failed",
+            3,
+            "ddpm: x",
+            InputError("is empty", item="source", stage="prepare"),
+            InputError,
+            "source: is empty",
+        ),
+        ("failed", 4, "ddpm: train: the bucket is away", None, StorageError, "job a-1: train: the bucket is away"),
+        ("failed", 2, "ddpm: /r/spec.json: cannot be read", None, ConfigError, "every node must see the root /r"),
+        (
+            "failed",
+            1,
+            "ddpm: KeyError - a bug of ours; see /t",
+            None,
+            DdpmError,
+            "a bug of ours; see /t on the cluster",
+        ),
+        ("failed", 127, "sh: 1: exec: ddpm: not found", None, ResourceError, "exit code 127 (sh: 1: exec: ddpm: not"),
+        ("failed", -9, "", None, ResourceError, "job a-1: ended with exit code -9 () - run again"),
+        ("failed", None, "", None, ResourceError, "job a-1: the node died - run again"),
+        ("succeeded", 0, "", None, ResourceError, "has ended well and left no result - every node must see"),
+    ],
+)
+def test_the_failure_of_a_job(
+    state: str, code: int | None, last: str, outcome: DdpmError | None, kind: type[DdpmError], line: str
+) -> None:
+    end = JobEnd(state=state, code=code, message="the node died\nmore", last_line=last)
+    handed = None if outcome is None else Outcome(result=None, seconds=1.0, error=outcome)
+    error = failure("a-1", end, handed, "/r")
+    assert type(error) is kind
+    assert line in str(error)
+
+
+@pytest.mark.parametrize(("state", "code"), [("stopped", None), ("failed", 143), ("failed", 130)])
+def test_a_job_that_somebody_stopped_interrupts_its_run(state: str, code: int | None) -> None:
+    error = failure("a-1", JobEnd(state=state, code=code, message=""), None, "/r")
+    assert isinstance(error, Interrupted)
+    assert (error.code, error.__notes__) == (143, ["the job a-1 was stopped"])
