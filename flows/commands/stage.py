@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from flows.artifacts import artifact_from_json
+from flows.given import Given
 from flows.recipe.settings import validated
 from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
-from flows.stage import Given, Progress, Stage
+from flows.stage import Progress, Stage
 from flows.stages.table import STAGES
 from infra.digests import Json
 from infra.errors import ConfigError, InputError, IntegrityError
