@@ -20,7 +20,7 @@ from flows.recipe.presets.table import PRESETS
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
 from flows.stage_config import StageConfig
-from flows.stages.prepare.config import Fit, ResizeFilter, SourceKind
+from flows.stages.prepare.config import Fit, LabelOption, ResizeFilter, SourceKind
 from flows.stages.table import STAGES
 from infra.errors import DdpmError
 from infra.sources.image_formats import IMAGE_FORMATS
@@ -170,6 +170,7 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         **{stage.name: partial(setting_tables, stage) for stage in _with_settings()},
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
+        "labels": partial(option_table, LabelOption, "`prepare.labels`"),
         "image formats": image_format_table,
         "fits": partial(option_table, Fit, "`prepare.fit`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),

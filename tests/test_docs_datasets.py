@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
-from infra.sources.listing.placing import Placing
+from infra.sources.listing.folders import split_of_folder
 from infra.sources.recognition import recognition
 from infra.sources.shape import Shape
-from infra.sources.source import Entry
 from tests.infra.sources.trees import laid
 from tests.pictures import encoded, picture
 from tests.test_docs import TOP, prose
@@ -18,7 +17,7 @@ from tests.test_docs import TOP, prose
 @pytest.mark.parametrize("name", ["Training", "val2017", "train", "test"])
 def test_folders_that_give_a_split_as_documented(name: str) -> None:
     assert f"`{name}`" in prose("docs/datasets.md")
-    assert Placing(0, 0, labelled=False)(Entry(name="x", file=f"{name}/x", size=1, stamp="", folder=name))[0]
+    assert split_of_folder(name)
 
 
 def test_the_steps_from_an_image_to_pixels_are_those_of_the_rule() -> None:

@@ -46,8 +46,8 @@ def test_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     said = dict(line.split(maxsplit=1) for line in lines if len(line.split(maxsplit=1)) == 2)
     assert said["kind"] == "folder: 6 image files"
     assert said["images"] == "6 found, 6 of them looked at"
-    assert said["splits"] == "from folders train and test: 4 train, 2 test"
-    assert said["classes"] == "2 classes from folders: cat, dog"
+    assert said["splits"] == "from folders train and test (prepare.use_splits): 4 train, 2 test"
+    assert said["classes"] == "2 classes from folder names: cat, dog"
     assert said["left"] == "out  other files not read (1 .txt)"
     assert said["formats"] == "PNG RGB (6)"
     assert said["sizes"] == "20x10 (6)"
@@ -189,4 +189,4 @@ def test_the_command_that_goes_on_is_one(
     for command in (several, inside):
         words = ["prepare" if word == "run" else word for word in shlex.split(command)[1:]]
         words += ["--root", str(tmp_path_factory.mktemp("root"))]
-        assert run_command([*words, "--in-process", "--no-tracking", "--set", "prepare.holdout_fraction=0.4"]) == 0
+        assert run_command([*words, "--in-process", "--no-tracking", "--set", "prepare.holdout=0.4"]) == 0

@@ -49,7 +49,7 @@ def test_classes_are_counted_in_the_splits_that_count(tmp_path: Path) -> None:
     assert found.classes == {"cat": {"train": 2, "test": 1}, "dog": {"train": 1, "test": 1}}
     assert found.left_out == ["1 outside train and test"]
     without = inspected(tmp_path, use_splits=False)
-    assert without.splits_line == "about 10% held out by content hash"
+    assert without.splits_line == "held out in the order of content hashes (prepare.holdout)"
     assert without.left_out == []
 
 

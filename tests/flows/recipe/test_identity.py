@@ -63,7 +63,7 @@ def test_there_are_goals_and_settings_of_every_role() -> None:
     roles = [getattr(PipelineConfig(), path.partition(".")[0]).role(path.partition(".")[2]) for path in ALL]
     assert roles.count("goal") == 2
     assert roles.count("execution") > 10
-    assert roles.count("input") == 4
+    assert roles.count("input") == 5
     assert roles.count("") > 40
 
 

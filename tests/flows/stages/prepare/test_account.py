@@ -86,7 +86,7 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         ),
         (
             [f"{n:05d}/{n}.png" for n in range(8)],
-            "; no classes: folders 00000–00007 look like shards; prepare.labels=folder makes them classes; 255 levels",
+            "; no classes: folders 00000–00007 look like shards; prepare.labels=folder makes them classes; read",
         ),
         (
             [f"{name}/{part}/{n}.png" for name in ("cat", "dog") for part in "ab" for n in "12"],

@@ -72,7 +72,7 @@ SOURCES = {
     "empty": ("empty", "holds no images"),
     "no image files": ("texts", "holds no images (left out: 1 .txt)"),
     "a glob that matches nothing": ("texts/*.png", "*.png: matches nothing"),
-    "a class folder link to nowhere": ("dangling", "cannot be read"),
+    "a class folder link to nowhere": ("dangling", "is a link to nothing"),
 }
 
 

@@ -65,7 +65,7 @@ def test_a_small_copy(
     settings, splits, classes = ROWS[name]
     config = load_config("folder", None, settings).prepare
     context = make_context()
-    dataset = prepare(config, context, splits=("train",))
+    dataset = prepare(config, context)
     facts = dataset.manifest(context.store).facts
     assert ("its own" if facts["splits_from"] else "none") == splits
     origin = f"from {facts['labels_from']}" if facts["class_names"] else "none"

@@ -23,7 +23,7 @@ MakeContext = Callable[..., Context]
 
 
 def config(source: Path, **more: object) -> PrepareConfig:
-    return PrepareConfig(source=str(source), **{"image_size": 8, "holdout_fraction": 0.5, "unit_images": 5, **more})
+    return PrepareConfig(source=str(source), **{"image_size": 8, "holdout": 0.5, "unit_images": 5, **more})
 
 
 def some(folder: Path, count: int = 12) -> Path:

@@ -134,7 +134,7 @@ def test_neither_source_holds_the_outputs(tmp_path: Path, setting: str, other: s
 
 
 def test_a_held_out_source_makes_a_pair_of_its_kind() -> None:
-    opened = open_source(PrepareConfig(kind="zip", source="/a", test_source="/b"), "/root")
+    opened = open_source(PrepareConfig(kind="zip", source="/a", test_source="/b"), "/root").source
     assert isinstance(opened, Pair)
     assert {type(opened.train), type(opened.test)} == {ZipSource}
     assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"

@@ -12,7 +12,7 @@ import pytest
 from infra.errors import InputError, Term
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.folder import FolderSource
-from infra.sources.listing import listing as module
+from infra.sources.listing import refusals
 from infra.sources.listing.listing import listed, part_entries
 from infra.sources.source import Content, Entry, Other, Source
 from tests.pictures import encoded, picture
@@ -176,7 +176,7 @@ class TestClasses:
         assert set(labels) <= set(class_names(*labels))
 
     def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_MAX_CLASSES", 3)
+        monkeypatch.setattr(refusals, "MAX_CLASSES", 3)
         assert class_names("a", "b", "c", "a") == ["a", "b", "c"]
         with pytest.raises(InputError, match="more than 3 classes") as caught:
             class_names("a", "b", "c", "d")

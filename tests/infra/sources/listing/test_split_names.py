@@ -83,7 +83,7 @@ def test_names_that_prove_nothing(paths: tuple[str, ...]) -> None:
         (
             [f"{split}/{split}/{name}/1.png" for split in ("seg_train", "seg_test") for name in ("sea", "street")]
             + ["seg_pred/seg_pred/1.png"],
-            {("train", "sea"), ("train", "street"), ("test", "sea"), ("test", "street"), ("", "seg_pred/seg_pred")},
+            {("train", "sea"), ("train", "street"), ("test", "sea"), ("test", "street"), ("", "seg_pred")},
             ["sea", "street"],
             "folders seg_train and seg_test",
         ),
@@ -135,4 +135,4 @@ def test_without_splits_images_outside_of_them_count_for_the_classes(tmp_path: P
         assert listing.class_names == ["cat", "dog"]
     put(tmp_path, "extra/eel/1.png")
     with listed(FolderSource(FileSet((str(tmp_path),))), Reading(use_splits=False)) as listing:
-        assert "extra/eel" in listing.class_names
+        assert "extra" in listing.class_names

@@ -143,7 +143,6 @@ REFUSED: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "a zip of zips": ({"all.zip": zipped(("a/1.zip", ZIP), ("2.zip", ZIP))}, r"all.zip: .*as a/1.zip - unpack it"),
     "a zip of idx": ({"archive.zip": zipped(*IDX.items())}, "as train-images-idx3-ubyte - unpack it"),
-    "a tar of tars": ({"all.tar": member(b"n01.tar", tar()) + END}, "as n01.tar - unpack it and set the source"),
     "a preview beside a zip of zips": ({"a.png": b"x", "all.zip": zipped(("1.zip", ZIP))}, "as 1.zip - unpack"),
 } | {
     one.noun: ({"photos": one.starts[0] + bytes(9000)}, f"is {one.noun}, which is not read - {one.remedy}")
