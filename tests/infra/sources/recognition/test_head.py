@@ -40,7 +40,16 @@ def test_the_first_names_in_a_zip(tmp_path: Path) -> None:
     assert names == tuple(f"{n}.png" for n in range(head._MEMBERS))
 
 
-@pytest.mark.parametrize("data", [ZIP[:40], b"\x1f\x8b" + bytes(99), b"BZh91AY&SY" + bytes(99), b"", b"x"])
+DAMAGED = {
+    "zip": ZIP[:40],
+    "gzip": b"\x1f\x8b" + bytes(99),
+    "bzip2": b"BZh91AY&SY" + bytes(99),
+    "empty": b"",
+    "x": b"x",
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
 def test_damage_has_no_names(tmp_path: Path, data: bytes) -> None:
     assert head_of(tmp_path, data).names == ()
 
