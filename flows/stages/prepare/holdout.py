@@ -82,6 +82,8 @@ def held_out_of(holdout: float, digests: NDArray[np.void]) -> HeldOut:
         InputError: If a count leaves no image to train on.
     """
     images, ordered = len(digests), np.sort(digests)
+    if not images:  # the reason is elsewhere, such as a size that none has
+        return NOTHING
     if holdout >= images:
         raise InputError(
             f"would hold out {holdout:,.0f} of {images:,} images and leave none to train on",
