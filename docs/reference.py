@@ -24,6 +24,7 @@ from flows.stages.prepare.config import Fit, LabelOption, ResizeFilter, SourceKi
 from flows.stages.table import STAGES
 from infra.errors import DdpmError
 from infra.sources.image_formats import IMAGE_FORMATS
+from infra.sources.listing.ruling import AUTO_ORDER
 
 TOP = Path(__file__).parent.parent
 COMMAND = "python -m docs.reference"
@@ -171,6 +172,9 @@ PARTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "run": run_table,
         "sources": partial(option_table, SourceKind, "`prepare.kind`"),
         "labels": partial(option_table, LabelOption, "`prepare.labels`"),
+        "order of labels": lambda: "\n".join(
+            f"{number}. `{rule}`: {condition}." for number, (rule, condition) in enumerate(AUTO_ORDER.items(), start=1)
+        ),
         "image formats": image_format_table,
         "fits": partial(option_table, Fit, "`prepare.fit`"),
         "resize filters": partial(option_table, ResizeFilter, "`prepare.resize_filter`"),

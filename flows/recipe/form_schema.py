@@ -34,6 +34,8 @@ _TITLES = {
     "bpd_timesteps": "Timesteps per image for the estimate",
     "flow_steps": "Steps of the flow",
     "min_side": "Shortest side (pixels)",
+    "labels": "Where classes come from",
+    "label_depth": "Folder that is the class (1 is the first)",
     "unit_images": "Images per file",
     "lr_warmup_images": "Learning rate: warm-up (images)",
     "lr_decay_images": "Learning rate: decay from (images)",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ddpm_core.choices import Parameterisation
-from ddpm_core.guidance import with_guidance, with_labels
+from ddpm_core.guidance import with_guidance, with_labels, without_classes
 from ddpm_core.prediction import convert, predict_x_start
 from ddpm_core.samplers.ode import ode_sample
 from ddpm_core.schedule import linear_schedule, respace
@@ -100,3 +100,9 @@ def test_the_guided_flow_is_that_of_the_guided_score(scale):
 def test_a_negative_scale_is_refused():
     with pytest.raises(ValueError, match="guidance scale must be 0 or above; got -1"):
         with_guidance(labelled, torch.tensor([0]), 1, -1.0, 1)
+
+
+def test_some_classes_are_replaced_by_no_label() -> None:
+    labels = torch.tensor([0, 1, 2, 1])
+    assert without_classes(labels, (1, 5), 9).tolist() == [0, 9, 2, 9]
+    assert torch.equal(without_classes(labels, (), 9), labels)

@@ -22,7 +22,7 @@ class LabelRule(StrEnum):
 
 # The rules in their order, with the condition on which `auto` takes each.
 AUTO_ORDER = {
-    LabelRule.OWN: "the source has labels of its own: columns, label arrays, `.cls` and `.json` files beside images",
+    LabelRule.OWN: "the source has labels: a column, a label array, CIFAR's, `.cls` and `.json` files beside images",
     LabelRule.METADATA: "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv` labels images by name",
     LabelRule.FOLDER: "the first folders below the split have several names and are neither numbered shards nor dates",
     LabelRule.FILE_NAME: "all file names are a word and a number (`cat_0001.png`), with several words, each repeated",
