@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
-import numpy as np
-
 from flows.artifacts import CURVES, Figure
 from flows.metrics.choices import Likelihood
 from flows.metrics.features import check_count
@@ -97,7 +95,7 @@ def images_without_label(subject: Subject, images: int) -> int:
     if not any(manifest.facts["classes"]["test"].get(str(label)) for label in untrained):
         return 0
     _, labels = DatasetReader(store=subject.store, manifest=manifest).load("test", images)
-    return int(np.isin(labels, untrained).sum())
+    return sum(int(label) in untrained for label in labels)
 
 
 def _counts(subject: Subject) -> dict[str, int]:

@@ -169,9 +169,10 @@ def _work(
 
 def _without_label(subject: Subject) -> Json:
     """The classes of which images are measured without their label; nothing if there are none."""
-    conditional = subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]
-    untrained = subject.dataset.untrained_classes(subject.store) if conditional else ()
-    return {"untrained_classes": list(untrained)} if untrained else {}
+    untrained = subject.dataset.untrained_classes(subject.store)
+    if not untrained or not subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"]:
+        return {}
+    return {"untrained_classes": list(untrained)}
 
 
 def _name(number: int) -> str:

@@ -133,7 +133,7 @@ def test_the_runs_page_says_what_the_terminal_said(serving: Serving, scheduled: 
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"preset": "folder"}, "PNG, JPEG and WebP) - fill in “Images to read”"),
+        ({"preset": "folder"}, "by content and name) - fill in “Images to read”"),
         ({"sampler": "ode", "train": {"zero_terminal_snr": True, "parameterisation": "v"}}, "set it to ddim"),
         ({"preset": "folder", "source": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],

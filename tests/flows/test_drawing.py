@@ -21,7 +21,10 @@ class ClassMeans:
 
     def __init__(self, classes: int, *, learned_variance: bool = False) -> None:
         self.config = SimpleNamespace(
-            num_classes=classes + 1 if classes else 0, in_channels=1, image_size=4, learned_variance=learned_variance
+            num_classes=classes + 1 if classes else 0,
+            in_channels=1,
+            image_shape=(1, 4, 4),
+            learned_variance=learned_variance,
         )
 
     def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,6 +1,8 @@
 """The bound, its estimate and the flow stay on their device; only the flow waits for it, once per batch."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +107,8 @@ def test_a_value_asked_back_in_a_term_is_found(likelihood: Callable[..., torch.T
 @pytest.mark.parametrize("classes", [0, 4])
 def test_a_batch_of_held_out_images_goes_to_the_device_of_the_stage(classes: int) -> None:
     settings = LikelihoodSettings(images=2, batch_size=BATCH, seed=0, threads=1, device=DEVICE.type)
-    inputs = Inputs(settings=settings, dataset=None, trained=None, store=None)
+    whole: Any = SimpleNamespace(facts={"class_names": ["a", "b"], "classes": {"train": {"0": 1, "1": 1}}})
+    inputs = Inputs(settings=settings, dataset=whole, trained=None, store=None)
     network, here = net(num_classes=classes), np.zeros((2, *SHAPE), dtype=np.uint8)
     inputs.__dict__["snapshot"] = TrainedNetwork(network, SCHEDULE.to(DEVICE), Parameterisation.EPS, None)
     inputs.__dict__["_rows"] = {"test": lambda numbers: (here, numbers)}

@@ -59,6 +59,6 @@ def test_settings_without_effect_and_metrics_left_out_are_on_stderr(
     assert run_command(["score", a, a, *where]) == 0
     said = capsys.readouterr().err
     assert "ddpm: train.images has no effect: nothing that is chosen uses it\n" in said
-    assert "ddpm: precision_recall is left out: at least 6 images" in said
+    assert "ddpm: precision_recall is left out: at least 6 reference images" in said
     assert run_command(["statistics", a, str(tmp_path / "a.npz"), *where, "--set", "evaluate.seed=5"]) == 0
     assert "ddpm: evaluate.seed has no effect" in capsys.readouterr().err

@@ -25,7 +25,7 @@ class Network:
 
     def __init__(self, denoise: Any, *, classes: int = 0, channels: int = 1, size: int = 4) -> None:
         self.config = SimpleNamespace(
-            num_classes=classes, in_channels=channels, image_size=size, learned_variance=False
+            num_classes=classes, in_channels=channels, image_shape=(channels, size, size), learned_variance=False
         )
         self.denoise, self.calls = denoise, 0
 
