@@ -39,6 +39,8 @@ from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
 from infra.sources.source import SPLITS, Entry, Metadata, NoClasses, Other, Source
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# Of bytes, json.loads would guess the encoding of each line anew.
+_DECODE = json.JSONDecoder().decode
 # A whole number as Python writes it: 01 is a name like any other.
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
@@ -91,14 +93,14 @@ class Listing:
             yield part
 
     def _settled(self, line: bytes) -> bytes:
-        entry = Entry.from_json(json.loads(line))
+        entry = Entry.from_json(_DECODE(line.decode()))
         cell = entry.split, entry.label
         return _line(entry.placed(*self._changes.get(cell, cell)))
 
 
 def part_entries(part: bytes) -> list[Entry]:
     """Read a stored part."""
-    return [Entry.from_json(json.loads(line)) for line in part.splitlines()]
+    return [Entry.from_json(_DECODE(line.decode())) for line in part.splitlines()]
 
 
 @contextmanager
@@ -215,7 +217,7 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
     """Write the found entries with folders of the splits' own names, and survey them anew."""
     found.seek(0)
     for line in found:
-        entry = Entry.from_json(json.loads(line))
+        entry = Entry.from_json(_DECODE(line.decode()))
         entry = replace(entry, folder=entry.folder if entry.split else names.folder(entry.folder))
         survey.add(entry)
         moved.write(_line(entry))
@@ -231,7 +233,7 @@ def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
     metadata.sort()
     found.seek(0)
     for line in found:
-        metadata.try_name(json.loads(line)[0])
+        metadata.try_name(_DECODE(line.decode())[0])
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
@@ -239,7 +241,7 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
     counts = Counter[Cell]()
     found.seek(0)
     for line in found:
-        entry = Entry.from_json(json.loads(line))
+        entry = Entry.from_json(_DECODE(line.decode()))
         split, label = placing(entry)
         if split and not entry.split:
             origins.add_named(split, placing.named_split(entry).folder)
