@@ -8,7 +8,7 @@ from flows.scoring.side import holds_images
 from flows.stages.prepare.config import PrepareConfig
 
 # A side's own path takes the place of the source, and all its images are taken.
-_REPLACED = {"source", "test_source", "use_splits", "holdout"}
+_REPLACED = {"source", "test_source", "use_splits", "holdout", "labels", "label_depth"}
 _ALWAYS_USED = {"workers", "threads", "device", "extractor"}
 
 

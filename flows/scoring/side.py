@@ -25,6 +25,8 @@ from infra.sources.files.pattern import S3
 from infra.sources.source import Content, Entry, Source
 
 _SPLITS = ("samples", "train", "test")
+# Takes all images of a source, and reads no labels, which no metric of two sides asks for.
+_WHOLE = {"test_source": "", "use_splits": False, "holdout": 0.0, "labels": "none"}
 # Beside a run of grey images so many of a source tell whether all are grey, since decoding all twice costs too much.
 _SPREAD = 64
 _FEWEST = 2
@@ -97,8 +99,9 @@ def open_side(
 ) -> Side:
     """Find what a text names, and seal its images if they are no run's.
 
-    All images of a source are taken, whatever its splits, and none is resized unless a size is given. They are taken as
-    colour, in which grey ones lose nothing, unless channels are given or the other side is a run of grey images.
+    All images of a source are taken, whatever its splits and labels, and none is resized unless a size is given. They
+    are taken as colour, in which grey ones lose nothing, unless channels are given or the other side is a run of grey
+    images.
 
     Args:
         text: A path, glob or s3:// URI of images; a run's name for its samples, or NAME/samples, NAME/train or
@@ -122,7 +125,7 @@ def open_side(
         if side.dataset is not None:
             on_shape(side.dataset.channels, side.dataset.image_size)
         return side
-    settings: dict[str, Any] = {"source": text, "test_source": "", "use_splits": False, "holdout": 0.0}
+    settings: dict[str, Any] = {"source": text, **_WHOLE}
     if "prepare.kind" not in given:
         settings["kind"] = SourceKind.AUTO
     opened = open_source(config.model_copy(update=settings), context.store.uri)

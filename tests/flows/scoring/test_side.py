@@ -45,6 +45,14 @@ def test_a_home_folder(tmp_path: Path, opened: Callable[..., Side], monkeypatch:
     assert side.images.count == 3
 
 
+def test_labels_beside_the_images_do_not_matter(tmp_path: Path, opened: Callable[..., Side]) -> None:
+    saved(tmp_path / "a", drawn(3, 0))
+    (tmp_path / "a" / "dataset.json").write_text("{")
+    side = opened(str(tmp_path / "a"))
+    assert side.images is not None
+    assert side.images.count == 3
+
+
 def test_statistics_whatever_the_case_of_their_suffix(tmp_path: Path, opened: Callable[..., Side]) -> None:
     np.savez(tmp_path / "st.npz", mu=np.zeros(4), sigma=np.eye(4))
     (tmp_path / "st.npz").rename(tmp_path / "ST.NPZ")
