@@ -6,8 +6,9 @@ name, which tells what is to be computed.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from flows.artifacts import Artifact, Dataset, artifact_from_json
@@ -122,21 +123,21 @@ def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outc
         address = Handover(store=around.store, job=id_).put_spec(_spec(errand, id_, around))
         return ["ddpm", "stage", errand.stage.name, address]
 
-    job = jobs.start(name, command)
-    around.show_dashboard(jobs.address)
-    around.say(f"{errand.stage.name:>9} {'started as' if job.is_new else 'found at work:'} job {job.id}")
-    handover = Handover(store=around.store, job=job.id)
-    on_poll = _progress_reader(errand.stage.name, handover, around)
-
     def on_line(line: str) -> None:
         if not _OWN_LINES.fullmatch(line):
             around.say(line)
 
+    handover: Handover | None = None
     try:
-        end = jobs.follow(job, on_line=on_line, on_poll=on_poll)
-    except BaseException:
-        on_poll()
-        raise
+        with jobs.at_work(name, command) as job:
+            handover = Handover(store=around.store, job=job.id)
+            around.show_dashboard(jobs.address)
+            around.say(f"{errand.stage.name:>9} {'started as' if job.is_new else 'found at work:'} job {job.id}")
+            on_poll = partial(_show_progress, errand.stage.name, handover, around)
+            end = jobs.follow(job, on_line=on_line, on_poll=on_poll)
+    finally:
+        if handover is not None:
+            _show_progress(errand.stage.name, handover, around)
     outcome = handover.outcome()
     if end.state == "succeeded" and outcome is not None and outcome.result is not None:
         return outcome
@@ -194,14 +195,10 @@ def _absolute(text: str) -> str:
     return parse_place(text).uri if is_local else text
 
 
-def _progress_reader(stage: str, handover: Handover, around: Surroundings) -> Callable[[], None]:
-    """Return a function that shows a job's progress; its lines are in the job's log."""
-
-    def read() -> None:
-        if (progress := handover.progress()) is not None:
-            around.progress.show(stage, progress)
-
-    return read
+def _show_progress(stage: str, handover: Handover, around: Surroundings) -> None:
+    """Show a job's progress; the lines about it are in the job's log."""
+    if (progress := handover.progress()) is not None:
+        around.progress.show(stage, progress)
 
 
 def failure(job: str, end: JobEnd, outcome: Outcome | None, root: str) -> BaseException:

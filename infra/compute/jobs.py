@@ -8,7 +8,7 @@ import contextlib
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -83,8 +83,11 @@ class Jobs:
     clock: Callable[[], float] = time.monotonic
     _client: Any = field(default=None, init=False)
 
-    def start(self, name: str, command: Callable[[str], Sequence[str]]) -> Job:
-        """Start a job under the name's next number, or return the job of this name that is at work.
+    @contextlib.contextmanager
+    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
+        """Start a job under the name's next number, or find the job of this name that is at work.
+
+        If this process is interrupted meanwhile, from the first request on, the job is stopped.
 
         Args:
             name: Letters, digits and hyphens; it says what the job does.
@@ -94,16 +97,31 @@ class Jobs:
             ConfigError: If the server refuses our token, or has another version of Ray.
             ResourceError: If it does not answer, or takes no job.
         """
+        ids: list[str] = []
+        try:
+            yield self._start(name, command, ids.append)
+        except Exception:
+            raise
+        except BaseException:
+            if ids:
+                self._stop(ids[-1])
+            raise
+
+    def _start(self, name: str, command: Callable[[str], Sequence[str]], note: Callable[[str], None]) -> Job:
+        """Start or find a job; `note` receives its id as soon as there may be such a job."""
         self._connect()
         refusal: RuntimeError | None = None
         for _ in range(2):  # because another process may take the number meanwhile
             known = {info.submission_id or "": info for info in self._asked(self._client.list_jobs)}
             numbers = numbers_of(name, known)
             if working := [number for number in numbers if not known[f"{name}-{number}"].status.is_terminal()]:
+                note(f"{name}-{max(working)}")
                 return Job(id=f"{name}-{max(working)}", is_new=False)
             id_ = f"{name}-{max(numbers, default=0) + 1}"
+            words = command(id_)
+            note(id_)
             try:
-                self._submit(id_, command(id_))
+                self._submit(id_, words)
             except RuntimeError as error:
                 refusal = error
             else:
@@ -111,7 +129,7 @@ class Jobs:
         raise ResourceError(f"takes no job ({first_line(refusal or RuntimeError())})", item=self.address)
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
-        """Follow a job to its end; if this process is interrupted meanwhile, stop the job and raise the interrupt.
+        """Follow a job to its end.
 
         Args:
             job: The job.
@@ -124,27 +142,21 @@ class Jobs:
         self._connect()
         log = _Log(on_line, shown=None if job.is_new else _LINES_FOUND)
         next_s = self.clock()
-        try:
-            while True:
-                info = self._info(job)
-                if (ended := info.status.is_terminal()) or self.clock() >= next_s:
-                    began_s = self.clock()
-                    self._show(job, log)
-                    next_s = self.clock() + (self.clock() - began_s) / _LOG_SHARE
-                on_poll()
-                if ended:
-                    return JobEnd(
-                        state=info.status.value.lower(),
-                        code=info.driver_exit_code,
-                        message=info.message or "",
-                        last_line=log.last_line,
-                    )
-                self.sleep(self.poll_s)
-        except Exception:
-            raise
-        except BaseException:
-            self._stop(job)
-            raise
+        while True:
+            info = self._info(job)
+            if (ended := info.status.is_terminal()) or self.clock() >= next_s:
+                began_s = self.clock()
+                self._show(job, log)
+                next_s = self.clock() + (self.clock() - began_s) / _LOG_SHARE
+            on_poll()
+            if ended:
+                return JobEnd(
+                    state=info.status.value.lower(),
+                    code=info.driver_exit_code,
+                    message=info.message or "",
+                    last_line=log.last_line,
+                )
+            self.sleep(self.poll_s)
 
     def _connect(self) -> None:
         if self._client is not None:
@@ -207,20 +219,20 @@ class Jobs:
                     ) from error
                 self.sleep(_RETRY_S)
 
-    def _stop(self, job: Job) -> None:
+    def _stop(self, id_: str) -> None:
         """Ask a job to stop, and wait for its end, but not for long."""
         again = "the same command finds it if it is still at work"
         until_s = self.clock() + STOP_S + REQUEST_S
         try:
-            self._client.stop_job(job.id)
-            self.say(f"stopping the job {job.id}; it has {STOP_S:g} s to save its work")
-            while not self._client.get_job_status(job.id).is_terminal():
+            self._client.stop_job(id_)
+            self.say(f"stopping the job {id_}; it has {STOP_S:g} s to save its work")
+            while not self._client.get_job_status(id_).is_terminal():
                 if self.clock() > until_s:
-                    self.say(f"the job {job.id} has not stopped; {again}")
+                    self.say(f"the job {id_} has not stopped; {again}")
                     return
                 self.sleep(_STOP_POLL_S)
         except (OSError, RuntimeError, ValueError) as error:
-            self.say(f"the job {job.id} may not have stopped ({failed_request(error)}); {again}")
+            self.say(f"the job {id_} may not have stopped ({failed_request(error)}); {again}")
 
 
 class _Log:

@@ -83,7 +83,7 @@ def test_a_killed_run_finds_its_job_and_an_interrupt_stops_it_with_its_work_save
     (name,) = trainings()
     before = kept(root)
 
-    found = ddpm("train", "digits", *LONG)
+    found = ddpm("run", "digits", *LONG)  # with Prefect
     found.await_that(lambda: f"train found at work: job {name}" in found.text() and kept(root) > before, LIMIT_S)
     assert trainings() == {name: "RUNNING"}
     assert found.send_when(lambda: True, signal.SIGTERM) == 143, found.text()

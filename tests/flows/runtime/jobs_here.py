@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from flows.cli import run_command
@@ -32,10 +32,11 @@ class JobsHere:
     def spec(self, id_: str) -> Path:
         return Path(self.commands[id_][-1])
 
-    def start(self, name: str, command: Callable[[str], Sequence[str]]) -> Job:
+    @contextlib.contextmanager
+    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
         id_ = f"{name}-{sum(known.rpartition('-')[0] == name for known in self.commands) + 1}"
         self.commands[id_] = list(command(id_))
-        return Job(id=id_, is_new=True)
+        yield Job(id=id_, is_new=True)
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
         program, *arguments = self.commands[job.id]

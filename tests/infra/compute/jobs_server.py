@@ -47,6 +47,7 @@ class JobsServer:
         token: The token that it wants; empty for none.
         fate: Receives each request's method and path; returns a status to answer with instead, or None.
         on_submit: Called before a job is taken.
+        loses: Whether the answer to a submission that was taken gets lost on its way.
         requests: The requests so far.
     """
 
@@ -57,6 +58,7 @@ class JobsServer:
     token: str = ""
     fate: Callable[[str, str], int | None] = lambda method, path: None
     on_submit: Callable[[str], None] = lambda id_: None
+    loses: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     next: ScriptedJob = field(default_factory=lambda: ScriptedJob(["SUCCEEDED"], code=0))
 
@@ -88,7 +90,7 @@ class JobsServer:
             return 400, {"error": f"{id_} already exists"}
         self.next.submitted = values
         self.jobs[id_] = self.next
-        return 200, {"submission_id": id_, "job_id": id_}
+        return (503, {}) if self.loses else (200, {"submission_id": id_, "job_id": id_})
 
 
 def _details(id_: str, job: ScriptedJob, state: str) -> dict[str, Any]:

@@ -44,8 +44,13 @@ def jobs(server: JobsServer, said: list[str]) -> Jobs:
     )
 
 
+def command(id_: str) -> list[str]:
+    return ["ddpm", "stage", "train", f"/a root/{id_}"]
+
+
 def start(jobs: Jobs) -> Job:
-    return jobs.start(NAME, lambda id_: ["ddpm", "stage", "train", f"/a root/{id_}"])
+    with jobs.at_work(NAME, command) as job:
+        return job
 
 
 def follow(jobs: Jobs, job: Job) -> tuple[JobEnd, list[str]]:
@@ -95,16 +100,7 @@ def test_a_server_that_takes_no_job_is_one_line(server: JobsServer, jobs: Jobs) 
 
 def test_an_answer_that_was_lost_starts_no_second_job(server: JobsServer, jobs: Jobs) -> None:
     """The server took the job, and a proxy in front of it lost the answer."""
-    taken: list[str] = []
-
-    def fate(method: str, path: str) -> int | None:
-        if method == "POST" and not taken:
-            taken.append(path)
-            server.jobs[f"{NAME}-1"] = ScriptedJob(WORKING)
-            return 502
-        return None
-
-    server.fate = fate
+    server.next, server.loses = ScriptedJob(WORKING), True
     assert start(jobs) == Job(id=f"{NAME}-1", is_new=False)
     assert list(server.jobs) == [f"{NAME}-1"]
 
@@ -167,11 +163,24 @@ def test_a_job_that_went_with_its_cluster_is_one_line(server: JobsServer, jobs: 
 
 def test_an_interrupt_stops_the_job_and_waits_for_its_end(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
     server.next = ScriptedJob(["RUNNING"])
-    job = start(jobs)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
     assert server.jobs[job.id].states == ["STOPPED"]
     assert said == [f"stopping the job {NAME}-1; it has 25 s to save its work"]
+
+
+def test_an_interrupt_right_after_the_start_stops_the_job_too(server: JobsServer, jobs: Jobs) -> None:
+    """The answer to the submission, or the first line about the job, is not there yet."""
+    server.next = ScriptedJob(["RUNNING"])
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command):
+        raise Interrupted(143)
+    assert server.jobs[f"{NAME}-1"].states == ["STOPPED"]
+
+    server.next, server.loses = ScriptedJob(["RUNNING"]), True
+    jobs.say = lambda line: interrupt() if "does not answer" in line else None
+    with pytest.raises(Interrupted):
+        start(jobs)
+    assert server.jobs[f"{NAME}-2"].states == ["STOPPED"]
 
 
 @pytest.mark.parametrize(
@@ -184,21 +193,18 @@ def test_an_interrupt_stops_the_job_and_waits_for_its_end(server: JobsServer, jo
 def test_a_job_that_does_not_stop_is_left_with_a_line(
     server: JobsServer, jobs: Jobs, said: list[str], monkeypatch: pytest.MonkeyPatch, answer: int, line: str
 ) -> None:
-    server.next = ScriptedJob(["RUNNING"])
-    job = start(jobs)
+    server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
     monkeypatch.setattr(module, "STOP_S", 0.1)
     monkeypatch.setattr(module, "REQUEST_S", 0.2)
-    server.jobs[job.id].after_stop = ["RUNNING"]
-    server.fate = lambda method, path: 500 if method == "POST" and answer == 500 else None
-    with pytest.raises(Interrupted):
+    server.fate = lambda method, path: 500 if path.endswith("/stop") and answer == 500 else None
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
     assert said[-1] == f"the job {NAME}-1 {line}; the same command finds it if it is still at work"
 
 
 def test_a_signal_leaves_a_wait_for_a_server(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
-    job = start(jobs)
-    server.fate = lambda method, path: 503
     jobs.patience_s, jobs.sleep = 600, time.sleep
+    server.fate = lambda method, path: 503 if server.jobs else None  # from the start of a job on
 
     def handle(*_: object) -> None:
         raise Interrupted(143)
@@ -206,7 +212,7 @@ def test_a_signal_leaves_a_wait_for_a_server(server: JobsServer, jobs: Jobs, sai
     before = signal.signal(signal.SIGUSR2, handle)
     try:
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
             follow(jobs, job)
     finally:
         signal.signal(signal.SIGUSR2, before)
