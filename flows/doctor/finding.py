@@ -9,7 +9,7 @@ from infra.errors import DdpmError
 
 
 class Level(StrEnum):
-    """How good or bad a finding is."""
+    """The weight of a finding, from good to bad."""
 
     OK = "ok"
     WARNING = "warning"

@@ -1,4 +1,4 @@
-"""What would become of a source of images."""
+"""A look at a source of images: the outcome of preparing it, before anything is written."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What would become of a source of images.
+    """The outcome of preparing a source of images.
 
     Attributes:
         config: The settings, with the kind that was found.
@@ -66,7 +66,7 @@ class Inspection:
 
     @property
     def splits_line(self) -> str:
-        """How the images would be split, and how many are in each split if the source says so."""
+        """The rule of the splits, and the number of images in each if the source gives them."""
         counts = ", ".join(f"{self.splits.get(split, 0):,} {split}" for split in SPLITS)
         line = splits_line(self.facts).removeprefix("splits ")
         return f"{line}: {counts}" if self.facts["splits_from"] else line
@@ -78,7 +78,7 @@ class Inspection:
 
     @property
     def left_out(self) -> list[str]:
-        """What would not be read, or not be written."""
+        """The files and images that would be left out, with the reasons."""
         outside = self.splits.get("", 0) if self.facts["splits_from"] else 0
         lines = [f"{outside:,} outside train and test"] if outside else []
         lines += [left_out_line(self.facts)] if self.facts["left_out"] else []
@@ -109,7 +109,7 @@ class Inspection:
 
     @property
     def warnings(self) -> list[str]:
-        """What may be meant otherwise, or would end the run."""
+        """Warnings of what may be meant otherwise, or would end the run."""
         sample, size, lines = self.sample, self._shorter_side, []
         if sample.bad:
             name, reason = sample.bad[0]

@@ -22,7 +22,7 @@ from infra.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingRecord:
-    """How a run was tracked.
+    """The record of a run's tracking.
 
     Attributes:
         run: The run as MLflow records it.

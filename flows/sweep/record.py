@@ -31,7 +31,7 @@ _KEY_DIGITS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class SweepTracking:
-    """How a sweep that has ended was tracked.
+    """The record of the tracking of a sweep that has ended.
 
     Attributes:
         run: Its run as MLflow records it.

@@ -1,4 +1,4 @@
-"""How busy this machine is while a run works: its CPUs, its memory and its NVIDIA GPUs, looked at now and then.
+"""The load of this machine while a run works: its CPUs, its memory and its NVIDIA GPUs, looked at now and then.
 
 A thread reads /proc, which costs less than a millisecond, and asks `nvidia-smi` if the machine has it. psutil and NVML
 would be two more packages for six numbers.

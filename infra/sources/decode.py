@@ -30,7 +30,7 @@ _TWELVE_BITS = "I;12"
 
 
 class Warned:
-    """What decoders warned of: the pixels are whole."""
+    """The warnings of decoders about images whose pixels are whole."""
 
     def __init__(self, messages: list[warnings.WarningMessage]) -> None:
         self._messages = messages

@@ -1,4 +1,4 @@
-"""What the user chose of how a source is read; every default leaves it to the rules."""
+"""The user's choices about reading a source; every default leaves it to the rules."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _PREFIXES = ("column:", "key:")
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the user chose of how a source is read. It is sent to the workers with the source.
+    """The user's choices about reading a source. It is sent to the workers with the source.
 
     Attributes:
         max_pixels: The most pixels that an image may have; a larger one is bad.

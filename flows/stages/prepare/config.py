@@ -51,7 +51,7 @@ class ResizeFilter(Choice):
 
 
 class Fit(Choice):
-    """How an image of another aspect ratio takes the size."""
+    """The ways in which an image of another aspect ratio takes the size."""
 
     CROP = "crop", "Cut out the largest centred part of that ratio, then resize it"
     PAD = "pad", "Resize the whole image to fit inside, on black; on transparent black with 4 channels"
@@ -180,7 +180,7 @@ class PrepareConfig(StageConfig):
 
     @property
     def reading(self) -> Reading:
-        """What these settings choose of how the source is read."""
+        """The choices among these settings that reading the source needs."""
         return Reading(
             max_pixels=self.max_pixels,
             image_key=self.image_key,

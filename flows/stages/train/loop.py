@@ -27,7 +27,7 @@ _LAST_SAVE_S = 0.75 * GRACE_S
 
 @dataclass(kw_only=True)
 class Cadences:
-    """When rows, checkpoints, points and looks for a drain of a worker's node are due."""
+    """The images or times at which rows, checkpoints, points and looks for a drain of a worker's node are due."""
 
     rows: Cadence
     checkpoints: Cadence

@@ -17,7 +17,7 @@ _GLUED = re.compile(r"([xy])(train|training|val|valid|validation|test|testing)")
 
 @dataclass(frozen=True)
 class ArrayName:
-    """What the name of an array says.
+    """The meaning of an array's name.
 
     Attributes:
         role: `images`, `labels`, or empty if no word says so.

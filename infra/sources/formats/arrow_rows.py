@@ -160,7 +160,7 @@ class ArrowRows:
         return pa.Array.from_buffers(kind, count, own, children=children or None), buffer, length
 
     def _ends(self, kind: pa.DataType, buffer: int, rows: int) -> NDArray[np.int64]:
-        """Where each image begins, and after the last where it ends."""
+        """Return the places at which the images begin, and that at which the last ends."""
         if pa.types.is_fixed_size_binary(kind):
             return np.arange(rows + 1, dtype=np.int64) * kind.byte_width
         width = np.dtype(np.int64 if pa.types.is_large_binary(kind) else np.int32)

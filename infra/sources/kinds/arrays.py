@@ -52,7 +52,7 @@ class ArraySource:
 
     Attributes:
         files: The arrays.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -32,7 +32,7 @@ class ArrowSource:
 
     Attributes:
         files: The files.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -63,7 +63,7 @@ class CifarSource:
 
     Attributes:
         files: The files of the set.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -26,7 +26,7 @@ class DigitsSource:
     """The digits as images: pixels are round(count * 255 / 16), counts 0..16; the labels are the digits.
 
     Attributes:
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     reading: Reading = BY_RULE

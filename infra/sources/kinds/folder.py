@@ -25,7 +25,7 @@ class FolderSource:
 
     Attributes:
         files: The images.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -56,7 +56,7 @@ class IdxSource:
 
     Attributes:
         files: The files of the set, and others beside them.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet
@@ -134,7 +134,7 @@ class IdxSource:
             )
 
     def _role(self, file: File) -> str | None:
-        """What a file holds, by its name, else by its content; None if it is no idx file."""
+        """Return `images` or `labels`, by the file's name, else by its content; None if it is no idx file."""
         words = _words(PurePosixPath(file.name).name)
         says_idx = bool(_SAYS_IDX.search(file.name.lower()))
         dims = None if says_idx else self._dims(file)

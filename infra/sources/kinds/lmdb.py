@@ -30,7 +30,7 @@ class LmdbSource:
 
     Attributes:
         files: The databases.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -31,7 +31,7 @@ class MatSource:
 
     Attributes:
         files: The files.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -34,7 +34,7 @@ class ParquetSource:
 
     Attributes:
         files: The tables.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

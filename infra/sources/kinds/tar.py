@@ -35,7 +35,7 @@ class TarSource:
 
     Attributes:
         files: The archives.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

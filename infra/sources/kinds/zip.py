@@ -29,7 +29,7 @@ class ZipSource:
 
     Attributes:
         files: The archives.
-        reading: What the user chose of how they are read.
+        reading: The user's choices about reading them.
     """
 
     files: FileSet

@@ -1,4 +1,4 @@
-"""Which images of a sample are taken: the image itself, and no mask or second view of it."""
+"""The choice among the images of a sample: the image itself is taken, and no mask or second view of it."""
 
 import json
 import tempfile

@@ -166,7 +166,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
 
 @dataclass(frozen=True, kw_only=True)
 class _Things:
-    """What a source holds.
+    """The contents of a source, as the first pass found them.
 
     Attributes:
         digest: Of its images and of the files that label them.

@@ -1,4 +1,4 @@
-"""What a listing refuses: sources without images, with half a split, or with too many classes."""
+"""The refusals of a listing: sources without images, with half a split, or with too many classes."""
 
 from collections import Counter
 from collections.abc import Iterable

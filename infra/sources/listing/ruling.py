@@ -11,7 +11,7 @@ from infra.sources.reading import AUTO, FILE_NAME, FOLDER, NONE, Reading
 
 
 class LabelRule(StrEnum):
-    """Where classes come from. The order is that in which `auto` tries them."""
+    """The origins of classes, in the order in which `auto` tries them."""
 
     OWN = "own"
     METADATA = "metadata"

@@ -28,7 +28,7 @@ _LMDB, _LMDB_PLACE = b"\xde\xc0\xef\xbe", 16
 
 @dataclass(frozen=True)
 class Mark:
-    """What tells that a file is of a kind.
+    """The mark by which a file is known to be of a kind.
 
     Attributes:
         kind: The name of the kind.
