@@ -77,13 +77,13 @@ class Keys:
         self._by_folder: set[str] = set()
         self._has_image_folder = False
         self._paired: Counter[str] = Counter()
-        self._folder, self._plain_in_folder, self._plain = "", 0, 0
+        self._folder, self._plain_in_folder, self._plain = ("", ""), 0, 0
 
     def add(self, entry: Entry) -> None:
         """Count one image; beyond a bound, images of new keys count as plain."""
         key = entry.key
-        if entry.folder != self._folder:
-            self._folder, self._plain_in_folder = entry.folder, 0
+        if (entry.split, entry.folder) != self._folder:
+            self._folder, self._plain_in_folder = (entry.split, entry.folder), 0
             self._has_image_folder = self._has_image_folder or _is_image_folder(entry.folder)
         if not key:
             self._plain += 1
@@ -105,12 +105,13 @@ class Keys:
         if len(self.counts) > _MOST_KEYS:
             return frozenset()
         real = {key for key in self.counts if self._is_key(key)}
-        if self._plain or not real:
-            return frozenset(real)
-        winner = next((key for key in IMAGE_KEYS if key in real), "")
-        if not winner and len(self.counts) > 1:
-            raise several_images(sorted(real), Term.SOURCE, f", or to {ALL} for all of them")
-        return frozenset(real - {winner}) if winner else frozenset()
+        beside_plain = {key for key in real if self._plain and self._is_beside_plain(key)}
+        apart = real - beside_plain
+        # Plain images elsewhere, such as a preview, say nothing about samples of which every image has a key.
+        winner = next((key for key in IMAGE_KEYS if key in apart), "")
+        if not winner and len(apart) > 1:
+            raise several_images(sorted(apart), Term.SOURCE, f", or to {ALL} for all of them")
+        return frozenset(beside_plain | (apart - {winner} if winner else set()))
 
     def _is_key(self, key: str) -> bool:
         """Tell whether a word is a key, and no part of names or class of its own."""
@@ -119,9 +120,13 @@ class Keys:
         if key.startswith("."):
             # One picture in many formats is no pair of an image and its mask.
             return 2 * self.counts[key] > self._plain and sum(one.startswith(".") for one in self.counts) == 1
-        if key in _COMPANIONS and self._plain:
-            return 2 * self._paired[key] > self.counts[key]
         return self.counts[key] >= _FEWEST
+
+    def _is_beside_plain(self, key: str) -> bool:
+        """Tell whether most images of a key lie beside a plain image of the same folder and split."""
+        if key in self._by_folder or key.startswith("."):
+            return True
+        return 2 * self._paired[key] >= self.counts[key]
 
 
 def several_images(keys: list[str], item: str, other_way: str = "") -> InputError:

@@ -95,3 +95,33 @@ def test_keys_of_which_none_is_called_like_an_image_are_refused() -> None:
 
 def test_the_order_of_preference() -> None:
     assert IMAGE_KEYS[:5] == ("image", "img", "jpg", "png", "bytes")
+
+
+def of_splits(*images: tuple[str, str], times: int = 3) -> frozenset[str]:
+    """The keys left out of images by split and key, one split after the other."""
+    keys = Keys()
+    for split, key in images:
+        for _ in range(times):
+            keys.add(Entry(name="x", split=split, key=key))
+    return keys.left_out()
+
+
+def test_plain_images_elsewhere_take_no_image_for_its_mask() -> None:
+    """A preview beside the samples, or a held-out split without keys."""
+    samples = counted(("a", "image"), ("a", "mask"))
+    samples.add(Entry(name="preview", folder="a"))
+    assert samples.left_out() == {"mask"}
+    assert of_splits(("train", "image"), ("train", "mask"), ("test", "")) == {"mask"}
+    assert of_splits(("train", ""), ("test", "image"), ("test", "mask")) == {"mask"}
+
+
+def test_a_word_of_one_split_empties_no_split() -> None:
+    assert of_splits(("train", "small"), ("test", "")) == frozenset()
+    assert of_splits(("train", ""), ("test", "small")) == frozenset()
+
+
+def test_two_views_beside_a_stray_plain_image_are_refused() -> None:
+    views = counted(("a", "left"), ("a", "right"))
+    views.add(Entry(name="preview", folder="a"))
+    with pytest.raises(InputError, match="left, right"):
+        views.left_out()
