@@ -136,7 +136,7 @@ class Inspection:
 
     @property
     def _other_images(self) -> Iterator[tuple[str, str]]:
-        if self.facts["splits_from"]:
+        if self.facts["splits_from"] and not self.config.test_sources:
             yield "prepare.use_splits=false", "take no splits from the source"
         for key in list(self.facts["left_out"])[:1]:
             yield f"prepare.image_key={key}", "take other images of the samples"

@@ -1,6 +1,8 @@
 """Two sources that the user named as splits: one of training images, the other of held-out ones."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -8,7 +10,8 @@ from PIL import Image
 
 from infra.errors import DdpmError, InputError, Term
 from infra.sources.files.file_set import FileSet
-from infra.sources.source import Content, Entry, Found, Metadata, Source
+from infra.sources.files.shared import SharedFiles
+from infra.sources.source import Content, Entry, Found, Metadata, Other, Source
 
 _TRAIN, _TEST = "train", "test"
 
@@ -18,7 +21,7 @@ class Pair:
     """A source of training images and one of held-out images, whatever splits either of them gives by itself.
 
     Names and files begin with `train/` or `test/`, so that equal names in both are two images. A file that both find
-    is held out.
+    is held out, also if links lead to it.
 
     Attributes:
         train: The training images.
@@ -38,27 +41,31 @@ class Pair:
         Raises:
             InputError: If either source is missing, cannot be listed, or holds no images.
         """
-        empty, shares = True, self.train_files.overlaps(self.test_files)
+        with of_test_source():
+            shared = SharedFiles(self.test_files)
+        empty, dropped, keys = True, False, Counter[str]()
         for found in self.train.find():
             if not isinstance(found, Entry):
+                keys.update(_left_out(found))
                 yield _beside(_TRAIN, found)
-            elif not shares or not self.test_files.covers(self.train_files.path(found.file)):
+            elif self.train_files.path(found.file) in shared:
+                dropped = True
+            else:
                 empty = False
                 yield _of_split(_TRAIN, found)
-        if empty:
-            cause = "holds no images that the held-out source does not hold" if shares else "holds no images"
+        if empty and dropped:
+            cause = "holds no images that the held-out source does not hold"
             raise InputError(cause, item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
-        empty = True
-        try:
+        if empty:
+            raise _no_images(Term.SOURCE, keys, f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
+        empty, keys = True, Counter[str]()
+        with of_test_source():
             for found in self.test.find():
                 empty = empty and not isinstance(found, Entry)
+                keys.update(_left_out(found))
                 yield _of_split(_TEST, found) if isinstance(found, Entry) else _beside(_TEST, found)
-        except DdpmError as error:
-            error.item = error.item.replace(Term.SOURCE, Term.TEST_SOURCE)
-            error.remedy = error.remedy.replace(Term.SOURCE, Term.TEST_SOURCE)
-            raise
         if empty:
-            raise InputError("holds no images", item=Term.TEST_SOURCE, remedy=f"check {Term.SOURCE_KIND} and it")
+            raise _no_images(Term.TEST_SOURCE, keys, f"check {Term.SOURCE_KIND} and it")
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read consecutive entries, each from its source."""
@@ -71,6 +78,29 @@ class Pair:
 
     def _source(self, split: str) -> Source:
         return self.train if split == _TRAIN else self.test
+
+
+@contextmanager
+def of_test_source() -> Iterator[None]:
+    """Let errors name the held-out source, which is read as any other."""
+    try:
+        yield
+    except DdpmError as error:
+        error.item = error.item.replace(Term.SOURCE, Term.TEST_SOURCE)
+        error.remedy = error.remedy.replace(Term.SOURCE, Term.TEST_SOURCE)
+        raise
+
+
+def _left_out(found: Found) -> dict[str, int]:
+    """The number of images that something found stands for, by the key for which they are left out."""
+    return {found.key: found.count} if isinstance(found, Other) and found.key else {}
+
+
+def _no_images(item: str, left_out: Counter[str], remedy: str) -> InputError:
+    if not left_out:
+        return InputError("holds no images", item=item, remedy=remedy)
+    keys = ", ".join(f"{count} {key}" for key, count in left_out.most_common(5))
+    return InputError(f"holds no images of that key, but {keys}", item=item, remedy=f"set {Term.IMAGE_KEY} otherwise")
 
 
 def _of_split(split: str, entry: Entry) -> Entry:

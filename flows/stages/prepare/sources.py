@@ -22,7 +22,7 @@ from infra.sources.kinds.mat import MatSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
-from infra.sources.pair import Pair
+from infra.sources.pair import Pair, of_test_source
 from infra.sources.reading import Reading
 from infra.sources.recognition.marks import NOUNS
 from infra.sources.recognition.recognition import NO_KIND, recognise
@@ -117,7 +117,8 @@ def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
     if config.test_sources:
         test_files = _files(config.test_sources, root)
         # Held-out images may be of another kind: a folder beside an archive.
-        _, test, _ = _opened(config.model_copy(update={"kind": chosen}), test_files)
+        with of_test_source():
+            _, test, _ = _opened(config.model_copy(update={"kind": chosen}), test_files)
         train = Pair(train, test, files, test_files)
     return OpenedSource(config=config, source=train, why=why, sought=sought)
 

@@ -117,11 +117,6 @@ class FileSet:
                 return True
         return False
 
-    def overlaps(self, other: "FileSet") -> bool:
-        """Tell whether a folder of one lies in a folder of the other, so that both may find a file."""
-        ours, theirs = ([_located(base_and_pattern(one)[0]) for one in files.sources] for files in (self, other))
-        return any(one.startswith(two) or two.startswith(one) for one in ours for two in theirs)
-
     def path(self, name: str) -> str:
         """Return the path or URI of a file by its name."""
         for base, prefix in self._prefixes.items():
@@ -154,8 +149,3 @@ class FileSet:
 
 def _read_remote(path: str, file: File, start: int, length: int | None) -> bytes:
     return (s3_read if path.startswith(S3) else hub_read)(path, file, start, length)
-
-
-def _located(base: str) -> str:
-    """A folder's own place, links resolved, with a slash at its end."""
-    return f"{base if base.startswith(REMOTE) else os.path.realpath(base or '/').rstrip('/')}/"

@@ -7,10 +7,12 @@ import pytest
 
 from infra.errors import InputError, IntegrityError, Term
 from infra.sources.files.file_set import FileSet
+from infra.sources.files.shared import SharedFiles
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.listing.listing import listed
 from infra.sources.pair import Pair
+from infra.sources.reading import Reading
 from infra.sources.source import Entry
 from tests.infra.sources.placed import placed
 from tests.infra.sources.trees import put
@@ -110,3 +112,55 @@ def test_the_digest_covers_both(tmp_path: Path) -> None:
     with listed(pair(tmp_path / "a", tmp_path / "b")) as listing:
         digests.append(listing.digest)
     assert len(set(digests)) == 3
+
+
+def links(places: dict[Path, Path]) -> None:
+    for place, target in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+
+
+def splits_of(source: Pair) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {"train": set(), "test": set()}
+    for entry in source.find():
+        if isinstance(entry, Entry):
+            found[entry.split].add(entry.name.partition("/")[2])
+    return found
+
+
+def test_files_that_are_links_into_a_store_of_contents_are_held_out(tmp_path: Path) -> None:
+    """As in a cache of the Hub, or of git-annex."""
+    put(tmp_path / "blob", "0", "1", "2")
+    snap = tmp_path / "snap"
+    links({snap / "train/a.png": tmp_path / "blob/0", snap / "train/b.png": tmp_path / "blob/1"})
+    links({snap / "test/c.png": tmp_path / "blob/2"})
+    assert splits_of(pair(snap, snap / "test")) == {"train": {"train/a.png", "train/b.png"}, "test": {"c.png"}}
+
+
+def test_a_link_to_the_held_out_folder_brings_none_into_training(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    links({tmp_path / "a/link": tmp_path / "b"})
+    assert splits_of(pair(tmp_path / "a", tmp_path / "b")) == {"train": {"1.png"}, "test": {"2.png"}}
+
+
+def test_the_target_of_a_held_out_link_is_held_out(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "a/2.png")
+    links({tmp_path / "b/x.png": tmp_path / "a/1.png"})
+    assert splits_of(pair(tmp_path / "a", tmp_path / "b")) == {"train": {"2.png"}, "test": {"x.png"}}
+
+
+def test_the_main_branch_of_the_hub_is_that_without_a_name() -> None:
+    held_out = SharedFiles(FileSet(("hf://datasets/o/n@main/test",)))
+    assert "hf://datasets/o/n/test/a.png" in held_out
+    assert "hf://datasets/o/n/train/a.png" not in held_out
+    assert "hf://datasets/o/n@v2/test/a.png" not in held_out
+
+
+def test_images_that_another_key_leaves_out_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.image.png", "a/1.mask.png", "b/1.png", "b/2.png")
+    files = FileSet((str(tmp_path / "a"),)), FileSet((str(tmp_path / "b"),))
+    chosen = Reading(image_key="image")
+    with pytest.raises(InputError, match="holds no images of that key, but 2 plain") as caught:
+        list(Pair(FolderSource(files[0], chosen), FolderSource(files[1], chosen), *files).find())
+    assert caught.value.item == Term.TEST_SOURCE
+    assert Term.IMAGE_KEY in caught.value.remedy
