@@ -168,6 +168,7 @@ class Inspection:
         sizes = [{"width": width, "height": height, "images": n} for (width, height), n in self.sample.sizes.items()]
         return {
             "source": list(self.config.sources),
+            "test_source": list(self.config.test_sources),
             "kind": self.config.kind,
             "kind_from": self.why,
             "images": self.images,

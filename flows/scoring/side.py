@@ -22,6 +22,7 @@ from flows.stages.prepare.sources import open_source
 from infra.errors import InputError
 from infra.sources.decode import decoding
 from infra.sources.files.pattern import S3
+from infra.sources.listing.choosing import chosen
 from infra.sources.source import Content, Entry, Source
 
 _SPLITS = ("samples", "train", "test")
@@ -187,7 +188,7 @@ def _spread(source: Source, text: str) -> list[Entry]:
     """Return the first entry and others spread over the listing, at most `_SPREAD` in all."""
     kept: list[Entry] = []
     count, every = 0, 1
-    for entry in (found for found in source.find() if isinstance(found, Entry)):
+    for entry in (found for found in chosen(source.find()) if isinstance(found, Entry)):
         if count % every == 0:
             if len(kept) == _SPREAD:
                 kept, every = kept[::2], 2 * every

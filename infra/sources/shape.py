@@ -16,6 +16,7 @@ class Shape:
         channels: 1 for grey, 3 for colour, 4 for colour and opacity.
         resize_filter: The name of the filter, or `NO_RESIZE`.
         way: How images of another aspect ratio take it: crop, pad or stretch.
+        white: The value that became white in arrays and in grey of over 8 bits; 0 for that of the type.
     """
 
     height: int
@@ -23,6 +24,7 @@ class Shape:
     channels: int
     resize_filter: str = "lanczos"
     way: str = CROP
+    white: float = 0.0
 
     @property
     def rule(self) -> str:
@@ -34,7 +36,10 @@ class Shape:
         # The default's words are stored with the images, so other words would be other bytes.
         transparency = "transparency kept" if self.channels == 4 else "transparency over white"
         modes = "RGBA" if self.channels == 4 else "L or RGB"
-        return f"EXIF orientation applied; {transparency}; 16-bit grey divided by 257 and rounded; converted to {modes}"
+        deep = "16-bit grey divided by 257 and rounded"
+        if self.white:
+            deep = f"arrays and grey of over 8 bits scaled to make {self.white:g} white, and rounded"
+        return f"EXIF orientation applied; {transparency}; {deep}; converted to {modes}"
 
     @property
     def _size_rule(self) -> str:

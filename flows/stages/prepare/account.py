@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flows.artifacts import Dataset
 from flows.options import in_options
 from infra.digests import Json
+from infra.errors import InputError
 
 if TYPE_CHECKING:
     from flows.stages.prepare.config import PrepareConfig
@@ -27,7 +28,18 @@ class HeldOutBy(StrEnum):
 
 
 def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
-    """Tell whether the images are split as the source says; an image that it puts into no split is left out."""
+    """Tell whether the images are split as the source says; an image that it puts into no split is left out.
+
+    Raises:
+        InputError: If no image is taken of one of two sources, because all have a key that is left out.
+    """
+    if config.test_sources and not listing.splits_given:
+        keys = ", ".join(f"{key}: {count:,}" for key, count in listing.left_out.items())
+        raise InputError(
+            f"holds no image that is taken (left out by key: {keys})",
+            item="prepare.test_source" if listing.splits.get("train") else "prepare.source",
+            remedy="set prepare.image_key=* to take the images of every key",
+        )
     return listing.splits_given and config.use_splits
 
 

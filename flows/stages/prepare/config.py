@@ -176,6 +176,7 @@ class PrepareConfig(StageConfig):
             channels=self.channels,
             resize_filter=str(self.resize_filter),
             way=str(self.fit),
+            white=self.max_value,
         )
 
     @property

@@ -224,10 +224,15 @@ class _Work:
         reasons = "; ".join(f"{image['name']}: {image['reason']}" for image in account.quarantined[:_REASONS_SHOWN])
         _check_bad(self.config, len(account.quarantined), account.read, reasons)
         if not account.written["train"]:
+            splits = (
+                "another prepare.source"
+                if self.config.test_sources
+                else "prepare.use_splits=false, a smaller prepare.holdout"
+            )
             raise InputError(
                 f"none of {account.read:,} images is left to train on{_counts(account.filtered)}",
                 item="prepare.source",
-                remedy="set prepare.use_splits=false, a smaller prepare.holdout or a smaller prepare.min_side",
+                remedy=f"set {splits} or a smaller prepare.min_side",
             )
 
 

@@ -68,7 +68,7 @@ class ArrowSource:
             pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         except ValueError as error:
             raise InputError(f"has {len(content)} bytes, not those of {entry.at[2:]}", item=entry.name) from error
-        return from_array(pixels.transpose(1, 2, 0), entry.name)
+        return from_array(pixels.transpose(1, 2, 0), entry.name, self.reading.max_value)
 
     def _find(self, file: File) -> Iterator[Found]:
         path = self.files.path(file.name)

@@ -99,7 +99,11 @@ class CifarSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(_SHAPE).transpose(1, 2, 0), entry.name)
+        return from_array(
+            np.frombuffer(content, dtype=np.uint8).reshape(_SHAPE).transpose(1, 2, 0),
+            entry.name,
+            self.reading.max_value,
+        )
 
     def _set_files(self, file: File) -> Iterator[_SetFile]:
         for ordinal, name, data in self._contents(file):

@@ -54,7 +54,9 @@ class DigitsSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(_SIDE, _SIDE), entry.name)
+        return from_array(
+            np.frombuffer(content, dtype=np.uint8).reshape(_SIDE, _SIDE), entry.name, self.reading.max_value
+        )
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

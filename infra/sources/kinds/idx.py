@@ -103,7 +103,9 @@ class IdxSource:
 
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
-        return from_array(np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:]), entry.name)
+        return from_array(
+            np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:]), entry.name, self.reading.max_value
+        )
 
     def _entries(self, split: str, files: dict[str, File], origin: str, *, labelled: bool) -> Iterator[Entry]:
         for role, wanted in (("images", True), ("labels", labelled)):

@@ -65,7 +65,7 @@ class MatSource:
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Return the image of these pixels."""
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:], order="F")
-        return from_array(pixels, entry.name)
+        return from_array(pixels, entry.name, self.reading.max_value)
 
     def _entries(self, file: File, images: Variable, labels: list[str] | None) -> Iterator[Entry]:
         for number in range(images.shape[-1]):

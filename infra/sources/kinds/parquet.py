@@ -60,7 +60,7 @@ class ParquetSource:
             name = f"{self.files.path(entry.file)}[{entry.at[0]},{entry.at[1]}]"
             return decode(content, name, self.reading)
         pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
-        return from_array(pixels.transpose(1, 2, 0), entry.name)
+        return from_array(pixels.transpose(1, 2, 0), entry.name, self.reading.max_value)
 
     def _find(self, file: File) -> Iterator[Entry | Other | NoClasses]:
         path = self.files.path(file.name)
