@@ -25,3 +25,9 @@ def test_the_words_of_the_defaults_stay() -> None:
 def test_others_have_words_of_their_own(way: str, words: str) -> None:
     assert words in Shape(height=32, width=48, channels=3, way=way).rule
     assert "transparency kept" in Shape(height=32, width=48, channels=4, way=way).rule
+
+
+def test_the_rule_says_which_value_became_white() -> None:
+    rule = Shape(height=8, width=8, channels=1, white=4095.0).rule
+    assert "scaled to make 4095 white" in rule
+    assert "257" not in rule

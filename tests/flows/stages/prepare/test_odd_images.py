@@ -1,5 +1,6 @@
 """Images as people have them: sloppy metadata, several frames, huge scans, cameras of twelve bits."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,15 @@ class TestWhite:
         more = {"kind": "folder" if kind == "folder" else "arrays", "channels": 1, "max_value": 4095}
         found = pixels(prepare(config(source, **more), context), context)
         assert [found[name] for name in sorted(found)] == self.expected()
+
+    def test_an_idx_file_too(self, tmp_path: Path, make_context: MakeContext) -> None:
+        source, context = tmp_path / "idx", make_context()
+        source.mkdir()
+        images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1).repeat(8, 1).repeat(8, 2)
+        header = struct.pack(">4B3I", 0, 0, 8, 3, *images.shape)
+        (source / "images-idx3-ubyte").write_bytes(header + images.tobytes())
+        found = pixels(prepare(config(source, channels=1, max_value=11), context), context)
+        assert {data[0] for data in found.values()} == {round(value * 255 / 11) for value in range(12)}
 
     def test_arrays_of_floats(self, tmp_path: Path, make_context: MakeContext) -> None:
         context, source = make_context(), tmp_path / "x.npy"

@@ -115,6 +115,11 @@ CASES = {
         {"one-images-idx3-ubyte": idx(), "two-images-idx3-ubyte": idx()},
         (("set prepare.source to the files of one set", {"source": "one-*"}),),
     ),
+    "all of the held-out images have another key": Case(
+        {f"a/{n}.image.png": image(n) for n in range(4)} | {f"b/{n}.small.png": image(n + 50) for n in range(4)},
+        (("prepare.image_key=*", {"image_key": "*"}),),
+        {"source": "a", "test_source": "b"},
+    ),
     "nothing named": Case(images(""), (("--set prepare.source=PATH", {"source": ""}),), {"source": None}),
 }
 
@@ -129,7 +134,9 @@ def test_each_refusal_names_a_setting_that_goes_on(
 
     def config() -> PrepareConfig:
         place = settings["source"]
-        return PrepareConfig(**{**settings, "source": "" if place is None else f"{folder}/{place}".rstrip("/")})
+        held_out = f"{folder}/{settings['test_source']}" if settings.get("test_source") else ""
+        source = "" if place is None else f"{folder}/{place}".rstrip("/")
+        return PrepareConfig(**{**settings, "source": source, "test_source": held_out})
 
     for said, setting in case.steps:
         with pytest.raises(DdpmError) as refused:
