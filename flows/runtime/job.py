@@ -72,6 +72,7 @@ def run_as_job(
 
     Raises:
         DdpmError: If the job fails, or the cluster cannot run it; the kind is that of the job's own failure.
+        IntegrityError: If the job read other images or files than this run sees.
         Interrupted: If somebody else stopped the job.
     """
     data: list[str] = []
@@ -90,7 +91,23 @@ def run_as_job(
     artifact = artifact_from_json(stage.artifact, outcome.result)
     if not artifact.is_of(artifact.manifest(around.store)):
         raise IntegrityError("differs from what was sealed", item=artifact.name)
+    seen: list[str] = []
+    digest = _found(stage, config, inputs, replace(context, force=False, on_data=seen.append))
+    if digest != artifact.digest or seen != data:
+        raise IntegrityError(
+            "was made of other files than this run reads: they changed meanwhile, or differ on the cluster",
+            item=artifact.name,
+            remedy="run again, with the source and every other input at a place that all machines share",
+        )
     return artifact, outcome.seconds
+
+
+def _found(stage: Stage[Any, Any], config: StageConfig, inputs: Sequence[Artifact], context: Context) -> str:
+    """Return the digest of the sealed output that a run of the stage finds; empty if it would have to work."""
+    try:
+        return str(stage.run(config, *inputs, _without_work(context)).digest)
+    except _Missing:
+        return ""
 
 
 def settle_as_job(
@@ -147,8 +164,12 @@ def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outc
 def _key(errand: Errand, data_key: str, around: Surroundings) -> str:
     """Return the digits by which a later run knows a job that does the same work."""
     config = errand.config
+    outside = {name: value for name, value in with_absolute_paths(config).items() if config.role(name) == "input"}
     identity = [
         around.store.uri,
+        around.jobs.address if around.jobs else "",
+        asdict(own_code()),
+        outside,
         errand.stage.name,
         config.key_settings() | config.goals(),
         [one.digest for one in errand.inputs],

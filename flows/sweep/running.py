@@ -98,8 +98,11 @@ def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
     def ended(child: Child, code: int, seconds: float) -> None:
         run = left[child.name]
         run.end(code, last_complaint(child.log))
-        if run.is_finished and not sweep.read(run):
-            run.end(_CONFLICT, _CHANGED)
+        try:
+            if run.is_finished and not sweep.read(run):
+                run.end(_CONFLICT, _CHANGED)
+        except DdpmError as error:  # a store that is away; the same sweep finds the run finished later
+            run.end(error.exit_code, f"it ended well, and its record cannot be read now: {error}")
         sweep.say(f"{lines[child.name]} {run.state_text} after {seconds:.0f} s{_figure(sweep, run)}")
         record.adopt(sweep.finished_keys)
         # The other runs go on; the page is written again after the next one, and at the end.

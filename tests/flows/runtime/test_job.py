@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,24 @@ from flows.runtime.code import own_code
 from flows.runtime.handover import Outcome
 from flows.runtime.job import failure, with_absolute_paths
 from flows.stage import Progress
+from flows.stages.evaluate.config import EvaluateConfig
+from flows.stages.evaluate.stage import EVALUATE
 from infra.compute.jobs import JobEnd
-from infra.errors import ConfigError, DdpmError, InputError, Interrupted, ResourceError, StorageError
+from infra.errors import (
+    ConfigError,
+    DdpmError,
+    InputError,
+    IntegrityError,
+    Interrupted,
+    ResourceError,
+    StorageError,
+)
+from infra.storage.local_store import LocalStore
 from tests.conftest import revised
 from tests.e2e.processes import digests
 from tests.flows.runtime.jobs_here import JobsHere
 from tests.flows.sessions import Page, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
+from tests.pictures import encoded, picture
 
 AS_JOBS = {"mode": "ray", "execution": "job", "ray_jobs": JobsHere.address}
 STAGES = ("prepare", "train", "sample", "evaluate")
@@ -98,6 +111,29 @@ def test_a_failure_of_a_job_is_its_runs(here: JobsHere, config: PipelineConfig, 
     assert here.titles == ["ddpm-prepare"]
     assert (refused.value.stage, "broken.png" in str(refused.value)) == ("prepare", True)
     assert refused.value.remedy
+
+
+def test_a_job_that_read_other_images_gives_this_run_nothing(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path
+) -> None:
+    """They changed between the run's look and the job's, or lie in another folder of the same name there."""
+    here.before = lambda _id: (tmp_path / "images" / "late.png").write_bytes(encoded(picture(99)))
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(IntegrityError) as refused:
+        walk.to("train")
+    assert "was made of other files than this run reads" in str(refused.value)
+    assert here.titles == ["ddpm-prepare"]
+
+
+def test_another_file_from_outside_or_another_server_is_another_job(here: JobsHere, tmp_path: Path) -> None:
+    def key(reference: str, jobs: object = here) -> str:
+        config = EvaluateConfig(reference_statistics=str(tmp_path / reference))
+        around: Any = SimpleNamespace(
+            store=LocalStore(tmp_path), jobs=jobs, given={}, settings=SimpleNamespace(force=False)
+        )
+        return module._key(module.Errand(stage=EVALUATE, config=config, inputs=[]), "", around)
+
+    assert key("a.npz") == key("a.npz")
+    assert len({key("a.npz"), key("b.npz"), key("a.npz", SimpleNamespace(address="http://other:8265"))}) == 3
 
 
 def test_other_code_on_the_cluster_is_refused_before_any_work(

@@ -18,13 +18,13 @@ from flows.recipe.sweep_settings import SweepSettings
 from flows.run_record import TRACKING, RunRecord
 from flows.runtime.settings import RunSettings
 from flows.sweep.children import Child
-from flows.sweep.outcome import State
+from flows.sweep.outcome import State, SweepRun
 from flows.sweep.plan import plan_sweep
 from flows.sweep.record import TAG
 from flows.sweep.running import COMMAND, finish, page_of, run_sweep
 from flows.sweep.sweep import Sweep, open_sweep
 from infra.digests import sha256
-from infra.errors import ConfigError, ConflictError, DivergedError, Interrupted
+from infra.errors import ConfigError, ConflictError, DivergedError, Interrupted, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
 from infra.record import TrackedRun
@@ -140,6 +140,28 @@ def test_a_run_whose_record_is_not_there_has_failed(bench: Bench) -> None:
     assert {run.code for run in sweep.runs} == {5}
     with pytest.raises(ConflictError, match="the source of images changed"):
         finish(sweep)
+
+
+def test_a_record_that_cannot_be_read_now_stops_no_other_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = bench.open()
+    read = Sweep.read
+    ended: set[str] = set()
+
+    def away(sweep: Sweep, run: SweepRun) -> bool:
+        if run.name in bench.begun and not ended:
+            ended.add(run.name)
+            raise StorageError("does not answer", item="s3://bucket", remedy="run again")
+        return read(sweep, run)
+
+    monkeypatch.setattr(Sweep, "read", away)
+    run_sweep(sweep, start=bench.start())
+    assert [run.state for run in sweep.runs] == [State.FAILED, State.FINISHED]
+    assert "cannot be read now" in sweep.runs[0].line
+    with pytest.raises(StorageError):
+        finish(sweep)
+    again = bench.open()
+    run_sweep(again, start=bench.start())
+    assert {run.state for run in again.runs} == {State.FOUND}, "it had ended well"
 
 
 def test_an_interrupted_sweep_says_what_is_there(bench: Bench) -> None:
