@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
 from PIL import Image
 
 from infra.errors import DdpmError, InputError, Term
 from infra.sources.files.file_set import FileSet
-from infra.sources.files.shared import SharedFiles
-from infra.sources.source import Content, Entry, Found, Metadata, Other, Source
+from infra.sources.files.pattern import REMOTE
+from infra.sources.files.shared import SharedFiles, place_of
+from infra.sources.formats.metadata import may_be_metadata
+from infra.sources.source import Alias, Content, Entry, Found, Metadata, Other, Source, Unread
 
 _TRAIN, _TEST = "train", "test"
 
@@ -43,6 +46,8 @@ class Pair:
         """
         with of_test_source():
             shared = SharedFiles(self.test_files)
+        yield from self._aliases()
+        yield from self._unread()
         empty, dropped, keys = True, False, Counter[str]()
         for found in self.train.find():
             if not isinstance(found, Entry):
@@ -76,6 +81,27 @@ class Pair:
         """Decode an image of either source."""
         return self._source(entry.name.partition("/")[0]).decode(_as_found(entry), content)
 
+    def _aliases(self) -> Iterator[Alias]:
+        """The names of held-out images in the training source, if it lies around them."""
+        for base, prefix in self.test_files.prefixes.items():
+            for around, names in self.train_files.prefixes.items():
+                for one, other in ((base, around), (place_of(base), place_of(around))):
+                    if f"{one}/".startswith(f"{other}/"):
+                        below = f"{one}/".removeprefix(f"{other}/")
+                        yield Alias(f"{_TEST}/{prefix}", f"{_TRAIN}/{names}{below}")
+                        break
+
+    def _unread(self) -> Iterator[Unread]:
+        """The metadata files of this machine around both sources that neither of them finds."""
+        around = [
+            {folder for base in files.prefixes for folder in (base, base.rpartition("/")[0])}
+            for files in (self.train_files, self.test_files)
+        ]
+        for folder in sorted(around[0] & around[1]):
+            for path in _metadata_in(folder):
+                if not self.train_files.covers(path) and not self.test_files.covers(path):
+                    yield Unread(path)
+
     def _source(self, split: str) -> Source:
         return self.train if split == _TRAIN else self.test
 
@@ -89,6 +115,12 @@ def of_test_source() -> Iterator[None]:
         error.item = error.item.replace(Term.SOURCE, Term.TEST_SOURCE)
         error.remedy = error.remedy.replace(Term.SOURCE, Term.TEST_SOURCE)
         raise
+
+
+def _metadata_in(folder: str) -> list[str]:
+    if folder.startswith(REMOTE) or not Path(folder).is_dir():
+        return []
+    return sorted(str(path) for path in Path(folder).iterdir() if may_be_metadata(path.name))
 
 
 def _left_out(found: Found) -> dict[str, int]:

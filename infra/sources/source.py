@@ -98,7 +98,31 @@ class NoClasses:
     cause: str
 
 
-Found = Entry | Other | Metadata | NoClasses
+@dataclass(frozen=True)
+class Alias:
+    """Images of one source that another source finds too, so that its metadata files name them.
+
+    Attributes:
+        names: The beginning of their names.
+        others: The beginning of their names in the other source.
+    """
+
+    names: str
+    others: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A metadata file that names images of several sources but lies in none of them.
+
+    Attributes:
+        path: Its path.
+    """
+
+    path: str
+
+
+Found = Entry | Other | Metadata | NoClasses | Alias | Unread
 
 # The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.
 Content = bytes | InputError

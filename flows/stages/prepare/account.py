@@ -124,7 +124,7 @@ def classes_line(facts: Json) -> str:
         origin = f" from {facts['labels_from']}" if facts.get("labels_from") else ""
         return f"{len(names):,} classes{origin}: {_shortened(names)}" + (f" ({note})" if note else "")
     if facts["unlabelled"]:
-        return f"labels ignored: {facts['unlabelled']:,} images have no class"
+        return f"labels ignored: {facts['unlabelled']:,} images have no class" + (f" ({note})" if note else "")
     return f"no classes: {note}" if note else "no classes"
 
 

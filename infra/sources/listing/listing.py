@@ -32,7 +32,7 @@ from infra.sources.listing.refusals import (
     nothing_found,
     too_many,
 )
-from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal
+from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal, with_unnamed_split
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
@@ -146,6 +146,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             check_hidden_splits(path for _, path in given)
         class_names = _class_names(classes)
         unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
+        ruling = with_unnamed_split(ruling, given, held_out_split(given), origins, metadata)
         if reading.labels not in (AUTO, NONE) and not class_names:
             raise refusal(reading.labels, ruling, classes, unlabelled)
         yield Listing(
@@ -191,7 +192,7 @@ def _find(
 ) -> _Things:
     """Survey all entries and write them as found."""
     digest, others, left_out, no_classes = hashlib.sha256(), Counter[str](), Counter[str](), ""
-    for entry in chosen(source.find()):
+    for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
                 survey.add(entry)
@@ -210,6 +211,7 @@ def _find(
             case Other(name) | Metadata(name):
                 others[PurePosixPath(name).suffix.lower()] += 1
     survey.finish()
+    digest.update(metadata.aliases)
     return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
 
 

@@ -1,8 +1,9 @@
 """The labels that metadata files give to images by name, held compactly: 12 bytes per row, and each class once."""
 
+import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from hashlib import blake2b
 
@@ -12,7 +13,7 @@ from infra.errors import InputError, Term
 from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.members import printable
 from infra.sources.formats.metadata import metadata_rows, own_name
-from infra.sources.source import Metadata
+from infra.sources.source import Alias, Found, Metadata, Unread
 
 MAX_ROWS = 20_000_000
 MAX_LABEL_CHARS = 256
@@ -44,6 +45,8 @@ class MetadataLabels:
         self._names: list[str] = []
         self._values = LabelValues()
         self._scopes: dict[str, None] = {}
+        self._aliases: list[Alias] = []
+        self._unread: list[str] = []
         self._files: dict[str, None] = {}
         self._fits = [0] * len(_SPELLINGS)
 
@@ -51,6 +54,22 @@ class MetadataLabels:
     def files(self) -> list[str]:
         """The own names of the files with labels."""
         return list(self._files)
+
+    @property
+    def unused(self) -> str:
+        """The files that label no image, and why; empty if the files that were found do."""
+        if self._files:
+            return f"{' and '.join(self.files[:3])} names no image of the source" if self.spelling is None else ""
+        if not self._unread:
+            return ""
+        return f"{self._unread[0]} is not read, since it lies in no source; set {Term.SOURCE} to its folder"
+
+    @property
+    def aliases(self) -> bytes:
+        """The names that images have in another source, for the digest; empty if no file labels images."""
+        if not self._files or not self._aliases:
+            return b""
+        return json.dumps([[alias.names, alias.others] for alias in self._aliases]).encode()
 
     @property
     def signs(self) -> bool:
@@ -94,6 +113,16 @@ class MetadataLabels:
         self._files.setdefault(own_name(file.name))
         return True
 
+    def located(self, found: Iterable[Found]) -> Iterator[Found]:
+        """Note where files lie that label images of several sources; yield everything else."""
+        for one in found:
+            if isinstance(one, Alias):
+                self._aliases.append(one)
+            elif isinstance(one, Unread):
+                self._unread.append(one.path)
+            else:
+                yield one
+
     def sort(self) -> None:
         """Make all rows ready to be looked up.
 
@@ -109,14 +138,14 @@ class MetadataLabels:
 
     def try_name(self, name: str) -> None:
         """Count in which spellings a row names the image of this name; `spelling` rests on that."""
-        scope = self._scope(name)
+        name, scope = self._in_scope(name)
         if scope is not None:
             for number, spelt in enumerate(_SPELLINGS):
                 self._fits[number] += self._find(scope + spelt(name.removeprefix(scope))) is not None
 
     def label(self, name: str) -> str | None:
         """Return the label of the image of this name: empty if no row has one, None if no file is around the image."""
-        scope = self._scope(name)
+        name, scope = self._in_scope(name)
         if scope is None or self.spelling is None:
             return None
         place = self._find(scope + _SPELLINGS[self.spelling](name.removeprefix(scope)))
@@ -126,6 +155,13 @@ class MetadataLabels:
         key = _key(name)
         place = bisect_left(self._keys, key)
         return place if place < len(self._keys) and self._keys[place] == key else None
+
+    def _in_scope(self, name: str) -> tuple[str, str | None]:
+        """The first name of an image around which there is a file of labels, and the folder or archive of that file."""
+        others = [
+            alias.others + name.removeprefix(alias.names) for alias in self._aliases if name.startswith(alias.names)
+        ]
+        return next(((one, scope) for one in (name, *others) if (scope := self._scope(one)) is not None), (name, None))
 
     def _scope(self, name: str) -> str | None:
         """The innermost folder or archive around an image in which there is a file of labels."""

@@ -1,9 +1,11 @@
 """The decision where the classes of a source come from (rule 4 of the placing)."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from infra.errors import InputError, Term
+from infra.sources.listing.cells import Cell
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.survey import Survey
@@ -65,7 +67,7 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
         return Ruling(rule=LabelRule.NONE, note=no_classes or metadata.trouble)
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
-    return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=_unused(metadata))
+    return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=metadata.unused)
 
 
 def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
@@ -77,7 +79,7 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
         return Ruling(rule=LabelRule.METADATA)
-    unused, by_name = _unused(metadata), survey.file_names_are_classes
+    unused, by_name = metadata.unused, survey.file_names_are_classes
     folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
     if folders.several and (depth != 1 or not folders.like):
         deeper = f"folders in them count for nothing, {Term.LABEL_DEPTH}=0 takes the whole path"
@@ -90,11 +92,25 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
 
 
-def _unused(metadata: MetadataLabels) -> str:
-    """Metadata files of which no row names an image."""
-    if not metadata.files or metadata.spelling is not None:
-        return ""
-    return f"{' and '.join(metadata.files[:3])} names no image of the source"
+def with_unnamed_split(
+    ruling: Ruling, cells: Collection[Cell], held_out: str, origins: Origins, metadata: MetadataLabels
+) -> Ruling:
+    """Return the decision with a note on a split of which metadata files name no image, although they name others.
+
+    Args:
+        ruling: The decision.
+        cells: The splits and classes that the placing gave.
+        held_out: The split that is held out.
+        origins: The origins of the splits.
+        metadata: The labels in metadata files.
+    """
+    named = {split for split, label in cells if label}
+    bare = [split for split in ("train", held_out) if (split, "") in cells and split not in named]
+    if ruling.rule is not LabelRule.METADATA or not named or not bare:
+        return ruling
+    files = " and ".join(metadata.files[:3])
+    note = f"{files} names no image of {origins.of_splits(bare)}; put one there, or {Term.LABELS}=none ignores it"
+    return replace(ruling, note=note)
 
 
 def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels) -> str:

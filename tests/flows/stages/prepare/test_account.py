@@ -36,6 +36,7 @@ CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
         ({"class_names": [], "labels_from": "", "labels_note": "why; set\nit"}, "no classes: why; set?it"),
         ({"labels_note": "set it"}, "2 classes from folder names: cat, dog (set it)"),
         ({"class_names": [], "unlabelled": 1234}, "labels ignored: 1,234 images have no class"),
+        ({"class_names": [], "unlabelled": 2, "labels_note": "why"}, "labels ignored: 2 images have no class (why)"),
     ],
     ids=str,
 )
