@@ -108,6 +108,11 @@ KINDS = {
         "dataset.json names no image",
     ),
     "ffhq": Kind(FolderSource, images(*FFHQ), note="folders 00000–02000 look like shards"),
+    "ffhq with keys": Kind(
+        FolderSource,
+        images(*(f"{n // 2:02d}/{n:05d}.{key}.png" for n in range(5) for key in ("image", "mask"))),
+        note="folders 00–02 look like shards",
+    ),
     "shards by word": Kind(
         FolderSource, images("part-1/a.png", "part-2/b.png", "part-3/c.png"), note="folders part-1–part-3 look like"
     ),
@@ -155,6 +160,18 @@ KINDS = {
     "file names in splits": Kind(
         ZipSource,
         {"a.zip": zipped([(f"{split}/{name}", b"") for split in ("train", "test") for name in CATS])},
+        ("cat", "dog"),
+        "file names",
+    ),
+    "file names with keys": Kind(
+        FolderSource,
+        images(*(f"{name[:-4]}.{key}.png" for name in CATS for key in ("image", "mask"))),
+        ("cat", "dog"),
+        "file names",
+    ),
+    "file names with masks at the end": Kind(
+        FolderSource,
+        images(*(f"{name[:-4]}{end}.png" for name in CATS for end in ("", "_mask"))),
         ("cat", "dog"),
         "file names",
     ),

@@ -147,3 +147,12 @@ def test_attributes_of_minus_one_and_one_are_classes(tmp_path: Path, kind: str) 
 
 def test_the_order_is_complete() -> None:
     assert list(AUTO_ORDER) == list(LabelRule)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("file names with keys", "mask"), ("file names with masks at the end", "mask")]
+)
+def test_masks_have_the_classes_of_their_images(tmp_path: Path, kind: str, key: str) -> None:
+    made = KINDS[kind]
+    listing = found(tmp_path, made.make, made.contents, Reading(image_key=key))
+    assert (listing.class_names, listing.count) == (["cat", "dog"], 8)
