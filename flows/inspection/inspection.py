@@ -9,7 +9,7 @@ from PIL import Image
 
 from ddpm_core.network.image_size import image_sides
 from flows.inspection.sample import Sample, take_sample
-from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, others_line, splits_line
+from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, other_key, others_line, splits_line
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.holdout import likely_rule
 from flows.stages.prepare.sources import open_source
@@ -138,8 +138,8 @@ class Inspection:
     def _other_images(self) -> Iterator[tuple[str, str]]:
         if self.facts["splits_from"] and not self.config.test_sources:
             yield "prepare.use_splits=false", "take no splits from the source"
-        for key in list(self.facts["left_out"])[:1]:
-            yield f"prepare.image_key={key}", "take other images of the samples"
+        if self.facts["left_out"]:
+            yield f"prepare.image_key={other_key(self.facts)}", "take other images of the samples"
 
     @property
     def _other_sizes(self) -> Iterator[tuple[str, str]]:

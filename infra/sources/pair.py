@@ -1,6 +1,5 @@
 """Two sources that the user named as splits: one of training images, the other of held-out ones."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from infra.sources.files.pattern import REMOTE
 from infra.sources.files.shared import SharedFiles, place_of
 from infra.sources.formats.metadata import may_be_metadata
 from infra.sources.source import Alias, Content, Entry, Found, Metadata, Other, Source, Unread
+from infra.sources.tally import OTHERS, Tally
 
 _TRAIN, _TEST = "train", "test"
 
@@ -48,10 +48,10 @@ class Pair:
             shared = SharedFiles(self.test_files)
         yield from self._aliases()
         yield from self._unread()
-        empty, dropped, keys = True, False, Counter[str]()
+        empty, dropped, keys = True, False, Tally()
         for found in self.train.find():
             if not isinstance(found, Entry):
-                keys.update(_left_out(found))
+                _count(found, keys)
                 yield _beside(_TRAIN, found)
             elif self.train_files.path(found.file) in shared:
                 dropped = True
@@ -63,11 +63,11 @@ class Pair:
             raise InputError(cause, item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
         if empty:
             raise _no_images(Term.SOURCE, keys, f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
-        empty, keys = True, Counter[str]()
+        empty, keys = True, Tally()
         with of_test_source():
             for found in self.test.find():
                 empty = empty and not isinstance(found, Entry)
-                keys.update(_left_out(found))
+                _count(found, keys)
                 yield _of_split(_TEST, found) if isinstance(found, Entry) else _beside(_TEST, found)
         if empty:
             raise _no_images(Term.TEST_SOURCE, keys, f"check {Term.SOURCE_KIND} and it")
@@ -123,15 +123,16 @@ def _metadata_in(folder: str) -> list[str]:
     return sorted(str(path) for path in Path(folder).iterdir() if may_be_metadata(path.name))
 
 
-def _left_out(found: Found) -> dict[str, int]:
-    """The number of images that something found stands for, by the key for which they are left out."""
-    return {found.key: found.count} if isinstance(found, Other) and found.key else {}
+def _count(found: Found, left_out: Tally) -> None:
+    """Count the images for which something found stands, by the key for which they are left out."""
+    if isinstance(found, Other) and found.key:
+        left_out.add(found.key, found.count)
 
 
-def _no_images(item: str, left_out: Counter[str], remedy: str) -> InputError:
+def _no_images(item: str, left_out: Tally, remedy: str) -> InputError:
     if not left_out:
         return InputError("holds no images", item=item, remedy=remedy)
-    keys = ", ".join(f"{count} {key}" for key, count in left_out.most_common(5))
+    keys = ", ".join(f"{count} {'others' if key == OTHERS else key}" for key, count in left_out.few(5).items())
     return InputError(f"holds no images of that key, but {keys}", item=item, remedy=f"set {Term.IMAGE_KEY} otherwise")
 
 

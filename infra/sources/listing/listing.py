@@ -37,10 +37,12 @@ from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
 from infra.sources.source import SPLITS, Entry, Metadata, NoClasses, Other, Source
+from infra.sources.tally import Tally
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Of bytes, json.loads would guess the encoding of each line anew.
 _DECODE = json.JSONDecoder().decode
+_LONGEST_SUFFIX = 16
 # A whole number as Python writes it: 01 is a name like any other.
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
@@ -54,8 +56,9 @@ class Listing:
         splits: Number of entries by the split that the source gives them; the empty key counts those without a split.
         class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
         unlabelled: Number of entries of the splits without a class, if others have one.
-        others: Number of files that are not images, by suffix.
-        left_out: Number of images that are not those of their samples, by key: masks and the like.
+        others: Number of files that are not images, by suffix; rare suffixes together as `OTHERS`.
+        left_out: Number of images that are not those of their samples, by key: masks and the like; rare keys together
+            as `OTHERS`.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
@@ -154,8 +157,8 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             splits=dict(splits),
             class_names=class_names,
             unlabelled=unlabelled,
-            others=dict(sorted(things.others.items())),
-            left_out=dict(sorted(things.left_out.items())),
+            others=things.others.few(),
+            left_out=things.left_out.few(),
             labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
             labels_note=ruling.note,
             splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
@@ -177,8 +180,8 @@ class _Things:
     """
 
     digest: str
-    others: Counter[str]
-    left_out: Counter[str]
+    others: Tally
+    left_out: Tally
     no_classes: str
 
 
@@ -191,7 +194,7 @@ def _find(
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
-    digest, others, left_out, no_classes = hashlib.sha256(), Counter[str](), Counter[str](), ""
+    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), Tally(), ""
     for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
@@ -207,12 +210,18 @@ def _find(
             case NoClasses(cause):
                 no_classes = no_classes or cause
             case Other() if entry.key:
-                left_out[entry.key] += entry.count
+                left_out.add(entry.key, entry.count)
             case Other(name) | Metadata(name):
-                others[PurePosixPath(name).suffix.lower()] += 1
+                others.add(_suffix(name))
     survey.finish()
     digest.update(metadata.aliases)
     return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a file that is no image; a longer one is a part of its name."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if len(suffix) <= _LONGEST_SUFFIX else ""
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:

@@ -13,6 +13,7 @@ from infra.errors import InputError, Term
 from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.members import printable
 from infra.sources.formats.metadata import metadata_rows, own_name
+from infra.sources.listing.refusals import MAX_CLASSES, too_many
 from infra.sources.source import Alias, Found, Metadata, Unread
 
 MAX_ROWS = 20_000_000
@@ -102,16 +103,22 @@ class MetadataLabels:
             label = self._values.name(value).strip()
             if len(label) > MAX_LABEL_CHARS or not label.isprintable():
                 raise InputError(f"has a label that is no name: {label[:20]!r}", item=file.name, remedy=_IGNORE)
-            if label not in self._numbers:
-                self._numbers[label] = len(self._names)
-                self._names.append(label)
             self._keys.append(_key(scope + _normal(name, in_archive="!" in scope)))
-            self._codes.append(self._numbers[label])
+            self._codes.append(self._code(label))
             if len(self._keys) > MAX_ROWS:
                 raise InputError(f"labels more than {MAX_ROWS:,} images", item=file.name, remedy=_IGNORE)
         self._scopes.setdefault(scope)
         self._files.setdefault(own_name(file.name))
         return True
+
+    def _code(self, label: str) -> int:
+        """The number of a label; beyond the most classes that a source may have, all new ones share one."""
+        if label not in self._numbers:
+            if len(self._names) > MAX_CLASSES:  # one label may be empty
+                return len(self._names)
+            self._numbers[label] = len(self._names)
+            self._names.append(label)
+        return self._numbers[label]
 
     def located(self, found: Iterable[Found]) -> Iterator[Found]:
         """Note where files lie that label images of several sources; yield everything else."""
@@ -144,12 +151,20 @@ class MetadataLabels:
                 self._fits[number] += self._find(scope + spelt(name.removeprefix(scope))) is not None
 
     def label(self, name: str) -> str | None:
-        """Return the label of the image of this name: empty if no row has one, None if no file is around the image."""
+        """Return the label of the image of this name: empty if no row has one, None if no file is around the image.
+
+        Raises:
+            InputError: If there are too many labels to tell it.
+        """
         name, scope = self._in_scope(name)
         if scope is None or self.spelling is None:
             return None
         place = self._find(scope + _SPELLINGS[self.spelling](name.removeprefix(scope)))
-        return "" if place is None else self._names[self._codes[place]]
+        if place is None:
+            return ""
+        if self._codes[place] == len(self._names):
+            raise too_many()
+        return self._names[self._codes[place]]
 
     def _find(self, name: str) -> int | None:
         key = _key(name)

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from infra.errors import InputError, Term
 from infra.sources.listing.folders import names_both
 from infra.sources.source import SPLITS
+from infra.sources.tally import OTHERS, Tally
 
 MAX_CLASSES = 100_000
+_MOST_NAMED = 5
+_NAMES = {"": "without a suffix", OTHERS: "others"}
 
 
-def nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> InputError:
+def nothing_found(others: Tally, left_out: Tally, sought: str) -> InputError:
     """Return the error of a source without images, by what it holds instead and what was looked for."""
     if left_out:
         cause = f"holds no images of that key, but {_counts(left_out)}"
@@ -58,5 +61,5 @@ def check_hidden_splits(paths: Iterable[str]) -> None:
         )
 
 
-def _counts(others: Counter[str]) -> str:
-    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
+def _counts(tally: Tally) -> str:
+    return ", ".join(f"{count} {_NAMES.get(name, name)}" for name, count in tally.few(_MOST_NAMED).items())

@@ -258,3 +258,14 @@ def test_what_settles_late_is_in_every_part() -> None:
         assert stored == [("train", "a"), ("train", "b"), ("test", "a"), ("test", "b"), ("", ""), ("", "")]
         assert (listing.class_names, listing.unlabelled) == (["a", "b"], 0)
         assert listing.splits == {"train": 2, "test": 2, "": 2}
+
+
+def test_names_that_users_give_are_counted_in_bounds() -> None:
+    """As keys of images left out, and as suffixes of other files."""
+    keys = [Other(f"{n}", key=f"key{n}") for n in range(3000)]
+    files = [Other("b." + "x" * 17), Other("readme"), *(Other(f"a.{n}") for n in range(3000))]
+    with listed(Given([Entry(name="a"), *keys, *keys[:5], *files])) as listing:
+        assert (len(listing.left_out), sum(listing.left_out.values())) == (13, 3005)
+        assert (len(listing.others), sum(listing.others.values())) == (13, 3002)
+        assert {f"key{n}" for n in range(5)} < set(listing.left_out)
+        assert listing.others[""] == 2

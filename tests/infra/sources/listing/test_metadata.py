@@ -5,6 +5,7 @@ import json
 import pytest
 
 from infra.errors import InputError
+from infra.sources.listing import metadata
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.source import Metadata
 
@@ -92,3 +93,15 @@ def test_a_row_takes_a_dozen_bytes_and_not_more() -> None:
     found.sort()
     held = sum(column.itemsize * len(column) for column in vars(found).values() if hasattr(column, "itemsize"))
     assert held == 12 * 10_000
+
+
+def test_labels_of_too_many_classes_take_no_memory_and_end_only_who_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "MAX_CLASSES", 3)
+    found = MetadataLabels("")
+    found.add(dataset("dataset.json", **{f"{n}.png": f"class {n}" for n in range(2000)}))
+    found.sort()
+    found.try_name("1999.png")
+    assert len(found._names) == len(found._numbers) == 4
+    assert found.label("3.png") == "class 3"
+    with pytest.raises(InputError, match="classes"):
+        found.label("4.png")
