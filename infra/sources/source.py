@@ -74,17 +74,21 @@ class Other:
     count: int = 1
 
 
+# The stored bytes of an image or a file, which are the input of its digest, or the reason why they cannot be read.
+Content = bytes | InputError
+
+
 @dataclass(frozen=True)
 class Metadata:
     """A file that may name images and their labels (`infra.sources.formats.metadata`).
 
     Attributes:
         name: Its name, made as those of entries are; it names images relative to its own folder.
-        content: Its bytes.
+        content: Its bytes; the reason why they cannot be read ends the listing only if its labels are needed.
     """
 
     name: str
-    content: bytes
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,6 @@ class Unread:
 
 
 Found = Entry | Other | Metadata | NoClasses | Alias | Unread
-
-# The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.
-Content = bytes | InputError
 
 
 class Source(Protocol):

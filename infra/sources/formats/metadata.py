@@ -37,14 +37,13 @@ def may_be_metadata(name: str) -> bool:
     return _NAME.fullmatch(own_name(name)) is not None
 
 
-def check_size(size: int, item: str) -> None:
-    """Refuse a file of labels that is too large to be read.
+class LacksLabelsError(InputError):
+    """A file of labels lacks the column or key that the user chose; another one may have it."""
 
-    Raises:
-        InputError: If it is.
-    """
-    if size > MAX_METADATA_BYTES:
-        raise InputError(f"is larger than {MAX_METADATA_BYTES >> 20} MiB", item=item, remedy=_TOO_LARGE)
+
+def too_large(item: str) -> InputError:
+    """Return the error of a file of labels of more than `MAX_METADATA_BYTES`."""
+    return InputError(f"is larger than {MAX_METADATA_BYTES >> 20} MiB", item=item, remedy=_TOO_LARGE)
 
 
 def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
@@ -55,8 +54,11 @@ def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
         picked: The column or key of the labels; if empty, the first that is called like labels.
 
     Raises:
-        InputError: If it cannot be read, or lacks the column or key that was picked.
+        InputError: If it cannot be read.
+        LacksLabelsError: If it lacks the column or key that was picked.
     """
+    if isinstance(file.content, InputError):
+        raise file.content
     try:
         text = file.content.decode("utf-8-sig")
         name = own_name(file.name).lower()
@@ -154,7 +156,7 @@ def _json_lines(lines: io.StringIO) -> Iterator[dict[str, object]]:
         yield found
 
 
-def _lacks(name: str, picked: str, there: Iterable[object]) -> InputError:
+def _lacks(name: str, picked: str, there: Iterable[object]) -> LacksLabelsError:
     names = ", ".join(map(str, list(there)[:_COLUMNS_SHOWN])) or "none"
     cause = f"has no labels called {picked}: it has {names}"
-    return InputError(cause, item=name, remedy=f"set {Term.LABELS}=column:NAME to one of these")
+    return LacksLabelsError(cause, item=name, remedy=f"set {Term.LABELS}=column:NAME to one of these")

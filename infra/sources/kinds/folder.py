@@ -9,7 +9,7 @@ from PIL import Image
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.metadata import check_size, may_be_metadata
+from infra.sources.formats.metadata import MAX_METADATA_BYTES, may_be_metadata, too_large
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
@@ -51,8 +51,10 @@ class FolderSource:
         """A file that is no image."""
         if not self.reading.metadata or not may_be_metadata(file.name):
             return Other(file.name)
-        check_size(file.size, self.files.path(file.name))
-        return Metadata(file.name, self.files.read(file))
+        if file.size > MAX_METADATA_BYTES:
+            return Metadata(file.name, too_large(self.files.path(file.name)))
+        (content,) = self.files.read_all([file])
+        return Metadata(file.name, content)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the files."""

@@ -12,7 +12,7 @@ import numpy as np
 from infra.errors import InputError, Term
 from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.members import printable
-from infra.sources.formats.metadata import metadata_rows, own_name
+from infra.sources.formats.metadata import LacksLabelsError, metadata_rows, own_name
 from infra.sources.listing.refusals import MAX_CLASSES, too_many
 from infra.sources.source import Alias, Found, Metadata, Unread
 
@@ -49,6 +49,8 @@ class MetadataLabels:
         self._aliases: list[Alias] = []
         self._unread: list[str] = []
         self._files: dict[str, None] = {}
+        self._unreadable: InputError | None = None
+        self._lacking: LacksLabelsError | None = None
         self._fits = [0] * len(_SPELLINGS)
 
     @property
@@ -90,11 +92,30 @@ class MetadataLabels:
         return next((number for number, count in enumerate(fits) if count), None)
 
     def add(self, file: Metadata) -> bool:
-        """Add the rows of a file; return whether it has any.
+        """Add the rows of a file; return whether it has any that can be read.
+
+        A file that cannot be read ends the listing only if its labels are needed: see `check`.
+        """
+        try:
+            return self._add(file)
+        except LacksLabelsError as error:
+            self._lacking = self._lacking or error
+        except InputError as error:
+            self._unreadable = self._unreadable or error
+        return False
+
+    def check(self) -> None:
+        """Refuse files that cannot be read; call it if their labels are needed.
 
         Raises:
-            InputError: If it cannot be read, or there are too many rows.
+            InputError: If one cannot be read, there are too many rows, or none has the column that was picked.
         """
+        if self._unreadable is not None:
+            raise self._unreadable
+        if self._lacking is not None and not self._files:
+            raise self._lacking
+
+    def _add(self, file: Metadata) -> bool:
         rows = metadata_rows(file, self._picked)
         if rows is None:
             return False

@@ -53,6 +53,9 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
         survey: The facts about all entries.
         metadata: The labels in metadata files, after all names were tried.
         no_classes: Why the source's own labels are no classes; empty if they are or there are none.
+
+    Raises:
+        InputError: If metadata files are needed, and one cannot be read.
     """
     match reading.labels:
         case str(labels) if labels == AUTO:
@@ -63,15 +66,20 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
             return Ruling(rule=LabelRule.FOLDER)
         case str(labels) if labels == FILE_NAME:
             return Ruling(rule=LabelRule.FILE_NAME)
-    if no_classes or metadata.trouble:
-        return Ruling(rule=LabelRule.NONE, note=no_classes or metadata.trouble)
+    if no_classes:
+        return Ruling(rule=LabelRule.NONE, note=no_classes)
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
+    metadata.check()
+    if metadata.trouble:
+        return Ruling(rule=LabelRule.NONE, note=metadata.trouble)
     return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=metadata.unused)
 
 
 def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
     """Rule 4: the first of `AUTO_ORDER` whose condition holds."""
+    if not no_classes and not survey.labelled:
+        metadata.check()
     if no_classes or (metadata.trouble and not survey.labelled):
         choices = f"{Term.LABELS}=column:NAME picks a column, {Term.LABELS}=none ignores them"
         return Ruling(rule=LabelRule.NONE, note=f"{no_classes or metadata.trouble}; {choices}")

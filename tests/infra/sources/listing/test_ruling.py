@@ -58,7 +58,7 @@ def test_none_gives_none_of_any_kind(tmp_path: Path, kind: str) -> None:
         ("sidecars before metadata", "metadata", ["c0", "c1"]),
         ("sidecars before metadata", "column:hair", ["blond", "red"]),
         ("metadata in each split", "column:hair", ["blond", "red"]),
-        ("metadata in each split", "key:label", ["0", "1"]),
+        ("metadata in each split", "key:label", None),
         ("several in .json files", "folder", None),
         ("several in .json files", "key:label", None),
         ("several in a column", "column:labels", None),
