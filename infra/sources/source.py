@@ -67,11 +67,13 @@ class Other:
         name: Its name.
         key: The key of the images; empty for a file that is none.
         count: How many there are.
+        split: The split of the images if the source itself says so, else empty.
     """
 
     name: str
     key: str = ""
     count: int = 1
+    split: str = ""
 
 
 # The stored bytes of an image or a file, which are the input of its digest, or the reason why they cannot be read.

@@ -21,6 +21,7 @@ from typing import BinaryIO
 from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, settled
 from infra.sources.listing.choosing import chosen
+from infra.sources.listing.left_out import LeftOut
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
@@ -123,7 +124,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as moved:
         things = _find(source, survey, split_survey, origins, metadata, found)
         if not found.tell():
-            raise nothing_found(things.others, things.left_out, sought)
+            raise nothing_found(things.others, things.left_out.keys, sought)
         if (split_names := split_survey.found()) is not None:
             survey = Survey()
             _move(found, split_names, survey, moved)
@@ -140,7 +141,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             counts[changes[cell]] += count
             splits[changes[cell][0]] += count
         if reading.use_splits:
-            check_splits(splits, survey.hidden_splits())
+            check_splits(splits, survey.hidden_splits(), things.left_out)
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
         counted = SPLITS if are_taken else tuple(splits)
         classes = {label for split, label in counts if split in counted}
@@ -158,7 +159,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             class_names=class_names,
             unlabelled=unlabelled,
             others=things.others.few(),
-            left_out=things.left_out.few(),
+            left_out=things.left_out.keys.few(),
             labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
             labels_note=ruling.note,
             splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
@@ -175,13 +176,13 @@ class _Things:
     Attributes:
         digest: Of its images and of the files that label them.
         others: Other files by suffix.
-        left_out: Images left out by key.
+        left_out: Images left out because of their key.
         no_classes: Why its labels are no classes; empty if they are, or if it has none.
     """
 
     digest: str
     others: Tally
-    left_out: Tally
+    left_out: LeftOut
     no_classes: str
 
 
@@ -194,7 +195,7 @@ def _find(
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
-    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), Tally(), ""
+    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
     for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
@@ -210,7 +211,7 @@ def _find(
             case NoClasses(cause):
                 no_classes = no_classes or cause
             case Other() if entry.key:
-                left_out.add(entry.key, entry.count)
+                left_out.add(entry)
             case Other(name) | Metadata(name):
                 others.add(_suffix(name))
     survey.finish()

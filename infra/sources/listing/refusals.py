@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from infra.errors import InputError, Term
-from infra.sources.listing.folders import names_both
+from infra.sources.keys import ALL
+from infra.sources.listing.folders import VALIDATION, names_both
+from infra.sources.listing.left_out import LeftOut
 from infra.sources.source import SPLITS
 from infra.sources.tally import OTHERS, Tally
 
@@ -26,9 +28,17 @@ def nothing_found(others: Tally, left_out: Tally, sought: str) -> InputError:
     )
 
 
-def check_splits(splits: Counter[str], hidden: list[str]) -> None:
-    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing)."""
+def check_splits(splits: Counter[str], hidden: list[str], left_out: LeftOut) -> None:
+    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing).
+
+    Args:
+        splits: The number of images by split.
+        hidden: The folders that look like splits.
+        left_out: The images left out because of their key.
+    """
     given = [split for split in SPLITS if splits[split]]
+    if len(given) == 1 and not splits[""]:
+        _check_other_split(given[0], left_out)
     if len(given) == 1 and splits[""]:
         cause = f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test"
     elif not given and hidden:
@@ -37,6 +47,15 @@ def check_splits(splits: Counter[str], hidden: list[str]) -> None:
         return
     remedy = f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}"
     raise InputError(cause, item=Term.SOURCE, remedy=remedy)
+
+
+def _check_other_split(given: str, left_out: LeftOut) -> None:
+    """Refuse one split alone if images of the other were left out because of their key."""
+    other, words = ("test", ("test", VALIDATION)) if given == "train" else ("train", ("train",))
+    if keys := left_out.of_splits(*words):
+        cause = f"has no image of {other} that is taken (left out by key: {_counts(keys)})"
+        remedy = f"set {Term.IMAGE_KEY}={ALL} to take the images of every key, or {Term.TAKE_NO_SPLITS}"
+        raise InputError(cause, item=Term.SOURCE, remedy=remedy)
 
 
 def check_classes(labels: set[str]) -> None:
