@@ -34,6 +34,9 @@ def looked_up(files: list[Metadata], *names: str) -> list[str | None]:
         ("d.zip!set/dataset.json", "a.png", "d.zip!set/a.png"),
         ("d.tar!./dataset.json", "./a.png", "d.tar!./a.png"),
         ("dataset.json", "00\\a.png", "00/a.png"),
+        ("dataset.json", "././/a.png", "a.png"),
+        ("dataset.json", "\u200ba.png", "\u200ba.png"),
+        ("d.zip!dataset.json", "\u200ba.png", "d.zip!\\u200ba.png"),
         ("dataset.json", "a", "a.png"),
         ("dataset.json", "a.png", "img/a.png"),
         ("dataset.json", "a", "deep/img/a.jpg"),
@@ -47,6 +50,11 @@ def test_spellings(place: str, row: str, name: str) -> None:
 def test_the_strictest_spelling_that_fits_is_used_for_all() -> None:
     """Else the mask of a.png would take its label."""
     assert looked_up([dataset("dataset.json", **{"a.png": 7})], "a.png", "mask/a.png") == ["7", ""]
+
+
+def test_space_around_a_label_is_none_of_it() -> None:
+    files = [dataset("dataset.json", **{"a.png": " cat", "b.png": "cat ", "c.png": "cat"})]
+    assert looked_up(files, "a.png", "b.png", "c.png") == ["cat", "cat", "cat"]
 
 
 def test_own_names_that_several_images_have_label_none() -> None:

@@ -145,6 +145,34 @@ def test_attributes_of_minus_one_and_one_are_classes(tmp_path: Path, kind: str) 
     assert found(tmp_path, make, data, Reading(labels="column:Smiling")).class_names == ["-1", "1"]
 
 
+def test_folders_that_look_like_shards_are_classes_if_a_depth_is_chosen(tmp_path: Path) -> None:
+    listing = found(tmp_path, FolderSource, KINDS["ffhq"].contents, Reading(label_depth=0))
+    assert (listing.class_names, listing.labels_note) == (["00000", "01000", "02000"], "")
+
+
+def test_the_whole_path_leaves_nothing_to_note(tmp_path: Path) -> None:
+    listing = found(tmp_path, FolderSource, KINDS["nested"].contents, Reading(label_depth=0))
+    assert (len(listing.class_names), listing.labels_note) == (4, "")
+
+
+def test_metadata_of_something_else_is_noted_before_shards(tmp_path: Path) -> None:
+    contents = KINDS["ffhq"].contents | {"metadata.csv": b"file_name,label\nx.png,1\n"}
+    assert found(tmp_path, FolderSource, contents, Reading()).labels_note.startswith("metadata.csv names no image")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("a/1.png", "b/1.png", "1.png"), "1 images have no class"),
+        (("a/1.png", "a/2.png"), "all images have the class a"),
+        (("1.png", "2.png"), "no image has a label"),
+    ],
+)
+def test_a_choice_without_classes_says_why(tmp_path: Path, names: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InputError, match=f"folder gives no classes: {says}"):
+        found(tmp_path, FolderSource, dict.fromkeys(names, b""), Reading(labels="folder"))
+
+
 def test_the_order_is_complete() -> None:
     assert list(AUTO_ORDER) == list(LabelRule)
 

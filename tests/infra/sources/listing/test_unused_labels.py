@@ -73,6 +73,13 @@ def test_labels_beside_the_images_need_no_metadata(tmp_path: Path, kind: str, br
         assert listing.class_names == [f"{classes}0", f"{classes}1"]
 
 
+@pytest.mark.parametrize("labels", ["auto", "metadata"])
+def test_labels_beside_the_images_come_before_metadata_that_is_no_class(tmp_path: Path, labels: str) -> None:
+    beside = {f"{name[:-4]}.cls": b"c%d" % (n % 2) for n, name in enumerate(IMAGES)}
+    several = {"labels.csv": b"file_name,label\ncat/cat_0.png,a\ncat/cat_0.png,b\n"}
+    assert listed(tmp_path, "tar", beside | several, labels).class_names == ["c0", "c1"]
+
+
 def test_a_key_reads_no_table_and_a_column_no_file_beside_an_image(tmp_path: Path) -> None:
     keys = {f"{name[:-4]}.json": b'{"hair": "%d"}' % (n % 2) for n, name in enumerate(IMAGES)}
     table = {"metadata.csv": b"file_name,hair\n" + b"".join(b"%s,red%d\n" % (n.encode(), len(n) % 2) for n in IMAGES)}
