@@ -207,6 +207,7 @@ def _find(
                 digest.update(line)
                 found.write(line)
             case Metadata() if metadata.add(entry):
+                assert isinstance(entry.content, bytes), "what cannot be read is not added"
                 digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
             case NoClasses(cause):
                 no_classes = no_classes or cause
@@ -249,9 +250,14 @@ def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
-    """Write the found entries with their splits and classes; return the number of entries by cell."""
+    """Write the found entries with their splits and classes; return the number of entries by cell.
+
+    If there are too many folders below the classes, rule 7 does without them.
+    """
     counts = Counter[Cell]()
     found.seek(0)
+    spool.seek(0)
+    spool.truncate()
     for line in found:
         entry = Entry.from_json(_DECODE(line.decode()))
         split, label = placing(entry)
@@ -260,7 +266,9 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
         if len(counts) > MAX_CLASSES * 4:  # train, test, val and none
-            raise too_many()
+            if (fewer := placing.without_deeper) is None:
+                raise too_many()
+            return _place(found, fewer, origins, spool)
     return counts
 
 

@@ -34,7 +34,7 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,6 +86,7 @@ class Placing:
         depth: Which folder is the class, from 1; 0 for the whole path.
         metadata: The labels in metadata files.
         signs: Whether -1 is a label like any other.
+        deeper: How many folders below the class are kept for rule 7.
     """
 
     around: Around
@@ -93,6 +94,7 @@ class Placing:
     depth: int
     metadata: MetadataLabels
     signs: bool
+    deeper: int = DEEPER
 
     @classmethod
     def of(cls, survey: Survey, rule: LabelRule, depth: int, metadata: MetadataLabels) -> "Placing":
@@ -105,6 +107,12 @@ class Placing:
         named, folders = _from_names(self.around, entry.folder, entry.file if entry.at else "")
         return entry.split or named.split, self._class(entry, folders)
 
+    @property
+    def without_deeper(self) -> "Placing | None":
+        """The placing without folders below the class, which may be any number; None if there are none to drop."""
+        drops = self.rule is LabelRule.FOLDER and self.depth and self.deeper
+        return replace(self, deeper=0) if drops else None
+
     def named_split(self, entry: Entry) -> "NamedSplit":
         """Return the split that names give an entry, and the folder that names it."""
         named, _ = _from_names(self.around, entry.folder, entry.file if entry.at else "")
@@ -114,7 +122,7 @@ class Placing:
         """Rule 4."""
         match self.rule:
             case LabelRule.FOLDER:
-                return "/".join(folders.split("/")[: self.depth + DEEPER]) if self.depth else folders
+                return "/".join(folders.split("/")[: self.depth + self.deeper]) if self.depth else folders
             case LabelRule.OWN:
                 return self._published(entry.label)
             case LabelRule.METADATA:
