@@ -82,7 +82,7 @@ class Keys:
         key = entry.key
         if (entry.split, entry.folder) != self._folder:
             self._folder, self._plain_in_folder = (entry.split, entry.folder), 0
-            self._has_image_folder = self._has_image_folder or _is_image_folder(entry.folder)
+            self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
         if not key:
             self._plain += 1
             self._plain_in_folder += 1
@@ -161,5 +161,6 @@ def _folder_key(folder: str) -> str:
 
 
 @lru_cache(1024)
-def _is_image_folder(folder: str) -> bool:
+def is_image_folder(folder: str) -> bool:
+    """Tell whether one of the folders of a path is called like images."""
     return any(part.lower() in _IMAGE_FOLDERS for part in folder.split("/"))

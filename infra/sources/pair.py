@@ -12,7 +12,7 @@ from infra.errors import DdpmError, InputError, Term
 from infra.sources.files.file_set import FileSet
 from infra.sources.files.pattern import REMOTE
 from infra.sources.files.shared import SharedFiles, place_of
-from infra.sources.formats.metadata import may_be_metadata
+from infra.sources.formats.beside import may_label
 from infra.sources.source import Alias, Content, Entry, Found, Metadata, Other, Source, Unread
 from infra.sources.tally import OTHERS, Tally
 
@@ -120,7 +120,7 @@ def of_test_source() -> Iterator[None]:
 def _metadata_in(folder: str) -> list[str]:
     if folder.startswith(REMOTE) or not Path(folder).is_dir():
         return []
-    return sorted(str(path) for path in Path(folder).iterdir() if may_be_metadata(path.name))
+    return sorted(str(path) for path in Path(folder).iterdir() if may_label(path.name))
 
 
 def _count(found: Found, left_out: Tally) -> None:

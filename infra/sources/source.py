@@ -82,7 +82,7 @@ Content = bytes | InputError
 
 @dataclass(frozen=True)
 class Metadata:
-    """A file that may name images and their labels (`infra.sources.formats.metadata`).
+    """A file that may name images and their labels or splits (`infra.sources.formats.metadata` and `tables`).
 
     Attributes:
         name: Its name, made as those of entries are; it names images relative to its own folder.

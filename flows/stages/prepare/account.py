@@ -52,6 +52,7 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "labels_from": listing.labels_from,
         "labels_note": in_options(listing.labels_note),
         "splits_from": _splits_from(config, listing),
+        **({"splits_note": listing.splits_note} if listing.splits_note else {}),
         "others": listing.others,
         "left_out": listing.left_out,
         "fit": config.shape.rule,
@@ -107,6 +108,11 @@ def splits_line(facts: Json) -> str:
     """Return how the images were split; an empty text for data sets sealed before that was recorded."""
     if "splits_from" not in facts:
         return ""
+    note = f"; {_printable(facts['splits_note'])}" if facts.get("splits_note") else ""
+    return f"{_split_rule(facts)}{note}"
+
+
+def _split_rule(facts: Json) -> str:
     if facts["splits_from"]:
         overruled_by = "" if facts["splits_from"].startswith("prepare.") else " (prepare.use_splits)"
         return f"splits from {facts['splits_from']}{overruled_by}"

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
+from infra.sources.formats.beside import is_wanted
 from infra.sources.formats.label_values import LabelValues
-from infra.sources.formats.metadata import MAX_METADATA_BYTES, may_be_metadata, too_large
+from infra.sources.formats.metadata import MAX_METADATA_BYTES, too_large
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
@@ -58,7 +59,7 @@ def list_members(file: File, members: Iterable[Member], path: str, reading: Read
             continue
         name = seen.unique(f"{archive}!{stored}", member.at[0])
         key = _sample_key(parts)
-        if reading.metadata and member.is_file and may_be_metadata(stored):
+        if member.is_file and is_wanted(stored, reading):
             yield Metadata(name, too_large(name) if member.text is None else member.text)
             continue
         if key != sample.key:
@@ -95,7 +96,7 @@ def wants_text(name: bytes, size: int, reading: Reading) -> bool:
     """Tell whether the content of a member of that name and size is needed along with its name."""
     if size <= MAX_LABEL_BYTES and _may_label(name, reading):
         return True
-    return reading.metadata and size <= MAX_METADATA_BYTES and may_be_metadata(name.decode("utf-8", "replace"))
+    return size <= MAX_METADATA_BYTES and is_wanted(name.decode("utf-8", "replace"), reading)
 
 
 def _may_label(name: bytes, reading: Reading) -> bool:

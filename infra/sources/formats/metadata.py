@@ -1,6 +1,6 @@
 """Files that label images by their names: dataset.json of StyleGAN and EDM, metadata.jsonl and .csv of Hugging Face.
 
-`labels.csv` and its like are read in the same way as `metadata.csv`.
+`labels.csv` and its like are read in the same way as `metadata.csv`. `tables` reads other text tables.
 """
 
 import csv
@@ -19,7 +19,7 @@ LABEL_NAMES = ("label", "labels", "class", "category")
 _NAME = re.compile(r"(dataset\.json|(metadata|labels)\.(jsonl|csv|tsv))", re.IGNORECASE)
 # As pandas writes a column of whole numbers of which some are missing.
 _WHOLE = re.compile(r"(-?[0-9]{1,18})\.0")
-_IGNORE = f"repair it, or set {Term.LABELS}=none"
+IGNORE = f"repair it, or set {Term.LABELS}=none"
 _TOO_LARGE = f"split it by folders, or set {Term.LABELS}=none"
 _COLUMNS_SHOWN = 10
 
@@ -67,7 +67,7 @@ def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
         lines = io.StringIO(text, newline="")
         return _of_table(file.name, _json_lines(lines) if name.endswith("l") else _csv_lines(lines), picked)
     except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", item=file.name, remedy=_IGNORE) from error
+        raise InputError(f"cannot be read ({error})", item=file.name, remedy=IGNORE) from error
 
 
 def _of_dataset(name: str, content: object, picked: str) -> Iterator[Row] | None:
@@ -83,7 +83,7 @@ def _of_dataset(name: str, content: object, picked: str) -> Iterator[Row] | None
     if not pairs:
         return None
     if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-        raise InputError(f"has {key} that are no pairs of a file name and a label", item=name, remedy=_IGNORE)
+        raise InputError(f"has {key} that are no pairs of a file name and a label", item=name, remedy=IGNORE)
     return ((file_name, label) for file_name, label in pairs)
 
 
@@ -113,13 +113,13 @@ def _rows(
         for number, line in enumerate(chain([first], rest), start=1):
             yield _row(name, number, line, file_column, label_column)
     except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", item=name, remedy=_IGNORE) from error
+        raise InputError(f"cannot be read ({error})", item=name, remedy=IGNORE) from error
 
 
 def _row(name: str, number: int, line: dict[str, object], file_column: str, label_column: str) -> Row:
     file_name = line.get(file_column)
     if not isinstance(file_name, str | int) or not str(file_name):
-        raise InputError(f"has no {file_column} in row {number}", item=name, remedy=_IGNORE)
+        raise InputError(f"has no {file_column} in row {number}", item=name, remedy=IGNORE)
     return str(file_name), line.get(label_column)
 
 
@@ -128,11 +128,11 @@ def _csv_lines(lines: io.StringIO) -> Iterator[dict[str, object]]:
     lines.seek(0)
     delimiter = max(",;\t", key=head.count)
     for line in csv.DictReader(lines, delimiter=delimiter):
-        yield {column: _cell(text) for column, text in line.items() if column is not None}
+        yield {column: cell_value(text) for column, text in line.items() if column is not None}
 
 
-def _cell(text: object) -> object:
-    """The value of a cell: a whole number that was written as a float, a list, or its text."""
+def cell_value(text: object) -> object:
+    """Return the value of a cell of a table: a whole number that was written as a float, a list, or its text."""
     if not isinstance(text, str) or not text.strip():
         return None
     text = text.strip()

@@ -8,7 +8,6 @@ the last of those all classes are known, and `Listing.parts` applies what is set
 
 import hashlib
 import json
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.digests import sha256
-from infra.sources.listing.cells import Cell, held_out_split, settled
+from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
 from infra.sources.listing.choosing import chosen
 from infra.sources.listing.left_out import LeftOut
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
+from infra.sources.listing.partition import Partition
 from infra.sources.listing.placing import Placing
 from infra.sources.listing.refusals import (
     MAX_CLASSES,
@@ -33,7 +33,7 @@ from infra.sources.listing.refusals import (
     nothing_found,
     too_many,
 )
-from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal, with_unnamed_split
+from infra.sources.listing.ruling import LabelRule, decide, labels_note, origin_of, refusal, with_unnamed_split
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
@@ -44,8 +44,6 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Of bytes, json.loads would guess the encoding of each line anew.
 _DECODE = json.JSONDecoder().decode
 _LONGEST_SUFFIX = 16
-# A whole number as Python writes it: 01 is a name like any other.
-_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +61,7 @@ class Listing:
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
+        splits_note: What was passed over of the tables that give splits, for the user.
         cells: Number of entries by split and class, either of which may be empty.
     """
 
@@ -75,6 +74,7 @@ class Listing:
     labels_from: str
     labels_note: str
     splits_from: str
+    splits_note: str
     cells: dict[Cell, int]
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
@@ -120,19 +120,19 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         InputError: If it holds no images, lacks one of its splits, has more classes than the limit, or has no classes
             where the user chose that it has.
     """
-    survey, origins, metadata, split_survey = Survey(), Origins(), MetadataLabels(reading.picked), SplitNamesSurvey()
+    survey, origins, split_survey = Survey(), Origins(), SplitNamesSurvey()
+    metadata, partition = MetadataLabels(reading.picked), Partition()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as moved:
-        things = _find(source, survey, split_survey, origins, metadata, found)
+        things = _find(source, survey, split_survey, origins, (partition, metadata), found)
         if not found.tell():
             raise nothing_found(things.others, things.left_out.keys, sought)
         if (split_names := split_survey.found()) is not None:
             survey = Survey()
             _move(found, split_names, survey, moved)
             found = moved
-        if metadata.files:
-            _try_names(found, metadata)
+        _try_names(found, metadata, partition)
         ruling = decide(reading, survey, metadata, things.no_classes)
-        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata)
+        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata, partition)
         given = _place(found, placing, origins, spool)
         by_folder = ruling.rule is LabelRule.FOLDER
         changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
@@ -148,21 +148,22 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         check_classes(classes)
         if reading.use_splits and by_folder and set(splits) == {""}:
             check_hidden_splits(path for _, path in given)
-        class_names = _class_names(classes)
+        class_names, by_folders = names_of(classes), placing.outside.has_classes
         unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
         ruling = with_unnamed_split(ruling, given, held_out_split(given), origins, metadata)
         if reading.labels not in (AUTO, NONE) and not class_names:
             raise refusal(reading.labels, ruling, classes, unlabelled)
         yield Listing(
-            digest=things.digest,
+            digest=_digest(things, placing),
             splits=dict(splits),
             class_names=class_names,
             unlabelled=unlabelled,
             others=things.others.few(),
             left_out=things.left_out.keys.few(),
-            labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
-            labels_note=ruling.note,
-            splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
+            labels_from=origin_of(ruling.rule, origins, metadata, folders=by_folders) if class_names else "",
+            labels_note=labels_note(ruling, metadata),
+            splits_from=_splits_from(split_names, origins, partition, held_out_split(given)) if are_taken else "",
+            splits_note=partition.note,
             cells=dict(counts),
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
@@ -191,11 +192,12 @@ def _find(
     survey: Survey,
     split_survey: SplitNamesSurvey,
     origins: Origins,
-    metadata: MetadataLabels,
+    tables: tuple[Partition, MetadataLabels],
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
     digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
+    _, metadata = tables
     for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
@@ -206,9 +208,8 @@ def _find(
                 line = _line(entry)
                 digest.update(line)
                 found.write(line)
-            case Metadata() if metadata.add(entry):
-                assert isinstance(entry.content, bytes), "what cannot be read is not added"
-                digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
+            case Metadata(name, content) if any(table.add(entry) for table in tables) and isinstance(content, bytes):
+                digest.update(_ENCODE([name, sha256(content)]).encode())
             case NoClasses(cause):
                 no_classes = no_classes or cause
             case Other() if entry.key:
@@ -237,16 +238,25 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
     survey.finish()
 
 
-def _splits_from(names: SplitNames | None, origins: Origins, held_out: str) -> str:
-    return (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
+def _digest(things: _Things, placing: Placing) -> str:
+    """The digest; images in a folder called like images, of which an earlier version made a class, have another."""
+    changed = ["no class of a folder of images"] if placing.outside.in_images else []
+    return sha256(_ENCODE([things.digest, *changed]).encode()) if changed else things.digest
 
 
-def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
+def _splits_from(names: SplitNames | None, origins: Origins, partition: Partition, held_out: str) -> str:
+    by_tables = origins.of_splits(("train", held_out)) if partition.is_used else ""
+    return by_tables or (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
+
+
+def _try_names(found: BinaryIO, metadata: MetadataLabels, partition: Partition) -> None:
     """Look all images up, because how metadata files spell names shows only then."""
-    metadata.sort()
-    found.seek(0)
-    for line in found:
-        metadata.try_name(_DECODE(line.decode())[0])
+    partition.check()
+    for table in (one for one in (metadata, partition) if one.exists):
+        table.sort()
+        found.seek(0)
+        for line in found:
+            table.try_name(_DECODE(line.decode())[0])
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
@@ -262,7 +272,11 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
         entry = Entry.from_json(_DECODE(line.decode()))
         split, label = placing(entry)
         if split and not entry.split:
-            origins.add_named(split, placing.named_split(entry).folder)
+            named = placing.named_split(entry)
+            if named.by_table:
+                origins.add_table(split, placing.partition.tables)
+            else:
+                origins.add_named(split, named.folder)
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
         if len(counts) > MAX_CLASSES * 4:  # train, test, val and none
@@ -274,12 +288,3 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
 
 def _line(entry: Entry) -> bytes:
     return _ENCODE(entry.as_json()).encode() + b"\n"
-
-
-def _class_names(labels: set[str]) -> list[str]:
-    """The classes in order: whole numbers by value, other names by characters."""
-    if len(labels) < 2 or "" in labels:
-        return []
-    if all(_NUMBER.fullmatch(label) for label in labels):
-        return sorted(labels, key=int)
-    return sorted(labels)

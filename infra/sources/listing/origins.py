@@ -31,6 +31,10 @@ class Origins:
         else:
             self._splits.setdefault(split, {}).setdefault(_FILE_NAMES)
 
+    def add_table(self, split: str, tables: str) -> None:
+        """Note a split that tables give."""
+        self._splits.setdefault(split, {}).setdefault(tables)
+
     def of_labels(self) -> str:
         """Return the origin of the labels that the source itself gives."""
         return _joined(list(self._labels))

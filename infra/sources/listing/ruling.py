@@ -9,7 +9,7 @@ from infra.sources.listing.cells import Cell
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.survey import Survey
-from infra.sources.reading import AUTO, FILE_NAME, FOLDER, NONE, Reading
+from infra.sources.reading import AUTO, FILE_NAME, FOLDER, METADATA, NONE, Reading
 
 
 class LabelRule(StrEnum):
@@ -25,7 +25,10 @@ class LabelRule(StrEnum):
 # The rules in their order, with the condition on which `auto` takes each.
 AUTO_ORDER = {
     LabelRule.OWN: "the source has labels: a column, a label array, CIFAR's, `.cls` and `.json` files beside images",
-    LabelRule.METADATA: "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv` labels images by name",
+    LabelRule.METADATA: (
+        "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv`, or a table such as `train.csv` or "
+        "`val_annotations.txt`, labels images by name"
+    ),
     LabelRule.FOLDER: "the first folders below the split have several names and are neither numbered shards nor dates",
     LabelRule.FILE_NAME: "all file names are a word and a number (`cat_0001.png`), with several words, each repeated",
     LabelRule.NONE: "nothing of the above holds",
@@ -71,9 +74,10 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
     metadata.check()
-    if metadata.trouble:
-        return Ruling(rule=LabelRule.NONE, note=metadata.trouble)
-    return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=metadata.unused)
+    if metadata.spelling is not None and not metadata.trouble:
+        return Ruling(rule=LabelRule.METADATA)
+    # The note is an error's cause, which holds no `Term`.
+    return Ruling(rule=LabelRule.NONE, note=metadata.trouble or _unused(metadata, with_choices=False))
 
 
 def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
@@ -86,8 +90,8 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
-        return Ruling(rule=LabelRule.METADATA)
-    unused, by_name = metadata.unused, survey.file_names_are_classes
+        return Ruling(rule=LabelRule.METADATA, note=_unused(metadata))
+    unused, by_name = _unused(metadata), survey.file_names_are_classes
     folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
     if folders.several and (depth != 1 or not folders.like):
         deeper = f"folders in them count for nothing, {Term.LABEL_DEPTH}=0 takes the whole path"
@@ -98,6 +102,14 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
         like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
         return Ruling(rule=LabelRule.NONE, note=unused or like)
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
+
+
+def _unused(metadata: MetadataLabels, *, with_choices: bool = True) -> str:
+    """Metadata files and tables that label no image, with the choices that take their labels."""
+    notes = [metadata.unused]
+    for table in metadata.passed_over:
+        notes += [table.cause, table.choice if with_choices else ""]
+    return "; ".join(filter(None, notes))
 
 
 def with_unnamed_split(
@@ -118,16 +130,29 @@ def with_unnamed_split(
         return ruling
     files = " and ".join(metadata.files[:3])
     note = f"{files} names no image of {origins.of_splits(bare)}; put one there, or {Term.LABELS}=none ignores it"
-    return replace(ruling, note=note)
+    return replace(ruling, note="; ".join(filter(None, (ruling.note, note))))
 
 
-def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels) -> str:
-    """Return where classes come from, in words for the user."""
+def labels_note(ruling: Ruling, metadata: MetadataLabels) -> str:
+    """Return the note of a decision, and how many rows name no image if metadata files label images."""
+    unnamed = metadata.unnamed if ruling.rule is LabelRule.METADATA else ""
+    return "; ".join(filter(None, (ruling.note, unnamed)))
+
+
+def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels, *, folders: bool) -> str:
+    """Return where classes come from, in words for the user.
+
+    Args:
+        rule: The decision.
+        origins: The origins of the source's own labels.
+        metadata: The labels in metadata files.
+        folders: Whether images outside all folders of metadata files have the classes of their folders.
+    """
     match rule:
         case LabelRule.OWN:
             return origins.of_labels()
         case LabelRule.METADATA:
-            return " and ".join(metadata.files[:3])
+            return " and ".join([*(["folder names"] if folders else []), *metadata.files[:3]])
         case LabelRule.FOLDER:
             return "folder names"
         case LabelRule.FILE_NAME:
@@ -151,5 +176,6 @@ def refusal(chosen: str, ruling: Ruling, classes: set[str], unlabelled: int) -> 
         cause = f"{unlabelled:,} images have no class"
     else:
         cause = f"all images have the class {min(classes)[:24]}" if any(classes) else "no image has a label"
-    remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto"
+    column = f", or {Term.LABELS}=column:NAME" if chosen == METADATA else ""
+    remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto{column}"
     return InputError(f"{chosen} gives no classes: {cause}", item=Term.LABELS, remedy=remedy)

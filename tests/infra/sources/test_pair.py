@@ -223,13 +223,16 @@ class TestMetadata:
         assert [of[1:] for of in digests] == [(["cat", "dog"], 4), ([], 4)]
         assert digests[0][0] != digests[1][0]
 
-    @pytest.mark.parametrize("ends", ["", "*", "/*.png"])
-    def test_of_a_file_that_lies_in_neither(self, tmp_path: Path, ends: str) -> None:
-        laid(tmp_path, {"metadata.csv": self.ROWS})
+    @pytest.mark.parametrize(
+        ("ends", "name"),
+        [("", "metadata.csv"), ("*", "metadata.csv"), ("/*.png", "metadata.csv"), ("", "list_attr_celeba.txt")],
+    )
+    def test_of_a_file_that_lies_in_neither(self, tmp_path: Path, ends: str, name: str) -> None:
+        laid(tmp_path, {name: self.ROWS, "splits.csv": b""})
         put(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
         source = pair(f"{tmp_path}/train{ends}", f"{tmp_path}/test{ends}")
         assert set(self.classes(source).values()) == {""}
-        assert self.note.startswith(f"{tmp_path}/metadata.csv is not read")
+        assert self.note.startswith(f"{tmp_path}/{name} is not read")
         assert f"set {Term.SOURCE} to its folder" in self.note
 
     def test_of_a_file_that_names_no_held_out_image(self, tmp_path: Path) -> None:

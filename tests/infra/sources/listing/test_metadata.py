@@ -66,6 +66,39 @@ def test_each_folder_has_its_own_file() -> None:
     assert looked_up(files, "train/a.png", "test/a.png", "a.png", "other/a.png") == ["x", "y", None, None]
 
 
+@pytest.mark.parametrize(
+    ("row", "names", "expected"),
+    [
+        ("1", ("train/1.png", "test/1.png", "other/1.png"), ["x", None, ""]),
+        ("1.png", ("train_images/1.png", "test_images/1.png"), ["x", None]),
+        ("train/1.png", ("train/1.png", "test/1.png"), ["x", None]),
+        ("1", ("train.zip!1.png", "test.zip!1.png"), ["x", None]),
+        ("1", ("images/1.png",), ["x"]),
+        ("a/1", ("train/a/1.png", "train/b/1.png"), ["x", ""]),
+        ("1", ("train_1.png", "1.png"), ["", "x"]),
+    ],
+)
+def test_a_table_named_after_a_split_tells_of_its_images(row: str, names: tuple[str, ...], expected: list[str]) -> None:
+    table = Metadata("train.csv", f"id,label\n{row},x\nnone,y\n".encode())
+    assert looked_up([table], *names) == expected
+
+
+def test_tables_of_two_splits_are_apart() -> None:
+    files = [Metadata(f"d/{split}.csv", f"id,label\n1.png,{split}\n".encode()) for split in ("val", "test")]
+    files.append(Metadata("d/metadata.csv", b"file_name,label\nval/2.png,z\n"))
+    assert looked_up(files, "d/val/1.png", "d/test/1.png", "d/val/2.png", "d/2.png") == ["val", "test", "z", ""]
+
+
+def test_rows_that_name_no_image_are_counted() -> None:
+    found = MetadataLabels("")
+    found.add(dataset("dataset.json", **{"a.png": 1, "b.png": 2, "c.png": 1}))
+    found.sort()
+    for name in ("a.png", "x.png"):
+        found.try_name(name)
+        assert found.label(name) == ("1" if name == "a.png" else "")
+    assert found.unnamed == "2 rows of dataset.json name no image"
+
+
 def test_an_image_without_a_row_has_no_label() -> None:
     assert looked_up([dataset("dataset.json", **{"a.png": 0, "b.png": None})], "a.png", "b.png", "c.png") == [
         "0",
@@ -102,7 +135,7 @@ def test_a_row_takes_a_dozen_bytes_and_not_more() -> None:
     found.add(dataset("dataset.json", **{f"{n:08d}.png": n % 10 for n in range(10_000)}))
     found.sort()
     held = sum(column.itemsize * len(column) for column in vars(found).values() if hasattr(column, "itemsize"))
-    assert held == 12 * 10_000
+    assert held + len(found._named) == 13 * 10_000
 
 
 def test_labels_of_too_many_classes_take_no_memory_and_end_only_who_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_broken_labels_beside_images(tmp_path: Path, kind: str, broken: str) -> 
 
 
 def test_a_file_of_labels_that_is_too_large_or_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.sources.kinds.folder.MAX_METADATA_BYTES", 10)
+    monkeypatch.setattr("infra.sources.formats.beside.MAX_METADATA_BYTES", 10)
     assert listed(tmp_path, "folder", {"labels.csv": b"x" * 11}, "file_name").class_names == ["cat", "dog"]
     with pytest.raises(InputError, match=r"labels\.csv: is larger than"):
         listed(tmp_path, "folder", {}, "auto")
