@@ -9,8 +9,8 @@ from PIL import Image
 
 from ddpm_core.network.image_size import image_sides
 from flows.inspection.sample import Sample, take_sample
-from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, others_line, splits_line
-from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, other_key, others_line, splits_line
+from flows.stages.prepare.config import Fit, PrepareConfig, ResizeFilter
 from flows.stages.prepare.holdout import likely_rule
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
@@ -22,6 +22,10 @@ _LARGEST_SIZE = 1024
 _SMALLEST_SIZE = 4
 # A picture this many times as large as the network's would lose most of its pixels.
 _MUCH_LARGER = 2
+# An image whose sides differ so much more than the network's loses over a fifth to the cut.
+_LONG = 1.3
+# The share of such images that calls for another fit.
+_MANY = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +135,15 @@ class Inspection:
         """The settings that would change what becomes of these images."""
         return [
             Advice(setting=setting, effect=effect)
-            for setting, effect in (*self._other_images, *self._other_sizes, *self._fewer_images)
+            for setting, effect in (*self._other_images, *self._other_sizes, *self._whole_images, *self._fewer_images)
         ]
 
     @property
     def _other_images(self) -> Iterator[tuple[str, str]]:
         if self.facts["splits_from"] and not self.config.test_sources:
             yield "prepare.use_splits=false", "take no splits from the source"
-        for key in list(self.facts["left_out"])[:1]:
-            yield f"prepare.image_key={key}", "take other images of the samples"
+        if self.facts["left_out"]:
+            yield f"prepare.image_key={other_key(self.facts)}", "take other images of the samples"
 
     @property
     def _other_sizes(self) -> Iterator[tuple[str, str]]:
@@ -152,6 +156,18 @@ class Inspection:
                 yield f"prepare.image_size={fitting}", effect
         if self.sample.is_grey and self.config.channels != 1:
             yield "prepare.channels=1", "train on grey images: all of the sample are grey"
+
+    @property
+    def _whole_images(self) -> Iterator[tuple[str, str]]:
+        config, cut = self.config, 0
+        height, width = image_sides(config.image_size)
+        for (wide, high), count in self.sample.sizes.items():
+            short, long = sorted((wide * height, high * width))
+            cut += count * (min(wide, high) >= config.min_side and long >= _LONG * short)
+        can_cut = config.fit == Fit.CROP and config.resize_filter != ResizeFilter.NONE
+        if cut and can_cut and cut >= _MANY * len(self.shorter_sides):
+            yield f"prepare.fit={Fit.PAD}", f"keep whole images, on black: {cut:,} of the sample lose a fifth or more"
+            yield f"prepare.fit={Fit.STRETCH}", "keep whole images, distorted"
 
     @property
     def _fewer_images(self) -> Iterator[tuple[str, str]]:

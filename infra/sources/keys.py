@@ -50,9 +50,7 @@ class NameKeys:
         if self._chosen == ALL:
             return ""
         folder, _, name = stem.rpartition("/")
-        key = _dotted(name) if "." in name else ""
-        if not key and "_" in name and (word := name.rpartition("_")[2].lower()) in _COMPANIONS:
-            key = word
+        key = _key_and_rest(name)[0]
         if not key and folder:
             key = _folder_key(folder)
         if not key and stem == self._stem and suffix != self._suffix:
@@ -84,7 +82,7 @@ class Keys:
         key = entry.key
         if (entry.split, entry.folder) != self._folder:
             self._folder, self._plain_in_folder = (entry.split, entry.folder), 0
-            self._has_image_folder = self._has_image_folder or _is_image_folder(entry.folder)
+            self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
         if not key:
             self._plain += 1
             self._plain_in_folder += 1
@@ -135,9 +133,26 @@ def several_images(keys: list[str], item: str, other_way: str = "") -> InputErro
     return InputError(f"holds several images in a sample: {', '.join(keys)[:200]}", item=item, remedy=remedy)
 
 
-def _dotted(name: str) -> str:
-    inner = name.partition(".")[2]
-    return inner if _KEY.fullmatch(inner) else ""
+def without_key(stem: str) -> str:
+    """Return the name of an image without its suffix and without the key that the name itself gives.
+
+    Args:
+        stem: Its own name without the suffix.
+    """
+    return _key_and_rest(stem)[1]
+
+
+def _key_and_rest(name: str) -> tuple[str, str]:
+    """The key that a name without its suffix gives, if any, and the rest of the name."""
+    if "." in name:
+        rest, _, inner = name.partition(".")
+        if _KEY.fullmatch(inner):
+            return inner, rest
+    if "_" in name:
+        rest, _, word = name.rpartition("_")
+        if word.lower() in _COMPANIONS:
+            return word.lower(), rest
+    return "", name
 
 
 @lru_cache(1024)
@@ -146,5 +161,6 @@ def _folder_key(folder: str) -> str:
 
 
 @lru_cache(1024)
-def _is_image_folder(folder: str) -> bool:
+def is_image_folder(folder: str) -> bool:
+    """Tell whether one of the folders of a path is called like images."""
     return any(part.lower() in _IMAGE_FOLDERS for part in folder.split("/"))

@@ -1,17 +1,20 @@
 """Two sources that the user named as splits: one of training images, the other of held-out ones."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
 from PIL import Image
 
 from infra.errors import DdpmError, InputError, Term
 from infra.sources.files.file_set import FileSet
-from infra.sources.files.shared import SharedFiles
-from infra.sources.source import Content, Entry, Found, Metadata, Other, Source
+from infra.sources.files.pattern import REMOTE
+from infra.sources.files.shared import SharedFiles, place_of
+from infra.sources.formats.beside import may_label
+from infra.sources.source import Alias, Content, Entry, Found, Metadata, Other, Source, Unread
+from infra.sources.tally import OTHERS, Tally
 
 _TRAIN, _TEST = "train", "test"
 
@@ -43,10 +46,12 @@ class Pair:
         """
         with of_test_source():
             shared = SharedFiles(self.test_files)
-        empty, dropped, keys = True, False, Counter[str]()
+        yield from self._aliases()
+        yield from self._unread()
+        empty, dropped, keys = True, False, Tally()
         for found in self.train.find():
             if not isinstance(found, Entry):
-                keys.update(_left_out(found))
+                _count(found, keys)
                 yield _beside(_TRAIN, found)
             elif self.train_files.path(found.file) in shared:
                 dropped = True
@@ -58,11 +63,11 @@ class Pair:
             raise InputError(cause, item=Term.SOURCE, remedy=f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
         if empty:
             raise _no_images(Term.SOURCE, keys, f"check {Term.SOURCE_KIND}, it and {Term.TEST_SOURCE}")
-        empty, keys = True, Counter[str]()
+        empty, keys = True, Tally()
         with of_test_source():
             for found in self.test.find():
                 empty = empty and not isinstance(found, Entry)
-                keys.update(_left_out(found))
+                _count(found, keys)
                 yield _of_split(_TEST, found) if isinstance(found, Entry) else _beside(_TEST, found)
         if empty:
             raise _no_images(Term.TEST_SOURCE, keys, f"check {Term.SOURCE_KIND} and it")
@@ -75,6 +80,27 @@ class Pair:
     def decode(self, entry: Entry, content: bytes) -> Image.Image:
         """Decode an image of either source."""
         return self._source(entry.name.partition("/")[0]).decode(_as_found(entry), content)
+
+    def _aliases(self) -> Iterator[Alias]:
+        """The names of held-out images in the training source, if it lies around them."""
+        for base, prefix in self.test_files.prefixes.items():
+            for around, names in self.train_files.prefixes.items():
+                for one, other in ((base, around), (place_of(base), place_of(around))):
+                    if f"{one}/".startswith(f"{other}/"):
+                        below = f"{one}/".removeprefix(f"{other}/")
+                        yield Alias(f"{_TEST}/{prefix}", f"{_TRAIN}/{names}{below}")
+                        break
+
+    def _unread(self) -> Iterator[Unread]:
+        """The metadata files of this machine around both sources that neither of them finds."""
+        around = [
+            {folder for base in files.prefixes for folder in (base, base.rpartition("/")[0])}
+            for files in (self.train_files, self.test_files)
+        ]
+        for folder in sorted(around[0] & around[1]):
+            for path in _metadata_in(folder):
+                if not self.train_files.covers(path) and not self.test_files.covers(path):
+                    yield Unread(path)
 
     def _source(self, split: str) -> Source:
         return self.train if split == _TRAIN else self.test
@@ -91,15 +117,22 @@ def of_test_source() -> Iterator[None]:
         raise
 
 
-def _left_out(found: Found) -> dict[str, int]:
-    """The number of images that something found stands for, by the key for which they are left out."""
-    return {found.key: found.count} if isinstance(found, Other) and found.key else {}
+def _metadata_in(folder: str) -> list[str]:
+    if folder.startswith(REMOTE) or not Path(folder).is_dir():
+        return []
+    return sorted(str(path) for path in Path(folder).iterdir() if may_label(path.name))
 
 
-def _no_images(item: str, left_out: Counter[str], remedy: str) -> InputError:
+def _count(found: Found, left_out: Tally) -> None:
+    """Count the images for which something found stands, by the key for which they are left out."""
+    if isinstance(found, Other) and found.key:
+        left_out.add(found.key, found.count)
+
+
+def _no_images(item: str, left_out: Tally, remedy: str) -> InputError:
     if not left_out:
         return InputError("holds no images", item=item, remedy=remedy)
-    keys = ", ".join(f"{count} {key}" for key, count in left_out.most_common(5))
+    keys = ", ".join(f"{count} {'others' if key == OTHERS else key}" for key, count in left_out.few(5).items())
     return InputError(f"holds no images of that key, but {keys}", item=item, remedy=f"set {Term.IMAGE_KEY} otherwise")
 
 

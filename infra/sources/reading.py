@@ -5,7 +5,7 @@ from dataclasses import dataclass
 MAX_PIXELS = 64_000_000
 # Ways to label images. A choice may also be column:NAME or key:NAME, which names the labels.
 AUTO, NONE, FOLDER, FILE_NAME, METADATA = "auto", "none", "folder", "file_name", "metadata"
-_PREFIXES = ("column:", "key:")
+_COLUMN, _KEY = "column:", "key:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,18 @@ class Reading:
 
     @property
     def metadata(self) -> bool:
-        """Whether labels in files beside the images count."""
-        return self.labels in (AUTO, METADATA) or bool(self.picked)
+        """Whether labels in metadata files count."""
+        return self.labels in (AUTO, METADATA) or self.labels.startswith(_COLUMN)
+
+    @property
+    def sidecars(self) -> bool:
+        """Whether labels count that lie beside the images of an archive, as 7.json beside 7.png."""
+        return self.labels in (AUTO, METADATA) or self.labels.startswith(_KEY)
 
     @property
     def picked(self) -> str:
         """The column or key that holds the labels, by its name; empty if none is chosen."""
-        prefix = next((prefix for prefix in _PREFIXES if self.labels.startswith(prefix)), "")
+        prefix = next((prefix for prefix in (_COLUMN, _KEY) if self.labels.startswith(prefix)), "")
         return self.labels.removeprefix(prefix) if prefix else ""
 
 

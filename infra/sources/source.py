@@ -67,24 +67,30 @@ class Other:
         name: Its name.
         key: The key of the images; empty for a file that is none.
         count: How many there are.
+        split: The split of the images if the source itself says so, else empty.
     """
 
     name: str
     key: str = ""
     count: int = 1
+    split: str = ""
+
+
+# The stored bytes of an image or a file, which are the input of its digest, or the reason why they cannot be read.
+Content = bytes | InputError
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """A file that may name images and their labels (`infra.sources.formats.metadata`).
+    """A file that may name images and their labels or splits (`infra.sources.formats.metadata` and `tables`).
 
     Attributes:
         name: Its name, made as those of entries are; it names images relative to its own folder.
-        content: Its bytes.
+        content: Its bytes; the reason why they cannot be read ends the listing only if its labels are needed.
     """
 
     name: str
-    content: bytes
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,31 @@ class NoClasses:
     cause: str
 
 
-Found = Entry | Other | Metadata | NoClasses
+@dataclass(frozen=True)
+class Alias:
+    """Images of one source that another source finds too, so that its metadata files name them.
 
-# The stored bytes of an image, which are the input of its digest, or the reason why they cannot be read.
-Content = bytes | InputError
+    Attributes:
+        names: The beginning of their names.
+        others: The beginning of their names in the other source.
+    """
+
+    names: str
+    others: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A metadata file that names images of several sources but lies in none of them.
+
+    Attributes:
+        path: Its path.
+    """
+
+    path: str
+
+
+Found = Entry | Other | Metadata | NoClasses | Alias | Unread
 
 
 class Source(Protocol):

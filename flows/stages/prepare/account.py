@@ -10,6 +10,7 @@ from flows.artifacts import Dataset
 from flows.options import in_options
 from infra.digests import Json
 from infra.errors import InputError
+from infra.sources.tally import OTHERS
 
 if TYPE_CHECKING:
     from flows.stages.prepare.config import PrepareConfig
@@ -34,9 +35,8 @@ def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
         InputError: If no image is taken of one of two sources, because all have a key that is left out.
     """
     if config.test_sources and not listing.splits_given:
-        keys = ", ".join(f"{key}: {count:,}" for key, count in listing.left_out.items())
         raise InputError(
-            f"holds no image that is taken (left out by key: {keys})",
+            f"holds no image that is taken (left out by key: {_by_key(listing.left_out)})",
             item="prepare.test_source" if listing.splits.get("train") else "prepare.source",
             remedy="set prepare.image_key=* to take the images of every key",
         )
@@ -52,6 +52,7 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "labels_from": listing.labels_from,
         "labels_note": in_options(listing.labels_note),
         "splits_from": _splits_from(config, listing),
+        **({"splits_note": listing.splits_note} if listing.splits_note else {}),
         "others": listing.others,
         "left_out": listing.left_out,
         "fit": config.shape.rule,
@@ -74,7 +75,7 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
     if facts.get("left_out"):
-        parts.append(f"{left_out_line(facts)}; prepare.image_key={next(iter(facts['left_out']))} takes others")
+        parts.append(f"{left_out_line(facts)}; prepare.image_key={other_key(facts)} takes others")
     if facts.get("warnings"):
         parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if others := others_line(facts):
@@ -89,14 +90,29 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
 
 def left_out_line(facts: Json) -> str:
     """Return the images that are not those of their samples, such as masks, with the number of each key."""
-    counts = ", ".join(f"{_printable(key)}: {count:,}" for key, count in facts["left_out"].items())
-    return f"other images of the samples left out ({counts})"
+    return f"other images of the samples left out ({_by_key(facts['left_out'])})"
+
+
+def other_key(facts: Json) -> str:
+    """Return a key whose images are left out; there must be one."""
+    return _others_last(facts["left_out"])[0][0]
+
+
+def by_suffix(facts: Json) -> list[str]:
+    """Return the number of files that are not images for each suffix."""
+    names = {"": "without a suffix", OTHERS: "others"}
+    return [f"{count:,} {names.get(suffix, suffix)}" for suffix, count in _others_last(facts["others"])]
 
 
 def splits_line(facts: Json) -> str:
     """Return how the images were split; an empty text for data sets sealed before that was recorded."""
     if "splits_from" not in facts:
         return ""
+    note = f"; {_printable(facts['splits_note'])}" if facts.get("splits_note") else ""
+    return f"{_split_rule(facts)}{note}"
+
+
+def _split_rule(facts: Json) -> str:
     if facts["splits_from"]:
         overruled_by = "" if facts["splits_from"].startswith("prepare.") else " (prepare.use_splits)"
         return f"splits from {facts['splits_from']}{overruled_by}"
@@ -124,14 +140,24 @@ def classes_line(facts: Json) -> str:
         origin = f" from {facts['labels_from']}" if facts.get("labels_from") else ""
         return f"{len(names):,} classes{origin}: {_shortened(names)}" + (f" ({note})" if note else "")
     if facts["unlabelled"]:
-        return f"labels ignored: {facts['unlabelled']:,} images have no class"
+        return f"labels ignored: {facts['unlabelled']:,} images have no class" + (f" ({note})" if note else "")
     return f"no classes: {note}" if note else "no classes"
 
 
 def others_line(facts: Json) -> str:
     """Return the number of files that are not images by suffix; an empty text if there are none."""
-    kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items())
+    kinds = ", ".join(by_suffix(facts))
     return f"other files not read ({kinds})" if kinds else ""
+
+
+def _others_last(counts: Json) -> list[tuple[str, int]]:
+    """The counts in their order, which in a manifest is that of the names, except that rare names come last."""
+    return sorted(counts.items(), key=lambda item: item[0] == OTHERS)
+
+
+def _by_key(left_out: Json) -> str:
+    names = ((f"{'other keys' if key == OTHERS else _printable(key)}", count) for key, count in _others_last(left_out))
+    return ", ".join(f"{name}: {count:,}" for name, count in names)
 
 
 def _shortened(names: list[str]) -> str:

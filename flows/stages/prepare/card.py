@@ -9,11 +9,12 @@ import numpy as np
 from ddpm_core.network.image_size import image_sides
 from flows.pages.page import render
 from flows.pages.pictures import bars, histogram, sample_grid
-from flows.stages.prepare.account import classes_line, kind_line, splits_line
+from flows.stages.prepare.account import by_suffix, classes_line, kind_line, splits_line
 from infra.digests import Json
 from infra.outputs.images import DatasetReader, Images
 from infra.outputs.manifest import Manifest, read_verified
 from infra.outputs.rows import RowReader
+from infra.sources.tally import OTHERS
 from infra.storage.store import Store
 
 _GRID = 64
@@ -58,7 +59,7 @@ def render_card(store: Store, manifest: Manifest) -> str:
             for name, mean, std in zip(histograms, facts["mean"], facts["std"], strict=True)
         ],
         account=_account(facts),
-        others=[f"{count:,} {suffix or 'without a suffix'}" for suffix, count in facts["others"].items()],
+        others=by_suffix(facts),
         quarantined=[image | {"sha256": image["sha256"][:_DIGEST_SHOWN]} for image in quarantined[:_QUARANTINED_SHOWN]],
         quarantined_more=max(len(quarantined) - _QUARANTINED_SHOWN, 0),
         fit=facts["fit"],
@@ -90,7 +91,8 @@ def _account(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("in quarantine", facts["quarantined"]),
     ]
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
-    rows += [(f"beside these, images called {key}", count) for key, count in facts.get("left_out", {}).items()]
+    for key, count in facts.get("left_out", {}).items():
+        rows.append((f"beside these, images {'of other keys' if key == OTHERS else f'called {key}'}", count))
     rows += [(f"with a warning: {kind}", count) for kind, count in facts.get("warnings", {}).items()]
     return [(label, f"{count:,}") for label, count in rows]
 

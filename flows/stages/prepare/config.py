@@ -65,8 +65,12 @@ class LabelOption(Choice):
     NONE = "none", "No classes"
     FOLDER = "folder", "Names of folders, see label_depth"
     FILE_NAME = "file_name", "The word before the number in file names: cat_0001.png"
-    METADATA = "metadata", "dataset.json, metadata.jsonl, metadata.csv or labels.csv, and .cls and .json files of tars"
-    COLUMN = "column:NAME", "That column of a Parquet file, label array (from 0) or metadata file"
+    METADATA = (
+        "metadata",
+        "dataset.json, metadata.jsonl, metadata.csv or labels.csv, tables such as train.csv, and .cls and .json files "
+        "of tars",
+    )
+    COLUMN = "column:NAME", "That column of a Parquet file, label array (from 0), metadata file or table"
     KEY = "key:NAME", "That key of .npz files, or of .json files beside images"
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.stages.prepare.config import PrepareConfig, SourceKind
 from infra.errors import ConfigError, InputError
@@ -130,7 +130,9 @@ def _opened(config: PrepareConfig, files: FileSet) -> tuple[PrepareConfig, Sourc
         files = begun = BegunFileSet.of(files)
         found = recognise(begun)
         config, why = config.model_copy(update={"kind": SourceKind(found.kind)}), found.why
-    return config, SOURCES[config.kind](files, config.reading), why
+    # Of two sources each is a split, whatever tables beside the images say.
+    reading = replace(config.reading, use_splits=config.use_splits and not config.test_sources)
+    return config, SOURCES[config.kind](files, reading), why
 
 
 def _files(places: Sequence[str], root: str | None) -> FileSet:

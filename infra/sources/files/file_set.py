@@ -49,7 +49,7 @@ class FileSet:
         """
         for source in self.sources:
             check_there(source)
-        for base, prefix in self._prefixes.items():
+        for base, prefix in self.prefixes.items():
             located = [(source, *base_and_pattern(source)) for source in self.sources]
             wanted = {source: pattern for source, other, pattern in located if other == base}
             empty = dict(wanted)
@@ -86,7 +86,7 @@ class FileSet:
 
     def read_all(self, files: Iterable[File]) -> Iterator[bytes | InputError]:
         """Return the bytes or the error of each file, in order; several files at a time from elsewhere."""
-        if not any(base.startswith(REMOTE) for base in self._prefixes):
+        if not any(base.startswith(REMOTE) for base in self.prefixes):
             yield from map(self._attempt, files)
             return
         remaining = iter(files)
@@ -119,10 +119,26 @@ class FileSet:
 
     def path(self, name: str) -> str:
         """Return the path or URI of a file by its name."""
-        for base, prefix in self._prefixes.items():
+        for base, prefix in self.prefixes.items():
             if name.startswith(prefix):
                 return f"{base}/{name.removeprefix(prefix)}"
         raise InputError("is not below any source", item=name)
+
+    @cached_property
+    def prefixes(self) -> dict[str, str]:
+        """The folders below which files are found, and what the names of the files in each begin with.
+
+        Raises:
+            InputError: If one of several folders lies in another, or is called like it.
+        """
+        bases = list(dict.fromkeys(base_and_pattern(source)[0] for source in self.sources))
+        if len(bases) == 1:
+            return {bases[0]: ""}
+        names = [base.rpartition("/")[2] for base in bases]
+        for base, name in zip(bases, names, strict=True):
+            if names.count(name) > 1 or any(base.startswith(f"{other}/") for other in bases):
+                raise InputError("lies in, or is called like, another source", item=base, remedy="name other folders")
+        return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
 
     def _below(self, base: str, wanted: Sequence[Pattern | None]) -> Iterator[File]:
         if base.startswith(REMOTE):
@@ -134,17 +150,6 @@ class FileSet:
             return self.read(file)
         except InputError as error:
             return error
-
-    @cached_property
-    def _prefixes(self) -> dict[str, str]:
-        bases = list(dict.fromkeys(base_and_pattern(source)[0] for source in self.sources))
-        if len(bases) == 1:
-            return {bases[0]: ""}
-        names = [base.rpartition("/")[2] for base in bases]
-        for base, name in zip(bases, names, strict=True):
-            if names.count(name) > 1 or any(base.startswith(f"{other}/") for other in bases):
-                raise InputError("lies in, or is called like, another source", item=base, remedy="name other folders")
-        return {base: f"{name}/" for base, name in zip(bases, names, strict=True)}
 
 
 def _read_remote(path: str, file: File, start: int, length: int | None) -> bytes:

@@ -21,7 +21,7 @@ class SharedFiles:
     """
 
     def __init__(self, files: FileSet) -> None:
-        self._places = [(_place(base), pattern) for base, pattern in map(base_and_pattern, files.sources)]
+        self._places = [(place_of(base), pattern) for base, pattern in map(base_and_pattern, files.sources)]
         self._targets: set[str] = set()
         if all(source.startswith(REMOTE) for source in files.sources):
             return
@@ -49,13 +49,14 @@ class SharedFiles:
         return False
 
 
+def place_of(base: str) -> str:
+    """Return a folder by one path or URI, whatever links lead to it."""
+    return _with_revision(base) if base.startswith(REMOTE) else os.path.realpath(base or "/").rstrip("/")
+
+
 @lru_cache(1024)
 def _folder_place(folder: str) -> str:
     return os.path.realpath(folder)
-
-
-def _place(base: str) -> str:
-    return _with_revision(base) if base.startswith(REMOTE) else os.path.realpath(base or "/").rstrip("/")
 
 
 def _with_revision(text: str) -> str:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from infra.errors import InputError
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
+from infra.sources.formats.beside import is_wanted
 from infra.sources.formats.label_values import LabelValues
-from infra.sources.formats.metadata import MAX_METADATA_BYTES, check_size, may_be_metadata
+from infra.sources.formats.metadata import MAX_METADATA_BYTES, too_large
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
@@ -58,9 +59,8 @@ def list_members(file: File, members: Iterable[Member], path: str, reading: Read
             continue
         name = seen.unique(f"{archive}!{stored}", member.at[0])
         key = _sample_key(parts)
-        if reading.metadata and member.is_file and may_be_metadata(stored):
-            check_size(MAX_METADATA_BYTES + 1 if member.text is None else len(member.text), name)
-            yield Metadata(name, member.text or b"")
+        if member.is_file and is_wanted(stored, reading):
+            yield Metadata(name, too_large(name) if member.text is None else member.text)
             continue
         if key != sample.key:
             yield from sample.flush()
@@ -94,17 +94,15 @@ def _sample_key(parts: list[str]) -> str:
 
 def wants_text(name: bytes, size: int, reading: Reading) -> bool:
     """Tell whether the content of a member of that name and size is needed along with its name."""
-    if not reading.metadata:
-        return False
     if size <= MAX_LABEL_BYTES and _may_label(name, reading):
         return True
-    return size <= MAX_METADATA_BYTES and may_be_metadata(name.decode("utf-8", "replace"))
+    return size <= MAX_METADATA_BYTES and is_wanted(name.decode("utf-8", "replace"), reading)
 
 
 def _may_label(name: bytes, reading: Reading) -> bool:
     """Whether a member of that name may hold the label of an image; only a .json has keys to pick from."""
     suffixes = (b".json",) if reading.picked else (b".cls", b".cls.txt", b".json")
-    return reading.metadata and name.lower().endswith(suffixes)
+    return reading.sidecars and name.lower().endswith(suffixes)
 
 
 def _origin(reading: Reading) -> str:

@@ -1,6 +1,6 @@
 """Files that label images by their names: dataset.json of StyleGAN and EDM, metadata.jsonl and .csv of Hugging Face.
 
-`labels.csv` and its like are read in the same way as `metadata.csv`.
+`labels.csv` and its like are read in the same way as `metadata.csv`. `tables` reads other text tables.
 """
 
 import csv
@@ -19,7 +19,7 @@ LABEL_NAMES = ("label", "labels", "class", "category")
 _NAME = re.compile(r"(dataset\.json|(metadata|labels)\.(jsonl|csv|tsv))", re.IGNORECASE)
 # As pandas writes a column of whole numbers of which some are missing.
 _WHOLE = re.compile(r"(-?[0-9]{1,18})\.0")
-_IGNORE = f"repair it, or set {Term.LABELS}=none"
+IGNORE = f"repair it, or set {Term.LABELS}=none"
 _TOO_LARGE = f"split it by folders, or set {Term.LABELS}=none"
 _COLUMNS_SHOWN = 10
 
@@ -37,14 +37,13 @@ def may_be_metadata(name: str) -> bool:
     return _NAME.fullmatch(own_name(name)) is not None
 
 
-def check_size(size: int, item: str) -> None:
-    """Refuse a file of labels that is too large to be read.
+class LacksLabelsError(InputError):
+    """A file of labels lacks the column or key that the user chose; another one may have it."""
 
-    Raises:
-        InputError: If it is.
-    """
-    if size > MAX_METADATA_BYTES:
-        raise InputError(f"is larger than {MAX_METADATA_BYTES >> 20} MiB", item=item, remedy=_TOO_LARGE)
+
+def too_large(item: str) -> InputError:
+    """Return the error of a file of labels of more than `MAX_METADATA_BYTES`."""
+    return InputError(f"is larger than {MAX_METADATA_BYTES >> 20} MiB", item=item, remedy=_TOO_LARGE)
 
 
 def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
@@ -55,8 +54,11 @@ def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
         picked: The column or key of the labels; if empty, the first that is called like labels.
 
     Raises:
-        InputError: If it cannot be read, or lacks the column or key that was picked.
+        InputError: If it cannot be read.
+        LacksLabelsError: If it lacks the column or key that was picked.
     """
+    if isinstance(file.content, InputError):
+        raise file.content
     try:
         text = file.content.decode("utf-8-sig")
         name = own_name(file.name).lower()
@@ -65,7 +67,7 @@ def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:
         lines = io.StringIO(text, newline="")
         return _of_table(file.name, _json_lines(lines) if name.endswith("l") else _csv_lines(lines), picked)
     except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", item=file.name, remedy=_IGNORE) from error
+        raise InputError(f"cannot be read ({error})", item=file.name, remedy=IGNORE) from error
 
 
 def _of_dataset(name: str, content: object, picked: str) -> Iterator[Row] | None:
@@ -81,7 +83,7 @@ def _of_dataset(name: str, content: object, picked: str) -> Iterator[Row] | None
     if not pairs:
         return None
     if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-        raise InputError(f"has {key} that are no pairs of a file name and a label", item=name, remedy=_IGNORE)
+        raise InputError(f"has {key} that are no pairs of a file name and a label", item=name, remedy=IGNORE)
     return ((file_name, label) for file_name, label in pairs)
 
 
@@ -111,13 +113,13 @@ def _rows(
         for number, line in enumerate(chain([first], rest), start=1):
             yield _row(name, number, line, file_column, label_column)
     except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", item=name, remedy=_IGNORE) from error
+        raise InputError(f"cannot be read ({error})", item=name, remedy=IGNORE) from error
 
 
 def _row(name: str, number: int, line: dict[str, object], file_column: str, label_column: str) -> Row:
     file_name = line.get(file_column)
     if not isinstance(file_name, str | int) or not str(file_name):
-        raise InputError(f"has no {file_column} in row {number}", item=name, remedy=_IGNORE)
+        raise InputError(f"has no {file_column} in row {number}", item=name, remedy=IGNORE)
     return str(file_name), line.get(label_column)
 
 
@@ -126,11 +128,11 @@ def _csv_lines(lines: io.StringIO) -> Iterator[dict[str, object]]:
     lines.seek(0)
     delimiter = max(",;\t", key=head.count)
     for line in csv.DictReader(lines, delimiter=delimiter):
-        yield {column: _cell(text) for column, text in line.items() if column is not None}
+        yield {column: cell_value(text) for column, text in line.items() if column is not None}
 
 
-def _cell(text: object) -> object:
-    """The value of a cell: a whole number that was written as a float, a list, or its text."""
+def cell_value(text: object) -> object:
+    """Return the value of a cell of a table: a whole number that was written as a float, a list, or its text."""
     if not isinstance(text, str) or not text.strip():
         return None
     text = text.strip()
@@ -154,7 +156,7 @@ def _json_lines(lines: io.StringIO) -> Iterator[dict[str, object]]:
         yield found
 
 
-def _lacks(name: str, picked: str, there: Iterable[object]) -> InputError:
+def _lacks(name: str, picked: str, there: Iterable[object]) -> LacksLabelsError:
     names = ", ".join(map(str, list(there)[:_COLUMNS_SHOWN])) or "none"
     cause = f"has no labels called {picked}: it has {names}"
-    return InputError(cause, item=name, remedy=f"set {Term.LABELS}=column:NAME to one of these")
+    return LacksLabelsError(cause, item=name, remedy=f"set {Term.LABELS}=column:NAME to one of these")

@@ -60,8 +60,8 @@ class ArraySource:
 
     def find(self) -> Iterator[Found]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
-        label_files, images = self._label_files()
-        known, used = {file.name for file in label_files.values()}, set()
+        label_files, known, images = self._label_files()
+        used = set()
         for file in self.files.find():
             if not self._is_array(file):
                 yield Other(file.name)
@@ -70,22 +70,28 @@ class ArraySource:
                 used |= {labels.name} if labels else set()
                 yield from (self._find_archive if self._is_archive(file) else self._find_array)(file, labels)
         for name in sorted(known - used):
+            if not self._uses_label_files:
+                yield Other(name)
+                continue
             cause = "labels no images: no file of images has its name"
             remedy = "remove it, or rename it: y_train.npy beside x_train.npy"
             raise InputError(cause, item=self.files.path(name), remedy=remedy)
 
-    def _label_files(self) -> tuple[dict[tuple[str, tuple[str, ...]], File], Counter[str]]:
-        """The files of labels by folder and words, and the number of files of images by folder."""
+    def _label_files(self) -> tuple[dict[tuple[str, tuple[str, ...]], File], set[str], Counter[str]]:
+        """The files of labels by folder and words, the names of all, and the number of files of images by folder."""
         found: dict[tuple[str, tuple[str, ...]], File] = {}
+        names = set[str]()
         images = Counter[str]()
         for file in filter(self._is_array, self.files.find()):
             name = _name(file)
             if name.role != LABELS or not self._is_labels(file):
                 images[_folder(file)] += 1
-            elif found.setdefault((_folder(file), name.words), file) is not file:
+                continue
+            names.add(file.name)
+            if found.setdefault((_folder(file), name.words), file) is not file and self._uses_label_files:
                 path = self.files.path(file.name)
                 raise InputError("is a second file of the same labels", item=path, remedy="remove or rename one")
-        return found, images
+        return found, names, images
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
@@ -110,7 +116,7 @@ class ArraySource:
 
     def _labels(self, file: File | None, count: int) -> tuple[list[str], str]:
         """The labels in a file of their own, empty if there are none, and a remark on labels that are no classes."""
-        if file is None or not self._labelled:
+        if file is None or not self._uses_label_files:
             return [], ""
         item = self.files.path(file.name)
         if not self._is_archive(file):
@@ -124,6 +130,11 @@ class ArraySource:
     def _labelled(self) -> bool:
         """Whether label arrays count."""
         return self.reading.own_labels or bool(self.reading.picked)
+
+    @property
+    def _uses_label_files(self) -> bool:
+        """Whether files of labels count: a key names labels in the archive of the images."""
+        return self._labelled and not self.reading.labels.startswith("key:")
 
     def _column(self, path: str) -> int | None:
         """The column of label arrays that the user chose, by its number."""

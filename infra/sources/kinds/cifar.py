@@ -79,7 +79,7 @@ class CifarSource:
                 yield Other(file.name)
             for part in parts:
                 stem, where = part.name.removesuffix(".bin"), self.files.path(part.file.name)
-                if part.class_names:
+                if not _BATCH.fullmatch(part.name):
                     class_names = part.class_names
                 elif stem in batches:
                     raise InputError(f"holds {part.name} once more", item=where, remedy="leave one version of the set")
@@ -111,7 +111,8 @@ class CifarSource:
             if _BATCH.fullmatch(name):
                 yield _SetFile(file, ordinal, name, label_of=_parse(name, data, item)[0].tobytes())
             else:
-                yield _SetFile(file, ordinal, name, class_names=_class_names(name, data, item))
+                names = _class_names(name, data, item) if self.reading.own_labels else ()
+                yield _SetFile(file, ordinal, name, class_names=names)
 
     def _load(self, file: File, ordinal: int) -> NDArray[np.uint8]:
         for found, name, data in self._contents(file):

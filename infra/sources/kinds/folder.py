@@ -9,19 +9,19 @@ from PIL import Image
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.metadata import check_size, may_be_metadata
+from infra.sources.formats.beside import file_beside
 from infra.sources.image_formats import SUFFIXES
 from infra.sources.keys import PLAIN, NameKeys
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Content, Entry, Found, Metadata, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """Every image file of some folders, without hidden files.
 
-    Folders named like `train` and `test` give the split. The class comes from a file of labels such as metadata.csv,
-    from the folders, or from the names of the files (`infra.sources.listing.placing`).
+    Folders named like `train` and `test` give the split, or a table does. The class comes from a file of labels such as
+    metadata.csv, from the folders, or from the names of the files (`infra.sources.listing.placing`).
 
     Attributes:
         files: The images.
@@ -37,7 +37,7 @@ class FolderSource:
         for file in self.files.find():
             stem, suffix = splitext(file.name)
             if suffix.lower() not in SUFFIXES:
-                yield self._beside(file)
+                yield file_beside(self.files, file, self.reading)
                 continue
             key, folder = keys.of(stem, suffix), file.name.rpartition("/")[0]
             if keys.takes(key):
@@ -46,13 +46,6 @@ class FolderSource:
                 )
             else:
                 yield Other(file.name, key=key or PLAIN)
-
-    def _beside(self, file: File) -> Metadata | Other:
-        """A file that is no image."""
-        if not self.reading.metadata or not may_be_metadata(file.name):
-            return Other(file.name)
-        check_size(file.size, self.files.path(file.name))
-        return Metadata(file.name, self.files.read(file))
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the files."""

@@ -70,7 +70,8 @@ class IdxSource:
                 raise InputError(
                     f"holds more than {_MAX_FILES} files", item=self.files.sources[0], remedy=_NAME_THE_SET
                 )
-            if (role := self._role(file)) is None:
+            role = self._role(file)
+            if role is None or (role == "labels" and not self.reading.own_labels):
                 yield Other(file.name)
                 continue
             name, split = _set_and_split(file.name)

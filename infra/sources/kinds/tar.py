@@ -12,12 +12,13 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import MAX_BYTES, File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.beside import table_beside
 from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Found, Other
+from infra.sources.source import Content, Entry, Found
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class TarSource:
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.tar). Members that share a name up to its first dot are one
     sample, as in WebDataset: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. A dataset.json or
-    metadata.csv names many. Links, devices, pipes and sparse files are named and left out. A plain tar archive inside
-    is a folder of its name, as ImageNet's n01440764.tar.
+    metadata.csv names many; so do tables such as train.csv, also beside the archives. Links, devices, pipes and
+    sparse files are named and left out. A plain tar archive inside is a folder of its name: ImageNet's n01440764.tar.
 
     An archive has to end with a block of zeros and nothing else after it. An archive that was cut short is refused,
     wherever it was cut, unless only padding is missing.
@@ -45,7 +46,7 @@ class TarSource:
         """Find every image in one pass over the headers, decompressing on the way."""
         for file in self.files.find():
             if not is_of_kind("tar", self.files, file):
-                yield Other(file.name)
+                yield table_beside(self.files, file, self.reading)
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:

@@ -12,11 +12,12 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.beside import table_beside
 from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.zip_members import member_content, zip_members
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Found, Other
+from infra.sources.source import Content, Entry, Found
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ZipSource:
 
     Folders inside give split and class as they do for `FolderSource`. If they give no split, the archive's own folder
     does, or else a word of its name (train-000.zip). Members that share a name up to its first dot are one
-    sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. A dataset.json or metadata.csv names many.
+    sample: 7.cls, 7.cls.txt or the `label` of 7.json is the class of 7.png. A dataset.json or metadata.csv names many;
+    so do tables such as train.csv, also beside the archives.
 
     Attributes:
         files: The archives.
@@ -39,7 +41,7 @@ class ZipSource:
         """Find every image, reading only the directories and labels of the archives."""
         for file in self.files.find():
             if not is_of_kind("zip", self.files, file):
-                yield Other(file.name)
+                yield table_beside(self.files, file, self.reading)
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:

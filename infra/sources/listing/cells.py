@@ -1,11 +1,15 @@
 """The table of all splits and classes: the held-out split, and classes in folders of their own (rules 5 to 7)."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from infra.sources.listing.folders import VALIDATION, common_folders, path_parts, word_for_split
 
 # A cell of the table of all splits and classes: an image's split and class, either of which may be empty.
 Cell = tuple[str, str]
+
+# A whole number as Python writes it: 01 is a name like any other.
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 # Paths are counted down to so many folders below the class: rule 7 may remove as many.
 DEEPER = 3
@@ -41,6 +45,15 @@ def settled(counts: Mapping[Cell, int], *, from_folders: bool, depth: int = 0) -
         (split, path): (_final_split(split, held_out), _class(path, wrappers.get(split, 0), depth))
         for split, path in counts
     }
+
+
+def names_of(labels: set[str]) -> list[str]:
+    """Return the classes in order: whole numbers by value, other names by characters; none if an image has no class."""
+    if len(labels) < 2 or "" in labels:
+        return []
+    if all(_NUMBER.fullmatch(label) for label in labels):
+        return sorted(labels, key=int)
+    return sorted(labels)
 
 
 def held_out_split(counts: Iterable[Cell]) -> str:

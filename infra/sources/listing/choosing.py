@@ -10,7 +10,7 @@ from infra.sources.source import Entry, Found, Other
 
 
 def chosen(found: Iterable[Found]) -> Iterator[Found]:
-    """Yield the images to take, and one `Other` per key that is left out.
+    """Yield the images to take, and an `Other` for each that is left out.
 
     Plain images pass at once. Those that have a key wait in a temporary file, because only the last of them decides
     which keys are taken; these come after all plain ones.
@@ -32,7 +32,8 @@ def chosen(found: Iterable[Found]) -> Iterator[Found]:
         waiting.seek(0)
         for line in waiting:
             *stored, key, split_from, label_from = json.loads(line)
-            if key not in left_out:
-                yield replace(Entry.from_json(stored), split_from=split_from, label_from=label_from)
-    for key in sorted(left_out):
-        yield Other(key, key=key, count=keys.counts[key])
+            entry = Entry.from_json(stored)
+            if key in left_out:
+                yield Other(entry.name, key=key, split=entry.split)
+            else:
+                yield replace(entry, split_from=split_from, label_from=label_from)

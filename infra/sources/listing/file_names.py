@@ -1,8 +1,12 @@
-"""Classes in the names of files: a word, a separator and a number, as in cat_0001.png and dog.12.jpg."""
+"""Classes in the names of files: a word, a separator and a number, as in cat_0001.png and dog.12.jpg.
+
+A key after the number does not matter: cat_0001.image.png and cat_0001_mask.png.
+"""
 
 import re
 
 from infra.sources.formats.metadata import own_name
+from infra.sources.keys import without_key
 from infra.sources.listing.folders import word_for_split
 
 _WORD_AND_NUMBERS = re.compile(r"(?P<word>.*?[^\W_])(?:(?:[-_. ]+\d+)+| ?\(\d+\))")
@@ -12,6 +16,7 @@ _ANY_IMAGE = re.compile(
     "images?|imgs?|pics?|pictures?|photos?|frames?|samples?|screenshot|screen|scan|file|page|untitled"
     "|dsc[nfs]?|mvimg|pxl|cimg|sam|gopr|gopro|dji|wp|[psnxi]"
 )
+_LAST_NUMBER = re.compile(r"(\d{1,18})$")
 _MOST_WORDS = 100_000
 
 
@@ -21,8 +26,21 @@ def class_word(name: str) -> str:
     Args:
         name: The name of the file; its folders and the archive around it do not matter.
     """
-    found = _WORD_AND_NUMBERS.fullmatch(own_name(name).rpartition(".")[0])
+    stem = own_name(name).rpartition(".")[0]
+    found = _WORD_AND_NUMBERS.fullmatch(stem) or _WORD_AND_NUMBERS.fullmatch(without_key(stem))
     return found["word"] if found and _LETTER.search(found["word"]) else ""
+
+
+def last_number(name: str) -> int | None:
+    """Return the number at the end of the name of a file, before its suffix and its key; None if there is none.
+
+    Args:
+        name: The name of the file; only what follows its folders and the archive around it counts.
+    """
+    own = own_name(name)
+    stem = own.rpartition(".")[0] or own
+    found = _LAST_NUMBER.search(stem) or _LAST_NUMBER.search(without_key(stem))
+    return int(found[1]) if found else None
 
 
 class FileNames:

@@ -8,7 +8,6 @@ the last of those all classes are known, and `Listing.parts` applies what is set
 
 import hashlib
 import json
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,12 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.digests import sha256
-from infra.sources.listing.cells import Cell, held_out_split, settled
+from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
 from infra.sources.listing.choosing import chosen
+from infra.sources.listing.left_out import LeftOut
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
+from infra.sources.listing.partition import Partition
 from infra.sources.listing.placing import Placing
 from infra.sources.listing.refusals import (
     MAX_CLASSES,
@@ -32,17 +33,17 @@ from infra.sources.listing.refusals import (
     nothing_found,
     too_many,
 )
-from infra.sources.listing.ruling import LabelRule, decide, origin_of, refusal
+from infra.sources.listing.ruling import LabelRule, decide, labels_note, origin_of, refusal, with_unnamed_split
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
 from infra.sources.source import SPLITS, Entry, Metadata, NoClasses, Other, Source
+from infra.sources.tally import Tally
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Of bytes, json.loads would guess the encoding of each line anew.
 _DECODE = json.JSONDecoder().decode
-# A whole number as Python writes it: 01 is a name like any other.
-_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_LONGEST_SUFFIX = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,13 @@ class Listing:
         splits: Number of entries by the split that the source gives them; the empty key counts those without a split.
         class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
         unlabelled: Number of entries of the splits without a class, if others have one.
-        others: Number of files that are not images, by suffix.
-        left_out: Number of images that are not those of their samples, by key: masks and the like.
+        others: Number of files that are not images, by suffix; rare suffixes together as `OTHERS`.
+        left_out: Number of images that are not those of their samples, by key: masks and the like; rare keys together
+            as `OTHERS`.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
+        splits_note: What was passed over of the tables that give splits, for the user.
         cells: Number of entries by split and class, either of which may be empty.
     """
 
@@ -71,6 +74,7 @@ class Listing:
     labels_from: str
     labels_note: str
     splits_from: str
+    splits_note: str
     cells: dict[Cell, int]
     _spool: BinaryIO
     _changes: dict[Cell, Cell]
@@ -116,19 +120,19 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         InputError: If it holds no images, lacks one of its splits, has more classes than the limit, or has no classes
             where the user chose that it has.
     """
-    survey, origins, metadata, split_survey = Survey(), Origins(), MetadataLabels(reading.picked), SplitNamesSurvey()
+    survey, origins, split_survey = Survey(), Origins(), SplitNamesSurvey()
+    metadata, partition = MetadataLabels(reading.picked), Partition()
     with tempfile.TemporaryFile() as found, tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as moved:
-        things = _find(source, survey, split_survey, origins, metadata, found)
+        things = _find(source, survey, split_survey, origins, (partition, metadata), found)
         if not found.tell():
-            raise nothing_found(things.others, things.left_out, sought)
+            raise nothing_found(things.others, things.left_out.keys, sought)
         if (split_names := split_survey.found()) is not None:
             survey = Survey()
             _move(found, split_names, survey, moved)
             found = moved
-        if metadata.files:
-            _try_names(found, metadata)
+        _try_names(found, metadata, partition)
         ruling = decide(reading, survey, metadata, things.no_classes)
-        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata)
+        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata, partition)
         given = _place(found, placing, origins, spool)
         by_folder = ruling.rule is LabelRule.FOLDER
         changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
@@ -137,27 +141,29 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             counts[changes[cell]] += count
             splits[changes[cell][0]] += count
         if reading.use_splits:
-            check_splits(splits, survey.hidden_splits())
+            check_splits(splits, survey.hidden_splits(), things.left_out)
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
         counted = SPLITS if are_taken else tuple(splits)
         classes = {label for split, label in counts if split in counted}
         check_classes(classes)
         if reading.use_splits and by_folder and set(splits) == {""}:
             check_hidden_splits(path for _, path in given)
-        class_names = _class_names(classes)
+        class_names, by_folders = names_of(classes), placing.outside.has_classes
         unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
+        ruling = with_unnamed_split(ruling, given, held_out_split(given), origins, metadata)
         if reading.labels not in (AUTO, NONE) and not class_names:
             raise refusal(reading.labels, ruling, classes, unlabelled)
         yield Listing(
-            digest=things.digest,
+            digest=_digest(things, placing),
             splits=dict(splits),
             class_names=class_names,
             unlabelled=unlabelled,
-            others=dict(sorted(things.others.items())),
-            left_out=dict(sorted(things.left_out.items())),
-            labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
-            labels_note=ruling.note,
-            splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
+            others=things.others.few(),
+            left_out=things.left_out.keys.few(),
+            labels_from=origin_of(ruling.rule, origins, metadata, folders=by_folders) if class_names else "",
+            labels_note=labels_note(ruling, metadata),
+            splits_from=_splits_from(split_names, origins, partition, held_out_split(given)) if are_taken else "",
+            splits_note=partition.note,
             cells=dict(counts),
             _spool=spool,
             _changes={cell: change for cell, change in changes.items() if cell != change},
@@ -171,13 +177,13 @@ class _Things:
     Attributes:
         digest: Of its images and of the files that label them.
         others: Other files by suffix.
-        left_out: Images left out by key.
+        left_out: Images left out because of their key.
         no_classes: Why its labels are no classes; empty if they are, or if it has none.
     """
 
     digest: str
-    others: Counter[str]
-    left_out: Counter[str]
+    others: Tally
+    left_out: LeftOut
     no_classes: str
 
 
@@ -186,12 +192,13 @@ def _find(
     survey: Survey,
     split_survey: SplitNamesSurvey,
     origins: Origins,
-    metadata: MetadataLabels,
+    tables: tuple[Partition, MetadataLabels],
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
-    digest, others, left_out, no_classes = hashlib.sha256(), Counter[str](), Counter[str](), ""
-    for entry in chosen(source.find()):
+    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
+    _, metadata = tables
+    for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
                 survey.add(entry)
@@ -201,16 +208,23 @@ def _find(
                 line = _line(entry)
                 digest.update(line)
                 found.write(line)
-            case Metadata() if metadata.add(entry):
-                digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
+            case Metadata(name, content) if any(table.add(entry) for table in tables) and isinstance(content, bytes):
+                digest.update(_ENCODE([name, sha256(content)]).encode())
             case NoClasses(cause):
                 no_classes = no_classes or cause
             case Other() if entry.key:
-                left_out[entry.key] += entry.count
+                left_out.add(entry)
             case Other(name) | Metadata(name):
-                others[PurePosixPath(name).suffix.lower()] += 1
+                others.add(_suffix(name))
     survey.finish()
+    digest.update(metadata.aliases)
     return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a file that is no image; a longer one is a part of its name."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if len(suffix) <= _LONGEST_SUFFIX else ""
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:
@@ -224,42 +238,53 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
     survey.finish()
 
 
-def _splits_from(names: SplitNames | None, origins: Origins, held_out: str) -> str:
-    return (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
+def _digest(things: _Things, placing: Placing) -> str:
+    """The digest; images in a folder called like images, of which an earlier version made a class, have another."""
+    changed = ["no class of a folder of images"] if placing.outside.in_images else []
+    return sha256(_ENCODE([things.digest, *changed]).encode()) if changed else things.digest
 
 
-def _try_names(found: BinaryIO, metadata: MetadataLabels) -> None:
+def _splits_from(names: SplitNames | None, origins: Origins, partition: Partition, held_out: str) -> str:
+    by_tables = origins.of_splits(("train", held_out)) if partition.is_used else ""
+    return by_tables or (names.words(held_out) if names else "") or origins.of_splits(("train", held_out))
+
+
+def _try_names(found: BinaryIO, metadata: MetadataLabels, partition: Partition) -> None:
     """Look all images up, because how metadata files spell names shows only then."""
-    metadata.sort()
-    found.seek(0)
-    for line in found:
-        metadata.try_name(_DECODE(line.decode())[0])
+    partition.check()
+    for table in (one for one in (metadata, partition) if one.exists):
+        table.sort()
+        found.seek(0)
+        for line in found:
+            table.try_name(_DECODE(line.decode())[0])
 
 
 def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO) -> Counter[Cell]:
-    """Write the found entries with their splits and classes; return the number of entries by cell."""
+    """Write the found entries with their splits and classes; return the number of entries by cell.
+
+    If there are too many folders below the classes, rule 7 does without them.
+    """
     counts = Counter[Cell]()
     found.seek(0)
+    spool.seek(0)
+    spool.truncate()
     for line in found:
         entry = Entry.from_json(_DECODE(line.decode()))
         split, label = placing(entry)
         if split and not entry.split:
-            origins.add_named(split, placing.named_split(entry).folder)
+            named = placing.named_split(entry)
+            if named.by_table:
+                origins.add_table(split, placing.partition.tables)
+            else:
+                origins.add_named(split, named.folder)
         spool.write(_line(entry.placed(split, label)))
         counts[split, label] += 1
         if len(counts) > MAX_CLASSES * 4:  # train, test, val and none
-            raise too_many()
+            if (fewer := placing.without_deeper) is None:
+                raise too_many()
+            return _place(found, fewer, origins, spool)
     return counts
 
 
 def _line(entry: Entry) -> bytes:
     return _ENCODE(entry.as_json()).encode() + b"\n"
-
-
-def _class_names(labels: set[str]) -> list[str]:
-    """The classes in order: whole numbers by value, other names by characters."""
-    if len(labels) < 2 or "" in labels:
-        return []
-    if all(_NUMBER.fullmatch(label) for label in labels):
-        return sorted(labels, key=int)
-    return sorted(labels)

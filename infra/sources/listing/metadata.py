@@ -1,30 +1,36 @@
-"""The labels that metadata files give to images by name, held compactly: 12 bytes per row, and each class once."""
+"""The labels that metadata files give to images by name, held compactly: 13 bytes per row, and each class once."""
 
+import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 
 from infra.errors import InputError, Term
 from infra.sources.formats.label_values import LabelValues
-from infra.sources.formats.members import printable
-from infra.sources.formats.metadata import metadata_rows, own_name
-from infra.sources.source import Metadata
+from infra.sources.formats.metadata import LacksLabelsError, Row, metadata_rows, own_name
+from infra.sources.formats.tables import PassedOver, split_of_table, table_kind, table_labels
+from infra.sources.listing.refusals import MAX_CLASSES, too_many
+from infra.sources.listing.row_names import SPELLINGS, key_of, normal, place_of, split_and_below
+from infra.sources.source import Alias, Found, Metadata, Unread
 
 MAX_ROWS = 20_000_000
 MAX_LABEL_CHARS = 256
+_MOST_PASSED_OVER = 3
 _IGNORE = f"set {Term.LABELS}=none, or repair it"
 
+# Reads the rows of a file, if it has any of use; the text is the column that was picked.
+ReadRows = Callable[[Metadata, str], Iterator[Row] | PassedOver | None]
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
 
-
-# The ways in which a row may name an image, the strictest first: by its path, without its suffix, from any folder.
-_SPELLINGS: tuple[Callable[[str], str], ...] = (str, _stem, own_name, lambda name: _stem(own_name(name)))
+def read_labels(file: Metadata, picked: str) -> Iterator[Row] | PassedOver | None:
+    """Return the labels in a metadata file or text table; None if it has none."""
+    kind = table_kind(file.name)
+    if kind is None:
+        return metadata_rows(file, picked)
+    return None if kind.splits else table_labels(file, picked)
 
 
 class MetadataLabels:
@@ -33,24 +39,57 @@ class MetadataLabels:
     Rows name images relative to their file's folder. Files differ in how they spell a name: with or without the
     suffix, and with or without the folders. The strictest spelling that fits any image is used for all of them.
 
+    A table named after a split, as train.csv is, says nothing of images in a folder of another split.
+
     Args:
         picked: The column or key that holds the labels; empty to find it by its name.
+        read: Reads the rows of a file.
+
+    Attributes:
+        passed_over: Files that may be meant to give labels, and give none.
     """
 
-    def __init__(self, picked: str) -> None:
-        self._picked = picked
+    def __init__(self, picked: str, read: ReadRows = read_labels) -> None:
+        self._picked, self._read = picked, read
+        self.passed_over: list[PassedOver] = []
         self._keys, self._codes = array("Q"), array("I")
         self._numbers: dict[str, int] = {}
         self._names: list[str] = []
         self._values = LabelValues()
-        self._scopes: dict[str, None] = {}
+        self._named = bytearray()
+        self._scopes: dict[str, dict[str, None]] = {}
+        self._aliases: list[Alias] = []
+        self._unread: list[str] = []
         self._files: dict[str, None] = {}
-        self._fits = [0] * len(_SPELLINGS)
+        self._unreadable: InputError | None = None
+        self._lacking: LacksLabelsError | None = None
+        self._fits = [0] * len(SPELLINGS)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file with labels."""
+        return bool(self._files)
 
     @property
     def files(self) -> list[str]:
         """The own names of the files with labels."""
         return list(self._files)
+
+    @property
+    def unused(self) -> str:
+        """The files that label no image, and why; empty if the files that were found do."""
+        if self._files:
+            return f"{' and '.join(self.files[:3])} names no image of the source" if self.spelling is None else ""
+        if not self._unread:
+            return ""
+        return f"{self._unread[0]} is not read, since it lies in no source; set {Term.SOURCE} to its folder"
+
+    @property
+    def aliases(self) -> bytes:
+        """The names that images have in another source, for the digest; empty if no file labels images."""
+        if not self._files or not self._aliases:
+            return b""
+        return json.dumps([[alias.names, alias.others] for alias in self._aliases]).encode()
 
     @property
     def signs(self) -> bool:
@@ -70,29 +109,69 @@ class MetadataLabels:
         return next((number for number, count in enumerate(fits) if count), None)
 
     def add(self, file: Metadata) -> bool:
-        """Add the rows of a file; return whether it has any.
+        """Add the rows of a file; return whether it has any that can be read.
+
+        A file that cannot be read ends the listing only if its labels are needed: see `check`.
+        """
+        try:
+            return self._add(file)
+        except LacksLabelsError as error:
+            self._lacking = self._lacking or error
+        except InputError as error:
+            self._unreadable = self._unreadable or error
+        return False
+
+    def check(self) -> None:
+        """Refuse files that cannot be read; call it if their labels are needed.
 
         Raises:
-            InputError: If it cannot be read, or there are too many rows.
+            InputError: If one cannot be read, there are too many rows, or none has the column that was picked.
         """
-        rows = metadata_rows(file, self._picked)
+        if self._unreadable is not None:
+            raise self._unreadable
+        if self._lacking is not None and not self._files:
+            raise self._lacking
+
+    def _add(self, file: Metadata) -> bool:
+        rows = self._read(file, self._picked)
+        if isinstance(rows, PassedOver):
+            if len(self.passed_over) < _MOST_PASSED_OVER:
+                self.passed_over.append(rows)
+            return False
         if rows is None:
             return False
-        scope = file.name[: len(file.name) - len(own_name(file.name))]
+        scope, split = file.name[: len(file.name) - len(own_name(file.name))], split_of_table(file.name)
         for name, value in rows:
             label = self._values.name(value).strip()
             if len(label) > MAX_LABEL_CHARS or not label.isprintable():
                 raise InputError(f"has a label that is no name: {label[:20]!r}", item=file.name, remedy=_IGNORE)
-            if label not in self._numbers:
-                self._numbers[label] = len(self._names)
-                self._names.append(label)
-            self._keys.append(_key(scope + _normal(name, in_archive="!" in scope)))
-            self._codes.append(self._numbers[label])
+            name = normal(name, in_archive="!" in scope)
+            self._keys.append(key_of(place_of(scope, split) + (split_and_below(name)[1] if split else name)))
+            self._codes.append(self._code(label))
             if len(self._keys) > MAX_ROWS:
                 raise InputError(f"labels more than {MAX_ROWS:,} images", item=file.name, remedy=_IGNORE)
-        self._scopes.setdefault(scope)
+        self._scopes.setdefault(scope, {}).setdefault(split)
         self._files.setdefault(own_name(file.name))
         return True
+
+    def _code(self, label: str) -> int:
+        """The number of a label; beyond the most classes that a source may have, all new ones share one."""
+        if label not in self._numbers:
+            if len(self._names) > MAX_CLASSES:  # one label may be empty
+                return len(self._names)
+            self._numbers[label] = len(self._names)
+            self._names.append(label)
+        return self._numbers[label]
+
+    def located(self, found: Iterable[Found]) -> Iterator[Found]:
+        """Note where files lie that label images of several sources; yield everything else."""
+        for one in found:
+            if isinstance(one, Alias):
+                self._aliases.append(one)
+            elif isinstance(one, Unread):
+                self._unread.append(one.path)
+            else:
+                yield one
 
     def sort(self) -> None:
         """Make all rows ready to be looked up.
@@ -106,44 +185,68 @@ class MetadataLabels:
         if bool(((keys[1:] == keys[:-1]) & (codes[1:] != codes[:-1])).any()):
             self._values.trouble = self._values.trouble or "several labels per image"
         self._keys, self._codes = array("Q", keys.tobytes()), array("I", codes.tobytes())
+        self._named = bytearray(len(keys))
 
     def try_name(self, name: str) -> None:
         """Count in which spellings a row names the image of this name; `spelling` rests on that."""
-        scope = self._scope(name)
-        if scope is not None:
-            for number, spelt in enumerate(_SPELLINGS):
-                self._fits[number] += self._find(scope + spelt(name.removeprefix(scope))) is not None
+        if around := self._in_scope(name):
+            for number, spelt in enumerate(SPELLINGS):
+                self._fits[number] += self._find(around, spelt) is not None
 
     def label(self, name: str) -> str | None:
-        """Return the label of the image of this name: empty if no row has one, None if no file is around the image."""
-        scope = self._scope(name)
-        if scope is None or self.spelling is None:
+        """Return the label of the image of this name: empty if no row has one, None if no file is around the image.
+
+        Raises:
+            InputError: If there are too many labels to tell it.
+        """
+        if self.spelling is None or not (around := self._in_scope(name)):
             return None
-        place = self._find(scope + _SPELLINGS[self.spelling](name.removeprefix(scope)))
-        return "" if place is None else self._names[self._codes[place]]
+        place = self._find(around, SPELLINGS[self.spelling])
+        if place is None:
+            return ""
+        self._named[place] = 1
+        if self._codes[place] == len(self._names):
+            raise too_many()
+        return self._names[self._codes[place]]
 
-    def _find(self, name: str) -> int | None:
-        key = _key(name)
-        place = bisect_left(self._keys, key)
-        return place if place < len(self._keys) and self._keys[place] == key else None
+    @property
+    def unnamed(self) -> str:
+        """How many rows name no image, for the user; empty if none. All images must have been looked up."""
+        files, count = " and ".join(self.files[:3]), self._named.count(0)
+        if self.spelling is None:
+            return f"{files} names no image of the source"
+        return f"{count:,} rows of {files} name no image" if count else ""
 
-    def _scope(self, name: str) -> str | None:
-        """The innermost folder or archive around an image in which there is a file of labels."""
+    def _find(self, around: list[tuple[str, str]], spelt: Callable[[str], str]) -> int | None:
+        for place, name in around:
+            key = key_of(place + spelt(name))
+            found = bisect_left(self._keys, key)
+            if found < len(self._keys) and self._keys[found] == key:
+                return found
+        return None
+
+    def _in_scope(self, name: str) -> list[tuple[str, str]]:
+        """The files of labels around the first name of an image around which there are any, as `_around` has them."""
+        others = [
+            alias.others + name.removeprefix(alias.names) for alias in self._aliases if name.startswith(alias.names)
+        ]
+        return next((around for one in (name, *others) if (around := self._around(one))), [])
+
+    def _around(self, name: str) -> list[tuple[str, str]]:
+        """The files of labels in the innermost folder or archive around an image that has any for it.
+
+        For each kind of them: its place, and the image's name from there.
+        """
         end = len(name)
         while end:
             end = max(name.rfind("/", 0, end - 1), name.rfind("!", 0, end - 1)) + 1
-            if name[:end] in self._scopes:
-                return name[:end]
-        return None
-
-
-def _normal(name: str, *, in_archive: bool) -> str:
-    """A name as the file spells it, in the form of the names of entries."""
-    name = name.replace("\\", "/")
-    while name.startswith(("./", "/")):
-        name = name[1:] if name[0] == "/" else name[2:]
-    return printable(name) if in_archive else name
-
-
-def _key(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+            if (splits := self._scopes.get(name[:end])) is None:
+                continue
+            of, below = split_and_below(name[end:]) if any(splits) else ("", "")
+            if around := [
+                (place_of(name[:end], split), below if split else name[end:])
+                for split in splits
+                if not split or of in ("", split)
+            ]:
+                return around
+        return []

@@ -20,9 +20,9 @@ class Origins:
     def add_found(self, entry: Entry) -> None:
         """Note the split and label that an entry's source itself gives."""
         if entry.label and entry.label_from:
-            self._labels.setdefault(entry.label_from)
+            _keep(self._labels, entry.label_from)
         if entry.split and entry.split_from:
-            self._splits.setdefault(entry.split, {}).setdefault(entry.split_from)
+            _keep(self._splits.setdefault(entry.split, {}), entry.split_from)
 
     def add_named(self, split: str, folder: str) -> None:
         """Note a split that a name gives: that of a folder, or of a file if no folder is given."""
@@ -30,6 +30,10 @@ class Origins:
             self._folders.setdefault(split, folder)
         else:
             self._splits.setdefault(split, {}).setdefault(_FILE_NAMES)
+
+    def add_table(self, split: str, tables: str) -> None:
+        """Note a split that tables give."""
+        self._splits.setdefault(split, {}).setdefault(tables)
 
     def of_labels(self) -> str:
         """Return the origin of the labels that the source itself gives."""
@@ -41,6 +45,12 @@ class Origins:
         origins = [f"folder{'s' if len(folders) > 1 else ''} {_joined(folders)}"] if folders else []
         others = dict.fromkeys(origin for split in splits for origin in self._splits.get(split, ()))
         return _joined([*origins, *others])
+
+
+def _keep(origins: dict[str, None], origin: str) -> None:
+    """Keep the first origins, and one more to tell that there are more."""
+    if len(origins) <= _MOST_NAMED:
+        origins.setdefault(origin)
 
 
 def _joined(words: list[str]) -> str:

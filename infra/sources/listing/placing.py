@@ -6,13 +6,15 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
    splits, below the folders of the splits. If all images lie in one and the same folder, that folder is not ignored:
    it may be a class.
 2. A folder names a split if its whole name is a word for it: train, Training, train2017, test_images, val-set.
-3. The split of an image is the first of these that exists: what the source itself says; what the outermost folder
+3. The split of an image is the first of these that exists: what the source itself says; what a table such as
+   list_eval_partition.txt says (`partition`), which is none if it has no row for the image; what the outermost folder
    names; what the outermost folder around its archive (or other file of many images) names; a word of the name of that
    file. If a file holds just one image, its own name says nothing.
 4. Classes come from the first of these (`ruling.AUTO_ORDER`), unless the user chooses another:
    a. Labels of the source itself, if it gives any image one. If they are several per image, there are no classes.
-   b. Metadata files (`formats.metadata`), if they name any image. An image outside all folders that hold such a file
-      has the class of its folder.
+   b. Metadata files (`formats.metadata`, `formats.tables`), if they name any image. An image outside all folders that
+      hold such a file has the class of its folder, unless that is called like images (images, imgs, jpegimages). A
+      table named after a split, as train.csv is, says nothing of images in a folder of another split.
    c. The outermost folder that is left, if there are several names; `label_depth` chooses a deeper one or the whole
       path. Numbered shards and dates are no classes (`numbering`).
    d. Words in the names of files, if all of them have the form of cat_0001.png (`file_names`).
@@ -34,14 +36,16 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from infra.sources.keys import is_image_folder
 from infra.sources.listing.cells import DEEPER, Cell, class_at
 from infra.sources.listing.file_names import class_word
 from infra.sources.listing.folders import path_parts, split_of_folder, word_for_split
 from infra.sources.listing.metadata import MetadataLabels
+from infra.sources.listing.partition import Partition
 from infra.sources.listing.ruling import LabelRule
 from infra.sources.listing.survey import Survey
 from infra.sources.source import Entry
@@ -55,11 +59,26 @@ class NamedSplit(NamedTuple):
 
     Attributes:
         split: `train`, `test` or `val`; empty if no name gives one.
-        folder: The folder that names it; empty if the name of a file has the word.
+        folder: The folder that names it; empty if the name of a file has the word, or a table gives it.
+        by_table: Whether a table gives it.
     """
 
     split: str
     folder: str
+    by_table: bool = False
+
+
+@dataclass
+class Outside:
+    """What became of images outside all folders that hold a metadata file.
+
+    Attributes:
+        has_classes: Whether one has the class of its folder.
+        in_images: Whether one has none because its folder is called like images.
+    """
+
+    has_classes: bool = False
+    in_images: bool = False
 
 
 class Around(NamedTuple):
@@ -85,45 +104,78 @@ class Placing:
         rule: Where classes come from.
         depth: Which folder is the class, from 1; 0 for the whole path.
         metadata: The labels in metadata files.
+        partition: The splits in tables.
         signs: Whether -1 is a label like any other.
+        tabled: Whether a table gives splits.
+        deeper: How many folders below the class are kept for rule 7.
+        outside: What became of images outside all folders that hold a metadata file.
     """
 
     around: Around
     rule: LabelRule
     depth: int
     metadata: MetadataLabels
+    partition: Partition
     signs: bool
+    tabled: bool
+    deeper: int = DEEPER
+    outside: Outside = field(default_factory=Outside)
 
     @classmethod
-    def of(cls, survey: Survey, rule: LabelRule, depth: int, metadata: MetadataLabels) -> "Placing":
+    def of(
+        cls, survey: Survey, rule: LabelRule, depth: int, metadata: MetadataLabels, partition: Partition
+    ) -> "Placing":
         """Return the placing of all entries that were surveyed."""
         around = Around(survey.around, survey.around_in_splits, survey.around_files)
-        return cls(around, rule, depth, metadata, survey.signs or metadata.signs)
+        signs = survey.signs or metadata.signs
+        return cls(around, rule, depth, metadata, partition, signs, partition.is_used)
 
     def __call__(self, entry: Entry) -> Cell:
         """Return the split and the class of an entry; a class of folders is a path that `settled` cuts."""
         named, folders = _from_names(self.around, entry.folder, entry.file if entry.at else "")
+        if self.tabled:
+            named = self._by_table(entry) or named
         return entry.split or named.split, self._class(entry, folders)
 
-    def named_split(self, entry: Entry) -> "NamedSplit":
-        """Return the split that names give an entry, and the folder that names it."""
+    @property
+    def without_deeper(self) -> "Placing | None":
+        """The placing without folders below the class, which may be any number; None if there are none to drop."""
+        drops = self.rule is LabelRule.FOLDER and self.depth and self.deeper
+        return replace(self, deeper=0) if drops else None
+
+    def named_split(self, entry: Entry) -> NamedSplit:
+        """Return the split that a table or names give an entry, and the folder that names it."""
         named, _ = _from_names(self.around, entry.folder, entry.file if entry.at else "")
-        return named
+        return (self._by_table(entry) if self.tabled else None) or named
+
+    def _by_table(self, entry: Entry) -> NamedSplit | None:
+        """Rule 3: the split that a table gives; None if no table is around the image."""
+        split = self.partition.split(entry.name)
+        return None if split is None else NamedSplit(split, "", by_table=True)
 
     def _class(self, entry: Entry, folders: str) -> str:
         """Rule 4."""
         match self.rule:
             case LabelRule.FOLDER:
-                return "/".join(folders.split("/")[: self.depth + DEEPER]) if self.depth else folders
+                return "/".join(folders.split("/")[: self.depth + self.deeper]) if self.depth else folders
             case LabelRule.OWN:
                 return self._published(entry.label)
             case LabelRule.METADATA:
                 label = self.metadata.label(entry.name)
-                return class_at(folders, self.depth) if label is None else self._published(label)
+                return self._of_folder(folders) if label is None else self._published(label)
             case LabelRule.FILE_NAME:
                 return class_word(entry.name)
             case LabelRule.NONE:
                 return ""
+
+    def _of_folder(self, folders: str) -> str:
+        """Rule 4b, for an image outside all folders that hold a metadata file."""
+        label = class_at(folders, self.depth)
+        if is_image_folder(label):
+            self.outside.in_images = True
+            return ""
+        self.outside.has_classes = self.outside.has_classes or bool(label)
+        return label
 
     def _published(self, label: str) -> str:
         return "" if _NO_CLASS.fullmatch(label) and not self.signs else label

@@ -4,13 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from infra.errors import InputError, Term
-from infra.sources.listing.folders import names_both
+from infra.sources.keys import ALL
+from infra.sources.listing.folders import VALIDATION, names_both
+from infra.sources.listing.left_out import LeftOut
 from infra.sources.source import SPLITS
+from infra.sources.tally import OTHERS, Tally
 
 MAX_CLASSES = 100_000
+_MOST_NAMED = 5
+_NAMES = {"": "without a suffix", OTHERS: "others"}
 
 
-def nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> InputError:
+def nothing_found(others: Tally, left_out: Tally, sought: str) -> InputError:
     """Return the error of a source without images, by what it holds instead and what was looked for."""
     if left_out:
         cause = f"holds no images of that key, but {_counts(left_out)}"
@@ -23,9 +28,17 @@ def nothing_found(others: Counter[str], left_out: Counter[str], sought: str) -> 
     )
 
 
-def check_splits(splits: Counter[str], hidden: list[str]) -> None:
-    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing)."""
+def check_splits(splits: Counter[str], hidden: list[str], left_out: LeftOut) -> None:
+    """Refuse one split without the other, and folders that look like splits but name none (rule 8 of the placing).
+
+    Args:
+        splits: The number of images by split.
+        hidden: The folders that look like splits.
+        left_out: The images left out because of their key.
+    """
     given = [split for split in SPLITS if splits[split]]
+    if len(given) == 1 and not splits[""]:
+        _check_other_split(given[0], left_out)
     if len(given) == 1 and splits[""]:
         cause = f"puts {splits[given[0]]} images into {given[0]} and {splits['']} into neither train nor test"
     elif not given and hidden:
@@ -34,6 +47,15 @@ def check_splits(splits: Counter[str], hidden: list[str]) -> None:
         return
     remedy = f"{Term.TAKE_NO_SPLITS} if they are none, or name the held-out images by {Term.TEST_SOURCE}"
     raise InputError(cause, item=Term.SOURCE, remedy=remedy)
+
+
+def _check_other_split(given: str, left_out: LeftOut) -> None:
+    """Refuse one split alone if images of the other were left out because of their key."""
+    other, words = ("test", ("test", VALIDATION)) if given == "train" else ("train", ("train",))
+    if keys := left_out.of_splits(*words):
+        cause = f"has no image of {other} that is taken (left out by key: {_counts(keys)})"
+        remedy = f"set {Term.IMAGE_KEY}={ALL} to take the images of every key, or {Term.TAKE_NO_SPLITS}"
+        raise InputError(cause, item=Term.SOURCE, remedy=remedy)
 
 
 def check_classes(labels: set[str]) -> None:
@@ -58,5 +80,5 @@ def check_hidden_splits(paths: Iterable[str]) -> None:
         )
 
 
-def _counts(others: Counter[str]) -> str:
-    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
+def _counts(tally: Tally) -> str:
+    return ", ".join(f"{count} {_NAMES.get(name, name)}" for name, count in tally.few(_MOST_NAMED).items())

@@ -1,13 +1,15 @@
 """The decision where the classes of a source come from (rule 4 of the placing)."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from infra.errors import InputError, Term
+from infra.sources.listing.cells import Cell
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.survey import Survey
-from infra.sources.reading import AUTO, FILE_NAME, FOLDER, NONE, Reading
+from infra.sources.reading import AUTO, FILE_NAME, FOLDER, METADATA, NONE, Reading
 
 
 class LabelRule(StrEnum):
@@ -23,7 +25,10 @@ class LabelRule(StrEnum):
 # The rules in their order, with the condition on which `auto` takes each.
 AUTO_ORDER = {
     LabelRule.OWN: "the source has labels: a column, a label array, CIFAR's, `.cls` and `.json` files beside images",
-    LabelRule.METADATA: "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv` labels images by name",
+    LabelRule.METADATA: (
+        "a `dataset.json`, `metadata.jsonl`, `metadata.csv` or `labels.csv`, or a table such as `train.csv` or "
+        "`val_annotations.txt`, labels images by name"
+    ),
     LabelRule.FOLDER: "the first folders below the split have several names and are neither numbered shards nor dates",
     LabelRule.FILE_NAME: "all file names are a word and a number (`cat_0001.png`), with several words, each repeated",
     LabelRule.NONE: "nothing of the above holds",
@@ -51,6 +56,9 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
         survey: The facts about all entries.
         metadata: The labels in metadata files, after all names were tried.
         no_classes: Why the source's own labels are no classes; empty if they are or there are none.
+
+    Raises:
+        InputError: If metadata files are needed, and one cannot be read.
     """
     match reading.labels:
         case str(labels) if labels == AUTO:
@@ -61,22 +69,28 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
             return Ruling(rule=LabelRule.FOLDER)
         case str(labels) if labels == FILE_NAME:
             return Ruling(rule=LabelRule.FILE_NAME)
-    if no_classes or metadata.trouble:
-        return Ruling(rule=LabelRule.NONE, note=no_classes or metadata.trouble)
+    if no_classes:
+        return Ruling(rule=LabelRule.NONE, note=no_classes)
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
-    return Ruling(rule=LabelRule.METADATA if metadata.spelling is not None else LabelRule.NONE, note=_unused(metadata))
+    metadata.check()
+    if metadata.spelling is not None and not metadata.trouble:
+        return Ruling(rule=LabelRule.METADATA)
+    # The note is an error's cause, which holds no `Term`.
+    return Ruling(rule=LabelRule.NONE, note=metadata.trouble or _unused(metadata, with_choices=False))
 
 
 def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
     """Rule 4: the first of `AUTO_ORDER` whose condition holds."""
+    if not no_classes and not survey.labelled:
+        metadata.check()
     if no_classes or (metadata.trouble and not survey.labelled):
         choices = f"{Term.LABELS}=column:NAME picks a column, {Term.LABELS}=none ignores them"
         return Ruling(rule=LabelRule.NONE, note=f"{no_classes or metadata.trouble}; {choices}")
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
-        return Ruling(rule=LabelRule.METADATA)
+        return Ruling(rule=LabelRule.METADATA, note=_unused(metadata))
     unused, by_name = _unused(metadata), survey.file_names_are_classes
     folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
     if folders.several and (depth != 1 or not folders.like):
@@ -90,20 +104,55 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
 
 
-def _unused(metadata: MetadataLabels) -> str:
-    """Metadata files of which no row names an image."""
-    if not metadata.files or metadata.spelling is not None:
-        return ""
-    return f"{' and '.join(metadata.files[:3])} names no image of the source"
+def _unused(metadata: MetadataLabels, *, with_choices: bool = True) -> str:
+    """Metadata files and tables that label no image, with the choices that take their labels."""
+    notes = [metadata.unused]
+    for table in metadata.passed_over:
+        notes += [table.cause, table.choice if with_choices else ""]
+    return "; ".join(filter(None, notes))
 
 
-def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels) -> str:
-    """Return where classes come from, in words for the user."""
+def with_unnamed_split(
+    ruling: Ruling, cells: Collection[Cell], held_out: str, origins: Origins, metadata: MetadataLabels
+) -> Ruling:
+    """Return the decision with a note on a split of which metadata files name no image, although they name others.
+
+    Args:
+        ruling: The decision.
+        cells: The splits and classes that the placing gave.
+        held_out: The split that is held out.
+        origins: The origins of the splits.
+        metadata: The labels in metadata files.
+    """
+    named = {split for split, label in cells if label}
+    bare = [split for split in ("train", held_out) if (split, "") in cells and split not in named]
+    if ruling.rule is not LabelRule.METADATA or not named or not bare:
+        return ruling
+    files = " and ".join(metadata.files[:3])
+    note = f"{files} names no image of {origins.of_splits(bare)}; put one there, or {Term.LABELS}=none ignores it"
+    return replace(ruling, note="; ".join(filter(None, (ruling.note, note))))
+
+
+def labels_note(ruling: Ruling, metadata: MetadataLabels) -> str:
+    """Return the note of a decision, and how many rows name no image if metadata files label images."""
+    unnamed = metadata.unnamed if ruling.rule is LabelRule.METADATA else ""
+    return "; ".join(filter(None, (ruling.note, unnamed)))
+
+
+def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels, *, folders: bool) -> str:
+    """Return where classes come from, in words for the user.
+
+    Args:
+        rule: The decision.
+        origins: The origins of the source's own labels.
+        metadata: The labels in metadata files.
+        folders: Whether images outside all folders of metadata files have the classes of their folders.
+    """
     match rule:
         case LabelRule.OWN:
             return origins.of_labels()
         case LabelRule.METADATA:
-            return " and ".join(metadata.files[:3])
+            return " and ".join([*(["folder names"] if folders else []), *metadata.files[:3]])
         case LabelRule.FOLDER:
             return "folder names"
         case LabelRule.FILE_NAME:
@@ -127,5 +176,6 @@ def refusal(chosen: str, ruling: Ruling, classes: set[str], unlabelled: int) -> 
         cause = f"{unlabelled:,} images have no class"
     else:
         cause = f"all images have the class {min(classes)[:24]}" if any(classes) else "no image has a label"
-    remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto"
+    column = f", or {Term.LABELS}=column:NAME" if chosen == METADATA else ""
+    remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto{column}"
     return InputError(f"{chosen} gives no classes: {cause}", item=Term.LABELS, remedy=remedy)

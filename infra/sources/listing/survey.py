@@ -1,10 +1,9 @@
 """The facts about all entries of a source that placing any of them needs (rules 1, 4 and 8 of the placing)."""
 
-import re
 from collections import defaultdict
 from functools import lru_cache
 
-from infra.sources.listing.file_names import FileNames
+from infra.sources.listing.file_names import FileNames, last_number
 from infra.sources.listing.folders import (
     common_folders,
     path_parts,
@@ -17,7 +16,6 @@ from infra.sources.source import Entry
 
 _MOST_NAMES = 100_000
 _MOST_LEVELS = 8
-_LAST_NUMBER = re.compile(r"(\d{1,18})(?:\.[^.]*)?$")
 
 
 class Survey:
@@ -59,7 +57,7 @@ class Survey:
         if self._run is None:
             return
         folder, first = self._run
-        numbers = [int(found[1]) for name in (first, self._last) if (found := _LAST_NUMBER.search(name))]
+        numbers = [number for name in (first, self._last) if (number := last_number(name)) is not None]
         lowest, highest = (min(numbers), max(numbers)) if len(numbers) == 2 else (None, None)
         parts, below = _parts_and_split(folder)
         contents = Contents(self._length, lowest, highest)

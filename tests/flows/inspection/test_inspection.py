@@ -42,6 +42,30 @@ def test_the_size_that_fits(tmp_path: Path, side: int, size: int, advised: str) 
     assert [one.setting for one in found if "image_size" in one.setting] == [advised] * bool(advised)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "settings", "advised"),
+    [
+        ([(13, 10), (10, 13), (10, 10), (12, 10)], {}, True),
+        ([(13, 10), (10, 10), (12, 10)], {}, False),
+        ([(10, 10), (12, 10)], {}, False),
+        ([(40, 20)], {"image_size": [8, 16]}, False),
+        ([(20, 20)], {"image_size": [8, 16]}, True),
+        ([(40, 20)], {"fit": "pad"}, False),
+        ([(40, 20)], {"fit": "stretch"}, False),
+        ([(40, 20)], {"resize_filter": "none"}, False),
+        ([(40, 20), (10, 10), (10, 10)], {"min_side": 11}, True),
+        ([(40, 10), (30, 30)], {"min_side": 11}, False),
+    ],
+    ids=str,
+)
+def test_another_fit_if_the_cut_takes_much_of_half_the_images(
+    tmp_path: Path, sizes: list[tuple[int, int]], settings: dict[str, object], advised: bool
+) -> None:
+    laid(tmp_path, {f"{n}.png": encoded(picture(n, size)) for n, size in enumerate(sizes)})
+    found = [one.setting for one in inspected(tmp_path, **{"image_size": 8, **settings}).advice]
+    assert [setting for setting in found if "fit" in setting] == ["prepare.fit=pad", "prepare.fit=stretch"] * advised
+
+
 def test_classes_are_counted_in_the_splits_that_count(tmp_path: Path) -> None:
     names = ("train/cat/1", "train/cat/2", "train/dog/1", "test/cat/1", "test/dog/1", "val/dog/1")
     laid(tmp_path, {f"{name}.png": encoded(picture(n)) for n, name in enumerate(names)})

@@ -1,5 +1,6 @@
 """Two sources that the user named as splits."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.files.shared import SharedFiles
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.folder import FolderSource
-from infra.sources.listing.listing import listed
+from infra.sources.listing.listing import listed, part_entries
 from infra.sources.pair import Pair
 from infra.sources.reading import Reading
 from infra.sources.source import Entry
 from tests.infra.sources.placed import placed
-from tests.infra.sources.trees import put
+from tests.infra.sources.trees import laid, put
 
 
 def pair(train: object, test: object, kind: type = FolderSource) -> Pair:
@@ -164,3 +165,80 @@ def test_images_that_another_key_leaves_out_are_named(tmp_path: Path) -> None:
         list(Pair(FolderSource(files[0], chosen), FolderSource(files[1], chosen), *files).find())
     assert caught.value.item == Term.TEST_SOURCE
     assert Term.IMAGE_KEY in caught.value.remedy
+
+
+class TestMetadata:
+    """One file of labels for both splits, in the folder around them, beside them or in each."""
+
+    ROWS = b"file_name,label\ntrain/1.png,cat\ntrain/2.png,dog\ntest/3.png,dog\ntest/4.png,cat\n"
+
+    def classes(self, source: Pair) -> dict[str, str]:
+        with listed(source) as listing:
+            self.note = listing.labels_note
+            entries = [entry for part in listing.parts(9) for entry in part_entries(part)]
+        return {entry.name.rpartition("/")[2][0]: entry.label for entry in entries}
+
+    @pytest.mark.parametrize(
+        ("train", "test"), [("", "test"), ("*", "test/*.png"), ("[mt]*[nva]*", "link"), ("", "test/[34].png")]
+    )
+    def test_of_a_held_out_source_inside_the_other(self, tmp_path: Path, train: str, test: str) -> None:
+        laid(tmp_path / "set", {"metadata.csv": self.ROWS} | {f"train/{n}.png": b"%d" % n for n in (1, 2)})
+        laid(tmp_path / "set", {f"test/{n}.png": b"%d" % n for n in (3, 4)})
+        links({tmp_path / "link": tmp_path / "set/test"})
+        held_out = tmp_path / (test if test == "link" else f"set/{test}")
+        assert self.classes(pair(f"{tmp_path}/set/{train}".rstrip("/"), held_out)) == {
+            "1": "cat",
+            "2": "dog",
+            "3": "dog",
+            "4": "cat",
+        }
+        assert self.note == ""
+
+    def test_rows_of_equal_names_are_of_their_own_folders(self, tmp_path: Path) -> None:
+        rows = b"file_name,label\n1.png,cat\n2.png,dog\nnew/1.png,dog\nnew/3.png,cat\n"
+        put(tmp_path, "1.png", "2.png", "new/1.png", "new/3.png")
+        laid(tmp_path, {"metadata.csv": rows})
+        assert {(entry.name, entry.label) for entry in placed(pair(tmp_path, tmp_path / "new"))} == {
+            ("train/1.png", "cat"),
+            ("train/2.png", "dog"),
+            ("test/1.png", "dog"),
+            ("test/3.png", "cat"),
+        }
+
+    def test_a_file_in_the_held_out_source_itself_comes_first(self, tmp_path: Path) -> None:
+        laid(
+            tmp_path, {"metadata.csv": self.ROWS[:-28], "test/metadata.csv": self.ROWS[:16] + b"3.png,cat\n4.png,dog\n"}
+        )
+        put(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
+        assert self.classes(pair(tmp_path, tmp_path / "test")) == {"1": "cat", "2": "dog", "3": "cat", "4": "dog"}
+
+    def test_the_place_of_the_held_out_source_is_in_the_digest(self, tmp_path: Path) -> None:
+        laid(tmp_path, {"set/metadata.csv": self.ROWS, "set/train/1.png": b"1", "set/train/2.png": b"2"})
+        laid(tmp_path, {"set/test/3.png": b"3", "set/test/4.png": b"4"})
+        shutil.copytree(tmp_path / "set/test", tmp_path / "other")
+        digests = []
+        for held_out in ("set/test", "other"):
+            with listed(pair(tmp_path / "set/[mt][er][ta]*", tmp_path / held_out)) as listing:
+                digests.append((listing.digest, listing.class_names, listing.count))
+        assert [of[1:] for of in digests] == [(["cat", "dog"], 4), ([], 4)]
+        assert digests[0][0] != digests[1][0]
+
+    @pytest.mark.parametrize(
+        ("ends", "name"),
+        [("", "metadata.csv"), ("*", "metadata.csv"), ("/*.png", "metadata.csv"), ("", "list_attr_celeba.txt")],
+    )
+    def test_of_a_file_that_lies_in_neither(self, tmp_path: Path, ends: str, name: str) -> None:
+        laid(tmp_path, {name: self.ROWS, "splits.csv": b""})
+        put(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
+        source = pair(f"{tmp_path}/train{ends}", f"{tmp_path}/test{ends}")
+        assert set(self.classes(source).values()) == {""}
+        assert self.note.startswith(f"{tmp_path}/{name} is not read")
+        assert f"set {Term.SOURCE} to its folder" in self.note
+
+    def test_of_a_file_that_names_no_held_out_image(self, tmp_path: Path) -> None:
+        laid(tmp_path, {"set/metadata.csv": self.ROWS})
+        put(tmp_path, "set/train/1.png", "set/train/2.png", "new/3.png", "new/4.png")
+        self.classes(pair(tmp_path / "set", tmp_path / "new"))
+        assert self.note.startswith(
+            f"metadata.csv names no image of {Term.TEST_SOURCE}; put one there, or {Term.LABELS}"
+        )

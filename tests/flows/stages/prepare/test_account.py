@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from flows.stage import Context
-from flows.stages.prepare.account import classes_line, kind_line, splits_line
+from flows.stages.prepare.account import classes_line, kind_line, left_out_line, other_key, others_line, splits_line
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import prepare
 from flows.stages.prepare.stage import PREPARE
 from infra.digests import Json
+from infra.sources.tally import OTHERS
 from tests.pictures import encoded, picture
 
 FACTS: Json = {
@@ -36,6 +37,7 @@ CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
         ({"class_names": [], "labels_from": "", "labels_note": "why; set\nit"}, "no classes: why; set?it"),
         ({"labels_note": "set it"}, "2 classes from folder names: cat, dog (set it)"),
         ({"class_names": [], "unlabelled": 1234}, "labels ignored: 1,234 images have no class"),
+        ({"class_names": [], "unlabelled": 2, "labels_note": "why"}, "labels ignored: 2 images have no class (why)"),
     ],
     ids=str,
 )
@@ -117,3 +119,11 @@ def test_the_digits_are_of_no_other_kind() -> None:
 def test_the_longest_line_stays_short() -> None:
     names = [letter * 256 for letter in "abcdefghijkl"]
     assert len(classes_line(FACTS | {"class_names": names})) < 100
+
+
+def test_what_is_counted_together_has_words() -> None:
+    """In a manifest they come first, as the order of the names has it."""
+    facts = {"left_out": {OTHERS: 1000, "mask": 2}, "others": {"": 1, OTHERS: 3, ".txt": 2}}
+    assert other_key(facts) == "mask"
+    assert left_out_line(facts) == "other images of the samples left out (mask: 2, other keys: 1,000)"
+    assert others_line(facts) == "other files not read (1 without a suffix, 2 .txt, 3 others)"

@@ -9,7 +9,7 @@ import pytest
 from flows.recipe.settings import load_config
 from flows.stage import Context
 from flows.stages.prepare.preparation import prepare
-from tests.flows.stages.prepare.layouts import arrays, photos
+from tests.flows.stages.prepare.layouts import arrays, lists, photos
 
 PAGE = (Path(__file__).parents[4] / "docs" / "datasets.md").read_text()
 ROWS = {
@@ -18,6 +18,8 @@ ROWS = {
         r"^\| ([^|`]+) \| `([^`|]*prepare\.source=[^`|]*)` \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE
     )
 }
+# What the program of a data set reads.
+PROGRAMS = {"STL-10": "stl10_binary", "Oxford Flowers 102": "imagelabels.mat"}
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "MNIST": arrays.mnist,
     "Fashion-MNIST": arrays.fashion_mnist,
@@ -31,12 +33,19 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "STL-10": arrays.stl_10,
     "ImageNet": photos.imagenet,
     "Imagenette": photos.imagenette,
-    "Tiny ImageNet": photos.tiny_imagenet,
-    "CelebA": photos.celeba,
+    "Tiny ImageNet": lists.tiny_imagenet_packed,
+    "Tiny ImageNet, unpacked": lists.tiny_imagenet,
+    "CelebA": lists.celeba,
+    "CelebA, packed": lists.celeba_packed,
+    "CelebA by an attribute": lists.celeba,
+    "CelebA of Kaggle": lists.celeba_of_kaggle,
+    "CelebA by person": lists.celeba,
+    "CUB-200-2011": lists.cub_200,
+    "any set of Kaggle with a train.csv beside train": lists.kaggle,
     "FFHQ": photos.ffhq,
     "LSUN": photos.lsun,
     "Intel image classification": photos.intel,
-    "Oxford Flowers 102": photos.flowers,
+    "Oxford Flowers 102": lists.flowers,
     "Oxford-IIIT Pets": photos.pets,
     "Cats vs dogs": photos.cats_and_dogs,
     "AFHQ": photos.afhq,
@@ -59,9 +68,9 @@ def test_a_small_copy(
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "data")
     LAYOUTS[name](tmp_path / "data")
-    if name == "STL-10":
-        (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-        exec(compile(program, "docs/datasets.md", "exec"), {})
+    for program in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        if PROGRAMS.get(name, "no program") in program:
+            exec(compile(program, "docs/datasets.md", "exec"), {})
     settings, splits, classes = ROWS[name]
     config = load_config("folder", None, settings).prepare
     context = make_context()

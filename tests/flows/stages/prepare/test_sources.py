@@ -13,8 +13,10 @@ from infra.errors import ConfigError, InputError
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.digits import DigitsSource
 from infra.sources.kinds.zip import ZipSource
+from infra.sources.listing.listing import listed
 from infra.sources.pair import Pair
 from infra.sources.recognition.marks import NOUNS
+from infra.sources.source import Other
 from tests.infra.sources.formats.archives import ZIP
 
 KINDS = [kind for kind in SourceKind if kind not in (SourceKind.AUTO, SourceKind.DIGITS)]
@@ -138,6 +140,20 @@ def test_a_held_out_source_makes_a_pair_of_its_kind() -> None:
     assert isinstance(opened, Pair)
     assert {type(opened.train), type(opened.test)} == {ZipSource}
     assert pickle.loads(pickle.dumps(opened)) == opened, "it is sent to the workers"
+
+
+def test_tables_of_splits_are_not_read_for_a_pair(tmp_path: Path) -> None:
+    """Each of the two sources is a split, so a broken table of splits ends nothing."""
+    for name in ("a/1.png", "a/splits.csv", "b/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff")
+    config = PrepareConfig(kind="folder", source=f"{tmp_path}/a", test_source=f"{tmp_path}/b")
+    assert Other("splits.csv") in open_source(config).source.find()
+    with (
+        pytest.raises(InputError, match="cannot be read"),
+        listed(open_source(PrepareConfig(source=config.source)).source),
+    ):
+        pass
 
 
 def test_the_digits_come_from_code_that_is_there() -> None:

@@ -117,8 +117,19 @@ CASES = {
     ),
     "all of the held-out images have another key": Case(
         {f"a/{n}.image.png": image(n) for n in range(4)} | {f"b/{n}.small.png": image(n + 50) for n in range(4)},
-        (("prepare.image_key=*", {"image_key": "*"}),),
+        (("prepare.test_source: holds no image that is taken", {"image_key": "*"}),),
         {"source": "a", "test_source": "b"},
+    ),
+    "all of the test images have a key": Case(
+        images("train/", "train/more/")
+        | {f"test/{n}_mask.png": image(n + 50) for n in range(4)}
+        | {f"train/{n:03d}_mask.png": image(n + 70) for n in range(6)},
+        (("prepare.image_key=*", {"image_key": "*"}),),
+    ),
+    "all of the train images have another key": Case(
+        {f"train/{n}.png": image(n) for n in range(4)} | {f"val/{n}.image.png": image(n + 50) for n in range(4)},
+        (("prepare.use_splits=false", {"use_splits": False}),),
+        {"image_key": "image"},
     ),
     "nothing named": Case(images(""), (("--set prepare.source=PATH", {"source": ""}),), {"source": None}),
 }

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infra.errors import InputError, Term
-from infra.sources.formats.metadata import MAX_METADATA_BYTES, check_size, may_be_metadata, metadata_rows
+from infra.sources.formats.metadata import may_be_metadata, metadata_rows, too_large
 from infra.sources.source import Metadata
 
 
@@ -100,7 +100,6 @@ def test_bytes_that_are_no_text() -> None:
         metadata_rows(Metadata("metadata.csv", b"\xff\xfe\0"), "")
 
 
-def test_the_largest_file() -> None:
-    check_size(MAX_METADATA_BYTES, "a")
+def test_a_file_that_was_not_read_says_why() -> None:
     with pytest.raises(InputError, match="larger than 64 MiB"):
-        check_size(MAX_METADATA_BYTES + 1, "a")
+        metadata_rows(Metadata("metadata.csv", too_large("a")), "")

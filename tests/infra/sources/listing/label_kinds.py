@@ -62,6 +62,21 @@ SIDECARS.append(("metadata.csv", TABLE))
 NAMES = "folder names"
 
 
+TINY = images(*(f"train/{c}/images/{c}_{n}.JPEG" for c in "ab" for n in range(2)))
+TINY |= images(*(f"{split}/images/{split}_{n}.JPEG" for split in ("val", "test") for n in range(2)))
+TINY["val/val_annotations.txt"] = b"val_0.JPEG\ta\t0\t1\nval_1.JPEG\tb\t0\t1\n"
+FACES = [f"img_align_celeba/{n:06d}.jpg" for n in range(4)]
+CELEBA = images(*FACES) | {
+    "list_attr_celeba.txt": b"4\nMale Smiling\n"
+    + b"".join(b"%06d.jpg -1 %2d\n" % (n, 1 - n % 2 * 2) for n in range(4)),
+    "identity_CelebA.txt": b"".join(b"%06d.jpg %d\n" % (n, n // 2) for n in range(4)),
+}
+# The images of the test folder are called as those of the other, and are not in the table.
+KAGGLE = images(*(f"train_images/{n}.png" for n in range(4))) | {
+    "train.csv": b"id,label\n" + b"".join(b"%d,%s\n" % (n, (b"cat", b"dog")[n % 2]) for n in range(4))
+}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of input: its files, and the classes with their origin, or a part of the note."""
@@ -108,6 +123,11 @@ KINDS = {
         "dataset.json names no image",
     ),
     "ffhq": Kind(FolderSource, images(*FFHQ), note="folders 00000–02000 look like shards"),
+    "ffhq with keys": Kind(
+        FolderSource,
+        images(*(f"{n // 2:02d}/{n:05d}.{key}.png" for n in range(5) for key in ("image", "mask"))),
+        note="folders 00–02 look like shards",
+    ),
     "shards by word": Kind(
         FolderSource, images("part-1/a.png", "part-2/b.png", "part-3/c.png"), note="folders part-1–part-3 look like"
     ),
@@ -158,6 +178,18 @@ KINDS = {
         ("cat", "dog"),
         "file names",
     ),
+    "file names with keys": Kind(
+        FolderSource,
+        images(*(f"{name[:-4]}.{key}.png" for name in CATS for key in ("image", "mask"))),
+        ("cat", "dog"),
+        "file names",
+    ),
+    "file names with masks at the end": Kind(
+        FolderSource,
+        images(*(f"{name[:-4]}{end}.png" for name in CATS for end in ("", "_mask"))),
+        ("cat", "dog"),
+        "file names",
+    ),
     "folders before file names": Kind(
         FolderSource, images(*(f"{c}/{name}" for c in "ab" for name in CATS)), ("a", "b"), NAMES
     ),
@@ -175,7 +207,51 @@ KINDS = {
         FolderSource,
         images("train/0/a.png", "train/1/b.png", *(f"test/{n}.png" for n in range(4))) | {"test/metadata.csv": TABLE},
         ("0", "1"),
-        "metadata.csv",
+        "folder names and metadata.csv",
+    ),
+    "tiny imagenet": Kind(FolderSource, TINY, ("a", "b"), "folder names and val_annotations.txt"),
+    "tiny imagenet in a zip": Kind(
+        ZipSource,
+        {"t.zip": zipped([(f"tiny/{name}", data) for name, data in TINY.items()])},
+        ("a", "b"),
+        "folder names and val_annotations.txt",
+    ),
+    "annotations of some": Kind(
+        FolderSource,
+        TINY | {"val/val_annotations.txt": b"val_0.JPEG\ta\nval_1.JPEG\tb\nval_9.JPEG\ta\n"},
+        ("a", "b"),
+        "folder names and val_annotations.txt",
+        "1 rows of val_annotations.txt name no image",
+    ),
+    "celeba": Kind(FolderSource, CELEBA, note="list_attr_celeba.txt has several labels per image (Male, Smiling); "),
+    "celeba packed": Kind(
+        ZipSource,
+        {"img_align_celeba.zip": zipped([(name, b"") for name in FACES])}
+        | {name: data for name, data in CELEBA.items() if data},
+        note="identity_CelebA.txt has no labels but identity; ",
+    ),
+    "attributes of folders": Kind(
+        FolderSource,
+        images("a/0.png", "b/1.png") | {"list_attr_x.csv": b"file_name,Male,Smiling\n0.png,1,1\n"},
+        ("a", "b"),
+        NAMES,
+        "list_attr_x.csv has several labels per image",
+    ),
+    "kaggle": Kind(FolderSource, KAGGLE, ("cat", "dog"), "train.csv"),
+    "kaggle packed": Kind(
+        ZipSource,
+        {"train.zip": zipped([(f"{n}.png", b"") for n in range(4)]), "train.csv": KAGGLE["train.csv"]},
+        ("cat", "dog"),
+        "train.csv",
+    ),
+    "kaggle in a tar": Kind(
+        TarSource,
+        {"train.tar": packed([(f"{n}.png", b"") for n in range(4)]), "train.csv": KAGGLE["train.csv"]},
+        ("cat", "dog"),
+        "train.csv",
+    ),
+    "a table that cannot be read": Kind(
+        FolderSource, images("a/0.png", "b/1.png") | {"train.csv": b"\xff\xfe"}, ("a", "b"), NAMES, "cannot be read"
     ),
     "captions": Kind(FolderSource, FOUR | {"metadata.csv": b"file_name,text\n0.png,a cat\n"}),
     "sidecars before metadata": Kind(TarSource, {"a.tar": packed(SIDECARS)}, ("c0", "c1"), ".cls files"),

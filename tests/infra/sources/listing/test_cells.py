@@ -9,6 +9,7 @@ from infra.sources.listing.cells import settled
     ("given", "expected"),
     [
         ({"train": "ab", "val": "ab", "test": "ab"}, {"train": "ab", "": "ab", "test": "ab"}),
+        ({"train": "ab", "val": "a", "test": "b"}, {"train": "ab", "": "a", "test": "b"}),
         ({"train": "ab", "val": "ab"}, {"train": "ab", "test": "ab"}),
         ({"train": "ab", "val": "ab", "test": ""}, {"train": "ab", "test": "ab", "": ""}),
         ({"train": "", "val": "", "test": ""}, {"train": "", "": "", "test": ""}),
@@ -42,3 +43,11 @@ def test_folders_around_one_split(train: list[str], test: list[str], expected: t
     changes = settled(counts, from_folders=True)
     assert [changes["train", label][1] for label in train] == expected[0]
     assert [changes["test", label][1] for label in test] == expected[1]
+
+
+def test_images_above_the_class_have_none_in_common() -> None:
+    """Rule 7, if the second folder is the class."""
+    counts = {("train", path): 1 for path in ("w", "w/a/cat", "w/b/dog")}
+    counts |= {("test", path): 1 for path in ("c", "a/cat", "b/dog")}
+    changes = settled(counts, from_folders=True, depth=2)
+    assert [changes[cell][1] for cell in counts] == ["", "cat", "dog", "", "cat", "dog"]

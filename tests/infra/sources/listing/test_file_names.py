@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.sources.listing.file_names import FileNames, class_word
+from infra.sources.listing.file_names import FileNames, class_word, last_number
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,11 @@ from infra.sources.listing.file_names import FileNames, class_word
         ("a.tar!x/cat_1.png", "cat"),
         ("a.tar!cat_1.png", "cat"),
         ("T-shirt 3.png", "T-shirt"),
+        ("cat_000.image.png", "cat"),
+        ("a.tar!x/cat_000.left-view.png", "cat"),
+        ("cat_000_mask.png", "cat"),
+        ("cat.v1_12.png", "cat.v1"),
+        ("cat.image.png", ""),
         ("00012.png", ""),
         ("20190712_123456.jpg", ""),
         ("cat.png", ""),
@@ -29,6 +34,23 @@ from infra.sources.listing.file_names import FileNames, class_word
 )
 def test_words(name: str, word: str) -> None:
     assert class_word(name) == word
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("00012.png", 12),
+        ("x9/cat_7.png", 7),
+        ("a9.tar!00012.image.png", 12),
+        ("00012_mask.png", 12),
+        ("12.34.png", 34),
+        ("digits/0001", 1),
+        ("x9/cat.png", None),
+        ("1/cat.v2a.png", None),
+    ],
+)
+def test_the_last_number(name: str, number: int | None) -> None:
+    assert last_number(name) == number
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.listing import refusals
 from infra.sources.listing.listing import listed, part_entries
+from infra.sources.reading import Reading
 from infra.sources.source import Content, Entry, Other, Source
 from tests.pictures import encoded, picture
 
@@ -155,6 +156,7 @@ class TestClasses:
             (("-1", "1"), ["-1", "1"]),
             (("-1", "1", "0"), []),
             (("-7", "-1"), []),
+            (("-7", "3", "4"), []),
             (("٣", "1"), ["1", "٣"]),
             (("1", "100000"), ["1", "100000"]),
             (("7", "99999"), ["7", "99999"]),
@@ -258,3 +260,26 @@ def test_what_settles_late_is_in_every_part() -> None:
         assert stored == [("train", "a"), ("train", "b"), ("test", "a"), ("test", "b"), ("", ""), ("", "")]
         assert (listing.class_names, listing.unlabelled) == (["a", "b"], 0)
         assert listing.splits == {"train": 2, "test": 2, "": 2}
+
+
+def test_names_that_users_give_are_counted_in_bounds() -> None:
+    """As keys of images left out, and as suffixes of other files."""
+    keys = [Other(f"{n}", key=f"key{n}") for n in range(3000)]
+    files = [Other("b." + "x" * 17), Other("readme"), *(Other(f"a.{n}") for n in range(3000))]
+    with listed(Given([Entry(name="a"), *keys, *keys[:5], *files])) as listing:
+        assert (len(listing.left_out), sum(listing.left_out.values())) == (13, 3005)
+        assert (len(listing.others), sum(listing.others.values())) == (13, 3002)
+        assert {f"key{n}" for n in range(5)} < set(listing.left_out)
+        assert listing.others[""] == 2
+
+
+def test_any_number_of_folders_below_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.sources.listing.listing.MAX_CLASSES", 3)
+    found = [Entry(name=f"{name}{n}", folder=f"{name}/{n}") for name in ("cat", "dog") for n in range(9)]
+    with listed(Given(found)) as listing:
+        assert listing.class_names == ["cat", "dog"]
+        placed = [entry for part in listing.parts(100) for entry in part_entries(part)]
+        assert [entry.label for entry in placed] == ["cat"] * 9 + ["dog"] * 9
+    whole = Reading(label_depth=0)
+    with pytest.raises(InputError, match="classes"), listed(Given(found), whole):
+        pass

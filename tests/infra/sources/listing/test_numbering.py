@@ -67,6 +67,9 @@ def test_padded_numbers_are_shards(names: tuple[str, ...], images: tuple[int, ..
         (tuple(f"{n:02d}" for n in range(10)), (600,), "again"),
         (tuple(f"{n:05d}" for n in range(43)), (210, 2220, 2250, 1410), "again"),
         (("001", "002", "200"), (40, 60, 55), "none"),
+        (("001", "002", "003"), (20,), "again"),
+        (("0000", "0001", "0002"), (700, 1000, 900), "again"),
+        (("10", "11", "12"), (500,), "on"),
         (("cats", "dogs"), (20,), "on"),
         (("cat_1", "dog_1"), (20,), "on"),
         (("class_1", "class_2"), (20,), "again"),
@@ -118,3 +121,14 @@ def test_a_folder_without_numbers_in_its_files_runs_on_nowhere() -> None:
     contents = Contents(3, 1, 3)
     contents.add(Contents(2, None, None))
     assert contents == Contents(5, None, None)
+
+
+def test_files_that_begin_at_the_last_number_of_the_folder_before_do_not_run_on() -> None:
+    assert parts_of({"00": Contents(5, 0, 4), "01": Contents(5, 5, 9)}, "") == "shards"
+    assert parts_of({"00": Contents(5, 0, 4), "01": Contents(5, 4, 8)}, "") == ""
+
+
+def test_folders_of_one_name_hold_the_numbers_of_all() -> None:
+    contents = Contents(3, 2, 9)
+    contents.add(Contents(2, 1, 5))
+    assert contents == Contents(5, 1, 9)

@@ -164,10 +164,13 @@ def test_every_kind_of_source(tmp_path: Path, kind: str) -> None:
 
 def test_many_origins_are_shortened_and_take_no_memory_each() -> None:
     origins = Origins()
-    for number in range(9):
-        origins.add_found(Entry(name=str(number), label="x", label_from=f"column {number % 5}"))
+    for number in range(99):
+        found = {"split": "val", "split_from": f"file {number}", "label": "x", "label_from": f"column {number}"}
+        origins.add_found(Entry(name=str(number), **found))
         origins.add_named("train", f"train{number}" + "0" * 100)
     assert origins.of_labels() == "column 0 and column 1 and column 2 and more"
+    assert origins.of_splits(("val",)) == "file 0 and file 1 and file 2 and more"
+    assert (len(origins._labels), len(origins._splits["val"])) == (4, 4)
     assert origins.of_splits(("train", "test")) == "folder train0000000000000000000"
 
 

@@ -19,6 +19,7 @@ from infra.sources.kinds.tar import TarSource
 from infra.sources.kinds.zip import ZipSource
 from infra.sources.listing.cells import settled
 from infra.sources.listing.metadata import MetadataLabels
+from infra.sources.listing.partition import Partition
 from infra.sources.listing.placing import Placing
 from infra.sources.listing.ruling import LabelRule, decide
 from infra.sources.listing.survey import Survey
@@ -35,7 +36,7 @@ def place(*entries: Entry, reading: Reading = BY_RULE) -> list[tuple[str, str]]:
         survey.add(entry)
     survey.finish()
     rule = decide(reading, survey, metadata, "").rule
-    placing = Placing.of(survey, rule, reading.label_depth, metadata)
+    placing = Placing.of(survey, rule, reading.label_depth, metadata, Partition())
     given = [placing(entry) for entry in entries]
     changes = settled(Counter(given), from_folders=rule is LabelRule.FOLDER, depth=reading.label_depth)
     return [changes[cell] for cell in given]

@@ -1,18 +1,24 @@
 """What a listing refuses, and the way on that each refusal names."""
 
-from collections import Counter
-
 import pytest
 
 from infra.errors import InputError, Term
 from infra.sources.listing import refusals
+from infra.sources.tally import Tally
+
+
+def counted(counts: dict[str, int]) -> Tally:
+    tally = Tally()
+    for name, count in counts.items():
+        tally.add(name, count)
+    return tally
 
 
 def test_no_images_says_what_is_there_instead_and_what_was_looked_for() -> None:
-    error = refusals.nothing_found(Counter({".txt": 2}), Counter(), "of the kind zip")
+    error = refusals.nothing_found(counted({".txt": 2}), Tally(), "of the kind zip")
     assert error.cause == "holds no images (left out: 2 .txt) of the kind zip"
     assert Term.SOURCE_KIND in error.remedy
-    masks = refusals.nothing_found(Counter(), Counter(mask=3), "")
+    masks = refusals.nothing_found(Tally(), counted({"mask": 3}), "")
     assert masks.cause == "holds no images of that key, but 3 mask"
     assert Term.IMAGE_KEY in masks.remedy
 

@@ -1,6 +1,9 @@
 """Where classes come from: the order of the rules, each kind of input with its counterexamples, and choices."""
 
+import hashlib
 import io
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +20,9 @@ from infra.sources.kinds.tar import TarSource
 from infra.sources.listing.listing import Listing, listed
 from infra.sources.listing.ruling import AUTO_ORDER, LabelRule
 from infra.sources.reading import Reading
+from infra.sources.source import Entry
 from tests.infra.sources.kinds.test_tar import packed
-from tests.infra.sources.listing.label_kinds import FOUR, KINDS, TABLE, Make, parquet
+from tests.infra.sources.listing.label_kinds import CATS, CELEBA, FOUR, KAGGLE, KINDS, TABLE, TINY, Make, parquet
 
 
 def found(folder: Path, make: Make, contents: Mapping[str, bytes], reading: Reading) -> Listing:
@@ -27,6 +31,14 @@ def found(folder: Path, make: Make, contents: Mapping[str, bytes], reading: Read
         (folder / name).write_bytes(data)
     with listed(make(FileSet((str(folder),)), reading), reading) as listing:
         return listing
+
+
+def digest_of_found(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for one in FolderSource(FileSet((str(folder),))).find():
+        value = one.as_json() if isinstance(one, Entry) else [one.name, hashlib.sha256(one.content).hexdigest()]
+        digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n" * isinstance(one, Entry))
+    return digest.hexdigest()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,8 +69,14 @@ def test_none_gives_none_of_any_kind(tmp_path: Path, kind: str) -> None:
         ("folders before file names", "file_name", ["cat", "dog"]),
         ("sidecars before metadata", "metadata", ["c0", "c1"]),
         ("sidecars before metadata", "column:hair", ["blond", "red"]),
+        ("celeba", "column:Smiling", ["-1", "1"]),
+        ("celeba packed", "column:identity", ["0", "1"]),
+        ("celeba", "column:Male", None),
+        ("celeba", "metadata", None),
+        ("tiny imagenet", "metadata", ["a", "b"]),
+        ("a table that cannot be read", "metadata", None),
         ("metadata in each split", "column:hair", ["blond", "red"]),
-        ("metadata in each split", "key:label", ["0", "1"]),
+        ("metadata in each split", "key:label", None),
         ("several in .json files", "folder", None),
         ("several in .json files", "key:label", None),
         ("several in a column", "column:labels", None),
@@ -92,6 +110,8 @@ def test_a_choice_is_taken_or_refused_with_the_way_on(
         ("chestmnist", "column:3", "has no column 3: its columns are 0 to 2"),
         ("chestmnist", "key:nope", "has no key nope: its keys are images, labels"),
         ("metadata in each split", "column:nope", "it has file_name, label, hair"),
+        ("celeba", "column:male", "list_attr_celeba.txt has no column male: it has Male, Smiling"),
+        ("celeba", "metadata", "has several labels per image .Male, Smiling. - "),
     ],
 )
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(
@@ -145,5 +165,75 @@ def test_attributes_of_minus_one_and_one_are_classes(tmp_path: Path, kind: str) 
     assert found(tmp_path, make, data, Reading(labels="column:Smiling")).class_names == ["-1", "1"]
 
 
+def test_folders_that_look_like_shards_are_classes_if_a_depth_is_chosen(tmp_path: Path) -> None:
+    listing = found(tmp_path, FolderSource, KINDS["ffhq"].contents, Reading(label_depth=0))
+    assert (listing.class_names, listing.labels_note) == (["00000", "01000", "02000"], "")
+
+
+def test_the_whole_path_leaves_nothing_to_note(tmp_path: Path) -> None:
+    listing = found(tmp_path, FolderSource, KINDS["nested"].contents, Reading(label_depth=0))
+    assert (len(listing.class_names), listing.labels_note) == (4, "")
+
+
+def test_metadata_of_something_else_is_noted_before_shards(tmp_path: Path) -> None:
+    contents = KINDS["ffhq"].contents | {"metadata.csv": b"file_name,label\nx.png,1\n"}
+    assert found(tmp_path, FolderSource, contents, Reading()).labels_note.startswith("metadata.csv names no image")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("a/1.png", "b/1.png", "1.png"), "1 images have no class"),
+        (("a/1.png", "a/2.png"), "all images have the class a"),
+        (("1.png", "2.png"), "no image has a label"),
+    ],
+)
+def test_a_choice_without_classes_says_why(tmp_path: Path, names: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InputError, match=f"folder gives no classes: {says}"):
+        found(tmp_path, FolderSource, dict.fromkeys(names, b""), Reading(labels="folder"))
+
+
+def test_without_attributes_a_table_of_them_is_not_in_the_digest(tmp_path: Path) -> None:
+    """Nothing of it is taken, so the key stays."""
+    one = found(tmp_path, FolderSource, CELEBA, Reading())
+    (tmp_path / "list_attr_celeba.txt").unlink()
+    other = found(tmp_path, FolderSource, {}, Reading())
+    assert (one.digest, one.others) == (other.digest, {".txt": 2})
+    assert found(tmp_path, FolderSource, CELEBA, Reading(labels="column:Smiling")).digest != one.digest
+
+
+def test_no_folder_of_images_is_a_class_beside_annotations(tmp_path: Path) -> None:
+    """An earlier version made one of test/images, so the digest is another than that of what was found; else it is."""
+    listing = found(tmp_path, FolderSource, TINY, Reading())
+    assert listing.cells == {("train", "a"): 2, ("train", "b"): 2, ("test", "a"): 1, ("test", "b"): 1, ("", ""): 2}
+    assert listing.digest != digest_of_found(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    assert found(tmp_path, FolderSource, {}, Reading()).digest == digest_of_found(tmp_path)
+
+
+def test_the_test_images_of_kaggle_have_no_class(tmp_path: Path) -> None:
+    test = {f"test_images/{n}.png": b"" for n in range(4)}
+    listing = found(tmp_path, FolderSource, KAGGLE | test, Reading())
+    assert (listing.class_names, listing.unlabelled) == ([], 4)
+    assert "train.csv names no image of folder test_images" in listing.labels_note
+    assert found(tmp_path, FolderSource, {"test.csv": KAGGLE["train.csv"]}, Reading()).unlabelled == 0
+
+
+@pytest.mark.parametrize("labels", ["none", "folder", "file_name"])
+def test_a_broken_table_that_is_not_used_ends_nothing(tmp_path: Path, labels: str) -> None:
+    files = {f"a/{name}": b"" for name in CATS} | {f"b/{name}": b"" for name in CATS}
+    files |= {"a/train.csv": b"id,label\ncat_0000.png\n", "list_attr_x.txt": b"\xff", "splits.txt": b"\xff"}
+    assert found(tmp_path, FolderSource, files, Reading(labels=labels, use_splits=False)).count == 16
+
+
 def test_the_order_is_complete() -> None:
     assert list(AUTO_ORDER) == list(LabelRule)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("file names with keys", "mask"), ("file names with masks at the end", "mask")]
+)
+def test_masks_have_the_classes_of_their_images(tmp_path: Path, kind: str, key: str) -> None:
+    made = KINDS[kind]
+    listing = found(tmp_path, made.make, made.contents, Reading(image_key=key))
+    assert (listing.class_names, listing.count) == (["cat", "dog"], 8)

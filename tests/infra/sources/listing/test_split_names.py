@@ -49,9 +49,20 @@ def test_names_that_give_a_split_together(paths: tuple[str, ...], expected: tupl
     assert moved(*paths) == list(expected)
 
 
+def test_the_folders_that_are_named_have_the_same_rest() -> None:
+    survey = SplitNamesSurvey()
+    for path in ("train_dogs", "train_cats", "test_cats"):
+        survey.add(path)
+    found = survey.found()
+    assert found is not None
+    assert found.words("test") == "folders train_cats and test_cats"
+    assert found.words("val") == ""
+
+
 @pytest.mark.parametrize(
     "paths",
     [
+        ("train/x/trainA", "train/x/testA"),
         ("train", "test", "train_extra", "test_extra"),
         ("train_station", "test_tube"),
         ("trainA", "testB"),

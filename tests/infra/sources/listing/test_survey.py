@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.sources.listing.survey import Survey
+from infra.sources.source import Entry
 from tests.infra.sources.listing.test_placing import folders, place
 
 
@@ -25,6 +26,14 @@ def test_splits_that_are_only_a_part_of_the_name(paths: tuple[str, ...], named: 
     for entry in folders(*paths):
         survey.add(entry)
     assert survey.hidden_splits() == named
+
+
+def test_folders_around_archives_may_look_like_splits() -> None:
+    """Rule 8."""
+    survey = Survey()
+    for name in ("train_hall/a.tar", "test_tube/b.tar"):
+        survey.add(Entry(name=f"{name}!1.png", file=name, at=(0,)))
+    assert survey.hidden_splits() == ["train_hall", "test_tube"]
 
 
 PATHS = st.lists(st.sampled_from(["train", "test", "val", "cat", "dog", "a"]), max_size=3).map("/".join)

@@ -32,25 +32,6 @@ def imagenette(top: Path) -> None:
     put(top, {"imagenette2-160.tgz": tarred({**files, "imagenette2-160/noisy_imagenette.csv": b"path\n"}, "w:gz")})
 
 
-def tiny_imagenet(top: Path) -> None:
-    for number, name in enumerate(("n01443537", "n01629819")):
-        for n in range(10 * number, 10 * number + 6):
-            put(top, {f"tiny-imagenet-200/train/{name}/images/{name}_{n}.JPEG": jpeg(n)})
-        put(top, {f"tiny-imagenet-200/train/{name}/{name}_boxes.txt": b"0 0 62 44\n"})
-    for n in range(30, 36):
-        put(top, {f"tiny-imagenet-200/{part}/images/{part}_{n}.JPEG": jpeg(n) for part in ("val", "test")})
-    put(top, {"tiny-imagenet-200/val/val_annotations.txt": b"val_30.JPEG\tn01443537\t0\t32\t44\t62\n"})
-    put(top, {"tiny-imagenet-200/wnids.txt": b"n01443537\nn01629819\n", "tiny-imagenet-200/words.txt": b"x\ty\n"})
-
-
-def celeba(top: Path) -> None:
-    put(top, {f"celeba/img_align_celeba/{n:06d}.jpg": jpeg(n) for n in range(1, 13)})
-    attributes = "".join(f"{n:06d}.jpg -1 1\n" for n in range(1, 13))
-    put(top, {"celeba/list_attr_celeba.txt": f"12\nMale Smiling\n{attributes}".encode()})
-    parts = "".join(f"{n:06d}.jpg {n % 3}\n" for n in range(1, 13))
-    put(top, {"celeba/list_eval_partition.txt": parts.encode()})
-
-
 def ffhq(top: Path) -> None:
     for n in range(12):
         put(top, {f"thumbnails128x128/{n // 4 * 1000:05d}/{n // 4 * 1000 + n % 4:05d}.png": png(n)})
@@ -68,10 +49,6 @@ def intel(top: Path) -> None:
             for n in range(start + 10 * place, start + 10 * place + 5):
                 put(top, {f"{split}/{split}/{name}/{n}.jpg": jpeg(n)})
     put(top, {f"seg_pred/seg_pred/{n}.jpg": jpeg(n) for n in range(80, 84)})
-
-
-def flowers(top: Path) -> None:
-    put(top, {"102flowers.tgz": tarred({f"jpg/image_{n:05d}.jpg": jpeg(n) for n in range(1, 13)}, "w:gz")})
 
 
 def pets(top: Path) -> None:
