@@ -3,6 +3,7 @@
     .jobs/<id>/spec.json        what to run; put before the job starts
     .jobs/<id>/progress.json    how far it is; replaced now and then
     .jobs/<id>/outcome.json     its result or its error; put last
+    .jobs/<id>/stop.json        put by a run that was interrupted, before it asks for the job's stop
 
 No output depends on them.
 """
@@ -60,7 +61,7 @@ class Handover:
 
     def put_spec(self, spec: Json) -> str:
         """Put a spec, and remove what an earlier job of this id left; return the spec's address."""
-        for name in ("outcome", "progress"):
+        for name in ("outcome", "progress", "stop"):
             self.store.delete(self._name(name))
         self.store.replace(self._name("spec"), json.dumps(spec, indent=2).encode())
         return f"{self.store.uri}/{self._name('spec')}"
@@ -119,6 +120,18 @@ class Handover:
             return None
         error = error_from_json(values["error"]) if values["error"] else None
         return Outcome(result=values["result"], seconds=values["seconds"], error=error)
+
+    def note_stop(self) -> None:
+        """Note that an interrupted run is about to stop the job."""
+        self.store.replace(self._name("stop"), b"{}")
+
+    def is_stopped_by_run(self) -> bool:
+        """Tell whether an interrupted run stopped the job; false if somebody else did.
+
+        Raises:
+            StorageError: If the store does not answer.
+        """
+        return self.store.exists(self._name("stop"))
 
     def _name(self, name: str) -> str:
         return f"{_FOLDER}/{self.job}/{name}.json"

@@ -6,19 +6,20 @@ name, which tells what is to be computed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
 from flows.artifacts import Artifact, Dataset, artifact_from_json
 from flows.runtime.code import own_code
+from flows.runtime.followed import Followed
 from flows.runtime.handover import Handover, Outcome
 from flows.runtime.surroundings import Surroundings
 from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
-from infra.compute.jobs import JobEnd
+from infra.compute.jobs import Job, JobEnd
 from infra.digests import Json, canonical_json, sha256
 from infra.errors import DdpmError, IntegrityError, Interrupted, ResourceError
 from infra.storage.uri import parse_place
@@ -28,6 +29,8 @@ _TERMINATED = 143
 _SIGNALLED = (130, 143)
 _NO_COMMAND = (126, 127)
 _PREFIX = "ddpm: "
+# Each takes another run that is interrupted at the very moment at which this one finds its job.
+_MOST_STOPS = 3
 # Lines of a job that its run shows by itself: its name, Ray's address and the sealed output.
 _OWN_LINES = re.compile(r" *(run|Ray) \S+|.*; (found sealed|sealed after .*); digest [0-9a-f]+")
 
@@ -140,13 +143,33 @@ def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outc
         address = Handover(store=around.store, job=id_).put_spec(_spec(errand, id_, around))
         return ["ddpm", "stage", errand.stage.name, address]
 
+    for _ in range(_MOST_STOPS):
+        job, end, handover = _followed(errand, name, command, around)
+        outcome = handover.outcome()
+        if end.state == "succeeded" and outcome is not None and outcome.result is not None:
+            return outcome
+        if end.state != "stopped" or not handover.is_stopped_by_run():
+            break
+        around.say(f"the job {job.id} was stopped by another run, which was interrupted; going on with another job")
+    raise failure(job.id, end, outcome, around.store.uri)
+
+
+def _followed(
+    errand: Errand, name: str, command: Callable[[str], Sequence[str]], around: Surroundings
+) -> tuple[Job, JobEnd, Handover]:
+    """Start or find a job and follow it to its end."""
+    assert around.jobs is not None, "the run's settings ask for jobs"
+    jobs, handover = around.jobs, None
+
     def on_line(line: str) -> None:
         if not _OWN_LINES.fullmatch(line):
             around.say(line)
 
-    handover: Handover | None = None
     try:
-        with jobs.at_work(name, command) as job:
+        with (
+            Followed(store=around.store, who=around.name or errand.stage.name, say=around.say) as followed,
+            jobs.at_work(name, command, followed) as job,
+        ):
             handover = Handover(store=around.store, job=job.id)
             around.show_dashboard(jobs.address)
             around.say(f"{errand.stage.name:>9} {'started as' if job.is_new else 'found at work:'} job {job.id}")
@@ -155,10 +178,7 @@ def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outc
     finally:
         if handover is not None:
             _show_progress(errand.stage.name, handover, around)
-    outcome = handover.outcome()
-    if end.state == "succeeded" and outcome is not None and outcome.result is not None:
-        return outcome
-    raise failure(job.id, end, outcome, around.store.uri)
+    return job, end, handover
 
 
 def _key(errand: Errand, data_key: str, around: Surroundings) -> str:

@@ -12,17 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from infra.compute.heartbeat import GRACE_S
-from infra.compute.jobs_client import REQUEST_S, check_versions, connection_error, failed_request, open_client
+from infra.compute.jobs_client import check_versions, connection_error, failed_request, open_client
+from infra.compute.jobs_stop import STOP_S, Followers, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
 
 R = TypeVar("R")
 
-# How long a job may save its work after it was asked to stop; then Ray kills it. Prefect kills our process after 30 s.
-STOP_S = GRACE_S + 5
 _STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
-_STOP_POLL_S = 0.5
 _RETRY_S = 2.0
 # The log comes as a whole each time, so a log that takes long to come is asked for less often.
 _LOG_SHARE = 0.05
@@ -84,14 +81,15 @@ class Jobs:
     _client: Any = field(default=None, init=False)
 
     @contextlib.contextmanager
-    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
+    def at_work(self, name: str, command: Callable[[str], Sequence[str]], followers: Followers) -> Iterator[Job]:
         """Start a job under the name's next number, or find the job of this name that is at work.
 
-        If this process is interrupted meanwhile, from the first request on, the job is stopped.
+        If this process is interrupted meanwhile, from the first request on, the job is stopped unless others follow it.
 
         Args:
             name: Letters, digits and hyphens; it says what the job does.
             command: Receives the id of the job that is about to start; returns the job's command.
+            followers: Receives the job's id before the job starts, or as soon as it is found.
 
         Raises:
             ConfigError: If the server refuses our token, or has another version of Ray.
@@ -99,15 +97,18 @@ class Jobs:
         """
         ids: list[str] = []
         try:
-            yield self._start(name, command, ids.append)
+            yield self._start(name, command, ids.append, followers)
         except Exception:
             raise
         except BaseException:
             if ids:
-                self._stop(ids[-1])
+                stopping = Stopping(client=self._client, say=self.say, sleep=self.sleep, clock=self.clock)
+                stopping.stop(ids[-1], followers)
             raise
 
-    def _start(self, name: str, command: Callable[[str], Sequence[str]], note: Callable[[str], None]) -> Job:
+    def _start(
+        self, name: str, command: Callable[[str], Sequence[str]], note: Callable[[str], None], followers: Followers
+    ) -> Job:
         """Start or find a job; `note` receives its id as soon as there may be such a job."""
         self._connect()
         refusal: RuntimeError | None = None
@@ -115,10 +116,13 @@ class Jobs:
             known = {info.submission_id or "": info for info in self._asked(self._client.list_jobs)}
             numbers = numbers_of(name, known)
             if working := [number for number in numbers if not known[f"{name}-{number}"].status.is_terminal()]:
-                note(f"{name}-{max(working)}")
-                return Job(id=f"{name}-{max(working)}", is_new=False)
+                id_ = f"{name}-{max(working)}"
+                note(id_)
+                followers.join(id_)
+                return Job(id=id_, is_new=False)
             id_ = f"{name}-{max(numbers, default=0) + 1}"
             words = command(id_)
+            followers.join(id_)
             note(id_)
             try:
                 self._submit(id_, words)
@@ -218,21 +222,6 @@ class Jobs:
                         remedy=f"the same command finds a job that is still at work; {Term.LONGER_WAIT}",
                     ) from error
                 self.sleep(_RETRY_S)
-
-    def _stop(self, id_: str) -> None:
-        """Ask a job to stop, and wait for its end, but not for long."""
-        again = "the same command finds it if it is still at work"
-        until_s = self.clock() + STOP_S + REQUEST_S
-        try:
-            self._client.stop_job(id_)
-            self.say(f"stopping the job {id_}; it has {STOP_S:g} s to save its work")
-            while not self._client.get_job_status(id_).is_terminal():
-                if self.clock() > until_s:
-                    self.say(f"the job {id_} has not stopped; {again}")
-                    return
-                self.sleep(_STOP_POLL_S)
-        except (OSError, RuntimeError, ValueError) as error:
-            self.say(f"the job {id_} may not have stopped ({failed_request(error)}); {again}")
 
 
 class _Log:

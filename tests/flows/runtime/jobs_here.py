@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.cli import run_command
 from infra.compute.jobs import Job, JobEnd
+from infra.compute.jobs_stop import Followers
 
 
 class JobsHere:
@@ -33,9 +34,10 @@ class JobsHere:
         return Path(self.commands[id_][-1])
 
     @contextlib.contextmanager
-    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
+    def at_work(self, name: str, command: Callable[[str], Sequence[str]], followers: Followers) -> Iterator[Job]:
         id_ = f"{name}-{sum(known.rpartition('-')[0] == name for known in self.commands) + 1}"
         self.commands[id_] = list(command(id_))
+        followers.join(id_)
         yield Job(id=id_, is_new=True)
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:

@@ -18,7 +18,7 @@ from flows.runtime.job import failure, with_absolute_paths
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.stage import EVALUATE
-from infra.compute.jobs import JobEnd
+from infra.compute.jobs import Job, JobEnd
 from infra.errors import (
     ConfigError,
     DdpmError,
@@ -162,6 +162,41 @@ def test_a_stopped_job_keeps_what_it_reported(
         walk.to("train")
     assert stopped.value.__notes__ == ["train keeps 64 of 128 images"]
     assert "train stopped at 90 of 128 images; 64 are kept" in capsys.readouterr().out
+
+
+def stopped(here: JobsHere, monkeypatch: pytest.MonkeyPatch, *, by_run: bool) -> None:
+    """Let the first job of the preparation be stopped, by another run or by somebody else."""
+    follow = here.follow
+
+    def follow_or_stop(job: Job, **listeners: Any) -> JobEnd:
+        if list(here.commands) != [job.id]:
+            return follow(job, **listeners)
+        if by_run:
+            module.Handover(store=LocalStore(here.spec(job.id).parents[2]), job=job.id).note_stop()
+        return JobEnd(state="stopped", code=None, message="")
+
+    monkeypatch.setattr(here, "follow", follow_or_stop)
+
+
+def test_a_job_that_another_interrupted_run_stopped_is_followed_by_the_next(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(here, monkeypatch, by_run=True)
+    page = Page()
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS), page) as walk:
+        walk.to("prepare")
+    first, second = here.commands
+    assert (first[-2:], second[-2:]) == ("-1", "-2")
+    assert f"the job {first} was stopped by another run, which was interrupted; going on with another job" in page.lines
+
+
+def test_a_job_that_somebody_stopped_on_the_cluster_ends_the_run(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(here, monkeypatch, by_run=False)
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(Interrupted):
+        walk.to("prepare")
+    assert len(here.commands) == 1
 
 
 def job_of(here: JobsHere, config: PipelineConfig, root: Path, **more: Any) -> str:

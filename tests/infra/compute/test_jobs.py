@@ -6,13 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.compute import jobs as module
 from infra.compute import jobs_client
+from infra.compute import jobs_stop as module
 from infra.compute.jobs import Job, JobEnd, Jobs, numbers_of
 from infra.errors import ConfigError, Interrupted, ResourceError
 from tests.infra.compute.jobs_server import JobsServer, ScriptedJob, jobs_server
@@ -48,8 +49,23 @@ def command(id_: str) -> list[str]:
     return ["ddpm", "stage", "train", f"/a root/{id_}"]
 
 
+@dataclass
+class Noted:
+    """Followers as a test sets them; notes what a run says about itself."""
+
+    others: str = ""
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def join(self, job: str) -> None:
+        self.steps.append(("join", job))
+
+    def leave(self, job: str) -> str:
+        self.steps.append(("leave", job))
+        return self.others
+
+
 def start(jobs: Jobs) -> Job:
-    with jobs.at_work(NAME, command) as job:
+    with jobs.at_work(NAME, command, Noted()) as job:
         return job
 
 
@@ -163,16 +179,34 @@ def test_a_job_that_went_with_its_cluster_is_one_line(server: JobsServer, jobs: 
 
 def test_an_interrupt_stops_the_job_and_waits_for_its_end(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
     server.next = ScriptedJob(["RUNNING"])
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()) as job:
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
     assert server.jobs[job.id].states == ["STOPPED"]
     assert said == [f"stopping the job {NAME}-1; it has 25 s to save its work"]
 
 
+def test_an_interrupt_leaves_a_job_that_others_follow(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    server.next = ScriptedJob(["RUNNING"])
+    followers = Noted("digits-1a on host h, process 7, is working on this")
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, followers) as job:
+        jobs.follow(job, on_line=said.append, on_poll=interrupt)
+    assert server.jobs[job.id].states == ["RUNNING"]
+    assert followers.steps == [("join", job.id), ("leave", job.id)]
+    (line,) = said
+    assert line == f"the job {job.id} goes on, because another run follows it: {followers.others}"
+
+
+def test_a_job_that_is_found_is_joined_too(server: JobsServer, jobs: Jobs) -> None:
+    server.jobs[f"{NAME}-3"] = ScriptedJob(["RUNNING"])
+    followers = Noted()
+    with jobs.at_work(NAME, command, followers):
+        assert followers.steps == [("join", f"{NAME}-3")]
+
+
 def test_an_interrupt_right_after_the_start_stops_the_job_too(server: JobsServer, jobs: Jobs) -> None:
     """The answer to the submission, or the first line about the job, is not there yet."""
     server.next = ScriptedJob(["RUNNING"])
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command):
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()):
         raise Interrupted(143)
     assert server.jobs[f"{NAME}-1"].states == ["STOPPED"]
 
@@ -197,7 +231,7 @@ def test_a_job_that_does_not_stop_is_left_with_a_line(
     monkeypatch.setattr(module, "STOP_S", 0.1)
     monkeypatch.setattr(module, "REQUEST_S", 0.2)
     server.fate = lambda method, path: 500 if path.endswith("/stop") and answer == 500 else None
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()) as job:
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
     assert said[-1] == f"the job {NAME}-1 {line}; the same command finds it if it is still at work"
 
@@ -212,7 +246,7 @@ def test_a_signal_leaves_a_wait_for_a_server(server: JobsServer, jobs: Jobs, sai
     before = signal.signal(signal.SIGUSR2, handle)
     try:
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-        with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
+        with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()) as job:
             follow(jobs, job)
     finally:
         signal.signal(signal.SIGUSR2, before)
