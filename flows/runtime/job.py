@@ -178,6 +178,7 @@ def _followed(
     finally:
         if handover is not None:
             _show_progress(errand.stage.name, handover, around)
+            around.begun |= handover.begun_there()
     return job, end, handover
 
 
@@ -218,7 +219,12 @@ def _spec(errand: Errand, job: str, around: Surroundings) -> Json:
         "config": with_absolute_paths(errand.config),
         "inputs": {name: asdict(one) for name, one in zip(names, errand.inputs, strict=True)},
         "given": {name: asdict(found) for name, found in around.given.items()},
-        "job": {"id": job, "settles": errand.settles, "code": asdict(own_code())},
+        "job": {
+            "id": job,
+            "settles": errand.settles,
+            "code": asdict(own_code()),
+            "begun": sorted(around.begun) if around.settings.force else [],
+        },
     }
 
 

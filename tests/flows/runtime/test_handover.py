@@ -65,6 +65,19 @@ def test_progress_comes_across_now_and_then_and_at_the_end(handover: Handover) -
     assert there.progress() == Progress(done=9, total=100)
 
 
+def test_what_a_job_began_comes_across_at_once(handover: Handover) -> None:
+    """A job that is killed says nothing any more."""
+    there = other_side(handover)
+    assert there.begun_there() == set()
+    handover.put_progress(Progress(done=0, total=100))
+    handover.begun.add("0a")
+    handover.put_progress(Progress(done=0, total=100))
+    assert there.begun_there() == {"0a"}
+    with handover.recording():
+        handover.begun.add("1b")
+    assert there.begun_there() == {"0a", "1b"}
+
+
 def test_a_store_that_is_away_costs_no_progress_of_the_work(
     handover: Handover, monkeypatch: pytest.MonkeyPatch
 ) -> None:

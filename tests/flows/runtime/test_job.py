@@ -15,9 +15,11 @@ from flows.runtime import job as module
 from flows.runtime.code import own_code
 from flows.runtime.handover import Outcome
 from flows.runtime.job import failure, with_absolute_paths
+from flows.runtime.runner import run_stage
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.stage import EVALUATE
+from flows.stages.train.stage import TRAIN
 from infra.compute.jobs import Job, JobEnd
 from infra.errors import (
     ConfigError,
@@ -162,6 +164,31 @@ def test_a_stopped_job_keeps_what_it_reported(
         walk.to("train")
     assert stopped.value.__notes__ == ["train keeps 64 of 128 images"]
     assert "train stopped at 90 of 128 images; 64 are kept" in capsys.readouterr().out
+
+
+def test_a_retry_of_a_forced_run_goes_on_from_its_own_first_try(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, faults = module.Handover.put_progress, [StorageError("is away")]
+
+    def put_and_fail_once(handover: module.Handover, progress: Progress) -> None:
+        put(handover, progress)
+        if faults and progress.kept >= 64 and handover.job.startswith("ddpm-train"):
+            raise faults.pop()
+
+    monkeypatch.setattr(module.Handover, "put_progress", put_and_fail_once)
+    root = tmp_path / "root"
+    with opened(config, run_settings(root, force=True, **AS_JOBS)) as walk:
+        dataset = walk.to("prepare")
+
+        def train() -> Any:
+            return run_stage(TRAIN, walk.around.settings, config.train, dataset)
+
+        with pytest.raises(StorageError):
+            train()
+        train()
+    assert here.titles == ["ddpm-prepare", "ddpm-train", "ddpm-train"]
+    assert len(list((root / "train").iterdir())) == 1, "no other attempt beside the first"
 
 
 def stopped(here: JobsHere, monkeypatch: pytest.MonkeyPatch, *, by_run: bool) -> None:
