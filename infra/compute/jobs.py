@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from infra.compute.jobs_client import check_versions, connection_error, failed_request, open_client
+from infra.compute.jobs_client import UNKNOWN, check_versions, connection_error, failed_request, open_client
 from infra.compute.jobs_stop import STOP_S, Followers, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
@@ -26,7 +26,6 @@ _LOG_SHARE = 0.05
 _LINES_FOUND = 20
 # Ray's own lines in a job's log.
 _RAYS_LINE = re.compile(r"Running entrypoint for job |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO ")
-_UNKNOWN = "status code 404"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +95,15 @@ class Jobs:
             ResourceError: If it does not answer, or takes no job.
         """
         ids: list[str] = []
+        job: Job | None = None
         try:
-            yield self._start(name, command, ids.append, followers)
+            job = self._start(name, command, ids.append, followers)
+            yield job
         except Exception:
             raise
         except BaseException:
             if ids:
-                stopping = Stopping(client=self._client, say=self.say, sleep=self.sleep, clock=self.clock)
-                stopping.stop(ids[-1], followers)
+                self._stopping.stop(ids[-1], followers, exists=job is not None)
             raise
 
     def _start(
@@ -162,6 +162,10 @@ class Jobs:
                 )
             self.sleep(self.poll_s)
 
+    @property
+    def _stopping(self) -> Stopping:
+        return Stopping(client=self._client, address=self.address, say=self.say, sleep=self.sleep, clock=self.clock)
+
     def _connect(self) -> None:
         if self._client is not None:
             return
@@ -190,7 +194,7 @@ class Jobs:
         try:
             return self._asked(lambda: self._client.get_job_info(job.id))
         except RuntimeError as error:
-            known = _UNKNOWN not in str(error)
+            known = UNKNOWN not in str(error)
             raise ResourceError(
                 f"its state is not to be had ({first_line(error)})" if known else "the cluster no longer knows it",
                 item=f"job {job.id}",

@@ -10,6 +10,8 @@ from infra.compute.ray_errors import first_line
 from infra.errors import ConfigError, ResourceError
 
 REQUEST_S = 20.0
+# In the error of a request about a job that the server does not know.
+UNKNOWN = "status code 404"
 # The answers of a proxy whose server is away.
 _AWAY = (502, 503, 504)
 # Ray prefers them to the address that it is given.

@@ -23,6 +23,7 @@ class ScriptedJob:
         code: The exit code of its command.
         submitted: What it was submitted with.
         after_stop: Its states once it was asked to stop.
+        unready: The number of requests to stop that it does not take, because it has no process yet.
     """
 
     states: list[str]
@@ -30,9 +31,17 @@ class ScriptedJob:
     code: int | None = None
     submitted: dict[str, Any] = field(default_factory=dict)
     after_stop: list[str] = field(default_factory=lambda: ["STOPPED"])
+    unready: int = 0
 
     def look(self) -> str:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def stop(self) -> bool:
+        self.unready -= 1
+        if self.unready >= 0:
+            return False
+        self.states = self.after_stop
+        return True
 
 
 @dataclass
@@ -79,8 +88,7 @@ class JobsServer:
         if about == "logs":
             return 200, {"logs": job.log}
         if about == "stop":
-            job.states = job.after_stop
-            return 200, {"stopped": True}
+            return 200, {"stopped": job.stop()}
         return 200, _details(id_, job, job.look())
 
     def _submit(self, values: dict[str, Any]) -> tuple[int, Any]:

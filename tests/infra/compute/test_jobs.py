@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,66 @@ def test_an_interrupt_right_after_the_start_stops_the_job_too(server: JobsServer
     assert server.jobs[f"{NAME}-2"].states == ["STOPPED"]
 
 
+def stop_requests(server: JobsServer) -> int:
+    return sum(path.endswith("/stop") for _, path in server.requests)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortens the bounds of a stop."""
+    for name, seconds in {"STOP_S": 0.1, "REQUEST_S": 0.2, "ANSWER_S": 0.3}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+def interrupt_start(server: JobsServer, jobs: Jobs, on_stop: Callable[[], None]) -> None:
+    """Interrupt a run while its request to start a job is under way; the job is not there yet."""
+
+    def fate(method: str, path: str) -> int | None:
+        if path.endswith("/stop"):
+            on_stop()
+        return 503 if method == "POST" and path == "/api/jobs/" else None
+
+    server.fate, say = fate, jobs.say
+    jobs.say = lambda line: interrupt() if "does not answer" in line else say(line)
+    with pytest.raises(Interrupted):
+        start(jobs)
+
+
+def test_a_job_that_appears_after_the_interrupt_is_stopped(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    def appear_at_the_third() -> None:
+        if stop_requests(server) == 3:
+            server.jobs[f"{NAME}-1"] = ScriptedJob(["PENDING"], unready=2)
+
+    interrupt_start(server, jobs, appear_at_the_third)
+    assert server.jobs[f"{NAME}-1"].states == ["STOPPED"]
+    assert stop_requests(server) == 5, "two before it was there, and two before it had a process"
+    assert said == [
+        f"the job {NAME}-1 is not there yet; asking for 10 s at most",
+        f"the job {NAME}-1 has no process yet; asking for 10 s at most",
+        f"stopping the job {NAME}-1; it has 25 s to save its work",
+    ]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_job_that_does_not_appear_is_left_with_the_command_that_stops_it(
+    server: JobsServer, jobs: Jobs, said: list[str]
+) -> None:
+    interrupt_start(server, jobs, lambda: None)
+    how = f"if it works on, `ray job stop --address {server.url} {NAME}-1` stops it"
+    assert said[-1] == f"the job {NAME}-1 is not there yet; {how}"
+
+
+def test_a_job_that_went_with_its_cluster_is_not_waited_for(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    def lose() -> None:
+        server.jobs.clear()
+        interrupt()
+
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()):
+        lose()
+    assert said == [f"the job {NAME}-1 is gone with its cluster"]
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
@@ -225,17 +285,25 @@ def test_an_interrupt_right_after_the_start_stops_the_job_too(server: JobsServer
     ],
 )
 def test_a_job_that_does_not_stop_is_left_with_a_line(
-    server: JobsServer, jobs: Jobs, said: list[str], monkeypatch: pytest.MonkeyPatch, answer: int, line: str
+    server: JobsServer, jobs: Jobs, said: list[str], answer: int, line: str
 ) -> None:
     server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
-    monkeypatch.setattr(module, "STOP_S", 0.1)
-    monkeypatch.setattr(module, "REQUEST_S", 0.2)
     server.fate = lambda method, path: 500 if path.endswith("/stop") and answer == 500 else None
     with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()) as job:
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
-    assert said[-1] == f"the job {NAME}-1 {line}; the same command finds it if it is still at work"
+    how = f"if it works on, `ray job stop --address {server.url} {NAME}-1` stops it"
+    assert said[-1] == f"the job {NAME}-1 {line}; {how}"
 
 
+def test_a_stop_that_fails_once_is_asked_for_again(server: JobsServer, jobs: Jobs) -> None:
+    server.next, faults = ScriptedJob(["RUNNING"]), [500, 503]
+    server.fate = lambda method, path: faults.pop() if path.endswith("/stop") and faults else None
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()) as job:
+        interrupt()
+    assert server.jobs[job.id].states == ["STOPPED"]
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_signal_leaves_a_wait_for_a_server(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
     jobs.patience_s, jobs.sleep = 600, time.sleep
     server.fate = lambda method, path: 503 if server.jobs else None  # from the start of a job on
