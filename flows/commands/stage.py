@@ -55,7 +55,7 @@ def stage(
     if job is None:
         typer.echo(json.dumps(work.run()))
         return
-    handover = Handover(store=work.store, job=str(job.get("id")))
+    handover = Handover(store=work.store, job=str(job.get("id")), submission=str(job.get("submission")))
     with handover.recording() as put_result:
         check_code(job.get("code", {}), own_code(), socket.gethostname())
         handover.begun.update(job.get("begun", ()))

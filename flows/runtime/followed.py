@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from flows.runtime.handover import Handover
+from infra.compute.job import Job
 from infra.errors import DdpmError
 from infra.outputs.followers import followers, following
 from infra.outputs.lease_holder import Holder
@@ -40,16 +41,16 @@ class Followed:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def join(self, job: str) -> None:
+    def join(self, job: Job) -> None:
         """Announce that this run follows a job, and no other one any more.
 
         Raises:
             StorageError: If the store does not answer.
         """
         self._stack.close()
-        self._stack.enter_context(following(self.store, job, self._holder(), on_wait=self.say))
+        self._stack.enter_context(following(self.store, job.id, self._holder(), on_wait=self.say))
 
-    def leave(self, job: str) -> str:
+    def leave(self, job: Job) -> str:
         """Withdraw this run; return a line about another one that follows the job, or nothing.
 
         If nobody does, a note says that the job is about to be stopped, so that a run that comes at this moment starts
@@ -61,13 +62,13 @@ class Followed:
         def look() -> None:
             try:
                 self._stack.close()
-                found.extend(followers(self.store, job, self._holder()))
+                found.extend(followers(self.store, job.id, self._holder()))
                 if not found:
-                    Handover(store=self.store, job=job).note_stop()
+                    Handover(store=self.store, job=job.id, submission=job.submission).note_stop()
             except (DdpmError, OSError) as error:
-                self.say(f"whether other runs follow the job {job} is not known ({error})")
+                self.say(f"whether other runs follow the job {job.id} is not known ({error})")
 
-        looking = threading.Thread(target=look, name=f"followers of {job}", daemon=True)
+        looking = threading.Thread(target=look, name=f"followers of {job.id}", daemon=True)
         looking.start()
         looking.join(self.look_s)
         return found[0] if found else ""

@@ -1,10 +1,10 @@
 """The files by which a run and the job that runs one of its stages speak, below the root that both see.
 
-    .jobs/<id>/spec.json        what to run; put before the job starts
-    .jobs/<id>/progress.json    how far it is; replaced now and then
-    .jobs/<id>/begun.json       the outputs that it has begun, with which a next job of the same run goes on
-    .jobs/<id>/outcome.json     its result or its error; put last
-    .jobs/<id>/stop.json        put by a run that was interrupted, before it asks for the job's stop
+    .jobs/<id>/<submission>/spec.json        what to run; put before the job starts
+    .jobs/<id>/<submission>/progress.json    how far it is; replaced now and then
+    .jobs/<id>/<submission>/begun.json       the outputs that it has begun, with which its run's next job goes on
+    .jobs/<id>/<submission>/outcome.json     its result or its error; put last
+    .jobs/<id>/<submission>/stop.json        put by a run that was interrupted, before it asks for the job's stop
 
 No output depends on them.
 """
@@ -25,7 +25,7 @@ from infra.digests import Json
 from infra.errors import DdpmError, error_from_json, error_to_json
 from infra.storage.store import Store
 
-_FOLDER = ".jobs"
+FOLDER = ".jobs"
 _PROGRESS_S = 2.0
 
 
@@ -51,12 +51,14 @@ class Handover:
     Attributes:
         store: The store of all outputs.
         job: The job's id.
+        submission: Tells requests to start a job of this id apart: those of racing runs, and of an earlier cluster.
         clock: Returns seconds from any origin.
         begun: Keys of the outputs that the job, or an earlier job of its run, has begun.
     """
 
     store: Store
     job: str
+    submission: str
     clock: Callable[[], float] = time.monotonic
     begun: set[str] = field(default_factory=set)
     _reported_s: float = field(default=-math.inf, init=False)
@@ -64,11 +66,14 @@ class Handover:
     _known: set[str] = field(default_factory=set, init=False)
 
     def put_spec(self, spec: Json) -> str:
-        """Put a spec, and remove what an earlier job of this id left; return the spec's address."""
-        for name in ("outcome", "begun", "progress", "stop"):
-            self.store.delete(self._name(name))
+        """Put a spec; return its address."""
         self.store.replace(self._name("spec"), json.dumps(spec, indent=2).encode())
         return f"{self.store.uri}/{self._name('spec')}"
+
+    def withdraw_spec(self) -> None:
+        """Remove the spec of a job that did not start."""
+        with contextlib.suppress(DdpmError, OSError):
+            self.store.delete(self._name("spec"))
 
     def put_progress(self, progress: Progress) -> None:
         """Put the progress, unless that was done a moment ago; a store that does not take it costs nothing.
@@ -155,4 +160,4 @@ class Handover:
         return self.store.exists(self._name("stop"))
 
     def _name(self, name: str) -> str:
-        return f"{_FOLDER}/{self.job}/{name}.json"
+        return f"{FOLDER}/{self.job}/{self.submission}/{name}.json"

@@ -6,19 +6,22 @@ cluster. Credentials are the cluster's own: nothing of this process's environmen
 
 import contextlib
 import re
+import secrets
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from infra.compute.job import Followers, Job
 from infra.compute.jobs_client import UNKNOWN, check_versions, connection_error, failed_request, open_client
-from infra.compute.jobs_stop import STOP_S, Followers, Stopping
+from infra.compute.jobs_stop import STOP_S, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
 
 R = TypeVar("R")
 
+_SUBMISSION = "submission"
 _STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 _RETRY_S = 2.0
 # The log comes as a whole each time, so a log that takes long to come is asked for less often.
@@ -26,19 +29,6 @@ _LOG_SHARE = 0.05
 _LINES_FOUND = 20
 # Ray's own lines in a job's log.
 _RAYS_LINE = re.compile(r"Running entrypoint for job |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A job.
-
-    Attributes:
-        id: Its submission id.
-        is_new: Whether this process started it.
-    """
-
-    id: str
-    is_new: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,36 +70,36 @@ class Jobs:
     _client: Any = field(default=None, init=False)
 
     @contextlib.contextmanager
-    def at_work(self, name: str, command: Callable[[str], Sequence[str]], followers: Followers) -> Iterator[Job]:
+    def at_work(self, name: str, command: Callable[[Job], Sequence[str]], followers: Followers) -> Iterator[Job]:
         """Start a job under the name's next number, or find the job of this name that is at work.
 
         If this process is interrupted meanwhile, from the first request on, the job is stopped unless others follow it.
 
         Args:
             name: Letters, digits and hyphens; it says what the job does.
-            command: Receives the id of the job that is about to start; returns the job's command.
-            followers: Receives the job's id before the job starts, or as soon as it is found.
+            command: Receives the job that is about to start; returns its command.
+            followers: Receives the job before it starts, or as soon as it is found.
 
         Raises:
             ConfigError: If the server refuses our token, or has another version of Ray.
             ResourceError: If it does not answer, or takes no job.
         """
-        ids: list[str] = []
+        begun: list[Job] = []
         job: Job | None = None
         try:
-            job = self._start(name, command, ids.append, followers)
+            job = self._start(name, command, begun.append, followers)
             yield job
         except Exception:
             raise
         except BaseException:
-            if ids:
-                self._stopping.stop(ids[-1], followers, exists=job is not None)
+            if begun:
+                self._stopping.stop(begun[-1], followers, exists=job is not None)
             raise
 
     def _start(
-        self, name: str, command: Callable[[str], Sequence[str]], note: Callable[[str], None], followers: Followers
+        self, name: str, command: Callable[[Job], Sequence[str]], note: Callable[[Job], None], followers: Followers
     ) -> Job:
-        """Start or find a job; `note` receives its id as soon as there may be such a job."""
+        """Start or find a job; `note` receives it as soon as it may be there."""
         self._connect()
         refusal: RuntimeError | None = None
         for _ in range(2):  # because another process may take the number meanwhile
@@ -117,19 +107,21 @@ class Jobs:
             numbers = numbers_of(name, known)
             if working := [number for number in numbers if not known[f"{name}-{number}"].status.is_terminal()]:
                 id_ = f"{name}-{max(working)}"
-                note(id_)
-                followers.join(id_)
-                return Job(id=id_, is_new=False)
+                job = Job(id=id_, submission=(known[id_].metadata or {}).get(_SUBMISSION, ""), is_new=False)
+                note(job)
+                followers.join(job)
+                return job
             id_ = f"{name}-{max(numbers, default=0) + 1}"
-            words = command(id_)
-            followers.join(id_)
-            note(id_)
+            job = Job(id=id_, submission=secrets.token_hex(8), is_new=True)
+            words = command(job)
+            followers.join(job)
+            note(job)
             try:
-                self._submit(id_, words)
+                self._submit(job, words)
             except RuntimeError as error:
                 refusal = error
             else:
-                return Job(id=id_, is_new=True)
+                return job
         raise ResourceError(f"takes no job ({first_line(refusal or RuntimeError())})", item=self.address)
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
@@ -176,7 +168,7 @@ class Jobs:
         check_versions(client.server_version, client.own_version, self.address)
         self._client = client
 
-    def _submit(self, id_: str, command: Sequence[str]) -> None:
+    def _submit(self, job: Job, command: Sequence[str]) -> None:
         """Submit a job.
 
         Raises:
@@ -185,7 +177,8 @@ class Jobs:
         self._asked(
             lambda: self._client.submit_job(
                 entrypoint=f"exec {shlex.join(command)}",  # so that signals and the exit code are the command's own
-                submission_id=id_,
+                submission_id=job.id,
+                metadata={_SUBMISSION: job.submission},
                 runtime_env={"env_vars": {_STOP_VARIABLE: f"{STOP_S:g}"}},
             )
         )

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 from infra.compute.heartbeat import GRACE_S
+from infra.compute.job import Followers, Job
 from infra.compute.jobs_client import REQUEST_S, UNKNOWN, failed_request
 from infra.errors import DdpmError
 
@@ -14,16 +15,6 @@ STOP_S = GRACE_S + 5
 # How long a stop is asked for that nobody takes: the job is not there yet, or the server is away.
 ANSWER_S = 10.0
 _STOP_POLL_S = 0.5
-
-
-class Followers(Protocol):
-    """This run and others as followers of jobs."""
-
-    def join(self, job: str) -> None:
-        """Announce that this run follows a job, and no other one any more."""
-
-    def leave(self, job: str) -> str:
-        """Withdraw this run; return a line about another one that follows the job, or nothing if it may be stopped."""
 
 
 class _Answer(NamedTuple):
@@ -51,18 +42,19 @@ class Stopping:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def stop(self, id_: str, followers: Followers, *, exists: bool) -> None:
+    def stop(self, job: Job, followers: Followers, *, exists: bool) -> None:
         """Ask a job to stop unless others follow it, and wait for its end, but not for long.
 
         A job that is about to start may come after the first request, and one that has just come may have no process
         yet that could be stopped. So the request is repeated until one is taken.
 
         Args:
-            id_: The job's id.
+            job: The job.
             followers: This run and others.
             exists: Whether the server has confirmed the job; if not, its start may still be under way.
         """
-        if other := followers.leave(id_):
+        id_ = job.id
+        if other := followers.leave(job):
             self.say(f"the job {id_} goes on, because another run follows it: {other}")
             return
         began_s, is_asked, answer = self.clock(), False, _Answer("unknown")

@@ -2,17 +2,19 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.runtime.followed import Followed
 from flows.runtime.handover import Handover
+from infra.compute.job import Job
 from infra.errors import StorageError
 from infra.outputs.presence import LEASES
 from infra.storage.local_store import LocalStore
 
-JOB = "ddpm-train-1a-1"
+JOB = Job(id="ddpm-train-1a-1", submission="0a", is_new=True)
 
 
 @pytest.fixture
@@ -29,9 +31,9 @@ def test_the_last_run_that_leaves_notes_the_stop(store: LocalStore) -> None:
         first.join(JOB)
         second.join(JOB)
         assert first.leave(JOB).startswith("photos on host ")
-        assert not Handover(store=store, job=JOB).is_stopped_by_run()
+        assert not Handover(store=store, job=JOB.id, submission=JOB.submission).is_stopped_by_run()
         assert second.leave(JOB) == ""
-        assert Handover(store=store, job=JOB).is_stopped_by_run()
+        assert Handover(store=store, job=JOB.id, submission=JOB.submission).is_stopped_by_run()
     assert store.list(LEASES) == []
 
 
@@ -58,7 +60,7 @@ def test_of_runs_that_leave_at_once_one_is_the_last(store: LocalStore) -> None:
 def test_a_run_follows_one_job_at_a_time(store: LocalStore) -> None:
     with run(store, "digits", []) as one, run(store, "photos", []) as other:
         one.join(JOB)
-        one.join("ddpm-train-1a-2")
+        one.join(replace(JOB, id="ddpm-train-1a-2"))
         other.join(JOB)
         assert other.leave(JOB) == ""
 
@@ -76,7 +78,7 @@ def test_a_store_that_does_not_tell_holds_up_no_interrupt(store: LocalStore, mon
     with run(store, "digits", said) as one:
         monkeypatch.setattr("flows.runtime.followed.followers", away)
         assert one.leave(JOB) == ""
-        assert said == [f"whether other runs follow the job {JOB} is not known (is away)"]
+        assert said == [f"whether other runs follow the job {JOB.id} is not known (is away)"]
         monkeypatch.setattr("flows.runtime.followed.followers", slow)
         one.look_s, began_s = 0.1, time.monotonic()
         assert one.leave(JOB) == ""

@@ -10,6 +10,11 @@ from typing import Any
 
 import ray
 
+from infra.compute.job import Job
+from infra.compute.jobs import JobEnd, Jobs
+from infra.errors import Interrupted
+
+NAME = "ddpm-train-1a2b"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -110,6 +115,7 @@ def _details(id_: str, job: ScriptedJob, state: str) -> dict[str, Any]:
         "entrypoint": "",
         "driver_exit_code": job.code if ended else None,
         "message": f"it is {state}",
+        "metadata": job.submitted.get("metadata"),
     }
 
 
@@ -151,3 +157,36 @@ def jobs_server() -> Iterator[JobsServer]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
+
+
+def command(job: Job) -> list[str]:
+    return ["ddpm", "stage", "train", f"/a root/{job.id}"]
+
+
+@dataclass
+class Noted:
+    """Followers as a test sets them; notes what a run says about itself."""
+
+    others: str = ""
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def join(self, job: Job) -> None:
+        self.steps.append(("join", job.id))
+
+    def leave(self, job: Job) -> str:
+        self.steps.append(("leave", job.id))
+        return self.others
+
+
+def start(jobs: Jobs) -> Job:
+    with jobs.at_work(NAME, command, Noted()) as job:
+        return job
+
+
+def follow(jobs: Jobs, job: Job) -> tuple[JobEnd, list[str]]:
+    lines: list[str] = []
+    return jobs.follow(job, on_line=lines.append, on_poll=lambda: None), lines
+
+
+def interrupt() -> None:
+    raise Interrupted(143)
