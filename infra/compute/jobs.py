@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from infra.compute.job import Followers, Job
-from infra.compute.jobs_client import UNKNOWN, check_versions, connection_error, failed_request, open_client
+from infra.compute.jobs_client import (
+    UNKNOWN,
+    ServerFaultError,
+    check_versions,
+    connection_error,
+    failed_request,
+    open_client,
+)
 from infra.compute.jobs_stop import STOP_S, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
@@ -161,12 +168,22 @@ class Jobs:
     def _connect(self) -> None:
         if self._client is not None:
             return
-        try:
-            client = open_client(self.address)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
-            raise connection_error(error, self.address) from error
+        client = self._asked(self._open_client)
         check_versions(client.server_version, client.own_version, self.address)
         self._client = client
+
+    def _open_client(self) -> Any:  # noqa: ANN401 - Ray's own type
+        """Return a client; nobody waits at the start for a server of which there is no sign at all.
+
+        Raises:
+            ServerFaultError: If there is a server that cannot serve now.
+        """
+        try:
+            return open_client(self.address)
+        except ServerFaultError:
+            raise
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
+            raise connection_error(error, self.address) from error
 
     def _submit(self, job: Job, command: Sequence[str]) -> None:
         """Submit a job.
@@ -214,7 +231,7 @@ class Jobs:
                     )
                 if now_s >= until_s:
                     raise ResourceError(
-                        f"did not answer for {self.patience_s / 60:g} min",
+                        f"did not answer for {self.patience_s / 60:g} min ({failed_request(error)})",
                         item=f"jobs server {self.address}",
                         remedy=f"the same command finds a job that is still at work; {Term.LONGER_WAIT}",
                     ) from error

@@ -60,6 +60,7 @@ class JobsServer:
         version_answer: Its answer to the question for the version, if it is another server.
         token: The token that it wants; empty for none.
         fate: Receives each request's method and path; returns a status to answer with instead, or None.
+        text: The text of such an answer.
         on_submit: Called before a job is taken.
         loses: Whether the answer to a submission that was taken gets lost on its way.
         requests: The requests so far.
@@ -71,6 +72,7 @@ class JobsServer:
     version_answer: object = None
     token: str = ""
     fate: Callable[[str, str], int | None] = lambda method, path: None
+    text: str = ""
     on_submit: Callable[[str], None] = lambda id_: None
     loses: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -79,7 +81,7 @@ class JobsServer:
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Return the status and the JSON of an answer."""
         if (status := self.fate(method, path)) is not None:
-            return status, {}
+            return status, self.text
         if path == "/api/version":
             usual = {"version": "4", "ray_version": self.version, "ray_commit": ""}
             return 200, usual if self.version_answer is None else self.version_answer
@@ -135,7 +137,7 @@ def jobs_server() -> Iterator[JobsServer]:
                 status, value = (403 if given else 401), {}
             else:
                 status, value = scripted.answer(self.command, self.path, body)
-            data = json.dumps(value).encode()
+            data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
             self.send_response_only(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

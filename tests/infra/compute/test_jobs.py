@@ -50,10 +50,37 @@ def test_the_job_that_another_process_started_at_the_same_time_is_found(server: 
     assert start(jobs) == Job(id=f"{NAME}-1", submission="theirs", is_new=False)
 
 
-def test_a_server_that_takes_no_job_is_one_line(server: JobsServer, jobs: Jobs) -> None:
-    server.fate = lambda method, path: 500 if method == "POST" else None
-    with pytest.raises(ResourceError, match=r"takes no job \(Request failed with status code 500"):
+def test_a_server_that_takes_no_job_is_one_line(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    server.fate = lambda method, path: 422 if method == "POST" else None
+    with pytest.raises(ResourceError, match=r"takes no job \(Request failed with status code 422"):
         start(jobs)
+    assert said == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("request_", [("GET", "/api/version"), ("GET", "/api/jobs/"), ("POST", "/api/jobs/")])
+def test_a_server_that_cannot_serve_now_is_waited_for_from_the_start(
+    server: JobsServer, jobs: Jobs, said: list[str], request_: tuple[str, str], status: int
+) -> None:
+    faults = [status] * 3
+    server.fate = lambda method, path: faults.pop() if (method, path) == request_ and faults else None
+    assert start(jobs).is_new
+    assert not faults
+    (line,) = said
+    assert f"does not answer (status code {status})" in line
+    assert "waiting at most" in line
+
+
+def test_the_wait_for_a_server_that_cannot_serve_ends_with_its_words(
+    server: JobsServer, jobs: Jobs, said: list[str]
+) -> None:
+    jobs.patience_s, server.text = 0.1, "Traceback (most recent call last):\n  File x\nRuntimeError: no agent"
+    server.fate = lambda method, path: 500 if method == "POST" else None
+    with pytest.raises(
+        ResourceError, match=r"did not answer for .* min \(status code 500: RuntimeError: no agent\) - "
+    ):
+        start(jobs)
+    assert "(status code 500: RuntimeError: no agent); jobs go on without it" in said[0]
 
 
 def test_an_answer_that_was_lost_starts_no_second_job(server: JobsServer, jobs: Jobs) -> None:
