@@ -25,7 +25,7 @@ from infra.digests import Json
 from infra.errors import DdpmError, error_from_json, error_to_json
 from infra.storage.store import Store
 
-FOLDER = ".jobs"
+FOLDER, OUTCOME = ".jobs", "outcome.json"
 _PROGRESS_S = 2.0
 
 
