@@ -41,5 +41,6 @@ def name_options(error: DdpmError) -> None:
 def in_options(text: str) -> str:
     """Return a text of infra with options in place of its terms."""
     for term, option in OPTIONS.items():
-        text = text.replace(term, option)
+        if option not in text:  # as some options hold their term
+            text = text.replace(term, option)
     return text

@@ -2,8 +2,10 @@
 
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -94,9 +96,7 @@ def serve_deployments(  # noqa: PLR0913 - one per option
 
     recipes = _recipes(preset, config, setting or [], name, stages=stages, cron=cron)
     where = parse_place(resolve_root(root)).uri
-    with prefect_api(where, port=port, host=host, serve=True, say=say) as api:
-        if api.server is None:  # else it has just started, and nobody serves from it
-            refuse_second(recipes, api)
+    with prefect_api(where, port=port, host=host, serve=True, say=say) as api, serving_alone(recipes, api):
         named = bool(preset or config or setting or name)
         served = registered(where, recipes, _schedule(cron, timezone), tag or [], keeps_schedules=not named)
         if api.server is not None and not _is_loopback(host):
@@ -107,21 +107,37 @@ def serve_deployments(  # noqa: PLR0913 - one per option
         work_off(served, limit, api)
 
 
-def refuse_second(recipes: Sequence[ServedRecipe], api: "PrefectApi") -> None:
-    """Refuse to serve deployments that another process serves from the same Prefect server.
+@contextmanager
+def serving_alone(recipes: Sequence[ServedRecipe], api: "PrefectApi") -> Iterator[None]:
+    """Refuse to serve deployments that another process serves from the same Prefect server, or is about to serve.
+
+    Nobody else serves from a server of our own, which has just started.
 
     Raises:
         ConflictError: If one does.
     """
+    if api.server is not None:
+        yield
+        return
     from flows.pipeline import pipeline
+    from infra.outputs.lease_holder import Holder
+    from infra.services.prefect.claims import claimed
     from infra.services.prefect.deployments import served_by_others
 
-    if others := served_by_others(pipeline.name, [recipe.name for recipe in recipes], say):
-        raise ConflictError(
-            f"another process serves {', '.join(others)} from it",
-            item=f"Prefect server {api.ui}",
-            remedy="stop that one, or serve a recipe of your own under another --name",
-        )
+    names = [recipe.name for recipe in recipes]
+    with ExitStack() as stack:
+        try:
+            if others := served_by_others(pipeline.name, names, say):
+                raise ConflictError(f"another process serves {', '.join(others)}")
+            holder = Holder.here("ddpm serve", datetime.now(UTC))
+            stack.enter_context(claimed(pipeline.name, names, holder, say))
+        except ConflictError as error:
+            raise ConflictError(
+                f"{error.cause} from it",
+                item=f"Prefect server {api.ui}",
+                remedy="stop that one, or serve a recipe of your own under another --name",
+            ) from error
+        yield
 
 
 def registered(

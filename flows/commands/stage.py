@@ -2,10 +2,10 @@
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,15 @@ from flows.given import Given
 from flows.recipe.settings import validated
 from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
-from flows.stage import Progress, Stage
+from flows.stage import Stage
 from flows.stages.table import STAGES
 from infra.digests import Json
 from infra.errors import ConfigError, InputError, IntegrityError
 from infra.storage.open import open_store, read_file
 from infra.storage.store import Store
+
+if TYPE_CHECKING:
+    from flows.runtime.handover import Handover
 
 # A job's spec also holds what its run has found already, and the job's own id, code and kind of work.
 _KEYS = {"run", "config", "inputs", "given", "job"}
@@ -52,10 +55,11 @@ def stage(
     if job is None:
         typer.echo(json.dumps(work.run()))
         return
-    handover = Handover(store=work.store, job=str(job.get("id")))
+    handover = Handover(store=work.store, job=str(job.get("id")), submission=str(job.get("submission")))
     with handover.recording() as put_result:
         check_code(job.get("code", {}), own_code(), socket.gethostname())
-        put_result(work.run(settles=bool(job.get("settles")), on_progress=handover.put_progress))
+        handover.begun.update(job.get("begun", ()))
+        put_result(work.run(settles=bool(job.get("settles")), handover=handover))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class _Work:
         """The store of all outputs."""
         return open_store(resolve_root(self.settings.root))
 
-    def run(self, *, settles: bool = False, on_progress: Callable[[Progress], None] | None = None) -> Json:
+    def run(self, *, settles: bool = False, handover: "Handover | None" = None) -> Json:
         """Run the stage, or seal only what it needs early; return its result, which is empty in the second case."""
         from flows.runtime.runner import alone, run_stage, settle
 
@@ -84,7 +88,8 @@ class _Work:
         given = self._given()
         with alone(self.stage, self.settings, config, inputs) as around:
             around.given = given
-            around.on_progress = on_progress or around.on_progress
+            if handover is not None:
+                around.begun, around.on_progress = handover.begun, handover.put_progress
             if settles:
                 settle(around, self.stage, config, *inputs)
                 return {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.run import Root
-from flows.commands.serve import refuse_second, registered, say, work_off
+from flows.commands.serve import registered, say, serving_alone, work_off
 from flows.recipe.served import served_presets
 from infra.errors import ConfigError, ConflictError, Term
 from infra.storage.uri import parse_place
@@ -57,9 +57,7 @@ def up(
         from flows.servers import Ports, servers_up
 
         ports = Ports(prefect=port, mlflow=mlflow_port, ray=ray_port, dashboard=dashboard_port)
-        with servers_up(where, claimed, ports, say) as (api, standing):
-            if api.server is None:
-                refuse_second(served_presets(), api)
+        with servers_up(where, claimed, ports, say) as (api, standing), serving_alone(served_presets(), api):
             served = registered(where)
             _show(standing)
             typer.echo("stop with Ctrl-C")

@@ -41,6 +41,28 @@ class StoredRun:
         return {} if self.record is None else {kind: part.name for kind, part in vars(self.record.finished).items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredJob:
+    """The files by which runs and a job of a cluster spoke.
+
+    Attributes:
+        folder: Their folder.
+        objects: The files.
+        has_ended: Whether the job left its outcome; one that was killed leaves none.
+        follower: A line about a run that follows the job; empty if none does.
+    """
+
+    folder: str
+    objects: Sequence[StoredObject]
+    has_ended: bool
+    follower: str = ""
+
+    @property
+    def changed_s(self) -> float:
+        """When the last of them was put, in seconds since 1970."""
+        return max(one.changed_s for one in self.objects)
+
+
 class Reference(NamedTuple):
     """An input of an output.
 
@@ -63,6 +85,7 @@ class Inventory:
         runs: The runs, by name.
         outputs: The outputs, by folder.
         leftovers: Objects of puts and leases in flight, or left by a kill.
+        jobs: The files of jobs, by folder.
         damage: Lines about everything that cannot be read, and so may refer to anything.
         left_out: A line about what was not read for lack of time; empty if everything was.
     """
@@ -70,6 +93,7 @@ class Inventory:
     runs: Sequence[StoredRun]
     outputs: Mapping[str, StoredOutput]
     leftovers: Sequence[StoredObject] = ()
+    jobs: Sequence[StoredJob] = ()
     damage: Sequence[str] = field(default_factory=tuple)
     left_out: str = ""
 

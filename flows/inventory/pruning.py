@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flows.inventory.inventory import Inventory
 from flows.inventory.output import StoredOutput
+from flows.runtime.handover import OUTCOME
 from infra.storage.store import StoredObject
 
 # Puts that are older were given up: each put is bounded by minutes.
@@ -25,6 +26,7 @@ class Removal:
         files: The number of its files.
         output: The output that is removed or loses files; None for an object of its own.
         names: The names of the objects, in the order of their removal; empty for a whole output.
+        may_work: Whether a run at work may be at it.
         keeps_plan: Whether the plan stays, so that the number of the attempt stays taken.
     """
 
@@ -34,6 +36,7 @@ class Removal:
     files: int
     output: StoredOutput | None = None
     names: tuple[str, ...] = ()
+    may_work: bool = False
     keeps_plan: bool = False
 
     @property
@@ -86,6 +89,7 @@ def find_removals(
     kept = _roots(inventory, before_s, registered or {})
     left = "left by a process that ended"
     found = [_object(one, left) for one in inventory.leftovers if now_s - one.changed_s > _IN_FLIGHT_S]
+    found += _jobs(inventory, now_s - max(_IN_FLIGHT_S, older_than_s))
     if inventory.damage:
         return Pruning(removals=found, kept=kept, inventory=inventory)
     needed = inventory.closure([*_referred(inventory), *kept])
@@ -172,6 +176,22 @@ def _spare(output: StoredOutput, spare: Spare, before_s: float) -> list[Removal]
             output=output,
             names=tuple(one.name for one in objects),
         )
+    ]
+
+
+def _jobs(inventory: Inventory, before_s: float) -> list[Removal]:
+    """Return the files of jobs that nobody follows and that were not touched for long, the outcome of each last."""
+    return [
+        Removal(
+            name=job.folder,
+            reason="of a job that has ended" if job.has_ended else "of a job that left no outcome",
+            bytes=sum(one.bytes for one in job.objects),
+            files=len(job.objects),
+            names=tuple(sorted((one.name for one in job.objects), key=lambda name: name.endswith(OUTCOME))),
+            may_work=not job.has_ended,
+        )
+        for job in inventory.jobs
+        if not job.follower and job.changed_s < before_s
     ]
 
 

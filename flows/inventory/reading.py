@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from flows.inventory.inventory import Inventory, StoredRun
+from flows.inventory.inventory import Inventory, StoredJob, StoredRun
 from flows.inventory.output import FOLDER as OUTPUT_FOLDER
 from flows.inventory.output import PLAN, SealedGoal, Size, StoredOutput, parse_plan
 from flows.root import resolve_root
 from flows.run_record import BEGUN, RECORD, begun_settings, parse_record, record_path
 from flows.run_record import FOLDER as REPORTS
+from flows.runtime.handover import FOLDER as JOBS
+from flows.runtime.handover import OUTCOME
 from flows.stages.table import STAGES
 from infra.errors import InputError, IntegrityError
+from infra.outputs.followers import followers
 from infra.outputs.lease_holder import Holder, parse_holder
 from infra.outputs.lease_watch import SILENCE_S, Watch
 from infra.outputs.manifest import parse_manifest
@@ -87,6 +90,7 @@ class Reader:
         """Return everything below the root."""
         finished, outputs = self.finished_runs(), self.outputs()
         leftovers = [] if self.is_over else [*self._in_flight(), *self._ended()]
+        jobs = [] if self.is_over else self._jobs()
         damage = [line for run in finished if (line := run.damage)]
         damage += [line for output in outputs for line in output.damage]
         by_folder = {output.folder: output for output in outputs}
@@ -94,6 +98,7 @@ class Reader:
             runs=self.with_begun_runs(finished, outputs),
             outputs=by_folder,
             leftovers=leftovers,
+            jobs=jobs,
             damage=damage,
             left_out=self.left_out,
         )
@@ -209,6 +214,26 @@ class Reader:
         silent = silent_leases(self.store)
         names = {*ended_runs(self.store)} - {one.name for one in silent}
         return [*silent, *(one for one in self.store.objects(LEASES) if one.name in names)]
+
+    def _jobs(self) -> list[StoredJob]:
+        """Return the files of jobs, by folder; there may be several of one id."""
+        found: dict[str, list[StoredObject]] = {}
+        for one in self._listed(JOBS):
+            found.setdefault(one.name.rpartition("/")[0], []).append(one)
+        ids = sorted({folder.split("/")[1] for folder in found})
+        lines = dict(zip(ids, self._each(ids, self._follower, "followers of jobs"), strict=True))
+        return [
+            StoredJob(
+                folder=folder,
+                objects=objects,
+                has_ended=any(one.name == f"{folder}/{OUTCOME}" for one in objects),
+                follower=lines[folder.split("/")[1]] or "",
+            )
+            for folder, objects in sorted(found.items())
+        ]
+
+    def _follower(self, job: str) -> str:
+        return next(iter(followers(self.store, job, self._me, SILENCE_S)), "")
 
     def _read(self, name: str) -> bytes:
         with suppress(FileNotFoundError):

@@ -127,6 +127,8 @@ def _obstacle(one: Removal, shown: Removal, blocked: set[str], reason: str, *, a
         return "has changed since it was listed"
     whole = one.output is not None and not one.names
     # A run at work takes no lease of an output that it goes on with before it gets there.
+    if at_work and one.may_work:
+        return f"it may be at work: {reason}"
     if reason and (one.is_sealed or (at_work and whole)):
         return f"a run may have found it: {reason}"
     if one.output is not None and not one.names and one.output.folder in blocked:

@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 
 from flows.artifacts import Artifact, Dataset, artifact_from_json
 from flows.runtime.code import own_code
+from flows.runtime.followed import Followed
 from flows.runtime.handover import Handover, Outcome
 from flows.runtime.surroundings import Surroundings
 from flows.stage import Context, Stage
 from flows.stage_config import StageConfig
 from infra.compute.cluster import Cluster
+from infra.compute.job import Job
 from infra.compute.jobs import JobEnd
 from infra.digests import Json, canonical_json, sha256
 from infra.errors import DdpmError, IntegrityError, Interrupted, ResourceError
@@ -28,6 +30,8 @@ _TERMINATED = 143
 _SIGNALLED = (130, 143)
 _NO_COMMAND = (126, 127)
 _PREFIX = "ddpm: "
+# Each takes another run that is interrupted at the very moment at which this one finds its job.
+_MOST_STOPS = 3
 # Lines of a job that its run shows by itself: its name, Ray's address and the sealed output.
 _OWN_LINES = re.compile(r" *(run|Ray) \S+|.*; (found sealed|sealed after .*); digest [0-9a-f]+")
 
@@ -132,22 +136,42 @@ def _without_work(context: Context) -> Context:
 
 def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outcome:
     """Run an errand as a job, or follow the one that is at work on it; return its outcome, which has a result."""
-    jobs = around.jobs
-    assert jobs is not None, "the run's settings ask for jobs"
     name = f"{errand.title}-{_key(errand, data_key, around)}"
 
-    def command(id_: str) -> list[str]:
-        address = Handover(store=around.store, job=id_).put_spec(_spec(errand, id_, around))
-        return ["ddpm", "stage", errand.stage.name, address]
+    for _ in range(_MOST_STOPS):
+        job, end, handover = _followed(errand, name, around)
+        outcome = handover.outcome()
+        if end.state == "succeeded" and outcome is not None and outcome.result is not None:
+            return outcome
+        if end.state != "stopped" or not handover.is_stopped_by_run():
+            break
+        around.say(f"the job {job.id} was stopped by another run, which was interrupted; going on with another job")
+    raise failure(job.id, end, outcome, around.store.uri)
+
+
+def _followed(errand: Errand, name: str, around: Surroundings) -> tuple[Job, JobEnd, Handover]:
+    """Start or find a job and follow it to its end."""
+    assert around.jobs is not None, "the run's settings ask for jobs"
+    jobs, handover = around.jobs, None
+    offered: list[Handover] = []
+
+    def command(job: Job) -> list[str]:
+        offered.append(_handover(job, around))
+        return ["ddpm", "stage", errand.stage.name, offered[-1].put_spec(_spec(errand, job, around))]
 
     def on_line(line: str) -> None:
         if not _OWN_LINES.fullmatch(line):
             around.say(line)
 
-    handover: Handover | None = None
     try:
-        with jobs.at_work(name, command) as job:
-            handover = Handover(store=around.store, job=job.id)
+        with (
+            Followed(store=around.store, who=around.name or errand.stage.name, say=around.say) as followed,
+            jobs.at_work(name, command, followed) as job,
+        ):
+            handover = _handover(job, around)
+            for other in offered:
+                if other.submission != job.submission:  # another run was first
+                    other.withdraw_spec()
             around.show_dashboard(jobs.address)
             around.say(f"{errand.stage.name:>9} {'started as' if job.is_new else 'found at work:'} job {job.id}")
             on_poll = partial(_show_progress, errand.stage.name, handover, around)
@@ -155,10 +179,12 @@ def _outcome_of_job(errand: Errand, data_key: str, around: Surroundings) -> Outc
     finally:
         if handover is not None:
             _show_progress(errand.stage.name, handover, around)
-    outcome = handover.outcome()
-    if end.state == "succeeded" and outcome is not None and outcome.result is not None:
-        return outcome
-    raise failure(job.id, end, outcome, around.store.uri)
+            around.begun |= handover.begun_there()
+    return job, end, handover
+
+
+def _handover(job: Job, around: Surroundings) -> Handover:
+    return Handover(store=around.store, job=job.id, submission=job.submission)
 
 
 def _key(errand: Errand, data_key: str, around: Surroundings) -> str:
@@ -180,7 +206,7 @@ def _key(errand: Errand, data_key: str, around: Surroundings) -> str:
     return sha256(canonical_json(identity))[:_KEY_DIGITS]
 
 
-def _spec(errand: Errand, job: str, around: Surroundings) -> Json:
+def _spec(errand: Errand, job: Job, around: Surroundings) -> Json:
     """Return the spec of a job for `ddpm stage`: plain data without secrets, the same wherever it is read."""
     names = errand.stage.inputs[: len(errand.inputs)]
     run = around.settings.model_dump(mode="json") | {
@@ -198,7 +224,13 @@ def _spec(errand: Errand, job: str, around: Surroundings) -> Json:
         "config": with_absolute_paths(errand.config),
         "inputs": {name: asdict(one) for name, one in zip(names, errand.inputs, strict=True)},
         "given": {name: asdict(found) for name, found in around.given.items()},
-        "job": {"id": job, "settles": errand.settles, "code": asdict(own_code())},
+        "job": {
+            "id": job.id,
+            "submission": job.submission,
+            "settles": errand.settles,
+            "code": asdict(own_code()),
+            "begun": sorted(around.begun) if around.settings.force else [],
+        },
     }
 
 

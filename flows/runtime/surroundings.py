@@ -157,12 +157,12 @@ class Surroundings:
         if self.page is not None:
             self.page.rename(run.name)
             links["Prefect"] = self.page.page
-        if not self.settings.force:
-            try:
-                self.stack.enter_context(self.lease(f"{LEASES}/{run.key}"))
-            except BaseException:
-                self.run = None  # so that a retry starts over
-                raise
+        try:
+            # A forced run makes outputs of its own, but in MLflow it is the same run, and each has one writer.
+            self.stack.enter_context(self.lease(f"{LEASES}/{run.key}"))
+        except BaseException:
+            self.run = None  # so that a retry starts over
+            raise
         if recipe:
             with suppress(StorageError, ResourceError):  # only `ddpm ls` reads the note
                 note_begun(run.name, run.params, self.store)

@@ -6,43 +6,36 @@ cluster. Credentials are the cluster's own: nothing of this process's environmen
 
 import contextlib
 import re
+import secrets
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from infra.compute.heartbeat import GRACE_S
-from infra.compute.jobs_client import REQUEST_S, check_versions, connection_error, failed_request, open_client
+from infra.compute.job import Followers, Job
+from infra.compute.jobs_client import (
+    UNKNOWN,
+    ServerFaultError,
+    check_versions,
+    connection_error,
+    failed_request,
+    open_client,
+)
+from infra.compute.jobs_stop import STOP_S, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
 
 R = TypeVar("R")
 
-# How long a job may save its work after it was asked to stop; then Ray kills it. Prefect kills our process after 30 s.
-STOP_S = GRACE_S + 5
+_SUBMISSION = "submission"
 _STOP_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
-_STOP_POLL_S = 0.5
 _RETRY_S = 2.0
 # The log comes as a whole each time, so a log that takes long to come is asked for less often.
 _LOG_SHARE = 0.05
 _LINES_FOUND = 20
 # Ray's own lines in a job's log.
 _RAYS_LINE = re.compile(r"Running entrypoint for job |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO ")
-_UNKNOWN = "status code 404"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A job.
-
-    Attributes:
-        id: Its submission id.
-        is_new: Whether this process started it.
-    """
-
-    id: str
-    is_new: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,48 +77,58 @@ class Jobs:
     _client: Any = field(default=None, init=False)
 
     @contextlib.contextmanager
-    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
+    def at_work(self, name: str, command: Callable[[Job], Sequence[str]], followers: Followers) -> Iterator[Job]:
         """Start a job under the name's next number, or find the job of this name that is at work.
 
-        If this process is interrupted meanwhile, from the first request on, the job is stopped.
+        If this process is interrupted meanwhile, from the first request on, the job is stopped unless others follow it.
 
         Args:
             name: Letters, digits and hyphens; it says what the job does.
-            command: Receives the id of the job that is about to start; returns the job's command.
+            command: Receives the job that is about to start; returns its command.
+            followers: Receives the job before it starts, or as soon as it is found.
 
         Raises:
             ConfigError: If the server refuses our token, or has another version of Ray.
             ResourceError: If it does not answer, or takes no job.
         """
-        ids: list[str] = []
+        begun: list[Job] = []
+        job: Job | None = None
         try:
-            yield self._start(name, command, ids.append)
+            job = self._start(name, command, begun.append, followers)
+            yield job
         except Exception:
             raise
         except BaseException:
-            if ids:
-                self._stop(ids[-1])
+            if begun:
+                self._stopping.stop(begun[-1], followers, exists=job is not None)
             raise
 
-    def _start(self, name: str, command: Callable[[str], Sequence[str]], note: Callable[[str], None]) -> Job:
-        """Start or find a job; `note` receives its id as soon as there may be such a job."""
+    def _start(
+        self, name: str, command: Callable[[Job], Sequence[str]], note: Callable[[Job], None], followers: Followers
+    ) -> Job:
+        """Start or find a job; `note` receives it as soon as it may be there."""
         self._connect()
         refusal: RuntimeError | None = None
         for _ in range(2):  # because another process may take the number meanwhile
             known = {info.submission_id or "": info for info in self._asked(self._client.list_jobs)}
             numbers = numbers_of(name, known)
             if working := [number for number in numbers if not known[f"{name}-{number}"].status.is_terminal()]:
-                note(f"{name}-{max(working)}")
-                return Job(id=f"{name}-{max(working)}", is_new=False)
+                id_ = f"{name}-{max(working)}"
+                job = Job(id=id_, submission=(known[id_].metadata or {}).get(_SUBMISSION, ""), is_new=False)
+                note(job)
+                followers.join(job)
+                return job
             id_ = f"{name}-{max(numbers, default=0) + 1}"
-            words = command(id_)
-            note(id_)
+            job = Job(id=id_, submission=secrets.token_hex(8), is_new=True)
+            words = command(job)
+            followers.join(job)
+            note(job)
             try:
-                self._submit(id_, words)
+                self._submit(job, words)
             except RuntimeError as error:
                 refusal = error
             else:
-                return Job(id=id_, is_new=True)
+                return job
         raise ResourceError(f"takes no job ({first_line(refusal or RuntimeError())})", item=self.address)
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
@@ -158,17 +161,31 @@ class Jobs:
                 )
             self.sleep(self.poll_s)
 
+    @property
+    def _stopping(self) -> Stopping:
+        return Stopping(client=self._client, address=self.address, say=self.say, sleep=self.sleep, clock=self.clock)
+
     def _connect(self) -> None:
         if self._client is not None:
             return
-        try:
-            client = open_client(self.address)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
-            raise connection_error(error, self.address) from error
+        client = self._asked(self._open_client)
         check_versions(client.server_version, client.own_version, self.address)
         self._client = client
 
-    def _submit(self, id_: str, command: Sequence[str]) -> None:
+    def _open_client(self) -> Any:  # noqa: ANN401 - Ray's own type
+        """Return a client; nobody waits at the start for a server of which there is no sign at all.
+
+        Raises:
+            ServerFaultError: If there is a server that cannot serve now.
+        """
+        try:
+            return open_client(self.address)
+        except ServerFaultError:
+            raise
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
+            raise connection_error(error, self.address) from error
+
+    def _submit(self, job: Job, command: Sequence[str]) -> None:
         """Submit a job.
 
         Raises:
@@ -177,7 +194,8 @@ class Jobs:
         self._asked(
             lambda: self._client.submit_job(
                 entrypoint=f"exec {shlex.join(command)}",  # so that signals and the exit code are the command's own
-                submission_id=id_,
+                submission_id=job.id,
+                metadata={_SUBMISSION: job.submission},
                 runtime_env={"env_vars": {_STOP_VARIABLE: f"{STOP_S:g}"}},
             )
         )
@@ -186,7 +204,7 @@ class Jobs:
         try:
             return self._asked(lambda: self._client.get_job_info(job.id))
         except RuntimeError as error:
-            known = _UNKNOWN not in str(error)
+            known = UNKNOWN not in str(error)
             raise ResourceError(
                 f"its state is not to be had ({first_line(error)})" if known else "the cluster no longer knows it",
                 item=f"job {job.id}",
@@ -213,26 +231,11 @@ class Jobs:
                     )
                 if now_s >= until_s:
                     raise ResourceError(
-                        f"did not answer for {self.patience_s / 60:g} min",
+                        f"did not answer for {self.patience_s / 60:g} min ({failed_request(error)})",
                         item=f"jobs server {self.address}",
                         remedy=f"the same command finds a job that is still at work; {Term.LONGER_WAIT}",
                     ) from error
                 self.sleep(_RETRY_S)
-
-    def _stop(self, id_: str) -> None:
-        """Ask a job to stop, and wait for its end, but not for long."""
-        again = "the same command finds it if it is still at work"
-        until_s = self.clock() + STOP_S + REQUEST_S
-        try:
-            self._client.stop_job(id_)
-            self.say(f"stopping the job {id_}; it has {STOP_S:g} s to save its work")
-            while not self._client.get_job_status(id_).is_terminal():
-                if self.clock() > until_s:
-                    self.say(f"the job {id_} has not stopped; {again}")
-                    return
-                self.sleep(_STOP_POLL_S)
-        except (OSError, RuntimeError, ValueError) as error:
-            self.say(f"the job {id_} may not have stopped ({failed_request(error)}); {again}")
 
 
 class _Log:

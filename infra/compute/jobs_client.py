@@ -10,10 +10,17 @@ from infra.compute.ray_errors import first_line
 from infra.errors import ConfigError, ResourceError
 
 REQUEST_S = 20.0
-# The answers of a proxy whose server is away.
-_AWAY = (502, 503, 504)
+# In the error of a request about a job that the server does not know.
+UNKNOWN = "status code 404"
+# From here on an answer says that the server, or one behind it, cannot serve now.
+_FAULT = 500
+_LONGEST = 200
 # Ray prefers them to the address that it is given.
 _OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+class ServerFaultError(ConnectionError):
+    """The server answers that it cannot serve now, as one does that is starting, or a proxy whose server is away."""
 
 
 def check_versions(theirs: str, ours: str, address: str) -> None:
@@ -49,8 +56,8 @@ def open_client(address: str) -> Any:  # noqa: ANN401 - Ray's own type
                 answer = super()._do_request(method, endpoint, timeout=REQUEST_S, **options)
             except AuthenticationError as error:
                 raise _token_error(str(error), address) from error
-            if answer.status_code in _AWAY:
-                raise ConnectionError(f"status code {answer.status_code}")
+            if answer.status_code >= _FAULT:
+                raise ServerFaultError(f"status code {answer.status_code}{_reason(answer.text)}")
             return answer
 
     with _without(_OVERRIDING):
@@ -65,6 +72,12 @@ def _without(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+def _reason(text: str) -> str:
+    """Return the last line of a traceback of the server, and nothing of any other text, such as a page of a proxy."""
+    lines = text.strip().splitlines()
+    return f": {lines[-1][:_LONGEST]}" if lines and lines[0].startswith("Traceback") else ""
 
 
 def _token_error(message: str, address: str) -> ConfigError:

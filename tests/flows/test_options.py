@@ -17,7 +17,13 @@ SETTING = re.compile(r"\b(prepare|train|sample|evaluate)\.[a-z_]+|--(set|root|fo
 # Docstrings draw arrows: --beat--> and <--poll--.
 ARROW = re.compile(r"--[^\n>]*-->|<--[^\n]*?--")
 # Modules that make a command line of another program, or write about one: Ray's, MLflow's, nvidia-smi's.
-CALLERS = {"compute/head.py", "compute/usage.py", "services/mlflow/server.py", "tracking/visit.py"}
+CALLERS = {
+    "compute/head.py",
+    "compute/jobs_stop.py",
+    "compute/usage.py",
+    "services/mlflow/server.py",
+    "tracking/visit.py",
+}
 # Options of other programs elsewhere, and a name of Amazon's.
 FOREIGN = {
     "ray.train.torch",
@@ -110,3 +116,13 @@ def test_to_start_afresh_is_never_the_only_way_on() -> None:
     assert len(found) > 50
     for file, remedy in found:
         assert ast.unparse(remedy) not in ("Term.RUN_ANEW", "'run with --force'"), file
+
+
+@pytest.mark.parametrize("term", Term)
+def test_options_are_named_once(term: Term) -> None:
+    """A failure passes several places that name them."""
+    error = ResourceError("is away", remedy=f"look; {term}, or run again")
+    name_options(error)
+    once = error.remedy
+    name_options(error)
+    assert error.remedy == once

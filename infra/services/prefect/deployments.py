@@ -58,7 +58,9 @@ class Deployment:
     keeps_schedule: bool = False
 
 
-def served_by_others(flow_name: str, names: Sequence[str], say: Callable[[str], None]) -> list[str]:
+def served_by_others(
+    flow_name: str, names: Sequence[str], say: Callable[[str], None], *, wait: bool = False
+) -> list[str]:
     """Return those of these deployments whose runs another process looks for; call it before `register`.
 
     Two that serve one deployment take runs from each other, and the first to end pauses it for both.
@@ -67,6 +69,7 @@ def served_by_others(flow_name: str, names: Sequence[str], say: Callable[[str], 
         flow_name: The flow's name.
         names: The deployments' names.
         say: Receives a line if it must wait to learn that, for some seconds.
+        wait: Wait even if nobody has looked for runs of late, because a process is about to begin.
     """
     with get_client(sync_client=True) as client:
 
@@ -81,9 +84,10 @@ def served_by_others(flow_name: str, names: Sequence[str], say: Callable[[str], 
             return found
 
         before, end = polled(), time.monotonic() + _POLL_LIMIT_S
-        if before:
-            say(f"waiting {_POLL_LIMIT_S:.0f} s at most to learn whether another process serves {next(iter(before))}")
-        while before and time.monotonic() < end:
+        if before or wait:
+            served = next(iter([*before, *names]))
+            say(f"waiting {_POLL_LIMIT_S:.0f} s at most to learn whether another process serves {served}")
+        while (before or wait) and time.monotonic() < end:
             time.sleep(_POLL_S)
             if others := [name for name, moment in polled().items() if moment != before.get(name)]:
                 return others

@@ -6,9 +6,12 @@ import pytest
 
 from flows.inventory.pruning import Pruning
 from flows.run_record import note_begun
+from flows.runtime.handover import Handover
+from flows.stage import Progress
+from infra.outputs.followers import following
 from infra.outputs.plan import current
 from infra.storage.local_store import LocalStore
-from tests.faults.leases import holder
+from tests.faults.leases import holder, never
 from tests.flows.inventory.roots import aside, begin, inventory, make_run, output, pruning, seal
 
 DAY_S = 86400.0
@@ -127,6 +130,37 @@ def test_puts_in_flight_are_left_alone_for_a_day(store: LocalStore) -> None:
     assert names(pruning(store, now_s=now_s + DAY_S - 60)) == []
     (one,) = pruning(store, now_s=now_s + DAY_S + 60).removals
     assert (one.name, one.bytes, one.reason) == (".tmp/0123abcd", 4, "left by a process that ended")
+
+
+def job_files(store: LocalStore, submission: str, *, ends: bool = True) -> str:
+    """The files of a job that a run left or, without an end, that is killed or at work."""
+    handover = Handover(store=store, job="ddpm-train-1a-1", submission=submission)
+    handover.put_spec({})
+    handover.put_progress(Progress(done=1, total=2))
+    if ends:
+        with handover.recording() as put_result:
+            put_result({})
+    return f".jobs/ddpm-train-1a-1/{submission}"
+
+
+def test_files_of_jobs_go_after_a_day(store: LocalStore) -> None:
+    ended, killed = job_files(store, "0a"), job_files(store, "0b", ends=False)
+    now_s = time.time()
+    assert names(pruning(store, now_s=now_s + DAY_S - 60)) == []
+    assert names(pruning(store, now_s=now_s + DAY_S + 60, older_than_s=2 * DAY_S)) == []
+    found = pruning(store, now_s=now_s + DAY_S + 60).removals
+    assert [(one.name, one.reason, one.files, one.may_work) for one in found] == [
+        (ended, "of a job that has ended", 3, False),
+        (killed, "of a job that left no outcome", 2, True),
+    ]
+    assert found[0].names[-1] == f"{ended}/outcome.json", "a removal that is killed leaves a job that has ended"
+
+
+def test_files_of_a_job_that_a_run_follows_stay(store: LocalStore) -> None:
+    folder = job_files(store, "0a")
+    with following(store, "ddpm-train-1a-1", holder("digits"), on_wait=never):
+        assert names(pruning(store)) == []
+    assert names(pruning(store)) == [folder]
 
 
 def test_the_note_of_a_run_that_was_not_finished_goes_unless_it_is_at_work(store: LocalStore) -> None:

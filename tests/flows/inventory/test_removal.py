@@ -10,6 +10,7 @@ import pytest
 from flows.inventory.pruning import Pruning
 from flows.inventory.removal import Outcome, remove
 from flows.run import open_run
+from flows.runtime.handover import OUTCOME, Handover
 from infra.errors import ConflictError, StorageError
 from infra.outputs.manifest import parse_manifest, verify
 from infra.outputs.plan import current
@@ -145,6 +146,22 @@ def test_a_run_at_work_keeps_every_output(store: LocalStore) -> None:
     assert begun.folder in outcome.kept
     assert all(why.startswith("a run may have found it: photos on host ") for why in outcome.kept.values())
     assert without_leases(store) == before
+
+
+def test_files_of_jobs_go_and_one_that_may_be_at_work_stays_while_a_run_works(store: LocalStore) -> None:
+    folders = []
+    for submission in ("0a", "0b"):
+        handover = Handover(store=store, job="ddpm-train-1a-1", submission=submission)
+        handover.put_spec({})
+        folders.append(f".jobs/ddpm-train-1a-1/{submission}")
+    store.replace(f"{folders[0]}/{OUTCOME}", b"{}")
+    shown = pruning(store)
+    with at_work(store, holder("photos"), on_wait=never):
+        outcome = carry_out(store, shown)
+    assert [one.name for one in outcome.removed] == folders[:1]
+    assert outcome.kept[folders[1]].startswith("it may be at work: photos on host ")
+    assert carry_out(store, pruning(store)).kept == {}
+    assert store.list(".jobs") == []
 
 
 def test_a_run_that_finishes_between_the_listing_and_the_removal_keeps_its_outputs(store: LocalStore) -> None:

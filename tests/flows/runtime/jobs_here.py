@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from flows.cli import run_command
-from infra.compute.jobs import Job, JobEnd
+from infra.compute.job import Followers, Job
+from infra.compute.jobs import JobEnd
 
 
 class JobsHere:
@@ -33,10 +34,12 @@ class JobsHere:
         return Path(self.commands[id_][-1])
 
     @contextlib.contextmanager
-    def at_work(self, name: str, command: Callable[[str], Sequence[str]]) -> Iterator[Job]:
+    def at_work(self, name: str, command: Callable[[Job], Sequence[str]], followers: Followers) -> Iterator[Job]:
         id_ = f"{name}-{sum(known.rpartition('-')[0] == name for known in self.commands) + 1}"
-        self.commands[id_] = list(command(id_))
-        yield Job(id=id_, is_new=True)
+        job = Job(id=id_, submission=f"{len(self.commands):08x}", is_new=True)
+        self.commands[id_] = list(command(job))
+        followers.join(job)
+        yield job
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
         program, *arguments = self.commands[job.id]

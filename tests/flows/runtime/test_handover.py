@@ -18,11 +18,11 @@ def handover(tmp_path: Path) -> Handover:
         now[0] += 0.5
         return now[0]
 
-    return Handover(store=LocalStore(tmp_path), job="ddpm-train-1a-1", clock=clock)
+    return Handover(store=LocalStore(tmp_path), job="ddpm-train-1a-1", submission="0a", clock=clock)
 
 
 def other_side(handover: Handover) -> Handover:
-    return Handover(store=handover.store, job=handover.job)
+    return Handover(store=handover.store, job=handover.job, submission=handover.submission)
 
 
 def test_a_result_comes_across(handover: Handover) -> None:
@@ -65,6 +65,19 @@ def test_progress_comes_across_now_and_then_and_at_the_end(handover: Handover) -
     assert there.progress() == Progress(done=9, total=100)
 
 
+def test_what_a_job_began_comes_across_at_once(handover: Handover) -> None:
+    """A job that is killed says nothing any more."""
+    there = other_side(handover)
+    assert there.begun_there() == set()
+    handover.put_progress(Progress(done=0, total=100))
+    handover.begun.add("0a")
+    handover.put_progress(Progress(done=0, total=100))
+    assert there.begun_there() == {"0a"}
+    with handover.recording():
+        handover.begun.add("1b")
+    assert there.begun_there() == {"0a", "1b"}
+
+
 def test_a_store_that_is_away_costs_no_progress_of_the_work(
     handover: Handover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +90,17 @@ def test_a_store_that_is_away_costs_no_progress_of_the_work(
     assert handover.progress() is None
 
 
-def test_a_spec_replaces_everything_of_an_earlier_job_of_its_id(handover: Handover) -> None:
-    """The numbers of jobs begin anew with a cluster."""
+def test_a_spec_disturbs_nothing_of_another_job_of_its_id(handover: Handover) -> None:
+    """Two runs may ask for one job at once, and the numbers of jobs begin anew with a cluster."""
     with handover.recording() as put_result:
-        put_result({})
+        put_result({"digest": "ab"})
         handover.put_progress(Progress(done=1, total=1))
-    address = handover.put_spec({"run": {"name": "ä"}})
-    assert address == f"{handover.store.uri}/.jobs/ddpm-train-1a-1/spec.json"
+    handover.note_stop()
+    other = Handover(store=handover.store, job=handover.job, submission="0b")
+    address = other.put_spec({"run": {"name": "ä"}})
+    assert address == f"{handover.store.uri}/.jobs/ddpm-train-1a-1/0b/spec.json"
     assert Path(address).read_text().startswith("{")
-    assert (handover.outcome(), handover.progress()) == (None, None)
+    assert (other.outcome(), other.progress(), other.is_stopped_by_run()) == (None, None, False)
+    assert handover.outcome() is not None
+    other.withdraw_spec()
+    assert not Path(address).parent.exists()

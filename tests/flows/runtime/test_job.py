@@ -1,8 +1,9 @@
 """A run whose stages are jobs: what it asks for, what it takes back, and what becomes of failures."""
 
+import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,21 +14,15 @@ import pytest
 from flows.recipe.config import PipelineConfig
 from flows.runtime import job as module
 from flows.runtime.code import own_code
-from flows.runtime.handover import Outcome
-from flows.runtime.job import failure, with_absolute_paths
+from flows.runtime.job import with_absolute_paths
+from flows.runtime.runner import run_stage
 from flows.stage import Progress
 from flows.stages.evaluate.config import EvaluateConfig
 from flows.stages.evaluate.stage import EVALUATE
+from flows.stages.train.stage import TRAIN
+from infra.compute.job import Followers, Job
 from infra.compute.jobs import JobEnd
-from infra.errors import (
-    ConfigError,
-    DdpmError,
-    InputError,
-    IntegrityError,
-    Interrupted,
-    ResourceError,
-    StorageError,
-)
+from infra.errors import ConfigError, InputError, IntegrityError, Interrupted, StorageError
 from infra.storage.local_store import LocalStore
 from tests.conftest import revised
 from tests.e2e.processes import digests
@@ -147,12 +142,38 @@ def test_other_code_on_the_cluster_is_refused_before_any_work(
     assert not (tmp_path / "root" / "prepare").exists()
 
 
+def handed(here: JobsHere, id_: str) -> module.Handover:
+    spec = here.spec(id_)
+    return module.Handover(store=LocalStore(spec.parents[3]), job=id_, submission=spec.parent.name)
+
+
+def test_a_run_that_starts_its_job_second_disturbs_nothing_of_the_first(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two equal runs ask for one job in the same second; the first one's has ended before the other's request."""
+    at_work, root = here.at_work, tmp_path / "root"
+
+    @contextlib.contextmanager
+    def second_at_work(name: str, command: Callable[[Job], Sequence[str]], followers: Followers) -> Iterator[Job]:
+        with at_work(name, command, followers) as first:
+            follow = here.follow(first, on_line=lambda _: None, on_poll=lambda: None)
+            command(Job(id=first.id, submission="5ec0d", is_new=True))
+            monkeypatch.setattr(here, "follow", lambda *_, **__: follow)
+            yield replace(first, is_new=False)
+
+    monkeypatch.setattr(here, "at_work", second_at_work)
+    with opened(config, run_settings(root, **AS_JOBS)) as walk:
+        walk.to("prepare")
+    (id_,) = here.commands
+    assert [path.name for path in (root / ".jobs" / id_).iterdir()] == [here.spec(id_).parent.name], "the other's went"
+
+
 def test_a_stopped_job_keeps_what_it_reported(
     here: JobsHere, config: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop(id_: str) -> None:
         if id_.startswith("ddpm-train"):
-            handover = module.Handover(store=walk.around.store, job=id_)
+            handover = handed(here, id_)
             handover.put_progress(Progress(done=90, total=128, kept=64))
             handover.flush()
             raise Interrupted(143)
@@ -162,6 +183,66 @@ def test_a_stopped_job_keeps_what_it_reported(
         walk.to("train")
     assert stopped.value.__notes__ == ["train keeps 64 of 128 images"]
     assert "train stopped at 90 of 128 images; 64 are kept" in capsys.readouterr().out
+
+
+def test_a_retry_of_a_forced_run_goes_on_from_its_own_first_try(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, faults = module.Handover.put_progress, [StorageError("is away")]
+
+    def put_and_fail_once(handover: module.Handover, progress: Progress) -> None:
+        put(handover, progress)
+        if faults and progress.kept >= 64 and handover.job.startswith("ddpm-train"):
+            raise faults.pop()
+
+    monkeypatch.setattr(module.Handover, "put_progress", put_and_fail_once)
+    root = tmp_path / "root"
+    with opened(config, run_settings(root, force=True, **AS_JOBS)) as walk:
+        dataset = walk.to("prepare")
+
+        def train() -> Any:
+            return run_stage(TRAIN, walk.around.settings, config.train, dataset)
+
+        with pytest.raises(StorageError):
+            train()
+        train()
+    assert here.titles == ["ddpm-prepare", "ddpm-train", "ddpm-train"]
+    assert len(list((root / "train").iterdir())) == 1, "no other attempt beside the first"
+
+
+def stopped(here: JobsHere, monkeypatch: pytest.MonkeyPatch, *, by_run: bool) -> None:
+    """Let the first job of the preparation be stopped, by another run or by somebody else."""
+    follow = here.follow
+
+    def follow_or_stop(job: Job, **listeners: Any) -> JobEnd:
+        if list(here.commands) != [job.id]:
+            return follow(job, **listeners)
+        if by_run:
+            handed(here, job.id).note_stop()
+        return JobEnd(state="stopped", code=None, message="")
+
+    monkeypatch.setattr(here, "follow", follow_or_stop)
+
+
+def test_a_job_that_another_interrupted_run_stopped_is_followed_by_the_next(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(here, monkeypatch, by_run=True)
+    page = Page()
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS), page) as walk:
+        walk.to("prepare")
+    first, second = here.commands
+    assert (first[-2:], second[-2:]) == ("-1", "-2")
+    assert f"the job {first} was stopped by another run, which was interrupted; going on with another job" in page.lines
+
+
+def test_a_job_that_somebody_stopped_on_the_cluster_ends_the_run(
+    here: JobsHere, config: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(here, monkeypatch, by_run=False)
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(Interrupted):
+        walk.to("prepare")
+    assert len(here.commands) == 1
 
 
 def job_of(here: JobsHere, config: PipelineConfig, root: Path, **more: Any) -> str:
@@ -181,7 +262,7 @@ def job_of(here: JobsHere, config: PipelineConfig, root: Path, **more: Any) -> s
 def test_the_name_of_a_job_says_what_it_computes(here: JobsHere, config: PipelineConfig, tmp_path: Path) -> None:
     """A later run finds it by that name, whoever started it and with however many workers."""
     name, root = job_of(here, config, tmp_path / "root"), tmp_path / "root"
-    spec = json.loads((root / ".jobs" / name / "spec.json").read_text())
+    spec = json.loads(here.spec(name).read_text())
     assert (spec["run"]["tracking"], spec["run"]["execution"], spec["run"]["root"]) == (False, "here", str(root))
 
     def named(**values: object) -> str:
@@ -199,47 +280,3 @@ def test_a_jobs_paths_are_absolute(config: PipelineConfig, tmp_path: Path, monke
     assert with_absolute_paths(config.evaluate)["extractor_weights"] == ""
     evaluate = config.evaluate.model_copy(update={"reference_statistics": "a.npz"})
     assert with_absolute_paths(evaluate)["reference_statistics"] == f"{tmp_path}/a.npz"
-
-
-@pytest.mark.parametrize(
-    ("state", "code", "last", "outcome", "kind", "line"),
-    [
-        (
-            "failed",
-            3,
-            "ddpm: x",
-            InputError("is empty", item="source", stage="prepare"),
-            InputError,
-            "source: is empty",
-        ),
-        ("failed", 4, "ddpm: train: the bucket is away", None, StorageError, "job a-1: train: the bucket is away"),
-        ("failed", 2, "ddpm: /r/spec.json: cannot be read", None, ConfigError, "every node must see the root /r"),
-        (
-            "failed",
-            1,
-            "ddpm: KeyError - a bug of ours; see /t",
-            None,
-            DdpmError,
-            "a bug of ours; see /t on the cluster",
-        ),
-        ("failed", 127, "sh: 1: exec: ddpm: not found", None, ResourceError, "exit code 127 (sh: 1: exec: ddpm: not"),
-        ("failed", -9, "", None, ResourceError, "job a-1: ended with exit code -9 () - run again"),
-        ("failed", None, "", None, ResourceError, "job a-1: the node died - run again"),
-        ("succeeded", 0, "", None, ResourceError, "has ended well and left no result - every node must see"),
-    ],
-)
-def test_the_failure_of_a_job(
-    state: str, code: int | None, last: str, outcome: DdpmError | None, kind: type[DdpmError], line: str
-) -> None:
-    end = JobEnd(state=state, code=code, message="the node died\nmore", last_line=last)
-    handed = None if outcome is None else Outcome(result=None, seconds=1.0, error=outcome)
-    error = failure("a-1", end, handed, "/r")
-    assert type(error) is kind
-    assert line in str(error)
-
-
-@pytest.mark.parametrize(("state", "code"), [("stopped", None), ("failed", 143), ("failed", 130)])
-def test_a_job_that_somebody_stopped_interrupts_its_run(state: str, code: int | None) -> None:
-    error = failure("a-1", JobEnd(state=state, code=code, message=""), None, "/r")
-    assert isinstance(error, Interrupted)
-    assert (error.code, error.__notes__) == (143, ["the job a-1 was stopped"])

@@ -6,12 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from flows.nodes.devices import environment_of
 from flows.nodes.environment import environment_here
+from flows.root import tracking_place
 from flows.run import open_run
+from flows.runtime.late_tracking import deliver_late
+from flows.stages.table import STAGES
 from infra.errors import ConflictError
 from infra.outputs.environments import environment_in_words
+from infra.tracking.runs import PUBLISHED
 from tests.flows.sessions import Page, everything, opened, put_images, run_settings, run_whole, small, tracked_runs
 
 
@@ -96,6 +101,28 @@ def test_an_equal_run_waits_and_takes_the_result(root: Path, tmp_path: Path) -> 
     (train,) = tracked_runs(root, "train").values()
     assert train.data.tags["ddpm.attempts"] == "1"
     assert [step for step, *_ in everything(root, train)["points"]["train/loss"]] == [64, 128]
+
+
+def test_a_forced_run_is_the_only_writer_of_its_run_in_mlflow(root: Path, tmp_path: Path) -> None:
+    """Neither an equal run nor `ddpm track flush` writes to it meanwhile, and it waits for them."""
+    config = small(put_images(tmp_path / "images", range(40)))
+    name = run_whole(config, root).name
+    (run,) = tracked_runs(root, "pipeline").values()
+    MlflowClient(tracking_place(str(root))[0]).set_tag(run.info.run_id, PUBLISHED, "")  # so that something is missing
+    forced = run_settings(root, force=True)
+    with opened(config, forced) as first:
+        first.to("prepare")
+        assert [each[:2] for each in deliver_late(first.around.store, STAGES)] == [
+            (name, "is at work: its command, or another flush, delivers it")
+        ]
+        for settings in (run_settings(root, wait=False), run_settings(root, wait=False, force=True)):
+            with (
+                opened(config, settings) as second,
+                pytest.raises(ConflictError, match=r" on host .* is working on this"),
+            ):
+                second.to("prepare")
+    (later,) = deliver_late(first.around.store, STAGES)
+    assert "is at work" not in later.line
 
 
 def test_another_recipe_on_the_same_data_does_not_wait(root: Path, tmp_path: Path) -> None:

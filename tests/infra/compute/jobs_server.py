@@ -10,6 +10,11 @@ from typing import Any
 
 import ray
 
+from infra.compute.job import Job
+from infra.compute.jobs import JobEnd, Jobs
+from infra.errors import Interrupted
+
+NAME = "ddpm-train-1a2b"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -23,6 +28,7 @@ class ScriptedJob:
         code: The exit code of its command.
         submitted: What it was submitted with.
         after_stop: Its states once it was asked to stop.
+        unready: The number of requests to stop that it does not take, because it has no process yet.
     """
 
     states: list[str]
@@ -30,9 +36,17 @@ class ScriptedJob:
     code: int | None = None
     submitted: dict[str, Any] = field(default_factory=dict)
     after_stop: list[str] = field(default_factory=lambda: ["STOPPED"])
+    unready: int = 0
 
     def look(self) -> str:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def stop(self) -> bool:
+        self.unready -= 1
+        if self.unready >= 0:
+            return False
+        self.states = self.after_stop
+        return True
 
 
 @dataclass
@@ -46,6 +60,7 @@ class JobsServer:
         version_answer: Its answer to the question for the version, if it is another server.
         token: The token that it wants; empty for none.
         fate: Receives each request's method and path; returns a status to answer with instead, or None.
+        text: The text of such an answer.
         on_submit: Called before a job is taken.
         loses: Whether the answer to a submission that was taken gets lost on its way.
         requests: The requests so far.
@@ -57,6 +72,7 @@ class JobsServer:
     version_answer: object = None
     token: str = ""
     fate: Callable[[str, str], int | None] = lambda method, path: None
+    text: str = ""
     on_submit: Callable[[str], None] = lambda id_: None
     loses: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -65,7 +81,7 @@ class JobsServer:
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Return the status and the JSON of an answer."""
         if (status := self.fate(method, path)) is not None:
-            return status, {}
+            return status, self.text
         if path == "/api/version":
             usual = {"version": "4", "ray_version": self.version, "ray_commit": ""}
             return 200, usual if self.version_answer is None else self.version_answer
@@ -79,8 +95,7 @@ class JobsServer:
         if about == "logs":
             return 200, {"logs": job.log}
         if about == "stop":
-            job.states = job.after_stop
-            return 200, {"stopped": True}
+            return 200, {"stopped": job.stop()}
         return 200, _details(id_, job, job.look())
 
     def _submit(self, values: dict[str, Any]) -> tuple[int, Any]:
@@ -102,6 +117,7 @@ def _details(id_: str, job: ScriptedJob, state: str) -> dict[str, Any]:
         "entrypoint": "",
         "driver_exit_code": job.code if ended else None,
         "message": f"it is {state}",
+        "metadata": job.submitted.get("metadata"),
     }
 
 
@@ -121,7 +137,7 @@ def jobs_server() -> Iterator[JobsServer]:
                 status, value = (403 if given else 401), {}
             else:
                 status, value = scripted.answer(self.command, self.path, body)
-            data = json.dumps(value).encode()
+            data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
             self.send_response_only(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -143,3 +159,36 @@ def jobs_server() -> Iterator[JobsServer]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
+
+
+def command(job: Job) -> list[str]:
+    return ["ddpm", "stage", "train", f"/a root/{job.id}"]
+
+
+@dataclass
+class Noted:
+    """Followers as a test sets them; notes what a run says about itself."""
+
+    others: str = ""
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def join(self, job: Job) -> None:
+        self.steps.append(("join", job.id))
+
+    def leave(self, job: Job) -> str:
+        self.steps.append(("leave", job.id))
+        return self.others
+
+
+def start(jobs: Jobs) -> Job:
+    with jobs.at_work(NAME, command, Noted()) as job:
+        return job
+
+
+def follow(jobs: Jobs, job: Job) -> tuple[JobEnd, list[str]]:
+    lines: list[str] = []
+    return jobs.follow(job, on_line=lines.append, on_poll=lambda: None), lines
+
+
+def interrupt() -> None:
+    raise Interrupted(143)

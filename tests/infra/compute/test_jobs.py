@@ -1,108 +1,95 @@
 """Jobs of a Ray cluster, by Ray's own client in front of a scripted server; `tests/e2e/test_job.py` has a real one."""
 
 import os
-import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.compute import jobs as module
 from infra.compute import jobs_client
-from infra.compute.jobs import Job, JobEnd, Jobs, numbers_of
-from infra.errors import ConfigError, Interrupted, ResourceError
-from tests.infra.compute.jobs_server import JobsServer, ScriptedJob, jobs_server
+from infra.compute.job import Job
+from infra.compute.jobs import JobEnd, Jobs, numbers_of
+from infra.errors import ConfigError, ResourceError
+from tests.infra.compute.jobs_server import NAME, JobsServer, Noted, ScriptedJob, command, follow, start
 
-NAME = "ddpm-train-1a2b"
 WORKING = ["PENDING", "RUNNING"]
 
 
-@pytest.fixture(autouse=True)
-def _no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-
-
-@pytest.fixture
-def server() -> Iterator[JobsServer]:
-    with jobs_server() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def jobs(server: JobsServer, said: list[str]) -> Jobs:
-    return Jobs(
-        address=server.url, patience_s=5, say=said.append, poll_s=0.01, sleep=lambda s: time.sleep(min(s, 0.01))
-    )
-
-
-def command(id_: str) -> list[str]:
-    return ["ddpm", "stage", "train", f"/a root/{id_}"]
-
-
-def start(jobs: Jobs) -> Job:
-    with jobs.at_work(NAME, command) as job:
-        return job
-
-
-def follow(jobs: Jobs, job: Job) -> tuple[JobEnd, list[str]]:
-    lines: list[str] = []
-    return jobs.follow(job, on_line=lines.append, on_poll=lambda: None), lines
-
-
-def interrupt() -> None:
-    raise Interrupted(143)
-
-
 def test_the_first_job_of_a_name(server: JobsServer, jobs: Jobs) -> None:
-    assert start(jobs) == Job(id=f"{NAME}-1", is_new=True)
+    job = start(jobs)
+    assert (job.id, job.is_new) == (f"{NAME}-1", True)
     submitted = server.jobs[f"{NAME}-1"].submitted
     assert submitted["entrypoint"] == f"exec ddpm stage train '/a root/{NAME}-1'"
     assert submitted["runtime_env"] == {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "25"}}, "Ray's own limit is 3 s"
-    assert submitted["metadata"] == {}
+    assert submitted["metadata"] == {"submission": job.submission}
+    assert len(job.submission) == 16
 
 
 @pytest.mark.parametrize(
     ("states", "job"),
     [
-        ({1: "SUCCEEDED"}, Job(id=f"{NAME}-2", is_new=True)),
-        ({1: "FAILED", 10: "STOPPED", 9: "FAILED"}, Job(id=f"{NAME}-11", is_new=True)),
-        ({1: "RUNNING"}, Job(id=f"{NAME}-1", is_new=False)),
-        ({1: "FAILED", 2: "PENDING"}, Job(id=f"{NAME}-2", is_new=False)),
+        ({1: "SUCCEEDED"}, (f"{NAME}-2", True)),
+        ({1: "FAILED", 10: "STOPPED", 9: "FAILED"}, (f"{NAME}-11", True)),
+        ({1: "RUNNING"}, (f"{NAME}-1", False)),
+        ({1: "FAILED", 2: "PENDING"}, (f"{NAME}-2", False)),
     ],
 )
 def test_a_job_at_work_is_found_and_an_ended_one_followed_by_the_next_number(
-    server: JobsServer, jobs: Jobs, states: dict[int, str], job: Job
+    server: JobsServer, jobs: Jobs, states: dict[int, str], job: tuple[str, bool]
 ) -> None:
     server.jobs |= {f"{NAME}-{number}": ScriptedJob([state]) for number, state in states.items()}
     server.jobs |= {f"{NAME}c-7": ScriptedJob(["RUNNING"]), "raysubmit_x": ScriptedJob(["RUNNING"])}
-    assert start(jobs) == job
+    started = start(jobs)
+    assert (started.id, started.is_new) == job
 
 
 def test_the_job_that_another_process_started_at_the_same_time_is_found(server: JobsServer, jobs: Jobs) -> None:
-    server.on_submit = lambda id_: server.jobs.__setitem__(id_, ScriptedJob(WORKING))
-    assert start(jobs) == Job(id=f"{NAME}-1", is_new=False)
+    theirs = ScriptedJob(WORKING, submitted={"metadata": {"submission": "theirs"}})
+    server.on_submit = lambda id_: server.jobs.__setitem__(id_, theirs)
+    assert start(jobs) == Job(id=f"{NAME}-1", submission="theirs", is_new=False)
 
 
-def test_a_server_that_takes_no_job_is_one_line(server: JobsServer, jobs: Jobs) -> None:
-    server.fate = lambda method, path: 500 if method == "POST" else None
-    with pytest.raises(ResourceError, match=r"takes no job \(Request failed with status code 500"):
+def test_a_server_that_takes_no_job_is_one_line(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    server.fate = lambda method, path: 422 if method == "POST" else None
+    with pytest.raises(ResourceError, match=r"takes no job \(Request failed with status code 422"):
         start(jobs)
+    assert said == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("request_", [("GET", "/api/version"), ("GET", "/api/jobs/"), ("POST", "/api/jobs/")])
+def test_a_server_that_cannot_serve_now_is_waited_for_from_the_start(
+    server: JobsServer, jobs: Jobs, said: list[str], request_: tuple[str, str], status: int
+) -> None:
+    faults = [status] * 3
+    server.fate = lambda method, path: faults.pop() if (method, path) == request_ and faults else None
+    assert start(jobs).is_new
+    assert not faults
+    (line,) = said
+    assert f"does not answer (status code {status})" in line
+    assert "waiting at most" in line
+
+
+def test_the_wait_for_a_server_that_cannot_serve_ends_with_its_words(
+    server: JobsServer, jobs: Jobs, said: list[str]
+) -> None:
+    jobs.patience_s, server.text = 0.1, "Traceback (most recent call last):\n  File x\nRuntimeError: no agent"
+    server.fate = lambda method, path: 500 if method == "POST" else None
+    with pytest.raises(
+        ResourceError, match=r"did not answer for .* min \(status code 500: RuntimeError: no agent\) - "
+    ):
+        start(jobs)
+    assert "(status code 500: RuntimeError: no agent); jobs go on without it" in said[0]
 
 
 def test_an_answer_that_was_lost_starts_no_second_job(server: JobsServer, jobs: Jobs) -> None:
     """The server took the job, and a proxy in front of it lost the answer."""
     server.next, server.loses = ScriptedJob(WORKING), True
-    assert start(jobs) == Job(id=f"{NAME}-1", is_new=False)
+    job = start(jobs)
+    assert (job.id, job.is_new) == (f"{NAME}-1", False)
     assert list(server.jobs) == [f"{NAME}-1"]
+    assert server.jobs[job.id].submitted["metadata"] == {"submission": job.submission}
 
 
 def test_each_line_of_a_new_jobs_log_is_shown_once(server: JobsServer, jobs: Jobs) -> None:
@@ -161,62 +148,11 @@ def test_a_job_that_went_with_its_cluster_is_one_line(server: JobsServer, jobs: 
         follow(jobs, job)
 
 
-def test_an_interrupt_stops_the_job_and_waits_for_its_end(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
-    server.next = ScriptedJob(["RUNNING"])
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
-        jobs.follow(job, on_line=said.append, on_poll=interrupt)
-    assert server.jobs[job.id].states == ["STOPPED"]
-    assert said == [f"stopping the job {NAME}-1; it has 25 s to save its work"]
-
-
-def test_an_interrupt_right_after_the_start_stops_the_job_too(server: JobsServer, jobs: Jobs) -> None:
-    """The answer to the submission, or the first line about the job, is not there yet."""
-    server.next = ScriptedJob(["RUNNING"])
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command):
-        raise Interrupted(143)
-    assert server.jobs[f"{NAME}-1"].states == ["STOPPED"]
-
-    server.next, server.loses = ScriptedJob(["RUNNING"]), True
-    jobs.say = lambda line: interrupt() if "does not answer" in line else None
-    with pytest.raises(Interrupted):
-        start(jobs)
-    assert server.jobs[f"{NAME}-2"].states == ["STOPPED"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "line"),
-    [
-        (500, "may not have stopped (Request failed with status code 500: {}.)"),
-        (200, "has not stopped"),
-    ],
-)
-def test_a_job_that_does_not_stop_is_left_with_a_line(
-    server: JobsServer, jobs: Jobs, said: list[str], monkeypatch: pytest.MonkeyPatch, answer: int, line: str
-) -> None:
-    server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
-    monkeypatch.setattr(module, "STOP_S", 0.1)
-    monkeypatch.setattr(module, "REQUEST_S", 0.2)
-    server.fate = lambda method, path: 500 if path.endswith("/stop") and answer == 500 else None
-    with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
-        jobs.follow(job, on_line=said.append, on_poll=interrupt)
-    assert said[-1] == f"the job {NAME}-1 {line}; the same command finds it if it is still at work"
-
-
-def test_a_signal_leaves_a_wait_for_a_server(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
-    jobs.patience_s, jobs.sleep = 600, time.sleep
-    server.fate = lambda method, path: 503 if server.jobs else None  # from the start of a job on
-
-    def handle(*_: object) -> None:
-        raise Interrupted(143)
-
-    before = signal.signal(signal.SIGUSR2, handle)
-    try:
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-        with pytest.raises(Interrupted), jobs.at_work(NAME, command) as job:
-            follow(jobs, job)
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-    assert said[-1].startswith(f"the job {NAME}-1 may not have stopped (status code 503)")
+def test_a_job_that_is_found_is_joined_too(server: JobsServer, jobs: Jobs) -> None:
+    server.jobs[f"{NAME}-3"] = ScriptedJob(["RUNNING"])
+    followers = Noted()
+    with jobs.at_work(NAME, command, followers):
+        assert followers.steps == [("join", f"{NAME}-3")]
 
 
 def test_another_version_of_ray_is_refused_before_a_job_starts(server: JobsServer, jobs: Jobs) -> None:

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
 from flows.cli import run_command
-from flows.commands.serve import registered
+from flows.commands.serve import registered, serving_alone
 from flows.recipe.served import served_preset
 from infra.services.prefect.deployments import (
     PAUSED_TAG,
@@ -190,3 +190,21 @@ def test_a_second_that_serves_the_same_is_refused_and_changes_nothing(
         runner.stop()
     assert served_by_others(served[0].flow_name, ["digits", "none"], waits.append) == []
     assert len(waits) == 1, "it was served a moment ago"
+
+
+def test_of_two_that_start_in_the_same_seconds_one_is_refused(
+    client: SyncPrefectClient,
+    serving: Serving,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first has looked for others, and does not look for runs yet."""
+    monkeypatch.setattr("flows.commands.serve.work_off", lambda *_: None)
+    arguments = ["serve", "digits", "--name", "twice", "--root", serving.root]
+    recipe = dataclasses.replace(served_preset("digits"), name="twice")
+    with serving_alone([recipe], dataclasses.replace(serving.api, server=None)):
+        assert run_command(arguments) == 5
+        printed = capsys.readouterr().err
+        assert f"Prefect server {serving.api.ui}: another process serves twice (host " in printed
+        assert " from it - stop that one" in printed
+    assert run_command(arguments) == 0, "the first gives up its claim when it ends"
