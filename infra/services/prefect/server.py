@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from infra.services.prefect.turns import take_turns
 from infra.storage.aside import replaced
 
 _POLL_S = 0.5
@@ -135,6 +136,7 @@ def make_app() -> PatientApp:
     """Build the server's application."""
     from prefect.server.api.server import create_app
 
+    take_turns()
     return PatientApp(create_app())
 
 
