@@ -9,7 +9,14 @@ from PIL import Image
 
 from ddpm_core.network.image_size import image_sides
 from flows.inspection.sample import Sample, take_sample
-from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, others_line, splits_line
+from flows.stages.prepare.account import (
+    classes_line,
+    doubtful_line,
+    left_out_line,
+    listing_facts,
+    others_line,
+    splits_line,
+)
 from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.holdout import likely_rule
 from flows.stages.prepare.sources import open_source
@@ -119,6 +126,8 @@ class Inspection:
         if smaller:
             lines.append(f"{smaller:,} of the sample: smaller than {size} pixels, so enlarged")
         lines += [f"{count:,} of the sample: {kind}; the pixels are whole" for kind, count in sample.warnings.items()]
+        if self.facts.get("doubtful"):
+            lines.append(doubtful_line(self.facts))
         if sample.repeated:
             lines.append(f"{sample.repeated:,} of the sample: byte for byte another one")
         in_both = [all(counts.get(split) for split in SPLITS) for counts in self.classes.values()]
@@ -140,6 +149,9 @@ class Inspection:
             yield "prepare.use_splits=false", "take no splits from the source"
         for key in list(self.facts["left_out"])[:1]:
             yield f"prepare.image_key={key}", "take other images of the samples"
+            yield "prepare.image_key=*", "take all images of the samples"
+        if self.facts.get("doubtful"):
+            yield "prepare.image_key=plain", "leave out images that look like masks of others"
 
     @property
     def _other_sizes(self) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 The line on the terminal and the card both use these phrases.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         "splits_from": _splits_from(config, listing),
         "others": listing.others,
         "left_out": listing.left_out,
+        **({"doubtful": listing.doubtful} if listing.doubtful else {}),
         "fit": config.shape.rule,
     }
 
@@ -73,8 +75,7 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
-    if facts.get("left_out"):
-        parts.append(f"{left_out_line(facts)}; prepare.image_key={next(iter(facts['left_out']))} takes others")
+    parts += _companions(facts)
     if facts.get("warnings"):
         parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if others := others_line(facts):
@@ -87,10 +88,24 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     return [*parts, f"{dataset.levels} levels"]
 
 
+def _companions(facts: Json) -> Iterator[str]:
+    """Yield what became of masks and the like, and the settings that choose otherwise."""
+    if facts.get("left_out"):
+        yield f"{left_out_line(facts)}; prepare.image_key={next(iter(facts['left_out']))} takes others, * all"
+    if facts.get("doubtful"):
+        yield f"{doubtful_line(facts)}; prepare.image_key=plain leaves them out"
+
+
 def left_out_line(facts: Json) -> str:
     """Return the images that are not those of their samples, such as masks, with the number of each key."""
     counts = ", ".join(f"{_printable(key)}: {count:,}" for key, count in facts["left_out"].items())
     return f"other images of the samples left out ({counts})"
+
+
+def doubtful_line(facts: Json) -> str:
+    """Return the images that are taken although they look like masks of others, with the number of each key."""
+    counts = ", ".join(f"{_printable(key)}: {count:,}" for key, count in facts["doubtful"].items())
+    return f"some images look like masks of others ({counts})"
 
 
 def splits_line(facts: Json) -> str:

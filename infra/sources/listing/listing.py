@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, settled
-from infra.sources.listing.choosing import chosen
+from infra.sources.listing.choosing import Doubtful, chosen
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.placing import Placing
@@ -56,6 +56,7 @@ class Listing:
         unlabelled: Number of entries of the splits without a class, if others have one.
         others: Number of files that are not images, by suffix.
         left_out: Number of images that are not those of their samples, by key: masks and the like.
+        doubtful: Number of images that are taken although they may be such, by key.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
@@ -68,6 +69,7 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     left_out: dict[str, int]
+    doubtful: dict[str, int]
     labels_from: str
     labels_note: str
     splits_from: str
@@ -155,6 +157,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             unlabelled=unlabelled,
             others=dict(sorted(things.others.items())),
             left_out=dict(sorted(things.left_out.items())),
+            doubtful=things.doubtful,
             labels_from=origin_of(ruling.rule, origins, metadata) if class_names else "",
             labels_note=ruling.note,
             splits_from=_splits_from(split_names, origins, held_out_split(given)) if are_taken else "",
@@ -172,12 +175,14 @@ class _Things:
         digest: Of its images and of the files that label them.
         others: Other files by suffix.
         left_out: Images left out by key.
+        doubtful: Images taken that may be companions of others, by key.
         no_classes: Why its labels are no classes; empty if they are, or if it has none.
     """
 
     digest: str
     others: Counter[str]
     left_out: Counter[str]
+    doubtful: dict[str, int]
     no_classes: str
 
 
@@ -191,13 +196,11 @@ def _find(
 ) -> _Things:
     """Survey all entries and write them as found."""
     digest, others, left_out, no_classes = hashlib.sha256(), Counter[str](), Counter[str](), ""
+    doubtful: dict[str, int] = {}
     for entry in chosen(source.find()):
         match entry:
             case Entry():
-                survey.add(entry)
-                if not entry.split:
-                    split_survey.add(entry.folder)
-                origins.add_found(entry)
+                _survey(entry, survey, split_survey, origins)
                 line = _line(entry)
                 digest.update(line)
                 found.write(line)
@@ -205,12 +208,23 @@ def _find(
                 digest.update(_ENCODE([entry.name, sha256(entry.content)]).encode())
             case NoClasses(cause):
                 no_classes = no_classes or cause
+            case Doubtful(key, count):
+                doubtful[key] = count
             case Other() if entry.key:
                 left_out[entry.key] += entry.count
             case Other(name) | Metadata(name):
                 others[PurePosixPath(name).suffix.lower()] += 1
     survey.finish()
-    return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
+    return _Things(
+        digest=digest.hexdigest(), others=others, left_out=left_out, doubtful=doubtful, no_classes=no_classes
+    )
+
+
+def _survey(entry: Entry, survey: Survey, split_survey: SplitNamesSurvey, origins: Origins) -> None:
+    survey.add(entry)
+    if not entry.split:
+        split_survey.add(entry.folder)
+    origins.add_found(entry)
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:
