@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from infra.errors import InputError, Term
 from infra.sources.image_formats import DECODERS, FORMAT_NAMES
 from infra.sources.levels import WHITE_OF_16_BITS, to_eight_bits, white_of
+from infra.sources.png_chunks import without_metadata
 from infra.sources.reading import BY_RULE, Reading
 
 REPAIR = "remove or repair it"
@@ -68,21 +69,11 @@ def decode(content: bytes, name: str, reading: Reading = BY_RULE) -> Image.Image
         InputError: If it has another format, is damaged, has more pixels than allowed, or its white is not known.
     """
     try:
-        image = _opened(content)
-        if image.width * image.height > reading.max_pixels:
-            cause = f"has {image.width}x{image.height} pixels, over {reading.max_pixels}"
-            remedy = f"raise {Term.MAX_PIXELS} to {image.width * image.height}, or remove it"
-            raise InputError(cause, item=name, remedy=remedy)
-        has_several = getattr(image, "is_animated", False)
-        stored = _stored_as(image)
-        image.load()
+        image, stored, has_several = _loaded(content, name, reading)
     except (MemoryError, InputError):
         raise
-    except UnidentifiedImageError as error:
-        cause = f"is no image of the formats {FORMAT_NAMES}" if content else "is empty"
-        raise InputError(cause, item=name, remedy="remove it, or convert it to PNG") from error
     except Exception as error:  # on damaged data Pillow raises errors of any type
-        raise InputError(f"cannot be decoded ({error})", item=name, remedy=REPAIR) from error
+        image, stored, has_several = _loaded_without_metadata(content, name, reading, error)
     if has_several:
         warnings.warn(SEVERAL_FRAMES, stacklevel=2)
     if image.mode.startswith("I") or image.mode == "F":
@@ -91,6 +82,39 @@ def decode(content: bytes, name: str, reading: Reading = BY_RULE) -> Image.Image
         cause = f"has 16 bits per colour ({deep[0]}), of which only the upper 8 are read, so no other white fits"
         raise InputError(cause, item=name, remedy=f"save it with 8 bits, or leave {Term.MAX_VALUE} at 0")
     return image
+
+
+def _loaded(content: bytes, name: str, reading: Reading) -> tuple[Image.Image, str, bool]:
+    """Return an image with its pixels, their form in the file, and whether it has several frames."""
+    image = _opened(content)
+    if image.width * image.height > reading.max_pixels:
+        cause = f"has {image.width}x{image.height} pixels, over {reading.max_pixels}"
+        remedy = f"raise {Term.MAX_PIXELS} to {image.width * image.height}, or remove it"
+        raise InputError(cause, item=name, remedy=remedy)
+    has_several = getattr(image, "is_animated", False)
+    stored = _stored_as(image)
+    image.load()
+    return image, stored, has_several
+
+
+def _loaded_without_metadata(
+    content: bytes, name: str, reading: Reading, error: Exception
+) -> tuple[Image.Image, str, bool]:
+    """Load an image whose decoding failed once more if it is a PNG, without its metadata; else raise the failure."""
+    if (less := without_metadata(content)) != content:
+        try:
+            loaded = _loaded(less, name, reading)
+        except (MemoryError, InputError):
+            raise
+        except Exception as again:  # its pixels are damaged too
+            error = again
+        else:
+            warnings.warn(f"{DAMAGED_METADATA} ({error})", stacklevel=3)
+            return loaded
+    if isinstance(error, UnidentifiedImageError):
+        cause = f"is no image of the formats {FORMAT_NAMES}" if content else "is empty"
+        raise InputError(cause, item=name, remedy="remove it, or convert it to PNG") from error
+    raise InputError(f"cannot be decoded ({error})", item=name, remedy=REPAIR) from error
 
 
 def from_array(pixels: NDArray[Any], name: str, max_value: float = 0.0) -> Image.Image:
