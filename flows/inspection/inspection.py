@@ -1,10 +1,12 @@
 """A look at a source of images: the outcome of preparing it, before anything is written."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 
 from ddpm_core.network.image_size import image_sides
@@ -18,7 +20,8 @@ from flows.stages.prepare.account import (
     splits_line,
 )
 from flows.stages.prepare.config import PrepareConfig
-from flows.stages.prepare.holdout import likely_rule
+from flows.stages.prepare.account import HeldOutBy
+from flows.stages.prepare.holdout import check_count, held_out_of, held_out_unseen, likely_rule
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
 from infra.sources.listing.listing import listed
@@ -240,7 +243,10 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
     with listed(_Counting(source, on_found), config.reading, opened.sought) as listing:
         facts = listing_facts(config, listing)
         if not facts["splits_from"]:
-            facts["held_out_by"] = likely_rule(config.holdout, listing.count).value
+            check_count(config.holdout, listing.count)
+        sample = take_sample(config, source, listing)
+        if not facts["splits_from"]:
+            facts["held_out_by"] = _rule(config, listing.count, sample).value
         splits = SPLITS if facts["splits_from"] else tuple(listing.splits)
         classes: dict[str, dict[str, int]] = {name: {} for name in facts["class_names"]}
         for (split, label), count in listing.cells.items():
@@ -253,5 +259,14 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
             splits=listing.splits,
             classes=classes,
             facts=facts,
-            sample=take_sample(config, source, listing),
+            sample=sample,
         )
+
+
+def _rule(config: PrepareConfig, images: int, sample: Sample) -> HeldOutBy:
+    """The rule of what is held out; the likeliest, if that needs a look at more images than the sample has."""
+    if sample.images < images or held_out_unseen(config.holdout, images) is not None:
+        return likely_rule(config.holdout, images)
+    counts = Counter(sample.digests)
+    digests = list(counts) if config.drop_duplicates else list(counts.elements())
+    return held_out_of(config.holdout, np.frombuffer(bytes.fromhex("".join(digests)), dtype="V32")).by

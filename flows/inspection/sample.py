@@ -37,7 +37,7 @@ class Sample:
         sizes: Their number by width and height.
         filtered: The number of those left out, by the reason.
         bad: The names of those that cannot be read, with the reasons.
-        repeated: How many have the bytes of another.
+        digests: The number of those that are not left out by the digest of their bytes.
         warnings: The number of those with whole pixels that a decoder warned of, by what it warned of.
         pictures: Some of them as the network would see them [n, c, h, w], uint8.
     """
@@ -47,9 +47,14 @@ class Sample:
     sizes: dict[tuple[int, int], int]
     filtered: dict[str, int]
     bad: list[tuple[str, str]]
-    repeated: int
+    digests: dict[str, int]
     warnings: dict[str, int]
     pictures: Images
+
+    @property
+    def repeated(self) -> int:
+        """How many have the bytes of another."""
+        return sum(self.digests.values()) - len(self.digests)
 
     @property
     def is_grey(self) -> bool:
@@ -116,7 +121,7 @@ def take_sample(
         sizes=dict(watched.sizes.most_common()),
         filtered=dict(part.filtered),
         bad=[(image["name"], image["reason"]) for image in part.quarantined],
-        repeated=digests.total() - len(digests),
+        digests=dict(digests),
         warnings=dict(part.warnings),
         pictures=np.stack(pictures) if pictures else np.empty((0, config.channels, 0, 0), dtype=np.uint8),
     )

@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.is_silent is not None:
             self.hub.is_silent.wait(30)
             self.close_connection = True
-            return
+            return None
         start = f"{folder}/" if folder else ""
         names = [name for name in self.hub.files if name.startswith(start)]
         if not names:
