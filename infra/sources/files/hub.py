@@ -167,7 +167,7 @@ def _asked(act: Callable[[], _Result], item: str, what: str) -> _Result:
         raise
     except ModuleNotFoundError as error:
         cause = "needs huggingface_hub, which is not installed"
-        raise ConfigError(cause, item=item, remedy="pip install huggingface_hub") from error
+        raise ConfigError(cause, item=item, remedy="pip install 'ddpm-flows[hf]'") from error
     except Exception as error:  # also those of the library that carries its requests, which has changed before
         names = {kind.__name__ for kind in type(error).__mro__}
         for name, kind, cause, remedy in _REFUSALS:

@@ -230,7 +230,7 @@ def test_a_hub_that_falls_silent_is_waited_for_within_bounds(hub: Hub, monkeypat
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        ConfigError, match="needs huggingface_hub, which is not installed - pip install huggingface_hub"
+        ConfigError, match=r"needs huggingface_hub, which is not installed - pip install 'ddpm-flows\[hf\]'"
     ):
         found("hf://datasets/me/pets")
 
