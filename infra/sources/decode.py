@@ -19,6 +19,8 @@ from infra.sources.reading import BY_RULE, Reading
 
 REPAIR = "remove or repair it"
 SEVERAL_FRAMES = "several frames, of which the first is taken"
+# Where an image's `info` has the value that became white, if a setting could name another one.
+WHITE = "white"
 DAMAGED_METADATA = "metadata that cannot be read"
 _OF_METADATA = re.compile(r"EXIF|ICC|XMP|[Mm]etadata|^Tag |Skipping tag|MPO|APNG|not enough data", re.IGNORECASE)
 _LONGEST_WARNING = 80
@@ -132,8 +134,10 @@ def from_array(pixels: NDArray[Any], name: str, max_value: float = 0.0) -> Image
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise InputError(f"has the shape {pixels.shape}, not height x width [x 1, 3 or 4]", item=name)
-    scaled = to_eight_bits(pixels, white_of(pixels.dtype, max_value, name), name)
-    return Image.fromarray(np.ascontiguousarray(scaled))
+    white = white_of(pixels.dtype, max_value, name)
+    image = Image.fromarray(np.ascontiguousarray(to_eight_bits(pixels, white, name)))
+    image.info[WHITE] = white
+    return image
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -155,7 +159,8 @@ def _stored_as(image: Image.Image) -> str:
 def _from_deep(image: Image.Image, stored: str, max_value: float, name: str) -> Image.Image:
     """Return grey of more than 8 bits as grey of 8 bits."""
     pixels = np.asarray(image)
-    if image.format == "PPM" and image.mode == "I":
+    is_stated = image.format == "PPM" and image.mode == "I"
+    if is_stated:
         white: float = WHITE_OF_16_BITS  # Pillow scaled it by the white that the file states
     elif stored == _TWELVE_BITS:
         white = max_value or 4095
@@ -164,6 +169,8 @@ def _from_deep(image: Image.Image, stored: str, max_value: float, name: str) -> 
     grey = Image.fromarray(to_eight_bits(pixels, white, name))
     # The orientation is still to be applied; a transparent value would be one of 16 bits.
     grey.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    if not is_stated:
+        grey.info[WHITE] = white
     return grey
 
 
