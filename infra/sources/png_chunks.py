@@ -13,7 +13,8 @@ def without_metadata(content: bytes) -> bytes:
     """Return a PNG without its ancillary chunks but tRNS and whole EXIF data; other bytes as they are."""
     if not content.startswith(_SIGNATURE):
         return content
-    kept, place, view = [_SIGNATURE], len(_SIGNATURE), memoryview(content)
+    kept: list[bytes | memoryview] = [_SIGNATURE]
+    place, view = len(_SIGNATURE), memoryview(content)
     while place + _FRAME_BYTES <= len(content):
         length, kind = struct.unpack_from(">L4s", content, place)
         end = place + _FRAME_BYTES + length

@@ -96,7 +96,7 @@ def test_a_count_of_all_is_refused(holdout: int) -> None:
 
 def test_a_count_of_all_is_refused_before_any_work(tmp_path: Path, make_context: MakeContext) -> None:
     context = make_context()
-    with pytest.raises(InputError, match="would hold out 100 of 6 images and leave none to train on - .*holdout=0"):
+    with pytest.raises(InputError, match=r"would hold out 100 of 6 images and leave none to train on - .*holdout=0"):
         sealed(folder(tmp_path, 6), context, holdout=100)
     assert not list(context.store.list("prepare"))
 
