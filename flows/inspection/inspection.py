@@ -1,44 +1,33 @@
 """A look at a source of images: the outcome of preparing it, before anything is written."""
 
-import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 
 from ddpm_core.network.image_size import image_sides
+from flows.inspection.advice import Advice, advice_on, fitting_white, shorter_sides
 from flows.inspection.sample import Sample, take_sample
-from flows.stages.prepare.account import classes_line, left_out_line, listing_facts, other_key, others_line, splits_line
-from flows.stages.prepare.config import Fit, PrepareConfig, ResizeFilter
-from flows.stages.prepare.holdout import likely_rule
+from flows.stages.prepare.account import (
+    HeldOutBy,
+    classes_line,
+    doubtful_line,
+    left_out_line,
+    listing_facts,
+    others_line,
+    splits_line,
+)
+from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.holdout import check_count, held_out_of, held_out_unseen, likely_rule
 from flows.stages.prepare.sources import open_source
 from infra.digests import Json
 from infra.sources.listing.listing import listed
 from infra.sources.source import SPLITS, Content, Entry, Found, Source
 
 _SIZES_SHOWN = 3
-_LARGEST_SIZE = 1024
-_SMALLEST_SIZE = 4
-# A picture this many times as large as the network's would lose most of its pixels.
-_MUCH_LARGER = 2
-# An image whose sides differ so much more than the network's loses over a fifth to the cut.
-_LONG = 1.3
-# The share of such images that calls for another fit.
-_MANY = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """A setting that would change what becomes of the images.
-
-    Attributes:
-        setting: The setting with a value, as `--set` takes it.
-        effect: What it would do.
-    """
-
-    setting: str
-    effect: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,82 +91,33 @@ class Inspection:
         return f"{shapes}, most often {usual[0]}x{usual[1]} ({count:,})"
 
     @property
-    def _shorter_side(self) -> int:
-        return min(image_sides(self.config.image_size))
-
-    @property
-    def shorter_sides(self) -> list[int]:
-        """The shorter side of each image of the sample that is not left out as too small, in ascending order."""
-        sides = sorted(min(size) for size, count in self.sample.sizes.items() for _ in range(count))
-        return [side for side in sides if side >= self.config.min_side]
+    def advice(self) -> list[Advice]:
+        """The settings that would change what becomes of these images."""
+        return advice_on(self.config, self.why, self.facts, self.sample)
 
     @property
     def warnings(self) -> list[str]:
         """Warnings of what may be meant otherwise, or would end the run."""
-        sample, size, lines = self.sample, self._shorter_side, []
+        sample, size, lines = self.sample, min(image_sides(self.config.image_size)), []
         if sample.bad:
             name, reason = sample.bad[0]
             end = "ends the run" if self.config.on_bad_image == "fail" else "goes into quarantine"
             lines.append(f"{len(sample.bad):,} of the sample: cannot be read, which {end} ({name}: {reason})")
-        smaller = sum(side < size for side in self.shorter_sides)
+        smaller = sum(side < size for side in shorter_sides(self.config, sample))
         if smaller:
             lines.append(f"{smaller:,} of the sample: smaller than {size} pixels, so enlarged")
         lines += [f"{count:,} of the sample: {kind}; the pixels are whole" for kind, count in sample.warnings.items()]
+        if self.facts.get("doubtful"):
+            lines.append(doubtful_line(self.facts))
+        if fitting_white(self.config, sample):
+            share = 100 * sample.brightest / sample.white
+            lines.append(f"all of the sample are dark: their largest value is {share:.0f}% of white")
         if sample.repeated:
             lines.append(f"{sample.repeated:,} of the sample: byte for byte another one")
         in_both = [all(counts.get(split) for split in SPLITS) for counts in self.classes.values()]
         if self.facts["splits_from"] and self.classes and not any(in_both):
             lines.append("train and test have no class in common")
         return lines
-
-    @property
-    def advice(self) -> list[Advice]:
-        """The settings that would change what becomes of these images."""
-        return [
-            Advice(setting=setting, effect=effect)
-            for setting, effect in (*self._other_images, *self._other_sizes, *self._whole_images, *self._fewer_images)
-        ]
-
-    @property
-    def _other_images(self) -> Iterator[tuple[str, str]]:
-        if self.facts["splits_from"] and not self.config.test_sources:
-            yield "prepare.use_splits=false", "take no splits from the source"
-        if self.facts["left_out"]:
-            yield f"prepare.image_key={other_key(self.facts)}", "take other images of the samples"
-
-    @property
-    def _other_sizes(self) -> Iterator[tuple[str, str]]:
-        sides, size = self.shorter_sides, self._shorter_side
-        if sides:
-            middle = sides[len(sides) // 2]
-            fitting = min(max(2 ** int(math.log2(middle)), _SMALLEST_SIZE), _LARGEST_SIZE)
-            if middle >= _MUCH_LARGER * size or middle < size:
-                effect = "keep more of their pixels" if middle > size else "enlarge none or fewer of them"
-                yield f"prepare.image_size={fitting}", effect
-        if self.sample.is_grey and self.config.channels != 1:
-            yield "prepare.channels=1", "train on grey images: all of the sample are grey"
-
-    @property
-    def _whole_images(self) -> Iterator[tuple[str, str]]:
-        config, cut = self.config, 0
-        height, width = image_sides(config.image_size)
-        for (wide, high), count in self.sample.sizes.items():
-            short, long = sorted((wide * height, high * width))
-            cut += count * (min(wide, high) >= config.min_side and long >= _LONG * short)
-        can_cut = config.fit == Fit.CROP and config.resize_filter != ResizeFilter.NONE
-        if cut and can_cut and cut >= _MANY * len(self.shorter_sides):
-            yield f"prepare.fit={Fit.PAD}", f"keep whole images, on black: {cut:,} of the sample lose a fifth or more"
-            yield f"prepare.fit={Fit.STRETCH}", "keep whole images, distorted"
-
-    @property
-    def _fewer_images(self) -> Iterator[tuple[str, str]]:
-        config, sides, size = self.config, self.shorter_sides, self._shorter_side
-        if self.sample.bad and config.on_bad_image == "fail":
-            yield "prepare.on_bad_image=quarantine", "set images aside that cannot be read"
-        if self.sample.repeated and not config.drop_duplicates:
-            yield "prepare.drop_duplicates=true", "leave out images that occur again"
-        if sides and sides[0] < size and config.min_side < size:
-            yield f"prepare.min_side={size}", "leave out images that would be enlarged"
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON values."""
@@ -244,7 +184,10 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
     with listed(_Counting(source, on_found), config.reading, opened.sought) as listing:
         facts = listing_facts(config, listing)
         if not facts["splits_from"]:
-            facts["held_out_by"] = likely_rule(config.holdout, listing.count).value
+            check_count(config.holdout, listing.count)
+        sample = take_sample(config, source, listing)
+        if not facts["splits_from"]:
+            facts["held_out_by"] = _rule(config, listing.count, sample).value
         splits = SPLITS if facts["splits_from"] else tuple(listing.splits)
         classes: dict[str, dict[str, int]] = {name: {} for name in facts["class_names"]}
         for (split, label), count in listing.cells.items():
@@ -257,5 +200,14 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
             splits=listing.splits,
             classes=classes,
             facts=facts,
-            sample=take_sample(config, source, listing),
+            sample=sample,
         )
+
+
+def _rule(config: PrepareConfig, images: int, sample: Sample) -> HeldOutBy:
+    """The rule of what is held out; the likeliest, if that needs a look at more images than the sample has."""
+    if sample.images < images or held_out_unseen(config.holdout, images) is not None:
+        return likely_rule(config.holdout, images)
+    counts = Counter(sample.digests)
+    digests = list(counts) if config.drop_duplicates else list(counts.elements())
+    return held_out_of(config.holdout, np.frombuffer(bytes.fromhex("".join(digests)), dtype="V32")).by

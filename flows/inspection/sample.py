@@ -14,7 +14,7 @@ from flows.stages.prepare.config import PrepareConfig
 from flows.stages.prepare.preparation import rules_of
 from flows.stages.prepare.units import PartRows
 from infra.outputs.images import Images
-from infra.sources.decode import decoding
+from infra.sources.decode import WHITE, decoding
 from infra.sources.listing.listing import Listing, part_entries
 from infra.sources.source import Content, Entry, Found, Source
 
@@ -37,7 +37,10 @@ class Sample:
         sizes: Their number by width and height.
         filtered: The number of those left out, by the reason.
         bad: The names of those that cannot be read, with the reasons.
-        repeated: How many have the bytes of another.
+        digests: The number of those that are not left out by the digest of their bytes.
+        transparent: How many are transparent in places.
+        white: The value that became white, if `max_value` could name another; 0 if it could not.
+        brightest: The largest value of a pixel in the same units, to the accuracy of 8 bits.
         warnings: The number of those with whole pixels that a decoder warned of, by what it warned of.
         pictures: Some of them as the network would see them [n, c, h, w], uint8.
     """
@@ -47,9 +50,17 @@ class Sample:
     sizes: dict[tuple[int, int], int]
     filtered: dict[str, int]
     bad: list[tuple[str, str]]
-    repeated: int
+    digests: dict[str, int]
+    transparent: int
+    white: float
+    brightest: float
     warnings: dict[str, int]
     pictures: Images
+
+    @property
+    def repeated(self) -> int:
+        """How many have the bytes of another."""
+        return sum(self.digests.values()) - len(self.digests)
 
     @property
     def is_grey(self) -> bool:
@@ -59,11 +70,14 @@ class Sample:
 
 @dataclass
 class _Watched:
-    """A source that notes the format and the size of each image that it decodes."""
+    """A source that notes the format, the size, the opacity and the brightness of each image that it decodes."""
 
     source: Source
     formats: Counter[str] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    transparent: int = 0
+    white: float = 0.0
+    brightest: float = 0.0
 
     def find(self) -> Iterator[Found]:
         return self.source.find()
@@ -75,7 +89,19 @@ class _Watched:
         image = self.source.decode(entry, content)
         self.formats[f"{image.format or 'pixels'} {image.mode}"] += 1
         self.sizes[image.size] += 1
+        self.transparent += _is_transparent(image)
+        if white := image.info.get(WHITE, 0.0):
+            self.white = max(self.white, white)
+            self.brightest = max(self.brightest, int(np.asarray(image).max()) * white / 255)
         return image
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Tell whether any pixel lets something through."""
+    if not image.has_transparency_data:
+        return False
+    opacity = (image if image.mode in ("LA", "RGBA") else image.convert("RGBA")).getchannel("A")
+    return int(np.asarray(opacity).min()) < 255
 
 
 def take_sample(
@@ -116,7 +142,10 @@ def take_sample(
         sizes=dict(watched.sizes.most_common()),
         filtered=dict(part.filtered),
         bad=[(image["name"], image["reason"]) for image in part.quarantined],
-        repeated=digests.total() - len(digests),
+        digests=dict(digests),
+        transparent=watched.transparent,
+        white=watched.white,
+        brightest=watched.brightest,
         warnings=dict(part.warnings),
         pictures=np.stack(pictures) if pictures else np.empty((0, config.channels, 0, 0), dtype=np.uint8),
     )

@@ -14,10 +14,13 @@ from PIL import Image, UnidentifiedImageError
 from infra.errors import InputError, Term
 from infra.sources.image_formats import DECODERS, FORMAT_NAMES
 from infra.sources.levels import WHITE_OF_16_BITS, to_eight_bits, white_of
+from infra.sources.png_chunks import without_metadata
 from infra.sources.reading import BY_RULE, Reading
 
 REPAIR = "remove or repair it"
 SEVERAL_FRAMES = "several frames, of which the first is taken"
+# Where an image's `info` has the value that became white, if a setting could name another one.
+WHITE = "white"
 DAMAGED_METADATA = "metadata that cannot be read"
 _OF_METADATA = re.compile(r"EXIF|ICC|XMP|[Mm]etadata|^Tag |Skipping tag|MPO|APNG|not enough data", re.IGNORECASE)
 _LONGEST_WARNING = 80
@@ -68,21 +71,11 @@ def decode(content: bytes, name: str, reading: Reading = BY_RULE) -> Image.Image
         InputError: If it has another format, is damaged, has more pixels than allowed, or its white is not known.
     """
     try:
-        image = _opened(content)
-        if image.width * image.height > reading.max_pixels:
-            cause = f"has {image.width}x{image.height} pixels, over {reading.max_pixels}"
-            remedy = f"raise {Term.MAX_PIXELS} to {image.width * image.height}, or remove it"
-            raise InputError(cause, item=name, remedy=remedy)
-        has_several = getattr(image, "is_animated", False)
-        stored = _stored_as(image)
-        image.load()
+        image, stored, has_several = _loaded(content, name, reading)
     except (MemoryError, InputError):
         raise
-    except UnidentifiedImageError as error:
-        cause = f"is no image of the formats {FORMAT_NAMES}" if content else "is empty"
-        raise InputError(cause, item=name, remedy="remove it, or convert it to PNG") from error
     except Exception as error:  # on damaged data Pillow raises errors of any type
-        raise InputError(f"cannot be decoded ({error})", item=name, remedy=REPAIR) from error
+        image, stored, has_several = _loaded_without_metadata(content, name, reading, error)
     if has_several:
         warnings.warn(SEVERAL_FRAMES, stacklevel=2)
     if image.mode.startswith("I") or image.mode == "F":
@@ -91,6 +84,39 @@ def decode(content: bytes, name: str, reading: Reading = BY_RULE) -> Image.Image
         cause = f"has 16 bits per colour ({deep[0]}), of which only the upper 8 are read, so no other white fits"
         raise InputError(cause, item=name, remedy=f"save it with 8 bits, or leave {Term.MAX_VALUE} at 0")
     return image
+
+
+def _loaded(content: bytes, name: str, reading: Reading) -> tuple[Image.Image, str, bool]:
+    """Return an image with its pixels, their form in the file, and whether it has several frames."""
+    image = _opened(content)
+    if image.width * image.height > reading.max_pixels:
+        cause = f"has {image.width}x{image.height} pixels, over {reading.max_pixels}"
+        remedy = f"raise {Term.MAX_PIXELS} to {image.width * image.height}, or remove it"
+        raise InputError(cause, item=name, remedy=remedy)
+    has_several = getattr(image, "is_animated", False)
+    stored = _stored_as(image)
+    image.load()
+    return image, stored, has_several
+
+
+def _loaded_without_metadata(
+    content: bytes, name: str, reading: Reading, error: Exception
+) -> tuple[Image.Image, str, bool]:
+    """Load an image whose decoding failed once more if it is a PNG, without its metadata; else raise the failure."""
+    if (less := without_metadata(content)) != content:
+        try:
+            loaded = _loaded(less, name, reading)
+        except (MemoryError, InputError):
+            raise
+        except Exception as again:  # its pixels are damaged too
+            error = again
+        else:
+            warnings.warn(f"{DAMAGED_METADATA} ({error})", stacklevel=3)
+            return loaded
+    if isinstance(error, UnidentifiedImageError):
+        cause = f"is no image of the formats {FORMAT_NAMES}" if content else "is empty"
+        raise InputError(cause, item=name, remedy="remove it, or convert it to PNG") from error
+    raise InputError(f"cannot be decoded ({error})", item=name, remedy=REPAIR) from error
 
 
 def from_array(pixels: NDArray[Any], name: str, max_value: float = 0.0) -> Image.Image:
@@ -108,8 +134,10 @@ def from_array(pixels: NDArray[Any], name: str, max_value: float = 0.0) -> Image
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise InputError(f"has the shape {pixels.shape}, not height x width [x 1, 3 or 4]", item=name)
-    scaled = to_eight_bits(pixels, white_of(pixels.dtype, max_value, name), name)
-    return Image.fromarray(np.ascontiguousarray(scaled))
+    white = white_of(pixels.dtype, max_value, name)
+    image = Image.fromarray(np.ascontiguousarray(to_eight_bits(pixels, white, name)))
+    image.info[WHITE] = white
+    return image
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -131,7 +159,8 @@ def _stored_as(image: Image.Image) -> str:
 def _from_deep(image: Image.Image, stored: str, max_value: float, name: str) -> Image.Image:
     """Return grey of more than 8 bits as grey of 8 bits."""
     pixels = np.asarray(image)
-    if image.format == "PPM" and image.mode == "I":
+    is_stated = image.format == "PPM" and image.mode == "I"
+    if is_stated:
         white: float = WHITE_OF_16_BITS  # Pillow scaled it by the white that the file states
     elif stored == _TWELVE_BITS:
         white = max_value or 4095
@@ -140,6 +169,8 @@ def _from_deep(image: Image.Image, stored: str, max_value: float, name: str) -> 
     grey = Image.fromarray(to_eight_bits(pixels, white, name))
     # The orientation is still to be applied; a transparent value would be one of 16 bits.
     grey.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    if not is_stated:
+        grey.info[WHITE] = white
     return grey
 
 

@@ -3,9 +3,10 @@
 A key comes from the name of an image, in this order:
 
 1. from the word between its first dot and its suffix: `mask` of 0001.mask.png;
-2. from a word for a companion at its end: `mask` of 0001_mask.png;
-3. from a folder around it that is called so: `masks` of masks/0001.png;
-4. from its suffix, if an image with the same name and another suffix came just before: `.png` of 0001.png after
+2. from a word for a companion at its end, or all of it: `mask` of 0001_mask.png, 0001-mask.png and mask.png;
+3. from a folder around it that is called so, or ends so: `masks` of masks/0001.png and photo_masks/0001.png;
+4. from such a word at its beginning: `mask` of mask_0001.png;
+5. from its suffix, if an image with the same name and another suffix came just before: `.png` of 0001.png after
    0001.jpg. It counts if most images have a second one, all of the same suffix.
 
 All other images are plain: their key is empty. A column of Parquet is a key too. `Keys` decides which key is taken.
@@ -13,6 +14,7 @@ All other images are plain: their key is empty. A column of Parquet is a key too
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache
 
 from infra.errors import InputError, Term
@@ -25,13 +27,21 @@ IMAGE_KEYS = ("image", "img", "jpg", "png", "bytes", "jpeg", "webp", "rgb", "inp
 _MOST_KEYS = 16
 _FEWEST = 2
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-_COMPANIONS = frozenset(
+# These words leave no doubt; the others may also be classes.
+CERTAIN = frozenset(
     word + plural
-    for word in ("mask", "seg", "segmentation", "annotation", "matte", "trimap", "depth", "gt", "groundtruth")
+    for word in ("seg", "segm", "segmentation", "trimap", "gt", "gtfine", "gtcoarse", "groundtruth", "labelid")
     for plural in ("", "s")
-)
-_COMPANION_FOLDERS = _COMPANIONS | {"labels", "segmentationclass", "segmentationobject"}
+) | {"labeltrainids", "instanceids", "instancetrainids", "segmentationclass", "segmentationobject"}
+COMPANIONS = CERTAIN | {
+    word + plural for word in ("mask", "annotation", "matte", "depth", "label") for plural in ("", "s")
+}
 _IMAGE_FOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs", "input"))
+IMAGE_WORDS = _IMAGE_FOLDERS | {"photo", "picture", "pictures", "frame", "frames", "leftimg8bit", "rightimg8bit"}
+# People with masks and without are no masks.
+_NO_COMPANION = frozenset(("with", "without", "no", "non", "not"))
+_SEPARATORS = "-_. "
+_SEPARATOR = re.compile(rf"[{_SEPARATORS}]+")
 
 
 class NameKeys:
@@ -52,7 +62,8 @@ class NameKeys:
         folder, _, name = stem.rpartition("/")
         key = _key_and_rest(name)[0]
         if not key and folder:
-            key = _folder_key(folder)
+            key = folder_key(folder)
+        key = key or word_at_start(name)
         if not key and stem == self._stem and suffix != self._suffix:
             return suffix.lower()
         self._stem, self._suffix = stem, suffix
@@ -72,7 +83,8 @@ class Keys:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._by_folder: set[str] = set()
+        self._outside: Counter[str] = Counter()
+        self._loose: set[str] = set()
         self._has_image_folder = False
         self._paired: Counter[str] = Counter()
         self._folder, self._plain_in_folder, self._plain = ("", ""), 0, 0
@@ -82,28 +94,34 @@ class Keys:
         key = entry.key
         if (entry.split, entry.folder) != self._folder:
             self._folder, self._plain_in_folder = (entry.split, entry.folder), 0
-            self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
         if not key:
             self._plain += 1
             self._plain_in_folder += 1
+            self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
         elif key in self.counts or len(self.counts) <= _MOST_KEYS:
             self.counts[key] += 1
-            if key == _folder_key(entry.folder):
-                self._by_folder.add(key)
+            if key == folder_key(entry.folder):
+                self._loose.add(key)
+                self._outside[key] += not is_image_folder(entry.folder)
+            elif key == word_at_start(own_name(entry)):
+                self._loose.add(key)
             elif self._plain_in_folder:
                 self._plain_in_folder -= 1
                 self._paired[key] += 1
 
-    def left_out(self) -> frozenset[str]:
+    def left_out(self, of_plain: Collection[str] = ()) -> frozenset[str]:
         """Return the keys whose images are left out.
+
+        Args:
+            of_plain: Keys whose images are certainly companions of plain images, by their names.
 
         Raises:
             InputError: If there are several keys, and none is called like an image.
         """
         if len(self.counts) > _MOST_KEYS:
-            return frozenset()
-        real = {key for key in self.counts if self._is_key(key)}
-        beside_plain = {key for key in real if self._plain and self._is_beside_plain(key)}
+            return frozenset(of_plain) & self.counts.keys()
+        real = {key for key in self.counts if key in of_plain or self._is_key(key)}
+        beside_plain = {key for key in real if key in of_plain or (self._plain and self._is_beside_plain(key))}
         apart = real - beside_plain
         # Plain images elsewhere, such as a preview, say nothing about samples of which every image has a key.
         winner = next((key for key in IMAGE_KEYS if key in apart), "")
@@ -113,8 +131,8 @@ class Keys:
 
     def _is_key(self, key: str) -> bool:
         """Tell whether a word is a key, and no part of names or class of its own."""
-        if key in self._by_folder:
-            return self._has_image_folder
+        if key in self._loose:
+            return self._has_image_folder and 2 * self._outside[key] >= self.counts[key]
         if key.startswith("."):
             # One picture in many formats is no pair of an image and its mask.
             return 2 * self.counts[key] > self._plain and sum(one.startswith(".") for one in self.counts) == 1
@@ -122,7 +140,7 @@ class Keys:
 
     def _is_beside_plain(self, key: str) -> bool:
         """Tell whether most images of a key lie beside a plain image of the same folder and split."""
-        if key in self._by_folder or key.startswith("."):
+        if key in self._loose or key.startswith("."):
             return True
         return 2 * self._paired[key] >= self.counts[key]
 
@@ -148,16 +166,48 @@ def _key_and_rest(name: str) -> tuple[str, str]:
         rest, _, inner = name.partition(".")
         if _KEY.fullmatch(inner):
             return inner, rest
-    if "_" in name:
-        rest, _, word = name.rpartition("_")
-        if word.lower() in _COMPANIONS:
-            return word.lower(), rest
+    if word := word_at_end(name):
+        return word, name[: -len(word)].rstrip(_SEPARATORS)
     return "", name
 
 
+def own_name(entry: Entry) -> str:
+    """Return an image's name without folders, archive and suffix."""
+    name = entry.name.rpartition("/")[2].rpartition("!")[2]
+    return name.rpartition(".")[0] or name
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name, in lower case."""
+    return [word for word in _SEPARATOR.split(name.lower()) if word]
+
+
+def word_at_end(name: str) -> str:
+    """Return the word for a companion at the end of a name, or that is all of it, in lower case; else nothing."""
+    if not name[-1:].isalpha():
+        return ""
+    *before, last = words_of(name) or [""]
+    return last if last in COMPANIONS and (not before or before[-1] not in _NO_COMPANION) else ""
+
+
+def word_at_start(name: str) -> str:
+    """Return the word for a companion at the beginning of a longer name, in lower case; else nothing."""
+    if not name[:1].isalpha():
+        return ""
+    first, *rest = words_of(name) or [""]
+    return first if rest and first in COMPANIONS else ""
+
+
 @lru_cache(1024)
-def _folder_key(folder: str) -> str:
-    return next((part.lower() for part in folder.split("/") if part.lower() in _COMPANION_FOLDERS), "")
+def folder_key(folder: str) -> str:
+    """Return the word for a companion that a folder around an image has, in lower case; else nothing."""
+    parts = folder.lower().split("/")
+    if whole := next((part for part in parts if part in COMPANIONS), ""):
+        return whole
+    # In people_masks/images the innermost folder counts.
+    ends = (word_at_end(part) or part for part in reversed(parts) if word_at_end(part) or part in IMAGE_WORDS)
+    end = next(ends, "")
+    return end if end in COMPANIONS else ""
 
 
 @lru_cache(1024)

@@ -3,6 +3,7 @@
 The line on the terminal and the card both use these phrases.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
         **({"splits_note": listing.splits_note} if listing.splits_note else {}),
         "others": listing.others,
         "left_out": listing.left_out,
+        **({"doubtful": listing.doubtful} if listing.doubtful else {}),
         "fit": config.shape.rule,
     }
 
@@ -74,8 +76,7 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     parts += [f"{count:,} left out ({why})" for why, count in facts["filtered"].items()]
     if facts["quarantined"]:
         parts.append(f"{facts['quarantined']:,} in quarantine")
-    if facts.get("left_out"):
-        parts.append(f"{left_out_line(facts)}; prepare.image_key={other_key(facts)} takes others")
+    parts += _companions(facts)
     if facts.get("warnings"):
         parts.append(f"warnings: {', '.join(f'{count:,} {kind}' for kind, count in facts['warnings'].items())}")
     if others := others_line(facts):
@@ -86,6 +87,14 @@ def account_parts(dataset: Dataset, facts: Json) -> list[str]:
     if kind := kind_line(facts):
         parts.append(kind)
     return [*parts, f"{dataset.levels} levels"]
+
+
+def _companions(facts: Json) -> Iterator[str]:
+    """Yield what became of masks and the like, and the settings that choose otherwise."""
+    if facts.get("left_out"):
+        yield f"{left_out_line(facts)}; prepare.image_key={other_key(facts)} takes others, * all"
+    if facts.get("doubtful"):
+        yield f"{doubtful_line(facts)}; prepare.image_key=plain leaves them out"
 
 
 def left_out_line(facts: Json) -> str:
@@ -102,6 +111,11 @@ def by_suffix(facts: Json) -> list[str]:
     """Return the number of files that are not images for each suffix."""
     names = {"": "without a suffix", OTHERS: "others"}
     return [f"{count:,} {names.get(suffix, suffix)}" for suffix, count in _others_last(facts["others"])]
+
+
+def doubtful_line(facts: Json) -> str:
+    """Return the images that are taken although they look like masks of others, with the number of each key."""
+    return f"some images look like masks of others ({_by_key(facts['doubtful'])})"
 
 
 def splits_line(facts: Json) -> str:

@@ -93,6 +93,7 @@ def _account(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [(f"left out: {reason}", count) for reason, count in facts["filtered"].items()]
     for key, count in facts.get("left_out", {}).items():
         rows.append((f"beside these, images {'of other keys' if key == OTHERS else f'called {key}'}", count))
+    rows += [(f"of these, images that look like {key} of others", n) for key, n in facts.get("doubtful", {}).items()]
     rows += [(f"with a warning: {kind}", count) for kind, count in facts.get("warnings", {}).items()]
     return [(label, f"{count:,}") for label, count in rows]
 

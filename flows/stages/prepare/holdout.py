@@ -2,10 +2,10 @@
 
 A share is drawn by a coin per image: an image is held out if the digest of its content falls below that share of all
 digests. The coin asks no other image, so a collection that grows moves no held-out image into training. It leaves the
-number to chance, so small collections go by order instead: the images with the smallest digests are held out, as many
-as the share says. This is so if the share leaves a split fewer than 5 images, or the coin fewer than 2. Two images are
-held out at least, and two trained on; of fewer than 4 images a share holds out none. A count always goes by order.
-Images of equal content stay in one split.
+number to chance. If the share is no more than 2 images, or the coin leaves a split fewer, the images with the smallest
+digests are held out instead, as many as the share says, and a collection that grows from there may move one of them.
+Two images are held out at least, and two trained on; of fewer than 4 images a share holds out none. A count always goes
+by order. Images of equal content stay in one split.
 
 The order is that of the images that can be prepared, so these are prepared twice. Larger collections go by the coin
 without a look at it: if both splits may expect 64 images, the chance that one has fewer than 2 is below 1e-25.
@@ -30,7 +30,6 @@ from infra.sources.source import Source
 
 _DIGEST_BYTES = 32
 _FEWEST = 2
-_FEW = 5
 _MANY = 64
 
 
@@ -64,11 +63,29 @@ def held_out_unseen(holdout: float, images: int) -> HeldOut | None:
 
 
 def likely_rule(holdout: float, images: int) -> HeldOutBy:
-    """Return the rule that a look at the images would choose, unless chance leaves a split fewer than two of them."""
+    """Return the rule that a look at the images is likeliest to choose."""
     if (unseen := held_out_unseen(holdout, images)) is not None:
         return unseen.by
-    is_coin = holdout < 1 and min(holdout, 1 - holdout) * images >= _FEW
+    is_coin = holdout < 1 and min(holdout, 1 - holdout) * images > _FEWEST
     return HeldOutBy.COIN if is_coin else HeldOutBy.ORDER
+
+
+def check_count(holdout: float, images: int) -> None:
+    """Refuse to hold out all images.
+
+    Args:
+        holdout: A share below 1, or a count.
+        images: The number of images.
+
+    Raises:
+        InputError: If a count leaves no image to train on.
+    """
+    if holdout >= max(images, 1):
+        raise InputError(
+            f"would hold out {holdout:,.0f} of {images:,} images and leave none to train on",
+            item="prepare.holdout",
+            remedy="set a smaller count, or prepare.holdout=0 to train on all of them",
+        )
 
 
 def held_out_of(holdout: float, digests: NDArray[np.void]) -> HeldOut:
@@ -84,19 +101,14 @@ def held_out_of(holdout: float, digests: NDArray[np.void]) -> HeldOut:
     images, ordered = len(digests), np.sort(digests)
     if not images:  # the reason is elsewhere, such as a size that none has
         return NOTHING
-    if holdout >= images:
-        raise InputError(
-            f"would hold out {holdout:,.0f} of {images:,} images and leave none to train on",
-            item="prepare.holdout",
-            remedy="set a smaller count, or prepare.holdout=0 to train on all of them",
-        )
+    check_count(holdout, images)
     if holdout >= 1:
         return _first(int(holdout), ordered)
     if images < 2 * _FEWEST:
         return NOTHING
     limit = _coin(holdout)
     by_coin = bisect_right(ordered, bytes.fromhex(limit), key=bytes)
-    if min(holdout, 1 - holdout) * images >= _FEW and _FEWEST <= by_coin <= images - _FEWEST:
+    if min(holdout, 1 - holdout) * images > _FEWEST and _FEWEST <= by_coin <= images - _FEWEST:
         return HeldOut(limit, HeldOutBy.COIN)
     return _first(min(max(round(holdout * images), _FEWEST), images - _FEWEST), ordered)
 

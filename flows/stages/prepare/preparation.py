@@ -16,6 +16,7 @@ from flows.stages.prepare.holdout import (
     NOTHING,
     ContentTask,
     HeldOut,
+    check_count,
     contents_name,
     held_out_of,
     held_out_unseen,
@@ -35,7 +36,7 @@ from infra.sources.source import SPLITS, Source
 from infra.storage.store import Store
 
 STAGE = "prepare"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _REASONS_SHOWN = 3
 
 
@@ -92,7 +93,7 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
         root: The root of all outputs.
 
     Raises:
-        InputError: If the source is missing or empty.
+        InputError: If the source is missing or empty, or all images would be held out.
     """
     opened = open_source(config, root)
     with listed(opened.source, opened.config.reading, opened.sought) as listing:
@@ -100,6 +101,8 @@ def find_data_key(config: PrepareConfig, root: str) -> str:
 
 
 def _plan(config: PrepareConfig, listing: Listing) -> Plan:
+    if not takes_splits(config, listing):
+        check_count(config.holdout, listing.count)
     return Plan(
         stage=STAGE,
         format_version=FORMAT_VERSION,

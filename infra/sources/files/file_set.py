@@ -25,6 +25,8 @@ from infra.sources.files.pattern import REMOTE, S3, Pattern, base_and_pattern, c
 from infra.storage.ranges import RangeFile
 
 _CONCURRENT_READS = 16
+# One more file of the largest size may come on top of these.
+_WINDOW_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class FileSet:
             return
         remaining = iter(files)
         with ThreadPoolExecutor(_CONCURRENT_READS) as pool:
-            while window := list(islice(remaining, 4 * _CONCURRENT_READS)):
+            while window := _window(remaining):
                 yield from pool.map(self._attempt, window)
 
     def open(self, file: File) -> BinaryIO:
@@ -150,6 +152,17 @@ class FileSet:
             return self.read(file)
         except InputError as error:
             return error
+
+
+def _window(files: Iterator[File]) -> list[File]:
+    """Take the next files to read at a time: up to 64, or those whose bytes exceed the limit together."""
+    window, size = [], 0
+    for file in islice(files, 4 * _CONCURRENT_READS):
+        window.append(file)
+        size += file.size
+        if size > _WINDOW_BYTES:
+            break
+    return window
 
 
 def _read_remote(path: str, file: File, start: int, length: int | None) -> bytes:

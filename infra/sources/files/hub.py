@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from infra.errors import ConfigError, DdpmError, InputError, StorageError
 from infra.sources.files.file import File, changed
@@ -35,6 +36,7 @@ _REFUSALS: tuple[tuple[str, type[DdpmError], str, str], ...] = (
     ("OfflineModeIsEnabled", ConfigError, "cannot be read offline", "unset HF_HUB_OFFLINE"),
 )
 _TIMEOUT_S = 15.0
+_RETRIES = 2
 _PARTIAL = 206
 _REMEDY = "give it as hf://datasets/OWNER/NAME, then @REVISION and /PATH if you like"
 
@@ -79,24 +81,35 @@ def hub_files(base: str, wanted: Sequence[Pattern | None]) -> Iterator[File]:
 
     def listing() -> list[File]:
         from huggingface_hub import HfApi
-        from huggingface_hub.hf_api import RepoFile
 
         api = HfApi(endpoint=_endpoint())
         commit = api.dataset_info(place.repository, revision=place.revision, timeout=_TIMEOUT_S).sha
-        tree = api.list_repo_tree(
-            place.repository, place.path or None, recursive=True, revision=commit, repo_type="dataset"
-        )
+        folder = quote(f"{commit}/{place.path}".rstrip("/"))
         start = f"{place.path}/" if place.path else ""
         return [
-            File(name=one.path.removeprefix(start), size=one.size, stamp=one.lfs.sha256 if one.lfs else one.blob_id)
-            for one in tree
-            if isinstance(one, RepoFile)
+            File(name=one["path"].removeprefix(start), size=one["size"], stamp=(one.get("lfs") or one)["oid"])
+            for one in _pages(f"{api.endpoint}/api/datasets/{place.repository}/tree/{folder}?recursive=true")
+            if one["type"] == "file"
         ]
 
-    for file in sorted(_asked(listing, base), key=lambda file: file.name):
+    for file in sorted(_asked(listing, base, "listing its files"), key=lambda file: file.name):
         hidden = any(part.startswith(".") for part in file.name.split("/"))
         if not hidden and any(pattern is None or pattern.matches(file.name) for pattern in wanted):
             yield file
+
+
+def _pages(url: str) -> Iterator[dict[str, Any]]:
+    """Yield the items of a list that comes in pages; unlike the library's own way, every wait for one is bounded."""
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    headers = build_hf_headers()
+    while url:
+        reply = http_backoff(
+            "GET", url, headers=headers, timeout=_TIMEOUT_S, max_retries=_RETRIES, follow_redirects=True
+        )
+        hf_raise_for_status(reply)
+        yield from reply.json()
+        url = reply.links.get("next", {}).get("url", "")
 
 
 def hub_read(path: str, file: File, start: int, length: int | None) -> bytes:
@@ -130,7 +143,7 @@ def hub_read(path: str, file: File, start: int, length: int | None) -> bytes:
         data = bytes(reply.content)
         return data if reply.status_code == _PARTIAL else data[start : start + size]
 
-    data = _asked(fetch, path)
+    data = _asked(fetch, path, "reading it")
     if len(data) != size:
         raise changed(path)
     return data
@@ -146,20 +159,20 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _asked(act: Callable[[], _Result], item: str) -> _Result:
-    """Ask the Hub; every error is one of ours."""
+def _asked(act: Callable[[], _Result], item: str, what: str) -> _Result:
+    """Ask the Hub for something; every error is one of ours."""
     try:
         return act()
     except DdpmError:
         raise
     except ModuleNotFoundError as error:
         cause = "needs huggingface_hub, which is not installed"
-        raise ConfigError(cause, item=item, remedy="pip install huggingface_hub") from error
+        raise ConfigError(cause, item=item, remedy="pip install 'ddpm-flows[hf]'") from error
     except Exception as error:  # also those of the library that carries its requests, which has changed before
         names = {kind.__name__ for kind in type(error).__mro__}
         for name, kind, cause, remedy in _REFUSALS:
             if name in names:
                 raise kind(cause, item=item, remedy=remedy) from error
         raise StorageError(
-            f"the Hub does not answer ({type(error).__name__})", item=item, remedy="run again"
+            f"the Hub does not answer ({type(error).__name__} while {what})", item=item, remedy="run again"
         ) from error

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
-from infra.sources.listing.choosing import chosen
+from infra.sources.listing.choosing import Doubtful, chosen
 from infra.sources.listing.left_out import LeftOut
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
@@ -58,6 +58,7 @@ class Listing:
         others: Number of files that are not images, by suffix; rare suffixes together as `OTHERS`.
         left_out: Number of images that are not those of their samples, by key: masks and the like; rare keys together
             as `OTHERS`.
+        doubtful: Number of images that are taken although they may be such, by key.
         labels_from: The origin of the classes, in words for the user; empty if there are no classes.
         labels_note: What was passed over for the classes and how to choose it, for the user; may hold a `Term`.
         splits_from: The origin of the splits, in words for the user; empty if the source gives none.
@@ -71,6 +72,7 @@ class Listing:
     unlabelled: int
     others: dict[str, int]
     left_out: dict[str, int]
+    doubtful: dict[str, int]
     labels_from: str
     labels_note: str
     splits_from: str
@@ -160,6 +162,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             unlabelled=unlabelled,
             others=things.others.few(),
             left_out=things.left_out.keys.few(),
+            doubtful=things.doubtful,
             labels_from=origin_of(ruling.rule, origins, metadata, folders=by_folders) if class_names else "",
             labels_note=labels_note(ruling, metadata),
             splits_from=_splits_from(split_names, origins, partition, held_out_split(given)) if are_taken else "",
@@ -178,12 +181,14 @@ class _Things:
         digest: Of its images and of the files that label them.
         others: Other files by suffix.
         left_out: Images left out because of their key.
+        doubtful: Images taken that may be companions of others, by key.
         no_classes: Why its labels are no classes; empty if they are, or if it has none.
     """
 
     digest: str
     others: Tally
     left_out: LeftOut
+    doubtful: dict[str, int]
     no_classes: str
 
 
@@ -197,6 +202,7 @@ def _find(
 ) -> _Things:
     """Survey all entries and write them as found."""
     digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
+    doubtful: dict[str, int] = {}
     _, metadata = tables
     for entry in chosen(metadata.located(source.find())):
         match entry:
@@ -212,13 +218,15 @@ def _find(
                 digest.update(_ENCODE([name, sha256(content)]).encode())
             case NoClasses(cause):
                 no_classes = no_classes or cause
+            case Doubtful(key, count):
+                doubtful[key] = count
             case Other() if entry.key:
                 left_out.add(entry)
             case Other(name) | Metadata(name):
                 others.add(_suffix(name))
     survey.finish()
     digest.update(metadata.aliases)
-    return _Things(digest=digest.hexdigest(), others=others, left_out=left_out, no_classes=no_classes)
+    return _Things(digest.hexdigest(), others, left_out, doubtful, no_classes)
 
 
 def _suffix(name: str) -> str:

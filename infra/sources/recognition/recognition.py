@@ -36,6 +36,8 @@ from infra.sources.recognition.marks import (
 )
 
 NO_KIND = "no file tells another kind"
+# Before the files of other kinds that are left out.
+BESIDE = "; beside them, left out: "
 MOST_FILES = 10_000
 _HEADS_PER_SUFFIX = 8
 _MOST_HEADS = 64
@@ -88,7 +90,7 @@ def recognise(files: BegunFileSet) -> Recognised:
     why = _counted(kind, kinds[kind])
     beside = ", ".join(_counted(other, tally) for other, tally in kinds.items() if other != kind)
     where = f"among the first {MOST_FILES:,} files " if len(first) == MOST_FILES else ""
-    return Recognised(kind, f"{where}{why}" + (f"; beside them, left out: {beside}" if beside else ""))
+    return Recognised(kind, f"{where}{why}" + (f"{BESIDE}{beside}" if beside else ""))
 
 
 def _tallied(files: FileSet, found: Sequence[File]) -> tuple[dict[str, _Tally], tuple[Foreign, str] | None]:

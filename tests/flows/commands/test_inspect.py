@@ -115,6 +115,7 @@ def test_what_is_wrong_is_said_with_the_setting_that_helps(tmp_path: Path, capsy
     assert small == "1 of the sample: smaller than 32 pixels, so enlarged"
     assert repeated == "1 of the sample: byte for byte another one"
     assert found["settings"].keys() == {
+        "prepare.holdout=0",
         "prepare.image_size=64",
         "prepare.on_bad_image=quarantine",
         "prepare.drop_duplicates=true",

@@ -1,11 +1,16 @@
 """What an inspection says of sizes, classes and splits."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.inspection.inspection import Inspection, inspect_source
+from flows.stage import Context
+from flows.stages.prepare.account import splits_line
 from flows.stages.prepare.config import PrepareConfig
+from flows.stages.prepare.preparation import prepare
+from infra.errors import InputError
 from tests.infra.sources.trees import laid
 from tests.pictures import encoded, picture
 
@@ -75,6 +80,27 @@ def test_classes_are_counted_in_the_splits_that_count(tmp_path: Path) -> None:
     without = inspected(tmp_path, use_splits=False)
     assert without.splits_line == "held out in the order of content hashes (prepare.holdout)"
     assert without.left_out == []
+
+
+@pytest.mark.parametrize("start", range(0, 150, 30))
+def test_the_rule_of_the_held_out_images_is_that_of_a_run(
+    tmp_path: Path, make_context: Callable[..., Context], start: int
+) -> None:
+    laid(tmp_path / "a", {f"{n}.png": encoded(picture(start + n)) for n in range(30)})
+    config, context = PrepareConfig(source=str(tmp_path / "a")), make_context()
+    dataset = prepare(config, context)
+    facts = dataset.manifest(context.store).facts
+    assert inspected(tmp_path / "a").splits_line == splits_line(facts)
+
+
+def test_a_count_of_all_images_is_refused(tmp_path: Path) -> None:
+    laid(tmp_path, {f"{n}.png": encoded(picture(n)) for n in range(6)})
+    with pytest.raises(InputError, match="would hold out 6 of 6 images"):
+        inspected(tmp_path, holdout=6)
+    laid(tmp_path, {f"{split}/{n}.png": encoded(picture(n + 9)) for n in range(3) for split in ("train", "test")})
+    for n in range(6):
+        (tmp_path / f"{n}.png").unlink()
+    assert inspected(tmp_path, holdout=6).splits_line.startswith("from folders"), "a count holds only without a split"
 
 
 def test_the_listing_is_reported_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

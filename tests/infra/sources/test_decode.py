@@ -33,10 +33,6 @@ def sloppy(data: bytes) -> bytes:
 
 def deep_png() -> bytes:
     """A PNG of 2x1 pixels with 16 bits per colour."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(13))) + chunk(b"IEND", b"")
@@ -75,6 +71,67 @@ class TestWarnings:
         with pytest.raises(KeyError), decoding():
             raise KeyError
         assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == (limit, filters)
+
+
+def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+def with_chunk(data: bytes, added: bytes, after: bytes = b"IHDR") -> bytes:
+    """Put a chunk behind the first of a kind."""
+    place = data.index(after)
+    (length,) = struct.unpack_from(">I", data, place - 4)
+    end = place + 8 + length
+    return data[:end] + added + data[end:]
+
+
+WORKFLOW = b"workflow\0\0" + zlib.compress(bytes(2 << 20))
+CHUNKS = {
+    "checksum": chunk(b"tEXt", b"Title\0x", 1),
+    "long text": chunk(b"zTXt", WORKFLOW),
+    "short gAMA": chunk(b"gAMA", b"\0"),
+    "checksum of EXIF": chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", 1),
+    "an unknown one": chunk(b"vpAg", b"x", 1),
+}
+
+
+class TestPngMetadata:
+    @pytest.mark.parametrize("added", CHUNKS.values(), ids=CHUNKS)
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16"])
+    def test_its_damage_is_counted_and_the_pixels_are_whole(self, added: bytes, mode: str) -> None:
+        image = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 999) if mode == "I;16" else picture()
+        options = {"transparency": 3} if mode == "P" else {}
+        plain = encoded(image if mode == "I;16" else image.convert(mode), "PNG", **options)
+        with decoding() as warned:
+            good, found = decode(plain, "x"), decode(with_chunk(plain, added), "x")
+            assert warned.kinds() == (DAMAGED_METADATA,)
+        assert (found.mode, found.info.get("transparency")) == (good.mode, good.info.get("transparency"))
+        assert found.tobytes() == good.tobytes()
+        assert np.array_equal(fit(found, SMALL, "x"), fit(good, SMALL, "x"))
+
+    def test_an_image_stays_turned(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        plain = encoded(picture(0, (8, 16)), "PNG", exif=exif)
+        with decoding():
+            good, found = decode(plain, "x"), decode(with_chunk(plain, CHUNKS["checksum"]), "x")
+        upright = fit(decode(encoded(picture(0, (8, 16))), "x"), SMALL, "x")
+        assert np.array_equal(fit(found, SMALL, "x"), fit(good, SMALL, "x"))
+        assert not np.array_equal(fit(found, SMALL, "x"), upright)
+
+    def test_damage_of_the_pixels_is_none_of_metadata(self) -> None:
+        plain = encoded(Image.fromarray(noise(64, 64, 3)))
+        transparent = with_chunk(encoded(picture().convert("RGB")), chunk(b"tRNS", bytes(6), 1))
+        text = with_chunk(plain, CHUNKS["checksum"])
+        hidden = text.replace(b"IDAT", b"iDAT")
+        with decoding() as warned:
+            for data in (transparent, hidden, *(text[: len(text) * part // 20] for part in range(1, 20))):
+                with pytest.raises(InputError):
+                    decode(data, "x")
+            with pytest.raises(InputError, match="64x64 pixels, over 9"):
+                decode(text, "x", Reading(max_pixels=9))
+            assert warned.kinds() == ()
 
 
 class TestDamage:

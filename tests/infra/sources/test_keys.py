@@ -32,6 +32,10 @@ def counted(*images: tuple[str, str], times: int = 3) -> Keys:
         (["1.png", "1.png"], ["", ""]),
         (["IMG.0001.png", "IMG.0002.png", "a.rf.0f3a.jpg", "v1.2.x.png"], ["", "", "", ""]),
         (["mask/1.png", "unmask.png", "masked_1.png"], ["mask", "", ""]),
+        (["photo_masks/1.png", "x-GroundTruth/1.png", "mask_images/1.png"], ["masks", "groundtruth", ""]),
+        (["a_masks/images/1.png", "a_masks/masks/1.png", "masks/images/1.png"], ["", "masks", "masks"]),
+        (["1-mask.png", "mask_1.png", "MASK-1.png", "mask.png", "1_gtFine_labelIds.png"], ["mask"] * 4 + ["labelids"]),
+        (["with_mask/1-with-mask.jpg", "no mask/1.jpg", "WithoutMask/1.jpg", "with_mask.jpg"], [""] * 4),
     ],
 )
 def test_names(names: list[str], keys: list[str]) -> None:
@@ -77,8 +81,9 @@ def test_the_image_is_taken_and_nothing_beside_it(images: list[tuple[str, str]],
         [("", f"word{number}") for number in range(30)],
         [("", ""), ("", ".gif"), ("", ".png")],
         [("", ""), ("", ""), ("", ".png")],
+        [("images/cats", ""), ("images/masks", "masks")],
     ],
-    ids=["classes", "names of another folder", "many words", "many formats", "a few formats"],
+    ids=["classes", "names of another folder", "many words", "many formats", "a few formats", "classes of images"],
 )
 def test_words_that_are_no_keys_take_nothing_away(images: list[tuple[str, str]]) -> None:
     assert counted(*images).left_out() == frozenset()
@@ -91,6 +96,14 @@ def test_a_word_that_one_image_has_is_part_of_its_name() -> None:
 def test_keys_of_which_none_is_called_like_an_image_are_refused() -> None:
     with pytest.raises(InputError, match=r"several images in a sample: left, right - set .* or to \* for all"):
         counted(("", "left"), ("", "right")).left_out()
+
+
+def test_keys_that_are_companions_by_their_names_are_left_out() -> None:
+    beside = counted(("a", ""), ("masks", "masks"))
+    assert beside.left_out() == frozenset()
+    assert beside.left_out({"masks"}) == {"masks"}
+    many = counted(("", ""), ("b_masks", "masks"), *(("", f"word{number}") for number in range(30)))
+    assert many.left_out({"masks"}) == {"masks"}
 
 
 def test_the_order_of_preference() -> None:

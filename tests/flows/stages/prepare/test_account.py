@@ -83,7 +83,7 @@ def test_data_sets_sealed_before_origins_were_recorded() -> None:
         ),
         (
             [f"{n}.png" for n in range(8)] + ["notes.txt"],
-            "held out in the order of content hashes (prepare.holdout); no classes; other files not read (1 .txt); "
+            "about 50% held out by content hash (prepare.holdout); no classes; other files not read (1 .txt); "
             "read as folder; ",
         ),
         (

@@ -32,26 +32,42 @@ def count(held_out: HeldOut, of: list[str]) -> int:
     return sum(digest <= held_out.limit for digest in of)
 
 
+def by_coin(share: float, of: list[str]) -> int:
+    return sum(int(digest, 16) / 2**256 < share for digest in of)
+
+
+@pytest.mark.parametrize(("share", "images", "few"), [(0.1, 50, 5), (0.1, 40, 4), (0.1, 21, 2), (0.9, 40, 36)])
+def test_the_coin_decides_unless_it_leaves_too_few(share: float, images: int, few: int) -> None:
+    by = set()
+    for seed in range(300):
+        of = digests(images, seed)
+        found, drawn = choose(share, of), by_coin(share, of)
+        is_coin = 2 <= drawn <= images - 2
+        by.add(found.by)
+        assert count(found, of) == (drawn if is_coin else few)
+        assert found.by == (HeldOutBy.COIN if is_coin else HeldOutBy.ORDER)
+    assert by == {HeldOutBy.COIN, HeldOutBy.ORDER}
+
+
 @pytest.mark.parametrize(
     ("share", "images", "held_out"),
-    [(0.1, 20, 2), (0.1, 10, 2), (0.1, 4, 2), (0.1, 3, 0), (0.1, 1, 0), (0.3, 12, 4), (0.9, 20, 18), (0.99, 40, 38)],
+    [(0.1, 20, 2), (0.1, 10, 2), (0.1, 4, 2), (0.1, 3, 0), (0.1, 1, 0), (0.3, 6, 2), (0.9, 20, 18), (0.99, 40, 38)],
 )
 def test_a_few_images_are_divided_as_the_share_says(share: float, images: int, held_out: int) -> None:
     for seed in range(20):
         of = digests(images, seed)
-        assert count(choose(share, of), of) == held_out
+        found = choose(share, of)
+        assert (count(found, of), found.by) == (held_out, HeldOutBy.ORDER if held_out else HeldOutBy.NOTHING)
 
 
-def test_more_go_by_the_coin_unless_it_leaves_too_few() -> None:
-    by = set()
-    for seed in range(300):
-        of = digests(50, seed)
-        by_coin = sum(int(digest, 16) / 2**256 < 0.1 for digest in of)
-        found = choose(0.1, of)
-        by.add(found.by)
-        assert count(found, of) == (by_coin if by_coin >= 2 else 5)
-        assert found.by == (HeldOutBy.COIN if by_coin >= 2 else HeldOutBy.ORDER)
-    assert by == {HeldOutBy.COIN, HeldOutBy.ORDER}
+def test_a_folder_that_grows_moves_no_held_out_image_into_training_from_the_first_coin_on() -> None:
+    for seed in range(20):
+        of, held_out = digests(120, seed), set[str]()
+        for images in range(4, 121):
+            found = choose(0.1, of[:images])
+            now = {digest for digest in of[:images] if digest <= found.limit}
+            assert held_out <= now
+            held_out = now if found.by == HeldOutBy.COIN else set()
 
 
 def test_a_coin_that_needs_no_look_is_the_same_coin() -> None:
@@ -76,6 +92,13 @@ def test_a_count_is_that_many() -> None:
 def test_a_count_of_all_is_refused(holdout: int) -> None:
     with pytest.raises(InputError, match=r"hold out 2[01] of 20 images.*prepare.holdout=0"):
         choose(holdout, digests(20))
+
+
+def test_a_count_of_all_is_refused_before_any_work(tmp_path: Path, make_context: MakeContext) -> None:
+    context = make_context()
+    with pytest.raises(InputError, match=r"would hold out 100 of 6 images and leave none to train on - .*holdout=0"):
+        sealed(folder(tmp_path, 6), context, holdout=100)
+    assert not list(context.store.list("prepare"))
 
 
 def test_equal_contents_stay_together() -> None:

@@ -153,8 +153,23 @@ def test_masks_are_left_out_and_said(tmp_path: Path, make_context: MakeContext) 
     wanted = config(source)
     dataset = prepare(wanted, context)
     assert set(pixels(dataset, context)) == {f"images/{number:02d}.png" for number in range(12)}
-    said = "other images of the samples left out (masks: 12); prepare.image_key=masks takes others; "
+    said = "other images of the samples left out (masks: 12); prepare.image_key=masks takes others, * all; "
     assert said in line(wanted, dataset, context)
     assert "images called masks" in render_card(context.store, dataset.manifest(context.store))
     wanted = config(source, image_key="masks")
     assert set(pixels(prepare(wanted, context), context)) == {f"masks/{number:02d}.png" for number in range(12)}
+
+
+def test_images_that_look_like_masks_are_said(tmp_path: Path, make_context: MakeContext) -> None:
+    source, context = tmp_path / "set", make_context()
+    for number in range(12):
+        for folder in ("cats", "masks"):
+            (source / folder).mkdir(parents=True, exist_ok=True)
+            (source / folder / f"{number:02d}.png").write_bytes(encoded(picture(number + 100 * (folder == "masks"))))
+    wanted = config(source)
+    dataset = prepare(wanted, context)
+    said = "some images look like masks of others (masks: 12); prepare.image_key=plain leaves them out; "
+    assert said in line(wanted, dataset, context)
+    assert "images that look like masks of others" in render_card(context.store, dataset.manifest(context.store))
+    wanted = config(source, image_key="plain")
+    assert set(pixels(prepare(wanted, context), context)) == {f"cats/{number:02d}.png" for number in range(12)}

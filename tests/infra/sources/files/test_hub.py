@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,8 @@ class Hub:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    is_silent: threading.Event | None = None
+    page: int = 100
 
 
 def stamp(name: str, data: bytes) -> str:
@@ -65,6 +68,10 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(404, b"{}", code)
 
     def tree(self, folder: str) -> None:
+        if self.hub.is_silent is not None:
+            self.hub.is_silent.wait(30)
+            self.close_connection = True
+            return None
         start = f"{folder}/" if folder else ""
         names = [name for name in self.hub.files if name.startswith(start)]
         if not names:
@@ -76,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
             if name.endswith(LARGE):
                 item["lfs"] = {"oid": stamp(name, data), "size": len(data), "pointerSize": 130}
             items.append(item)
-        return self.answer(200, json.dumps(items).encode())
+        start_at = int((re.search(r"cursor=(\d+)", self.path) or [0, 0])[1])
+        end, here = start_at + self.hub.page, f"http://{self.headers['Host']}{self.path.partition('&')[0]}"
+        more = {"Link": f'<{here}&cursor={end}>; rel="next"'} if end < len(items) else {}
+        return self.answer(200, json.dumps(items[start_at:end]).encode(), more)
 
     def resolve(self, name: str) -> None:
         if name not in self.hub.files:
@@ -199,10 +209,28 @@ def test_a_hub_that_is_away(hub: Hub) -> None:
         files.read(file)
 
 
+def test_a_long_list_comes_in_pages(hub: Hub) -> None:
+    whole, hub.page = found("hf://datasets/me/pets"), 2
+    assert found("hf://datasets/me/pets") == whole
+    assert sum("/tree/" in path for path, *_ in hub.asked) == 1 + 3
+
+
+def test_a_hub_that_falls_silent_is_waited_for_within_bounds(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It still names the commit, and then says nothing."""
+    monkeypatch.setattr("infra.sources.files.hub._TIMEOUT_S", 0.2)
+    hub.is_silent, begun = threading.Event(), time.monotonic()
+    with pytest.raises(
+        StorageError, match=r"pets: the Hub does not answer \(ReadTimeout while listing its files\) - run"
+    ):
+        found("hf://datasets/me/pets")
+    hub.is_silent.set()
+    assert time.monotonic() - begun < 10
+
+
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        ConfigError, match="needs huggingface_hub, which is not installed - pip install huggingface_hub"
+        ConfigError, match=r"needs huggingface_hub, which is not installed - pip install 'ddpm-flows\[hf\]'"
     ):
         found("hf://datasets/me/pets")
 

@@ -28,7 +28,7 @@ def source(top: Path, kind: str, names: list[str], image_key: str = "") -> Sourc
     """The same names as files of a folder, or as members of an archive."""
     data = encoded(picture())
     top = top / "source"
-    top.mkdir(exist_ok=True)
+    top.mkdir(exist_ok=True, parents=True)
     if kind == "folder":
         for name in names:
             (top / name).parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,26 @@ class TestKinds:
         assert left_out(found) == {"masks": 4}
         with listed(found) as listing:
             assert listing.class_names == ["a", "b"]
+
+    @pytest.mark.parametrize("image", ["frames/#.png", "#.png", "photos/cat/#.png"])
+    @pytest.mark.parametrize("mask", ["masks/#.png", "photo_masks/#_mask.png", "gtFine/#_gtFine_labelIds.png"])
+    def test_masks_in_a_folder_of_their_own(self, tmp_path: Path, kind: str, image: str, mask: str) -> None:
+        pairs = [one.replace("#", f"{n}") for one in (image, mask) for n in range(5)]
+        found = source(tmp_path, kind, pairs)
+        assert names(found) == [image.replace("#", f"{n}") for n in range(5)]
+        assert sum(left_out(found).values()) == 5
+
+    def test_classes_called_masks_stay_and_are_said(self, tmp_path: Path, kind: str) -> None:
+        classes = [f"{name}/{number}.png" for name in ("cats", "masks") for number in range(5)]
+        found = source(tmp_path, kind, classes)
+        assert names(found) == classes
+        with listed(found) as listing:
+            assert (listing.class_names, listing.doubtful) == (["cats", "masks"], {"masks": 5})
+        with listed(source(tmp_path, kind, classes, "plain")) as listing:
+            assert (listing.count, listing.left_out, listing.doubtful) == (5, {"masks": 5}, {})
+        others = [name.replace("masks/", "masks/m") for name in classes]
+        with listed(source(tmp_path / "other", kind, others)) as listing:
+            assert (listing.class_names, listing.doubtful) == (["cats", "masks"], {})
 
     def test_plain_images_of_any_names_stay(self, tmp_path: Path, kind: str) -> None:
         plain = ["IMG.0001.png", "IMG.0002.png", "Mr.Smith.png", "Mrs.Jones.png", "a.png", "b.rf.12f.png"]

@@ -1,0 +1,12 @@
+"""A PNG without its metadata: other bytes, and what belongs to pixels, stay."""
+
+from infra.sources.png_chunks import without_metadata
+from tests.pictures import encoded, picture
+
+
+def test_only_chunks_of_metadata_are_dropped() -> None:
+    plain = encoded(picture().convert("P"), transparency=3)
+    assert without_metadata(plain) == plain
+    assert without_metadata(encoded(picture().convert("P"), transparency=3, dpi=(72, 72))) == plain
+    for data in (b"", b"x", encoded(picture(), "JPEG"), plain[:40], plain + b"rest"):
+        assert without_metadata(data) == data
