@@ -173,7 +173,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Things:
     """The contents of a source, as the first pass found them.
 
