@@ -103,7 +103,7 @@ class Keys:
             if key == folder_key(entry.folder):
                 self._loose.add(key)
                 self._outside[key] += not is_image_folder(entry.folder)
-            elif key == word_at_start(own_name(entry)):
+            elif key == word_at_start(own_name(entry.name)):
                 self._loose.add(key)
             elif self._plain_in_folder:
                 self._plain_in_folder -= 1
@@ -171,10 +171,10 @@ def _key_and_rest(name: str) -> tuple[str, str]:
     return "", name
 
 
-def own_name(entry: Entry) -> str:
-    """Return an image's name without folders, archive and suffix."""
-    name = entry.name.rpartition("/")[2].rpartition("!")[2]
-    return name.rpartition(".")[0] or name
+def own_name(name: str) -> str:
+    """Return the name of an image without folders, archive and suffix."""
+    own = name.rpartition("/")[2].rpartition("!")[2]
+    return own.rpartition(".")[0] or own
 
 
 def words_of(name: str) -> list[str]:

@@ -32,8 +32,9 @@ def chosen(found: Iterable[Found]) -> Iterator[Found | Doubtful]:
     Raises:
         InputError: If there are several keys, and none is called like an image.
     """
-    keys, partners = Keys(), Partners()
-    with tempfile.TemporaryFile() as waiting:
+    keys = Keys()
+    with tempfile.TemporaryFile() as waiting, tempfile.TemporaryFile() as plain_names:
+        partners = Partners(plain_names)
         for entry in found:
             if isinstance(entry, Entry):
                 keys.add(entry)
@@ -43,6 +44,7 @@ def chosen(found: Iterable[Found]) -> Iterator[Found | Doubtful]:
                 continue
             origins = [entry.key, entry.split_from, entry.label_from]
             waiting.write(json.dumps([*entry.as_json(), *origins]).encode() + b"\n")
+        partners.finish()
         left_out = keys.left_out(partners.certain())
         waiting.seek(0)
         for line in waiting:

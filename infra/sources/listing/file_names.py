@@ -4,6 +4,7 @@ A key after the number does not matter: cat_0001.image.png and cat_0001_mask.png
 """
 
 import re
+from pathlib import PurePosixPath
 
 from infra.sources.formats.metadata import own_name
 from infra.sources.keys import without_key
@@ -18,6 +19,13 @@ _ANY_IMAGE = re.compile(
 )
 _LAST_NUMBER = re.compile(r"(\d{1,18})$")
 _MOST_WORDS = 100_000
+_LONGEST_SUFFIX = 16
+
+
+def short_suffix(name: str) -> str:
+    """Return the suffix of a file that is no image, in lower case; a longer one is a part of its name, so nothing."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if len(suffix) <= _LONGEST_SUFFIX else ""
 
 
 def class_word(name: str) -> str:

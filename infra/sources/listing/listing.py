@@ -10,16 +10,16 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
 from infra.sources.listing.choosing import Doubtful, chosen
+from infra.sources.listing.file_names import short_suffix
 from infra.sources.listing.left_out import LeftOut
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
@@ -43,7 +43,6 @@ from infra.sources.tally import Tally
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Of bytes, json.loads would guess the encoding of each line anew.
 _DECODE = json.JSONDecoder().decode
-_LONGEST_SUFFIX = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +137,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         given = _place(found, placing, origins, spool)
         by_folder = ruling.rule is LabelRule.FOLDER
         changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
-        counts, splits = Counter[Cell](), Counter[str]()
-        for cell, count in given.items():
-            counts[changes[cell]] += count
-            splits[changes[cell][0]] += count
+        counts, splits = _changed(given, changes)
         if reading.use_splits:
             check_splits(splits, survey.hidden_splits(), things.left_out)
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
@@ -207,10 +203,7 @@ def _find(
     for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
-                survey.add(entry)
-                if not entry.split:
-                    split_survey.add(entry.folder)
-                origins.add_found(entry)
+                _survey(entry, survey, split_survey, origins)
                 line = _line(entry)
                 digest.update(line)
                 found.write(line)
@@ -223,16 +216,17 @@ def _find(
             case Other() if entry.key:
                 left_out.add(entry)
             case Other(name) | Metadata(name):
-                others.add(_suffix(name))
+                others.add(short_suffix(name))
     survey.finish()
     digest.update(metadata.aliases)
     return _Things(digest.hexdigest(), others, left_out, doubtful, no_classes)
 
 
-def _suffix(name: str) -> str:
-    """The suffix of a file that is no image; a longer one is a part of its name."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return suffix if len(suffix) <= _LONGEST_SUFFIX else ""
+def _survey(entry: Entry, survey: Survey, split_survey: SplitNamesSurvey, origins: Origins) -> None:
+    survey.add(entry)
+    if not entry.split:
+        split_survey.add(entry.folder)
+    origins.add_found(entry)
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:
@@ -292,6 +286,15 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
                 raise too_many()
             return _place(found, fewer, origins, spool)
     return counts
+
+
+def _changed(given: Counter[Cell], changes: Mapping[Cell, Cell]) -> tuple[Counter[Cell], Counter[str]]:
+    """The number of entries by cell and by split after the changes."""
+    counts, splits = Counter[Cell](), Counter[str]()
+    for cell, count in given.items():
+        counts[changes[cell]] += count
+        splits[changes[cell][0]] += count
+    return counts, splits
 
 
 def _line(entry: Entry) -> bytes:

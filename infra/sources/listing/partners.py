@@ -9,12 +9,14 @@ is certain if also one of these holds:
 - the plain image's folder is called like images, such as frames beside masks;
 - the companion has such a word both in its name and in its folder's, or one that is never a class, such as gtFine.
 
-Many images are compared by a sample of their names, the same of all keys, so that memory stays bounded.
+Many images are compared by a sample of their names, the same of all keys, so that memory stays bounded. Names of plain
+images wait in a file until some image has such a key, because most sources have none.
 """
 
+import json
 from collections import Counter, defaultdict
 from functools import lru_cache
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from infra.sources.keys import CERTAIN, COMPANIONS, IMAGE_WORDS, folder_key, own_name, words_of
@@ -22,6 +24,7 @@ from infra.sources.listing.folders import word_for_split
 from infra.sources.source import Entry
 
 _MOST = 1 << 16
+_BATCH = 1 << 12
 _ALL_NAMES = 1 << 32
 _ABOUT_MASKS = "mask"
 
@@ -33,28 +36,56 @@ class _Keyed(NamedTuple):
 
 
 class Partners:
-    """Collects names of images, and tells which keys have plain images of the same names."""
+    """Collects names of images, and tells which keys have plain images of the same names.
 
-    def __init__(self) -> None:
+    Args:
+        waiting: An empty file for the names of plain images.
+    """
+
+    def __init__(self, waiting: BinaryIO) -> None:
+        self._waiting, self._batch = waiting, list[tuple[str, str, str]]()
         self._plain: dict[str, set[str]] = defaultdict(set)
         self._keyed: dict[str, Counter[_Keyed]] = defaultdict(Counter)
         self._keys: set[str] = set()
         self._limit, self._count = _ALL_NAMES, 0
 
     def add(self, entry: Entry) -> None:
-        """Note the name of one image, if it belongs to the sample."""
+        """Note the name of one image."""
+        if not entry.key:
+            self._batch.append((entry.split, entry.folder, entry.name))
+            if len(self._batch) >= _BATCH:
+                self._write()
+            return
         key = entry.key.lower()
-        if key and key not in COMPANIONS:
+        if key not in COMPANIONS:
             return
-        if key:
-            self._keys.add(entry.key)
-        name = f"{entry.split or _split(entry.folder)}/{_shared_name(own_name(entry))}"
-        if crc32(name.encode()) >= self._limit:
-            return
-        if not key:
-            self._plain[name].add(entry.folder)
-        else:
+        self._keys.add(entry.key)
+        if name := self._sampled(entry.split, entry.folder, entry.name):
             self._keyed[name][_Keyed(entry.key, entry.folder, key != folder_key(entry.folder))] += 1
+            self._noted()
+
+    def finish(self) -> None:
+        """Compare the names of plain images, after the last image."""
+        if not self._keys:
+            return
+        self._write()
+        self._waiting.seek(0)
+        for line in self._waiting:
+            for split, folder, name in json.loads(line):
+                if shared := self._sampled(split, folder, name):
+                    self._plain[shared].add(folder)
+                    self._noted()
+
+    def _write(self) -> None:
+        self._waiting.write(json.dumps(self._batch).encode() + b"\n")
+        self._batch.clear()
+
+    def _sampled(self, split: str, folder: str, name: str) -> str:
+        """The part of a name that an image and its companions share, if it belongs to the sample; else nothing."""
+        shared = f"{split or _split(folder)}/{_shared_name(own_name(name))}"
+        return shared if crc32(shared.encode()) < self._limit else ""
+
+    def _noted(self) -> None:
         self._count += 1
         while self._count > _MOST:
             self._thin()

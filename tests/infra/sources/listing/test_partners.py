@@ -1,5 +1,7 @@
 """Companions of plain images by their names: which keys certainly have some, and which only may."""
 
+import io
+
 import pytest
 
 from infra.sources.keys import NameKeys
@@ -9,10 +11,11 @@ from infra.sources.source import Entry
 
 
 def noted(*names: str) -> Partners:
-    found, keys = Partners(), NameKeys()
+    found, keys = Partners(io.BytesIO()), NameKeys()
     for name in names:
         stem, dot, suffix = name.rpartition(".")
         found.add(Entry(name=name, folder=name.rpartition("/")[0], key=keys.of(stem, dot + suffix)))
+    found.finish()
     return found
 
 
