@@ -35,10 +35,20 @@ def open_jobs(settings: RunSettings, say: Callable[[str], None]) -> Jobs | None:
         say: Receives lines for the user.
 
     Raises:
-        ConfigError: If no address is set.
+        ConfigError: If no address is set, or it is not one of a jobs server.
+    """
+    address = jobs_address(settings)
+    return Jobs(address=address, patience_s=60 * settings.patience, say=say) if address else None
+
+
+def jobs_address(settings: RunSettings) -> str:
+    """Return the address of a run's jobs server; empty if its stages run in its own process.
+
+    Raises:
+        ConfigError: If its stages are jobs and no address is set, or it is not one of a jobs server.
     """
     if settings.execution != "job":
-        return None
+        return ""
     address = settings.ray_jobs or os.environ.get("RAY_API_SERVER_ADDRESS", "")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
@@ -46,7 +56,7 @@ def open_jobs(settings: RunSettings, say: Callable[[str], None]) -> Jobs | None:
             item="ray_jobs",
             remedy="set --ray-jobs or RAY_API_SERVER_ADDRESS, such as http://head:8265",
         )
-    return Jobs(address=address.rstrip("/"), patience_s=60 * settings.patience, say=say)
+    return address.rstrip("/")
 
 
 def cluster_address() -> str | None:
