@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.services.prefect.leftovers import mark_lost_runs
 from infra.services.prefect.settings import (
     BRIEF_ENVIRONMENT,
+    BRIEF_SERVER_VARIABLE,
     CLIENT_ENVIRONMENT,
     PAGES_PORT,
     QUIET_ENVIRONMENT,
@@ -99,6 +100,8 @@ def prefect_api(
         elif not serve:
             # The server's port closes with this command, but its pages are shown again by the next one that serves.
             stack.enter_context(environment_variables({"PREFECT_UI_URL": f"http://{HOST}:{PAGES_PORT}"}))
+        if not serve:
+            stack.enter_context(environment_variables({BRIEF_SERVER_VARIABLE: "1"}))
         server = stack.enter_context(_own_server(folder, port, host, say, meanwhile))
         if serve:
             stack.enter_context(announcement(folder, server.url))
