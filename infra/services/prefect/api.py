@@ -72,7 +72,8 @@ def prefect_api(
 
     Raises:
         StorageError: If the server that the settings name does not answer.
-        ConfigError: If it refuses the key of the settings, or `host` is no address of this machine.
+        ConfigError: If it refuses the key of the settings, `host` is no address of this machine, or `serve` and the
+            folder of the server's database cannot be written.
         ConflictError: If `serve` and another process has this root's server.
         ResourceError: If the port is taken, or our own server does not start.
     """
@@ -85,7 +86,7 @@ def prefect_api(
             stack.callback(_deliver)
             yield PrefectApi(url=url)
             return
-        folder, owned = stack.enter_context(state_folder(root))
+        folder, owned = stack.enter_context(state_folder(root, needed=serve))
         if not owned:
             neighbour = neighbour_api(folder)
             if serve:
