@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import flows
+from infra.errors import ResourceError
+from infra.storage.aside import own_state
 
 _POLL_S = 0.1
 # A run that is stopped commits a checkpoint before it ends; the largest takes about a minute on a slow store.
@@ -86,21 +88,33 @@ def run_children(
 
 
 def start_child(child: Child) -> "subprocess.Popen[bytes]":
-    """Start the process of a child; a Ctrl-C of the terminal does not reach it."""
-    child.log.parent.mkdir(parents=True, exist_ok=True)
+    """Start the process of a child; a Ctrl-C of the terminal does not reach it.
+
+    Raises:
+        ConfigError: If its log cannot be written.
+        ResourceError: If the disk is full, or the system starts no more processes.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_FLOW_RUN)}
     top = str(Path(flows.__file__).parent.parent)
     # So that a folder called `flows` in the working directory does not stand in for this package.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (top, environment.get("PYTHONPATH", ""))))
-    with child.log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *child.arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with own_state(child.log.parent, "make it writable, then run again"):
+        child.log.parent.mkdir(parents=True, exist_ok=True)
+        output = child.log.open("wb")
+    with output:
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *child.arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"its process does not start ({error.strerror})", item=f"run {child.name}", remedy="run again"
+            ) from error
 
 
 def last_complaint(log: Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
+from flows.root import writing_locally
 from flows.sweep.children import Child, Start, last_complaint, run_children, start_child
 from flows.sweep.files import FOLDER, PAGE, lease_of, sweep_files, write_files
 from flows.sweep.outcome import State, SweepRun, check_outcome
@@ -158,10 +159,11 @@ def _alone(sweep: Sweep) -> Iterator[None]:
 def _child(sweep: Sweep, run: SweepRun) -> Child:
     """Write the file of a run's settings, and return the command that runs it."""
     file = sweep.folder / f"{run.name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset})
     values = {"config": run.planned.config.model_dump(mode="json"), "run": settings.model_dump(mode="json")}
-    file.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    with writing_locally(sweep.store.uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values, indent=2), encoding="utf-8")
     return Child(name=run.name, arguments=[COMMAND, str(file)], log=file.with_suffix(".log"))
 
 

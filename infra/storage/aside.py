@@ -13,6 +13,11 @@ from infra.errors import ConfigError, ResourceError
 # The errors of a full disk, a full quota and a file too large for its file system.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+_YOURS = "to a folder of yours that can be written"
+# Remedies if our own state cannot be written.
+ANOTHER_CACHE = f"set XDG_CACHE_HOME {_YOURS}"
+ANOTHER_STATE = f"set XDG_STATE_HOME {_YOURS}"
+
 
 @contextlib.contextmanager
 def spare(folder: Path, prefix: str = "") -> Iterator[Path]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import ConfigError, ConflictError, ResourceError, Term
-from infra.services.prefect.supervisor import ANOTHER_CACHE, identity
-from infra.storage.aside import own_state
+from infra.services.prefect.supervisor import identity
+from infra.storage.aside import ANOTHER_CACHE, own_state
 from infra.storage.uri import parse_place
 
 _SERVING = "serving.json"

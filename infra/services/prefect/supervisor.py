@@ -20,12 +20,10 @@ from infra.errors import ConfigError, ResourceError, Term
 from infra.server_process import Program, ServerProcess
 from infra.services.prefect.server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 from infra.services.prefect.server_log import ErrorLines
-from infra.storage.aside import own_state
+from infra.storage.aside import ANOTHER_CACHE, own_state
 
 HOST = "127.0.0.1"
 _WILDCARDS = MappingProxyType({"0.0.0.0": HOST, "::": "::1"})
-# The remedy if our own state cannot be written there.
-ANOTHER_CACHE = "set XDG_CACHE_HOME to a folder of yours that can be written"
 _LOG = "server.log"
 _STOP_LIMIT_S = 10.0
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.sweep.children import Child, last_complaint, run_children, start_child
-from infra.errors import Interrupted
+from infra.errors import ConfigError, Interrupted
 
 # Says that it runs, saves on SIGTERM, and counts who runs beside it.
 SAVES = """
@@ -105,6 +105,12 @@ def test_a_child_is_the_command_itself_wherever_it_starts(tmp_path: Path, monkey
     assert process.wait(60) == 2
     assert one.log.read_text() == f"ddpm: {tmp_path}/none.json: is not the file of a run\n"
     assert last_complaint(one.log) == f"{tmp_path}/none.json: is not the file of a run"
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    with pytest.raises(ConfigError, match=f"folder {tmp_path}/logs: cannot be written"):
+        start_child(Child(name="a", arguments=[], log=tmp_path / "logs" / "a.log"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
