@@ -52,6 +52,7 @@ def run_children(
     *,
     begun: Callable[[Child], None],
     ended: Callable[[Child, int, float], None],
+    stopping: Callable[[], None],
     say: Callable[[str], None],
     start: Start,
     grace_s: float = _GRACE_S,
@@ -65,6 +66,7 @@ def run_children(
         at_once: The most at a time.
         begun: Called for each as it starts.
         ended: Called for each as it ends, with its exit code and its seconds.
+        stopping: Called if children are stopped, before the wait for their ends, in which this process may be killed.
         say: Receives a line if children are stopped.
         start: Starts the process of a child.
         grace_s: Seconds that a stopped child may take to save before it is killed.
@@ -84,7 +86,7 @@ def run_children(
             if running:
                 time.sleep(_POLL_S)  # until a child ends; a run ends by itself
     finally:
-        _stop([process for _, process, _ in running], say, grace_s)
+        _stop([process for _, process, _ in running], stopping, say, grace_s)
 
 
 def start_child(child: Child) -> "subprocess.Popen[bytes]":
@@ -130,7 +132,12 @@ def last_complaint(log: Path) -> str:
     return "".join(char for char in line if char.isprintable())[:_LONGEST_LINE]
 
 
-def _stop(processes: "Sequence[subprocess.Popen[bytes]]", say: Callable[[str], None], grace_s: float) -> None:
+def _stop(
+    processes: "Sequence[subprocess.Popen[bytes]]",
+    stopping: Callable[[], None],
+    say: Callable[[str], None],
+    grace_s: float,
+) -> None:
     """Stop processes that still run; kill them if they take too long, or if this process is interrupted again."""
     living = [process for process in processes if process.poll() is None]
     if not living:
@@ -140,6 +147,7 @@ def _stop(processes: "Sequence[subprocess.Popen[bytes]]", say: Callable[[str], N
     try:
         say(f"stopping {len(living)} run{'s' * (len(living) > 1)}: waiting at most {grace_s:.0f} s for what they save")
         deadline = time.monotonic() + grace_s
+        stopping()
         while any(process.poll() is None for process in living) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     finally:

@@ -56,11 +56,7 @@ def run_sweep(
                 with around():
                     _run(sweep, record, start)
         except BaseException:
-            for run in sweep.runs:
-                run.state = State.STOPPED if run.state is State.RUNNING else run.state
-            record.stop()
-            with suppress(DdpmError):  # the reason of the stop is the error to show
-                _publish(sweep)
+            _stopped(sweep, record)
             raise
         table, _ = sweep.checked_table()
         record.close(table, _publish(sweep), {run.name: run.key for run in sweep.runs if run.is_finished})
@@ -81,6 +77,17 @@ def _find_finished(sweep: Sweep) -> None:
             run.state = State.FOUND
     if found := len(sweep.finished_keys):
         sweep.say(f"{'':>9} {found} of them found finished")
+
+
+def _stopped(sweep: Sweep, record: SweepRecord) -> None:
+    """Record that the sweep has stopped; a second call does nothing."""
+    if record.is_stopped:
+        return
+    for run in sweep.runs:
+        run.state = State.STOPPED if run.state is State.RUNNING else run.state
+    with suppress(DdpmError):  # the reason of the stop is the error to show
+        _publish(sweep)
+    record.stop()
 
 
 def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
@@ -113,7 +120,16 @@ def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
             sweep.say(f"{'':>9} the page waits for the next run's end: {error}")
 
     children = [_child(sweep, run) for run in left.values()]
-    run_children(children, sweep.choices.at_once, begun=begun, ended=ended, say=sweep.say, start=start)
+    run_children(
+        children,
+        sweep.choices.at_once,
+        begun=begun,
+        ended=ended,
+        # Prefect's runner kills a cancelled run after 30 s, and a run may take longer than that to save.
+        stopping=lambda: _stopped(sweep, record),
+        say=sweep.say,
+        start=start,
+    )
 
 
 def _figure(sweep: Sweep, run: SweepRun) -> str:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -192,6 +193,30 @@ def test_a_folder_that_takes_no_files_is_named(
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(kind, match=f"folder {bench.run.root}: .*{os.strerror(number)}.* choose another root"):
         run_sweep(sweep, start=bench.start())
+
+
+def test_it_is_recorded_as_stopped_before_its_runs_have_saved(bench: Bench, tmp_path: Path) -> None:
+    """Prefect's runner kills a cancelled run after 30 s, and a run may save for longer than that."""
+    sweep = bench.open()
+    record, seen = Path(page_of(sweep)).with_name("sweep.json"), tmp_path / "seen.json"
+    slow = f"trap 'sleep 2; cp {record} {seen}; exit 143' TERM; : > {tmp_path}/up; while :; do sleep 0.02; done"
+
+    def interrupt(line: str) -> None:
+        if "begun as" in line:
+            await_file(tmp_path / "up")
+            raise Interrupted(143)
+
+    sweep.say = interrupt
+    with pytest.raises(Interrupted):
+        run_sweep(sweep, start=lambda _: subprocess.Popen(["sh", "-c", slow]))
+    assert [run["state"] for run in json.loads(seen.read_text())["runs"]] == ["stopped", "not run yet"]
+
+
+def await_file(file: Path) -> None:
+    end = time.monotonic() + 10
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_setting_without_effect_makes_one_row(bench: Bench) -> None:
