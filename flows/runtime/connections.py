@@ -12,6 +12,8 @@ from infra.errors import ConfigError
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
 
+JOBS_VARIABLE = "RAY_API_SERVER_ADDRESS"
+
 
 def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
     """Return a run's cluster, not yet connected: the one at RAY_ADDRESS, or a local one with room for every stage.
@@ -49,12 +51,12 @@ def jobs_address(settings: RunSettings) -> str:
     """
     if settings.execution != "job":
         return ""
-    address = settings.ray_jobs or os.environ.get("RAY_API_SERVER_ADDRESS", "")
+    address = settings.ray_jobs or os.environ.get(JOBS_VARIABLE, "")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
             f"not the address of a jobs server: {address}" if address else "is not set, and execution=job needs it",
             item="ray_jobs",
-            remedy="set --ray-jobs or RAY_API_SERVER_ADDRESS, such as http://head:8265",
+            remedy=f"set --ray-jobs or {JOBS_VARIABLE}, such as http://head:8265",
         )
     return address.rstrip("/")
 
