@@ -25,6 +25,7 @@ from flows.stage import Stage
 from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
 from infra.errors import ConfigError, DdpmError, DivergedError, ResourceError, StorageError, Term
+from infra.services.prefect.automations import provided
 from infra.services.prefect.run.log import plain_log
 from infra.services.prefect.run.run import PrefectRun
 from infra.services.prefect.run.stops import RunOutOfTime, RunUnreported, end_with_server
@@ -187,7 +188,7 @@ def _run(parameters: Mapping[str, Any], page: PrefectRun | None) -> Figures | No
     if skipped := page.skip_missed():
         page.log(f"does the work of {skipped} runs of its schedule that are due too")
     try:
-        with page.watched(60 * settings.timeout):
+        with provided(page.log), page.watched(60 * settings.timeout):
             figures = None
             if choices is None:
                 figures = _stages(config, settings, page)

@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from infra.errors import Term
+from infra.storage.aside import ANOTHER_STATE, own_state
 from infra.storage.uri import parse_place
 
 DEFAULT_ROOT = "ddpm-runs"
@@ -23,6 +26,17 @@ def tracking_place(root: str) -> tuple[str, Path | None]:
         return uri, None
     folder = local_folder(root)
     return f"sqlite:///{folder / 'mlflow.db'}", folder
+
+
+def writing_locally(root: str) -> AbstractContextManager[None]:
+    """Return a block that raises in one line what keeps it from writing below `local_folder`.
+
+    Raises:
+        ConfigError: If it cannot be written.
+        ResourceError: If the disk is full.
+    """
+    is_local = parse_place(root).scheme == "file"
+    return own_state(local_folder(root), f"choose {Term.ANOTHER_ROOT}" if is_local else ANOTHER_STATE)
 
 
 def local_folder(root: str) -> Path:

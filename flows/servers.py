@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from flows.root import tracking_place
+from flows.root import tracking_place, writing_locally
 from flows.runtime.connections import cluster_address
 from infra.compute.head import HOST, Head, dashboard_lacks
 from infra.compute.processes import Reaper
@@ -94,7 +94,8 @@ class _Site:
             self.pages["MLflow"] = f"{shown(uri)}  {_YOURS}"
             return
         _claim(ports.mlflow, "--mlflow-port")
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing_locally(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
         self._start(stack, mlflow_program(uri, folder / "mlartifacts", ports.mlflow, self.mark), "mlflow.log")
         self.pages["MLflow"] = self.variables["MLFLOW_TRACKING_URI"] = server_url(ports.mlflow)
 

@@ -68,12 +68,12 @@ def plan(  # noqa: PLR0913 - one per option of `ddpm run`
     recipe, settings = chosen(locals())
     from flows.recipe.forecast import forecast
     from flows.root import resolve_root
-    from flows.runtime.connections import cluster_address
+    from flows.runtime.connections import cluster_address, jobs_address
     from infra.storage.open import open_store
 
-    address = cluster_address() or ""  # which a run refuses in either mode
-    as_jobs = settings.execution == "job"
-    address = address if settings.mode == "ray" and not as_jobs else ""
+    as_jobs = bool(jobs_address(settings))
+    address = "" if as_jobs else cluster_address() or ""  # which a run refuses in either mode
+    address = address if settings.mode == "ray" else ""
     found = forecast(recipe, settings, open_store(resolve_root(settings.root)), remote=as_jobs or bool(address))
     asks = {stage.name: asked(getattr(recipe, stage.name), settings.mode) for stage in _with_settings()}
     there = None if as_jobs else _there(found, address, asks)

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from flows.recipe.settings import validated
 from flows.root import resolve_root
 from flows.runtime.settings import RunSettings
 from flows.stage import Stage
+from flows.stage_config import StageConfig
 from flows.stages.table import STAGES
 from infra.digests import Json
 from infra.errors import ConfigError, InputError, IntegrityError
@@ -78,9 +80,10 @@ class _Work:
 
     def run(self, *, settles: bool = False, handover: "Handover | None" = None) -> Json:
         """Run the stage, or seal only what it needs early; return its result, which is empty in the second case."""
+        from flows.recipe.run import check_devices
         from flows.runtime.runner import alone, run_stage, settle
 
-        config = self._config()
+        config, planned = self._config(), self._planned()
         inputs = self._inputs(self.stage.inputs[:1] if settles else self.stage.inputs)
         for artifact in inputs:
             if not artifact.is_of(artifact.manifest(self.store)):
@@ -88,6 +91,7 @@ class _Work:
         given = self._given()
         with alone(self.stage, self.settings, config, inputs) as around:
             around.given = given
+            around.check = partial(check_devices, planned, around.cluster)
             if handover is not None:
                 around.begun, around.on_progress = handover.begun, handover.put_progress
             if settles:
@@ -101,6 +105,12 @@ class _Work:
         if self.values.get("config"):
             raise ConfigError(f"{self.stage.name} has no settings", item=f"{self.spec}: config")
         return None
+
+    def _planned(self) -> dict[str, StageConfig]:
+        """Return the settings of all stages that the run of this job comes to; empty without a run."""
+        kinds = {each.name: each.config for each in STAGES}
+        planned = self.values.get("job", {}).get("planned", {})
+        return {name: validated(kinds[name], values) for name, values in planned.items()}
 
     def _inputs(self, needed: Sequence[str]) -> list[Any]:
         values = self.values.get("inputs", {})

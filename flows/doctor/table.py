@@ -6,6 +6,7 @@ from flows.doctor.checks import (
     cluster,
     extras,
     folders,
+    jobs,
     limits,
     machine,
     mlflow_server,
@@ -38,5 +39,6 @@ CHECKS: tuple[Check, ...] = (
         name="prefect", about="Does the Prefect server answer, and take the key?", run=prefect_server.check, limit_s=30
     ),
     Check(name="mlflow", about="Does the MLflow server answer, and take runs?", run=mlflow_server.check, limit_s=40),
+    Check(name="jobs", about="Does the jobs server of the cluster answer, and take our token?", run=jobs.check),
     Check(name="cluster", about="Are all nodes alike, and do they see the root?", run=cluster.check, limit_s=50),
 )

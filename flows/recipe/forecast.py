@@ -136,7 +136,8 @@ class _Forecaster:
         )
         rows = [self._of(stage, context) for stage in STAGES]
         if not self.remote and any(row.state != SEALED and row.outputs for row in rows):
-            check_devices(self.config, STAGES, open_run_cluster(self.config, self.settings))
+            parts = {one.name: part for one in STAGES if (part := getattr(self.config, one.name, None)) is not None}
+            check_devices(parts, open_run_cluster(self.config, self.settings))
         key = key_of_run(self.config, self._data_key, given)
         name = run_name(self.config, self.settings.preset, key, self.settings.name)
         return Forecast(name=name, root=self.store.uri, stages=rows)

@@ -23,6 +23,7 @@ from flows.runtime.surroundings import (
     open_surroundings,
 )
 from flows.stage import Stage
+from flows.stage_config import StageConfig
 from flows.stages.prepare.sources import check_source, source_inputs
 from flows.stages.table import STAGES
 from infra.compute.cluster import Cluster
@@ -53,7 +54,8 @@ def steps(
     names = [stage.name for stage in STAGES]
     to_come = STAGES[: names.index(last) + 1] if last else STAGES
     if (around := current_surroundings()) is not None:
-        around.check = partial(check_devices, config, to_come, around.cluster)
+        around.planned = {one.name: part for one in to_come if (part := getattr(config, one.name, None)) is not None}
+        around.check = partial(check_devices, around.planned, around.cluster)
     for stage in to_come:
         inputs = (done[name] for name in stage.inputs)
         done[stage.name] = step(stage)(settings, getattr(config, stage.name, None), *inputs)
@@ -62,11 +64,15 @@ def steps(
         yield stage, done[stage.name]
 
 
-def check_devices(config: PipelineConfig, stages: Sequence[Stage[Any, Any]], cluster: Cluster) -> None:
-    """Refuse a device or a number format that the cluster does not have, before the run's first work."""
-    for stage in stages:
-        if (part := getattr(config, stage.name, None)) is not None:
-            check_device(part, cluster, stage.name)
+def check_devices(configs: Mapping[str, StageConfig], cluster: Cluster) -> None:
+    """Refuse a device or a number format that the cluster does not have, before the run's first work.
+
+    Args:
+        configs: The settings of the stages that the run comes to, by stage.
+        cluster: The place of their work.
+    """
+    for stage, config in configs.items():
+        check_device(config, cluster, stage)
 
 
 def _check(config: PipelineConfig, dataset: Dataset, stages: Sequence[Stage[Any, Any]]) -> None:

@@ -12,6 +12,8 @@ from infra.errors import ConfigError
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
 
+JOBS_VARIABLE = "RAY_API_SERVER_ADDRESS"
+
 
 def open_cluster(settings: RunSettings, cpus: int) -> Cluster:
     """Return a run's cluster, not yet connected: the one at RAY_ADDRESS, or a local one with room for every stage.
@@ -35,18 +37,28 @@ def open_jobs(settings: RunSettings, say: Callable[[str], None]) -> Jobs | None:
         say: Receives lines for the user.
 
     Raises:
-        ConfigError: If no address is set.
+        ConfigError: If no address is set, or it is not one of a jobs server.
+    """
+    address = jobs_address(settings)
+    return Jobs(address=address, patience_s=60 * settings.patience, say=say) if address else None
+
+
+def jobs_address(settings: RunSettings) -> str:
+    """Return the address of a run's jobs server; empty if its stages run in its own process.
+
+    Raises:
+        ConfigError: If its stages are jobs and no address is set, or it is not one of a jobs server.
     """
     if settings.execution != "job":
-        return None
-    address = settings.ray_jobs or os.environ.get("RAY_API_SERVER_ADDRESS", "")
+        return ""
+    address = settings.ray_jobs or os.environ.get(JOBS_VARIABLE, "")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
             f"not the address of a jobs server: {address}" if address else "is not set, and execution=job needs it",
             item="ray_jobs",
-            remedy="set --ray-jobs or RAY_API_SERVER_ADDRESS, such as http://head:8265",
+            remedy=f"set --ray-jobs or {JOBS_VARIABLE}, such as http://head:8265",
         )
-    return Jobs(address=address.rstrip("/"), patience_s=60 * settings.patience, say=say)
+    return address.rstrip("/")
 
 
 def cluster_address() -> str | None:

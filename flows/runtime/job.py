@@ -230,6 +230,7 @@ def _spec(errand: Errand, job: Job, around: Surroundings) -> Json:
             "settles": errand.settles,
             "code": asdict(own_code()),
             "begun": sorted(around.begun) if around.settings.force else [],
+            "planned": {name: config.model_dump(mode="json") for name, config in around.planned.items()},
         },
     }
 

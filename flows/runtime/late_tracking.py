@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flows.account import Account
 from flows.artifacts import ReportPage
-from flows.root import tracking_place
+from flows.root import tracking_place, writing_locally
 from flows.run_record import TRACKING, RunRecord, read_record, run_names
 from flows.runtime.tracking_record import TrackingRecord, description, stage_params, stage_record
 from flows.stage import Stage
@@ -57,7 +57,8 @@ def deliver_late(store: Store, stages: Sequence[Stage[Any, Any]]) -> Iterator[De
     uri, folder = tracking_place(store.uri)
     names = run_names(store)
     if folder is not None and names:
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing_locally(store.uri):
+            folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         try:
             yield _deliver(name, store, stages, uri, folder)

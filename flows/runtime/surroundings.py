@@ -93,6 +93,7 @@ class Surroundings:
         costs: The cost of each stage that has ended, whichever runs paid for it.
         begun: Keys of the outputs that this run has begun.
         check: Called once, before the run's first work.
+        planned: The settings of all stages that the run comes to, by stage, for a job to check in its place.
         tracked: The run as it is tracked, once its data is known.
         configs: The settings of the stages so far, by stage.
         dashboard: The address of Ray's dashboard, once it is known; empty if there is none.
@@ -117,6 +118,7 @@ class Surroundings:
     costs: dict[str, StageCost] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     check: Callable[[], None] | None = None
+    planned: Mapping[str, StageConfig] = field(default_factory=dict)
     tracked: TrackedRun | None = None
     configs: dict[str, StageConfig] = field(default_factory=dict)
     dashboard: str = ""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import flows
+from infra.errors import ResourceError
+from infra.storage.aside import own_state
 
 _POLL_S = 0.1
 # A run that is stopped commits a checkpoint before it ends; the largest takes about a minute on a slow store.
@@ -50,6 +52,7 @@ def run_children(
     *,
     begun: Callable[[Child], None],
     ended: Callable[[Child, int, float], None],
+    stopping: Callable[[], None],
     say: Callable[[str], None],
     start: Start,
     grace_s: float = _GRACE_S,
@@ -63,6 +66,7 @@ def run_children(
         at_once: The most at a time.
         begun: Called for each as it starts.
         ended: Called for each as it ends, with its exit code and its seconds.
+        stopping: Called if children are stopped, before the wait for their ends, in which this process may be killed.
         say: Receives a line if children are stopped.
         start: Starts the process of a child.
         grace_s: Seconds that a stopped child may take to save before it is killed.
@@ -82,25 +86,37 @@ def run_children(
             if running:
                 time.sleep(_POLL_S)  # until a child ends; a run ends by itself
     finally:
-        _stop([process for _, process, _ in running], say, grace_s)
+        _stop([process for _, process, _ in running], stopping, say, grace_s)
 
 
 def start_child(child: Child) -> "subprocess.Popen[bytes]":
-    """Start the process of a child; a Ctrl-C of the terminal does not reach it."""
-    child.log.parent.mkdir(parents=True, exist_ok=True)
+    """Start the process of a child; a Ctrl-C of the terminal does not reach it.
+
+    Raises:
+        ConfigError: If its log cannot be written.
+        ResourceError: If the disk is full, or the system starts no more processes.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_FLOW_RUN)}
     top = str(Path(flows.__file__).parent.parent)
     # So that a folder called `flows` in the working directory does not stand in for this package.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (top, environment.get("PYTHONPATH", ""))))
-    with child.log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *child.arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with own_state(child.log.parent, "make it writable, then run again"):
+        child.log.parent.mkdir(parents=True, exist_ok=True)
+        output = child.log.open("wb")
+    with output:
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *child.arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"its process does not start ({error.strerror})", item=f"run {child.name}", remedy="run again"
+            ) from error
 
 
 def last_complaint(log: Path) -> str:
@@ -116,7 +132,12 @@ def last_complaint(log: Path) -> str:
     return "".join(char for char in line if char.isprintable())[:_LONGEST_LINE]
 
 
-def _stop(processes: "Sequence[subprocess.Popen[bytes]]", say: Callable[[str], None], grace_s: float) -> None:
+def _stop(
+    processes: "Sequence[subprocess.Popen[bytes]]",
+    stopping: Callable[[], None],
+    say: Callable[[str], None],
+    grace_s: float,
+) -> None:
     """Stop processes that still run; kill them if they take too long, or if this process is interrupted again."""
     living = [process for process in processes if process.poll() is None]
     if not living:
@@ -126,6 +147,7 @@ def _stop(processes: "Sequence[subprocess.Popen[bytes]]", say: Callable[[str], N
     try:
         say(f"stopping {len(living)} run{'s' * (len(living) > 1)}: waiting at most {grace_s:.0f} s for what they save")
         deadline = time.monotonic() + grace_s
+        stopping()
         while any(process.poll() is None for process in living) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     finally:

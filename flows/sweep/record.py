@@ -78,6 +78,7 @@ class SweepRecord:
 
     def __init__(self, tracker: Tracker, run: TrackedRun, experiment: str, store: Store) -> None:
         self._tracker, self._run, self._experiment, self._store = tracker, run, experiment, store
+        self.is_stopped = False
 
     @classmethod
     def open(cls, plan: SweepPlan, settings: RunSettings, store: Store) -> "SweepRecord":
@@ -112,6 +113,7 @@ class SweepRecord:
 
     def stop(self) -> None:
         """End the run as stopped."""
+        self.is_stopped = True
         self._tracker.end("", "KILLED")
 
     def close(self, table: SweepTable, files: Mapping[str, bytes], keys: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
+from flows.root import writing_locally
 from flows.sweep.children import Child, Start, last_complaint, run_children, start_child
 from flows.sweep.files import FOLDER, PAGE, lease_of, sweep_files, write_files
 from flows.sweep.outcome import State, SweepRun, check_outcome
@@ -55,11 +56,7 @@ def run_sweep(
                 with around():
                     _run(sweep, record, start)
         except BaseException:
-            for run in sweep.runs:
-                run.state = State.STOPPED if run.state is State.RUNNING else run.state
-            record.stop()
-            with suppress(DdpmError):  # the reason of the stop is the error to show
-                _publish(sweep)
+            _stopped(sweep, record)
             raise
         table, _ = sweep.checked_table()
         record.close(table, _publish(sweep), {run.name: run.key for run in sweep.runs if run.is_finished})
@@ -80,6 +77,17 @@ def _find_finished(sweep: Sweep) -> None:
             run.state = State.FOUND
     if found := len(sweep.finished_keys):
         sweep.say(f"{'':>9} {found} of them found finished")
+
+
+def _stopped(sweep: Sweep, record: SweepRecord) -> None:
+    """Record that the sweep has stopped; a second call does nothing."""
+    if record.is_stopped:
+        return
+    for run in sweep.runs:
+        run.state = State.STOPPED if run.state is State.RUNNING else run.state
+    with suppress(DdpmError):  # the reason of the stop is the error to show
+        _publish(sweep)
+    record.stop()
 
 
 def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
@@ -112,7 +120,16 @@ def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:
             sweep.say(f"{'':>9} the page waits for the next run's end: {error}")
 
     children = [_child(sweep, run) for run in left.values()]
-    run_children(children, sweep.choices.at_once, begun=begun, ended=ended, say=sweep.say, start=start)
+    run_children(
+        children,
+        sweep.choices.at_once,
+        begun=begun,
+        ended=ended,
+        # Prefect's runner kills a cancelled run after 30 s, and a run may take longer than that to save.
+        stopping=lambda: _stopped(sweep, record),
+        say=sweep.say,
+        start=start,
+    )
 
 
 def _figure(sweep: Sweep, run: SweepRun) -> str:
@@ -158,10 +175,11 @@ def _alone(sweep: Sweep) -> Iterator[None]:
 def _child(sweep: Sweep, run: SweepRun) -> Child:
     """Write the file of a run's settings, and return the command that runs it."""
     file = sweep.folder / f"{run.name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset})
     values = {"config": run.planned.config.model_dump(mode="json"), "run": settings.model_dump(mode="json")}
-    file.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    with writing_locally(sweep.store.uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values, indent=2), encoding="utf-8")
     return Child(name=run.name, arguments=[COMMAND, str(file)], log=file.with_suffix(".log"))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from infra.compute.connection import OBJECT_STORE_BYTES
 from infra.compute.cores import usable_cores
 from infra.server_process import Program
+from infra.storage.aside import own_state
 
 HOST = "127.0.0.1"
 # The modules that Ray's dashboard looks for first; `ray[default]` installs them.
@@ -114,7 +115,8 @@ class Head:
     def _clear(self) -> None:
         """Take away what an earlier start wrote, and make the folder for this user alone."""
         self.remove()
-        self.folder.mkdir(mode=0o700, parents=True)
+        with own_state(self.folder, "set RAY_TMPDIR to a folder of yours that can be written"):
+            self.folder.mkdir(mode=0o700, parents=True)
         with suppress(FileNotFoundError):
             self.log.write_bytes(b"")
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from infra.compute.job import Followers, Job
 from infra.compute.jobs_client import (
+    NO_CLIENT,
     UNKNOWN,
     ServerFaultError,
     check_versions,
@@ -182,7 +183,7 @@ class Jobs:
             return open_client(self.address)
         except ServerFaultError:
             raise
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # the last three from another server
+        except NO_CLIENT as error:
             raise connection_error(error, self.address) from error
 
     def _submit(self, job: Job, command: Sequence[str]) -> None:

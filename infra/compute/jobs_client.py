@@ -15,6 +15,8 @@ UNKNOWN = "status code 404"
 # From here on an answer says that the server, or one behind it, cannot serve now.
 _FAULT = 500
 _LONGEST = 200
+# Errors of a client that cannot be opened; the last three if another program answers.
+NO_CLIENT = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 # Ray prefers them to the address that it is given.
 _OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
@@ -62,6 +64,22 @@ def open_client(address: str) -> Any:  # noqa: ANN401 - Ray's own type
 
     with _without(_OVERRIDING):
         return Client(address)
+
+
+def visit(address: str) -> str:
+    """Return the version of Ray of a jobs server that answers and takes our calls, which is ours.
+
+    Raises:
+        ConfigError: If it refuses our token, or has another version of Ray.
+        ResourceError: If it does not answer, or another program answers.
+    """
+    try:
+        client = open_client(address)
+        client.list_jobs()
+    except NO_CLIENT as error:
+        raise connection_error(error, address) from error
+    check_versions(client.server_version, client.own_version, address)
+    return str(client.server_version)
 
 
 @contextlib.contextmanager

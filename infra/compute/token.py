@@ -4,15 +4,20 @@ import os
 import secrets
 from pathlib import Path
 
-from infra.storage.aside import replaced
+from infra.storage.aside import ANOTHER_CACHE, own_state, replaced
 
 
 def local_token() -> Path:
-    """Return the token's file, and make it if it does not exist yet."""
+    """Return the token's file, and make it if it does not exist yet.
+
+    Raises:
+        ConfigError: If its folder cannot be written.
+        ResourceError: If the disk is full.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows"
     token = folder / "ray-token"
     if not token.exists():
-        with replaced(token) as aside:
+        with own_state(folder, ANOTHER_CACHE), replaced(token) as aside:
             aside.touch(mode=0o600)
             aside.write_text(secrets.token_hex(32))
     return token

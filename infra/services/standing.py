@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.compute.processes import end_marked
+from infra.storage.aside import ANOTHER_CACHE, own_state
 from infra.storage.uri import parse_place
 
 _FILE, _LOCK = "servers.json", "lock"
@@ -55,8 +56,9 @@ class Claim:
         """Write the servers down for other commands, and for the next `ddpm up` if this one is killed."""
         file = self.folder / _FILE
         aside = file.with_suffix(".new")
-        aside.write_text(json.dumps(asdict(standing)))
-        aside.replace(file)
+        with own_state(self.folder, ANOTHER_CACHE):
+            aside.write_text(json.dumps(asdict(standing)))
+            aside.replace(file)
 
     def clear(self) -> None:
         """Forget the servers, once they have ended."""
@@ -76,12 +78,15 @@ def claim(root: str) -> Iterator[Claim]:
     """Claim the servers of a root for this process, as far as no other process has them.
 
     Raises:
-        OSError: If the folder of their state cannot be written.
+        ConfigError: If the folder of their state cannot be written.
+        ResourceError: If its disk is full.
     """
     folder = _folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        is_ours = _locked(lock.fileno(), fcntl.LOCK_EX, _ATTEMPTS)
+    with contextlib.ExitStack() as stack:
+        with own_state(folder, ANOTHER_CACHE):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / _LOCK).open("w"))
+            is_ours = _locked(lock.fileno(), fcntl.LOCK_EX, _ATTEMPTS)
         yield Claim(folder=folder, is_ours=is_ours, standing=_read(folder))
 
 

@@ -8,8 +8,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.errors import ConfigError, ResourceError
+
 # The errors of a full disk, a full quota and a file too large for its file system.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_YOURS = "to a folder of yours that can be written"
+# Remedies if our own state cannot be written.
+ANOTHER_CACHE = f"set XDG_CACHE_HOME {_YOURS}"
+ANOTHER_STATE = f"set XDG_STATE_HOME {_YOURS}"
 
 
 @contextlib.contextmanager
@@ -29,6 +36,30 @@ def spare(folder: Path, prefix: str = "") -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
         else:
             place.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def own_state(folder: Path, remedy: str) -> Iterator[None]:
+    """Raise in one line what keeps the block from writing to a folder of our own state.
+
+    Args:
+        folder: The folder.
+        remedy: The way to another folder, such as a variable to set.
+
+    Raises:
+        ResourceError: If its disk is full.
+        ConfigError: If it cannot be written for any other reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise ResourceError(
+                f"no space left ({error.strerror})", item=f"folder {folder}", remedy=f"free some, or {remedy}"
+            ) from error
+        raise ConfigError(
+            f"cannot be written ({error.strerror or error})", item=f"folder {folder}", remedy=remedy
+        ) from error
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def documented() -> list[list[str]]:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """As docs/scheduling.md sets it up: a pool, the deployments of prefect.yaml, a worker that takes one run."""
     folder = tmp_path_factory.mktemp("pool")
-    with prefect_api(str(folder / "server"), say=print) as api:
+    with prefect_api(str(folder / "server"), say=print, serve=True) as api:
         more = {"PREFECT_API_URL": api.url, "PYTHONPATH": str(TOP), "PREFECT_WORKER_QUERY_SECONDS": "2"}
         environment = os.environ | more | {MARK: "pool", "DDPM_ROOT": str(folder / "root"), "COLUMNS": "200"}
 
@@ -111,6 +111,8 @@ def test_a_run_ends_sealed(pool: Pool) -> None:
     assert run["state_type"] == "COMPLETED", pool.log.read_text()
     assert list(pool.root.glob("evaluate/*/manifests/*.json"))
     assert "result" in pool.server.artifacts(run["id"])
+    automations = pool.server.post("/automations/filter", {})
+    assert {one["name"] for one in automations} >= {"ddpm: run lost", "ddpm: run never began"}, "no `ddpm serve` did it"
 
 
 def test_a_cancelled_run_saves_what_it_has(pool: Pool) -> None:

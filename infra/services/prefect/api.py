@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.services.prefect.leftovers import mark_lost_runs
 from infra.services.prefect.settings import (
     BRIEF_ENVIRONMENT,
+    BRIEF_SERVER_VARIABLE,
     CLIENT_ENVIRONMENT,
     PAGES_PORT,
     QUIET_ENVIRONMENT,
@@ -71,7 +72,8 @@ def prefect_api(
 
     Raises:
         StorageError: If the server that the settings name does not answer.
-        ConfigError: If it refuses the key of the settings, or `host` is no address of this machine.
+        ConfigError: If it refuses the key of the settings, `host` is no address of this machine, or `serve` and the
+            folder of the server's database cannot be written.
         ConflictError: If `serve` and another process has this root's server.
         ResourceError: If the port is taken, or our own server does not start.
     """
@@ -84,7 +86,7 @@ def prefect_api(
             stack.callback(_deliver)
             yield PrefectApi(url=url)
             return
-        folder, owned = stack.enter_context(state_folder(root))
+        folder, owned = stack.enter_context(state_folder(root, needed=serve))
         if not owned:
             neighbour = neighbour_api(folder)
             if serve:
@@ -99,6 +101,8 @@ def prefect_api(
         elif not serve:
             # The server's port closes with this command, but its pages are shown again by the next one that serves.
             stack.enter_context(environment_variables({"PREFECT_UI_URL": f"http://{HOST}:{PAGES_PORT}"}))
+        if not serve:
+            stack.enter_context(environment_variables({BRIEF_SERVER_VARIABLE: "1"}))
         server = stack.enter_context(_own_server(folder, port, host, say, meanwhile))
         if serve:
             stack.enter_context(announcement(folder, server.url))

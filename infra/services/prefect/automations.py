@@ -1,26 +1,41 @@
 """Automations of a Prefect server: what it does by itself if a run is lost, fails, diverges or makes a champion.
 
+`ddpm serve` and `ddpm up` install them; on a server without either, a run does so beside its work.
+
 An automation belongs to the users of the pages: whether it is enabled and what it does survive a restart. Its trigger
 and its description are ours and are brought up to date.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextvars import copy_context
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import AutomationSort
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing
+from prefect.events.filters import AutomationFilter, AutomationFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.settings import get_current_settings
 
+from infra.services.prefect.client import prompt_client
 from infra.services.prefect.lost import LOST
 from infra.services.prefect.run.page import CHAMPION_EVENT
+from infra.services.prefect.run.stops import SERVER_VARIABLE
+from infra.services.prefect.settings import BRIEF_SERVER_VARIABLE
 
 _DEFAULT_HEARTBEAT_S = 180
 # One sign of life may get lost, and a server that starts again needs time for the next.
 _HEARTBEATS = 3
 # A machine may have to start, and an image to arrive, before a run begins.
 _PENDING_S = 1800.0
+# The server loads a new automation by a message to itself.
+_LOADING_S = 3.0
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 # The states of type PENDING: each says that a run comes nearer to its beginning.
 _PENDING = frozenset(f"prefect.flow-run.{name}" for name in ("Pending", "Submitting", "InfrastructurePending"))
@@ -94,8 +109,73 @@ def install(automations: Sequence[AutomationCore], say: Callable[[str], None]) -
                 for one in known:
                     _update(client, one, automation)
     except Exception as error:  # the runs need none of them
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        say(f"the Prefect server takes no automations ({reason}); runs that are lost stay as running on its pages")
+        say(_refused(error))
+
+
+def _refused(error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"the Prefect server takes no automations ({reason}); runs that are lost stay as running on its pages"
+
+
+@contextlib.contextmanager
+def provided(say: Callable[[str], None]) -> Iterator[None]:
+    """Create the automations that the server of this process's flow run lacks, in a thread beside the block.
+
+    One request tells that all are there. A server of our own is left alone: a `ddpm serve` installs them, and one that
+    ends with its command has nobody to mark.
+
+    Args:
+        say: Called with a line if the server takes none; the run goes on.
+    """
+    context = FlowRunContext.get()
+    if context is None or SERVER_VARIABLE in os.environ or BRIEF_SERVER_VARIABLE in os.environ:
+        yield
+        return
+    flow, run, ended = context.flow, context.flow_run, threading.Event()
+    name = flow.name if flow is not None else ""
+
+    def provide() -> None:
+        try:
+            if _create_missing(shipped(name)) and run is not None and not ended.wait(_LOADING_S):
+                _show_life(f"prefect.flow-run.{run.id}", f"prefect.flow.{run.flow_id}", name)
+        except Exception as error:  # the run needs none of them
+            say(_refused(error))
+
+    threading.Thread(target=copy_context().run, args=[provide], name="prefect-automations", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _create_missing(automations: Sequence[AutomationCore]) -> bool:
+    """Create those whose names are not there, and change no other; return whether there are new ones.
+
+    Of equal ones that several runs have created at once the first one stays.
+    """
+    names = [automation.name for automation in automations]
+    which = AutomationFilter(name=AutomationFilterName(any_=names))
+    with prompt_client() as client:
+
+        def oldest() -> dict[str, Automation]:
+            return {
+                one.name: one for one in client.read_automations(automations=which, sort=AutomationSort.CREATED_DESC)
+            }
+
+        known = oldest()
+        made = [(one.name, client.create_automation(one)) for one in automations if one.name not in known]
+        if made:
+            first = oldest()
+            for name, number in made:
+                if name in first and first[name].id != number:
+                    client.delete_automation(number)
+    return bool(made)
+
+
+def _show_life(run: str, flow: str, name: str) -> None:
+    """Send a run's sign of life again: Prefect's engine sent the first one before the automation was there."""
+    related = {"prefect.resource.id": flow, "prefect.resource.role": "flow", "prefect.resource.name": name}
+    emit_event(_HEARTBEAT, {"prefect.resource.id": run}, related=[related])
 
 
 def _update(client: SyncPrefectClient, known: Automation, shipped_one: AutomationCore) -> None:

@@ -25,6 +25,8 @@ QUIET_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 _REFUSALS = (401, 403)
 # Where `serve` shows the pages of our own server, unless the user names another port.
 PAGES_PORT = 4200
+# Set if the server ends with the command that started it, for that command and those that it starts.
+BRIEF_SERVER_VARIABLE = "DDPM_BRIEF_SERVER"
 BRIEF_ENVIRONMENT = {"PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
 
 

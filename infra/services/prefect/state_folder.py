@@ -8,38 +8,55 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.errors import ConflictError, Term
+from infra.errors import ConfigError, ConflictError, ResourceError, Term
 from infra.services.prefect.supervisor import identity
+from infra.storage.aside import ANOTHER_CACHE, own_state
 from infra.storage.uri import parse_place
 
 _SERVING = "serving.json"
 
 
 @contextlib.contextmanager
-def state_folder(root: str) -> Iterator[tuple[Path, bool]]:
-    """Provide the folder of this root's server database, and whether this process has it for itself."""
+def state_folder(root: str, *, needed: bool = False) -> Iterator[tuple[Path, bool]]:
+    """Provide the folder of this root's server database, and whether this process has it for itself.
+
+    Args:
+        root: The root of all outputs.
+        needed: Refuse a folder that cannot be written; else such a folder counts as another process's.
+
+    Raises:
+        ConfigError: If the folder is needed and cannot be written.
+        ResourceError: If it is needed and its disk is full.
+    """
     name = hashlib.sha256(parse_place(root).uri.encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-flows" / f"prefect-{name}"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        lock = (base / "lock").open("w")
-    except OSError:
-        yield base, False
-        return
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield base, False
-            return
-        yield base, True
+            with own_state(base, ANOTHER_CACHE):
+                base.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((base / "lock").open("w"))
+                is_ours = _locked(lock.fileno())
+        except (ConfigError, ResourceError):
+            if needed:
+                raise
+            is_ours = False
+        yield base, is_ours
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def announcement(folder: Path, url: str) -> Iterator[None]:
     """Announce this root's server to other commands."""
     file = folder / _SERVING
-    file.write_text(json.dumps({"url": url, "identity": identity(url), "pid": os.getpid()}))
+    with own_state(folder, ANOTHER_CACHE):
+        file.write_text(json.dumps({"url": url, "identity": identity(url), "pid": os.getpid()}))
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from infra.errors import ConfigError, ResourceError, Term
 from infra.server_process import Program, ServerProcess
 from infra.services.prefect.server import DATABASE, IDENTITY_HEADER, IDENTITY_VARIABLE, give_database
 from infra.services.prefect.server_log import ErrorLines
+from infra.storage.aside import ANOTHER_CACHE, own_state
 
 HOST = "127.0.0.1"
 _WILDCARDS = MappingProxyType({"0.0.0.0": HOST, "::": "::1"})
@@ -63,7 +64,7 @@ class OwnServer(ServerProcess):
             command=[sys.executable, "-m", "infra.services.prefect.server", str(port), str(os.getpid()), host],
             answers=lambda: identity(self.url) == self._identity,  # this server, and no other
             environment=environment | ({"PREFECT_SERVER_API_AUTH_STRING": key} if key else {}),
-            before=lambda: give_database(folder),
+            before=lambda: _give_database(folder),
             stop_limit_s=_STOP_LIMIT_S,
             remedy="see the log; run again, or set PREFECT_API_URL to use a server of your own",
             restart="starting it again, the work goes on",
@@ -77,6 +78,11 @@ class OwnServer(ServerProcess):
     def _why(self) -> str:
         lines = [*self._errors.fresh(), *self._errors.fresh()]  # the second ends what the first began
         return f" ({lines[-1]})" if lines else ""
+
+
+def _give_database(folder: Path) -> None:
+    with own_state(folder, ANOTHER_CACHE):
+        give_database(folder)
 
 
 def identity(url: str) -> str | None:

@@ -40,4 +40,4 @@ def test_an_unknown_check_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.slow
 def test_all_checks_within_a_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["doctor", "--root", str(tmp_path / "runs"), "--json"]) == 0
-    assert len({one["check"] for one in json.loads(capsys.readouterr().out)["findings"]}) == 16
+    assert len({one["check"] for one in json.loads(capsys.readouterr().out)["findings"]}) == 17

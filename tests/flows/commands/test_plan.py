@@ -79,6 +79,30 @@ def test_a_ray_client_address_is_refused_as_a_run_refuses_it(
     assert capsys.readouterr().err == planned
 
 
+@pytest.mark.parametrize(("server", "line"), [("", "is not set"), ("head:8265", "not the address of a jobs server")])
+def test_an_address_of_no_jobs_server_is_refused_as_a_run_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: str, line: str
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server)
+    arguments = ["digits", "--root", str(tmp_path / "root"), "--no-tracking", "--execution", "job"]
+    assert run_command(["plan", *arguments]) == 2
+    planned = capsys.readouterr().err
+    assert line in planned
+    assert not (tmp_path / "root").exists()
+    assert run_command(["prepare", *arguments]) == 2
+    assert capsys.readouterr().err == planned
+
+
+def test_a_run_whose_stages_are_jobs_is_planned_whatever_the_address_of_ray(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a run connects to the jobs server alone."""
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    jobs = ["--execution", "job", "--ray-jobs", "http://head:8265"]
+    assert run_command(["plan", "digits", "--root", str(tmp_path / "root"), *jobs]) == 0
+    assert "there: not asked, as a jobs server does not tell" in capsys.readouterr().out
+
+
 def test_a_cluster_that_does_not_answer_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,16 @@ def test_no_servers_to_print(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert f"root {tmp_path}: no servers are up - start them with `ddpm up`" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/x")
+    assert run_command(["up", "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ddpm: folder /proc/x/ddpm-flows/up-")
+    assert "cannot be written (No such file or directory) - set XDG_CACHE_HOME" in said
+
+
 def test_a_second_call_says_where_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = ["up", "--root", str(tmp_path)]
     with claim(str(tmp_path)) as claimed:

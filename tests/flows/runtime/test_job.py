@@ -22,6 +22,7 @@ from flows.stages.evaluate.stage import EVALUATE
 from flows.stages.train.stage import TRAIN
 from infra.compute.job import Followers, Job
 from infra.compute.jobs import JobEnd
+from infra.compute.probe import probe
 from infra.errors import ConfigError, InputError, IntegrityError, Interrupted, StorageError
 from infra.storage.local_store import LocalStore
 from tests.conftest import revised
@@ -106,6 +107,23 @@ def test_a_failure_of_a_job_is_its_runs(here: JobsHere, config: PipelineConfig, 
     assert here.titles == ["ddpm-prepare"]
     assert (refused.value.stage, "broken.png" in str(refused.value)) == ("prepare", True)
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "line"), [("dtype=float16", "float16 is for GPUs"), ("device=cuda", "cuda was asked")]
+)
+def test_a_cluster_without_gpus_is_found_out_before_the_preparation(
+    here: JobsHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, line: str
+) -> None:
+    """The first job checks what later ones need, as nobody else sees the nodes."""
+    monkeypatch.setattr("infra.compute.nodes._torch_probe", lambda: lambda: replace(probe(gpus=False), gpus=()))
+    config = small(put_images(tmp_path / "images", range(40)), f"sample.{change}")
+    with opened(config, run_settings(tmp_path / "root", **AS_JOBS)) as walk, pytest.raises(ConfigError) as refused:
+        walk.to("prepare")
+    assert here.titles == ["ddpm-prepare"]
+    assert refused.value.stage == "sample"
+    assert line in str(refused.value)
+    assert not list((tmp_path / "root").glob("prepare/*"))
 
 
 def test_a_job_that_read_other_images_gives_this_run_nothing(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.sweep.children import Child, last_complaint, run_children, start_child
-from infra.errors import Interrupted
+from infra.errors import ConfigError, Interrupted
 
 # Says that it runs, saves on SIGTERM, and counts who runs beside it.
 SAVES = """
@@ -42,7 +42,7 @@ def test_so_many_at_a_time_and_each_end_is_told(tmp_path: Path) -> None:
 
     children = [child(tmp_path, str(number)) for number in range(5)]
     start = lambda one: shell(f"sleep 0.1; exit {one.name}")  # noqa: E731
-    run_children(children, 2, begun=begun, ended=ended, say=print, start=start)
+    run_children(children, 2, begun=begun, ended=ended, stopping=lambda: None, say=print, start=start)
     assert most == [2]
     assert codes == {str(number): number for number in range(5)}, "a failure ends no other"
 
@@ -65,7 +65,9 @@ def test_an_interrupt_stops_all_and_waits_for_what_they_save(tmp_path: Path) -> 
             raise Interrupted(130)
 
     with pytest.raises(Interrupted):
-        run_children(children, 2, begun=begun, ended=lambda *_: None, say=said.append, start=start)
+        run_children(
+            children, 2, begun=begun, ended=lambda *_: None, stopping=lambda: None, say=said.append, start=start
+        )
     assert [process.poll() for process in started] == [143, 143]
     assert sorted(path.name for path in tmp_path.glob("*.saved")) == ["a.saved", "b.saved"]
     assert not (tmp_path / "c.running").exists()
@@ -88,7 +90,16 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        run_children([child(tmp_path, "a")], 1, begun=begun, ended=lambda *_: None, say=print, start=start, grace_s=0.3)
+        run_children(
+            [child(tmp_path, "a")],
+            1,
+            begun=begun,
+            ended=lambda *_: None,
+            stopping=lambda: None,
+            say=print,
+            start=start,
+            grace_s=0.3,
+        )
     assert started[0].poll() == -signal.SIGKILL
     assert 0.3 <= time.monotonic() - began < 5
 
@@ -105,6 +116,12 @@ def test_a_child_is_the_command_itself_wherever_it_starts(tmp_path: Path, monkey
     assert process.wait(60) == 2
     assert one.log.read_text() == f"ddpm: {tmp_path}/none.json: is not the file of a run\n"
     assert last_complaint(one.log) == f"{tmp_path}/none.json: is not the file of a run"
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    with pytest.raises(ConfigError, match=f"folder {tmp_path}/logs: cannot be written"):
+        start_child(Child(name="a", arguments=[], log=tmp_path / "logs" / "a.log"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")

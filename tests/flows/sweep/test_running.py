@@ -1,7 +1,10 @@
 """A sweep goes on where it stopped, says what failed, and is found in MLflow above its runs."""
 
+import errno
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +27,7 @@ from flows.sweep.record import TAG
 from flows.sweep.running import COMMAND, finish, page_of, run_sweep
 from flows.sweep.sweep import Sweep, open_sweep
 from infra.digests import sha256
-from infra.errors import ConfigError, ConflictError, DivergedError, Interrupted, StorageError
+from infra.errors import ConfigError, ConflictError, DivergedError, Interrupted, ResourceError, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
 from infra.record import TrackedRun
@@ -176,6 +179,44 @@ def test_an_interrupted_sweep_says_what_is_there(bench: Bench) -> None:
         run_sweep(sweep, start=start)
     record = json.loads(Path(page_of(sweep)).with_name("sweep.json").read_text())
     assert [run["state"] for run in record["runs"]] == ["finished", "not run yet"]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EROFS, ConfigError), (errno.ENOSPC, ResourceError)])
+def test_a_folder_that_takes_no_files_is_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    sweep = bench.open()
+
+    def refuse(path: Path, *_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(kind, match=f"folder {bench.run.root}: .*{os.strerror(number)}.* choose another root"):
+        run_sweep(sweep, start=bench.start())
+
+
+def test_it_is_recorded_as_stopped_before_its_runs_have_saved(bench: Bench, tmp_path: Path) -> None:
+    """Prefect's runner kills a cancelled run after 30 s, and a run may save for longer than that."""
+    sweep = bench.open()
+    record, seen = Path(page_of(sweep)).with_name("sweep.json"), tmp_path / "seen.json"
+    slow = f"trap 'sleep 2; cp {record} {seen}; exit 143' TERM; : > {tmp_path}/up; while :; do sleep 0.02; done"
+
+    def interrupt(line: str) -> None:
+        if "begun as" in line:
+            await_file(tmp_path / "up")
+            raise Interrupted(143)
+
+    sweep.say = interrupt
+    with pytest.raises(Interrupted):
+        run_sweep(sweep, start=lambda _: subprocess.Popen(["sh", "-c", slow]))
+    assert [run["state"] for run in json.loads(seen.read_text())["runs"]] == ["stopped", "not run yet"]
+
+
+def await_file(file: Path) -> None:
+    end = time.monotonic() + 10
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_setting_without_effect_makes_one_row(bench: Bench) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows.doctor.check import Check, Subject
-from flows.doctor.checks import mlflow_server, prefect_server
+from flows.doctor.checks import jobs, mlflow_server, prefect_server
 from flows.doctor.child import findings
 from flows.doctor.finding import Finding, Level
+from tests.infra.compute.jobs_server import jobs_server
 from tests.servers import free_ports
 
 
@@ -39,6 +40,26 @@ def test_servers_that_are_away(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.exit_code == 4
         assert f"127.0.0.1:{port}" in one.item
         assert "canary" not in json.dumps(one.as_json())
+
+
+def test_the_jobs_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    assert only(jobs.check).cause == "no jobs server is named: a run with --execution job needs one"
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
+    assert (only(jobs.check).exit_code, only(jobs.check).item) == (2, "ray_jobs")
+    (port,) = free_ports(1)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{port}")
+    assert only(jobs.check).exit_code == 7
+    with jobs_server() as server:
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server.url)
+        assert "answers and takes our calls" in only(jobs.check).cause
+        server.fate = lambda _, path: 503 if path == "/api/jobs/" else None
+        assert only(jobs.check).exit_code == 7
+        server.version = "2.1.0"
+        server.fate = lambda *_: None
+        assert (only(jobs.check).exit_code, "Ray 2.1.0" in only(jobs.check).cause) == (2, True)
+        server.token = "canary"
+        assert (only(jobs.check).exit_code, "token" in only(jobs.check).cause) == (2, True)
 
 
 @pytest.mark.parametrize(("theirs", "level"), [("3.8.1", Level.OK), ("3.4.0", Level.WARNING), ("odd", Level.WARNING)])

@@ -13,6 +13,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, DoNothing
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
@@ -274,8 +275,6 @@ def test_a_champion_is_an_event_of_its_run(client: SyncPrefectClient) -> None:
 
     @flow(name="crowned", persist_result=False)
     def crowned() -> None:
-        from prefect.context import FlowRunContext
-
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import ConflictError
+from infra.errors import ConfigError, ConflictError
 from infra.services.prefect.api import prefect_api
 from infra.services.prefect.state_folder import announcement, conflict, neighbour_api, state_folder
 from tests.infra.services.prefect.conftest import Serving
@@ -20,6 +20,16 @@ def test_a_root_is_one_process_s_at_a_time(tmp_path: Path) -> None:
         assert (third, mine) == (first, True)
     with state_folder(str(tmp_path / "other")) as (fourth, _):
         assert fourth != first
+
+
+def test_a_folder_that_cannot_be_written_is_no_neighbours(
+    no_settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/x")
+    with pytest.raises(ConfigError, match=r"folder /proc/x/ddpm-flows/prefect-\w+: cannot be written .* set XDG_CACHE"):
+        prefect_api(str(tmp_path), say=print, serve=True).__enter__()
+    with state_folder(str(tmp_path)) as (_, mine):
+        assert not mine, "a run takes a temporary one"
 
 
 def test_a_neighbour_that_is_gone_is_not_believed(no_settings: Path, serving: Serving, tmp_path: Path) -> None:
