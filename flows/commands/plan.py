@@ -133,7 +133,7 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity |
     from rich.table import Table
     from rich.text import Text
 
-    from flows.cost import duration
+    from flows.quantities import duration_text
 
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(f"run {found.name} below {found.root}", highlight=False, soft_wrap=True, markup=False)
@@ -149,7 +149,7 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity |
     console.print(table)
     if found.has_work:
         if found.seconds is not None:
-            console.print(f"expected in all: about {duration(found.seconds)}", highlight=False)
+            console.print(f"expected in all: about {duration_text(found.seconds)}", highlight=False)
         console.print(_place(there, address), highlight=False, soft_wrap=True, markup=False)
 
 
@@ -176,17 +176,17 @@ def _asking(asks: dict[str, Any]) -> str:
 
 
 def _expected(stage: "StageForecast") -> str:
-    from flows.cost import duration, size
+    from flows.quantities import bytes_text, duration_text
 
     expected: Expectation | None = stage.expected
     if expected is None:
         return "not known: no such stage has run here"
-    space = f", {size(expected.bytes)}" if expected.bytes else ""
-    return f"about {duration(expected.seconds)}{space}, from {expected.run}"
+    space = f", {bytes_text(expected.bytes)}" if expected.bytes else ""
+    return f"about {duration_text(expected.seconds)}{space}, from {expected.run}"
 
 
 def _place(there: "Capacity | None", address: str) -> str:
-    from flows.cost import size
+    from flows.quantities import bytes_text
 
     if there is None and not address:
         return "there: not asked, as a jobs server does not tell"
@@ -194,4 +194,4 @@ def _place(there: "Capacity | None", address: str) -> str:
         return f"there: not asked, as the cluster at {address} does not answer within {_CLUSTER_LIMIT_S:.0f} s"
     gpus = "" if there.gpus is None else f", {there.gpus} GPUs"
     nodes = f", {there.nodes} nodes" if there.nodes != 1 else ""
-    return f"there: {there.place}, {there.cpus} CPUs{gpus}, {size(there.memory)} of memory{nodes}"
+    return f"there: {there.place}, {there.cpus} CPUs{gpus}, {bytes_text(there.memory)} of memory{nodes}"

@@ -37,7 +37,7 @@ def prune(
     """
     from flows.inventory.reading import open_reader
     from flows.inventory.removal import remove
-    from flows.inventory.words import size_text
+    from flows.quantities import bytes_text
 
     registered: dict[str, str] = {}
     reader, hindrance = open_reader(root), ""
@@ -53,7 +53,7 @@ def prune(
     if shown.removals and (yes or _agrees(shown)):
         outcome = remove(reader.store, shown, find, say=say_aside, hindrance=hindrance)
         _show_kept(outcome)
-        typer.echo(f"removed {size_text(outcome.bytes)} in {len(outcome.removed):,} of {len(shown.removals):,} lines")
+        typer.echo(f"removed {bytes_text(outcome.bytes)} in {len(outcome.removed):,} of {len(shown.removals):,} lines")
     if shown.inventory.damage:
         raise IntegrityError(
             f"{shown.inventory.damage[0]}; it may refer to any output, so all outputs stay",
@@ -97,7 +97,7 @@ def _show(shown: "Pruning", root: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from flows.inventory.words import size_text
+    from flows.quantities import bytes_text
 
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     for name, reason in shown.kept.items():
@@ -109,9 +109,9 @@ def _show(shown: "Pruning", root: str) -> None:
     for column in ("to remove", "size", "files", "reason"):
         table.add_column(column, overflow="fold")
     for one in shown.removals:
-        table.add_row(*map(Text, (one.name, size_text(one.bytes), f"{one.files:,}", one.reason)))
+        table.add_row(*map(Text, (one.name, bytes_text(one.bytes), f"{one.files:,}", one.reason)))
     console.print(table)
-    console.print(f"{size_text(shown.bytes)} in all", highlight=False)
+    console.print(f"{bytes_text(shown.bytes)} in all", highlight=False)
 
 
 def _agrees(shown: "Pruning") -> bool:
