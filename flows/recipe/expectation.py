@@ -36,6 +36,7 @@ class Left:
         total: The amount in all; None if it is not known.
         unit: The unit of the amounts.
         grows: Whether the size of the output grows with the amount.
+        inputs: The digests of the inputs; None if they are not known yet.
     """
 
     settings: Mapping[str, Any]
@@ -44,10 +45,11 @@ class Left:
     total: int | None = None
     unit: str = "images"
     grows: bool = False
+    inputs: tuple[str, ...] | None = None
 
 
 def expect(left: Left, attempts: Sequence[Attempt]) -> Expectation | None:
-    """Return the expected cost, from the same settings or else the nearest; None if no such work was measured.
+    """Return the expected cost, from the same work or else the nearest settings; None if no such work was measured.
 
     Time is scaled by the amount of work if both amounts count the same unit. Otherwise the attempts that led to one
     sealed output are taken for all of the work that is left.
@@ -62,8 +64,13 @@ def expect(left: Left, attempts: Sequence[Attempt]) -> Expectation | None:
     ways = [way for way in ways if _amount(way) and _wall_s(way) > 0]
     if not ways:
         return None
-    # Of those that are equally near a sealed one, whose size is known, and then the longest, whose rate is the surest.
-    way = min(ways, key=lambda way: (len(_unlike(way[-1].settings, left)), _sealed(way) is None, -_wall_s(way)))
+
+    def distance(way: Sequence[Attempt]) -> tuple[float, ...]:
+        # Of those that are equally near a sealed one, whose size is known, then the longest, whose rate is the surest.
+        last = way[-1]
+        return len(_unlike(last.settings, left)), last.inputs != left.inputs, _sealed(way) is None, -_wall_s(way)
+
+    way = min(ways, key=distance)
     sealed, share = _sealed(way), 1.0
     if left.total is not None and left.total > 0 and way[-1].unit == left.unit == "units":
         share = (left.total - left.done) / left.total

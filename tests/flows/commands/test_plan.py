@@ -1,11 +1,15 @@
 """`ddpm plan`: a table or JSON, before anything starts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.cli import run_command
+from flows.commands.plan import expected_text, why_text
+from flows.recipe.expectation import Expectation
+from flows.recipe.forecast import StageForecast
 from tests.conftest import TinyRun
 from tests.e2e.processes import settings
 from tests.scripts import python
@@ -26,6 +30,15 @@ def test_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not known: no such stage has run here" in lines["train"]
     assert lines["there:"].startswith("there: this machine, ")
     assert not root.exists()
+
+
+def test_measurements_that_were_not_read_are_said() -> None:
+    known = Expectation(seconds=1.0, bytes=0, run="x", unlike={"seed": (1, 0)})
+    cut = StageForecast(stage="train", state="would run", why="it was begun", unread=2000, expected=known)
+    remark = "expected as measured where train.seed was 1; 2,000 older measurements were not read"
+    assert why_text(cut) == f"it was begun ({remark})"
+    assert "among the measurements read" in expected_text(replace(cut, expected=None))
+    assert why_text(replace(cut, unread=0, expected=None)) == "it was begun"
 
 
 def test_json(tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,13 @@ def test_of_equally_near_ones_the_longest_is_the_most_certain() -> None:
     assert found.seconds == 25.0
 
 
+def test_the_same_inputs_are_nearer_than_others() -> None:
+    """One recipe on larger images has another rate."""
+    long = replace(MEASURED, inputs=("cd",), done=1000, wall_s=1000.0)
+    assert seconds(replace(LEFT, inputs=("ab",)), MEASURED, long) == 50.0
+    assert seconds(replace(LEFT, inputs=("cd",)), MEASURED, long) == 250.0
+
+
 @pytest.mark.parametrize(
     "attempts",
     [[], [replace(MEASURED, done=0)], [replace(MEASURED, wall_s=0.0)]],
