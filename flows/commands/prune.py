@@ -67,6 +67,7 @@ def prune(
 def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registered: Mapping[str, str]) -> "Pruning":
     from flows.inventory.pruning import find_removals
     from flows.inventory.removal import spare_objects
+    from infra.outputs.costs import records_by_output
 
     return find_removals(
         inventory,
@@ -74,6 +75,7 @@ def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registe
         older_than_s=older_than_s,
         spare=lambda output: spare_objects(reader.store, output),
         registered=registered,
+        costs=records_by_output(reader.store),
     )
 
 
@@ -111,6 +113,8 @@ def _show(shown: "Pruning", root: str) -> None:
     for one in shown.removals:
         table.add_row(*map(Text, (one.name, bytes_text(one.bytes), f"{one.files:,}", one.reason)))
     console.print(table)
+    if costs := sum(len(one.costs) for one in shown.removals):
+        console.print(f"with them go {costs:,} records of what they cost", highlight=False)
     console.print(f"{bytes_text(shown.bytes)} in all", highlight=False)
 
 

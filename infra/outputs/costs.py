@@ -9,6 +9,7 @@ Nothing depends on a record: one that is missing or damaged is left out.
 
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -164,7 +165,7 @@ class Attempts(NamedTuple):
     unread: int
 
 
-def all_attempts(  # noqa: PLR0913 - the last three are bounds
+def all_attempts(
     stage: str,
     store: Store,
     *,
@@ -195,6 +196,28 @@ def all_attempts(  # noqa: PLR0913 - the last three are bounds
     read = read_within(store, [one.name for one in newest], seconds - (clock() - began_s), clock)
     parsed = [parse_attempt(read[name]) for name in sorted(read)]
     return Attempts(found + [one for one in parsed if one is not None], len(others) - len(read))
+
+
+def records_by_output(store: Store) -> dict[str, list[StoredObject]]:
+    """Return the records of all attempts by the folder of the output that each worked on.
+
+    An attempt that was killed before it knew its output worked on the first output of its work, unless it was forced.
+    A record that cannot be read is left out.
+
+    Raises:
+        DdpmError: If the records cannot be listed.
+    """
+    objects = {one.name: one for one in store.objects(_FOLDER)}
+    read = {name: parse_attempt(data) for name, data in read_within(store, sorted(objects), math.inf).items()}
+    attempts = {name: one for name, one in read.items() if one is not None}
+    first = {
+        name.rpartition("/")[0]: one.output for name, one in attempts.items() if one.output and "." not in one.output
+    }
+    found: dict[str, list[StoredObject]] = {}
+    for name, one in attempts.items():
+        if output := one.output or ("" if one.forced else first.get(name.rpartition("/")[0], "")):
+            found.setdefault(output, []).append(objects[name])
+    return found
 
 
 def _listed(store: Store, folder: str, is_over: Callable[[], bool]) -> list[StoredObject]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import StorageError
-from infra.outputs.costs import Attempt, Costs, all_attempts, parse_attempt, work_key
+from infra.outputs.costs import Attempt, Costs, all_attempts, parse_attempt, records_by_output, work_key
 from infra.storage.local_store import LocalStore
 from infra.storage.s3_store import S3Store
 from infra.storage.store import Store, StoredObject
@@ -117,3 +117,16 @@ def test_a_work_is_told_by_stage_settings_and_inputs() -> None:
     works = {one.work for one in (BAKED, replace(BAKED, settings={}), replace(BAKED, inputs=()))}
     assert len(works | {work_key("cook", BAKED.settings, BAKED.inputs)}) == 4
     assert replace(BAKED, goal={"images": 4}, run="other").work == BAKED.work == work_key("bake", {"heat": 180}, ["ab"])
+
+
+def test_records_by_the_output_that_they_are_of(store: LocalStore) -> None:
+    """An attempt that was killed before it knew its output is of the first one, unless it was forced."""
+    costs = of(store)
+    early = costs.claim(BAKED)
+    known = costs.claim(replace(BAKED, output="bake/ab"))
+    forced = costs.claim(replace(BAKED, output="bake/ab.1", forced=True))
+    costs.claim(replace(BAKED, forced=True))
+    of(store, "4567").claim(BAKED)
+    store.replace(of(store).claim(BAKED), b"{")
+    found = {output: [one.name for one in objects] for output, objects in records_by_output(store).items()}
+    assert found == {"bake/ab": [early, known], "bake/ab.1": [forced]}
