@@ -136,4 +136,4 @@ class SweepRecord:
                 SweepTracking(run=run, experiment=self._experiment, metrics=metrics, tags=tags, keys=dict(keys)).write(
                     self._store
                 )
-        self._tracker.close(metrics, dict(files), tags)
+        self._tracker.close(metrics, dict(files), tags, step=len(keys))

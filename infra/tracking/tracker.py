@@ -221,7 +221,15 @@ class Tracker:
         # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
-    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str], note: str = "") -> None:
+    def close(
+        self,
+        metrics: dict[str, float],
+        files: dict[str, bytes],
+        tags: dict[str, str],
+        note: str = "",
+        *,
+        step: int = 0,
+    ) -> None:
         """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it.
 
         Args:
@@ -232,11 +240,12 @@ class Tracker:
         """
         run = self._run
         if run is None:
+            step: The step of the figures in MLflow's charts.
             return
         self._closed = True
         # A cheap call first shows whether the server answers, so that not every kind waits for a timeout.
         self._outbox.put("connection", _RUN, self._runs.probe)
-        self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
+        self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics, step))
         self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
         self._outbox.put("tags", _RUN, lambda: self._set_last_tags(run.tags | tags, note))
         self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))
