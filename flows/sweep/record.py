@@ -82,13 +82,13 @@ class SweepRecord:
     @classmethod
     def open(cls, plan: SweepPlan, settings: RunSettings, store: Store) -> "SweepRecord":
         """Return the record of a sweep, found again by its name and root."""
-        params = {f"grid.{axis.path}": ", ".join(map(value_text, axis.values)) for axis in plan.axes}
+        grid = (f"{axis.path}={', '.join(map(value_text, axis.values))}" for axis in plan.axes)
         run = TrackedRun(
             key=sha256(canonical_json([store.uri, plan.name]))[:_KEY_DIGITS],
             name=plan.name,
             kind=KIND,
-            params=params | {"seeds": ", ".join(plan.varied)},
-            tags={TAG: plan.name},
+            # No params, which MLflow keeps for ever: a longer grid under the same name is the same sweep.
+            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)},
         )
         tracker = open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store)
         return cls(tracker, run, settings.experiment, store)
