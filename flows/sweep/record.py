@@ -68,6 +68,11 @@ class SweepTracking:
             raise IntegrityError("is not a record of tracking", item=path, remedy="run the sweep again") from error
 
 
+def member_tag(name: str) -> str:
+    """Return the tag of the runs of a sweep; a run may be one of several sweeps."""
+    return f"{TAG}.{name}"
+
+
 def tracking_path(name: str) -> str:
     """Return the name of a sweep's record of tracking in the store."""
     return f"{FOLDER}/{name}/{TRACKING}"
@@ -106,9 +111,9 @@ class SweepRecord:
         self._tracker.start(self._run)
 
     def adopt(self, keys: Sequence[str]) -> None:
-        """Put the runs of these keys below the sweep's, with its name as a tag."""
+        """Tag the runs of these keys with the sweep's name, and put those below it that are below no other run."""
         if keys:
-            self._tracker.adopt(keys, {TAG: self._run.name})
+            self._tracker.adopt(keys, {member_tag(self._run.name): self._run.name})
 
     def stop(self) -> None:
         """End the run as stopped."""

@@ -37,6 +37,7 @@ ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"
 _MAX_VALUE = 6000
 _BATCH = 100
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 _DATASET_DIGEST_DIGITS = 36
 _NOT_IN_MODEL_NAMES = "/:.%\"'"
 # The columns of a history row that give its position; all others are figures.
@@ -137,6 +138,15 @@ class RunStore:
     def tags(self, run: str) -> dict[str, str]:
         """A run's tags."""
         return dict(self.client.get_run(run).data.tags)
+
+    def is_there(self, run: str) -> bool:
+        """Tell whether there is a run of this ID that nobody has deleted."""
+        try:
+            return str(self.client.get_run(run).info.lifecycle_stage) != LifecycleStage.DELETED
+        except MlflowException as error:
+            if error.error_code == _NOT_THERE:
+                return False
+            raise
 
     def set_tags(self, run: str, tags: dict[str, str]) -> None:
         """Set tags; their values are cut to the length that MLflow takes."""

@@ -139,7 +139,10 @@ class Tracker:
         self._outbox.send({_RUN})
 
     def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
-        """Put the pipelines' runs of these keys below this run, and tag them; a key without a run is passed over."""
+        """Tag the pipelines' runs of these keys, and put those below this run that are below no other run.
+
+        A key without a run is passed over.
+        """
         if self._run is None:
             return
         self._outbox.put("tags", _ADOPTED, lambda: self._runs.adopt(keys, tags))
@@ -237,10 +240,10 @@ class Tracker:
             files: Its files by name.
             tags: Further tags.
             note: The description on its page, as Markdown; one that is there already stays.
+            step: The step of the figures in MLflow's charts.
         """
         run = self._run
         if run is None:
-            step: The step of the figures in MLflow's charts.
             return
         self._closed = True
         # A cheap call first shows whether the server answers, so that not every kind waits for a timeout.

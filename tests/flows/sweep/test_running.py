@@ -238,7 +238,7 @@ def test_mlflow_has_the_sweep_above_its_runs(bench: Bench, sealed_root: Path) ->
     assert top.data.tags["ddpm.best"] == view.note
     for run in sweep.runs:
         tags = found[run.name].data.tags
-        assert (tags["mlflow.parentRunId"], tags[TAG]) == (top.info.run_id, "mine")
+        assert (tags["mlflow.parentRunId"], tags[f"{TAG}.mine"]) == (top.info.run_id, "mine")
     artifacts = sealed_root / "mlartifacts" / top.info.run_id / "artifacts"
     page = Path(page_of(sweep))
     assert {path.name: sha256(path.read_bytes()) for path in artifacts.iterdir()} == {
