@@ -159,7 +159,8 @@ def _child(sweep: Sweep, run: SweepRun) -> Child:
     """Write the file of a run's settings, and return the command that runs it."""
     file = sweep.folder / f"{run.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset})
+    # A time limit is that of the whole sweep, which stops its runs.
+    settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset, "timeout": 0.0})
     values = {"config": run.planned.config.model_dump(mode="json"), "run": settings.model_dump(mode="json")}
     file.write_text(json.dumps(values, indent=2), encoding="utf-8")
     return Child(name=run.name, arguments=[COMMAND, str(file)], log=file.with_suffix(".log"))

@@ -85,6 +85,14 @@ def test_every_run_has_its_settings_and_the_page_its_figures(bench: Bench) -> No
     assert Path(page_of(sweep)).read_text().count("reports/digits-") == 2
 
 
+def test_a_time_limit_is_that_of_the_sweep_and_not_of_each_run(bench: Bench) -> None:
+    sweep = bench.open()
+    sweep.settings = sweep.settings.model_copy(update={"timeout": 90.0})
+    run_sweep(sweep, start=bench.start())
+    for run in sweep.runs:
+        assert json.loads((sweep.folder / f"{run.name}.json").read_text())["run"]["timeout"] == 0.0
+
+
 def test_a_run_by_an_earlier_releases_rules_is_not_ranked_beside_others_and_is_named(bench: Bench) -> None:
     sweep = bench.open()
     view = run_sweep(sweep, start=bench.start())
