@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flows.quantities import bytes_text, duration_text
 from infra.outputs.costs import SEALED, Attempt
 from infra.outputs.manifest import Manifest, named_files, read_manifest
 from infra.storage.store import Store
@@ -20,8 +21,7 @@ COLUMNS = (
     "retries",
     "size",
 )
-_HOUR, _MINUTE = 3600, 60
-_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+_HOUR = 3600
 _SHORT_S = 0.05
 
 
@@ -75,15 +75,15 @@ class StageCost:
         at_least = "at least " if self.at_least else ""
         cells = (
             self.stage,
-            at_least + duration(self.wall_s),
+            at_least + duration_text(self.wall_s),
             f"{self.amount:,} {self.unit}" if self.amount else "",
             "" if self.rate is None else f"{self.rate:,.3g} {self.unit}/s",
             _hours(self.cpu_s),
             _hours(self.gpu_s),
-            duration(self.data_wait_s) if self.data_wait_s >= _SHORT_S else "",
+            duration_text(self.data_wait_s) if self.data_wait_s >= _SHORT_S else "",
             str(self.attempts),
             str(self.retries) if self.retries else "",
-            size(self.bytes) if self.bytes else "",
+            bytes_text(self.bytes) if self.bytes else "",
         )
         return dict(zip(COLUMNS, cells, strict=True))
 
@@ -156,23 +156,6 @@ def sealed_bytes(manifest: Manifest, store: Store) -> int:
     for folder in manifest.facts.get("outputs", {}).values():
         total += sum(int(record["bytes"]) for record in named_files(read_manifest(store, folder)))
     return total
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, such as "2 h 5 min" or "3.4 s"."""
-    if seconds >= _HOUR:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
-    if seconds >= _MINUTE:
-        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
-    return f"{seconds:.1f} s"
-
-
-def size(amount: float) -> str:
-    """Return a number of bytes in words, such as "1.5 MiB"."""
-    power = 0
-    while amount >= 1024 and power < len(_SIZES) - 1:
-        amount, power = amount / 1024, power + 1
-    return f"{amount:.0f} {_SIZES[power]}" if power == 0 else f"{amount:.1f} {_SIZES[power]}"
 
 
 def _hours(seconds: float) -> str:

@@ -7,8 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 from docs.sweeps import FILES, GRID, HERE, SETTINGS, arguments
+from flows.commands.sweep import register
 from flows.comparison.difference import difference
 from flows.comparison.measurement import Measurement
 from flows.recipe.form import sweep_of
@@ -35,6 +37,16 @@ def test_the_grids_of_the_commands_can_be_planned() -> None:
     choices = sweep_of({"preset": "digits", "sweep": json.loads(parameters.removeprefix("sweep="))})
     assert choices is not None
     assert choices.seeds == 3
+
+
+def test_every_option_of_the_command_is_named() -> None:
+    app = typer.Typer()
+    register(app)
+    command = typer.main.get_command(app).commands["sweep"]  # type: ignore[attr-defined]
+    names = {name for option in command.params for name in (*option.opts, *option.secondary_opts) if name[:2] == "--"}
+    # An option that is on unless it is forbidden is known by its second name.
+    known = {name for name in names if f"`{name}`" in PAGE or f"`{name} " in PAGE}
+    assert {name for name in names - known if f"--no-{name[2:]}" not in known} == set()
 
 
 def test_the_example_is_the_kept_one() -> None:

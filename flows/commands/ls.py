@@ -129,7 +129,7 @@ def _run_json(found: "RunList", one: "ListedRun") -> dict[str, Any]:
 
 
 def _show_outputs(inventory: "Inventory", shown: "list[StoredOutput]", root: str, *, as_json: bool) -> None:
-    from flows.inventory.words import size_text
+    from flows.quantities import bytes_text
 
     users = {folder: sorted(names) for folder, names in inventory.runs_by_output().items()}
     total = sum(one.size.bytes for one in inventory.outputs.values())
@@ -142,7 +142,7 @@ def _show_outputs(inventory: "Inventory", shown: "list[StoredOutput]", root: str
     console = _console()
     if shown:
         console.print(_output_table(shown, users))
-        _say(console, f"\n{size_text(total)} in {len(inventory.outputs):,} outputs")
+        _say(console, f"\n{bytes_text(total)} in {len(inventory.outputs):,} outputs")
     else:
         typer.echo(f"no outputs below {root}: `ddpm run` makes some")
     for line in (*(one.holder for one in shown if one.holder), *inventory.damage):
@@ -153,13 +153,14 @@ def _show_outputs(inventory: "Inventory", shown: "list[StoredOutput]", root: str
 def _output_table(shown: "list[StoredOutput]", users: dict[str, list[str]]) -> "Table":
     from rich.text import Text
 
-    from flows.inventory.words import size_text, time_text
+    from flows.inventory.words import time_text
+    from flows.quantities import bytes_text
 
     table = _table("output", "state", "amount", "units", "size", "changed, UTC", "runs")
     for one in shown:
         runs = users.get(one.folder, [])
         names = runs[0] if len(runs) == 1 else f"{len(runs)} runs" if runs else "-"
-        size, changed = size_text(one.size.bytes), time_text(one.size.changed_s)
+        size, changed = bytes_text(one.size.bytes), time_text(one.size.changed_s)
         table.add_row(*map(Text, (one.folder, one.state, one.goals, f"{one.units:,}", size, changed, names)))
     return table
 

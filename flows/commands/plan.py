@@ -133,7 +133,7 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity |
     from rich.table import Table
     from rich.text import Text
 
-    from flows.cost import duration
+    from flows.quantities import duration_text
 
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     console.print(f"run {found.name} below {found.root}", highlight=False, soft_wrap=True, markup=False)
@@ -144,12 +144,12 @@ def _show(found: "Forecast", asks: dict[str, dict[str, Any]], there: "Capacity |
     for stage in found.stages:
         needs = stage.has_settings and stage.state != "sealed"
         asking = _asking(asks[stage.stage]) if needs else ""
-        cells = (stage.stage, _state(stage), asking, _expected(stage) if needs else "", _why(stage))
+        cells = (stage.stage, _state(stage), asking, expected_text(stage) if needs else "", why_text(stage))
         table.add_row(*map(Text, cells))  # a text has no markup, and a list such as [1, 2] looks like some
     console.print(table)
     if found.has_work:
         if found.seconds is not None:
-            console.print(f"expected in all: about {duration(found.seconds)}", highlight=False)
+            console.print(f"expected in all: about {duration_text(found.seconds)}", highlight=False)
         console.print(_place(there, address), highlight=False, soft_wrap=True, markup=False)
 
 
@@ -160,12 +160,13 @@ def _state(stage: "StageForecast") -> str:
     return f"would run: {amount}" if stage.state == "would run" and amount else stage.state
 
 
-def _why(stage: "StageForecast") -> str:
+def why_text(stage: "StageForecast") -> str:
+    """Return why a stage is not sealed, and how far its expected time can be trusted."""
     unlike = stage.expected.unlike if stage.expected else {}
-    if not unlike:
-        return stage.why
     words = ", ".join(f"{stage.stage}.{name} was {there}" for name, (there, _) in unlike.items())
-    return f"{stage.why} (expected as measured where {words})"
+    remarks = [f"expected as measured where {words}"] if words else []
+    remarks += [f"{stage.unread:,} older measurements were not read"] if stage.unread else []
+    return f"{stage.why} ({'; '.join(remarks)})" if remarks else stage.why
 
 
 def _asking(asks: dict[str, Any]) -> str:
@@ -175,18 +176,19 @@ def _asking(asks: dict[str, Any]) -> str:
     return f"{workers}, each {each}{gpu}" if workers == _ALL else f"{workers} {each}{gpu}"
 
 
-def _expected(stage: "StageForecast") -> str:
-    from flows.cost import duration, size
+def expected_text(stage: "StageForecast") -> str:
+    """Return the expected time and size of a stage in words."""
+    from flows.quantities import bytes_text, duration_text
 
     expected: Expectation | None = stage.expected
     if expected is None:
-        return "not known: no such stage has run here"
-    space = f", {size(expected.bytes)}" if expected.bytes else ""
-    return f"about {duration(expected.seconds)}{space}, from {expected.run}"
+        return f"not known: no such stage {'is among the measurements read' if stage.unread else 'has run here'}"
+    space = f", {bytes_text(expected.bytes)}" if expected.bytes else ""
+    return f"about {duration_text(expected.seconds)}{space}, from {expected.run}"
 
 
 def _place(there: "Capacity | None", address: str) -> str:
-    from flows.cost import size
+    from flows.quantities import bytes_text
 
     if there is None and not address:
         return "there: not asked, as a jobs server does not tell"
@@ -194,4 +196,4 @@ def _place(there: "Capacity | None", address: str) -> str:
         return f"there: not asked, as the cluster at {address} does not answer within {_CLUSTER_LIMIT_S:.0f} s"
     gpus = "" if there.gpus is None else f", {there.gpus} GPUs"
     nodes = f", {there.nodes} nodes" if there.nodes != 1 else ""
-    return f"there: {there.place}, {there.cpus} CPUs{gpus}, {size(there.memory)} of memory{nodes}"
+    return f"there: {there.place}, {there.cpus} CPUs{gpus}, {bytes_text(there.memory)} of memory{nodes}"

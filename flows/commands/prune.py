@@ -37,7 +37,7 @@ def prune(
     """
     from flows.inventory.reading import open_reader
     from flows.inventory.removal import remove
-    from flows.inventory.words import size_text
+    from flows.quantities import bytes_text
 
     registered: dict[str, str] = {}
     reader, hindrance = open_reader(root), ""
@@ -53,7 +53,7 @@ def prune(
     if shown.removals and (yes or _agrees(shown)):
         outcome = remove(reader.store, shown, find, say=say_aside, hindrance=hindrance)
         _show_kept(outcome)
-        typer.echo(f"removed {size_text(outcome.bytes)} in {len(outcome.removed):,} of {len(shown.removals):,} lines")
+        typer.echo(f"removed {bytes_text(outcome.bytes)} in {len(outcome.removed):,} of {len(shown.removals):,} lines")
     if shown.inventory.damage:
         raise IntegrityError(
             f"{shown.inventory.damage[0]}; it may refer to any output, so all outputs stay",
@@ -67,6 +67,7 @@ def prune(
 def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registered: Mapping[str, str]) -> "Pruning":
     from flows.inventory.pruning import find_removals
     from flows.inventory.removal import spare_objects
+    from infra.outputs.costs import records_by_output
 
     return find_removals(
         inventory,
@@ -74,6 +75,7 @@ def _find(reader: "Reader", inventory: "Inventory", older_than_s: float, registe
         older_than_s=older_than_s,
         spare=lambda output: spare_objects(reader.store, output),
         registered=registered,
+        costs=records_by_output(reader.store),
     )
 
 
@@ -97,7 +99,7 @@ def _show(shown: "Pruning", root: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from flows.inventory.words import size_text
+    from flows.quantities import bytes_text
 
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
     for name, reason in shown.kept.items():
@@ -109,9 +111,11 @@ def _show(shown: "Pruning", root: str) -> None:
     for column in ("to remove", "size", "files", "reason"):
         table.add_column(column, overflow="fold")
     for one in shown.removals:
-        table.add_row(*map(Text, (one.name, size_text(one.bytes), f"{one.files:,}", one.reason)))
+        table.add_row(*map(Text, (one.name, bytes_text(one.bytes), f"{one.files:,}", one.reason)))
     console.print(table)
-    console.print(f"{size_text(shown.bytes)} in all", highlight=False)
+    if costs := sum(len(one.costs) for one in shown.removals):
+        console.print(f"with them go {costs:,} records of what they cost", highlight=False)
+    console.print(f"{bytes_text(shown.bytes)} in all", highlight=False)
 
 
 def _agrees(shown: "Pruning") -> bool:

@@ -8,7 +8,8 @@ from flows.artifacts import figure_text
 from flows.inventory.finding import Subject, root_of
 from flows.inventory.inventory import Inventory, StoredRun, goal_with
 from flows.inventory.output import SealedGoal, StoredOutput
-from flows.inventory.words import short_digest, size_text, time_text, value_text
+from flows.inventory.words import short_digest, time_text, value_text
+from flows.quantities import bytes_text
 from infra.digests import Json
 from infra.outputs.source_code import sources
 from infra.storage.store import Store
@@ -184,7 +185,7 @@ def output_title(output: StoredOutput, goal: SealedGoal | None) -> str:
     """Return an output's state, amounts, size and digest in a line."""
     amounts = "; ".join(f"{name} {amount:,}" for name, amount in goal.goal.items()) if goal else output.goals
     digest = f"digest {short_digest(goal.digest)}" if goal else ""
-    return ", ".join(part for part in (output.state, amounts, size_text(output.size.bytes), digest) if part)
+    return ", ".join(part for part in (output.state, amounts, bytes_text(output.size.bytes), digest) if part)
 
 
 def _run_title(run: StoredRun) -> str:

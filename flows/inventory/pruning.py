@@ -28,6 +28,7 @@ class Removal:
         names: The names of the objects, in the order of their removal; empty for a whole output.
         may_work: Whether a run at work may be at it.
         keeps_plan: Whether the plan stays, so that the number of the attempt stays taken.
+        costs: The names of the records of the output's cost, which go with it and are among the files.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Removal:
     names: tuple[str, ...] = ()
     may_work: bool = False
     keeps_plan: bool = False
+    costs: tuple[str, ...] = ()
 
     @property
     def is_sealed(self) -> bool:
@@ -72,6 +74,7 @@ def find_removals(
     older_than_s: float = 0.0,
     spare: Spare = lambda _: (),
     registered: Mapping[str, str] | None = None,
+    costs: Mapping[str, Sequence[StoredObject]] | None = None,
 ) -> Pruning:
     """Return what nothing refers to.
 
@@ -84,6 +87,7 @@ def find_removals(
         older_than_s: Age in seconds below which an output stays.
         spare: Returns the files that an output no longer needs.
         registered: The registered models by the folder of the output that they name.
+        costs: The records of cost by the folder of the output that they are of.
     """
     before_s = now_s - older_than_s if older_than_s else float("inf")
     kept = _roots(inventory, before_s, registered or {})
@@ -98,7 +102,7 @@ def find_removals(
     for output in inventory.by_use(unneeded):
         keeps_plan = _has_later(output, inventory, removed)
         if not (output.is_placeholder and keeps_plan):
-            found.append(_whole(output, keeps_plan=keeps_plan))
+            found.append(_whole(output, (costs or {}).get(output.folder, ()), keeps_plan=keeps_plan))
     for folder in sorted(folder for folder in needed if not inventory.outputs[folder].holder):
         found += _spare(inventory.outputs[folder], spare, before_s)
     found += [
@@ -141,7 +145,7 @@ def _has_later(output: StoredOutput, inventory: Inventory, removed: set[str]) ->
     )
 
 
-def _whole(output: StoredOutput, *, keeps_plan: bool) -> Removal:
+def _whole(output: StoredOutput, costs: Sequence[StoredObject], *, keeps_plan: bool) -> Removal:
     if not output.size.files:
         reason = "a lease that a killed process left"
     elif output.is_superseded:
@@ -153,10 +157,11 @@ def _whole(output: StoredOutput, *, keeps_plan: bool) -> Removal:
     return Removal(
         name=output.folder,
         reason=reason,
-        bytes=output.size.bytes,
-        files=output.size.files - keeps_plan,
+        bytes=output.size.bytes + sum(one.bytes for one in costs),
+        files=output.size.files - keeps_plan + len(costs),
         output=output,
         keeps_plan=keeps_plan,
+        costs=tuple(one.name for one in costs),
     )
 
 

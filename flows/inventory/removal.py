@@ -1,8 +1,9 @@
 """Removes from a root what nothing refers to, such that a kill at any moment leaves what a run or a reader expects.
 
 An output loses its manifests first, so that nothing looks sealed whose files are going. Then its records go, the latest
-one first: what is left is a state that the output was in before, from which a run can go on. Files that a record named
-follow, and the plan is last, so that a later removal knows the folder and finishes it.
+one first: what is left is a state that the output was in before, from which a run can go on. The records of its cost
+and the files that a record named follow, and the plan is last, so that a later removal knows the folder and finishes
+it.
 
 A process that was stopped, or whose machine slept, may find that runs took it for ended and went on. So it confirms its
 leases before each deletion, and ends if one is lost.
@@ -168,7 +169,8 @@ def _remove_output(store: Store, one: Removal, output: StoredOutput, delete: Cal
     manifests = [name for name in objects.manifests if name not in output.size.manifests]
     if manifests or objects.files != output.size.files:
         return "has changed since it was listed"
-    for name in (*objects.manifests, *objects.records):
+    # The records of cost are next, before the files by which a later removal knows that this one did not end.
+    for name in (*objects.manifests, *objects.records, *one.costs):
         delete(name)
     with ThreadPoolExecutor(_DELETERS) as pool:
         list(pool.map(delete, objects.named))

@@ -1,4 +1,4 @@
-"""Sizes, times, digests and values in the few characters that a table has room for."""
+"""Times, digests and values in the few characters that a table has room for."""
 
 import json
 from datetime import UTC, datetime
@@ -6,17 +6,6 @@ from typing import Any
 
 _LONGEST = 40
 _DIGITS = 12
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP = 1024
-
-
-def size_text(size: float) -> str:
-    """Return a size in bytes with its unit, such as "12.3 MiB"."""
-    for unit in _UNITS[:-1]:
-        if abs(size) < _STEP:
-            return f"{size:.0f} {unit}" if unit == _UNITS[0] else f"{size:.1f} {unit}"
-        size /= _STEP
-    return f"{size:,.1f} {_UNITS[-1]}"
 
 
 def time_text(seconds: float) -> str:

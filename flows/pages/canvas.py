@@ -6,13 +6,13 @@ Plots are drawn for a width of about 540 pixels on a page; their text can still 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import TypeVar
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.pages import palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _Values = TypeVar("_Values")
 HEIGHT = 3.0  # inches, of a plot with one panel
@@ -27,8 +27,12 @@ def coloured(series: Mapping[str, _Values]) -> Iterator[tuple[tuple[str, _Values
     return zip(series.items(), itertools.cycle(palette.SERIES), strict=False)
 
 
-def new_panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+def new_panels(heights: Sequence[float]) -> "tuple[Figure, list[Axes]]":
     """Return a figure and its panels of these heights in inches, one below the other."""
+    # Not with this module: it takes half a second, and a plan or a sealed run draws nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
@@ -42,7 +46,7 @@ def new_panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def share_x(rows: Sequence[Axes], label: str) -> None:
+def share_x(rows: "Sequence[Axes]", label: str) -> None:
     """Give panels one x axis, with numbers and the label below the last of them."""
     rows[-1].set_xlabel(label)
     for axes in rows[:-1]:
@@ -50,7 +54,7 @@ def share_x(rows: Sequence[Axes], label: str) -> None:
         axes.tick_params(labelbottom=False)
 
 
-def saved(figure: Figure) -> bytes:
+def saved(figure: "Figure") -> bytes:
     """Return a figure as PNG bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png")

@@ -5,16 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from flows.pages import palette
 from flows.pages.canvas import HEIGHT, MARGIN, PANEL, TEXT, coloured, new_panels, saved, share_x
 from infra.outputs.images import Images
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TILE = 64
 _GAP = 4
@@ -190,7 +193,7 @@ def bars(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
     return _png(figure, axes, legend=len(counts) > 1)
 
 
-def _dot(axes: Axes, value: Value, x: float, y: float, colour: str, *, along_x: bool) -> None:
+def _dot(axes: "Axes", value: Value, x: float, y: float, colour: str, *, along_x: bool) -> None:
     """Draw a value as a dot, with its interval as a whisker along x or y."""
     error = None if value.error is None else [value.error]
     symbol, size = _MARK if value.marked else _DOT
@@ -200,11 +203,11 @@ def _dot(axes: Axes, value: Value, x: float, y: float, colour: str, *, along_x: 
     )
 
 
-def _line(axes: Axes, name: str, x: Sequence[float], y: Sequence[float], colour: str) -> None:
+def _line(axes: "Axes", name: str, x: Sequence[float], y: Sequence[float], colour: str) -> None:
     axes.plot(x, y, label=name, color=colour, linewidth=1.5, marker="." if len(x) == 1 else "")
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def _axes(x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     figure, (axes,) = new_panels([HEIGHT])
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -212,7 +215,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure, axes: Axes, *, legend: bool) -> bytes:
+def _png(figure: "Figure", axes: "Axes", *, legend: bool) -> bytes:
     if legend:
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=TEXT, borderaxespad=0)
     return saved(figure)

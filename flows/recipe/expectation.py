@@ -36,6 +36,7 @@ class Left:
         total: The amount in all; None if it is not known.
         unit: The unit of the amounts.
         grows: Whether the size of the output grows with the amount.
+        inputs: The digests of the inputs; None if they are not known yet.
     """
 
     settings: Mapping[str, Any]
@@ -44,58 +45,80 @@ class Left:
     total: int | None = None
     unit: str = "images"
     grows: bool = False
+    inputs: tuple[str, ...] | None = None
 
 
 def expect(left: Left, attempts: Sequence[Attempt]) -> Expectation | None:
-    """Return the expected cost, from the same settings or else the nearest; None if no such work was measured.
+    """Return the expected cost, from the same work or else the nearest settings; None if no such work was measured.
 
-    Time is scaled by the amount of work if both amounts count the same unit. Otherwise all of the work that was
-    measured is taken for all of the work that is left.
+    Time is scaled by the amount of work if both amounts count the same unit. Otherwise the attempts that led to one
+    sealed output are taken for all of the work that is left.
 
     Args:
         left: The work that is left.
         attempts: The attempts at the stage below the root, in order.
     """
-    works = [work for work in _by_work(attempts) if _amount(work) and _wall_s(work) > 0]
+    ways = _ways(attempts)
     if left.total is None or left.unit == "units":
-        works = [work for work in works if _sealed(work) is not None]  # a part of an unknown whole says nothing
-    if not works:
+        ways = [_to_the_seal(way) for way in ways]  # a part of an unknown whole says nothing
+    ways = [way for way in ways if _amount(way) and _wall_s(way) > 0]
+    if not ways:
         return None
-    # Of those that are equally near the longest one, because its rate is the most certain.
-    work = min(works, key=lambda work: (len(_unlike(work[-1].settings, left)), -_wall_s(work)))
-    sealed, share = _sealed(work), 1.0
-    if left.total is not None and left.total > 0 and work[-1].unit == left.unit == "units":
+
+    def distance(way: Sequence[Attempt]) -> tuple[float, ...]:
+        # Of those that are equally near a sealed one, whose size is known, then the longest, whose rate is the surest.
+        last = way[-1]
+        return len(_unlike(last.settings, left)), last.inputs != left.inputs, _sealed(way) is None, -_wall_s(way)
+
+    way = min(ways, key=distance)
+    sealed, share = _sealed(way), 1.0
+    if left.total is not None and left.total > 0 and way[-1].unit == left.unit == "units":
         share = (left.total - left.done) / left.total
-    elif left.total is not None and work[-1].unit == left.unit:
-        share = (left.total - left.done) / _amount(work)
+    elif left.total is not None and way[-1].unit == left.unit:
+        share = (left.total - left.done) / _amount(way)
     scale = left.total / sealed.done if sealed and left.grows and left.total and sealed.done else 1.0
     return Expectation(
-        seconds=_wall_s(work) * share,
+        seconds=_wall_s(way) * share,
         bytes=round(sealed.output_bytes * scale) if sealed else 0,
-        run=work[-1].run,
-        unlike=_unlike(work[-1].settings, left),
+        run=way[-1].run,
+        unlike=_unlike(way[-1].settings, left),
     )
 
 
-def _by_work(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
-    """Return the attempts on equal settings and inputs together, in the order of their first."""
-    works: dict[bytes, list[Attempt]] = {}
+def _ways(attempts: Sequence[Attempt]) -> list[list[Attempt]]:
+    """Return the attempts that led to one output together, in the order of their first.
+
+    An attempt that begins at nothing after a sealed one is at another output: that of `--force`, or one in the place of
+    an output that was removed.
+    """
+    ways: dict[bytes, list[list[Attempt]]] = {}
     for one in attempts:
-        works.setdefault(canonical_json([dict(one.settings), list(one.inputs)]), []).append(one)
-    return list(works.values())
+        # An output that was not known yet is the first one, unless the attempt was forced.
+        place = one.output.partition(".")[2] if one.output else "?" * one.forced
+        own = ways.setdefault(canonical_json([dict(one.settings), list(one.inputs), place]), [[]])
+        if one.start == 0 and one.amount and _sealed(own[-1]) is not None:
+            own.append([])
+        own[-1].append(one)
+    return [way for own in ways.values() for way in own]
 
 
-def _amount(work: Sequence[Attempt]) -> int:
-    return sum(one.amount for one in work)
+def _to_the_seal(way: list[Attempt]) -> list[Attempt]:
+    """Return the attempts up to the last one that sealed an output; none if none did."""
+    sealed = [number for number, one in enumerate(way) if one.outcome == SEALED]
+    return way[: sealed[-1] + 1] if sealed else []
 
 
-def _wall_s(work: Sequence[Attempt]) -> float:
-    return sum(one.wall_s for one in work)
+def _amount(way: Sequence[Attempt]) -> int:
+    return sum(one.amount for one in way)
 
 
-def _sealed(work: Sequence[Attempt]) -> Attempt | None:
+def _wall_s(way: Sequence[Attempt]) -> float:
+    return sum(one.wall_s for one in way)
+
+
+def _sealed(way: Sequence[Attempt]) -> Attempt | None:
     """Return the last attempt that sealed an output."""
-    return next((one for one in reversed(work) if one.outcome == SEALED), None)
+    return next((one for one in reversed(way) if one.outcome == SEALED), None)
 
 
 def _unlike(there: Mapping[str, Any], left: Left) -> dict[str, tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.artifacts import Dataset
+from flows.given import Given
 from flows.missing import Missing
 from flows.options import name_options
 from flows.recipe.config import PipelineConfig
@@ -24,7 +25,7 @@ from flows.stages.table import STAGES
 from infra.compute.answers import Probe
 from infra.compute.cluster import Cluster
 from infra.errors import DdpmError
-from infra.outputs.costs import all_attempts
+from infra.outputs.costs import all_attempts, work_key
 from infra.storage.overlay import Overlay
 from infra.storage.store import Store
 
@@ -45,6 +46,7 @@ class StageForecast:
         unit: The unit of the amounts.
         expected: The expected cost of what is left; None if it is sealed, or no such stage was measured.
         has_settings: Whether the stage has settings, which the report has not.
+        unread: The number of records of measured attempts that were not read for lack of time.
     """
 
     stage: str
@@ -56,6 +58,7 @@ class StageForecast:
     unit: str = ""
     expected: Expectation | None = None
     has_settings: bool = True
+    unread: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +123,12 @@ class _Forecaster:
     remote: bool = field(kw_only=True)
     _data_key: str = field(default="", init=False)
     _done: dict[str, Any] = field(default_factory=dict, init=False)
+    _given: dict[str, Given] = field(default_factory=dict, init=False)
 
     def run(self) -> Forecast:
         check_source(self.config.prepare, self.store.uri)  # first, as a run does, so that a plan has the same error
         view = Overlay(self.store)
-        given = find_given(self.config, view)
+        given = self._given = find_given(self.config, view)
         context = Context(
             store=view,
             cluster=self._cluster(),
@@ -196,8 +200,8 @@ class _Forecaster:
         """Return the forecast of a stage whose key is not known yet."""
         if part is None:
             return StageForecast(stage=stage.name, state=WAITS, why=why, has_settings=False)
-        expected = self._expected(stage, part, next(iter(part.goals().values()), None))
-        return StageForecast(stage=stage.name, state=WAITS, why=why, expected=expected)
+        expected, unread = self._expected(stage, part, next(iter(part.goals().values()), None))
+        return StageForecast(stage=stage.name, state=WAITS, why=why, expected=expected, unread=unread)
 
     def _unsealed(self, stage: Stage[Any, Any], part: StageConfig, missing: Sequence[Missing]) -> StageForecast:
         done = sum(one.done for one in missing)
@@ -205,6 +209,7 @@ class _Forecaster:
         total, unit = (sum(amount.total for amount in counted), counted[0].unit) if counted else (None, "")
         usual = type(part)().result_settings()
         reasons = {reason(one, stage.name, usual): None for one in missing}  # a set in order
+        expected, unread = self._expected(stage, part, total, done, unit)
         return StageForecast(
             stage=stage.name,
             state=RESUMES if done else RUNS,
@@ -213,12 +218,15 @@ class _Forecaster:
             done=done,
             total=total,
             unit=unit,
-            expected=self._expected(stage, part, total, done, unit),
+            expected=expected,
+            unread=unread,
         )
 
     def _expected(
         self, stage: Stage[Any, Any], part: StageConfig, total: int | None, done: int = 0, unit: str = "images"
-    ) -> Expectation | None:
+    ) -> tuple[Expectation | None, int]:
+        """Return the expected cost, and the number of records that were not read."""
+        inputs = self._inputs(stage)
         left = Left(
             settings=part.key_settings(),
             usual=type(part)().result_settings(),
@@ -226,8 +234,19 @@ class _Forecaster:
             total=total,
             unit=unit,
             grows=stage.grows,
+            inputs=inputs,
         )
-        return expect(left, all_attempts(stage.name, self.store))
+        work = "" if inputs is None else work_key(stage.name, left.settings, inputs)
+        attempts, unread = all_attempts(stage.name, self.store, first=work)
+        return expect(left, attempts), unread
+
+    def _inputs(self, stage: Stage[Any, Any]) -> tuple[str, ...] | None:
+        """Return the digests of a stage's inputs as its attempts record them; None if one is not sealed yet."""
+        if any(name not in self._done for name in stage.inputs):
+            return None
+        inside = [self._done[name].digest for name in stage.inputs] or [self._data_key]
+        outside = [found.digest for name, found in self._given.items() if name.startswith(f"{stage.name}.")]
+        return (*inside, *outside)
 
 
 def _end(missing: Sequence[Missing]) -> None:

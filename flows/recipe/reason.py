@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.missing import Missing
-from infra.outputs.similar import Similar, nearest
+from infra.outputs.similar import Nearest, Similar, nearest
 
 _GOAL = re.compile(r"/manifests/(\w+)-(\d+)\.json$")
 _SHOWN_DIGITS = 8
@@ -39,7 +39,7 @@ def reason(missing: Missing, stage: str, usual: Mapping[str, Any]) -> str:
     if output.store.exists(f"{output.folder}/plan.json"):
         return f"{part}it was begun and is not sealed"
     found = nearest(output.plan, output.store, usual)
-    return f"{part}{_words(found, stage, usual)}" if found else f"{part}there is no other below this root"
+    return f"{part}{_comparison(found, stage, usual)}"
 
 
 def _sealed_goals(missing: Missing) -> list[int]:
@@ -50,6 +50,19 @@ def _sealed_goals(missing: Missing) -> list[int]:
     names = missing.output.store.list(f"{missing.output.folder}/manifests")
     sealed = [int(match[2]) for name in names if (match := _GOAL.search(name)) and match[1] in missing.goal]
     return [amount for amount in sealed if amount < wanted] or sealed
+
+
+def _comparison(found: Nearest, stage: str, usual: Mapping[str, Any]) -> str:
+    """Return how the nearest output differs; if not all others were read, it says of how many."""
+    if found.there is None:
+        return "nothing is known of others, as the store did not answer"
+    is_cut = found.read < found.there
+    if found.output is not None:
+        cut = f" (the nearest of {found.read:,} that were read, of {found.there:,})" if is_cut else ""
+        return f"{_words(found.output, stage, usual)}{cut}"
+    if is_cut:
+        return f"no other is known: of {found.there:,} below this root, {found.read:,} were read"
+    return "there is no other below this root"
 
 
 def _words(found: Similar, stage: str, usual: Mapping[str, Any]) -> str:

@@ -13,13 +13,11 @@ from flows.cost import StageCost, sealed_bytes, stage_cost
 from flows.missing import Missing
 from flows.stage import Progress
 from infra.compute.occupancy import Occupancy
-from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError, StorageError
 from infra.outputs.costs import FAILED, SEALED, STOPPED, Attempt, Costs
 from infra.storage.store import Store
 
 _LOGGER = logging.getLogger(__name__)
-_KEY_DIGITS = 20
 _BEAT_S = 20.0
 _LAST_BEAT_S = 5.0
 
@@ -60,9 +58,7 @@ class Meter:
     @property
     def costs(self) -> Costs:
         """The records of the work that this is an attempt at."""
-        identity = [self.about.stage, dict(self.about.settings), list(self.about.inputs)]
-        work = sha256(canonical_json(identity))[:_KEY_DIGITS]
-        return Costs(store=self.store, stage=self.about.stage, work=work)
+        return Costs(store=self.store, stage=self.about.stage, work=self.about.work)
 
     def add_input(self, digest: str) -> None:
         """Add an input that is known only after the start, before the work begins."""

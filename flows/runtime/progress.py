@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from flows.quantities import duration_text
 from flows.stage import Progress
 
 # Receives stage, percent and description.
@@ -211,7 +212,7 @@ class _Shown:
         if progress.phase:
             parts.append(progress.phase)
         elif rate and progress.done < progress.total:
-            parts.append(f"{_duration((progress.total - progress.done) / rate)} left")
+            parts.append(f"{duration_text((progress.total - progress.done) / rate, digits=0)} left")
         return ", ".join(parts)
 
 
@@ -249,11 +250,3 @@ def _count(progress: Progress) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    for size, unit, smaller in ((86_400, "d", (3600, "h")), (3600, "h", (60, "min")), (60, "min", (1, "s"))):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller[0]} {smaller[1]}"
-    return f"{whole} s"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from flows.root import tracking_place
 from flows.runtime.late_tracking import Delivery
 from flows.sweep.files import FOLDER, lease_of
-from flows.sweep.record import TAG, SweepTracking, tracking_path
+from flows.sweep.record import SweepTracking, member_tag, tracking_path
 from infra.errors import ConflictError, IntegrityError, StorageError
 from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
@@ -21,7 +21,7 @@ def deliver_sweeps(store: Store, delivered: Set[str]) -> Iterator[Delivery]:
 
     Args:
         store: The root.
-        delivered: The names of the runs of which something was just delivered; their sweep takes them below its own.
+        delivered: The names of the runs of which something was just delivered; their sweeps tag them.
 
     Raises:
         StorageError: If MLflow does not answer.
@@ -49,8 +49,8 @@ def _deliver(tracking: SweepTracking, store: Store, delivered: Set[str]) -> Deli
         if not missing.parts and not delivered & tracking.keys.keys():
             return Delivery(run.name, "was there")
         tracker.start(run)
-        tracker.adopt(list(tracking.keys.values()), {TAG: run.name})
-        tracker.close(dict(tracking.metrics), files, dict(tracking.tags))
+        tracker.adopt(list(tracking.keys.values()), {member_tag(run.name): run.name})
+        tracker.close(dict(tracking.metrics), files, dict(tracking.tags), step=len(tracking.keys))
     if tracker.complaint:
         remedy = "run the same command again once it does"
         return Delivery(

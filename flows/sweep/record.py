@@ -68,6 +68,11 @@ class SweepTracking:
             raise IntegrityError("is not a record of tracking", item=path, remedy="run the sweep again") from error
 
 
+def member_tag(name: str) -> str:
+    """Return the tag of the runs of a sweep; a run may be one of several sweeps."""
+    return f"{TAG}.{name}"
+
+
 def tracking_path(name: str) -> str:
     """Return the name of a sweep's record of tracking in the store."""
     return f"{FOLDER}/{name}/{TRACKING}"
@@ -83,13 +88,13 @@ class SweepRecord:
     @classmethod
     def open(cls, plan: SweepPlan, settings: RunSettings, store: Store) -> "SweepRecord":
         """Return the record of a sweep, found again by its name and root."""
-        params = {f"grid.{axis.path}": ", ".join(map(value_text, axis.values)) for axis in plan.axes}
+        grid = (f"{axis.path}={', '.join(map(value_text, axis.values))}" for axis in plan.axes)
         run = TrackedRun(
             key=sha256(canonical_json([store.uri, plan.name]))[:_KEY_DIGITS],
             name=plan.name,
             kind=KIND,
-            params=params | {"seeds": ", ".join(plan.varied)},
-            tags={TAG: plan.name},
+            # No params, which MLflow keeps for ever: a longer grid under the same name is the same sweep.
+            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)},
         )
         tracker = open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store)
         return cls(tracker, run, settings.experiment, store)
@@ -107,9 +112,9 @@ class SweepRecord:
         self._tracker.start(self._run)
 
     def adopt(self, keys: Sequence[str]) -> None:
-        """Put the runs of these keys below the sweep's, with its name as a tag."""
+        """Tag the runs of these keys with the sweep's name, and put those below it that are below no other run."""
         if keys:
-            self._tracker.adopt(keys, {TAG: self._run.name})
+            self._tracker.adopt(keys, {member_tag(self._run.name): self._run.name})
 
     def stop(self) -> None:
         """End the run as stopped."""
@@ -138,4 +143,4 @@ class SweepRecord:
                 SweepTracking(run=run, experiment=self._experiment, metrics=metrics, tags=tags, keys=dict(keys)).write(
                     self._store
                 )
-        self._tracker.close(metrics, dict(files), tags)
+        self._tracker.close(metrics, dict(files), tags, step=len(keys))

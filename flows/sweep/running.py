@@ -175,7 +175,8 @@ def _alone(sweep: Sweep) -> Iterator[None]:
 def _child(sweep: Sweep, run: SweepRun) -> Child:
     """Write the file of a run's settings, and return the command that runs it."""
     file = sweep.folder / f"{run.name}.json"
-    settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset})
+    # A time limit is that of the whole sweep, which stops its runs.
+    settings = sweep.settings.model_copy(update={"name": "", "preset": sweep.plan.preset, "timeout": 0.0})
     values = {"config": run.planned.config.model_dump(mode="json"), "run": settings.model_dump(mode="json")}
     with writing_locally(sweep.store.uri):
         file.parent.mkdir(parents=True, exist_ok=True)

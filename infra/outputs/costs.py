@@ -9,19 +9,22 @@ Nothing depends on a record: one that is missing or damaged is left out.
 
 import contextlib
 import json
+import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from infra.digests import canonical_json
+from infra.digests import canonical_json, sha256
 from infra.errors import DdpmError
-from infra.storage.store import Store
+from infra.outputs.reading import read_within
+from infra.storage.store import Store, StoredObject
 
 _FOLDER = ".costs"
 _DIGITS = 6
+_KEY_DIGITS = 20
 _NUMBER = re.compile(rf"(\d{{{_DIGITS},}})\.json")
 SEALED, FAILED, STOPPED = "sealed", "failed", "stopped"
 
@@ -78,6 +81,16 @@ class Attempt:
     def to_bytes(self) -> bytes:
         """Return the record as stored."""
         return canonical_json(asdict(self))
+
+    @property
+    def work(self) -> str:
+        """The key of the work that it is an attempt at."""
+        return work_key(self.stage, self.settings, self.inputs)
+
+
+def work_key(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Return the key of a work: everything that a stage does on these settings and digests of inputs."""
+    return sha256(canonical_json([stage, dict(settings), list(inputs)]))[:_KEY_DIGITS]
 
 
 def parse_attempt(data: bytes) -> Attempt | None:
@@ -140,23 +153,80 @@ class Costs:
         return []
 
 
+class Attempts(NamedTuple):
+    """The attempts at a stage below a root that were read in time.
+
+    Attributes:
+        attempts: The attempts, those at one work in their order.
+        unread: The number of older records that were listed and not read.
+    """
+
+    attempts: list[Attempt]
+    unread: int
+
+
 def all_attempts(
-    stage: str, store: Store, *, most: int = 256, seconds: float = 2.0, clock: Callable[[], float] = time.monotonic
-) -> list[Attempt]:
-    """Return the attempts at a stage below a root, on whatever settings; empty if the store fails.
+    stage: str,
+    store: Store,
+    *,
+    first: str = "",
+    most: int = 1024,
+    seconds: float = 2.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Attempts:
+    """Return the attempts at a stage below a root, on whatever settings; none if the store fails.
+
+    Those at one work are always read. The others are read within a time, the newest first, several at once; listing
+    them takes half of the time at most.
 
     Args:
         stage: The stage's name.
         store: The store of all outputs.
-        most: The number of records to read at most.
-        seconds: The time to read for, at most.
-        clock: Returns seconds from any origin.
+        first: The key of the work that is always read; empty for none.
+        most: The number of other records to read at most.
+        seconds: The time for the other records.
+        clock: Returns seconds from any origin, from any thread.
     """
-    until, found = clock() + seconds, list[Attempt]()
+    own = Costs(store=store, stage=stage, work=first)
+    found = own.attempts() if first else []
+    began_s = clock()
+    listed = _listed(store, f"{_FOLDER}/{stage}", lambda: clock() - began_s > seconds / 2)
+    others = [one for one in listed if not (first and one.name.startswith(f"{own.folder}/"))]
+    newest = sorted(others, key=lambda one: (one.changed_s, one.name), reverse=True)[:most]
+    read = read_within(store, [one.name for one in newest], seconds - (clock() - began_s), clock)
+    parsed = [parse_attempt(read[name]) for name in sorted(read)]
+    return Attempts(found + [one for one in parsed if one is not None], len(others) - len(read))
+
+
+def records_by_output(store: Store) -> dict[str, list[StoredObject]]:
+    """Return the records of all attempts by the folder of the output that each worked on.
+
+    An attempt that was killed before it knew its output worked on the first output of its work, unless it was forced.
+    A record that cannot be read is left out.
+
+    Raises:
+        DdpmError: If the records cannot be listed.
+    """
+    objects = {one.name: one for one in store.objects(_FOLDER)}
+    read = {name: parse_attempt(data) for name, data in read_within(store, sorted(objects), math.inf).items()}
+    attempts = {name: one for name, one in read.items() if one is not None}
+    first = {
+        name.rpartition("/")[0]: one.output for name, one in attempts.items() if one.output and "." not in one.output
+    }
+    found: dict[str, list[StoredObject]] = {}
+    for name, one in attempts.items():
+        if output := one.output or ("" if one.forced else first.get(name.rpartition("/")[0], "")):
+            found.setdefault(output, []).append(objects[name])
+    return found
+
+
+def _listed(store: Store, folder: str, is_over: Callable[[], bool]) -> list[StoredObject]:
+    """Return the objects below a folder that are listed before a time is over; none more if the store fails."""
+    found: list[StoredObject] = []
     with contextlib.suppress(DdpmError, OSError):
-        for name in store.list(f"{_FOLDER}/{stage}")[:most]:
-            found += _read(store, [name])
-            if clock() > until:
+        for one in store.objects(folder):
+            found.append(one)
+            if is_over():
                 break
     return found
 

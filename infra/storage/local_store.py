@@ -72,6 +72,14 @@ class LocalStore:
             inside = folder.iterdir() if folder.is_dir() else ()
             return sorted(path.relative_to(self.root).as_posix() for path in inside if path.is_dir())
 
+    def newest_folders(self, prefix: str) -> list[str]:
+        """Return the same, those first in which something was put or removed last."""
+        changed: dict[str, int] = {}
+        for name in self.folders(prefix):
+            with _translated(name, self.root), contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                changed[name] = self._path(name).stat().st_mtime_ns
+        return sorted(changed, key=lambda name: (-changed[name], name))
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
         with _translated(prefix, self.root):

@@ -56,6 +56,11 @@ class Overlay:
         inside = [name.removeprefix(start).split("/") for name in self._put if name.startswith(start)]
         return sorted({*self.below.folders(prefix), *(f"{start}{parts[0]}" for parts in inside if len(parts) > 1)})
 
+    def newest_folders(self, prefix: str) -> list[str]:
+        """Return the same, those in memory first and then those below, the newest first if that store tells."""
+        below = self.below.newest_folders(prefix)
+        return [*(name for name in self.folders(prefix) if name not in set(below)), *below]
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
         put = {name for name in self._put if prefix == "." or name.startswith(f"{prefix}/")}

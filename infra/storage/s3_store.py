@@ -70,6 +70,10 @@ class S3Store:
         found = s3.list_folders(self.bucket, self._below(prefix), limits=self.limits)
         return sorted(key.removeprefix(self._below(".")).rstrip("/") for key in found)
 
+    def newest_folders(self, prefix: str) -> list[str]:
+        """Return the same, because the store does not tell the age of a folder."""
+        return self.folders(prefix)
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted; "." is the store itself."""
         return sorted(found.name for found in self.objects(prefix))

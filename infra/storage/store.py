@@ -61,6 +61,12 @@ class Store(Protocol):
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly in a folder, sorted, without looking into them."""
 
+    def newest_folders(self, prefix: str) -> list[str]:
+        """Return the same, those first in which something was put or removed last, if the store tells without a search.
+
+        S3 does not tell it of folders; there they are sorted by name.
+        """
+
     def list(self, prefix: str) -> list[str]:
         """Return the names below a folder, sorted."""
 

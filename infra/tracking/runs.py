@@ -106,10 +106,13 @@ class PipelineRuns:
         return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin | tags)
 
     def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
-        """Put the pipelines' runs of these keys below this run, and tag them."""
+        """Tag the pipelines' runs of these keys, and put those below this run that are below none, or a deleted one."""
+        store = self.connected()
         for key in keys:
-            if run := self.connected().first({_PIPELINE: key, _STAGE: PIPELINE_RUN}):
-                self.connected().set_tags(run, {_PARENT: self.parent_run(), **tags})
+            if run := store.first({_PIPELINE: key, _STAGE: PIPELINE_RUN}):
+                former = store.tags(run).get(_PARENT, "")
+                below = {} if former and store.is_there(former) else {_PARENT: self.parent_run()}
+                store.set_tags(run, below | tags)
 
     def begin_parent(self) -> None:
         """Find or create the pipeline's run and claim it."""

@@ -1,7 +1,7 @@
 """MLflow's own calls about runs and models. Each may raise, and each may be repeated: a repetition changes nothing.
 
-Only this module and the registry's import MLflow. The import takes seconds, so the tracker imports them only when it
-connects.
+Only this module, `metrics` beside it and the registry's import MLflow. The import takes seconds, so the tracker imports
+them only when it connects.
 """
 
 import logging
@@ -29,14 +29,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from infra.record import DatasetInput, ModelFile, Picture
 from infra.tracking.data_source import data_source
+from infra.tracking.metrics import log_figures, log_metrics, log_model_figures
 from infra.tracking.step_pictures import FOLDER, picture_files
 from infra.tracking.stored_run import StoredRun
 
 ATTEMPT, ATTEMPTS = "ddpm.attempt", "ddpm.attempts"
 URI, SHA256 = "ddpm.uri", "ddpm.sha256"
 _MAX_VALUE = 6000
-_METRIC_BATCH = 1000
 _BATCH = 100
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 _DATASET_DIGEST_DIGITS = 36
 _NOT_IN_MODEL_NAMES = "/:.%\"'"
 # The columns of a history row that give its position; all others are figures.
@@ -138,6 +139,15 @@ class RunStore:
         """A run's tags."""
         return dict(self.client.get_run(run).data.tags)
 
+    def is_there(self, run: str) -> bool:
+        """Tell whether there is a run of this ID that nobody has deleted."""
+        try:
+            return str(self.client.get_run(run).info.lifecycle_stage) != LifecycleStage.DELETED
+        except MlflowException as error:
+            if error.error_code == _NOT_THERE:
+                return False
+            raise
+
     def set_tags(self, run: str, tags: dict[str, str]) -> None:
         """Set tags; their values are cut to the length that MLflow takes."""
         rows = [RunTag(name, value) for name, value in _cut(tags).items()]
@@ -158,7 +168,8 @@ class RunStore:
 
     def log_history(self, run: str, stage: str, rows: Sequence[dict[str, Any]]) -> None:
         """Log a curve's points by images seen, as metrics `stage/name`."""
-        self._log_metrics(
+        log_metrics(
+            self.client,
             run,
             [
                 Metric(f"{stage}/{name}", value, row["time_ms"], row["images_seen"])
@@ -171,7 +182,8 @@ class RunStore:
     def log_usage(self, run: str, rows: Sequence[dict[str, float]]) -> None:
         """Log how busy a machine was, by seconds since the run's start, as metrics `system/name`."""
         started = self.client.get_run(run).info.start_time
-        self._log_metrics(
+        log_metrics(
+            self.client,
             run,
             [
                 Metric(f"system/{name}", value, int(row["time_ms"]), int(row["time_ms"] - started) // 1000)
@@ -181,18 +193,15 @@ class RunStore:
             ],
         )
 
-    def log_figures(self, run: str, figures: dict[str, float]) -> None:
-        """Log the figures of a whole stage or pipeline."""
-        self._log_metrics(run, self._metrics(run, figures))
+    def log_figures(self, run: str, figures: dict[str, float], step: int = 0) -> None:
+        """Log the figures of a whole stage or pipeline.
 
-    def _metrics(self, run: str, figures: dict[str, float], **of: Any) -> list[Metric]:  # noqa: ANN401 - Metric's own
-        # The run's own start, not the clock: a repetition is the same point.
-        started = self.client.get_run(run).info.start_time
-        return [Metric(name, value, started, 0, **of) for name, value in figures.items()]
-
-    def _log_metrics(self, run: str, metrics: Sequence[Metric]) -> None:
-        for start in range(0, len(metrics), _METRIC_BATCH):
-            self.client.log_batch(run, metrics=metrics[start : start + _METRIC_BATCH])
+        Args:
+            run: The run's ID.
+            figures: Their values by name.
+            step: Their step in MLflow's charts; a figure that has a later one keeps that.
+        """
+        log_figures(self.client, run, figures, step)
 
     def log_inputs(self, run: str, inputs: Sequence[DatasetInput]) -> None:
         """Log the data sets that a run read."""
@@ -250,7 +259,7 @@ class RunStore:
             for item in inputs[:1]
             for name, value in (("dataset_name", item.name), ("dataset_digest", item.digest[:_DATASET_DIGEST_DIGITS]))
         }
-        self._log_metrics(run, self._metrics(run, figures, model_id=stored.model_id, **data))
+        log_model_figures(self.client, run, stored, figures, data)
 
     def find_or_create_model(self, run: str, model: ModelFile) -> LoggedModel:
         """The experiment's model with these weights; a new one comes from the run."""

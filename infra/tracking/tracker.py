@@ -139,7 +139,10 @@ class Tracker:
         self._outbox.send({_RUN})
 
     def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
-        """Put the pipelines' runs of these keys below this run, and tag them; a key without a run is passed over."""
+        """Tag the pipelines' runs of these keys, and put those below this run that are below no other run.
+
+        A key without a run is passed over.
+        """
         if self._run is None:
             return
         self._outbox.put("tags", _ADOPTED, lambda: self._runs.adopt(keys, tags))
@@ -221,7 +224,15 @@ class Tracker:
         # No later call would try again.
         self._outbox.send({stage, _RUN}, now=True)
 
-    def close(self, metrics: dict[str, float], files: dict[str, bytes], tags: dict[str, str], note: str = "") -> None:
+    def close(
+        self,
+        metrics: dict[str, float],
+        files: dict[str, bytes],
+        tags: dict[str, str],
+        note: str = "",
+        *,
+        step: int = 0,
+    ) -> None:
         """Give the pipeline's run its figures, report and tags, send undelivered records again, and finish it.
 
         Args:
@@ -229,6 +240,7 @@ class Tracker:
             files: Its files by name.
             tags: Further tags.
             note: The description on its page, as Markdown; one that is there already stays.
+            step: The step of the figures in MLflow's charts.
         """
         run = self._run
         if run is None:
@@ -236,7 +248,7 @@ class Tracker:
         self._closed = True
         # A cheap call first shows whether the server answers, so that not every kind waits for a timeout.
         self._outbox.put("connection", _RUN, self._runs.probe)
-        self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics))
+        self._outbox.put("metrics", _RUN, lambda: self._runs.connected().log_figures(self._runs.parent, metrics, step))
         self._outbox.put("files", _RUN, lambda: self._runs.connected().log_files(self._runs.parent, files))
         self._outbox.put("tags", _RUN, lambda: self._set_last_tags(run.tags | tags, note))
         self._outbox.put("status", _RUN, lambda: self._runs.connected().finish(self._runs.parent))

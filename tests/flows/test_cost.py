@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
-
-from flows.cost import StageCost, cost_from_json, cost_table, duration, sealed_bytes, size, stage_cost
+from flows.cost import StageCost, cost_from_json, cost_table, sealed_bytes, stage_cost
 from infra.outputs.costs import Attempt
 from tests.conftest import TinyRun
 
@@ -77,16 +75,6 @@ def test_json_and_back() -> None:
     assert cost_from_json(found.as_json()) == found
     assert cost_from_json({}) is None
     assert cost_from_json(found.as_json() | {"wall_s": "long"}) is None
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(3.21, "3.2 s"), (75, "1 min 15 s"), (7500, "2 h 5 min")])
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-@pytest.mark.parametrize(("amount", "words"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
-def test_sizes(amount: int, words: str) -> None:
-    assert size(amount) == words
 
 
 def test_the_size_is_that_of_the_files(tiny_run: TinyRun) -> None:

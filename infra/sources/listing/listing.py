@@ -118,8 +118,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         sought: What was looked for, for the error if there are no images, as in "of the kind zip".
 
     Raises:
-        InputError: If it holds no images, lacks one of its splits, has more classes than the limit, or has no classes
-            where the user chose that it has.
+        InputError: If it holds no images, lacks one of its splits, has too many classes, or none of the chosen rule.
     """
     survey, origins, split_survey = Survey(), Origins(), SplitNamesSurvey()
     metadata, partition = MetadataLabels(reading.picked), Partition()

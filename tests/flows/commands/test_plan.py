@@ -1,15 +1,27 @@
 """`ddpm plan`: a table or JSON, before anything starts."""
 
 import json
+import math
+import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flows.cli import run_command
+from flows.commands.plan import expected_text, why_text
+from flows.recipe.expectation import Expectation
+from flows.recipe.forecast import StageForecast
+from infra.storage.s3_store import S3Store
 from tests.conftest import TinyRun
 from tests.e2e.processes import settings
 from tests.scripts import python
+from tests.servers import BUCKET, Server
 from tests.tiny import TINY
+
+# A test on a machine under load measures the load; the quickest of these is nearest to the truth.
+_TRIES = 12
 
 
 def test_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +38,15 @@ def test_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not known: no such stage has run here" in lines["train"]
     assert lines["there:"].startswith("there: this machine, ")
     assert not root.exists()
+
+
+def test_measurements_that_were_not_read_are_said() -> None:
+    known = Expectation(seconds=1.0, bytes=0, run="x", unlike={"seed": (1, 0)})
+    cut = StageForecast(stage="train", state="would run", why="it was begun", unread=2000, expected=known)
+    remark = "expected as measured where train.seed was 1; 2,000 older measurements were not read"
+    assert why_text(cut) == f"it was begun ({remark})"
+    assert "among the measurements read" in expected_text(replace(cut, expected=None))
+    assert why_text(replace(cut, unread=0, expected=None)) == "it was begun"
 
 
 def test_json(tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,9 +137,35 @@ def test_a_sealed_run_is_found_without_ray_prefect_and_mlflow(tiny_run: TinyRun)
     arguments = ["plan", "digits", *settings(*TINY), "--root", str(tiny_run.root)]
     process = python(
         f"import sys\nfrom flows.cli import run_command\nassert run_command({arguments!r}) == 0\n"
-        "print(*sorted({'ray', 'prefect', 'mlflow', 'pandas'} & sys.modules.keys()))"
+        "print(*sorted({'ray', 'prefect', 'mlflow', 'pandas', 'matplotlib'} & sys.modules.keys()))"
     )
     out, errors = process.communicate()
     assert process.returncode == 0, errors
     *_, last = out.splitlines()
-    assert not last, "and thus in two or three seconds"
+    assert not last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_s3", [False, True], ids=["disk", "S3"])
+def test_a_sealed_run_is_planned_within_five_seconds(
+    on_s3: bool, tiny_run: TinyRun, moto: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start of the process to its end; tried again for a while, because other processes may work beside."""
+    root = str(tiny_run.root)
+    if on_s3:
+        for name, value in moto.environment().items():
+            monkeypatch.setenv(name, value)
+        store = S3Store(BUCKET, f"plan/{uuid.uuid4().hex}")
+        for name in tiny_run.store.list("."):
+            store.put_if_absent(name, tiny_run.store.read(name))
+        root = store.uri
+    arguments = ["plan", "digits", *settings(*TINY), "--root", root, "--json"]
+    seconds: list[float] = []
+    while len(seconds) < _TRIES and min(seconds, default=math.inf) >= 5:
+        began_s = time.monotonic()
+        process = python("from flows.cli import main\nmain()", *arguments)
+        out, errors = process.communicate(timeout=60)
+        seconds.append(time.monotonic() - began_s)
+        assert process.returncode == 0, errors
+        assert [stage["state"] for stage in json.loads(out)["stages"]][:4] == ["sealed"] * 4
+    assert min(seconds) < 5, seconds

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run_command
+from flows.cost import stage_cost
 from flows.recipe.run import recipe_surroundings
 from flows.recipe.settings import load_config
 from flows.runtime.settings import RunSettings
+from infra.outputs.costs import Costs
 from infra.outputs.presence import at_work, removal, runs_at_work
 from infra.storage.local_store import LocalStore
+from tests.e2e.processes import settings
 from tests.faults.leases import holder, never
-from tests.flows.inventory.roots import make_run, without_leases
+from tests.flows.inventory.roots import make_run, record_costs, without_leases
 from tests.scripts import python
 from tests.tiny import TINY
 
@@ -113,6 +116,7 @@ def test_ages_are_by_the_stores_clock(
 KILLED = """
 import os, signal, sys
 from flows.cli import run_command
+from flows.cost import stage_cost
 from infra.storage.local_store import LocalStore
 delete, left = LocalStore.delete, [5]
 def deadly(store, name):
@@ -147,6 +151,7 @@ def test_after_a_kill_runs_and_the_next_removal_go_on_at_once(
 STOPPED = """
 import os, signal, sys
 from flows.cli import run_command
+from flows.cost import stage_cost
 from infra.outputs import lease
 from infra.storage.local_store import LocalStore
 lease._FRESH_S = 0.5
@@ -203,3 +208,33 @@ def test_a_run_at_work_is_seen(store: LocalStore) -> None:
         with recipe_surroundings(config, settings):
             assert [line.split()[0] for line in runs_at_work(store, holder(), on_wait=never)] == ["digits"]
         assert runs_at_work(store, holder(), on_wait=never) == []
+
+
+def test_the_cost_of_an_output_goes_with_it_so_that_it_does_not_double(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Train, prune and run: the work that is made again has one attempt, and what stays keeps its own."""
+    kept = make_run(store)
+    made = make_run(store, finish=False, rate=0.2)
+    for manifests in (kept, made):
+        record_costs(store, manifests)
+    assert prune(store) == 0
+    gone = len({one.folder for one in made.values()} - {one.folder for one in kept.values()})
+    assert f"with them go {gone} records of what they cost" in capsys.readouterr().out
+    assert prune(store, "--yes") == 0
+    record_costs(store, make_run(store, rate=0.2))
+    for manifest in (*kept.values(), *made.values()):
+        stage, _, key = manifest.folder.partition("/")
+        cost = stage_cost(Costs(store=store, stage=stage, work=key).attempts(), manifest.folder, manifest.goal)
+        assert cost is not None
+        assert (cost.attempts, cost.wall_s) == (1, 60.0)
+
+
+def test_a_stage_that_is_run_again_after_prune_has_one_attempt(tmp_path: Path) -> None:
+    """The sequence itself, through the commands."""
+    options = [*settings(*TINY), "--root", str(tmp_path), "--in-process", "--no-tracking"]
+    assert run_command(["prepare", "digits", *options]) == 0
+    assert run_command(["prune", "--root", str(tmp_path), "--yes"]) == 0
+    assert not list(tmp_path.glob(".costs/*/*/*.json"))
+    assert run_command(["prepare", "digits", *options]) == 0
+    assert len(list(tmp_path.glob(".costs/*/*/*.json"))) == 1

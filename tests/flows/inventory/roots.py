@@ -10,6 +10,7 @@ from flows.inventory.pruning import Pruning, find_removals
 from flows.inventory.reading import Reader
 from flows.inventory.removal import spare_objects
 from flows.run_record import FinishedRun, RunRecord
+from infra.outputs.costs import Attempt, Costs, records_by_output
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
 from infra.storage.store import Store
@@ -112,8 +113,18 @@ def pruning(store: Store, now_s: float = 2e9, older_than_s: float = 0.0, **more:
         now_s=now_s,
         older_than_s=older_than_s,
         spare=lambda one: spare_objects(store, one),
+        costs=records_by_output(store),
         **more,
     )
+
+
+def record_costs(store: Store, made: Mapping[str, Manifest]) -> None:
+    """Record an attempt at each of these outputs, unless one is recorded already."""
+    for manifest in made.values():
+        stage, _, work = manifest.folder.partition("/")
+        costs = Costs(store=store, stage=stage, work=work)
+        if not costs.attempts():
+            costs.claim(Attempt(stage=stage, output=manifest.folder, outcome="sealed", done=9, wall_s=60.0))
 
 
 def without_leases(store: Store) -> dict[str, bytes]:

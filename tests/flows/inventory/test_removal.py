@@ -22,7 +22,7 @@ from tests.conftest import TinyRun
 from tests.faults.leases import holder, never
 from tests.faults.proxy import Fault, fault_proxy
 from tests.flows.inventory.conftest import QUICK
-from tests.flows.inventory.roots import aside, begin, make_run, output, pruning, seal, without_leases
+from tests.flows.inventory.roots import aside, begin, make_run, output, pruning, record_costs, seal, without_leases
 from tests.servers import Server
 
 
@@ -54,9 +54,9 @@ def carry_out(store: Store, shown: Pruning | None = None, **more: object) -> Out
 
 def unused_run(store: Store) -> dict[str, bytes]:
     """A finished run beside one that nothing refers to; return all objects of the former."""
-    make_run(store)
+    record_costs(store, make_run(store))
     before = without_leases(store)
-    make_run(store, finish=False, rate=0.2)
+    record_costs(store, make_run(store, finish=False, rate=0.2))
     return before
 
 

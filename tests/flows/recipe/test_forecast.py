@@ -13,8 +13,9 @@ from flows.recipe.forecast import Forecast, StageForecast, forecast
 from flows.recipe.settings import load_config
 from flows.stages.sample.config import SampleConfig
 from infra.errors import ConfigError, ConflictError, InputError
-from infra.outputs.costs import Attempt, Costs
+from infra.outputs.costs import Attempt, Attempts, Costs, all_attempts
 from infra.storage.open import open_store
+from infra.storage.store import Store
 from tests.conftest import TinyRun
 from tests.flows.sessions import Walk, opened, put_images, run_settings, small
 from tests.tiny import TINY
@@ -231,3 +232,24 @@ def test_a_stage_that_waits_expects_its_goal(tiny: PipelineConfig, tmp_path: Pat
     expected = of(plan(tiny, tmp_path), "sample").expected
     assert expected is not None
     assert expected.seconds == 2.0, "24 images"
+
+
+def test_the_exact_work_is_found_among_more_records_than_are_read(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is that under which the run recorded its attempts, of every stage, whatever else was measured there."""
+
+    def bounded(stage: str, store: Store, *, first: str) -> Attempts:
+        return all_attempts(stage, store, first=first, most=0)
+
+    monkeypatch.setattr("flows.recipe.forecast.all_attempts", bounded)
+    config = load_config("digits", None, [*TINY, "sample.num_steps=4"])
+    run_to("prepare", config, tiny_run.root, force=True)
+    assert of(plan(config, tiny_run.root, force=True), "prepare").expected is not None, "its input is the listing"
+    run_to("sample", config, tiny_run.root)
+    more = load_config("digits", None, [*TINY, "sample.num_steps=4", "sample.count=40"])
+    found = of(plan(more, tiny_run.root), "sample")
+    assert found.expected is not None
+    assert (found.expected.unlike, found.unread) == ({}, 0)
+    found = of(plan(load_config("digits", None, [*TINY, "sample.num_steps=3"]), tiny_run.root), "sample")
+    assert (found.expected, found.unread) == (None, 1)

@@ -1,5 +1,6 @@
 """The reason why an output is not sealed names what differs, as a user would set it."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from flows.missing import Missing
 from flows.recipe.reason import reason
+from infra.errors import StorageError
 from infra.outputs.plan import Output, Plan
 from infra.storage.local_store import LocalStore
 
@@ -49,6 +51,27 @@ def test_an_input_that_is_only_there(missing: Missing) -> None:
 def test_another_release(missing: Missing) -> None:
     folder = begin(missing, format_version=3)
     assert reason(missing, "sample", USUAL) == f"unlike {folder}: another release made it"
+
+
+def test_it_says_of_how_many_the_nearest_is_if_not_all_were_read(
+    missing: Missing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begin(missing, settings={"num_steps": 4})
+    (tmp := LocalStore(missing.output.store.root)).put_if_absent("sample/zz/plan.json", b"")  # type: ignore[attr-defined]
+    os.utime(tmp.root / "sample" / "zz", (1000, 1000))
+    monkeypatch.setattr("infra.outputs.similar._MOST_PLANS", 1)
+    said = reason(missing, "sample", USUAL)
+    assert said == f"unlike {folder}: sample.num_steps 4 there, 5 here (the nearest of 1 that were read, of 2)"
+    monkeypatch.setattr("infra.outputs.similar._MOST_SECONDS", -1.0)
+    assert reason(missing, "sample", USUAL) == "no other is known: of 2 below this root, 0 were read"
+
+
+def test_a_store_that_cannot_be_listed(missing: Missing, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, __: str) -> list[str]:
+        raise StorageError("no answer")
+
+    monkeypatch.setattr(LocalStore, "newest_folders", fail)
+    assert reason(missing, "sample", USUAL) == "nothing is known of others, as the store did not answer"
 
 
 def test_begun(missing: Missing) -> None:

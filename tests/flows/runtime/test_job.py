@@ -82,7 +82,7 @@ def _attempts(root: Path) -> list[Any]:
     from infra.outputs.costs import all_attempts
     from infra.storage.open import open_store
 
-    found = [all_attempts(stage, open_store(str(root))) for stage in STAGES]
+    found = [all_attempts(stage, open_store(str(root))).attempts for stage in STAGES]
     assert [len(attempts) for attempts in found] == [1, 1, 1, 1], "the driver records no attempt of its own"
     return [attempt for attempts in found for attempt in attempts]
 

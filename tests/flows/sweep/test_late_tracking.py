@@ -53,7 +53,7 @@ def test_a_sweep_that_mlflow_missed_is_delivered_with_its_page_and_above_its_run
     top = found["mine"]
     assert (top.info.status, top.data.tags["ddpm.best"]) == ("FINISHED", view.note)
     tags = found[sweep.runs[0].name].data.tags
-    assert (tags["mlflow.parentRunId"], tags[TAG]) == (top.info.run_id, "mine")
+    assert (tags["mlflow.parentRunId"], tags[f"{TAG}.mine"]) == (top.info.run_id, "mine")
     files = {path.name for path in (sealed_root / "sweeps" / "mine").iterdir() if path.is_file()} - {TRACKING}
     assert {path.name for path in (sealed_root / "mlartifacts" / top.info.run_id / "artifacts").iterdir()} == files
     assert [one.line for one in deliver_sweeps(sweep.store, set())] == ["was there"]

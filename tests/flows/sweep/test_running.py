@@ -88,6 +88,14 @@ def test_every_run_has_its_settings_and_the_page_its_figures(bench: Bench) -> No
     assert Path(page_of(sweep)).read_text().count("reports/digits-") == 2
 
 
+def test_a_time_limit_is_that_of_the_sweep_and_not_of_each_run(bench: Bench) -> None:
+    sweep = bench.open()
+    sweep.settings = sweep.settings.model_copy(update={"timeout": 90.0})
+    run_sweep(sweep, start=bench.start())
+    for run in sweep.runs:
+        assert json.loads((sweep.folder / f"{run.name}.json").read_text())["run"]["timeout"] == 0.0
+
+
 def test_a_run_by_an_earlier_releases_rules_is_not_ranked_beside_others_and_is_named(bench: Bench) -> None:
     sweep = bench.open()
     view = run_sweep(sweep, start=bench.start())
@@ -274,11 +282,12 @@ def test_mlflow_has_the_sweep_above_its_runs(bench: Bench, sealed_root: Path) ->
     assert set(found) == {"mine", *(run.name for run in sweep.runs)}
     top = found["mine"]
     assert (top.info.status, top.data.tags["ddpm.stage"]) == ("FINISHED", "sweep")
-    assert top.data.params == {"grid.sample.num_steps": "3, 4", "seeds": ""}
+    assert (top.data.tags["ddpm.grid"], top.data.tags["ddpm.seeds"]) == ("sample.num_steps=3, 4", "")
+    assert top.data.params == {}, "which a longer grid could not change"
     assert top.data.tags["ddpm.best"] == view.note
     for run in sweep.runs:
         tags = found[run.name].data.tags
-        assert (tags["mlflow.parentRunId"], tags[TAG]) == (top.info.run_id, "mine")
+        assert (tags["mlflow.parentRunId"], tags[f"{TAG}.mine"]) == (top.info.run_id, "mine")
     artifacts = sealed_root / "mlartifacts" / top.info.run_id / "artifacts"
     page = Path(page_of(sweep))
     assert {path.name: sha256(path.read_bytes()) for path in artifacts.iterdir()} == {

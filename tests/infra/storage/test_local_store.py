@@ -31,6 +31,15 @@ def test_a_folder_cannot_be_read(store: LocalStore) -> None:
         store.read("a")
 
 
+def test_the_newest_folder_comes_first(store: LocalStore) -> None:
+    assert store.newest_folders("train") == []
+    for name in ("train/a/plan.json", "train/b/plan.json", "train/c/plan.json", "train/file"):
+        store.put_if_absent(name, b"")
+    for age, name in enumerate(("b", "c", "a")):
+        os.utime(store.root / "train" / name, (1000 - age, 1000 - age))
+    assert store.newest_folders("train") == ["train/b", "train/c", "train/a"]
+
+
 KILLED = """
 import os, signal, sys
 from infra.storage.open import open_store

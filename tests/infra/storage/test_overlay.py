@@ -27,6 +27,7 @@ def test_it_reads_like_a_store_that_was_written_to(below: LocalStore) -> None:
     assert overlay.read("a/new/one", 4) == b"bytes"
     assert overlay.read("a/deep/old") == b"replaced"
     assert overlay.folders("a") == ["a/deep", "a/new"]
+    assert overlay.newest_folders("a") == ["a/new", "a/deep"]
     assert overlay.list("a") == overlay.list(".") == ["a/deep/old", "a/new/one", "a/old"]
     sizes = {one.name: one.bytes for one in overlay.objects("a")}
     assert sizes == {"a/deep/old": 8, "a/new/one": 9, "a/old": 9}

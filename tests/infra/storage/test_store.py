@@ -113,6 +113,7 @@ def test_folders_are_those_directly_inside(any_store: Store) -> None:
         any_store.put_if_absent(name, b"")
     assert any_store.folders("train") == ["train/a", "train/b"]
     assert any_store.folders("train/a") == ["train/a/units"]
+    assert sorted(any_store.newest_folders("train")) == any_store.folders("train")
     assert [name for name in any_store.folders(".") if not name.startswith(".")] == ["train", "trained"]
 
 

@@ -1,5 +1,6 @@
 """MLflow's own calls where they are not plain: large files, models half made, S3, two processes at once."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,46 @@ def test_artifacts_on_s3_need_nothing_further(uri: str, moto: Server, monkeypatc
     assert "metrics" not in complaints["on no bucket"]
     (run,) = client.search_runs([client.get_experiment_by_name("on s3").experiment_id], "tags.`ddpm.stage` = 'train'")
     assert Path(client.download_artifacts(run.info.run_id, "notes.txt")).read_bytes() == b"hello"
+
+
+def test_a_run_that_was_deleted_or_never_was_is_not_there(uri: str, tmp_path: Path) -> None:
+    store = make_store(uri, tmp_path)
+    run = store.find_or_create("run", {"k": "gone"}, {})
+    assert store.is_there(run)
+    store.client.delete_run(run)
+    assert not store.is_there(run)
+    assert not store.is_there("0" * 32)
+
+
+def test_a_figure_that_falls_is_shown_and_a_repetition_is_no_new_point(uri: str, tmp_path: Path) -> None:
+    """MLflow itself keeps the larger one of two points at one step and time."""
+    store = make_store(uri, tmp_path)
+    run = store.find_or_create("run", {"k": "falls"}, {})
+    for value, points in ((10.0, 1), (10.0, 1), (7.0, 2), (7.0, 2), (8.0, 3), (float("nan"), 4), (float("nan"), 4)):
+        store.log_figures(run, {"best/fd": value, "other": 1.0})
+        shown = store.client.get_run(run).data.metrics
+        assert shown["best/fd"] == value or (math.isnan(value) and math.isnan(shown["best/fd"]))
+        assert len(store.client.get_metric_history(run, "best/fd")) == points
+        assert len(store.client.get_metric_history(run, "other")) == 1
+
+
+def test_a_figure_has_its_step_unless_a_later_one_is_there(uri: str, tmp_path: Path) -> None:
+    store = make_store(uri, tmp_path)
+    run = store.find_or_create("run", {"k": "steps"}, {})
+    for value, step in ((10.0, 3), (7.0, 5), (9.0, 2)):
+        store.log_figures(run, {"best/fd": value}, step)
+        assert store.client.get_run(run).data.metrics == {"best/fd": value}
+    history = sorted(store.client.get_metric_history(run, "best/fd"), key=lambda one: one.timestamp)
+    assert [(one.value, one.step) for one in history] == [(10.0, 3), (7.0, 5), (9.0, 5)]
+
+
+def test_a_figure_of_a_model_that_falls_is_the_last_one(uri: str, tmp_path: Path) -> None:
+    store = make_store(uri, tmp_path)
+    run = store.find_or_create("run", {"k": "model falls"}, {})
+    model = ModelFile(name="falls", uri="/x", sha256="fa" * 32)
+    for value, points in ((10.0, 1), (10.0, 1), (7.0, 2)):
+        store.log_model_figures(run, model, {"fd": value}, [])
+        stored = store.client.get_logged_model(store.find_or_create_model(run, model).model_id)
+        assert len(stored.metrics) == points
+        assert max(stored.metrics, key=lambda one: (one.step, one.timestamp)).value == value
+        assert store.client.get_run(run).data.metrics["fd"] == value
