@@ -154,8 +154,7 @@ def test_a_run_whose_record_is_not_there_has_failed(bench: Bench) -> None:
 
 
 def test_a_record_that_cannot_be_read_now_stops_no_other_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = bench.open()
-    read = Sweep.read
+    sweep, read = bench.open(), Sweep.read
     ended: set[str] = set()
 
     def away(sweep: Sweep, run: SweepRun) -> bool:
