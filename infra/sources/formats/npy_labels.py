@@ -1,13 +1,13 @@
-"""Labels in a .npy: whole numbers, also as floats, true or false, words, or one-hot rows."""
+"""Labels in a .npy: numbers as in `infra.sources.formats.array_labels`, or words."""
 
 from io import BytesIO
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
+from infra.sources.formats.array_labels import number_labels
 from infra.sources.formats.npy import read_header
 
 _MAX_LABEL_CHARS = 256
@@ -39,28 +39,7 @@ def label_texts(data: bytes, count: int, item: str, column: int | None = None) -
     if header.dtype.kind in "SU":
         return _words(data[header.length :], header.dtype, item), ""
     values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(count, width)
-    if column is not None and not 0 <= column < width:
-        cause = f"has no column {column}: its columns are 0 to {width - 1}"
-        raise InputError(cause, item=item, remedy=f"set {Term.LABELS}=column:NUMBER to one of these")
-    return _numbers(values if column is None else values[:, column : column + 1])
-
-
-def _numbers(values: NDArray[np.generic]) -> tuple[list[str], str]:
-    """The labels in an array [n, k]: the number of each row, or the place of the one in it."""
-    if values.shape[1] > 1:
-        filled = values.astype(bool)
-        if not bool((values == filled).all()) or not bool((filled.sum(axis=1) == 1).all()):
-            return [], "several labels per image"
-        return [str(place) for place in filled.argmax(axis=1).tolist()], ""
-    column = values[:, 0]
-    if column.dtype.kind == "b":
-        return ["true" if value else "false" for value in column.tolist()], ""
-    if column.dtype.kind == "f":
-        missing = np.isnan(column)
-        if not bool((column[~missing] == np.trunc(column[~missing])).all()) or bool(np.isinf(column).any()):
-            return [], "fractions"
-        return ["" if value != value else str(int(value)) for value in column.tolist()], ""
-    return [str(value) for value in column.tolist()], ""
+    return number_labels(values, item, column)
 
 
 def _words(body: bytes, kind: np.dtype[np.generic], item: str) -> list[str]:

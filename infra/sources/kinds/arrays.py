@@ -18,6 +18,7 @@ from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.array_labels import COLUMN, column_number
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
 from infra.sources.formats.array_place import ArrayPlace
 from infra.sources.formats.npy import (
@@ -35,7 +36,6 @@ from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Found, NoClasses, Other
 
 _SPLIT_OF_KEY = re.compile(r"^(train|valid|validation|val|test)_|_(train|valid|validation|val|test)$")
-_NUMBER = re.compile(r"[0-9]{1,6}")
 _CHUNK = 1 << 20
 
 
@@ -119,12 +119,13 @@ class ArraySource:
         if file is None or not self._uses_label_files:
             return [], ""
         item = self.files.path(file.name)
+        column = column_number(self.reading.picked, item)
         if not self._is_archive(file):
-            return _with_item(item, *label_texts(self.files.read(file), count, item, self._column(item)))
+            return _with_item(item, *label_texts(self.files.read(file), count, item, column))
         with self._opened(file) as (archive, members):
             ((key, info),) = members.items()
             item = f"{item}[{key}]"
-            return _with_item(item, *label_texts(whole_member(archive, info, item), count, item, self._column(item)))
+            return _with_item(item, *label_texts(whole_member(archive, info, item), count, item, column))
 
     @property
     def _labelled(self) -> bool:
@@ -136,14 +137,6 @@ class ArraySource:
         """Whether files of labels count: a key names labels in the archive of the images."""
         return self._labelled and not self.reading.labels.startswith("key:")
 
-    def _column(self, path: str) -> int | None:
-        """The column of label arrays that the user chose, by its number."""
-        picked = self.reading.picked
-        if picked and not _NUMBER.fullmatch(picked):
-            remedy = f"set {Term.LABELS}=column:NUMBER, counted from 0"
-            raise InputError(f"has no column {picked}: columns of arrays have numbers", item=path, remedy=remedy)
-        return int(picked) if picked else None
-
     def _label_key(
         self, key: str, usual: str, members: Mapping[str, zipfile.ZipInfo], path: str
     ) -> tuple[str, int | None]:
@@ -153,7 +146,7 @@ class ArraySource:
             found = _beside(key, picked)
             if found in members and found != key:
                 return found, None
-            if not _NUMBER.fullmatch(picked):
+            if not COLUMN.fullmatch(picked):
                 cause = f"has no key {picked}: its keys are {', '.join(list(members)[:8])}"
                 raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=key:NAME to one of these")
         return usual if self._labelled else "", int(picked) if picked else None
