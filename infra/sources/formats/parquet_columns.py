@@ -15,6 +15,8 @@ from infra.sources.source import SPLITS
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 _OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
 MAX_LABEL_CHARS = 256
+# As many as there may be classes; each becomes a Python object.
+_MAX_LIST = 100_000
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,11 @@ def image_columns(schema: pa.Schema, path: str, reading: Reading = BY_RULE) -> C
     return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "", left_out)
 
 
-def label_text(value: object, columns: Columns, path: str, values: LabelValues, *, signed: bool = False) -> str:
+def label_text(stored: pa.Scalar, columns: Columns, path: str, values: LabelValues, *, signed: bool = False) -> str:
     """Return the label of a row as text; empty if it has none.
 
     Args:
-        value: The stored value.
+        stored: The stored value.
         columns: The columns of the file.
         path: Its name in an error.
         values: Turns values into classes, and notices if they are none.
@@ -82,6 +84,10 @@ def label_text(value: object, columns: Columns, path: str, values: LabelValues, 
     Raises:
         InputError: If it is not the number of a class, is too long, or cannot be printed.
     """
+    if isinstance(stored, pa.ListScalar) and stored.is_valid and len(stored.values) > _MAX_LIST:
+        remedy = f"set {Term.LABELS}=none to train without classes"
+        raise InputError(f"has a row of {len(stored.values)} labels", item=path, remedy=remedy)
+    value = stored.as_py()
     names = columns.class_names
     if type(value) is int and names and value >= len(names):
         raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)

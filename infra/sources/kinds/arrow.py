@@ -81,9 +81,8 @@ class ArrowSource:
                 return
             columns, number = image_columns(schema, path, self.reading), 0
             for batch in messages.batches():
-                for row, label in enumerate(
-                    ArrowRows(opened, schema, batch, path).labels(columns, values, signed=signed)
-                ):
+                rows = ArrowRows(opened, schema, batch, path)
+                for row, label in enumerate(rows.labels(columns, values, messages.dictionaries, signed=signed)):
                     yield Entry(
                         name=f"{file.name}/{number:06d}",
                         file=file.name,
