@@ -74,7 +74,8 @@ def _labels_of(key: str, names: dict[str, ArrayName], keys: Sequence[str], *, al
     matching = [other for other in labels if names[other].labels(names[key])]
     # x goes with y, images with labels; the other way round if that is all there is.
     matching.sort(key=lambda other: ("y" in names[other].all_words) != ("x" in names[key].all_words))
-    return next(iter(matching or [other for other in labels if alone and not names[other].words]), "")
+    found = matching or [other for other in labels if alone and not names[other].words]
+    return min(found, key=lambda other: names[other].may_name_classes, default="")
 
 
 def whole_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, item: str) -> bytes:
