@@ -131,6 +131,11 @@ CASES = {
         (("prepare.use_splits=false", {"use_splits": False}),),
         {"image_key": "image"},
     ),
+    "held-out images of two kinds": Case(
+        images("a/") | {"b/c.zip": ZIP, "b/d.parquet": table(image=[image(n + 50) for n in range(6)])},
+        (("or set prepare.test_source to files of one kind", {"test_source": "b/c.zip"}),),
+        {"source": "a", "test_source": "b"},
+    ),
     "nothing named": Case(images(""), (("--set prepare.source=PATH", {"source": ""}),), {"source": None}),
 }
 
