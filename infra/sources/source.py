@@ -99,9 +99,12 @@ class NoClasses:
 
     Attributes:
         cause: The labels and what is the matter with them, in words for the user.
+        choice: The choice among them or beside them that may give classes, such as column:NUMBER; empty if there is
+            none.
     """
 
     cause: str
+    choice: str = ""
 
 
 @dataclass(frozen=True)

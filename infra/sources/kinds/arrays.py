@@ -17,7 +17,7 @@ from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.array_labels import COLUMN, column_number
+from infra.sources.formats.array_labels import COLUMN, column_number, no_classes
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
 from infra.sources.formats.array_place import ArrayPlace
 from infra.sources.formats.label_files import LabelFile, LabelFiles
@@ -114,19 +114,20 @@ class ArraySource:
         with self._opened(file) as (_, members):
             return len(members) == 1
 
-    def _labels(self, images: File, count: int, label_files: LabelFiles) -> tuple[list[str], str]:
-        """The labels in a file of their own, empty if there are none, and a remark on labels that are no classes."""
+    def _labels(self, images: File, count: int, label_files: LabelFiles) -> tuple[list[str], list[NoClasses]]:
+        """The labels in a file of their own, empty if there are none, and a remark if they are no classes."""
         file = label_files.of(images, _name(images), count) if self._uses_label_files else None
         if file is None:
-            return [], ""
+            return [], []
         item = self.files.path(file.name)
         column = column_number(self.reading.picked, item)
         if not self._is_archive(file):
-            return _with_item(item, *label_texts(self.files.read(file), count, item, column))
+            return _with_remark(item, column, *label_texts(self.files.read(file), count, item, column))
         with self._opened(file) as (archive, members):
             ((key, info),) = members.items()
             item = f"{item}[{key}]"
-            return _with_item(item, *label_texts(whole_member(archive, info, item), count, item, column))
+            data = whole_member(archive, info, item)
+            return _with_remark(item, column, *label_texts(data, count, item, column))
 
     @property
     def _labelled(self) -> bool:
@@ -164,7 +165,7 @@ class ArraySource:
         header = read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path)
         check_images(header, file.size, self.reading.max_value, path)
         labels, remark = self._labels(file, header.shape[0], label_files)
-        yield from _no_classes(remark)
+        yield from remark
         yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
@@ -200,8 +201,9 @@ class ArraySource:
                 if found and self._labels_images(archive, members, found, header.shape[0]):
                     item = f"{path}[{found}]"
                     data = whole_member(archive, members[found], item)
-                    labels, remark = _with_item(item, *label_texts(data, header.shape[0], item, column))
-                yield from _no_classes(remark)
+                    texts = label_texts(data, header.shape[0], item, column)
+                    labels, remark = _with_remark(item, column, *texts)
+                yield from remark
                 number = list(members).index(key)
                 yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
 
@@ -263,14 +265,9 @@ def _beside(key: str, picked: str) -> str:
     return f"{image[0]}{plain}" if image.start() == 0 else f"{plain}{image[0]}"
 
 
-def _with_item(item: str, labels: list[str], trouble: str) -> tuple[list[str], str]:
-    """Labels, and the trouble with them as a remark that names where they are."""
-    return labels, f"{item.rpartition('/')[2]}: {trouble}" if trouble else ""
-
-
-def _no_classes(remark: str) -> Iterator[NoClasses]:
-    if remark:
-        yield NoClasses(remark)
+def _with_remark(item: str, column: int | None, labels: list[str], trouble: str) -> tuple[list[str], list[NoClasses]]:
+    """Labels, and a remark if they are no classes."""
+    return labels, list(no_classes(item.rpartition("/")[2], trouble, column))
 
 
 def _exactly(stream: IO[bytes], size: int, item: str) -> bytes:

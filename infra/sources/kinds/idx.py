@@ -16,9 +16,9 @@ from infra.errors import InputError, Term
 from infra.sources.decode import from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.array_labels import column_number, is_zeros_and_ones, number_labels
+from infra.sources.formats.array_labels import column_number, is_zeros_and_ones, no_classes, number_labels
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Content, Entry, Found, NoClasses, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 _SPLITS = {
     "train": "train", "training": "train", "t10k": "test", "test": "test", "testing": "test",
@@ -121,7 +121,8 @@ class IdxSource:
         images = self._load(file, _IMAGE_DIMS)
         labels, trouble = self._labels(files["labels"], len(images), file) if labelled else ([], "")
         if trouble:
-            yield NoClasses(f"{PurePosixPath(files['labels'].name).name}: {trouble}")
+            column = column_number(self.reading.picked, self.files.path(files["labels"].name))
+            yield from no_classes(PurePosixPath(files["labels"].name).name, trouble, column)
         shape = images.shape[1:]
         for number in range(len(images)):
             yield Entry(

@@ -12,7 +12,7 @@ from infra.errors import InputError, Term
 from infra.sources.decode import from_array
 from infra.sources.files.file import MAX_BYTES, File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.array_labels import COLUMN, column_number, number_labels
+from infra.sources.formats.array_labels import COLUMN, column_number, no_classes, number_labels
 from infra.sources.formats.array_names import IMAGES, LABELS, array_name
 from infra.sources.formats.mat import MatFile, Variable
 from infra.sources.reading import BY_RULE, Reading
@@ -52,12 +52,13 @@ class MatSource:
                 variables = list(mat.variables())
                 images = _images(variables, path)
                 labels, trouble = self._labels(mat, variables, images, path)
-            if trouble:
-                yield NoClasses(f"{file.name.rpartition('/')[2]}: {trouble}")
+            yield from trouble
             yield from self._entries(file, images, labels)
 
-    def _labels(self, mat: MatFile, variables: list[Variable], images: Variable, path: str) -> tuple[list[str], str]:
-        """The labels of the images, empty if there are none that count, and why they are no classes."""
+    def _labels(
+        self, mat: MatFile, variables: list[Variable], images: Variable, path: str
+    ) -> tuple[list[str], list[NoClasses]]:
+        """The labels of the images, empty if there are none that count, and a remark if they are no classes."""
         picked = self.reading.picked
         chosen = [one for one in variables if one.name == picked]
         if not chosen and not COLUMN.fullmatch(picked or "0"):
@@ -65,12 +66,13 @@ class MatSource:
             raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=key:NAME to one of these")
         called = chosen or [one for one in variables if array_name(one.name).role == LABELS and one is not images]
         if not called or not (self.reading.own_labels or picked):
-            return [], ""
+            return [], []
         count = images.shape[-1]
         fitting = [one for one in called if _fits(one, count)]
         if len(fitting) != 1:
             fault = "several variables of labels" if fitting else f"no variable of {count} labels"
-            return [], f"{fault} ({_shapes(fitting or called)})"
+            cause = f"{path.rpartition('/')[2]}: {fault} ({_shapes(fitting or called)})"
+            return [], [NoClasses(cause, "key:NAME" if fitting else "")]
         return _texts(mat, images, fitting[0], "" if chosen else picked, path)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
@@ -129,13 +131,16 @@ def _fits(labels: Variable, count: int) -> bool:
     return prod(labels.shape) == count or (len(labels.shape) == 2 and count in labels.shape and min(labels.shape) > 0)
 
 
-def _texts(mat: MatFile, images: Variable, labels: Variable, column: str, path: str) -> tuple[list[str], str]:
-    """The labels in a variable, and why they are no classes, which is empty if they are."""
+def _texts(
+    mat: MatFile, images: Variable, labels: Variable, picked: str, path: str
+) -> tuple[list[str], list[NoClasses]]:
+    """The labels in a variable, and a remark if they are no classes."""
     count, item = images.shape[-1], f"{path}[{labels.name}]"
     values = mat.numbers(labels).reshape(labels.shape, order="F")
     is_vector = values.size == count
     rows = values.reshape(count, 1) if is_vector else values if labels.shape[0] == count else values.T
-    texts, trouble = number_labels(rows, item, column_number(column, item))
+    column = column_number(picked, item)
+    texts, trouble = number_labels(rows, item, column)
     if images.shape[:-1] == _SVHN and is_vector and "10" in texts and _TEN.issuperset(texts):
         texts = ["0" if text == "10" else text for text in texts]
-    return texts, f"{labels.name}: {trouble}" if trouble else ""
+    return texts, list(no_classes(item.rpartition("/")[2], trouble, column))

@@ -182,14 +182,14 @@ class _Things:
         others: Other files by suffix.
         left_out: Images left out because of their key.
         doubtful: Images taken that may be companions of others, by key.
-        no_classes: Why its labels are no classes; empty if they are, or if it has none.
+        no_classes: Why its labels are no classes; None if they are, or if it has none.
     """
 
     digest: str
     others: Tally
     left_out: LeftOut
     doubtful: dict[str, int]
-    no_classes: str
+    no_classes: NoClasses | None
 
 
 def _find(
@@ -201,7 +201,8 @@ def _find(
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
-    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
+    digest, others, left_out = hashlib.sha256(), Tally(), LeftOut()
+    no_classes: NoClasses | None = None
     doubtful: dict[str, int] = {}
     _, metadata = tables
     for entry in chosen(metadata.located(source.find())):
@@ -216,8 +217,8 @@ def _find(
                 found.write(line)
             case Metadata(name, content) if any(table.add(entry) for table in tables) and isinstance(content, bytes):
                 digest.update(_ENCODE([name, sha256(content)]).encode())
-            case NoClasses(cause):
-                no_classes = no_classes or cause
+            case NoClasses():
+                no_classes = no_classes or entry
             case Doubtful(key, count):
                 doubtful[key] = count
             case Other() if entry.key:

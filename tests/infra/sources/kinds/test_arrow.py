@@ -194,7 +194,7 @@ def test_lists_as_labels(tmp_path: Path, labels: pa.Array, expected: str | None,
 
 def test_a_list_of_far_too_many_labels(tmp_path: Path) -> None:
     (tmp_path / "a.arrow").write_bytes(written(pa.table({"image": ENCODED[:1], "label": [[0] * 100_001]})))
-    with pytest.raises(InputError, match="has a row of 100001 labels - set the way to label=none"):
+    with pytest.raises(InputError, match="has a row of 100001 labels - repair it, or set the way to label=none"):
         placed(source(tmp_path))
 
 

@@ -218,7 +218,7 @@ def test_rows_of_zeros_and_ones_are_one_hot_or_several_labels(tmp_path: Path) ->
     assert [entry.label for entry in found(IdxSource(FileSet((str(tmp_path),))))] == [str(n % 3) for n in range(12)]
     (tmp_path / "train-labels-idx2-ubyte").write_bytes(idx(SEVERAL))
     trouble, *entries = IdxSource(FileSet((str(tmp_path),))).find()
-    assert trouble == NoClasses("train-labels-idx2-ubyte: several labels per image")
+    assert trouble == NoClasses("train-labels-idx2-ubyte: several labels per image", "column:NUMBER")
     assert {entry.label for entry in entries if isinstance(entry, Entry)} == {""}
     for column in range(3):
         chosen = IdxSource(FileSet((str(tmp_path),)), Reading(labels=f"column:{column}"))

@@ -72,10 +72,10 @@ SEVERAL = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1, 
 LABELS = {
     "one-hot rows": ({"y": ONE_HOT}, "", "20110", ""),
     "one-hot columns": ({"y": ONE_HOT.T}, "", "20110", ""),
-    "several labels": ({"y": SEVERAL}, "", "", "a.mat: y: several labels per image"),
+    "several labels": ({"y": SEVERAL}, "", "", "a.mat[y]: several labels per image"),
     "one of several": ({"y": SEVERAL}, "column:1", "10001", ""),
     "one of several in columns": ({"y": SEVERAL.T}, "column:2", "01001", ""),
-    "fractions": ({"y": np.arange(5) / 2}, "", "", "a.mat: y: fractions"),
+    "fractions": ({"y": np.arange(5) / 2}, "", "", "a.mat[y]: fractions"),
     "another number": ({"y": [1, 2]}, "", "", "a.mat: no variable of 5 labels (y [1, 2])"),
     "one fits": ({"y": np.arange(5), "classes": [7, 8, 9]}, "", "01234", ""),
     "two fit": (
