@@ -103,6 +103,8 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
         return Ruling(rule=LabelRule.FILE_NAME, note=unused)
     if folders.like:
         like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
+        if folders.deeper and (below := survey.class_folders(2)).several and not below.like:
+            like += f", {Term.LABEL_DEPTH}=2 the folders in them, as {below.first}"
         return Ruling(rule=LabelRule.NONE, note=unused or like)
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
 
