@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from infra.errors import DdpmError, InputError
+from infra.errors import DdpmError, InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.formats.arrow_messages import ArrowMessages, Batch, Span
@@ -79,7 +79,9 @@ class ArrowRows:
         except DdpmError:
             raise
         except Exception as error:  # as for the schema
-            raise self._fault(f"has damaged labels ({str(error)[:200]})") from error
+            fault = self._fault(f"has damaged labels ({str(error)[:200]})")
+            fault.remedy = f"{REPAIR}, or set {Term.LABELS}=none to train without classes"
+            raise fault from error
         for scalar in array:
             yield label_text(scalar, columns, self._path, values, signed=signed)
 
