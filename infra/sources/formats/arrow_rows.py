@@ -91,8 +91,9 @@ class ArrowRows:
             raise ValueError("their categories are missing")
         if not isinstance(categories.values, pa.Array):
             pieces = [ArrowRows(self._opened, self._schema, piece, self._path) for piece in categories.pieces]
-            categories.values = pa.concat_arrays([piece._array(kind.value_type, 0, 0)[0] for piece in pieces])
-            categories.values.validate(full=True)
+            values = pa.concat_arrays([piece._array(kind.value_type, 0, 0)[0] for piece in pieces])
+            values.validate(full=True)
+            categories.values = values
         return categories.values
 
     def images(self, columns: Columns, rows: list[int]) -> Iterator[Content]:
