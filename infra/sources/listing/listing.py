@@ -209,8 +209,7 @@ def _find(
         match entry:
             case Entry():
                 survey.add(entry)
-                if not entry.split:
-                    split_survey.add(entry.folder)
+                split_survey.add(entry.folder, entry.split)
                 origins.add_found(entry)
                 line = _line(entry)
                 digest.update(line)
