@@ -42,6 +42,8 @@ class Inspection:
         classes: Their number by class and split, for the splits that count; without those that have no class.
         facts: What the manifest would say of the listing.
         sample: A look at some of them.
+        test_kind: The kind of the held-out source; empty if there is none.
+        test_why: What told that kind, in words; empty if the user named it.
     """
 
     config: PrepareConfig
@@ -51,11 +53,17 @@ class Inspection:
     classes: dict[str, dict[str, int]]
     facts: Json
     sample: Sample
+    test_kind: str = ""
+    test_why: str = ""
 
     @property
     def kind_line(self) -> str:
-        """The kind, and what told it."""
-        return f"{self.config.kind}: {self.why}" if self.why else f"{self.config.kind}, by prepare.kind"
+        """The kind, and what told it, of both sources if there is a held-out one."""
+        return "; held-out images ".join(
+            f"{kind}: {why}" if why else f"{kind}, by prepare.kind"
+            for kind, why in ((self.config.kind, self.why), (self.test_kind, self.test_why))
+            if kind
+        )
 
     @property
     def splits_line(self) -> str:
@@ -127,6 +135,8 @@ class Inspection:
             "test_source": list(self.config.test_sources),
             "kind": self.config.kind,
             "kind_from": self.why,
+            "test_kind": self.test_kind,
+            "test_kind_from": self.test_why,
             "images": self.images,
             "splits": self.splits,
             "splits_from": self.splits_line,
@@ -182,7 +192,7 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
     opened = open_source(config)
     config, source = opened.config, opened.source
     with listed(_Counting(source, on_found), config.reading, opened.sought) as listing:
-        facts = listing_facts(config, listing)
+        facts = listing_facts(config, listing, opened.test_kind)
         if not facts["splits_from"]:
             check_count(config.holdout, listing.count)
         sample = take_sample(config, source, listing)
@@ -196,6 +206,8 @@ def inspect_source(config: PrepareConfig, on_found: Callable[[int], None]) -> In
         return Inspection(
             config=config,
             why=opened.why,
+            test_kind=opened.test_kind,
+            test_why=opened.test_why,
             images=listing.count,
             splits=listing.splits,
             classes=classes,

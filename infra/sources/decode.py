@@ -133,7 +133,7 @@ def from_array(pixels: NDArray[Any], name: str, max_value: float = 0.0) -> Image
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise InputError(f"has the shape {pixels.shape}, not height x width [x 1, 3 or 4]", item=name)
+        raise InputError(f"has the shape {pixels.shape}, not height x width [x 1, 3 or 4]", item=name, remedy=REPAIR)
     white = white_of(pixels.dtype, max_value, name)
     image = Image.fromarray(np.ascontiguousarray(to_eight_bits(pixels, white, name)))
     image.info[WHITE] = white

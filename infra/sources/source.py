@@ -87,10 +87,12 @@ class Metadata:
     Attributes:
         name: Its name, made as those of entries are; it names images relative to its own folder.
         content: Its bytes; the reason why they cannot be read ends the listing only if its labels are needed.
+        start: Its first bytes if the content is not there.
     """
 
     name: str
     content: Content
+    start: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,12 @@ class NoClasses:
 
     Attributes:
         cause: The labels and what is the matter with them, in words for the user.
+        choice: The choice among them or beside them that may give classes, such as column:NUMBER; empty if there is
+            none.
     """
 
     cause: str
+    choice: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,16 @@ def takes_splits(config: "PrepareConfig", listing: "Listing") -> bool:
     return listing.splits_given and config.use_splits
 
 
-def listing_facts(config: "PrepareConfig", listing: "Listing") -> Json:
-    """Return the manifest's facts that the listing alone decides: what was read, and by which rules."""
+def listing_facts(config: "PrepareConfig", listing: "Listing", test_kind: str = "") -> Json:
+    """Return the manifest's facts that the listing alone decides: what was read, and by which rules.
+
+    Args:
+        config: The settings.
+        listing: What the source holds.
+        test_kind: The kind of the held-out source; empty if there is none.
+    """
     return {
+        **({"test_kind": test_kind} if test_kind else {}),
         "settings": config.result_settings(),
         "class_names": listing.class_names,
         "unlabelled": listing.unlabelled,
@@ -142,9 +149,12 @@ def _split_rule(facts: Json) -> str:
 
 
 def kind_line(facts: Json) -> str:
-    """Return the kind that the source was read as; an empty text for the digits, which are of no other."""
+    """Return the kinds that the source and a held-out source were read as; an empty text for the digits."""
     kind = facts["settings"].get("kind", "")
-    return f"read as {kind}" if kind not in ("", "digits") else ""
+    if kind in ("", "digits"):
+        return ""
+    held_out = facts.get("test_kind", kind)
+    return f"read as {kind}" + (f", held-out images as {held_out}" if held_out != kind else "")
 
 
 def classes_line(facts: Json) -> str:

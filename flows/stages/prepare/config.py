@@ -70,8 +70,8 @@ class LabelOption(Choice):
         "dataset.json, metadata.jsonl, metadata.csv or labels.csv, tables such as train.csv, and .cls and .json files "
         "of tars",
     )
-    COLUMN = "column:NAME", "That column of a Parquet file, label array (from 0), metadata file or table"
-    KEY = "key:NAME", "That key of .npz files, or of .json files beside images"
+    COLUMN = "column:NAME", "That column of a Parquet, Arrow or metadata file, table, or rows of numbers (from 0)"
+    KEY = "key:NAME", "That key of .npz files or of .json files beside images, or MATLAB variable"
 
 
 class PrepareConfig(StageConfig):

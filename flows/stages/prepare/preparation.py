@@ -74,6 +74,7 @@ def prepare(config: PrepareConfig, context: Context) -> Dataset:
                 survey=survey,
                 workers=workers,
                 splits_given=given,
+                test_kind=opened.test_kind,
             )
             return work.run()
 
@@ -142,6 +143,7 @@ class _Work:
     survey: Survey
     workers: Workers
     splits_given: bool
+    test_kind: str
 
     def run(self) -> Manifest:
         """Run the missing units and seal the output."""
@@ -217,7 +219,7 @@ class _Work:
         quarantine = self.output.commit("quarantine", "json", canonical_json(account.quarantined), {})
         facts = {
             **account.facts(),
-            **listing_facts(self.config, self.listing),
+            **listing_facts(self.config, self.listing, self.test_kind),
             "quarantine": quarantine.as_json(),
             "held_out_by": "" if self.splits_given else held_out.by.value,
         }

@@ -87,6 +87,8 @@ class OpenedSource:
         config: The settings, with the kind that was found in place of `auto`, so that a named and a found kind are one.
         source: The source.
         why: What told the kind, in words; empty if the user named it.
+        test_kind: The kind of the held-out source; empty if there is none.
+        test_why: What told that kind; empty if the user named it.
         sought: What its listing looks for, in words.
     """
 
@@ -94,6 +96,8 @@ class OpenedSource:
     source: Source
     why: str
     sought: str
+    test_kind: str = ""
+    test_why: str = ""
 
 
 def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
@@ -114,13 +118,15 @@ def open_source(config: PrepareConfig, root: str | None = None) -> OpenedSource:
     sought = f"of the kind {config.kind} ({config.kind.description})"
     if why == NO_KIND:
         sought = f"of any kind ({', '.join(f'{noun}s' for noun in NOUNS.values())})"
+    test_kind = test_why = ""
     if config.test_sources:
         test_files = _files(config.test_sources, root)
         # Held-out images may be of another kind: a folder beside an archive.
         with of_test_source():
-            _, test, _ = _opened(config.model_copy(update={"kind": chosen}), test_files)
+            test_config, test, test_why = _opened(config.model_copy(update={"kind": chosen}), test_files)
+        test_kind = str(test_config.kind)
         train = Pair(train, test, files, test_files)
-    return OpenedSource(config=config, source=train, why=why, sought=sought)
+    return OpenedSource(config=config, source=train, why=why, sought=sought, test_kind=test_kind, test_why=test_why)
 
 
 def _opened(config: PrepareConfig, files: FileSet) -> tuple[PrepareConfig, Source, str]:

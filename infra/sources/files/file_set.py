@@ -124,7 +124,7 @@ class FileSet:
         for base, prefix in self.prefixes.items():
             if name.startswith(prefix):
                 return f"{base}/{name.removeprefix(prefix)}"
-        raise InputError("is not below any source", item=name)
+        raise InputError("is not below any source", remedy=f"check {Term.SOURCE}", item=name)
 
     @cached_property
     def prefixes(self) -> dict[str, str]:

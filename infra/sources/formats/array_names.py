@@ -10,6 +10,7 @@ _SPLITS = {
 }  # fmt: skip
 _IMAGE_WORDS = ("images", "image", "imgs", "img", "x", "data", "pixels")
 _LABEL_WORDS = ("labels", "label", "y", "targets", "target", "classes")
+_NAMES_OF_CLASSES = {"classes", "names"}
 # A new word begins at a capital after a small letter (trainX), and after an x or y that a split follows (xtrain).
 _BETWEEN = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])")
 _GLUED = re.compile(r"([xy])(train|training|val|valid|validation|test|testing)")
@@ -34,6 +35,11 @@ class ArrayName:
     def labels(self, images: "ArrayName") -> bool:
         """Tell whether these labels are of those images, as are y_train of X_train and a-labels of a."""
         return self.words in (images.words, images.all_words)
+
+    @property
+    def may_name_classes(self) -> bool:
+        """Whether these labels may be the names of the classes instead, so that any others come before them."""
+        return not _NAMES_OF_CLASSES.isdisjoint(self.all_words)
 
     @property
     def rank(self) -> tuple[int, int]:

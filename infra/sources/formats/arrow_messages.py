@@ -6,8 +6,9 @@ place and size is held to the size of the file.
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from infra.errors import InputError
@@ -16,7 +17,9 @@ from infra.sources.decode import REPAIR
 _MAGIC = b"ARROW1\0\0"
 _TAIL = struct.Struct("<i6s")
 _MAX_METADATA = 16 << 20
-_SCHEMA, _BATCH = 1, 3
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+# Categories may be stated so many times for one column, or in so many pieces.
+_MAX_PIECES = 1000
 _CODECS = {0: "lz4", 1: "zstd"}
 _BIG_ENDIAN = 1
 
@@ -38,6 +41,7 @@ class Batch:
         lengths: The lengths that its columns and their children state, in order.
         buffers: The places of its buffers, in order; they lie within the file.
         codec: The name of the compression of the buffers; empty if there is none.
+        categories: The categories stated so far, by the numbers that the schema gives to its dictionaries.
     """
 
     place: int
@@ -45,6 +49,20 @@ class Batch:
     lengths: tuple[int, ...]
     buffers: tuple[Span, ...]
     codec: str
+    categories: Mapping[int, "Categories"] = field(default_factory=dict)
+
+
+@dataclass
+class Categories:
+    """The values that the numbers of a column of categories stand for.
+
+    Attributes:
+        pieces: The batches of one column that hold them, one after the other.
+        values: The values, once a reader has unpacked them for all the batches that share them.
+    """
+
+    pieces: tuple[Batch, ...]
+    values: object = None
 
 
 class _Table:
@@ -65,6 +83,16 @@ class _Table:
     def table(self, slot: int) -> "_Table | None":
         at = self._at(slot)
         return _Table(self._data, at + self._offset(at)) if at else None
+
+    def tables(self, slot: int) -> "Iterator[_Table]":
+        """A vector of tables."""
+        if at := self._at(slot):
+            start = at + self._offset(at)
+            count = self._offset(start)
+            if count * 4 > len(self._data):
+                raise ValueError("a vector is longer than its message")
+            for place in range(start + 4, start + 4 + 4 * count, 4):
+                yield _Table(self._data, place + self._offset(place))
 
     def pairs(self, slot: int) -> Iterator[tuple[int, int]]:
         """A vector of structs of two 64-bit integers."""
@@ -119,41 +147,69 @@ class ArrowMessages:
             raise self._fault("does not begin with an Arrow schema in little-endian order", self._start)
         return struct.pack("<2i", -1, len(metadata)) + metadata
 
+    @cached_property
+    def dictionaries(self) -> tuple[int, ...]:
+        """The number of the dictionary of each column; -1 if it is no column of categories.
+
+        Raises:
+            InputError: If the schema is damaged.
+        """
+        try:
+            schema = _Table.root(self._metadata(self._start)[0]).table(2)
+            encodings = [column.table(4) for column in schema.tables(1)] if schema else []
+            return tuple(encoding.number(0, "q") if encoding else -1 for encoding in encodings)
+        except (struct.error, ValueError) as error:
+            raise self._fault("has a damaged schema", self._start) from error
+
     def batches(self) -> Iterator[Batch]:
         """Find every record batch."""
-        place = self._start
+        place, categories = self._start, dict[int, Categories]()
         while place < self._end:
             metadata, body = self._metadata(place)
             if not metadata:
                 return
-            batch, length = self._parsed(place, metadata, body)
-            if batch is not None:
-                yield batch
+            kind, batch, length = self._parsed(place, metadata, body)
+            if batch is not None and kind == _BATCH:
+                yield replace(batch, categories=dict(categories)) if categories else batch
+            elif batch is not None:
+                self._add(categories, place, metadata, batch)
             place = body + length
 
     def batch(self, place: int) -> Batch:
-        """Return the record batch whose message is at a place."""
-        found, _ = self._parsed(place, *self._metadata(place))
-        if found is None:
+        """Return the record batch whose message is at a place, without categories."""
+        kind, found, _ = self._parsed(place, *self._metadata(place))
+        if found is None or kind != _BATCH:
             raise self._fault("has no record batch where one was found", place)
         return found
 
-    def _parsed(self, place: int, metadata: bytes, body: int) -> tuple[Batch | None, int]:
-        """The batch of a message, if it is one, and the length of its body."""
+    def _add(self, categories: dict[int, Categories], place: int, metadata: bytes, batch: Batch) -> None:
+        """Add the categories of a message, which follow those before or take their place."""
+        header = _Table.root(metadata).table(2)
+        assert header is not None
+        number, is_more = header.number(0, "q"), header.number(2, "b")
+        before = categories[number].pieces if is_more and number in categories else ()
+        if len(before) >= _MAX_PIECES or len(categories) > _MAX_PIECES:
+            raise self._fault(f"states categories in more than {_MAX_PIECES} pieces", place)
+        categories[number] = Categories((*before, batch))
+
+    def _parsed(self, place: int, metadata: bytes, body: int) -> tuple[int, Batch | None, int]:
+        """The type of a message, its batch if it has one, and the length of its body."""
         try:
             message = _Table.root(metadata)
-            header, length = message.table(2), message.number(3, "q")
+            kind, header, length = message.number(1, "B"), message.table(2), message.number(3, "q")
             if not 0 <= length <= self._end - body:
                 raise self._fault(f"has a message of {length} bytes, cut short", place)
-            if message.number(1, "B") != _BATCH or header is None:
-                return None, length
+            if kind == _DICTIONARY and header is not None:
+                header = header.table(1)
+            if kind not in (_DICTIONARY, _BATCH) or header is None:
+                return kind, None, length
             buffers = tuple(Span(body + offset, size) for offset, size in header.pairs(2))
             if any(span.place < body or not 0 <= span.length <= body + length - span.place for span in buffers):
                 raise self._fault("has a buffer outside its message", place)
             compression = header.table(3)
             codec = _CODECS[compression.number(0, "b")] if compression else ""
             lengths = tuple(count for count, _ in header.pairs(1))
-            return Batch(place, header.number(0, "q"), lengths, buffers, codec), length
+            return kind, Batch(place, header.number(0, "q"), lengths, buffers, codec), length
         except (struct.error, ValueError, KeyError) as error:
             raise self._fault("has a damaged message", place) from error
 

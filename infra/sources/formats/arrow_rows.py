@@ -1,6 +1,6 @@
 """The rows of an Arrow file: labels and stored images, straight from the buffers of its record batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import BinaryIO
 
@@ -50,12 +50,15 @@ class ArrowRows:
     def __init__(self, opened: BinaryIO, schema: pa.Schema, batch: Batch, path: str) -> None:
         self._opened, self._schema, self._batch, self._path = opened, schema, batch, path
 
-    def labels(self, columns: Columns, values: LabelValues, *, signed: bool = False) -> Iterator[str]:
+    def labels(
+        self, columns: Columns, values: LabelValues, dictionaries: Sequence[int], *, signed: bool = False
+    ) -> Iterator[str]:
         """Return the label of each row; empty if there is none.
 
         Args:
             columns: The columns of the file.
             values: Turns values into classes, and notices if they are none.
+            dictionaries: The number of the dictionary of each column of categories.
             signed: Whether a negative number is a label.
         """
         if not columns.label:
@@ -63,22 +66,35 @@ class ArrowRows:
             return
         number = self._schema.get_field_index(columns.label)
         kind = self._schema.field(number).type
-        if pa.types.is_dictionary(kind) or pa.types.is_nested(kind):
-            cause = f"has a column {columns.label} of {'lists' if pa.types.is_nested(kind) else 'categories'}"
-            remedy = f"write it as text or integers, or set {Term.LABELS}=none"
-            raise InputError(cause, item=self._path, remedy=remedy)
         buffer, length = self._start(number)
         try:
-            array, *_ = self._array(kind, buffer, length)
+            if pa.types.is_dictionary(kind):
+                numbers, *_ = self._array(kind.index_type, buffer, length)
+                array = pa.DictionaryArray.from_arrays(numbers, self._values(kind, dictionaries[number]))
+            else:
+                array, *_ = self._array(kind, buffer, length)
             array.validate(full=True)
             if len(array) != self._checked_rows(columns):
                 raise ValueError(f"{len(array)} labels")
         except DdpmError:
             raise
         except Exception as error:  # as for the schema
-            raise self._fault(f"has damaged labels ({str(error)[:200]})") from error
+            fault = self._fault(f"has damaged labels ({str(error)[:200]})")
+            fault.remedy = f"{REPAIR}, or set {Term.LABELS}=none to train without classes"
+            raise fault from error
         for scalar in array:
-            yield label_text(scalar.as_py(), columns, self._path, values, signed=signed)
+            yield label_text(scalar, columns, self._path, values, signed=signed)
+
+    def _values(self, kind: pa.DataType, dictionary: int) -> pa.Array:
+        """The values that the numbers of a column of categories stand for."""
+        if (categories := self._batch.categories.get(dictionary)) is None:
+            raise ValueError("their categories are missing")
+        if not isinstance(categories.values, pa.Array):
+            pieces = [ArrowRows(self._opened, self._schema, piece, self._path) for piece in categories.pieces]
+            values = pa.concat_arrays([piece._array(kind.value_type, 0, 0)[0] for piece in pieces])
+            values.validate(full=True)
+            categories.values = values
+        return categories.values
 
     def images(self, columns: Columns, rows: list[int]) -> Iterator[Content]:
         """Return the stored bytes of the images in some rows, or the reason why a row has none."""
@@ -174,7 +190,8 @@ class ArrowRows:
                 raise self._fault(f"has a buffer of {span.length} bytes")
             return self._exactly(span.place, span.length)
         size, packed = self._unpacked(span), self._exactly(span.place + 8, span.length - 8)
-        if len(packed) == size:
+        # A packed buffer may be just as long as what it holds.
+        if self._exactly(span.place, 8) == _UNCOMPRESSED.to_bytes(8, "little", signed=True):
             return packed
         try:
             return bytes(pa.Codec(self._batch.codec).decompress(packed, size, asbytes=True))

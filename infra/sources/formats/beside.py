@@ -1,8 +1,11 @@
 """Files beside images that say something of them: which are wanted, and their content."""
 
+from contextlib import suppress
+
+from infra.errors import DdpmError
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.metadata import MAX_METADATA_BYTES, may_be_metadata, too_large
+from infra.sources.formats.metadata import MAX_METADATA_BYTES, START_BYTES, may_be_metadata, too_large
 from infra.sources.formats.tables import table_kind
 from infra.sources.reading import Reading
 from infra.sources.source import Metadata, Other
@@ -30,7 +33,10 @@ def file_beside(files: FileSet, file: File, reading: Reading) -> Metadata | Othe
     if not is_wanted(file.name, reading):
         return Other(file.name)
     if file.size > MAX_METADATA_BYTES:
-        return Metadata(file.name, too_large(files.path(file.name)))
+        start = b""
+        with suppress(DdpmError):  # as for smaller files, only what is needed can fail
+            start = files.read(file, 0, START_BYTES)
+        return Metadata(file.name, too_large(files.path(file.name)), start)
     (content,) = files.read_all([file])
     return Metadata(file.name, content)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from infra.errors import InputError
+from infra.sources.image_formats import SIGNATURE_BYTES
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = struct.Struct("<QHHHH")
@@ -108,7 +109,7 @@ class _Tree:
             else:
                 key = page[at + _NODE.size : at + _NODE.size + key_size]
                 place, length = at + _NODE.size + key_size, low | high << 16
-                inline = page[place : place + min(length, 8) if not node_flags & _BIG else place + 8]
+                inline = page[place : place + min(length, SIGNATURE_BYTES) if not node_flags & _BIG else place + 8]
                 yield self._value(number, key, node_flags, inline, start + place, length)
 
     def _value(self, number: int, key: bytes, flags: int, inline: bytes, place: int, length: int) -> Value:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 
 _HEADER_BYTES = 128
@@ -100,7 +100,9 @@ class MatFile:
             InputError: If it is too large.
         """
         if variable.size > _MAX_READ:
-            raise self._fault(f"holds {variable.size} bytes of {variable.name}")
+            cause = f"holds {variable.size} bytes of {variable.name}, over {_MAX_READ >> 20} MiB"
+            remedy = f"save it as a vector of uint8, or set {Term.LABELS}=none to train without classes"
+            raise InputError(cause, item=self._path, remedy=remedy)
         return np.frombuffer(next(self.chunks(variable, [0], variable.size)), dtype=variable.dtype)
 
     def chunks(self, variable: Variable, numbers: list[int], length: int) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import File
 from infra.sources.formats.beside import is_wanted
@@ -20,6 +20,7 @@ from infra.sources.source import Entry, Found, Metadata, NoClasses, Other
 MAX_MEMBERS = 10_000_000
 MAX_LABEL_BYTES = 64 << 10
 REPACK = "pack it anew"
+_NO_CLASSES = f"or set {Term.LABELS}=none to train without classes"
 _MAX_NAME_BYTES = 4096
 # Members that share a name up to its first dot wait in memory for their label.
 _MAX_SAMPLE = 64
@@ -177,15 +178,19 @@ class _Sample:
         for name, text in sorted(self.sidecars, key=lambda sidecar: sidecar[0].lower().endswith(".json")):
             is_used, is_json = bool(self.images or self._listed), name.lower().endswith(".json")
             if not is_used and not is_json and self._is_label(name, text):
-                raise InputError("labels no image beside it", item=name, remedy=f"{REPACK}: 7.cls next to 7.png")
+                raise InputError(
+                    "labels no image beside it", item=name, remedy=f"{REPACK}: 7.cls next to 7.png; {_NO_CLASSES}"
+                )
             label = self._label_in(name, text) if is_used and not (is_json and self._label) else ""
             if not label:
                 yield Other(name)
             elif self._listed:
-                raise InputError(f"labels a sample of more than {_MAX_SAMPLE} members", item=name, remedy=REPACK)
+                raise InputError(
+                    f"labels a sample of more than {_MAX_SAMPLE} members", item=name, remedy=f"{REPACK}, {_NO_CLASSES}"
+                )
             elif self._label and label != self._label:
                 cause = f"calls images {label!r} that another label calls {self._label!r}"
-                raise InputError(cause, item=name, remedy="names must differ before their first dot")
+                raise InputError(cause, item=name, remedy=f"let names differ before their first dot, {_NO_CLASSES}")
             if label and not self._label:
                 self._label, self._label_from = label, _origin(self._reading) if is_json else ".cls files"
         yield from self._entries()
@@ -221,7 +226,9 @@ class _Sample:
         if text is None and name.lower().endswith(".json"):  # it is larger than any label, so it is something else
             return ""
         if text is None:
-            raise InputError(f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=REPAIR)
+            raise InputError(
+                f"is no label: larger than {MAX_LABEL_BYTES >> 10} KiB", item=name, remedy=f"{REPAIR}, {_NO_CLASSES}"
+            )
         try:
             value = text.decode("utf-8")
             if name.lower().endswith(".json"):
@@ -231,7 +238,7 @@ class _Sample:
                 if not value and (found is None or self._values.trouble):
                     return ""
         except (ValueError, RecursionError) as error:
-            raise InputError(f"is no label ({error})", item=name, remedy=REPAIR) from error
+            raise InputError(f"is no label ({error})", item=name, remedy=f"{REPAIR}, {_NO_CLASSES}") from error
         return _checked(value, name)
 
 
@@ -239,5 +246,5 @@ def _checked(value: str, name: str) -> str:
     """A label without space around it, if it can be one."""
     value = value.strip()
     if not value or not value.isprintable() or len(value) > _MAX_LABEL_CHARS:
-        raise InputError(f"is no label: {value[:20]!r}", item=name, remedy=REPAIR)
+        raise InputError(f"is no label: {value[:20]!r}", item=name, remedy=f"{REPAIR}, {_NO_CLASSES}")
     return value

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -19,8 +20,11 @@ LABEL_NAMES = ("label", "labels", "class", "category")
 _NAME = re.compile(r"(dataset\.json|(metadata|labels)\.(jsonl|csv|tsv))", re.IGNORECASE)
 # As pandas writes a column of whole numbers of which some are missing.
 _WHOLE = re.compile(r"(-?[0-9]{1,18})\.0")
-IGNORE = f"repair it, or set {Term.LABELS}=none"
-_TOO_LARGE = f"split it by folders, or set {Term.LABELS}=none"
+_OTHERWISE = f"set {Term.LABELS}=none or {Term.LABELS}=folder"
+IGNORE = f"repair it, or {_OTHERWISE}"
+_TOO_LARGE = f"split it by folders, or {_OTHERWISE}"
+# So much of a file tells whether it has labels.
+START_BYTES = 64 << 10
 _COLUMNS_SHOWN = 10
 
 # An image's name relative to the file's folder, and its stored label.
@@ -44,6 +48,25 @@ class LacksLabelsError(InputError):
 def too_large(item: str) -> InputError:
     """Return the error of a file of labels of more than `MAX_METADATA_BYTES`."""
     return InputError(f"is larger than {MAX_METADATA_BYTES >> 20} MiB", item=item, remedy=_TOO_LARGE)
+
+
+def shows_no_labels(file: Metadata) -> bool:
+    """Tell whether the beginning of a file that cannot be read shows that it has no labels: a table names its columns.
+
+    Args:
+        file: The file.
+    """
+    start = file.content[:START_BYTES] if isinstance(file.content, bytes) else file.start
+    first, name = start.decode("latin-1").partition("\n")[0].strip(), own_name(file.name).lower()
+    if not may_be_metadata(name) or start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return False
+    if not first or not first.replace("\t", " ").isprintable():
+        return False
+    if name == "dataset.json":
+        return first.startswith("{") and '"labels"' not in start.decode("latin-1")
+    if name.endswith("l"):
+        return first.startswith("{") and not re.search(rf'"({"|".join(LABEL_NAMES)})"\s*:', first, re.IGNORECASE)
+    return not {column.strip(' "').lower() for column in re.split("[,;\t]", first)}.intersection(LABEL_NAMES)
 
 
 def metadata_rows(file: Metadata, picked: str) -> Iterator[Row] | None:

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.levels import white_of
@@ -21,6 +21,7 @@ _TYPE_CODES = "u1 ? <u2 >u2 <u4 >u4 <u8 >u8 i1 <i2 >i2 <i4 >i4 <i8 >i8 <f2 >f2 <
 _WIDE_TYPES = ("u2", "u4", "u8", "i2", "i4", "i8", "f2", "f4", "f8")
 PIXEL_TYPES = tuple(map(np.dtype, ("u1", "?", "i1", *(order + code for code in _WIDE_TYPES for order in "<>"))))
 _CHANNELS = (1, 3, 4)
+_OTHERS = f"remove it, or set {Term.SOURCE} to the other files"
 _AS_UINT8 = "save the pixels as numpy.uint8, 0 to 255"
 _HEADER_ERRORS = (
     ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError,
@@ -77,7 +78,7 @@ def check_images(header: Header, size: int, max_value: float, item: str) -> None
         remedy = "save x.reshape(n, height, width[, channels])" if len(shape) < 3 else "transpose it or pick channels"
         raise InputError(cause, item=item, remedy=remedy)
     if min(shape) < 1:
-        raise InputError(f"holds nothing: its shape is {shape}", item=item)
+        raise InputError(f"holds nothing: its shape is {shape}", item=item, remedy=_OTHERS)
     width = header.dtype.itemsize
     if header.length + prod(shape) * width != size:
         cause = f"says it holds {shape} numbers of {width} bytes and holds {size - header.length} bytes"
@@ -86,7 +87,7 @@ def check_images(header: Header, size: int, max_value: float, item: str) -> None
         cause = f"has the shape {shape}: one image, or {shape[0]} grey ones of {shape[1]}x{shape[2]}"
         raise InputError(cause, item=item, remedy="save images x height x width x channels")
     if prod(shape[1:]) * width > MAX_BYTES:
-        raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item)
+        raise InputError(f"holds images larger than {MAX_BYTES >> 20} MiB", item=item, remedy=_OTHERS)
 
 
 def channels_first(shape: Sequence[int]) -> bool:

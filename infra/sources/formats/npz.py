@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR
 from infra.sources.files.file import MAX_BYTES
 from infra.sources.formats.array_names import IMAGES, LABELS, ArrayName, array_name
@@ -74,7 +74,8 @@ def _labels_of(key: str, names: dict[str, ArrayName], keys: Sequence[str], *, al
     matching = [other for other in labels if names[other].labels(names[key])]
     # x goes with y, images with labels; the other way round if that is all there is.
     matching.sort(key=lambda other: ("y" in names[other].all_words) != ("x" in names[key].all_words))
-    return next(iter(matching or [other for other in labels if alone and not names[other].words]), "")
+    found = matching or [other for other in labels if alone and not names[other].words]
+    return min(found, key=lambda other: names[other].may_name_classes, default="")
 
 
 def whole_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, item: str) -> bytes:
@@ -84,6 +85,10 @@ def whole_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, item: str) -> 
         InputError: If there are too many of them.
     """
     if info.file_size > MAX_BYTES:
-        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=item, remedy="save integers as labels")
+        raise InputError(
+            f"is larger than {MAX_BYTES >> 20} MiB",
+            item=item,
+            remedy=f"save integers as labels, or set {Term.LABELS}=none",
+        )
     with archive.open(info) as stream:
         return stream.read(MAX_BYTES)

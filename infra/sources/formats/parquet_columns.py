@@ -1,6 +1,7 @@
 """The columns of a Parquet or Arrow file that hold images and their labels."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,11 +11,17 @@ from infra.sources.decode import REPAIR
 from infra.sources.formats.label_values import LabelValues
 from infra.sources.keys import ALL, IMAGE_KEYS, several_images
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import SPLITS
+from infra.sources.source import SPLITS, NoClasses
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 _OWN_KEY, _HUGGING_FACE_KEY = b"ddpm.image", b"huggingface"
 MAX_LABEL_CHARS = 256
+_COLUMNS_SHOWN = 3
+_NO_CLASSES = f"repair it, or set {Term.LABELS}=none to train without classes"
+_WHOLE = pa.types.is_integer, pa.types.is_boolean
+_NUMBERS = (*_WHOLE, pa.types.is_floating)
+# As many as there may be classes; each becomes a Python object.
+_MAX_LIST = 100_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Columns:
         class_names: The classes by their number; empty if the file does not name them.
         split: The split of a file of this pipeline; empty for any other.
         left_out: The other columns that may hold images.
+        others: The other columns that may hold labels, one per image.
     """
 
     leaf: str
@@ -36,6 +44,13 @@ class Columns:
     class_names: tuple[str, ...]
     split: str
     left_out: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def no_classes(self, trouble: str) -> Iterator[NoClasses]:
+        """Say that the labels are no classes, if they are in `trouble`, and which columns may be chosen instead."""
+        if trouble:
+            choice = f"column:NAME ({', '.join(self.others[:_COLUMNS_SHOWN])})" if self.others else ""
+            yield NoClasses(f"column {self.label}: {trouble}", choice)
 
 
 def image_columns(schema: pa.Schema, path: str, reading: Reading = BY_RULE) -> Columns:
@@ -66,14 +81,15 @@ def image_columns(schema: pa.Schema, path: str, reading: Reading = BY_RULE) -> C
     names = _class_names(metadata, label, own, path) if label else ()
     split = own.get("split")
     left_out = tuple(field.name for field in schema if _is_image(field.type) and field.name != image)
-    return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "", left_out)
+    others = tuple(field.name for field in schema if _is_one_label(field.type, _WHOLE) and field.name != label)
+    return Columns(leaf, shape, label, names, str(split) if split in SPLITS else "", left_out, others if label else ())
 
 
-def label_text(value: object, columns: Columns, path: str, values: LabelValues, *, signed: bool = False) -> str:
+def label_text(stored: pa.Scalar, columns: Columns, path: str, values: LabelValues, *, signed: bool = False) -> str:
     """Return the label of a row as text; empty if it has none.
 
     Args:
-        value: The stored value.
+        stored: The stored value.
         columns: The columns of the file.
         path: Its name in an error.
         values: Turns values into classes, and notices if they are none.
@@ -82,15 +98,18 @@ def label_text(value: object, columns: Columns, path: str, values: LabelValues, 
     Raises:
         InputError: If it is not the number of a class, is too long, or cannot be printed.
     """
+    if isinstance(stored, pa.ListScalar) and stored.is_valid and len(stored.values) > _MAX_LIST:
+        raise InputError(f"has a row of {len(stored.values)} labels", item=path, remedy=_NO_CLASSES)
+    value = stored.as_py()
     names = columns.class_names
     if type(value) is int and names and value >= len(names):
-        raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=REPAIR)
+        raise InputError(f"has the label {value} of {len(names)}", item=path, remedy=_NO_CLASSES)
     is_hidden = type(value) is int and value < 0 and not signed
     text = value if isinstance(value, str) else "" if is_hidden else values.name(value, names)
     if len(text) > MAX_LABEL_CHARS:
-        raise InputError(f"has a label of over {MAX_LABEL_CHARS} characters", item=path, remedy=REPAIR)
+        raise InputError(f"has a label of over {MAX_LABEL_CHARS} characters", item=path, remedy=_NO_CLASSES)
     if not text.isprintable():
-        raise InputError(f"has a label that cannot be printed: {text[:20]!a}", item=path, remedy=REPAIR)
+        raise InputError(f"has a label that cannot be printed: {text[:20]!a}", item=path, remedy=_NO_CLASSES)
     return text
 
 
@@ -137,8 +156,11 @@ def _is_image(kind: pa.DataType) -> bool:
 
 def _is_label(kind: pa.DataType) -> bool:
     is_list = any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
-    kind = kind.value_type if is_list or pa.types.is_dictionary(kind) else kind
-    numbers = pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating
+    return _is_one_label(kind.value_type if is_list else kind)
+
+
+def _is_one_label(kind: pa.DataType, numbers: Sequence[Callable[[pa.DataType], bool]] = _NUMBERS) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(test(kind) for test in (*numbers, pa.types.is_string, pa.types.is_large_string))
 
 
@@ -152,7 +174,7 @@ def _class_names(metadata: dict[bytes, bytes], label: str, own: dict[str, object
     given = own.get("class_names", found)
     names = given if isinstance(given, list) else []
     if not all(isinstance(name, str) and len(name) <= MAX_LABEL_CHARS and name.isprintable() for name in names):
-        raise InputError(f"has names of {label} that are no text", item=path, remedy=REPAIR)
+        raise InputError(f"has names of {label} that are no text", item=path, remedy=_NO_CLASSES)
     return tuple(names)
 
 

@@ -75,7 +75,7 @@ def row_labels(
     check_pages(opened, meta, leaf, path)
     for batch in parquet.iter_batches(_LABEL_BATCH, row_groups=[group], columns=[columns.label], use_threads=False):
         for scalar in batch.column(0):
-            yield label_text(scalar.as_py(), columns, path, values, signed=signed)
+            yield label_text(scalar, columns, path, values, signed=signed)
 
 
 def row_values(parquet: pq.ParquetFile, group: int, leaf: str, declared: int, path: str) -> Iterator[pa.Scalar]:

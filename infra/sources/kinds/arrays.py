@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from infra.errors import InputError, Term
 from infra.sources.decode import REPAIR, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.array_labels import COLUMN, column_number, no_classes
 from infra.sources.formats.array_names import LABELS, ArrayName, array_name
 from infra.sources.formats.array_place import ArrayPlace
+from infra.sources.formats.label_files import LabelFile, LabelFiles
 from infra.sources.formats.npy import (
     HEADER_BYTES,
     Header,
@@ -35,7 +36,6 @@ from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Found, NoClasses, Other
 
 _SPLIT_OF_KEY = re.compile(r"^(train|valid|validation|val|test)_|_(train|valid|validation|val|test)$")
-_NUMBER = re.compile(r"[0-9]{1,6}")
 _CHUNK = 1 << 20
 
 
@@ -60,38 +60,38 @@ class ArraySource:
 
     def find(self) -> Iterator[Found]:
         """Find every image, in the order of the files' names, reading only headers and labels."""
-        label_files, known, images = self._label_files()
-        used = set()
+        label_files = self._label_files()
+        names = label_files.names
         for file in self.files.find():
-            if not self._is_array(file):
+            if not self._is_array(file) or (file.name in names and not self._uses_label_files):
                 yield Other(file.name)
-            elif file.name not in known:
-                labels = _labels_of(file, label_files, alone=images[_folder(file)] == 1)
-                used |= {labels.name} if labels else set()
-                yield from (self._find_archive if self._is_archive(file) else self._find_array)(file, labels)
-        for name in sorted(known - used):
-            if not self._uses_label_files:
-                yield Other(name)
-                continue
-            cause = "labels no images: no file of images has its name"
-            remedy = "remove it, or rename it: y_train.npy beside x_train.npy"
-            raise InputError(cause, item=self.files.path(name), remedy=remedy)
+            elif file.name not in names:
+                yield from (self._find_archive if self._is_archive(file) else self._find_array)(file, label_files)
+        if self._uses_label_files:
+            yield from (Other(file.name) for file in label_files.rest())
 
-    def _label_files(self) -> tuple[dict[tuple[str, tuple[str, ...]], File], set[str], Counter[str]]:
-        """The files of labels by folder and words, the names of all, and the number of files of images by folder."""
-        found: dict[tuple[str, tuple[str, ...]], File] = {}
-        names = set[str]()
-        images = Counter[str]()
+    def _label_files(self) -> LabelFiles:
+        """The files of labels, and where those of images are."""
+        found = LabelFiles()
         for file in filter(self._is_array, self.files.find()):
             name = _name(file)
             if name.role != LABELS or not self._is_labels(file):
-                images[_folder(file)] += 1
-                continue
-            names.add(file.name)
-            if found.setdefault((_folder(file), name.words), file) is not file and self._uses_label_files:
-                path = self.files.path(file.name)
-                raise InputError("is a second file of the same labels", item=path, remedy="remove or rename one")
-        return found, names, images
+                found.add_images(file)
+            else:
+                count = self._count(file) if self._uses_label_files else None
+                found.add(LabelFile(file, self.files.path(file.name), name, count))
+        return found
+
+    def _count(self, file: File) -> int | None:
+        """The number of labels in a file; None if it cannot be read, which matters only if these are the labels."""
+        path = self.files.path(file.name)
+        try:
+            if not self._is_archive(file):
+                return _length(read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path))
+            with self._opened(file) as (archive, members), archive.open(next(iter(members.values()))) as stream:
+                return _length(read_header(stream, path))
+        except InputError:
+            return None
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read their pixels; one image at a time is in memory."""
@@ -114,17 +114,20 @@ class ArraySource:
         with self._opened(file) as (_, members):
             return len(members) == 1
 
-    def _labels(self, file: File | None, count: int) -> tuple[list[str], str]:
-        """The labels in a file of their own, empty if there are none, and a remark on labels that are no classes."""
-        if file is None or not self._uses_label_files:
-            return [], ""
+    def _labels(self, images: File, count: int, label_files: LabelFiles) -> tuple[list[str], list[NoClasses]]:
+        """The labels in a file of their own, empty if there are none, and a remark if they are no classes."""
+        file = label_files.of(images, _name(images), count) if self._uses_label_files else None
+        if file is None:
+            return [], []
         item = self.files.path(file.name)
+        column = column_number(self.reading.picked, item)
         if not self._is_archive(file):
-            return _with_item(item, *label_texts(self.files.read(file), count, item, self._column(item)))
+            return _with_remark(item, column, *label_texts(self.files.read(file), count, item, column))
         with self._opened(file) as (archive, members):
             ((key, info),) = members.items()
             item = f"{item}[{key}]"
-            return _with_item(item, *label_texts(whole_member(archive, info, item), count, item, self._column(item)))
+            data = whole_member(archive, info, item)
+            return _with_remark(item, column, *label_texts(data, count, item, column))
 
     @property
     def _labelled(self) -> bool:
@@ -136,14 +139,6 @@ class ArraySource:
         """Whether files of labels count: a key names labels in the archive of the images."""
         return self._labelled and not self.reading.labels.startswith("key:")
 
-    def _column(self, path: str) -> int | None:
-        """The column of label arrays that the user chose, by its number."""
-        picked = self.reading.picked
-        if picked and not _NUMBER.fullmatch(picked):
-            remedy = f"set {Term.LABELS}=column:NUMBER, counted from 0"
-            raise InputError(f"has no column {picked}: columns of arrays have numbers", item=path, remedy=remedy)
-        return int(picked) if picked else None
-
     def _label_key(
         self, key: str, usual: str, members: Mapping[str, zipfile.ZipInfo], path: str
     ) -> tuple[str, int | None]:
@@ -153,7 +148,7 @@ class ArraySource:
             found = _beside(key, picked)
             if found in members and found != key:
                 return found, None
-            if not _NUMBER.fullmatch(picked):
+            if not COLUMN.fullmatch(picked):
                 cause = f"has no key {picked}: its keys are {', '.join(list(members)[:8])}"
                 raise InputError(cause, item=path, remedy=f"set {Term.LABELS}=key:NAME to one of these")
         return usual if self._labelled else "", int(picked) if picked else None
@@ -165,12 +160,12 @@ class ArraySource:
         suffix = file.name.lower()[-4:]
         return suffix == ".npz" or (suffix != ".npy" and self.files.read(file, 0, 4).startswith(ZIP_MARKS))
 
-    def _find_array(self, file: File, label_file: File | None) -> Iterator[Entry | NoClasses]:
+    def _find_array(self, file: File, label_files: LabelFiles) -> Iterator[Entry | NoClasses]:
         path = self.files.path(file.name)
         header = read_header(BytesIO(self.files.read(file, 0, min(file.size, HEADER_BYTES))), path)
         check_images(header, file.size, self.reading.max_value, path)
-        labels, remark = self._labels(label_file, header.shape[0])
-        yield from _no_classes(remark)
+        labels, remark = self._labels(file, header.shape[0], label_files)
+        yield from remark
         yield from _entries(file, file.name, header, 0, "", labels)
 
     def _read_array(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
@@ -193,7 +188,7 @@ class ArraySource:
         except ZIP_ERRORS as error:
             raise InputError(f"cannot be read as .npz ({error})", item=path, remedy=REPAIR) from error
 
-    def _find_archive(self, file: File, label_file: File | None) -> Iterator[Entry | NoClasses]:
+    def _find_archive(self, file: File, label_files: LabelFiles) -> Iterator[Entry | NoClasses]:
         path = self.files.path(file.name)
         with self._opened(file) as (archive, members):
             for key, label_key, split in image_keys(list(members), path):
@@ -201,15 +196,25 @@ class ArraySource:
                 with archive.open(members[key]) as stream:
                     header = read_header(stream, item)
                 check_images(header, members[key].file_size, self.reading.max_value, item)
-                labels, remark = self._labels(label_file, header.shape[0])
+                labels, remark = self._labels(file, header.shape[0], label_files)
                 found, column = self._label_key(key, label_key, members, path)
-                if found:
+                if found and self._labels_images(archive, members, found, header.shape[0]):
                     item = f"{path}[{found}]"
                     data = whole_member(archive, members[found], item)
-                    labels, remark = _with_item(item, *label_texts(data, header.shape[0], item, column))
-                yield from _no_classes(remark)
+                    texts = label_texts(data, header.shape[0], item, column)
+                    labels, remark = _with_remark(item, column, *texts)
+                yield from remark
                 number = list(members).index(key)
                 yield from _entries(file, f"{file.name}/{key}", header, number, split, labels)
+
+    def _labels_images(
+        self, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], key: str, count: int
+    ) -> bool:
+        """Whether a key of labels has those of so many images; the names of their classes are none."""
+        if key == self.reading.picked or not array_name(key).may_name_classes:
+            return True
+        with archive.open(members[key]) as stream:
+            return _length(read_header(stream, key)) == count
 
     def _read_archive(self, file: File, entries: list[Entry]) -> Iterator[bytes]:
         path = self.files.path(file.name)
@@ -231,15 +236,8 @@ def _name(file: File) -> ArrayName:
     return array_name(PurePosixPath(file.name).stem)
 
 
-def _labels_of(file: File, label_files: dict[tuple[str, tuple[str, ...]], File], *, alone: bool) -> File | None:
-    """The file of a file's labels; one that is called just labels or y has those of the only images beside it."""
-    name = _name(file)
-    keys = [name.all_words, name.words, *([()] if alone else [])]
-    return next((label_files[_folder(file), key] for key in keys if (_folder(file), key) in label_files), None)
-
-
-def _folder(file: File) -> str:
-    return file.name.rpartition("/")[0]
+def _length(header: Header) -> int:
+    return header.shape[0] if header.shape else 0
 
 
 def _entries(file: File, prefix: str, header: Header, key: int, split: str, labels: list[str]) -> Iterator[Entry]:
@@ -267,14 +265,9 @@ def _beside(key: str, picked: str) -> str:
     return f"{image[0]}{plain}" if image.start() == 0 else f"{plain}{image[0]}"
 
 
-def _with_item(item: str, labels: list[str], trouble: str) -> tuple[list[str], str]:
-    """Labels, and the trouble with them as a remark that names where they are."""
-    return labels, f"{item.rpartition('/')[2]}: {trouble}" if trouble else ""
-
-
-def _no_classes(remark: str) -> Iterator[NoClasses]:
-    if remark:
-        yield NoClasses(remark)
+def _with_remark(item: str, column: int | None, labels: list[str], trouble: str) -> tuple[list[str], list[NoClasses]]:
+    """Labels, and a remark if they are no classes."""
+    return labels, list(no_classes(item.rpartition("/")[2], trouble, column))
 
 
 def _exactly(stream: IO[bytes], size: int, item: str) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from infra.errors import InputError
-from infra.sources.decode import decode, from_array
+from infra.sources.decode import REPAIR, decode, from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.arrow_messages import ArrowMessages
@@ -17,7 +17,7 @@ from infra.sources.formats.label_values import LabelValues
 from infra.sources.formats.parquet_columns import image_columns
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
-from infra.sources.source import Content, Entry, Found, NoClasses, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 # A file of row numbers, which the library `datasets` leaves beside shuffled data.
 _INDICES = ["indices"]
@@ -67,7 +67,8 @@ class ArrowSource:
         try:
             pixels = np.frombuffer(content, dtype=np.uint8).reshape(entry.at[2:])
         except ValueError as error:
-            raise InputError(f"has {len(content)} bytes, not those of {entry.at[2:]}", item=entry.name) from error
+            cause = f"has {len(content)} bytes, not those of {entry.at[2:]}"
+            raise InputError(cause, item=entry.name, remedy=REPAIR) from error
         return from_array(pixels.transpose(1, 2, 0), entry.name, self.reading.max_value)
 
     def _find(self, file: File) -> Iterator[Found]:
@@ -81,9 +82,8 @@ class ArrowSource:
                 return
             columns, number = image_columns(schema, path, self.reading), 0
             for batch in messages.batches():
-                for row, label in enumerate(
-                    ArrowRows(opened, schema, batch, path).labels(columns, values, signed=signed)
-                ):
+                rows = ArrowRows(opened, schema, batch, path)
+                for row, label in enumerate(rows.labels(columns, values, messages.dictionaries, signed=signed)):
                     yield Entry(
                         name=f"{file.name}/{number:06d}",
                         file=file.name,
@@ -97,5 +97,4 @@ class ArrowSource:
                         label_from=f"column {columns.label}",
                     )
                     number += 1
-            if values.trouble:
-                yield NoClasses(f"column {columns.label}: {values.trouble}")
+            yield from columns.no_classes(values.trouble)

@@ -16,8 +16,9 @@ from infra.errors import InputError, Term
 from infra.sources.decode import from_array
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.formats.array_labels import column_number, is_zeros_and_ones, no_classes, number_labels
 from infra.sources.reading import BY_RULE, Reading
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, Found, Other
 
 _SPLITS = {
     "train": "train", "training": "train", "t10k": "test", "test": "test", "testing": "test",
@@ -49,7 +50,8 @@ class _Part:
 class IdxSource:
     """Files in MNIST's format, such as train-images-idx3-ubyte.gz with train-labels-idx1-ubyte.gz.
 
-    A file of three dimensions holds images, one of one dimension labels. The words train, test, t10k and val of its
+    A file of three dimensions holds images, one of one dimension labels, or one of two: rows of labels are one-hot, or
+    the first number of each is the class, as in QMNIST. The words train, test, t10k and val of its
     name, else of its folders, give the split; images and labels belong together if the rest of their names is equal.
     Labels and a second split may be missing. Of a file and its copy, gzipped or in a folder of the file's own name,
     the first counts.
@@ -62,7 +64,7 @@ class IdxSource:
     files: FileSet
     reading: Reading = BY_RULE
 
-    def find(self) -> Iterator[Entry | Other]:
+    def find(self) -> Iterator[Found]:
         """Find every image."""
         sets: dict[str, dict[str, _Part]] = {}
         for number, file in enumerate(self.files.find()):
@@ -71,7 +73,7 @@ class IdxSource:
                     f"holds more than {_MAX_FILES} files", item=self.files.sources[0], remedy=_NAME_THE_SET
                 )
             role = self._role(file)
-            if role is None or (role == "labels" and not self.reading.own_labels):
+            if role is None or (role == "labels" and not self._wants_labels):
                 yield Other(file.name)
                 continue
             name, split = _set_and_split(file.name)
@@ -87,7 +89,7 @@ class IdxSource:
             raise InputError(
                 cause, item=self.files.sources[0], remedy=f"set {Term.SOURCE} to the folder of the idx files"
             )
-        labelled = self.reading.own_labels and any("labels" in part.files for part in parts.values())
+        labelled = any("labels" in part.files for part in parts.values())
         mnist = any("t10k" in file.name for part in parts.values() for file in part.files.values())
         origin = "the files train and t10k" if mnist else "the names of the files"
         for split in [split for split in _ORDER if split in parts]:
@@ -108,7 +110,7 @@ class IdxSource:
             np.frombuffer(content, dtype=np.uint8).reshape(entry.at[1:]), entry.name, self.reading.max_value
         )
 
-    def _entries(self, split: str, files: dict[str, File], origin: str, *, labelled: bool) -> Iterator[Entry]:
+    def _entries(self, split: str, files: dict[str, File], origin: str, *, labelled: bool) -> Iterator[Found]:
         for role, wanted in (("images", True), ("labels", labelled)):
             if wanted and role not in files:
                 (there,) = files.values()
@@ -117,10 +119,10 @@ class IdxSource:
                 raise InputError(beside, item=self.files.path(there.name), remedy=remedy)
         file = files["images"]
         images = self._load(file, _IMAGE_DIMS)
-        labels = self._load(files["labels"], _LABEL_DIMS) if labelled else None
-        if labels is not None and len(images) != len(labels):
-            cause = f"holds {len(images)} images and there are {len(labels)} labels"
-            raise InputError(cause, item=self.files.path(file.name), remedy="fetch both files again")
+        labels, trouble = self._labels(files["labels"], len(images), file) if labelled else ([], "")
+        if trouble:
+            column = column_number(self.reading.picked, self.files.path(files["labels"].name))
+            yield from no_classes(PurePosixPath(files["labels"].name).name, trouble, column)
         shape = images.shape[1:]
         for number in range(len(images)):
             yield Entry(
@@ -130,11 +132,28 @@ class IdxSource:
                 stamp=file.stamp,
                 at=(number, *shape),
                 split=split,
-                # QMNIST has rows of labels; the first is the class.
-                label=str(labels[number].flat[0]) if labels is not None else "",
+                label=labels[number] if labels else "",
                 split_from=origin,
                 label_from="label files",
             )
+
+    @property
+    def _wants_labels(self) -> bool:
+        """Whether files of labels count."""
+        return self.reading.own_labels or bool(self.reading.picked)
+
+    def _labels(self, file: File, count: int, images: File) -> tuple[list[str], str]:
+        """The labels in a file, empty if they are no classes, and why they are none."""
+        values, path = self._load(file, _LABEL_DIMS), self.files.path(file.name)
+        if len(values) != count:
+            cause = f"holds {count} images and there are {len(values)} labels"
+            remedy = f"fetch both files again, or set {Term.LABELS}=none to train without classes"
+            raise InputError(cause, item=self.files.path(images.name), remedy=remedy)
+        rows, column = values.reshape(count, -1), column_number(self.reading.picked, path)
+        # QMNIST has rows of labels; the first is the class.
+        if column is None and not is_zeros_and_ones(rows):
+            column = 0
+        return number_labels(rows, path, column)
 
     def _role(self, file: File) -> str | None:
         """Return `images` or `labels`, by the file's name, else by its content; None if it is no idx file."""

@@ -12,13 +12,12 @@ from infra.sources.files.file import MAX_BYTES, File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.lmdb_pages import Value, lmdb_values
 from infra.sources.formats.members import printable
+from infra.sources.image_formats import begins_like_image
 from infra.sources.reading import BY_RULE, Reading
 from infra.sources.recognition.marks import is_of_kind
 from infra.sources.source import Content, Entry, Other
 
 _LOCK = "lock.mdb"
-# The first bytes of PNG, JPEG, WebP, GIF, BMP and TIFF.
-_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class LmdbSource:
                 name = f"{file.name}!{printable(value.key.decode('utf-8', 'backslashreplace'))}"
                 if value.length > MAX_BYTES:
                     raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", item=name, remedy="remove it")
-                is_image = not value.start or value.start.startswith(_IMAGES)
+                is_image = not value.start or begins_like_image(value.start)
                 yield _entry(file, value, name) if is_image and value.length else Other(name)
 
 

@@ -88,8 +88,7 @@ class ParquetSource:
                         label_from=f"column {columns.label}",
                     )
                     number += 1
-            if values.trouble:
-                yield NoClasses(f"column {columns.label}: {values.trouble}")
+            yield from columns.no_classes(values.trouble)
             if number != rows:
                 raise InputError(f"says it holds {rows} images and holds {number}", item=path, remedy=REPAIR)
         for column in columns.left_out:

@@ -177,14 +177,14 @@ class _Things:
         others: Other files by suffix.
         left_out: Images left out because of their key.
         doubtful: Images taken that may be companions of others, by key.
-        no_classes: Why its labels are no classes; empty if they are, or if it has none.
+        no_classes: Why its labels are no classes; None if they are, or if it has none.
     """
 
     digest: str
     others: Tally
     left_out: LeftOut
     doubtful: dict[str, int]
-    no_classes: str
+    no_classes: NoClasses | None
 
 
 def _find(
@@ -196,20 +196,23 @@ def _find(
     found: BinaryIO,
 ) -> _Things:
     """Survey all entries and write them as found."""
-    digest, others, left_out, no_classes = hashlib.sha256(), Tally(), LeftOut(), ""
+    digest, others, left_out = hashlib.sha256(), Tally(), LeftOut()
+    no_classes: NoClasses | None = None
     doubtful: dict[str, int] = {}
     _, metadata = tables
     for entry in chosen(metadata.located(source.find())):
         match entry:
             case Entry():
-                _survey(entry, survey, split_survey, origins)
+                survey.add(entry)
+                split_survey.add(entry.folder, entry.split)
+                origins.add_found(entry)
                 line = _line(entry)
                 digest.update(line)
                 found.write(line)
             case Metadata(name, content) if any(table.add(entry) for table in tables) and isinstance(content, bytes):
                 digest.update(_ENCODE([name, sha256(content)]).encode())
-            case NoClasses(cause):
-                no_classes = no_classes or cause
+            case NoClasses():
+                no_classes = no_classes or entry
             case Doubtful(key, count):
                 doubtful[key] = count
             case Other() if entry.key:
@@ -219,13 +222,6 @@ def _find(
     survey.finish()
     digest.update(metadata.aliases)
     return _Things(digest.hexdigest(), others, left_out, doubtful, no_classes)
-
-
-def _survey(entry: Entry, survey: Survey, split_survey: SplitNamesSurvey, origins: Origins) -> None:
-    survey.add(entry)
-    if not entry.split:
-        split_survey.add(entry.folder)
-    origins.add_found(entry)
 
 
 def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from infra.errors import InputError, Term
 from infra.sources.formats.label_values import LabelValues
-from infra.sources.formats.metadata import LacksLabelsError, Row, metadata_rows, own_name
+from infra.sources.formats.metadata import LacksLabelsError, Row, metadata_rows, own_name, shows_no_labels
 from infra.sources.formats.tables import PassedOver, split_of_table, table_kind, table_labels
 from infra.sources.listing.refusals import MAX_CLASSES, too_many
 from infra.sources.listing.row_names import SPELLINGS, key_of, normal, place_of, split_and_below
@@ -19,7 +19,7 @@ from infra.sources.source import Alias, Found, Metadata, Unread
 MAX_ROWS = 20_000_000
 MAX_LABEL_CHARS = 256
 _MOST_PASSED_OVER = 3
-_IGNORE = f"set {Term.LABELS}=none, or repair it"
+_IGNORE = f"repair it, or set {Term.LABELS}=none or {Term.LABELS}=folder"
 
 # Reads the rows of a file, if it has any of use; the text is the column that was picked.
 ReadRows = Callable[[Metadata, str], Iterator[Row] | PassedOver | None]
@@ -62,6 +62,7 @@ class MetadataLabels:
         self._unread: list[str] = []
         self._files: dict[str, None] = {}
         self._unreadable: InputError | None = None
+        self._unlikely: InputError | None = None
         self._lacking: LacksLabelsError | None = None
         self._fits = [0] * len(SPELLINGS)
 
@@ -118,25 +119,37 @@ class MetadataLabels:
         except LacksLabelsError as error:
             self._lacking = self._lacking or error
         except InputError as error:
-            self._unreadable = self._unreadable or error
+            if not self._picked and shows_no_labels(file):
+                self._unlikely = self._unlikely or error
+                self._pass_over(PassedOver(f"{own_name(file.name)} {error.cause}; it names no labels at its beginning"))
+            else:
+                self._unreadable = self._unreadable or error
         return False
 
-    def check(self) -> None:
+    def check(self, *, is_chosen: bool = True) -> None:
         """Refuse files that cannot be read; call it if their labels are needed.
+
+        Args:
+            is_chosen: Whether the user chose these labels; else files that show no labels are passed over.
 
         Raises:
             InputError: If one cannot be read, there are too many rows, or none has the column that was picked.
         """
         if self._unreadable is not None:
             raise self._unreadable
+        if self._unlikely is not None and is_chosen:
+            raise self._unlikely
         if self._lacking is not None and not self._files:
             raise self._lacking
+
+    def _pass_over(self, file: PassedOver) -> None:
+        if len(self.passed_over) < _MOST_PASSED_OVER:
+            self.passed_over.append(file)
 
     def _add(self, file: Metadata) -> bool:
         rows = self._read(file, self._picked)
         if isinstance(rows, PassedOver):
-            if len(self.passed_over) < _MOST_PASSED_OVER:
-                self.passed_over.append(rows)
+            self._pass_over(rows)
             return False
         if rows is None:
             return False

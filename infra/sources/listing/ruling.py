@@ -8,8 +8,9 @@ from infra.errors import InputError, Term
 from infra.sources.listing.cells import Cell
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
-from infra.sources.listing.survey import Survey
+from infra.sources.listing.survey import ClassFolders, Survey
 from infra.sources.reading import AUTO, FILE_NAME, FOLDER, METADATA, NONE, Reading
+from infra.sources.source import NoClasses
 
 
 class LabelRule(StrEnum):
@@ -48,14 +49,14 @@ class Ruling:
     note: str = ""
 
 
-def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
+def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> Ruling:
     """Decide where classes come from.
 
     Args:
         reading: What the user chose.
         survey: The facts about all entries.
         metadata: The labels in metadata files, after all names were tried.
-        no_classes: Why the source's own labels are no classes; empty if they are or there are none.
+        no_classes: Why the source's own labels are no classes; None if they are or there are none.
 
     Raises:
         InputError: If metadata files are needed, and one cannot be read.
@@ -70,7 +71,7 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
         case str(labels) if labels == FILE_NAME:
             return Ruling(rule=LabelRule.FILE_NAME)
     if no_classes:
-        return Ruling(rule=LabelRule.NONE, note=no_classes)
+        return Ruling(rule=LabelRule.NONE, note=no_classes.cause)
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
     metadata.check()
@@ -80,13 +81,12 @@ def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classe
     return Ruling(rule=LabelRule.NONE, note=metadata.trouble or _unused(metadata, with_choices=False))
 
 
-def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: str) -> Ruling:
+def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> Ruling:
     """Rule 4: the first of `AUTO_ORDER` whose condition holds."""
-    if not no_classes and not survey.labelled:
-        metadata.check()
-    if no_classes or (metadata.trouble and not survey.labelled):
-        choices = f"{Term.LABELS}=column:NAME picks a column, {Term.LABELS}=none ignores them"
-        return Ruling(rule=LabelRule.NONE, note=f"{no_classes or metadata.trouble}; {choices}")
+    no_classes = _trouble(survey, metadata, no_classes)
+    if no_classes:
+        picks = f"{Term.LABELS}={no_classes.choice} picks one, " if no_classes.choice else ""
+        return Ruling(rule=LabelRule.NONE, note=f"{no_classes.cause}; {picks}{Term.LABELS}=none ignores them")
     if survey.labelled:
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
@@ -99,9 +99,24 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
     if by_name:
         return Ruling(rule=LabelRule.FILE_NAME, note=unused)
     if folders.like:
-        like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
-        return Ruling(rule=LabelRule.NONE, note=unused or like)
+        return Ruling(rule=LabelRule.NONE, note=unused or _like(folders, survey))
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
+
+
+def _trouble(survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> NoClasses | None:
+    """Why the first labels in the order are no classes: the source's own, else those in metadata files."""
+    if no_classes or survey.labelled:
+        return no_classes
+    metadata.check(is_chosen=False)
+    return NoClasses(metadata.trouble, "column:NAME") if metadata.trouble else None
+
+
+def _like(folders: ClassFolders, survey: Survey) -> str:
+    """What folders look like that are no classes by rule, with the choices that make them or those in them classes."""
+    like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
+    if folders.deeper and (below := survey.class_folders(2)).several and not below.like:
+        return f"{like}, {Term.LABEL_DEPTH}=2 the folders in them, as {below.first}"
+    return like
 
 
 def _unused(metadata: MetadataLabels, *, with_choices: bool = True) -> str:

@@ -73,9 +73,9 @@ class SplitNamesSurvey:
         self._deepest = 0
         self._last: str | None = None
 
-    def add(self, path: str) -> None:
-        """Look at the folders around an image."""
-        if path == self._last:
+    def add(self, path: str, split: str = "") -> None:
+        """Look at the folders around an image, unless the source itself gives its split."""
+        if split or path == self._last:
             return
         self._last, parts = path, path_parts(path)
         for depth, part in enumerate(parts[:_MOST_LEVELS]):

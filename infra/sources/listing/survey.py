@@ -119,6 +119,7 @@ class ClassFolders:
         deeper: Whether there are folders in them.
         like: What they look like, such as "shards"; empty if they may be classes.
         names: The first and the last name if they look like something else.
+        first: The first name; empty if there is none.
     """
 
     def __init__(self, level: "_Level", around: str, *, deeper: bool) -> None:
@@ -126,6 +127,7 @@ class ClassFolders:
         numbered = level.numbered or {}
         self.like = parts_of(numbered, around) if len(numbered) > 1 else ""
         self.names = first_to_last(list(numbered)) if self.like else ""
+        self.first = level.first or ""
 
 
 class _Level:

@@ -10,7 +10,7 @@ from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.tar_stream import BZIP2
 from infra.sources.formats.zip_members import ZIP_MARKS
-from infra.sources.image_formats import SUFFIXES
+from infra.sources.image_formats import SUFFIXES, begins_like_image
 from infra.sources.recognition.head import Head, read_head
 
 FOLDER = "folder"
@@ -115,12 +115,8 @@ FOREIGN = (
     Foreign("a file packed by xz", (b"\xfd7zXZ\0",), "unpack it with `xz -d`"),
     Foreign("a file packed by zstd", (b"\x28\xb5\x2f\xfd",), "unpack it with `zstd -d`"),
     Foreign("an HDF5 file", (b"\x89HDF\r\n\x1a\n",), "save its images with numpy.save, as uint8"),
-    Foreign(
-        "an image file without a suffix for images",
-        (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*"),
-        "let its name end in .png or .jpg",
-    ),
 )
+_BARE_IMAGE = Foreign("an image file without a suffix for images", (), "let its name end in .png or .jpg")
 
 
 def kind_of_name(name: str) -> str:
@@ -138,6 +134,8 @@ def kind_of_content(head: Head) -> str:
 
 def foreign_format(head: Head) -> Foreign | None:
     """Return the format of a file that is known and not read, or None."""
+    if begins_like_image(head.data):
+        return _BARE_IMAGE
     return next((foreign for foreign in FOREIGN if head.data.startswith(foreign.starts)), None)
 
 

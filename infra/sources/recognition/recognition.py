@@ -134,7 +134,8 @@ def _largest(kinds: dict[str, _Tally]) -> str:
     if len(counting) == 1:
         return counting[0]
     mixture = ", ".join(_counted(kind, tally) for kind, tally in kinds.items())
-    remedy = f"set {Term.SOURCE_KIND} to {' or '.join(kinds)}; the others are then left out"
+    remedy = f"set {Term.SOURCE_KIND} to {' or '.join(kinds)}; the others are then left out. Or set "
+    remedy += f"{Term.SOURCE} to files of one kind"
     raise InputError(f"mixes kinds of files ({mixture})", item=Term.SOURCE, remedy=remedy)
 
 

@@ -9,7 +9,7 @@ from PIL import Image, features
 from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file_set import FileSet
-from infra.sources.image_formats import DECODERS, IMAGE_FORMATS, SUFFIXES
+from infra.sources.image_formats import DECODERS, IMAGE_FORMATS, SIGNATURE_BYTES, SUFFIXES, begins_like_image
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.tar import TarSource
 from infra.sources.source import Entry
@@ -45,6 +45,16 @@ def test_every_suffix_in_either_case_and_whatever_the_content(tmp_path: Path, de
         assert isinstance(content, bytes)
         image = source.decode(entries[0], content).convert("RGB")
         assert np.abs(np.asarray(image).astype(int) - np.asarray(smooth)).mean() < 12, "it is that image"
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_signature_of_every_format(decoder: str) -> None:
+    assert begins_like_image(encoded(picture(0, (32, 32)), decoder)[:SIGNATURE_BYTES])
+
+
+@pytest.mark.parametrize("start", [b"", b"1797", b"BMW", b"P6", b"RIFF1234WAVE", b"II", b"\x80\x04\x95", b"GIF"])
+def test_what_is_no_signature(start: bytes) -> None:
+    assert not begins_like_image(start)
 
 
 def test_no_other_decoder_is_reached() -> None:

@@ -116,6 +116,12 @@ def test_the_digits_are_of_no_other_kind() -> None:
     assert [kind_line({"settings": {"kind": kind}}) for kind in ("digits", "zip")] == ["", "read as zip"]
 
 
+def test_the_kind_of_the_held_out_source_is_named_if_it_is_another() -> None:
+    facts = {"settings": {"kind": "folder"}, "test_kind": "zip"}
+    assert kind_line(facts) == "read as folder, held-out images as zip"
+    assert kind_line(facts | {"test_kind": "folder"}) == "read as folder"
+
+
 def test_the_longest_line_stays_short() -> None:
     names = [letter * 256 for letter in "abcdefghijkl"]
     assert len(classes_line(FACTS | {"class_names": names})) < 100

@@ -8,7 +8,9 @@ import pytest
 
 from flows.recipe.settings import load_config
 from flows.stage import Context
-from flows.stages.prepare.preparation import prepare
+from flows.stages.prepare.config import SourceKind
+from flows.stages.prepare.preparation import find_data_key, prepare
+from flows.stages.prepare.sources import open_source
 from tests.flows.stages.prepare.layouts import arrays, lists, photos
 
 PAGE = (Path(__file__).parents[4] / "docs" / "datasets.md").read_text()
@@ -56,6 +58,41 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 }
 
 
+# As published; the small copies have fewer.
+CLASSES = {
+    "MNIST": 10,
+    "Fashion-MNIST": 10,
+    "EMNIST": 26,
+    "QMNIST": 10,
+    "KMNIST": 10,
+    "MedMNIST": 9,
+    "CIFAR-10": 10,
+    "CIFAR-100": 100,
+    "SVHN": 10,
+    "STL-10": 10,
+    "ImageNet": 1000,
+    "Imagenette": 10,
+    "Tiny ImageNet": 200,
+    "Tiny ImageNet, unpacked": 200,
+    "CelebA by an attribute": 2,
+    "CelebA of Kaggle": 2,
+    "CelebA by person": 10177,
+    "CUB-200-2011": 200,
+    "Intel image classification": 6,
+    "Oxford Flowers 102": 102,
+    "Oxford-IIIT Pets": 37,
+    "Cats vs dogs": 2,
+    "AFHQ": 3,
+    "EuroSAT": 10,
+    "Food-101 of Hugging Face": 101,
+}
+
+
+def test_the_page_has_the_published_numbers_of_classes() -> None:
+    numbers = {name: found[0] for name, (_, _, classes) in ROWS.items() if (found := re.findall(r"^\d+", classes))}
+    assert numbers == {name: str(count) for name, count in CLASSES.items()}
+
+
 def test_the_page_lists_them() -> None:
     assert set(LAYOUTS) == set(ROWS)
     assert len(ROWS) >= 20
@@ -81,3 +118,8 @@ def test_a_small_copy(
     assert re.sub(r"^\d+ ", "", classes) == origin
     assert facts["read"] == sum(facts["images"].values()) + facts["quarantined"] + sum(facts["filtered"].values())
     assert facts["images"]["train"] >= 2
+    auto = load_config("folder", None, [one for one in settings if not one.startswith("prepare.kind=")]).prepare
+    assert auto.kind == SourceKind.AUTO
+    root = context.store.uri
+    assert open_source(auto, root).config.kind == config.kind
+    assert find_data_key(auto, root) == find_data_key(config, root)

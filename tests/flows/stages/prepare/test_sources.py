@@ -2,12 +2,16 @@
 
 import importlib
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows.inspection.inspection import inspect_source
+from flows.stage import Context
+from flows.stages.prepare.account import kind_line
 from flows.stages.prepare.config import PrepareConfig, SourceKind
-from flows.stages.prepare.preparation import find_data_key
+from flows.stages.prepare.preparation import find_data_key, prepare
 from flows.stages.prepare.sources import open_source, source_inputs
 from infra.errors import ConfigError, InputError
 from infra.sources.files.file_set import FileSet
@@ -17,6 +21,7 @@ from infra.sources.listing.listing import listed
 from infra.sources.pair import Pair
 from infra.sources.recognition.marks import NOUNS
 from infra.sources.source import Other
+from tests.flows.stages.prepare.layouts.bytes import png, put, zipped
 from tests.infra.sources.formats.archives import ZIP
 
 KINDS = [kind for kind in SourceKind if kind not in (SourceKind.AUTO, SourceKind.DIGITS)]
@@ -154,6 +159,19 @@ def test_tables_of_splits_are_not_read_for_a_pair(tmp_path: Path) -> None:
         listed(open_source(PrepareConfig(source=config.source)).source),
     ):
         pass
+
+
+def test_a_folder_beside_an_archive_is_read_as_two_kinds(tmp_path: Path, make_context: Callable[..., Context]) -> None:
+    """The line, the manifest and the inspection name both."""
+    put(tmp_path / "a", {f"{n}.png": png(n) for n in range(4)})
+    put(tmp_path, {"b.zip": zipped({f"{n}.png": png(n + 9) for n in range(2)})})
+    config = PrepareConfig(source=str(tmp_path / "a"), test_source=str(tmp_path / "b.zip"), image_size=8)
+    context = make_context()
+    facts = prepare(config, context).manifest(context.store).facts
+    assert kind_line(facts) == "read as folder, held-out images as zip"
+    found = inspect_source(config, lambda _count: None)
+    assert found.kind_line == "folder: 4 image files; held-out images zip: 1 zip archive (b.zip)"
+    assert (found.as_json()["test_kind"], found.as_json()["test_kind_from"]) == ("zip", "1 zip archive (b.zip)")
 
 
 def test_the_digits_come_from_code_that_is_there() -> None:

@@ -60,6 +60,7 @@ class Case:
 
 ZIP = zipped(*((f"{n}.png", image(n + 90)) for n in range(6)))
 CELLS = [image(n) for n in range(12)]
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
 FLOATS = array(np.random.default_rng(0).random((6, 8, 8), dtype=np.float32))
 VIEWS = {f"{n:04d}.{side}.png": image(2 * n + (side == "left")) for n in range(6) for side in ("left", "right")}
 CASES = {
@@ -130,6 +131,27 @@ CASES = {
         {f"train/{n}.png": image(n) for n in range(4)} | {f"val/{n}.image.png": image(n + 50) for n in range(4)},
         (("prepare.use_splits=false", {"use_splits": False}),),
         {"image_key": "image"},
+    ),
+    "held-out images of two kinds": Case(
+        images("a/") | {"b/c.zip": ZIP, "b/d.parquet": table(image=[image(n + 50) for n in range(6)])},
+        (("Or set prepare.test_source to files of one kind", {"test_source": "b/c.zip"}),),
+        {"source": "a", "test_source": "b"},
+    ),
+    "labels that cannot be read": Case(
+        {**images("cat/", "dog/"), "metadata.csv": b"file_name,label\n,1\n"},
+        (("prepare.labels=folder", {"labels": "folder"}),),
+    ),
+    "a label of no image": Case(
+        {"a.tar": b"".join(member(f"{n}.png".encode(), image(n)) for n in range(6)) + member(b"x.cls", b"cat") + END},
+        (("or set prepare.labels=none", {"labels": "none"}),),
+    ),
+    "labels of no images": Case(
+        {"x.npy": array(PIXELS), "q-labels.npy": array(np.arange(6))},
+        (("or set prepare.labels=none", {"labels": "none"}),),
+    ),
+    "an empty array": Case(
+        {"x.npy": array(PIXELS), "z.npy": array(PIXELS[:0])},
+        (("set prepare.source to the other files", {"source": "x.npy"}),),
     ),
     "nothing named": Case(images(""), (("--set prepare.source=PATH", {"source": ""}),), {"source": None}),
 }

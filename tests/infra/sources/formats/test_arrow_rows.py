@@ -33,7 +33,7 @@ def test_labels_cost_no_images_and_an_image_no_other() -> None:
     schema = arrow_schema(messages, "a.arrow")
     (batch,) = messages.batches()
     rows, columns = ArrowRows(opened, schema, batch, "a.arrow"), image_columns(schema, "a.arrow")
-    assert list(rows.labels(columns, LabelValues())) == [str(n % 3) for n in range(20)]
+    assert list(rows.labels(columns, LabelValues(), messages.dictionaries)) == [str(n % 3) for n in range(20)]
     assert opened.count < 10_000
     assert list(rows.images(columns, [7, 3])) == [IMAGES[7], IMAGES[3]]
     assert opened.count < 10_000 + 2 * 50_000

@@ -44,7 +44,7 @@ def test_files_beside_images_and_beside_archives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train.csv", "metadata.csv"])
 def test_a_large_file_is_not_read_and_ends_nothing(name: str) -> None:
-    """It is not there, so reading it would fail."""
+    """Only its beginning is tried; here it is not there at all."""
     large = File(name=name, size=MAX_METADATA_BYTES + 1, stamp="s")
     found = file_beside(FileSet(("/nowhere",)), large, Reading())
     assert isinstance(found, Metadata)

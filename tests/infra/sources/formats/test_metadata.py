@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infra.errors import InputError, Term
-from infra.sources.formats.metadata import may_be_metadata, metadata_rows, too_large
+from infra.sources.formats.metadata import may_be_metadata, metadata_rows, shows_no_labels, too_large
 from infra.sources.source import Metadata
 
 
@@ -103,3 +103,25 @@ def test_bytes_that_are_no_text() -> None:
 def test_a_file_that_was_not_read_says_why() -> None:
     with pytest.raises(InputError, match="larger than 64 MiB"):
         metadata_rows(Metadata("metadata.csv", too_large("a")), "")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "shows"),
+    [
+        ("metadata.csv", b"file_name,text\n", True),
+        ("metadata.csv", b"file_name,caf\xe9\r\n", True),
+        ("metadata.csv", b'"file_name";"Label"\n', False),
+        ("labels.tsv", b"id\tclass\n", False),
+        ("metadata.csv", b"\xff\xfef\0i\0", False),
+        ("metadata.csv", b"", False),
+        ("metadata.jsonl", b'{"file_name": "a", "text": "label"}\n{"label": 1', True),
+        ("metadata.jsonl", b'{"file_name": "a", "Label" : 1}', False),
+        ("metadata.jsonl", b"[1]", False),
+        ("dataset.json", b'{"name": "x"', True),
+        ("dataset.json", b'{\n"labels": [', False),
+        ("splits.csv", b"a,b\n", False),
+    ],
+)
+def test_a_beginning_without_labels(name: str, start: bytes, shows: bool) -> None:
+    assert shows_no_labels(Metadata(name, start)) is shows
+    assert shows_no_labels(Metadata(name, too_large(name), start)) is shows

@@ -50,6 +50,10 @@ def test_no_classes(array: NDArray[np.generic], trouble: str) -> None:
 def test_one_column_of_several() -> None:
     array = np.array([[0, 1], [1, 1], [0, 0]])
     assert label_texts(stored(array), 3, "a", column=1) == (["1", "1", "0"], "")
+    assert label_texts(stored(np.array([["a", "b"], ["c", "é"], ["e", "f"]])), 3, "a", column=1) == (
+        ["b", "é", "f"],
+        "",
+    )
     with pytest.raises(InputError, match="has no column 2: its columns are 0 to 1") as caught:
         label_texts(stored(array), 3, "a", column=2)
     assert Term.LABELS in caught.value.remedy

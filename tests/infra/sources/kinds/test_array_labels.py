@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
+from infra.sources.files.file_set import FileSet
+from infra.sources.kinds.arrays import ArraySource
+from infra.sources.reading import Reading
 from infra.sources.source import Other
 from tests.infra.sources.kinds.test_arrays import entries, noise, pixels, source
+
+
+def unlabelled(folder: Path) -> ArraySource:
+    return ArraySource(FileSet((str(folder),)), Reading(labels="none"))
 
 
 @pytest.mark.parametrize(
@@ -53,11 +60,49 @@ def test_splits_by_key(tmp_path: Path, keys: dict[str, str]) -> None:
 
 
 def test_labels_of_no_images(tmp_path: Path) -> None:
+    """They are another file if their number is not that of any images beside them, or if no labels count."""
     np.save(tmp_path / "a.npy", noise(2, 4, 4))
     np.save(tmp_path / "lonely-labels.npy", np.arange(3))
+    assert [found for found in source(tmp_path).find() if isinstance(found, Other)] == [Other("lonely-labels.npy")]
+    np.save(tmp_path / "lonely-labels.npy", np.arange(2))
     with pytest.raises(InputError, match="labels no images") as caught:
         entries(tmp_path)
     assert caught.value.item == str(tmp_path / "lonely-labels.npy")
+    assert Term.LABELS in caught.value.remedy
+    found = list(unlabelled(tmp_path).find())
+    assert [one.name for one in found if isinstance(one, Other)] == ["lonely-labels.npy"]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("form", ["npy", "keys"])
+@pytest.mark.parametrize(
+    ("images", "labels", "names"),
+    [("X", "y", "classes"), ("images", "labels", "classes"), ("data", "target", "target_names"), ("x", "", "classes")],
+)
+def test_names_of_classes_beside_labels(tmp_path: Path, form: str, images: str, labels: str, names: str) -> None:
+    """They are no labels of images; also if they are stored as Python objects, as pandas gives them."""
+    arrays = {
+        images: noise(3, 4, 4),
+        names: np.array(["cat", "dog"]),
+        **({labels: np.array([1, 0, 1])} if labels else {}),
+    }
+    if form == "npy":
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    else:
+        np.savez(tmp_path / "set.npz", **arrays)
+    assert [entry.label for entry in entries(tmp_path)] == (["1", "0", "1"] if labels else [""] * 3)
+    if form == "npy":
+        np.save(tmp_path / f"{names}.npy", arrays[names].astype(object))
+        assert Other(f"{names}.npy") in list(source(tmp_path).find())
+
+
+def test_one_of_two_files_of_labels_fits(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", noise(3, 4, 4))
+    np.save(tmp_path / "labels.npy", np.arange(4))
+    np.save(tmp_path / "y.npy", np.arange(3))
+    assert [entry.label for entry in entries(tmp_path)] == ["0", "1", "2"]
+    assert Other("labels.npy") in list(source(tmp_path).find())
 
 
 @pytest.mark.parametrize("images", ["train_images.npy", "train-images.npy", "train.npy"])
@@ -75,6 +120,7 @@ def test_two_files_of_labels_for_one_of_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a second file of the same labels") as caught:
         entries(tmp_path)
     assert caught.value.item == str(tmp_path / "a_labels.npy")
+    assert len(list(unlabelled(tmp_path).find())) == 4
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from infra.errors import DdpmError, InputError, IntegrityError
 from infra.outputs.images import encode_images
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.arrow import ArrowSource
-from infra.sources.source import Content, Entry, Other
+from infra.sources.source import Content, Entry, NoClasses, Other
 from tests.infra.sources.placed import placed
 from tests.pictures import encoded, picture
 
@@ -142,12 +142,64 @@ def test_row_numbers_of_shuffled_data_are_no_images(tmp_path: Path) -> None:
     assert list(source(tmp_path).find()) == [Other("indices.arrow")]
 
 
+CATEGORIES = ["b", "a", None, "c", "a", "b", "a"]
+LISTS = {
+    "one each": (pa.array([[2], [0], [1], [0], [2], [1], [0]]), "2010210", ""),
+    "one-hot": (pa.array(np.eye(3, dtype=np.int8)[LABELS].tolist(), pa.list_(pa.int8(), 3)), "0120120", ""),
+    "several": (pa.array([[0, 1], [2], [], [1], [0], [1], [2, 0]], pa.large_list(pa.int64())), None, "several labels"),
+    "words": (pa.array([["a", "b"]] * N), None, "several labels"),
+    "several categories": (pa.array([0, 1, 2, 0, 1, 2, 0]).dictionary_encode(), "0120120", ""),
+}
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_categories_are_the_words_that_they_stand_for(tmp_path: Path, form: str, codec: str | None) -> None:
+    """Those of the column and of no other, in one piece or as they come up."""
+    other = pa.array(["x", "y", "x", "y", "x", "y", "x"]).dictionary_encode()
+    table = pa.table({"other": other, "image": ENCODED, "label": pa.array(CATEGORIES).dictionary_encode()})
+    (tmp_path / "a.arrow").write_bytes(written(table, form=form, codec=codec))
+    assert [entry.label for entry in placed(source(tmp_path))] == [label or "" for label in CATEGORIES]
+    assert contents(tmp_path) == ENCODED
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_categories_that_change_from_batch_to_batch(tmp_path: Path, deltas: bool) -> None:
+    known = ["a", "b"], ["a", "b", "c"] if deltas else ["z", "a", "q", "c"]
+    numbers = [1, 0, None], [2, 0, 1, 0] if deltas else [3, 1, 0, 1]
+    sink = BytesIO()
+    batches = [
+        pa.record_batch(
+            {"image": some, "label": pa.DictionaryArray.from_arrays(pa.array(at, pa.int8()), pa.array(names))}
+        )
+        for some, at, names in zip((ENCODED[:3], ENCODED[3:]), numbers, known, strict=True)
+    ]
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=deltas)
+    with pa.ipc.new_stream(sink, batches[0].schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    (tmp_path / "a.arrow").write_bytes(sink.getvalue())
+    expected = ["b", "a", "", *(["c", "a", "b", "a"] if deltas else ["c", "a", "z", "a"])]
+    assert [entry.label for entry in placed(source(tmp_path))] == expected
+
+
+@pytest.mark.parametrize(("labels", "expected", "trouble"), LISTS.values(), ids=LISTS.keys())
+def test_lists_as_labels(tmp_path: Path, labels: pa.Array, expected: str | None, trouble: str) -> None:
+    (tmp_path / "a.arrow").write_bytes(written(pa.table({"before": [["x"]] * N, "image": ENCODED, "label": labels})))
+    found = list(source(tmp_path).find())
+    assert any(isinstance(one, NoClasses) and trouble in one.cause for one in found) == bool(trouble)
+    if expected is not None:
+        assert [entry.label for entry in found if isinstance(entry, Entry)] == [*expected]
+
+
+def test_a_list_of_far_too_many_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.arrow").write_bytes(written(pa.table({"image": ENCODED[:1], "label": [[0] * 100_001]})))
+    with pytest.raises(InputError, match="has a row of 100001 labels - repair it, or set the way to label=none"):
+        placed(source(tmp_path))
+
+
 REFUSED = {
     "no column of images": (pa.table({"text": ["a"]}), "has no column of images"),
-    "labels as categories": (
-        pa.table({"image": ENCODED[:2], "label": pa.array(["a", "b"]).dictionary_encode()}),
-        "a column label of categories - write it as text or integers",
-    ),
     "a label beyond the names": (
         hugging_face(["cat"]),
         "has the label 1 of 1",
@@ -176,9 +228,15 @@ def test_what_is_no_arrow_file(tmp_path: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize("form", ["stream", "file"])
 @pytest.mark.parametrize("codec", [None, "zstd"])
-def test_damage_gives_one_line_or_other_bytes_and_takes_no_memory(tmp_path: Path, form: str, codec: str | None) -> None:
+@pytest.mark.parametrize("labelled", [False, True], ids=["plain", "categories"])
+def test_damage_gives_one_line_or_other_bytes_and_takes_no_memory(
+    tmp_path: Path, form: str, codec: str | None, labelled: bool
+) -> None:
     """Every length of the file, and numbers of any size in its place."""
-    whole = written(hugging_face(), form=form, codec=codec)
+    labels = pa.array([CATEGORIES[n] for n in range(N)]).dictionary_encode()
+    whole = written(
+        pa.table({"image": ENCODED, "label": labels}) if labelled else hugging_face(), form=form, codec=codec
+    )
     dice = random.Random(0)
     path = tmp_path / "a.arrow"
     for attempt in range(400):

@@ -14,8 +14,9 @@ from infra.errors import InputError, IntegrityError, Term
 from infra.sources.files.file_set import FileSet
 from infra.sources.fit import fit
 from infra.sources.kinds.idx import IdxSource
+from infra.sources.reading import Reading
 from infra.sources.shape import Shape
-from infra.sources.source import Entry, Other
+from infra.sources.source import Entry, NoClasses, Other
 
 COUNTS = {"train": 12, "t10k": 5}
 
@@ -205,6 +206,23 @@ def test_rows_of_labels_as_in_qmnist(tmp_path: Path) -> None:
     (tmp_path / "qmnist-train-labels-idx2-int").write_bytes(idx(rows, kind=0x0C))
     entries = found(IdxSource(FileSet((str(tmp_path),))))
     assert [entry.label for entry in entries] == [str(label) for label in labels("train")]
+
+
+ONE_HOT = np.eye(3, dtype=np.uint8)[np.arange(12) % 3]
+SEVERAL = np.array([[1, 1, 0], [0, 0, 1]] * 6, dtype=np.uint8)
+
+
+def test_rows_of_zeros_and_ones_are_one_hot_or_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images("train")))
+    (tmp_path / "train-labels-idx2-ubyte").write_bytes(idx(ONE_HOT))
+    assert [entry.label for entry in found(IdxSource(FileSet((str(tmp_path),))))] == [str(n % 3) for n in range(12)]
+    (tmp_path / "train-labels-idx2-ubyte").write_bytes(idx(SEVERAL))
+    trouble, *entries = IdxSource(FileSet((str(tmp_path),))).find()
+    assert trouble == NoClasses("train-labels-idx2-ubyte: several labels per image", "column:NUMBER")
+    assert {entry.label for entry in entries if isinstance(entry, Entry)} == {""}
+    for column in range(3):
+        chosen = IdxSource(FileSet((str(tmp_path),)), Reading(labels=f"column:{column}"))
+        assert [entry.label for entry in found(chosen)] == [str(row[column]) for row in SEVERAL]
 
 
 def test_two_sets_in_one_folder_are_refused_with_the_glob_that_names_one(tmp_path: Path) -> None:

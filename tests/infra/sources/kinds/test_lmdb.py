@@ -15,9 +15,11 @@ import pytest
 
 from infra.errors import DdpmError, InputError, IntegrityError
 from infra.sources.files.file_set import FileSet
+from infra.sources.image_formats import DECODERS
 from infra.sources.kinds.lmdb import LmdbSource
 from infra.sources.source import Entry, Other
 from tests.infra.sources.placed import placed
+from tests.pictures import encoded, picture
 
 WHOLE = gzip.decompress((Path(__file__).parents[1] / "formats" / "lsun.mdb.gz").read_bytes())
 PAGE = 4096
@@ -46,6 +48,17 @@ def test_every_image_in_the_order_of_the_keys(folder: Path) -> None:
     assert greys(source(folder), found) == [keys[key] for key in sorted(keys)]
     assert greys(source(folder), [found[7], found[3]]) == [keys[sorted(keys)[n]] for n in (7, 3)]
     assert [other.name for other in source(folder).find() if isinstance(other, Other)] == ["data.mdb!num-samples"]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_small_images_of_every_format(tmp_path: Path, decoder: str) -> None:
+    """Their first bytes, in place of those of the PNG files in the pages of their keys."""
+    start = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0"
+    other = encoded(picture(0, (32, 32)), decoder)[: len(start)]
+    (tmp_path / "data.mdb").write_bytes(WHOLE.replace(start, other))
+    assert sum(isinstance(one, Entry) for one in source(tmp_path).find()) == 120
+    (tmp_path / "data.mdb").write_bytes(WHOLE.replace(start, b"1797".ljust(len(start))))
+    assert sum(isinstance(one, Entry) for one in source(tmp_path).find()) == 3
 
 
 def test_folders_around_it_are_the_classes(folder: Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from infra.errors import DdpmError, InputError, IntegrityError
+from infra.errors import DdpmError, InputError, IntegrityError, Term
 from infra.sources.files.file_set import FileSet
 from infra.sources.kinds.mat import MatSource
-from infra.sources.source import Entry
+from infra.sources.reading import Reading
+from infra.sources.source import Entry, NoClasses
 from tests.infra.sources.placed import placed
 
 
@@ -66,12 +67,50 @@ def test_other_names_and_no_labels(tmp_path: Path) -> None:
     assert [entry.label for entry in source(tmp_path).find()] == ["7", "8", "9", "", ""]  # type: ignore[union-attr]
 
 
+ONE_HOT = np.eye(3)[[2, 0, 1, 1, 0]]
+SEVERAL = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]], dtype=np.uint8)
+LABELS = {
+    "one-hot rows": ({"y": ONE_HOT}, "", "20110", ""),
+    "one-hot columns": ({"y": ONE_HOT.T}, "", "20110", ""),
+    "several labels": ({"y": SEVERAL}, "", "", "a.mat[y]: several labels per image"),
+    "one of several": ({"y": SEVERAL}, "column:1", "10001", ""),
+    "one of several in columns": ({"y": SEVERAL.T}, "column:2", "01001", ""),
+    "fractions": ({"y": np.arange(5) / 2}, "", "", "a.mat[y]: fractions"),
+    "another number": ({"y": [1, 2]}, "", "", "a.mat: no variable of 5 labels (y [1, 2])"),
+    "one fits": ({"y": np.arange(5), "classes": [7, 8, 9]}, "", "01234", ""),
+    "two fit": (
+        {"y": np.arange(5), "labels": np.arange(5)},
+        "",
+        "",
+        "a.mat: several variables of labels (y [1, 5], labels [1, 5])",
+    ),
+    "one by name": ({"y": np.arange(5), "hair": np.arange(5) % 2}, "key:hair", "01010", ""),
+}
+
+
+@pytest.mark.parametrize(("variables", "chosen", "labels", "trouble"), LABELS.values(), ids=LABELS.keys())
+def test_labels_are_classes_or_said_to_be_none(
+    tmp_path: Path, variables: dict[str, object], chosen: str, labels: str, trouble: str
+) -> None:
+    (tmp_path / "a.mat").write_bytes(saved(X=noise(8, 6, 3, 5), **variables))
+    found = list(MatSource(FileSet((str(tmp_path),)), Reading(labels=chosen or "auto")).find())
+    assert "".join(entry.label for entry in found if isinstance(entry, Entry)) == labels
+    assert [one.cause for one in found if isinstance(one, NoClasses)] == [trouble][: len(trouble)]
+
+
+def test_no_such_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.mat").write_bytes(saved(X=noise(8, 6, 5), y=np.arange(5)))
+    for chosen, says in (("key:hair", r"has no variable hair: .*y \[1, 5\]"), ("column:4", "has no column 4")):
+        with pytest.raises(InputError, match=says) as caught:
+            list(MatSource(FileSet((str(tmp_path),)), Reading(labels=chosen)).find())
+        assert Term.LABELS in caught.value.remedy
+
+
 REFUSED = {
     "images come first": (saved(X=noise(5, 8, 8, 3)), r"permute\(X, \[2 3 4 1\]\)"),
     "numbers of another type": (saved(X=np.zeros((8, 8, 3, 2))), "of float64, not uint8"),
     "no images": (saved(name="x", table=np.zeros((3, 2))), r"no images: its variables of numbers are table \[3, 2\]"),
     "two arrays": (saved(a=noise(4, 4, 3), b=noise(4, 4, 3)), "several images: .* save the images as X"),
-    "fractions as labels": (saved(X=noise(4, 4, 2), y=np.array([0.5, 1])), "no whole numbers"),
     "HDF5": (b"MATLAB 7.3 MAT-file, Platform".ljust(600), r"format 7\.3, which is HDF5 - save it without -v7\.3"),
     "nothing": (b"", "is not a MATLAB file"),
     "text": (b"hello " * 99, "is not a MATLAB file"),

@@ -131,6 +131,11 @@ KINDS = {
     "shards by word": Kind(
         FolderSource, images("part-1/a.png", "part-2/b.png", "part-3/c.png"), note="folders part-1–part-3 look like"
     ),
+    "shards around classes": Kind(
+        FolderSource,
+        images("part0/cat/a.png", "part0/dog/b.png", "part1/cat/c.png", "part1/dog/d.png"),
+        note="makes them classes, the depth of the class folder=2 the folders in them, as cat",
+    ),
     "shards in splits": Kind(
         FolderSource,
         images(*(f"{split}/{name}" for split in ("train", "test") for name in FFHQ)),
@@ -266,6 +271,11 @@ KINDS = {
     ),
     "several in a column": Kind(
         ParquetSource, {"a.parquet": parquet(labels=[[1, 3], [2]])}, note="column labels: several labels per image"
+    ),
+    "several beside other columns": Kind(
+        ParquetSource,
+        {"a.parquet": parquet(labels=[[1, 3], [2]], score=[0.5, 0.25], hair=["red", "grey"])},
+        note="the way to label=column:NAME (hair) picks one, the way to label=none ignores them",
     ),
     "one in each list": Kind(ParquetSource, {"a.parquet": parquet(labels=[[1], [0]])}, ("0", "1"), "column labels"),
     "one-hot column": Kind(ParquetSource, {"a.parquet": parquet(label=[[0, 1], [1, 0]])}, ("0", "1"), "column label"),

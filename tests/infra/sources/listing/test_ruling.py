@@ -52,6 +52,28 @@ def test_what_auto_takes(tmp_path: Path, kind: str) -> None:
         assert f"{Term.LABELS}=" in listing.labels_note, "the setting that takes it instead is named"
 
 
+@pytest.mark.parametrize(
+    ("kind", "picks"),
+    [
+        ("several in a column", ""),
+        ("several in .json files", ""),
+        ("fractions", ""),
+        ("several beside other columns", "column:NAME (hair)"),
+        ("chestmnist", "column:NUMBER"),
+    ],
+)
+def test_only_a_choice_that_may_give_classes_is_named(tmp_path: Path, kind: str, picks: str) -> None:
+    note = found(tmp_path, KINDS[kind].make, KINDS[kind].contents, Reading()).labels_note
+    assert f"{Term.LABELS}=none ignores them" in note
+    assert f"{Term.LABELS}={picks} picks one" in note if picks else " picks " not in note
+
+
+def test_the_folders_in_shards(tmp_path: Path) -> None:
+    """The setting that the note names."""
+    made = KINDS["shards around classes"]
+    assert found(tmp_path, made.make, made.contents, Reading(label_depth=2)).class_names == ["cat", "dog"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_none_gives_none_of_any_kind(tmp_path: Path, kind: str) -> None:
     made = KINDS[kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.errors import InputError
+from infra.errors import InputError, Term
 from infra.sources.kinds.arrays import ArraySource
 from infra.sources.kinds.cifar import CifarSource
 from infra.sources.kinds.folder import FolderSource
@@ -31,7 +31,7 @@ UNUSED = ("none", "folder", "file_name")
 # Files that no rule can read as labels.
 BROKEN = {
     "no UTF-8": {"metadata.csv": b"\xff\xfe"},
-    "no JSON": {"dataset.json": b"{"},
+    "no JSON": {"dataset.json": b'{"labels": ['},
     "no object": {"metadata.jsonl": b"[1]\n"},
     "no pairs": {"dataset.json": b'{"labels": [1], "hair": [1]}'},
     "no file name": {"labels.csv": b"file_name,label,hair\n,a,a\n"},
@@ -99,9 +99,39 @@ def test_broken_labels_beside_images(tmp_path: Path, kind: str, broken: str) -> 
         listed(tmp_path / "auto", kind, SIDECARS[broken], "auto")
 
 
+FOREIGN = {
+    "a table in Latin-1": ("metadata.csv", b"file_name,text\ncat/cat_0.png,caf\xe9\n"),
+    "captions in Latin-1": ("metadata.jsonl", b'{"file_name": "cat/cat_0.png", "text": "caf\xe9"}\n'),
+    "a file of another program": ("dataset.json", b'{"name": "cats", "files": ['),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_file_that_shows_no_labels_ends_nothing_but_its_own_choice(tmp_path: Path, kind: str, foreign: str) -> None:
+    name, data = FOREIGN[foreign]
+    listing = listed(tmp_path / "auto", kind, {name: data}, "auto")
+    assert listing.class_names == ["cat", "dog"]
+    assert f"{name} cannot be read" in listing.labels_note
+    assert sum(listing.others.values()) == 1
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        listed(tmp_path / "metadata", kind, {name: data}, "metadata")
+    assert f"{Term.LABELS}=folder" in caught.value.remedy
+
+
+def test_a_large_file_is_told_by_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.sources.formats.beside.MAX_METADATA_BYTES", 50)
+    captions = b'{"file_name": "cat/cat_0.png", "text": "a cat on a mat"}\n'
+    listing = listed(tmp_path, "folder", {"metadata.jsonl": captions}, "auto")
+    assert listing.class_names == ["cat", "dog"]
+    assert "metadata.jsonl is larger than 64 MiB; it names no labels at its beginning" in listing.labels_note
+    with pytest.raises(InputError, match=r"metadata\.jsonl: is larger than"):
+        listed(tmp_path, "folder", {"metadata.jsonl": captions.replace(b"text", b"label")}, "auto")
+
+
 def test_a_file_of_labels_that_is_too_large_or_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.sources.formats.beside.MAX_METADATA_BYTES", 10)
-    assert listed(tmp_path, "folder", {"labels.csv": b"x" * 11}, "file_name").class_names == ["cat", "dog"]
+    assert listed(tmp_path, "folder", {"labels.csv": b"file_name,label"}, "file_name").class_names == ["cat", "dog"]
     with pytest.raises(InputError, match=r"labels\.csv: is larger than"):
         listed(tmp_path, "folder", {}, "auto")
 
@@ -129,7 +159,7 @@ OTHERS: dict[str, tuple[Make, dict[str, bytes], tuple[str, ...], str]] = {
     "no array": (ArraySource, {"x.npy": array(PIXELS), "x-labels.npy": b"x"}, ("none",), "x-labels.npy"),
     "an array of no images": (
         ArraySource,
-        {"x.npy": array(PIXELS), "q-labels.npy": b""},
+        {"x.npy": array(PIXELS), "q-labels.npy": array(np.arange(2))},
         ("none",),
         "labels no images",
     ),

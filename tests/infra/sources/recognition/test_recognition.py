@@ -14,6 +14,7 @@ from infra.errors import InputError
 from infra.sources.files.begun import BegunFileSet
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
+from infra.sources.image_formats import DECODERS
 from infra.sources.recognition import recognition
 from infra.sources.recognition.marks import FOREIGN
 from infra.sources.recognition.recognition import Recognised, recognise
@@ -23,6 +24,7 @@ from tests.infra.sources.formats.archives import END, ZIP, member, zipped
 from tests.infra.sources.kinds.test_cifar import archive, parts
 from tests.infra.sources.kinds.test_s3_sources import KINDS, npy, parquet, tar
 from tests.infra.sources.trees import laid
+from tests.pictures import encoded, picture
 
 
 def npz() -> bytes:
@@ -147,6 +149,9 @@ REFUSED: dict[str, tuple[dict[str, bytes], str]] = {
 } | {
     one.noun: ({"photos": one.starts[0] + bytes(9000)}, f"is {one.noun}, which is not read - {one.remedy}")
     for one in FOREIGN
+} | {
+    f"{decoder} without a suffix": ({"photos": encoded(picture(0, (32, 32)), decoder)}, "is an image file without a")
+    for decoder in DECODERS
 }  # fmt: skip
 
 
