@@ -30,11 +30,11 @@ _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 # These words leave no doubt; the others may also be classes.
 CERTAIN = frozenset(
     word + plural
-    for word in ("seg", "segm", "segmentation", "trimap", "gt", "gtfine", "gtcoarse", "groundtruth", "labelid")
+    for word in ("seg", "segm", "segmentation", "trimap", "gtfine", "gtcoarse", "groundtruth", "labelid")
     for plural in ("", "s")
 ) | {"labeltrainids", "instanceids", "instancetrainids", "segmentationclass", "segmentationobject"}
 COMPANIONS = CERTAIN | {
-    word + plural for word in ("mask", "annotation", "matte", "depth", "label") for plural in ("", "s")
+    word + plural for word in ("mask", "annotation", "matte", "depth", "label", "gt") for plural in ("", "s")
 }
 _IMAGE_FOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs", "input"))
 IMAGE_WORDS = _IMAGE_FOLDERS | {"photo", "picture", "pictures", "frame", "frames", "leftimg8bit", "rightimg8bit"}
@@ -98,7 +98,7 @@ class Keys:
             self._plain += 1
             self._plain_in_folder += 1
             self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
-        elif key in self.counts or len(self.counts) <= _MOST_KEYS:
+        elif key in self.counts or len(self.counts) <= _MOST_KEYS or key in COMPANIONS:
             self.counts[key] += 1
             if key == folder_key(entry.folder):
                 self._loose.add(key)
@@ -119,7 +119,7 @@ class Keys:
             InputError: If there are several keys, and none is called like an image.
         """
         if len(self.counts) > _MOST_KEYS:
-            return frozenset(of_plain) & self.counts.keys()
+            return frozenset(of_plain)
         real = {key for key in self.counts if key in of_plain or self._is_key(key)}
         beside_plain = {key for key in real if key in of_plain or (self._plain and self._is_beside_plain(key))}
         apart = real - beside_plain

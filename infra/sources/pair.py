@@ -118,9 +118,12 @@ def of_test_source() -> Iterator[None]:
 
 
 def _metadata_in(folder: str) -> list[str]:
-    if folder.startswith(REMOTE) or not Path(folder).is_dir():
+    if folder.startswith(REMOTE):
         return []
-    return sorted(str(path) for path in Path(folder).iterdir() if may_label(path.name))
+    try:
+        return sorted(str(path) for path in Path(folder).iterdir() if may_label(path.name))
+    except OSError:  # it is no folder, or others may not list it; this look serves a hint alone
+        return []
 
 
 def _count(found: Found, left_out: Tally) -> None:

@@ -1,12 +1,14 @@
 """A PNG without the chunks that say nothing of its pixels, for a decoder that fails on one of them."""
 
 import struct
+from operator import ne
 from zlib import crc32
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FRAME_BYTES = 12
-# Transparency belongs to the pixels, so its damage is theirs. EXIF data may say how the image is turned.
-_OF_PIXELS, _TURN = b"tRNS", b"eXIf"
+# EXIF data may say how the image is turned.
+_TURN = b"eXIf"
+_OF_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 
 
 def without_metadata(content: bytes) -> bytes:
@@ -28,8 +30,11 @@ def without_metadata(content: bytes) -> bytes:
 
 def _is_kept(kind: bytes, checked: memoryview) -> bool:
     """Tell whether a chunk is kept, from its kind and from its kind, data and checksum."""
-    is_critical = not kind[0] >> 5 & 1
-    return is_critical or kind == _OF_PIXELS or (kind == _TURN and _is_whole(checked))
+    if kind == _TURN:
+        return _is_whole(checked)
+    # A kind of another letter may be one of the pixels that was damaged, so its damage is theirs.
+    like_pixels = any(sum(map(ne, kind, other)) <= 1 for other in _OF_PIXELS)
+    return like_pixels or not kind[0] >> 5 & 1
 
 
 def _is_whole(checked: memoryview) -> bool:

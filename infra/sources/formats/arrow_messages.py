@@ -184,9 +184,12 @@ class ArrowMessages:
 
     def _add(self, categories: dict[int, Categories], place: int, metadata: bytes, batch: Batch) -> None:
         """Add the categories of a message, which follow those before or take their place."""
-        header = _Table.root(metadata).table(2)
-        assert header is not None
-        number, is_more = header.number(0, "q"), header.number(2, "b")
+        try:
+            header = _Table.root(metadata).table(2)
+            assert header is not None
+            number, is_more = header.number(0, "q"), header.number(2, "b")
+        except (struct.error, ValueError) as error:
+            raise self._fault("has a damaged message", place) from error
         before = categories[number].pieces if is_more and number in categories else ()
         if len(before) >= _MAX_PIECES or len(categories) > _MAX_PIECES:
             raise self._fault(f"states categories in more than {_MAX_PIECES} pieces", place)

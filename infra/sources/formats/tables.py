@@ -185,16 +185,25 @@ def _read(name: str, content: bytes) -> _Table | None:
     first, kind = next(rows, []), table_kind(name)
     head = [cell.strip() for cell in first]
     if len(head) > 1 and _is_image(head[0]) and kind is not None:
-        columns = [_NAMELESS, kind.column, *map(str, range(2, len(head)))]
+        # Of several columns, numbers may be a box or points, and then none of them is a label.
+        second = "1" if len(head) > 2 and _is_number(head[1]) else kind.column
+        columns = [_NAMELESS, second, *map(str, range(2, len(head)))]
         return _Table(columns, 0, _of_width(chain([first], rows), len(columns)))
-    second = next(rows, [])
-    columns = [_NAMELESS, *head] if len(second) == len(head) + 1 else head
-    image = _first_of(columns, _FILE_COLUMNS)
-    if image is None and second and _is_image(second[0]):
-        image = 0
+    row = next(rows, [])
+    columns = [_NAMELESS, *head] if len(row) == len(head) + 1 else head
+    image = _image_column(columns, row)
     if image is None or len(columns) < 2:
         return None
-    return _Table(columns, image, _of_width(chain([second] if second else [], rows), len(columns)))
+    return _Table(columns, image, _of_width(chain([row] if row else [], rows), len(columns)))
+
+
+def _image_column(columns: list[str], row: list[str]) -> int | None:
+    """The column of the names of images: of those called so, the first with a file's name in the first row."""
+    called = [column.lower() for column in columns]
+    numbers = [called.index(name) for name in _FILE_COLUMNS if name in called]
+    if not numbers:
+        return 0 if row and _is_image(row[0]) else None
+    return next((number for number in numbers if number < len(row) and _is_image(row[number])), numbers[0])
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[list[str]]:
@@ -212,6 +221,14 @@ def _of_width(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
         if len(row) != width:
             raise ValueError(f"row {number} has {len(row)} columns and not {width}")
         yield row
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_image(cell: str) -> bool:

@@ -20,6 +20,7 @@ MAX_ROWS = 20_000_000
 MAX_LABEL_CHARS = 256
 _MOST_PASSED_OVER = 3
 _IGNORE = f"repair it, or set {Term.LABELS}=none or {Term.LABELS}=folder"
+_SPLIT = f"put the images of each split in a folder called like it, or set {Term.LABELS}=none or {Term.LABELS}=folder"
 
 # Reads the rows of a file, if it has any of use; the text is the column that was picked.
 ReadRows = Callable[[Metadata, str], Iterator[Row] | PassedOver | None]
@@ -204,19 +205,27 @@ class MetadataLabels:
         """Count in which spellings a row names the image of this name; `spelling` rests on that."""
         if around := self._in_scope(name):
             for number, spelt in enumerate(SPELLINGS):
-                self._fits[number] += self._find(around, spelt) is not None
+                self._fits[number] += any(True for _ in self._places(around, spelt))
 
-    def label(self, name: str) -> str | None:
+    def label(self, name: str, split: str = "") -> str | None:
         """Return the label of the image of this name: empty if no row has one, None if no file is around the image.
 
+        Args:
+            name: The name.
+            split: The split that places the image; empty if nothing tells it.
+
         Raises:
-            InputError: If there are too many labels to tell it.
+            InputError: If there are too many labels to tell it, or files of several splits give it different ones.
         """
-        if self.spelling is None or not (around := self._in_scope(name)):
+        if self.spelling is None or not (around := self._in_scope(name, split)):
             return None
-        place = self._find(around, SPELLINGS[self.spelling])
-        if place is None:
+        places = list(self._places(around, SPELLINGS[self.spelling]))
+        if not places:
             return ""
+        if len({self._codes[place] for place in places}) > 1:
+            files = " and ".join(self.files[:3])
+            raise InputError(f"has different labels in {files}, and nothing tells its split", item=name, remedy=_SPLIT)
+        place = places[0]
         self._named[place] = 1
         if self._codes[place] == len(self._names):
             raise too_many()
@@ -230,22 +239,22 @@ class MetadataLabels:
             return f"{files} names no image of the source"
         return f"{count:,} rows of {files} name no image" if count else ""
 
-    def _find(self, around: list[tuple[str, str]], spelt: Callable[[str], str]) -> int | None:
+    def _places(self, around: list[tuple[str, str]], spelt: Callable[[str], str]) -> Iterator[int]:
+        """Yield the first row that each of the files has of an image."""
         for place, name in around:
             key = key_of(place + spelt(name))
             found = bisect_left(self._keys, key)
             if found < len(self._keys) and self._keys[found] == key:
-                return found
-        return None
+                yield found
 
-    def _in_scope(self, name: str) -> list[tuple[str, str]]:
+    def _in_scope(self, name: str, split: str = "") -> list[tuple[str, str]]:
         """The files of labels around the first name of an image around which there are any, as `_around` has them."""
         others = [
             alias.others + name.removeprefix(alias.names) for alias in self._aliases if name.startswith(alias.names)
         ]
-        return next((around for one in (name, *others) if (around := self._around(one))), [])
+        return next((around for one in (name, *others) if (around := self._around(one, split))), [])
 
-    def _around(self, name: str) -> list[tuple[str, str]]:
+    def _around(self, name: str, given: str) -> list[tuple[str, str]]:
         """The files of labels in the innermost folder or archive around an image that has any for it.
 
         For each kind of them: its place, and the image's name from there.
@@ -259,7 +268,7 @@ class MetadataLabels:
             if around := [
                 (place_of(name[:end], split), below if split else name[end:])
                 for split in splits
-                if not split or of in ("", split)
+                if not split or (of or given) in ("", split)
             ]:
                 return around
         return []

@@ -15,16 +15,28 @@ images wait in a file until some image has such a key, because most sources have
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
+from heapq import nsmallest
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
-from infra.sources.keys import CERTAIN, COMPANIONS, IMAGE_WORDS, folder_key, own_name, words_of
+from infra.sources.keys import (
+    CERTAIN,
+    COMPANIONS,
+    IMAGE_WORDS,
+    folder_key,
+    own_name,
+    without_key,
+    word_at_start,
+    words_of,
+)
 from infra.sources.listing.folders import word_for_split
 from infra.sources.source import Entry
 
 _MOST = 1 << 16
 _BATCH = 1 << 12
+_COMPARED = 64
 _ALL_NAMES = 1 << 32
 _ABOUT_MASKS = "mask"
 
@@ -61,7 +73,7 @@ class Partners:
             return
         self._keys.add(entry.key)
         if name := self._sampled(entry.split, entry.folder, entry.name):
-            self._keyed[name][_Keyed(entry.key, entry.folder, key != folder_key(entry.folder))] += 1
+            self._keyed[name][_Keyed(entry.key, entry.folder, _has_word(own_name(entry.name)))] += 1
             self._noted()
 
     def finish(self) -> None:
@@ -101,10 +113,10 @@ class Partners:
     def _most(self, *, certain: bool) -> frozenset[str]:
         counts, found = Counter[str](), Counter[str]()
         for name, keyed in self._keyed.items():
-            plain = self._plain.get(name, ())
+            plain = _Folders(self._plain.get(name, set()))
             for one, count in keyed.items():
                 counts[one.key] += count
-                found[one.key] += count * any(not certain or _is_companion(one, folder) for folder in plain)
+                found[one.key] += count * (plain.any if not certain else plain.have(one))
         return frozenset(key for key in self._keys if 2 * found[key] >= counts[key] and (counts[key] or not certain))
 
     def _thin(self) -> None:
@@ -114,6 +126,35 @@ class Partners:
             for name in [one for one in names if crc32(one.encode()) >= self._limit]:
                 del names[name]
         self._count = sum(map(len, self._plain.values())) + sum(map(Counter.total, self._keyed.values()))
+
+
+class _Folders:
+    """The folders in which plain images of one name lie; of very many, a few stand for all where names decide."""
+
+    def __init__(self, folders: set[str]) -> None:
+        self._near = {_joined(folder.lower().split("/")) for folder in folders}
+        self._few = nsmallest(_COMPARED, folders)
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self._few)
+
+    def have(self, keyed: _Keyed) -> bool:
+        """Tell whether an image of a key is certainly a companion of a plain image in one of them."""
+        own = keyed.folder.lower().split("/")
+        if _joined(own) in self._near or _joined(map(_without_word, own)) in self._near:
+            return True
+        return any(_is_companion(keyed, folder) for folder in self._few)
+
+
+def _has_word(own: str) -> bool:
+    """Tell whether an image's own name has the word for a companion, and not its folder alone."""
+    return bool(word_at_start(own)) or without_key(own) != own
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "/".join(part for part in parts if part)
 
 
 def _shared_name(name: str) -> str:
@@ -131,13 +172,8 @@ def _split(folder: str) -> str:
 
 @lru_cache(4096)
 def _is_companion(keyed: _Keyed, plain: str) -> bool:
-    """Tell whether an image of a key is certainly a companion of a plain image of the same name in a folder."""
+    """Tell whether an image of a key is certainly a companion of a plain one of the same name in another folder."""
     own, other = keyed.folder.lower().split("/"), plain.lower().split("/")
-    if own == other:
-        return True
-    without = [_without_word(part) for part in own]
-    if [part for part in without if part] == [part for part in other if part]:
-        return True
     different = [part for part in other if part not in own]
     if any(_ABOUT_MASKS in part for part in different):
         return False

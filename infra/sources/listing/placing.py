@@ -135,7 +135,8 @@ class Placing:
         named, folders = _from_names(self.around, entry.folder, entry.file if entry.at else "")
         if self.tabled:
             named = self._by_table(entry) or named
-        return entry.split or named.split, self._class(entry, folders)
+        split = entry.split or named.split
+        return split, self._class(entry, split, folders)
 
     @property
     def without_deeper(self) -> "Placing | None":
@@ -153,7 +154,7 @@ class Placing:
         split = self.partition.split(entry.name)
         return None if split is None else NamedSplit(split, "", by_table=True)
 
-    def _class(self, entry: Entry, folders: str) -> str:
+    def _class(self, entry: Entry, split: str, folders: str) -> str:
         """Rule 4."""
         match self.rule:
             case LabelRule.FOLDER:
@@ -161,7 +162,7 @@ class Placing:
             case LabelRule.OWN:
                 return self._published(entry.label)
             case LabelRule.METADATA:
-                label = self.metadata.label(entry.name)
+                label = self.metadata.label(entry.name, split)
                 return self._of_folder(folders) if label is None else self._published(label)
             case LabelRule.FILE_NAME:
                 return class_word(entry.name)

@@ -104,6 +104,8 @@ def test_keys_that_are_companions_by_their_names_are_left_out() -> None:
     assert beside.left_out({"masks"}) == {"masks"}
     many = counted(("", ""), ("b_masks", "masks"), *(("", f"word{number}") for number in range(30)))
     assert many.left_out({"masks"}) == {"masks"}
+    late = counted(("", ""), *(("", f"word{number}") for number in range(30)), ("b_masks", "masks"))
+    assert (late.left_out({"masks"}), late.counts["masks"]) == ({"masks"}, 3)
 
 
 def test_the_order_of_preference() -> None:

@@ -1,6 +1,7 @@
 """Two sources that the user named as splits."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,19 @@ class TestMetadata:
         assert set(self.classes(source).values()) == {""}
         assert self.note.startswith(f"{tmp_path}/{name} is not read")
         assert f"set {Term.SOURCE} to its folder" in self.note
+
+    def test_a_folder_that_nobody_may_list_says_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
+        iterdir = Path.iterdir
+
+        def refuse(self: Path) -> Iterator[Path]:
+            if self == tmp_path:
+                raise PermissionError(13, "Permission denied")
+            return iter(iterdir(self))
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        self.classes(pair(tmp_path / "train", tmp_path / "test"))
+        assert self.note == ""
 
     def test_of_a_file_that_names_no_held_out_image(self, tmp_path: Path) -> None:
         laid(tmp_path, {"set/metadata.csv": self.ROWS})

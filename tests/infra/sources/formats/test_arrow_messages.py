@@ -47,6 +47,23 @@ def test_one_that_ends_inside_a_batch() -> None:
         list(ArrowMessages(BytesIO(data), len(data), "a.arrow").batches())
 
 
+def test_damaged_messages_of_categories_are_named() -> None:
+    sink = BytesIO()
+    table = pa.table({"label": pa.array(["cat", "dog"]).dictionary_encode()})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue()
+    first = len(ArrowMessages(BytesIO(data), len(data), "a.arrow").schema())
+    refused = 0
+    for place in range(first, len(data)):
+        damaged = data[:place] + b"\xff" + data[place + 1 :]
+        try:
+            list(ArrowMessages(BytesIO(damaged), len(data), "a.arrow").batches())
+        except InputError:
+            refused += 1
+    assert refused > 20
+
+
 def test_a_place_without_a_batch() -> None:
     data = written("stream")
     with pytest.raises(InputError, match="has no record batch where one was found"):

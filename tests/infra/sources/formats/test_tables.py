@@ -72,6 +72,8 @@ def test_names_of_no_table(name: str) -> None:
         ("train.csv", "id_code,diagnosis\n000c,2\n", "diagnosis", [("000c", "2")]),
         ("train.txt", "a/1.JPEG 65\n\nb/2.JPEG 970\n", "", [("a/1.JPEG", "65"), ("b/2.JPEG", "970")]),
         ("train.csv", "id,label\n", "", []),
+        ("train.csv", "id,image_path,label\n0,train/5.png,cat\n", "", [("train/5.png", "cat")]),
+        ("train.txt", "1.png 10 20 30 40\n", "1", [("1.png", "10")]),
     ],
     ids=lambda value: str(value)[:30],
 )  # fmt: skip
@@ -110,6 +112,7 @@ def test_what_is_no_table_of_images_is_none(text: str) -> None:
         ("identity_CelebA.txt", "1.jpg 7\n", "", "has no labels but identity", "column:identity takes that"),
         ("list_attr_celeba.txt", CELEBA, "male", "has no column male: it has Male, Young", ""),
         ("train.csv", "id_code,diagnosis\n000c,2\n", "", "has no labels but diagnosis", "column:diagnosis takes that"),
+        ("train.txt", "1.png 10 20 30\n", "", "has several labels per image (1, 2, 3)", "column:NAME takes one"),
     ],
 )
 def test_a_table_without_labels_says_what_it_has(name: str, text: str, picked: str, cause: str, choice: str) -> None:

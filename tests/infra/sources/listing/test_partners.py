@@ -38,8 +38,10 @@ CERTAIN = {
     "a hyphen": ("#.png", "#-mask.png"),
     "at the beginning": ("image_#.png", "mask_#.png"),
     "label": ("a/#.png", "a/#_label.png"),
+    "word and folder spelt equally": ("people/#.png", "mask/#_mask.png"),
 }
 UNSURE = {
+    "a class called so": (("train/SUV/#.png", "train/GT/#.png"), "gt"),
     "classes of equal numbers": (("cats/#.png", "masks/#.png"), "masks"),
     "the name alone": (("with/#_mask.png", "without/#.png"), "mask"),
     "people with masks": (("images/no_mask/#.png", "images/mask/#.png"), "mask"),
@@ -95,3 +97,21 @@ def test_one_name_in_many_folders_takes_bounded_memory(monkeypatch: pytest.Monke
     monkeypatch.setattr(partners, "_MOST", 100)
     found = noted(*(f"{number}/image.png" for number in range(300)))
     assert found._plain == {}
+
+
+def test_one_name_in_many_folders_is_compared_with_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else thirty thousand samples, each in a folder of its own, took half an hour."""
+    compared: list[str] = []
+    is_companion = partners._is_companion
+
+    def counted(one: partners._Keyed, plain: str) -> bool:
+        compared.append(plain)
+        return is_companion(one, plain)
+
+    monkeypatch.setattr(partners, "_is_companion", counted)
+    names = [f"{number:03d}/{own}.png" for number in range(200) for own in ("image", "mask")]
+    assert noted(*names).certain() == {"mask"}
+    assert compared == [], "each mask has an image in its own folder"
+    other = [f"{number:03d}/1.png" for number in range(200)]
+    assert noted(*other, *(f"b{number}/masks/1.png" for number in range(3))).certain() == frozenset()
+    assert len(compared) == 3 * 64

@@ -23,6 +23,8 @@ from infra.sources.reading import Reading
 from infra.sources.source import Entry
 from tests.infra.sources.kinds.test_tar import packed
 from tests.infra.sources.listing.label_kinds import CATS, CELEBA, FOUR, KAGGLE, KINDS, TABLE, TINY, Make, parquet
+from tests.infra.sources.placed import placed
+from tests.infra.sources.trees import laid
 
 
 def found(folder: Path, make: Make, contents: Mapping[str, bytes], reading: Reading) -> Listing:
@@ -239,6 +241,27 @@ def test_the_test_images_of_kaggle_have_no_class(tmp_path: Path) -> None:
     assert (listing.class_names, listing.unlabelled) == ([], 4)
     assert "train.csv names no image of folder test_images" in listing.labels_note
     assert found(tmp_path, FolderSource, {"test.csv": KAGGLE["train.csv"]}, Reading()).unlabelled == 0
+
+
+def opposite(names: str) -> dict[str, bytes]:
+    """Tables of two splits in which images of equal names have opposite labels."""
+    return {
+        f"{split}.csv": b"file,label\n" + b"".join(b"%d.png,%s\n" % (n, labels[n % 2]) for n in range(4))
+        for split, labels in (("train", (b"cat", b"dog")), ("test", (b"dog", b"cat")))
+    } | {names.format(split=split, n=n): b"" for split in ("train", "test") for n in range(4)}
+
+
+@pytest.mark.parametrize("names", ["{split}/{n}.png", "images/{split}/{n}.png", "x_{split}/{n}.png"])
+def test_tables_of_two_splits_label_their_own_images(tmp_path: Path, names: str) -> None:
+    laid(tmp_path, opposite(names))
+    label = {entry.name: entry.label for entry in placed(FolderSource(FileSet((str(tmp_path),))))}
+    assert {label[names.format(split="train", n=n)] for n in (0, 2)} == {"cat"}
+    assert {label[names.format(split="test", n=n)] for n in (0, 2)} == {"dog"}
+
+
+def test_tables_of_two_splits_with_other_labels_for_one_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"0\.png: has different labels in .*, and nothing tells its split - put"):
+        found(tmp_path, FolderSource, opposite("{n}.png"), Reading())
 
 
 @pytest.mark.parametrize("labels", ["none", "folder", "file_name"])
