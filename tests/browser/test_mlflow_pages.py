@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 from playwright.sync_api import Page
 from scipy.ndimage import label
@@ -134,6 +135,22 @@ def test_the_report_is_shown_as_a_page(page: Page, tracked: Tracked, shoot: Shoo
     widths = report.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert widths
     assert all(widths)
+
+
+def test_the_card_is_shown_as_a_page(page: Page, tracked: Tracked, shoot: Shoot) -> None:
+    """That of the data set, a file of the stage's own run."""
+    server, _, experiment = tracked.page.partition("/#/experiments/")
+    number = re.match(r"\d+", experiment)
+    assert number
+    (run,) = MlflowClient(server).search_runs([number[0]], "tags.`ddpm.stage` = 'prepare'", max_results=1)
+    page.goto(f"{server}/#/experiments/{number[0]}/runs/{run.info.run_id}/artifacts")
+    page.get_by_text("card.html", exact=True).first.click()
+    card = page.frame_locator("iframe.mlflow-html-iframe")
+    card.get_by_role("heading").first.wait_for()
+    shoot("mlflow-card")
+    widths = card.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert all(widths)
+    assert "1,576" in card.locator("body").inner_text(), "the number of training images"
 
 
 def test_the_grids_along_training_are_beside_the_curves(page: Page, tracked: Tracked, shoot: Shoot) -> None:

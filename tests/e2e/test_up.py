@@ -14,8 +14,9 @@ import pytest
 
 from infra.compute.reaper import marked
 from infra.services.standing import Standing, find
-from tests.e2e.processes import Command
+from tests.e2e.processes import Command, settings
 from tests.servers import free_ports
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ class Up(Command):
 
     def call(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*MAIN, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=180
+            [*MAIN, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=300
         )
 
 
@@ -100,6 +101,20 @@ def test_three_servers_a_run_a_crash_and_an_orderly_end(start: Callable[[], Up])
     assert causes["cluster"].startswith("1 node answers")
     assert "takes new experiments" in causes["mlflow"]
 
+    pages, token = standing.pages["dashboard"].split("  its token is in ")
+    key = {"Authorization": f"Bearer {Path(token).read_text().strip()}"}
+    asked = urllib.request.Request(f"{pages}/api/version", headers=key)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert json.load(answer)["ray_version"]
+    jobs = ("--execution", "job", "--ray-jobs", pages)
+    run = up.call("run", "digits", "--root", str(up.root), *settings(*TINY), *jobs, **standing.variables)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "started as job" in run.stdout, run.stdout
+
+    os.kill(_servers(standing, b"gcs_server")[0], signal.SIGKILL)
+    until(lambda: "Ray ended" in up.text())
+    until(lambda: _is_whole(up), 120)
+
     mlflow = standing.variables["MLFLOW_TRACKING_URI"]
     (server,) = _servers(standing, b"mlflow")[:1]
     os.kill(server, signal.SIGKILL)
@@ -112,6 +127,12 @@ def test_three_servers_a_run_a_crash_and_an_orderly_end(start: Callable[[], Up])
     up.assert_nothing_left()
     assert not [folder for folder in Path("/tmp").glob("ddpm-up-*") if str(up.root) in folder.name]
     assert find(str(up.root)) is None
+
+
+def _is_whole(up: Up) -> bool:
+    """Whether the cluster answers."""
+    command = ("doctor", "--json", "--root", str(up.root), "--only", "cluster")
+    return up.call(*command, **up.standing.variables).returncode == 0
 
 
 def test_a_killed_one_leaves_nothing_and_the_next_one_starts(start: Callable[[], Up]) -> None:
