@@ -34,6 +34,7 @@ class Followed:
     say: Callable[[str], None]
     look_s: float = _LOOK_S
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _holders: list[Holder] = field(default_factory=list, init=False)
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +49,8 @@ class Followed:
             StorageError: If the store does not answer.
         """
         self._stack.close()
-        self._stack.enter_context(following(self.store, job.id, self._holder(), on_wait=self.say))
+        self._holders.append(self._holder())
+        self._stack.enter_context(following(self.store, job.id, self._holders[-1], on_wait=self.say))
 
     def leave(self, job: Job) -> str:
         """Withdraw this run; return a line about another one that follows the job, or nothing.
@@ -62,7 +64,7 @@ class Followed:
         def look() -> None:
             try:
                 self._stack.close()
-                found.extend(followers(self.store, job.id, self._holder()))
+                found.extend(followers(self.store, job.id, self._holder(), own=self._holders))
                 if not found:
                     Handover(store=self.store, job=job.id, submission=job.submission).note_stop()
             except (DdpmError, OSError) as error:

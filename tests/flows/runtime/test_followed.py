@@ -65,13 +65,28 @@ def test_a_run_follows_one_job_at_a_time(store: LocalStore) -> None:
         assert other.leave(JOB) == ""
 
 
+def test_a_run_does_not_count_itself_if_its_withdrawal_fails(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageError("is away")
+
+    with run(store, "digits", []) as one:
+        one.join(JOB)
+        monkeypatch.setattr(LocalStore, "delete", away)
+        one.join(JOB)
+        assert one.leave(JOB) == ""
+        assert len(store.list(f"{LEASES}/jobs/{JOB.id}")) == 2, "both leases are left over"
+        assert Handover(store=store, job=JOB.id, submission=JOB.submission).is_stopped_by_run()
+
+
 def test_a_store_that_does_not_tell_holds_up_no_interrupt(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
-    def away(*_: object) -> list[str]:
+    def away(*_: object, **__: object) -> list[str]:
         raise StorageError("is away")
 
-    def slow(*_: object) -> list[str]:
+    def slow(*_: object, **__: object) -> list[str]:
         time.sleep(2)
         return []
 
