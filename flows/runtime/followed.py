@@ -60,19 +60,33 @@ class Followed:
         work, and one that nobody follows would work on unseen.
         """
         found: list[str] = []
+        is_late, deciding = threading.Event(), threading.Lock()
+        handover = Handover(store=self.store, job=job.id, submission=job.submission)
 
         def look() -> None:
             try:
                 self._stack.close()
-                found.extend(followers(self.store, job.id, self._holder(), own=self._holders))
-                if not found:
-                    Handover(store=self.store, job=job.id, submission=job.submission).note_stop()
+                others = followers(self.store, job.id, self._holder(), own=self._holders)
             except (DdpmError, OSError) as error:
                 self.say(f"whether other runs follow the job {job.id} is not known ({error})")
+                others = []
+            with deciding:
+                if not is_late.is_set():
+                    found.extend(others)
+            if not found:  # those that are found too late need the note to go on with another job
+                note()
+
+        def note() -> None:
+            try:
+                handover.note_stop()
+            except (DdpmError, OSError) as error:
+                self.say(f"a run that follows the job {job.id} too may end with it ({error})")
 
         looking = threading.Thread(target=look, name=f"followers of {job.id}", daemon=True)
         looking.start()
         looking.join(self.look_s)
+        with deciding:
+            is_late.set()
         return found[0] if found else ""
 
     def _holder(self) -> Holder:
