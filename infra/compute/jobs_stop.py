@@ -9,6 +9,7 @@ from infra.compute.heartbeat import GRACE_S
 from infra.compute.job import Followers, Job
 from infra.compute.jobs_client import UNKNOWN, failed_request
 from infra.errors import DdpmError
+from infra.storage.download import without_secrets
 
 # How long a job may save its work after it was asked to stop; then Ray kills it.
 STOP_S = GRACE_S + 5
@@ -75,7 +76,8 @@ class Stopping:
                 self.say(f"the job {id_} {answer.line}; asking for {ANSWER_S:g} s at most")
             self.sleep(_STOP_POLL_S)
         line = f"was asked to stop; Ray ends it within {STOP_S:g} s" if answer.is_asked else answer.line
-        self.say(f"the job {id_} {line}; if it works on, `ray job stop --address {self.address} {id_}` stops it")
+        command = f"ray job stop --address {without_secrets(self.address)} {id_}"
+        self.say(f"the job {id_} {line}; if it works on, `{command}` stops it")
 
     def _ask(self, id_: str, *, is_asked: bool) -> _Answer:
         """Ask a job to stop unless it is asked already, and look whether it has ended."""

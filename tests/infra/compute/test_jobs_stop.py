@@ -11,7 +11,8 @@ import pytest
 from infra.compute import jobs_stop as module
 from infra.compute.job import Job
 from infra.compute.jobs import Jobs
-from infra.errors import Interrupted
+from infra.compute.jobs_client import visit
+from infra.errors import ConfigError, Interrupted, ResourceError
 from tests.infra.compute.jobs_server import NAME, JobsServer, Noted, ScriptedJob, command, follow, interrupt, start
 
 
@@ -154,6 +155,31 @@ def test_a_stop_that_was_taken_is_remembered(server: JobsServer, jobs: Jobs, sai
         interrupt()
     assert (faults, stop_requests(server)) == ([], 1)
     assert said == [f"stopping the job {NAME}-1; it has 25 s to save its work"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_no_line_shows_the_password_of_an_address(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    jobs.address = server.url.replace("//", "//user:canary@")
+    jobs.patience_s = 0.05
+    server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()):
+        interrupt()
+    assert f"`ray job stop --address {server.url} {NAME}-1`" in said[-1]
+    server.fate = lambda *_: 503
+    with pytest.raises(ResourceError) as away:
+        start(jobs)
+    server.fate, server.jobs = lambda method, _: 422 if method == "POST" else None, {}
+    with pytest.raises(ResourceError) as refused:
+        start(jobs)
+    server.version = "2.1.0"
+    with pytest.raises(ConfigError) as other:
+        visit(jobs.address)
+    server.token = "secret"
+    with pytest.raises(ConfigError) as wanted:
+        visit(jobs.address)
+    texts = [*said, *(str(error.value) for error in (away, refused, other, wanted))]
+    assert sum(server.url in text for text in texts) == 6
+    assert "canary" not in "".join(texts)
 
 
 def test_a_stop_that_fails_once_is_asked_for_again(server: JobsServer, jobs: Jobs) -> None:
