@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.errors import ResourceError
+from infra.errors import DdpmError, ResourceError
 
 _POLL_S, _WATCH_S = 0.1, 1.0
 _RESTARTS = 3
@@ -144,4 +144,9 @@ class ServerProcess:
             restarts += 1
             words = self.program.restart or f"starting it again (see {self.log})"
             self._say(f"{name} ended (code {self._process.returncode}); {words}")
-            self._process = self._spawn()
+            try:
+                self._process = self._spawn()
+            except (DdpmError, OSError) as error:  # such as a full disk
+                self._say(f"{name} cannot be started again ({error})")
+                self.gone.set()
+                return

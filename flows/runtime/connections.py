@@ -9,6 +9,7 @@ from flows.runtime.settings import RunSettings
 from infra.compute.cluster import Cluster
 from infra.compute.jobs import Jobs
 from infra.errors import ConfigError
+from infra.storage.download import without_secrets
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
 
@@ -54,7 +55,9 @@ def jobs_address(settings: RunSettings) -> str:
     address = settings.ray_jobs or os.environ.get(JOBS_VARIABLE, "")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
-            f"not the address of a jobs server: {address}" if address else "is not set, and execution=job needs it",
+            f"not the address of a jobs server: {without_secrets(address)}"
+            if address
+            else "is not set, and execution=job needs it",
             item="ray_jobs",
             remedy=f"set --ray-jobs or {JOBS_VARIABLE}, such as http://head:8265",
         )

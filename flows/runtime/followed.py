@@ -34,6 +34,7 @@ class Followed:
     say: Callable[[str], None]
     look_s: float = _LOOK_S
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _holders: list[Holder] = field(default_factory=list, init=False)
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +49,8 @@ class Followed:
             StorageError: If the store does not answer.
         """
         self._stack.close()
-        self._stack.enter_context(following(self.store, job.id, self._holder(), on_wait=self.say))
+        self._holders.append(self._holder())
+        self._stack.enter_context(following(self.store, job.id, self._holders[-1], on_wait=self.say))
 
     def leave(self, job: Job) -> str:
         """Withdraw this run; return a line about another one that follows the job, or nothing.
@@ -58,19 +60,33 @@ class Followed:
         work, and one that nobody follows would work on unseen.
         """
         found: list[str] = []
+        is_late, deciding = threading.Event(), threading.Lock()
+        handover = Handover(store=self.store, job=job.id, submission=job.submission)
 
         def look() -> None:
             try:
                 self._stack.close()
-                found.extend(followers(self.store, job.id, self._holder()))
-                if not found:
-                    Handover(store=self.store, job=job.id, submission=job.submission).note_stop()
+                others = followers(self.store, job.id, self._holder(), own=self._holders)
             except (DdpmError, OSError) as error:
                 self.say(f"whether other runs follow the job {job.id} is not known ({error})")
+                others = []
+            with deciding:
+                if not is_late.is_set():
+                    found.extend(others)
+            if not found:  # those that are found too late need the note to go on with another job
+                note()
+
+        def note() -> None:
+            try:
+                handover.note_stop()
+            except (DdpmError, OSError) as error:
+                self.say(f"a run that follows the job {job.id} too may end with it ({error})")
 
         looking = threading.Thread(target=look, name=f"followers of {job.id}", daemon=True)
         looking.start()
         looking.join(self.look_s)
+        with deciding:
+            is_late.set()
         return found[0] if found else ""
 
     def _holder(self) -> Holder:

@@ -34,6 +34,7 @@ from infra.outputs.lease import held
 from infra.outputs.lease_holder import Holder
 from infra.outputs.presence import LEASES, at_work
 from infra.record import TrackedRun
+from infra.storage.download import without_secrets
 from infra.storage.open import open_store
 from infra.storage.store import Store
 from infra.tracking.tracker import Tracker
@@ -182,7 +183,7 @@ class Surroundings:
             known: The address, if the run itself is not connected.
         """
         if not self.dashboard and self.run is not None and (address := known or self.cluster.dashboard):
-            self.dashboard = address
+            self.dashboard = address = without_secrets(address)
             self.say(f"{'Ray':>9} {address}")
             self.tracker.tag({"ddpm.ray": address})
             self._show_links()

@@ -85,9 +85,9 @@ def _stopped(sweep: Sweep, record: SweepRecord) -> None:
         return
     for run in sweep.runs:
         run.state = State.STOPPED if run.state is State.RUNNING else run.state
+    record.stop()  # first, because a store that hangs must not keep MLflow from learning it
     with suppress(DdpmError):  # the reason of the stop is the error to show
         _publish(sweep)
-    record.stop()
 
 
 def _run(sweep: Sweep, record: SweepRecord, start: Start) -> None:

@@ -26,6 +26,7 @@ from infra.compute.jobs_client import (
 from infra.compute.jobs_stop import STOP_S, Stopping
 from infra.compute.ray_errors import first_line
 from infra.errors import ResourceError, Term
+from infra.storage.download import without_secrets
 
 R = TypeVar("R")
 
@@ -130,7 +131,9 @@ class Jobs:
                 refusal = error
             else:
                 return job
-        raise ResourceError(f"takes no job ({first_line(refusal or RuntimeError())})", item=self.address)
+        raise ResourceError(
+            f"takes no job ({first_line(refusal or RuntimeError())})", item=without_secrets(self.address)
+        )
 
     def follow(self, job: Job, *, on_line: Callable[[str], None], on_poll: Callable[[], None]) -> JobEnd:
         """Follow a job to its end.
@@ -227,13 +230,13 @@ class Jobs:
                 if until_s is None:
                     until_s = now_s + self.patience_s
                     self.say(
-                        f"the jobs server {self.address} does not answer ({failed_request(error)}); "
+                        f"the jobs server {without_secrets(self.address)} does not answer ({failed_request(error)}); "
                         f"jobs go on without it; waiting at most {self.patience_s / 60:g} min for it"
                     )
                 if now_s >= until_s:
                     raise ResourceError(
                         f"did not answer for {self.patience_s / 60:g} min ({failed_request(error)})",
-                        item=f"jobs server {self.address}",
+                        item=f"jobs server {without_secrets(self.address)}",
                         remedy=f"the same command finds a job that is still at work; {Term.LONGER_WAIT}",
                     ) from error
                 self.sleep(_RETRY_S)

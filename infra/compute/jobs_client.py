@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.compute.ray_errors import first_line
 from infra.errors import ConfigError, ResourceError
+from infra.storage.download import without_secrets
 
 REQUEST_S = 20.0
 # In the error of a request about a job that the server does not know.
@@ -34,7 +35,7 @@ def check_versions(theirs: str, ours: str, address: str) -> None:
     if theirs != ours:
         raise ConfigError(
             f"runs Ray {theirs}, and this is Ray {ours}",
-            item=f"cluster {address}",
+            item=f"cluster {without_secrets(address)}",
             remedy="install the same release of ddpm-flows, with its constraints, here and on the cluster",
         )
 
@@ -101,14 +102,14 @@ def _reason(text: str) -> str:
 def _token_error(message: str, address: str) -> ConfigError:
     return ConfigError(
         "wants a token" if message.startswith("Authentication required") else "refuses our token",
-        item=f"jobs server {address}",
+        item=f"jobs server {without_secrets(address)}",
         remedy="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
     )
 
 
 def connection_error(error: Exception, address: str) -> ConfigError | ResourceError:
     """Return the error of a client that could not be opened, in one line."""
-    item = f"jobs server {address}"
+    item = f"jobs server {without_secrets(address)}"
     if "ray[default]" in str(error):
         return ConfigError("needs more packages here", item=item, remedy="pip install 'ddpm-flows[jobs]'")
     return ResourceError(

@@ -6,7 +6,7 @@
 A run that leaves withdraws first and looks afterwards, so of several that leave at once at least one sees nobody.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 from infra.outputs.lease import Lease, held
@@ -35,19 +35,23 @@ def following(
     return held(store, f"{_JOBS}/{job}/{holder.token}", holder, on_wait=on_wait, warn=False)
 
 
-def followers(store: Store, job: str, waiter: Holder, expiry_s: float = EXPIRY_S) -> list[str]:
-    """Return a line per run that follows a job.
+def followers(
+    store: Store, job: str, waiter: Holder, expiry_s: float = EXPIRY_S, *, own: Collection[Holder] = ()
+) -> list[str]:
+    """Return a line per other run that follows a job.
 
     Args:
         store: The store of all outputs.
         job: The job's id.
         waiter: The run that asks.
         expiry_s: Seconds without a sign, by the store's clock, after which a run on another machine counts as ended.
+        own: The holders with which that run has followed jobs; a lease that it failed to delete does not count.
 
     Raises:
         StorageError: If the store does not answer.
     """
     names = store.list(f"{_JOBS}/{job}")
     folders = sorted({name.rpartition("/")[0] for name in names if name.endswith(".json")})
-    watches = [Watch(store, folder, expiry_s, since_put=True) for folder in folders]
+    mine = {f"{_JOBS}/{job}/{holder.token}" for holder in own}
+    watches = [Watch(store, folder, expiry_s, since_put=True) for folder in folders if folder not in mine]
     return [line for watch in watches if (line := watch.look(waiter))]

@@ -81,6 +81,22 @@ def test_one_that_ends_is_started_again_until_it_is_given_up(make: Made) -> None
     assert make.said[-1].startswith("Store ended 4 times and is not started again (see ")
 
 
+def test_one_that_cannot_be_started_again_is_given_up_with_a_line(make: Made) -> None:
+    starts: list[int] = []
+
+    def before() -> None:
+        starts.append(1)
+        if len(starts) > 1:
+            raise ResourceError("is full", item="disk", remedy="make room")
+
+    server, _ = make(before=before)
+    server.start()
+    server.await_answer()
+    os.kill(server.pid, signal.SIGKILL)
+    until(server.gone.is_set)
+    assert make.said[-1] == "Store cannot be started again (disk: is full - make room)"
+
+
 def test_one_that_does_not_start_says_why(make: Made) -> None:
     server, _ = make("import sys; sys.exit('address in use')")
     server.start()

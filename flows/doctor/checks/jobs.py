@@ -8,6 +8,7 @@ from flows.doctor.finding import Finding, fine
 from flows.runtime.connections import JOBS_VARIABLE, jobs_address
 from flows.runtime.settings import RunSettings
 from infra.compute.jobs_client import visit
+from infra.storage.download import without_secrets
 
 
 def check(_: Subject) -> Iterator[Finding]:
@@ -16,4 +17,4 @@ def check(_: Subject) -> Iterator[Finding]:
         yield fine("no jobs server is named: a run with --execution job needs one", item=JOBS_VARIABLE)
         return
     address = jobs_address(RunSettings(execution="job"))
-    yield fine(f"Ray {visit(address)} answers and takes our calls", item=f"{JOBS_VARIABLE} {address}")
+    yield fine(f"Ray {visit(address)} answers and takes our calls", item=f"{JOBS_VARIABLE} {without_secrets(address)}")

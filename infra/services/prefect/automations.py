@@ -151,8 +151,10 @@ def provided(say: Callable[[str], None]) -> Iterator[None]:
 def _create_missing(automations: Sequence[AutomationCore]) -> bool:
     """Create those whose names are not there, and change no other; return whether there are new ones.
 
+    One that this run's settings switch off is left to a run or a `ddpm serve` with others: it would stay off for all.
     Of equal ones that several runs have created at once the first one stays.
     """
+    automations = [automation for automation in automations if automation.enabled]
     names = [automation.name for automation in automations]
     which = AutomationFilter(name=AutomationFilterName(any_=names))
     with prompt_client() as client:

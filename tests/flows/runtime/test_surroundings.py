@@ -41,7 +41,7 @@ def test_the_stages_run_and_the_table_is_printed(
 def test_the_page_has_what_the_terminal_has(
     tiny: PipelineConfig, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Cluster, "dashboard", "http://ray.example:8265")
+    monkeypatch.setattr(Cluster, "dashboard", "http://user:canary@ray.example:8265")
     page = Page()
     session = run_whole(tiny, root, page)
     assert page.name == session.name

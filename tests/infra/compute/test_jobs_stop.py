@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from infra.compute import jobs_stop as module
+from infra.compute.job import Job
 from infra.compute.jobs import Jobs
-from infra.errors import Interrupted
+from infra.compute.jobs_client import visit
+from infra.errors import ConfigError, Interrupted, ResourceError
 from tests.infra.compute.jobs_server import NAME, JobsServer, Noted, ScriptedJob, command, follow, interrupt, start
 
 
@@ -54,7 +56,7 @@ def stop_requests(server: JobsServer) -> int:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the bounds of a stop."""
-    for name, seconds in {"STOP_S": 0.1, "REQUEST_S": 0.2, "ANSWER_S": 0.3}.items():
+    for name, seconds in {"STOP_S": 0.1, "WAIT_S": 0.2, "ANSWER_S": 0.3}.items():
         monkeypatch.setattr(module, name, seconds)
 
 
@@ -111,7 +113,7 @@ def test_a_job_that_went_with_its_cluster_is_not_waited_for(server: JobsServer, 
     ("answer", "line"),
     [
         (500, "may not have stopped (status code 500)"),
-        (200, "has not stopped"),
+        (200, "was asked to stop; Ray ends it within 0.1 s"),
     ],
 )
 def test_a_job_that_does_not_stop_is_left_with_a_line(
@@ -123,6 +125,61 @@ def test_a_job_that_does_not_stop_is_left_with_a_line(
         jobs.follow(job, on_line=said.append, on_poll=interrupt)
     how = f"if it works on, `ray job stop --address {server.url} {NAME}-1` stops it"
     assert said[-1] == f"the job {NAME}-1 {line}; {how}"
+
+
+def test_a_stop_ends_before_prefect_kills_its_process(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    """The time that the store takes to tell who follows counts; Ray ends the job without us."""
+    now_s = [0.0]
+
+    class Slow(Noted):
+        def leave(self, job: Job) -> str:
+            now_s[0] += 3
+            return super().leave(job)
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    jobs.clock, jobs.sleep = lambda: now_s[0], sleep
+    server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Slow()):
+        interrupt()
+    assert 20 < now_s[0] < 23
+    assert said[-1].startswith(f"the job {NAME}-1 was asked to stop; Ray ends it within 25 s; ")
+
+
+def test_a_stop_that_was_taken_is_remembered(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    """The look at the job right after it may fail."""
+    server.next, faults = ScriptedJob(["RUNNING"], after_stop=["RUNNING", "STOPPED"]), [503]
+    server.fate = lambda method, path: faults.pop() if method == "GET" and stop_requests(server) and faults else None
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()):
+        interrupt()
+    assert (faults, stop_requests(server)) == ([], 1)
+    assert said == [f"stopping the job {NAME}-1; it has 25 s to save its work"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_no_line_shows_the_password_of_an_address(server: JobsServer, jobs: Jobs, said: list[str]) -> None:
+    jobs.address = server.url.replace("//", "//user:canary@")
+    jobs.patience_s = 0.05
+    server.next = ScriptedJob(["RUNNING"], after_stop=["RUNNING"])
+    with pytest.raises(Interrupted), jobs.at_work(NAME, command, Noted()):
+        interrupt()
+    assert f"`ray job stop --address {server.url} {NAME}-1`" in said[-1]
+    server.fate = lambda *_: 503
+    with pytest.raises(ResourceError) as away:
+        start(jobs)
+    server.fate, server.jobs = lambda method, _: 422 if method == "POST" else None, {}
+    with pytest.raises(ResourceError) as refused:
+        start(jobs)
+    server.version = "2.1.0"
+    with pytest.raises(ConfigError) as other:
+        visit(jobs.address)
+    server.token = "secret"
+    with pytest.raises(ConfigError) as wanted:
+        visit(jobs.address)
+    texts = [*said, *(str(error.value) for error in (away, refused, other, wanted))]
+    assert sum(server.url in text for text in texts) == 6
+    assert "canary" not in "".join(texts)
 
 
 def test_a_stop_that_fails_once_is_asked_for_again(server: JobsServer, jobs: Jobs) -> None:

@@ -53,6 +53,8 @@ def test_the_jobs_server(monkeypatch: pytest.MonkeyPatch) -> None:
     with jobs_server() as server:
         monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server.url)
         assert "answers and takes our calls" in only(jobs.check).cause
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server.url.replace("//", "//user:canary@"))
+        assert only(jobs.check).item == f"RAY_API_SERVER_ADDRESS {server.url}"
         server.fate = lambda _, path: 503 if path == "/api/jobs/" else None
         assert only(jobs.check).exit_code == 7
         server.version = "2.1.0"

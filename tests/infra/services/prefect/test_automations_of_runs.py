@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from infra.services.prefect.automations import provided, shipped
 from tests.infra.services.prefect.test_automations import await_that, name, of, quiet
@@ -47,6 +48,18 @@ def test_a_run_brings_what_its_server_lacks(
     written = client.request("POST", "/automations/filter", json={}).json()
     work(1.0)
     assert client.request("POST", "/automations/filter", json={}).json() == written, "what is there stays as it is"
+
+
+def test_a_run_without_heartbeats_switches_nothing_off_for_others(client: SyncPrefectClient, name: str) -> None:
+    @flow(name=name, persist_result=False)
+    def work(count: int) -> None:
+        with provided(quiet):
+            await_that(lambda: len(of(client, name)) == count, lambda: of(client, name))
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        work(4)
+    work(5)
+    assert [one.name for one in of(client, name) if not one.enabled] == []
 
 
 def test_a_run_goes_on_without_automations(
