@@ -12,7 +12,8 @@ from flows.options import OPTIONS, name_options
 from infra.errors import ConfigError, ConflictError, DdpmError, InputError, IntegrityError, ResourceError, Term
 
 INFRA = Path(__file__).parents[2] / "infra"
-OPTION = re.compile(r"(?<![\w-])--[a-z]|\b(prepare|train|sample|evaluate)\.[a-z_]+")
+# Files are called train.csv too.
+OPTION = re.compile(r"(?<![\w-])--[a-z]|\b(prepare|train|sample|evaluate)\.(?!(csv|txt|zip|tar)\b)[a-z_]+")
 SETTING = re.compile(r"\b(prepare|train|sample|evaluate)\.[a-z_]+|--(set|root|force|config)\b")
 # Docstrings draw arrows: --beat--> and <--poll--.
 ARROW = re.compile(r"--[^\n>]*-->|<--[^\n]*?--")

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from prefect import flow
@@ -38,8 +39,9 @@ def test_a_run_brings_what_its_server_lacks(
             await_that(lambda: len(of(client, name)) == 5, lambda: of(client, name))
             time.sleep(seconds)
 
+    contexts = [copy_context(), copy_context()]  # which know the server
     with ThreadPoolExecutor(2) as pool:  # two at once bring no second set
-        list(pool.map(lambda _: work(2.0), range(2)))
+        list(pool.map(lambda context: context.run(work, 2.0), contexts))
     time.sleep(1)
     before = of(client, name)
     assert [one.name for one in before] == [one.name for one in sorted(shipped(name), key=lambda one: one.name)]
