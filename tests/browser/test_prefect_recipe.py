@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 from playwright.sync_api import Page
@@ -25,7 +27,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the form on a server of our own, which nobody works for."""
     folder = tmp_path_factory.mktemp("recipe")
     with prefect_api(str(folder), say=print, serve=True) as api:
-        (served,) = registered(str(folder), [own_recipe("digits", None, SETTINGS, "mine")])
+        recipe = own_recipe("digits", None, SETTINGS, "mine")
+        # Playwright keeps an event loop in this thread after the tests of another module.
+        with ThreadPoolExecutor(1) as thread:
+            (served,) = thread.submit(copy_context().run, registered, str(folder), [recipe]).result()
         yield f"{api.ui}|{served.number}"
 
 
