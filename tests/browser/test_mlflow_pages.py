@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 from scipy.ndimage import label
 
 from tests.browser.conftest import Shoot
@@ -155,11 +155,24 @@ def test_the_card_is_shown_as_a_page(page: Page, tracked: Tracked, shoot: Shoot)
 
 def test_the_grids_along_training_are_beside_the_curves(page: Page, tracked: Tracked, shoot: Shoot) -> None:
     _open_run(page, tracked, "Model metrics")
-    page.get_by_text("held_out_loss").first.wait_for()
-    picture = page.locator("img[src*='train~samples'], img[src*='train%7Esamples']").first
-    picture.scroll_into_view_if_needed()
+    page.get_by_text("cost/evaluate").first.wait_for()
+    _scroll_to(page, page.get_by_text("held_out_loss"))
+    picture = page.locator("img[src*='train~samples'], img[src*='train%7Esamples']")
+    _scroll_to(page, picture)
+    picture = picture.first
     shoot("mlflow-grids")
     assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+def _scroll_to(page: Page, what: Locator) -> None:
+    """Turn the wheel until something is there; MLflow makes charts as they come into view."""
+    page.mouse.move(500, 700)
+    for _ in range(60):
+        if what.count():
+            break
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(300)
+    what.first.scroll_into_view_if_needed()
 
 
 def _open_run(page: Page, tracked: Tracked, tab: str) -> None:
