@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from infra.server_process import Program
 from infra.storage.aside import own_state
 
 HOST = "127.0.0.1"
+# How long processes of an earlier start may still write into its folder.
+_LEFT_S, _LOOK_S = 10.0, 0.1
 # The modules that Ray's dashboard looks for first; `ray[default]` installs them.
 _DASHBOARD = ("aiohttp", "aiohttp_cors", "opencensus", "opentelemetry.exporter.prometheus", "prometheus_client", "grpc")
 # Ray takes this machine's own address for the one that others reach it by, in the head and in every driver, unless it
@@ -114,7 +117,11 @@ class Head:
 
     def _clear(self) -> None:
         """Take away what an earlier start wrote, and make the folder for this user alone."""
+        end = time.monotonic() + _LEFT_S
         self.remove()
+        while self.folder.exists() and time.monotonic() < end:  # what is left of an earlier start still writes there
+            time.sleep(_LOOK_S)
+            self.remove()
         with own_state(self.folder, "set RAY_TMPDIR to a folder of yours that can be written"):
             self.folder.mkdir(mode=0o700, parents=True)
         with suppress(FileNotFoundError):
