@@ -59,7 +59,7 @@ class Sample:
 
     @property
     def repeated(self) -> int:
-        """How many have the bytes of another."""
+        """The number that have the bytes of another."""
         return sum(self.digests.values()) - len(self.digests)
 
     @property

@@ -59,7 +59,7 @@ class StoredJob:
 
     @property
     def changed_s(self) -> float:
-        """When the last of them was put, in seconds since 1970."""
+        """The time at which the last of them was put, in seconds since 1970."""
         return max(one.changed_s for one in self.objects)
 
 

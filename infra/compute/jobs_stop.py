@@ -31,7 +31,7 @@ class _Answer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
-    """What stops jobs.
+    """Stops jobs, and says what it does.
 
     Attributes:
         client: Ray's client.

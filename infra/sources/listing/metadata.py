@@ -100,7 +100,7 @@ class MetadataLabels:
 
     @property
     def trouble(self) -> str:
-        """Why the labels are no classes; empty if they are."""
+        """The reason why the labels are no classes; empty if they are."""
         return f"{' and '.join(self._files)}: {self._values.trouble}" if self._values.trouble else ""
 
     @cached_property
@@ -233,7 +233,7 @@ class MetadataLabels:
 
     @property
     def unnamed(self) -> str:
-        """How many rows name no image, for the user; empty if none. All images must have been looked up."""
+        """The number of rows that name no image, for the user; empty if none. All images must have been looked up."""
         files, count = " and ".join(self.files[:3]), self._named.count(0)
         if self.spelling is None:
             return f"{files} names no image of the source"

@@ -29,7 +29,7 @@ class Partition:
 
     @property
     def note(self) -> str:
-        """How many rows name no image, for the user; all images must have been looked up."""
+        """The number of rows that name no image, for the user; all images must have been looked up."""
         return self._rows.unnamed if self.exists else ""
 
     def add(self, file: Metadata) -> bool:

@@ -70,7 +70,7 @@ class NamedSplit(NamedTuple):
 
 @dataclass
 class Outside:
-    """What became of images outside all folders that hold a metadata file.
+    """The classes of images outside all folders that hold a metadata file.
 
     Attributes:
         has_classes: Whether one has the class of its folder.

@@ -104,7 +104,7 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
 
 
 def _trouble(survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> NoClasses | None:
-    """Why the first labels in the order are no classes: the source's own, else those in metadata files."""
+    """The reason why the first labels in the order are no classes: the source's own, else those in metadata files."""
     if no_classes or survey.labelled:
         return no_classes
     metadata.check(is_chosen=False)
@@ -112,7 +112,7 @@ def _trouble(survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | N
 
 
 def _like(folders: ClassFolders, survey: Survey) -> str:
-    """What folders look like that are no classes by rule, with the choices that make them or those in them classes."""
+    """The look of folders that are no classes by rule, with the choices that make them or those in them classes."""
     like = f"folders {folders.names} look like {folders.like}; {Term.LABELS}=folder makes them classes"
     if folders.deeper and (below := survey.class_folders(2)).several and not below.like:
         return f"{like}, {Term.LABEL_DEPTH}=2 the folders in them, as {below.first}"
