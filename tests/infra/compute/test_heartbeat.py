@@ -54,10 +54,10 @@ class TestPulse:
             assert not pulse.stop
         release = threading.Event()
         started = time.monotonic()
-        with Pulse(lambda _: release.wait(5)) as pulse:
+        with Pulse(lambda _: release.wait(60)) as pulse:
             pulse.tell(dict)
             assert not pulse.stop
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 30
             release.set()
 
     def test_without_a_listener_there_is_no_thread(self) -> None:
@@ -141,7 +141,7 @@ class TestWatch:
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             group.follow(after(1, KeyboardInterrupt()), grace_s=0.5)
-        assert 0.5 <= time.monotonic() - started < 3
+        assert 0.5 <= time.monotonic() - started < 15
         assert not group.saved
         group.release.set()
 
@@ -151,7 +151,7 @@ class TestWatch:
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             group.follow(after(1, KeyboardInterrupt()), grace_s=30)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15
         assert group.heartbeat.beat({}), "should it begin after all, it ends at its first step"
         group.release.set()
 
@@ -168,7 +168,7 @@ class TestWatch:
         started = time.monotonic()
         with pytest.raises(Signal):
             group.follow(lambda: 0, grace_s=30)
-        assert 0.5 < time.monotonic() - started < 5
+        assert 0.5 < time.monotonic() - started < 15
         group.release.set()
 
 
