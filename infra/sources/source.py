@@ -42,15 +42,13 @@ class Entry:
     split_from: str = field(default="", compare=False)
     label_from: str = field(default="", compare=False)
 
-    def placed(self, split: str, label: str) -> "Entry":
-        """Return the entry with its split and class, and without folders, which are of no more use."""
-        return Entry(
-            name=self.name, file=self.file, size=self.size, stamp=self.stamp, at=self.at, split=split, label=label
-        )
-
     def as_json(self) -> list[Any]:
         """Return the entry as stored in a listing."""
         return [self.name, self.file, self.size, self.stamp, list(self.at), self.split, self.label, self.folder]
+
+    def placed_as_json(self, split: str, label: str) -> list[Any]:
+        """Return the entry as stored with its split and class, and without folders, which are of no more use."""
+        return [self.name, self.file, self.size, self.stamp, list(self.at), split, label, ""]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> "Entry":

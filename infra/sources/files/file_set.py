@@ -58,7 +58,7 @@ class FileSet:
             for file in self._below(base, list(wanted.values())):
                 if empty:
                     empty = {one: p for one, p in empty.items() if p is not None and not p.matches(file.name)}
-                yield File(name=prefix + file.name, size=file.size, stamp=file.stamp)
+                yield File(name=prefix + file.name, size=file.size, stamp=file.stamp) if prefix else file
             # A single empty folder is reported later, together with the other files in it.
             for source in [one for one in empty if len(self.sources) > 1 or wanted[one] or base.startswith(REMOTE)]:
                 cause = "matches nothing" if wanted[source] else "holds nothing"

@@ -83,8 +83,9 @@ def _walk(
         raise InputError(
             f"cannot be listed ({error.strerror})", item=f"{base}/{folder}", remedy="let this user list it"
         ) from error
+    all_wanted = None in wanted
     for name, entry in found:
-        if name.startswith(".") or not any(p is None or p.matches(folder + name) for p in wanted):
+        if name.startswith(".") or not (all_wanted or any(p and p.matches(folder + name) for p in wanted)):
             continue
         try:
             name.encode()

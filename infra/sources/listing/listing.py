@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from infra.digests import sha256
 from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
@@ -100,7 +100,7 @@ class Listing:
     def _settled(self, line: bytes) -> bytes:
         entry = Entry.from_json(_DECODE(line.decode()))
         cell = entry.split, entry.label
-        return _line(entry.placed(*self._changes.get(cell, cell)))
+        return _line(entry.placed_as_json(*self._changes.get(cell, cell)))
 
 
 def part_entries(part: bytes) -> list[Entry]:
@@ -206,7 +206,7 @@ def _find(
                 survey.add(entry)
                 split_survey.add(entry.folder, entry.split)
                 origins.add_found(entry)
-                line = _line(entry)
+                line = _line(entry.as_json())
                 digest.update(line)
                 found.write(line)
             case Metadata(name, content) if any(table.add(entry) for table in tables) and isinstance(content, bytes):
@@ -231,7 +231,7 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
         entry = Entry.from_json(_DECODE(line.decode()))
         entry = replace(entry, folder=entry.folder if entry.split else names.folder(entry.folder))
         survey.add(entry)
-        moved.write(_line(entry))
+        moved.write(_line(entry.as_json()))
     survey.finish()
 
 
@@ -274,7 +274,7 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
                 origins.add_table(split, placing.partition.tables)
             else:
                 origins.add_named(split, named.folder)
-        spool.write(_line(entry.placed(split, label)))
+        spool.write(_line(entry.placed_as_json(split, label)))
         counts[split, label] += 1
         if len(counts) > MAX_CLASSES * 4:  # train, test, val and none
             if (fewer := placing.without_deeper) is None:
@@ -292,5 +292,5 @@ def _changed(given: Counter[Cell], changes: Mapping[Cell, Cell]) -> tuple[Counte
     return counts, splits
 
 
-def _line(entry: Entry) -> bytes:
-    return _ENCODE(entry.as_json()).encode() + b"\n"
+def _line(stored: list[Any]) -> bytes:
+    return _ENCODE(stored).encode() + b"\n"
