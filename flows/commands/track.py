@@ -21,24 +21,28 @@ def _group() -> None:
 
 
 def flush(root: Root = "") -> None:
-    """Deliver to MLflow what it misses of the finished runs and sweeps, from what they sealed. Nothing is computed."""
+    """Deliver to MLflow what it misses of the finished runs and sweeps, from what they sealed. Nothing is computed.
+
+    Runs that it shows as running although their process was killed end there as killed.
+    """
     from flows.root import resolve_root
+    from flows.runtime.killed_runs import end_killed
     from flows.runtime.late_tracking import deliver_late
     from flows.stages.table import STAGES
     from flows.sweep.late_tracking import deliver_sweeps
     from infra.storage.open import open_store
 
     store = open_store(resolve_root(root))
-    found, errors, new = False, list[DdpmError](), set[str]()
-    # The second is asked for its sweeps after the first has ended.
-    for delivery in chain(deliver_late(store, STAGES), deliver_sweeps(store, new)):
-        found = True
+    said, errors, new = set[str](), list[DdpmError](), set[str]()
+    # Each is asked after the one before it has ended.
+    for delivery in chain(deliver_late(store, STAGES), deliver_sweeps(store, new), end_killed(store, said)):
+        said.add(delivery.name)
         if delivery.is_new:
             new.add(delivery.name)
         typer.echo(f"{delivery.name}  {delivery.line}")
         if delivery.error is not None:
             errors.append(delivery.error)
-    if not found:
+    if not said:
         raise InputError("holds no finished run", item=store.uri, remedy="name the root by --root")
     for error in errors[1:]:
         say_aside(str(error))

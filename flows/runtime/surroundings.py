@@ -37,6 +37,7 @@ from infra.record import TrackedRun
 from infra.storage.download import without_secrets
 from infra.storage.open import open_store
 from infra.storage.store import Store
+from infra.tracking.runs import LEASE, ROOT
 from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
@@ -170,7 +171,7 @@ class Surroundings:
             with suppress(StorageError, ResourceError):  # only `ddpm ls` reads the note
                 note_begun(run.name, run.params, self.store)
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
-        self.tracked = replace(run, tags=tags)
+        self.tracked = replace(run, tags=tags | {ROOT: self.store.uri, LEASE: f"{LEASES}/{run.key}/lease"})
         self.tracker.start(self.tracked)
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})

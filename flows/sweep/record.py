@@ -13,7 +13,7 @@ from flows.root import resolve_root
 from flows.run_record import TRACKING
 from flows.runtime.connections import open_tracker
 from flows.runtime.settings import RunSettings
-from flows.sweep.files import FOLDER
+from flows.sweep.files import FOLDER, lease_of
 from flows.sweep.grid import combination_text, value_text
 from flows.sweep.plan import SweepPlan
 from flows.sweep.table import SweepTable
@@ -22,6 +22,7 @@ from infra.errors import DdpmError, IntegrityError
 from infra.record import TrackedRun
 from infra.storage.store import Store
 from infra.tracking.origin import origin_tags
+from infra.tracking.runs import LEASE, ROOT
 from infra.tracking.tracker import Tracker
 
 KIND = "sweep"
@@ -94,7 +95,8 @@ class SweepRecord:
             name=plan.name,
             kind=KIND,
             # No params, which MLflow keeps for ever: a longer grid under the same name is the same sweep.
-            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)},
+            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)}
+            | {ROOT: store.uri, LEASE: lease_of(plan.name)},
         )
         tracker = open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store)
         return cls(tracker, run, settings.experiment, store)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 PIPELINE_RUN = "pipeline"  # the stage that the pipeline's own run is tagged with
 # The digest of the record that a run received whole, and the address of the model version that it registered.
 PUBLISHED, REGISTERED = "ddpm.published", "ddpm.registered"
-_STAGE, _PIPELINE = "ddpm.stage", "ddpm.pipeline_key"
+# The key of the pipeline, which the runs of its stages share.
+PIPELINE_KEY = "ddpm.pipeline_key"
+# The root of a run's outputs, and the lease below it that the run's process holds.
+ROOT, LEASE = "ddpm.root", "ddpm.lease"
+_STAGE = "ddpm.stage"
 _PARENT = "mlflow.parentRunId"
 
 
@@ -91,7 +95,7 @@ class PipelineRuns:
             digests: The digests of the records, by stage and for `pipeline`.
             register_as: The name that its model was to be registered under; empty for none.
         """
-        found = {stored.tags.get(_STAGE, ""): stored for stored in self.connected().find({_PIPELINE: run.key})}
+        found = {stored.tags.get(_STAGE, ""): stored for stored in self.connected().find({PIPELINE_KEY: run.key})}
         parent = found.get(run.kind)
         whole = {stage for stage, stored in found.items() if stored.is_whole(PUBLISHED, digests.get(stage, ""))}
         registered = parent.tags.get(REGISTERED, "") if parent else ""
@@ -103,13 +107,13 @@ class PipelineRuns:
 
     def _find_or_create(self, run: TrackedRun, name: str, stage: str, tags: dict[str, str]) -> str:
         origin = run.origin or origin_tags()
-        return self.connected().find_or_create(name, {_PIPELINE: run.key, _STAGE: stage}, origin | tags)
+        return self.connected().find_or_create(name, {PIPELINE_KEY: run.key, _STAGE: stage}, origin | tags)
 
     def adopt(self, keys: Sequence[str], tags: dict[str, str]) -> None:
         """Tag the pipelines' runs of these keys, and put those below this run that are below none, or a deleted one."""
         store = self.connected()
         for key in keys:
-            if run := store.first({_PIPELINE: key, _STAGE: PIPELINE_RUN}):
+            if run := store.first({PIPELINE_KEY: key, _STAGE: PIPELINE_RUN}):
                 former = store.tags(run).get(_PARENT, "")
                 below = {} if former and store.is_there(former) else {_PARENT: self.parent_run()}
                 store.set_tags(run, below | tags)

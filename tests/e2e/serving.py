@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ class Server:
     def log(self, run: str) -> list[str]:
         query = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
         return [line["message"] for line in self.post("/logs/filter", query)]
+
+    def await_line(self, run: str, *words: str, limit_s: float = 30) -> None:
+        """Wait until a line of a run's log has one of these words; Prefect sends lines later than states."""
+        said = partial(self.log, run)
+        self.await_that(lambda: any(word in line for word in words for line in said()), limit_s, said)
 
     def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
         found = self.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})

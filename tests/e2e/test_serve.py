@@ -145,7 +145,7 @@ def test_what_cannot_work_is_one_line(serving: Serving, parameters: dict[str, An
     assert says in ended["state"]["message"]
     assert "\n" not in ended["state"]["message"]
     assert "--" not in ended["state"]["message"]
-    serving.server.await_that(lambda: any(says in line for line in serving.server.log(run)), 15, serving.text)
+    serving.server.await_line(run, says)
     assert not [line for line in serving.server.log(run) if "Traceback" in line]
     assert "Traceback" not in serving.text()
 

@@ -43,12 +43,12 @@ def test_paused_it_stops_and_resumed_it_goes_on(serving: Serving) -> None:
     assert server.await_that(lambda: not workers(serving), 15, lambda: workers(serving)) < 15
     assert server.run(run)["state_name"] == "Suspended"
     kept = serving.last_checkpoint()
-    assert any(f"{kept:,} are kept" in line for line in server.log(run))
+    server.await_line(run, f"{kept:,} are kept")
     server.await_that(lambda: server.tasks(run)["train"] == "CANCELLED", 15, lambda: server.tasks(run))
 
     server.post(f"/flow_runs/{run}/resume", {"run_input": {}})
     serving.await_training(run, above=kept)
-    assert any(f"resumed at {kept:,} of" in line for line in server.log(run))
+    server.await_line(run, f"resumed at {kept:,} of")
 
     server.set_state(run, "PAUSED", "Suspended", pause_reschedule=True)
     server.set_state(run, "CANCELLING", "Cancelling")
@@ -104,7 +104,7 @@ def test_killed_nothing_lives_on_and_the_next_start_says_so(serving: Serving) ->
     assert serving.server.tasks(run) == {"prepare": "COMPLETED", "train": "CRASHED"}
     second = serving.server.start(endless())
     serving.await_training(second, above=kept)
-    assert any(f"resumed at {kept:,} of" in line for line in serving.server.log(second))
+    serving.server.await_line(second, f"resumed at {kept:,} of")
 
 
 def test_a_killed_run_is_crashed_and_leaves_nothing(serving: Serving) -> None:
@@ -183,12 +183,14 @@ def test_two_equal_runs_train_once(tmp_path: Path) -> None:
         first = serving.server.start(finishing())
         serving.await_training(first)
         second = serving.server.start(finishing())
-        serving.server.await_that(
-            lambda: any("waiting for it to end" in line for line in serving.server.log(second)), 60, serving.text
-        )
+        serving.server.await_line(second, "waiting for it to end", limit_s=60)
         assert serving.await_end(first)["state_type"] == "COMPLETED"
         assert serving.await_end(second)["state_type"] == "COMPLETED"
-        assert any(line.startswith("train: ") and "found sealed" in line for line in serving.server.log(second))
+        serving.server.await_that(
+            lambda: any(line.startswith("train: ") and "found sealed" in line for line in serving.server.log(second)),
+            30,
+            serving.text,
+        )
         assert statuses(serving) == dict.fromkeys(("pipeline", "prepare", "train", "sample", "evaluate"), "FINISHED")
     finally:
         serving.stop()

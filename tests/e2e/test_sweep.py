@@ -104,7 +104,7 @@ def test_a_sweep_from_the_form_is_a_flow_run_per_run(serving: Serving) -> None:
     assert {run["name"]: run["state_type"] for run in found} == dict.fromkeys(names, "COMPLETED")
     table = serving.server.artifacts(number)["sweep"]["data"]
     assert "| sample.num_steps | runs | bits_per_dim_fixed_small |" in table
-    assert any("2/2 sample.num_steps=4: finished after" in line for line in serving.server.log(number))
+    serving.server.await_line(number, "2/2 sample.num_steps=4: finished after")
 
 
 def test_cancelling_a_sweep_stops_its_run_which_saves(serving: Serving) -> None:

@@ -121,7 +121,7 @@ def test_a_cancelled_run_saves_what_it_has(pool: Pool) -> None:
     assert pool.await_end(run, 60)["state_type"] == "CANCELLED"
     pool.server.await_that(lambda: not pool.engines(), 30, pool.engines)
     kept = {f"{int(path.stem):,} are kept" for path in pool.checkpoints()}
-    assert any(words in line for line in pool.server.log(run) for words in kept), pool.server.log(run)
+    pool.server.await_line(run, *kept)
 
 
 def test_a_run_over_its_time_saves_and_says_so(pool: Pool) -> None:
