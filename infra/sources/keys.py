@@ -7,7 +7,8 @@ A key comes from the name of an image, in this order:
 3. from a folder around it that is called so, or ends so: `masks` of masks/0001.png and photo_masks/0001.png;
 4. from such a word at its beginning: `mask` of mask_0001.png;
 5. from its suffix, if an image with the same name and another suffix came just before: `.png` of 0001.png after
-   0001.jpg. It counts if most images have a second one, all of the same suffix.
+   0001.jpg. It counts if most images have a second one, all of the same suffix;
+6. from its archive, if others lie beside it: `masks.zip` beside images.zip and `train_masks.zip` beside train.zip.
 
 All other images are plain: their key is empty. A column of Parquet is a key too. `Keys` decides which key is taken.
 """
@@ -38,6 +39,7 @@ COMPANIONS = CERTAIN | {
 }
 _IMAGE_FOLDERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs", "input"))
 IMAGE_WORDS = _IMAGE_FOLDERS | {"photo", "picture", "pictures", "frame", "frames", "leftimg8bit", "rightimg8bit"}
+_SPLIT_WORDS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 # People with masks and without are no masks.
 _NO_COMPANION = frozenset(("with", "without", "no", "non", "not"))
 _SEPARATORS = "-_. "
@@ -45,10 +47,15 @@ _SEPARATOR = re.compile(rf"[{_SEPARATORS}]+")
 
 
 class NameKeys:
-    """The keys that names give, image after image in the order of a source."""
+    """The keys that names give, image after image in the order of a source.
 
-    def __init__(self, chosen: str = "") -> None:
-        self._chosen, self._stem, self._suffix = chosen, "", ""
+    Args:
+        chosen: The key that the user chose; empty for none.
+        archive: The key of plain images outside all folders called like images; empty if they have none.
+    """
+
+    def __init__(self, chosen: str = "", archive: str = "") -> None:
+        self._chosen, self._archive, self._stem, self._suffix = chosen, archive, "", ""
 
     def of(self, stem: str, suffix: str) -> str:
         """Return the key of an image; empty if it is plain, or if every image is wanted.
@@ -67,7 +74,7 @@ class NameKeys:
         if not key and stem == self._stem and suffix != self._suffix:
             return suffix.lower()
         self._stem, self._suffix = stem, suffix
-        return key
+        return key or (self._archive if not is_image_folder(folder) else "")
 
     def takes(self, key: str) -> bool:
         """Tell whether the user's choice, if there is one, takes images of this key."""
@@ -85,6 +92,7 @@ class Keys:
         self.counts: Counter[str] = Counter()
         self._outside: Counter[str] = Counter()
         self._loose: set[str] = set()
+        self._archives: set[str] = set()
         self._has_image_folder = False
         self._paired: Counter[str] = Counter()
         self._folder, self._plain_in_folder, self._plain = ("", ""), 0, 0
@@ -100,7 +108,9 @@ class Keys:
             self._has_image_folder = self._has_image_folder or is_image_folder(entry.folder)
         elif key in self.counts or len(self.counts) <= _MOST_KEYS or key in COMPANIONS:
             self.counts[key] += 1
-            if key == folder_key(entry.folder):
+            if key == archive_key(entry.file):
+                self._archives.add(key)
+            elif key == folder_key(entry.folder):
                 self._loose.add(key)
                 self._outside[key] += not is_image_folder(entry.folder)
             elif key == word_at_start(own_name(entry.name)):
@@ -131,6 +141,8 @@ class Keys:
 
     def _is_key(self, key: str) -> bool:
         """Tell whether a word is a key, and no part of names or class of its own."""
+        if key in self._archives:
+            return self._plain > 0
         if key in self._loose:
             return self._has_image_folder and 2 * self._outside[key] >= self.counts[key]
         if key.startswith("."):
@@ -140,7 +152,7 @@ class Keys:
 
     def _is_beside_plain(self, key: str) -> bool:
         """Tell whether most images of a key lie beside a plain image of the same folder and split."""
-        if key in self._loose or key.startswith("."):
+        if key in self._loose | self._archives or key.startswith("."):
             return True
         return 2 * self._paired[key] >= self.counts[key]
 
@@ -208,6 +220,19 @@ def folder_key(folder: str) -> str:
     ends = (word_at_end(part) or part for part in reversed(parts) if word_at_end(part) or part in IMAGE_WORDS)
     end = next(ends, "")
     return end if end in COMPANIONS else ""
+
+
+@lru_cache(1024)
+def archive_key(file: str) -> str:
+    """Return the own name of an archive that is called like companions; else nothing.
+
+    Only words for images and splits may lie before the word for a companion: labels.tar, train_masks.zip.
+    """
+    name = file.rpartition("/")[2]
+    stem = name.partition(".")[0]
+    before = words_of(stem)[:-1]
+    is_companion = word_at_end(stem) and all(word in IMAGE_WORDS | _SPLIT_WORDS for word in before)
+    return name if is_companion else ""
 
 
 @lru_cache(1024)

@@ -1,12 +1,14 @@
 """Files beside images that say something of them: which are wanted, and their content."""
 
 from contextlib import suppress
+from posixpath import splitext
 
 from infra.errors import DdpmError
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
 from infra.sources.formats.metadata import MAX_METADATA_BYTES, START_BYTES, may_be_metadata, too_large
 from infra.sources.formats.tables import table_kind
+from infra.sources.keys import archive_key
 from infra.sources.reading import Reading
 from infra.sources.source import Metadata, Other
 
@@ -39,6 +41,13 @@ def file_beside(files: FileSet, file: File, reading: Reading) -> Metadata | Othe
         return Metadata(file.name, too_large(files.path(file.name)), start)
     (content,) = files.read_all([file])
     return Metadata(file.name, content)
+
+
+def key_beside(files: FileSet, file: File) -> str:
+    """Return the key of an archive's images if it is called like companions and others lie beside it; else nothing."""
+    key, suffix = archive_key(file.name), splitext(file.name)[1]
+    # The others are looked for again, which takes a second listing, because names like these are rare.
+    return key if key and any(one.name.endswith(suffix) and one != file for one in files.find()) else ""
 
 
 def table_beside(files: FileSet, file: File, reading: Reading) -> Metadata | Other:

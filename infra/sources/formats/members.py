@@ -43,15 +43,24 @@ class Member(NamedTuple):
     text: bytes | None = None
 
 
-def list_members(file: File, members: Iterable[Member], path: str, reading: Reading = BY_RULE) -> Iterator[Found]:
+def list_members(
+    file: File, members: Iterable[Member], path: str, reading: Reading = BY_RULE, key: str = ""
+) -> Iterator[Found]:
     """List the images of an archive with their labels, and all other members; hidden members are left out.
+
+    Args:
+        file: The archive.
+        members: Everything in it.
+        path: Its path, for errors.
+        reading: The user's choices.
+        key: The key of images that have none by their own names and folders, if the archive is one of companions.
 
     Raises:
         InputError: If there are too many members, a name is too long, or a label is invalid.
     """
     seen, archive = _Seen(file.size), printable(file.name).replace("!", "\\x21")
     values = LabelValues()
-    keys = NameKeys(reading.image_key)
+    keys = NameKeys(reading.image_key, key)
     sample = _Sample("", file, reading, keys, values)
     for member in _bounded(members, path):
         stored = _stored_name(member.name, path)
@@ -59,13 +68,13 @@ def list_members(file: File, members: Iterable[Member], path: str, reading: Read
         if _is_hidden(parts):
             continue
         name = seen.unique(f"{archive}!{stored}", member.at[0])
-        key = _sample_key(parts)
+        sample_key = _sample_key(parts)
         if member.is_file and is_wanted(stored, reading):
             yield Metadata(name, too_large(name) if member.text is None else member.text)
             continue
-        if key != sample.key:
+        if sample_key != sample.key:
             yield from sample.flush()
-            sample = _Sample(key, file, reading, keys, values)
+            sample = _Sample(sample_key, file, reading, keys, values)
         elif sample.is_full:
             yield from sample.flush()
         if not sample.takes(name, member, parts):

@@ -12,7 +12,7 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import MAX_BYTES, File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.beside import table_beside
+from infra.sources.formats.beside import key_beside, table_beside
 from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.tar_members import tar_members
 from infra.sources.formats.tar_stream import TarStream
@@ -52,7 +52,8 @@ class TarSource:
             with self.files.open(file) as opened:
                 stream = TarStream(opened, file.size, path)
                 members = tar_members(stream, partial(wants_text, reading=self.reading), nested=True)
-                yield from list_members(file, (member for _, member in members), path, self.reading)
+                key = key_beside(self.files, file)
+                yield from list_members(file, (member for _, member in members), path, self.reading, key)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members, each archive once from front to back.

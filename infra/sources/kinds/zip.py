@@ -12,7 +12,7 @@ from infra.errors import InputError
 from infra.sources.decode import decode
 from infra.sources.files.file import File
 from infra.sources.files.file_set import FileSet
-from infra.sources.formats.beside import table_beside
+from infra.sources.formats.beside import key_beside, table_beside
 from infra.sources.formats.members import list_members, wants_text
 from infra.sources.formats.zip_members import member_content, zip_members
 from infra.sources.reading import BY_RULE, Reading
@@ -46,7 +46,7 @@ class ZipSource:
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
                 members = zip_members(opened, file.size, path, partial(wants_text, reading=self.reading))
-                yield from list_members(file, members, path, self.reading)
+                yield from list_members(file, members, path, self.reading, key_beside(self.files, file))
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members; an archive is opened once for consecutive entries."""

@@ -117,6 +117,42 @@ class TestKinds:
         assert left_out(found) == {".png": 2}
 
 
+NUMBERS = [f"{n}.png" for n in range(5)]
+
+
+def archives(folder: Path, suffix: str, contents: dict[str, list[str]], image_key: str = "") -> Source:
+    """Archives of these names and members, side by side."""
+    folder.mkdir()
+    for name, members in contents.items():
+        files = [(one, encoded(picture())) for one in members]
+        packed = b"".join(member(one.encode(), data) for one, data in files) + END
+        (folder / f"{name}{suffix}").write_bytes(zipped(*files) if suffix == ".zip" else packed)
+    kind = ZipSource if suffix == ".zip" else TarSource
+    return kind(FileSet((str(folder),)), Reading(image_key=image_key))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_archives_of_masks_beside_archives_of_images(tmp_path: Path, suffix: str) -> None:
+    for number, (name, inside) in enumerate(
+        {"masks": "#", "annotations": "#", "train_masks": "other/#", "gt": "gt_#", "images-depth": "#"}.items()
+    ):
+        pair = {"images": NUMBERS, name: [inside.replace("#", one) for one in NUMBERS]}
+        with listed(archives(tmp_path / str(number), suffix, pair)) as listing:
+            assert sum(listing.left_out.values()) == 5, name
+            assert all(entry.file == f"images{suffix}" for part in listing.parts(9) for entry in part_entries(part))
+    both = archives(tmp_path / "both", suffix, {"cats": NUMBERS, "masks": NUMBERS}, f"masks{suffix}")
+    assert left_out(both) == {"plain": 5}, "the user may want them"
+    assert len(names(archives(tmp_path / "all", suffix, {"cats": NUMBERS, "masks": NUMBERS}, "*"))) == 10
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_archives_that_are_all_there_is_are_no_masks(tmp_path: Path, suffix: str) -> None:
+    assert len(names(archives(tmp_path / "one", suffix, {"masks": NUMBERS}))) == 5
+    assert len(names(archives(tmp_path / "two", suffix, {"masks": NUMBERS, "depth": NUMBERS}))) == 10
+    people = {"with_mask": NUMBERS, "without_mask": NUMBERS, "face mask": NUMBERS}
+    assert len(names(archives(tmp_path / "people", suffix, people))) == 15
+
+
 def test_files_of_any_size_beside_images_are_other_files(tmp_path: Path) -> None:
     big = b'{"caption": "' + b"x" * (2 << 20) + b'"}'
     files = [(f"{number}.{suffix}", big) for number in range(3) for suffix in ("json", "txt")]
