@@ -26,16 +26,14 @@ def _call_with(
 
 
 def without_classes(labels: Int64[Tensor, " b"], classes: Sequence[int], no_label: int) -> Int64[Tensor, " b"]:
-    """Replace labels of some classes by the one for no label.
+    """Replace labels of some classes, and negative ones, by the one for no label.
 
     Args:
-        labels: One class per image.
+        labels: One class per image; negative if it has none.
         classes: The classes to replace, such as those that training never saw.
         no_label: The class that stands for no label.
     """
-    if not classes:
-        return labels
-    replaced = torch.isin(labels, torch.tensor(classes, device=labels.device))
+    replaced = torch.isin(labels, torch.tensor(classes, dtype=labels.dtype, device=labels.device)) | (labels < 0)
     return torch.where(replaced, no_label, labels)
 
 

@@ -35,12 +35,18 @@ def write_pngs(folder: Path, selection: Selection, whole: set[str], on_images: C
     for batch in selection.batches():
         for number, (image, label) in enumerate(zip(batch.images, batch.labels, strict=True), start=batch.first):
             name = f"{selection.name(number)}.png"
-            rows.writerow([name, label, *selection.class_names[label : label + 1]])
+            rows.writerow([name, *_label_cells(int(label), selection.class_names)])
             if name not in whole:
                 write_renamed(folder / name, encode_png(image))
                 on_images(1)  # each file is kept, whatever happens to the next
     if selection.labelled:
         write_renamed(folder / LABELS, table.getvalue().encode())
+
+
+def _label_cells(label: int, class_names: tuple[str, ...]) -> list[str]:
+    """The cells of an image's label; empty if it has none."""
+    named = class_names[label : label + 1] if label >= 0 else class_names and ("",)
+    return [str(label) if label >= 0 else "", *named]
 
 
 def write_renamed(file: Path, content: bytes) -> None:

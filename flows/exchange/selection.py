@@ -63,8 +63,9 @@ class Selection:
 
     @cached_property
     def labelled(self) -> bool:
-        """True if the images have labels; in one output all have, or none."""
-        return int(self._first.labels[0]) >= 0
+        """True if images have labels; of all images of an output only held-out ones may lack one beside others."""
+        counts = self.reader.manifest.facts.get("classes", {}).get(self.split, {})
+        return int(self._first.labels[0]) >= 0 or any(counts.values())
 
     @cached_property
     def identity(self) -> Json:

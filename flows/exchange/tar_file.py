@@ -26,7 +26,7 @@ def write_tar(file: BinaryIO, selection: Selection, identity: bytes, on_images: 
         for number, (image, label) in enumerate(zip(batch.images, batch.labels, strict=True), start=batch.first):
             name = selection.name(number)
             _write_member(file, f"{name}.png", encode_png(image))
-            if selection.labelled:
+            if label >= 0:
                 _write_member(file, f"{name}.cls", str(label).encode())
         on_images(len(batch.labels))
     file.write(bytes(_END_BLOCKS * tarfile.BLOCKSIZE))

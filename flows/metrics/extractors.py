@@ -237,15 +237,20 @@ def _fit(kind: ExtractorKind, output: Output, dataset: Dataset, threads: int) ->
     train = _spread(dataset.train_images, prod(dataset.image_shape))
     with fixed_threads(threads):
         (images,) = _parts(reader, "train", train, len(train))
-        fitted = kind.fit(
-            images, _parts(reader, "test", np.arange(dataset.test_images), _PART), len(dataset.class_names)
-        )
+        held_out = map(_labelled, _parts(reader, "test", np.arange(dataset.test_images), _PART))
+        fitted = kind.fit(images, held_out, len(dataset.class_names))
     data = encode_tensors(fitted.weights, fitted.shape)
     record = output.commit("units/000000", "safetensors", data, {})
     facts: Json = {_FITTED_TO: len(train)}
     if fitted.accuracy is not None:
         facts[_ACCURACY] = asdict(fitted.accuracy)
     return output.seal({}, [{"unit": 0, "rows": 1, **record.as_json()}], facts)
+
+
+def _labelled(part: LabelledImages) -> LabelledImages:
+    """Those images of a part that have a label."""
+    known = part.labels >= 0
+    return LabelledImages(images=part.images[known], labels=part.labels[known])
 
 
 def _spread(images: int, bytes_per_image: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from flows.metrics.likelihood_rows import columns
 from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from infra.compute.device import fixed_threads
-from infra.outputs.images import DatasetReader
+from infra.outputs.images import NO_LABEL, DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 
 # The sealed draws of each kind.
@@ -62,7 +62,7 @@ def _note(subject: Subject, kind: Likelihood, images: int) -> str:
     settings = subject.settings
     condition = " given their labels" if _conditional(subject) else ""
     if unlabelled := images_without_label(subject, images):
-        condition += f" ({unlabelled:,} without: no training image has their class)"
+        condition += f" ({unlabelled:,} without, as none has a class of a training image)"
     match kind:
         case Likelihood.BOUND:
             bound, more = "upper bound", ""
@@ -84,18 +84,22 @@ def _conditional(subject: Subject) -> bool:
 
 
 def images_without_label(subject: Subject, images: int) -> int:
-    """Count held-out images that a network with classes measures without their label, as training lacks their class.
+    """Count held-out images that a network with classes measures without a label: they have none that training has.
 
     Args:
         subject: Names the images and the network.
         images: How many held-out images are measured, from the first on.
     """
-    untrained = subject.dataset.untrained_classes(subject.store) if _conditional(subject) else ()
+    if not _conditional(subject):
+        return 0
     manifest = subject.dataset.manifest(subject.store)
-    if not any(manifest.facts["classes"]["test"].get(str(label)) for label in untrained):
+    without = (*subject.dataset.untrained_classes(subject.store), NO_LABEL)
+    known = manifest.facts["classes"]["test"]
+    have_classes = sum(known.values()) == manifest.facts["images"]["test"]
+    if have_classes and not any(known.get(str(label)) for label in without):
         return 0
     _, labels = DatasetReader(store=subject.store, manifest=manifest).load("test", images)
-    return sum(int(label) in untrained for label in labels)
+    return sum(int(label) in without for label in labels)
 
 
 def _counts(subject: Subject) -> dict[str, int]:

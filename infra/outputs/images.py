@@ -27,6 +27,8 @@ _METADATA_KEY = b"ddpm.image"
 _ROW_GROUP_BYTES = 1 << 20
 _END_BYTES = 8  # a Parquet file ends with the footer's length and PAR1
 Images = NDArray[np.uint8]
+# The label of an image without a class.
+NO_LABEL = -1
 
 
 def encode_images(images: Images, first_id: int, columns: dict[str, pa.Array], rules: dict[str, Any]) -> bytes:
@@ -200,11 +202,11 @@ class DatasetReader:
         return file
 
     def read_groups(self, unit: Json, file: ImageFile, groups: Sequence[int]) -> tuple[Images, NDArray[np.int32]]:
-        """Return images and labels of consecutive row groups of a unit's file; without labels, each label is -1."""
+        """Return images and labels of consecutive row groups of a unit's file; `NO_LABEL` if it has none."""
         images, table = file.read(groups, ["id", "image", "label"] if file.labelled else ["id", "image"])
         if table["id"][0].as_py() != unit["facts"]["first_id"] + file.starts[groups[0]]:
             raise IntegrityError("holds other rows than its manifest says", item=self._item(unit))
-        labels = np.asarray(table["label"], np.int32) if file.labelled else np.full(len(table), -1, np.int32)
+        labels = np.asarray(table["label"], np.int32) if file.labelled else np.full(len(table), NO_LABEL, np.int32)
         return images, labels
 
     def _item(self, unit: Json) -> str:

@@ -106,3 +106,4 @@ def test_some_classes_are_replaced_by_no_label() -> None:
     labels = torch.tensor([0, 1, 2, 1])
     assert without_classes(labels, (1, 5), 9).tolist() == [0, 9, 2, 9]
     assert torch.equal(without_classes(labels, (), 9), labels)
+    assert without_classes(torch.tensor([-1, 0]), (), 9).tolist() == [9, 0], "an image without a class"

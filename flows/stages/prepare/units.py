@@ -14,14 +14,12 @@ from flows.stages.prepare.duplicates import read_duplicates
 from flows.stages.prepare.layout import commit_unit, listing_entries
 from infra.digests import Json, sha256
 from infra.errors import InputError, Term
-from infra.outputs.images import Images, encode_images
+from infra.outputs.images import NO_LABEL, Images, encode_images
 from infra.outputs.plan import Output
 from infra.sources.decode import REPAIR, decoding
 from infra.sources.fit import fit
 from infra.sources.shape import Shape
 from infra.sources.source import SPLITS, Content, Entry, Source
-
-NO_LABEL = -1
 
 
 @dataclass(frozen=True, kw_only=True)

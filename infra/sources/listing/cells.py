@@ -1,7 +1,8 @@
 """The table of all splits and classes: the held-out split, and classes in folders of their own (rules 5 to 7)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from infra.sources.listing.folders import VALIDATION, common_folders, path_parts, word_for_split
 
@@ -47,13 +48,42 @@ def settled(counts: Mapping[Cell, int], *, from_folders: bool, depth: int = 0) -
     }
 
 
-def names_of(labels: set[str]) -> list[str]:
-    """Return the classes in order: whole numbers by value, other names by characters; none if an image has no class."""
-    if len(labels) < 2 or "" in labels:
-        return []
-    if all(_NUMBER.fullmatch(label) for label in labels):
-        return sorted(labels, key=int)
-    return sorted(labels)
+class Classes(NamedTuple):
+    """The classes of a source.
+
+    Attributes:
+        found: The labels of all images, with an empty one if an image lacks the class that it must have.
+        unlabelled: Images without a class, if others have one and that takes all classes away.
+        bare: Held-out images without a class, if all training images have one.
+    """
+
+    found: set[str]
+    unlabelled: int
+    bare: int
+
+    @property
+    def names(self) -> list[str]:
+        """The classes in order, whole numbers by value, other names by characters; none if there are fewer than two."""
+        if len(self.found) < 2 or "" in self.found:
+            return []
+        if all(_NUMBER.fullmatch(label) for label in self.found):
+            return sorted(self.found, key=int)
+        return sorted(self.found)
+
+
+def classes_in(counts: Mapping[Cell, int], splits: Collection[str], *, are_taken: bool) -> Classes:
+    """Return the classes of images.
+
+    Args:
+        counts: Images by cell.
+        splits: The splits that count.
+        are_taken: Whether they are train and test. Held-out images may then lack a class: they are measured without.
+    """
+    found = {label for split, label in counts if split in splits}
+    without = sum(counts.get((split, ""), 0) for split in splits)
+    if are_taken and not counts.get(("train", "")):
+        return Classes(found - {""}, 0, without)
+    return Classes(found, without if found != {""} else 0, 0)
 
 
 def held_out_split(counts: Iterable[Cell]) -> str:

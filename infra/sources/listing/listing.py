@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from infra.digests import sha256
-from infra.sources.listing.cells import Cell, held_out_split, names_of, settled
+from infra.sources.listing.cells import Cell, classes_in, held_out_split, settled
 from infra.sources.listing.choosing import Doubtful, chosen
 from infra.sources.listing.file_names import short_suffix
 from infra.sources.listing.left_out import LeftOut
@@ -33,7 +33,7 @@ from infra.sources.listing.refusals import (
     nothing_found,
     too_many,
 )
-from infra.sources.listing.ruling import LabelRule, decide, labels_note, origin_of, refusal, with_unnamed_split
+from infra.sources.listing.ruling import LabelRule, decide, labels_note, origin_of, refusal, with_bare_splits
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
@@ -140,21 +140,19 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         if reading.use_splits:
             check_splits(splits, survey.hidden_splits(), things.left_out)
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
-        counted = SPLITS if are_taken else tuple(splits)
-        classes = {label for split, label in counts if split in counted}
-        check_classes(classes)
+        classes = classes_in(counts, SPLITS if are_taken else tuple(splits), are_taken=are_taken)
+        check_classes(classes.found)
         if reading.use_splits and by_folder and set(splits) == {""}:
             check_hidden_splits(path for _, path in given)
-        class_names, by_folders = names_of(classes), placing.outside.has_classes
-        unlabelled = sum(counts[split, ""] for split in counted) if classes != {""} else 0
-        ruling = with_unnamed_split(ruling, given, held_out_split(given), origins, metadata)
+        class_names, by_folders = classes.names, placing.outside.has_classes
+        ruling = with_bare_splits(ruling, classes, given, origins, metadata, with_choices=reading.labels == AUTO)
         if reading.labels not in (AUTO, NONE) and not class_names:
-            raise refusal(reading.labels, ruling, classes, unlabelled)
+            raise refusal(reading.labels, ruling, classes)
         yield Listing(
-            digest=_digest(things, placing),
+            digest=_digest(things, placing, bare=bool(class_names and classes.bare)),
             splits=dict(splits),
             class_names=class_names,
-            unlabelled=unlabelled,
+            unlabelled=classes.unlabelled,
             others=things.others.few(),
             left_out=things.left_out.keys.few(),
             doubtful=things.doubtful,
@@ -235,9 +233,13 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
     survey.finish()
 
 
-def _digest(things: _Things, placing: Placing) -> str:
-    """The digest; images in a folder called like images, of which an earlier version made a class, have another."""
+def _digest(things: _Things, placing: Placing, *, bare: bool) -> str:
+    """The digest; it is another if an earlier version took other classes.
+
+    It made one of a folder called like images, and took none if held-out images have none.
+    """
     changed = ["no class of a folder of images"] if placing.outside.in_images else []
+    changed += ["held-out images without a class"] if bare else []
     return sha256(_ENCODE([things.digest, *changed]).encode()) if changed else things.digest
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from infra.errors import InputError, Term
-from infra.sources.listing.cells import Cell
+from infra.sources.listing.cells import Cell, Classes, held_out_split
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.origins import Origins
 from infra.sources.listing.survey import ClassFolders, Survey
@@ -127,24 +127,38 @@ def _unused(metadata: MetadataLabels, *, with_choices: bool = True) -> str:
     return "; ".join(filter(None, notes))
 
 
-def with_unnamed_split(
-    ruling: Ruling, cells: Collection[Cell], held_out: str, origins: Origins, metadata: MetadataLabels
+def with_bare_splits(
+    ruling: Ruling,
+    classes: Classes,
+    cells: Collection[Cell],
+    origins: Origins,
+    metadata: MetadataLabels,
+    *,
+    with_choices: bool,
 ) -> Ruling:
-    """Return the decision with a note on a split of which metadata files name no image, although they name others.
+    """Return the decision with a note on images without a class, although others have one.
 
     Args:
         ruling: The decision.
+        classes: The classes.
         cells: The splits and classes that the placing gave.
-        held_out: The split that is held out.
         origins: The origins of the splits.
         metadata: The labels in metadata files.
+        with_choices: Whether the note names the settings that choose otherwise; an error's cause holds no `Term`.
     """
     named = {split for split, label in cells if label}
-    bare = [split for split in ("train", held_out) if (split, "") in cells and split not in named]
-    if ruling.rule is not LabelRule.METADATA or not named or not bare:
-        return ruling
-    files = " and ".join(metadata.files[:3])
-    note = f"{files} names no image of {origins.of_splits(bare)}; put one there, or {Term.LABELS}=none ignores it"
+    bare = [split for split in ("train", held_out_split(cells)) if (split, "") in cells and split not in named]
+    is_unnamed = ruling.rule is LabelRule.METADATA and named and bare
+    unnamed = f"{' and '.join(metadata.files[:3])} names no image of {origins.of_splits(bare)}" if is_unnamed else ""
+    if classes.names:
+        why = f", because {unnamed}" if unnamed else ""
+        return _with_note(ruling, f"held-out images without one: {classes.bare:,}{why}") if classes.bare else ruling
+    way = f"; put one there, or {Term.LABELS}=none ignores it" if with_choices else ""
+    return _with_note(ruling, f"{unnamed}{way}") if unnamed else ruling
+
+
+def _with_note(ruling: Ruling, note: str) -> Ruling:
+    """Return the decision with one more note."""
     return replace(ruling, note="; ".join(filter(None, (ruling.note, note))))
 
 
@@ -176,21 +190,21 @@ def origin_of(rule: LabelRule, origins: Origins, metadata: MetadataLabels, *, fo
             return ""
 
 
-def refusal(chosen: str, ruling: Ruling, classes: set[str], unlabelled: int) -> InputError:
+def refusal(chosen: str, ruling: Ruling, classes: Classes) -> InputError:
     """Return the error of a choice by the user that gives no classes.
 
     Args:
         chosen: The choice.
         ruling: The decision that it led to.
-        classes: The classes found, with an empty one if an image has none.
-        unlabelled: The number of images without one, if others have one.
+        classes: The classes found.
     """
     if ruling.note:
         cause = ruling.note
-    elif unlabelled:
-        cause = f"{unlabelled:,} images have no class"
+    elif classes.unlabelled:
+        cause = f"{classes.unlabelled:,} images have no class"
     else:
-        cause = f"all images have the class {min(classes)[:24]}" if any(classes) else "no image has a label"
+        found = classes.found
+        cause = f"all images have the class {min(found)[:24]}" if any(found) else "no image has a label"
     column = f", or {Term.LABELS}=column:NAME" if chosen == METADATA else ""
     remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto{column}"
     return InputError(f"{chosen} gives no classes: {cause}", item=Term.LABELS, remedy=remedy)

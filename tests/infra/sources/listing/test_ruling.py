@@ -238,9 +238,22 @@ def test_no_folder_of_images_is_a_class_beside_annotations(tmp_path: Path) -> No
 def test_the_test_images_of_kaggle_have_no_class(tmp_path: Path) -> None:
     test = {f"test_images/{n}.png": b"" for n in range(4)}
     listing = found(tmp_path, FolderSource, KAGGLE | test, Reading())
-    assert (listing.class_names, listing.unlabelled) == ([], 4)
-    assert "train.csv names no image of folder test_images" in listing.labels_note
-    assert found(tmp_path, FolderSource, {"test.csv": KAGGLE["train.csv"]}, Reading()).unlabelled == 0
+    assert (len(listing.class_names), listing.unlabelled, listing.cells["test", ""]) == (2, 0, 4)
+    assert listing.labels_note == (
+        "held-out images without one: 4, because train.csv names no image of folder test_images"
+    )
+    assert listing.digest != digest_of_found(tmp_path), "an earlier version took no classes"
+    pooled = found(tmp_path, FolderSource, {}, Reading(use_splits=False))
+    assert (pooled.class_names, pooled.unlabelled) == ([], 4), "any of these may train"
+    found(tmp_path, FolderSource, {"test.csv": KAGGLE["train.csv"]}, Reading())
+
+
+def test_a_training_image_without_a_class_takes_all_away(tmp_path: Path) -> None:
+    contents = {f"train/{name}/{n}.png": b"" for name in ("cat", "dog") for n in range(2)} | {"test/1.png": b""}
+    listing = found(tmp_path, FolderSource, contents, Reading())
+    assert (listing.class_names, listing.labels_note) == (["cat", "dog"], "held-out images without one: 1")
+    listing = found(tmp_path, FolderSource, {"train/1.png": b""}, Reading())
+    assert (listing.class_names, listing.unlabelled) == ([], 2)
 
 
 def opposite(names: str) -> dict[str, bytes]:
