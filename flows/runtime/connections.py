@@ -54,10 +54,9 @@ def jobs_address(settings: RunSettings) -> str:
         return ""
     address = settings.ray_jobs or os.environ.get(JOBS_VARIABLE, "")
     if not address.startswith(("http://", "https://")):
+        shown = without_secrets(address if "//" in address else f"//{address}").removeprefix("//")
         raise ConfigError(
-            f"not the address of a jobs server: {without_secrets(address)}"
-            if address
-            else "is not set, and execution=job needs it",
+            f"not the address of a jobs server: {shown}" if address else "is not set, and execution=job needs it",
             item="ray_jobs",
             remedy=f"set --ray-jobs or {JOBS_VARIABLE}, such as http://head:8265",
         )

@@ -42,9 +42,10 @@ def test_the_jobs_server_is_that_of_the_setting_or_of_the_variable(monkeypatch: 
         ConfigError, match="ray_jobs: is not set, and execution=job needs it - set --ray-jobs or RAY_API"
     ):
         open_jobs(RunSettings(execution="job"), print)
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
-    with pytest.raises(ConfigError, match="ray_jobs: not the address of a jobs server: head:8265"):
-        open_jobs(RunSettings(execution="job"), print)
+    for address in ("head:8265", "me:word@head:8265", "ray://me:word@head:8265"):
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
+        with pytest.raises(ConfigError, match=r"ray_jobs: not the address of a jobs server: (ray://)?head:8265 - set"):
+            open_jobs(RunSettings(execution="job"), print)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://head/")
     for setting, address in (("", "https://head"), ("http://other:8265", "http://other:8265")):
         jobs = open_jobs(RunSettings(execution="job", ray_jobs=setting, patience=2), print)
