@@ -2,14 +2,17 @@
 
 import hashlib
 import os
+import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from infra.errors import Term
 from infra.storage.aside import ANOTHER_STATE, own_state
+from infra.storage.store import Store
 from infra.storage.uri import parse_place
 
 DEFAULT_ROOT = "ddpm-runs"
+_ID = ".root"
 
 
 def resolve_root(root: str) -> str:
@@ -37,6 +40,30 @@ def writing_locally(root: str) -> AbstractContextManager[None]:
     """
     is_local = parse_place(root).scheme == "file"
     return own_state(local_folder(root), f"choose {Term.ANOTHER_ROOT}" if is_local else ANOTHER_STATE)
+
+
+def root_id(store: Store) -> str:
+    """Return the random name that a root has from its first tracked run on; it is made if there is none.
+
+    Two machines may have roots of one path, so a path alone does not tell whose a run is.
+
+    Raises:
+        StorageError: If the store does not answer.
+    """
+    store.put_if_absent(_ID, uuid.uuid4().hex.encode())
+    return store.read(_ID).decode()
+
+
+def known_root_id(store: Store) -> str:
+    """Return that name; empty if there is none.
+
+    Raises:
+        StorageError: If the store does not answer.
+    """
+    try:
+        return store.read(_ID).decode()
+    except FileNotFoundError:
+        return ""
 
 
 def local_folder(root: str) -> Path:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from flows.root import tracking_place
+from flows.root import root_id, tracking_place
 from flows.runtime.settings import RunSettings
 from infra.compute.cluster import Cluster
 from infra.compute.jobs import Jobs
-from infra.errors import ConfigError
+from infra.errors import ConfigError, DdpmError
 from infra.storage.download import without_secrets
 from infra.storage.store import Store
+from infra.tracking.runs import LEASE, ROOT
 from infra.tracking.tracker import Tracker
 
 JOBS_VARIABLE = "RAY_API_SERVER_ADDRESS"
@@ -42,6 +43,19 @@ def open_jobs(settings: RunSettings, say: Callable[[str], None]) -> Jobs | None:
     """
     address = jobs_address(settings)
     return Jobs(address=address, patience_s=60 * settings.patience, say=say) if address else None
+
+
+def process_tags(store: Store, lease: str) -> dict[str, str]:
+    """Return the tags by which a run's process is looked for; none if the store does not answer.
+
+    Args:
+        store: The root.
+        lease: The lease that the process holds, below the root.
+    """
+    try:
+        return {ROOT: root_id(store), LEASE: lease}
+    except DdpmError:
+        return {}
 
 
 def jobs_address(settings: RunSettings) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 
-from flows.root import tracking_place
+from flows.root import known_root_id, tracking_place
 from flows.runtime.late_tracking import Delivery
 from infra.errors import ConflictError
 from infra.outputs.lease import held
@@ -27,11 +27,14 @@ def end_killed(store: Store, said: Set[str]) -> Iterator[Delivery]:
     uri, folder = tracking_place(store.uri)
     if folder is not None and not (folder / "mlflow.db").is_file():
         return
+    root = known_root_id(store)
+    if not root:
+        return
     set_environment()
     from infra.tracking.unended import UnendedRuns
 
     unended = UnendedRuns(uri)
-    for run in unended.below(store.uri):
+    for run in unended.below(root):
         holder = Holder.here(run.name, datetime.now(UTC))
         try:
             with held(store, run.lease, holder, on_wait=lambda _: None, wait=False):

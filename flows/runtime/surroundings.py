@@ -20,7 +20,7 @@ from flows.given import Given
 from flows.root import resolve_root
 from flows.run_identity import RunIdentity
 from flows.run_record import note_begun
-from flows.runtime.connections import open_cluster, open_jobs, open_tracker
+from flows.runtime.connections import open_cluster, open_jobs, open_tracker, process_tags
 from flows.runtime.progress import StageProgress
 from flows.runtime.result import render_links
 from flows.runtime.settings import RunSettings
@@ -37,7 +37,6 @@ from infra.record import TrackedRun
 from infra.storage.download import without_secrets
 from infra.storage.open import open_store
 from infra.storage.store import Store
-from infra.tracking.runs import LEASE, ROOT
 from infra.tracking.tracker import Tracker
 
 # The width of lines that go to a file instead of a terminal.
@@ -171,7 +170,8 @@ class Surroundings:
             with suppress(StorageError, ResourceError):  # only `ddpm ls` reads the note
                 note_begun(run.name, run.params, self.store)
         tags = run.tags | {f"ddpm.{program.lower()}": uri for program, uri in links.items()}
-        self.tracked = replace(run, tags=tags | {ROOT: self.store.uri, LEASE: f"{LEASES}/{run.key}/lease"})
+        tags |= process_tags(self.store, f"{LEASES}/{run.key}/lease") if self.settings.tracking else {}
+        self.tracked = replace(run, tags=tags)
         self.tracker.start(self.tracked)
         links["MLflow"] = self.tracker.page
         self.run = RunIdentity(name=run.name, recipe=recipe, links={name: uri for name, uri in links.items() if uri})

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from flows.root import resolve_root
 from flows.run_record import TRACKING
-from flows.runtime.connections import open_tracker
+from flows.runtime.connections import open_tracker, process_tags
 from flows.runtime.settings import RunSettings
 from flows.sweep.files import FOLDER, lease_of
 from flows.sweep.grid import combination_text, value_text
@@ -22,7 +22,6 @@ from infra.errors import DdpmError, IntegrityError
 from infra.record import TrackedRun
 from infra.storage.store import Store
 from infra.tracking.origin import origin_tags
-from infra.tracking.runs import LEASE, ROOT
 from infra.tracking.tracker import Tracker
 
 KIND = "sweep"
@@ -95,8 +94,7 @@ class SweepRecord:
             name=plan.name,
             kind=KIND,
             # No params, which MLflow keeps for ever: a longer grid under the same name is the same sweep.
-            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)}
-            | {ROOT: store.uri, LEASE: lease_of(plan.name)},
+            tags={TAG: plan.name, "ddpm.grid": "; ".join(grid), "ddpm.seeds": ", ".join(plan.varied)},
         )
         tracker = open_tracker(settings.model_copy(update={"root": resolve_root(settings.root)}), store)
         return cls(tracker, run, settings.experiment, store)
@@ -110,6 +108,9 @@ class SweepRecord:
         """Find or create the run, as running."""
         with suppress(DdpmError):  # the copy is of the sweep as it ended before
             self._store.delete(tracking_path(self._run.name))
+        if self._tracker.uri:
+            tags = process_tags(self._store, lease_of(self._run.name))
+            self._run = replace(self._run, tags=self._run.tags | tags)
         self._tracker.connect()
         self._tracker.start(self._run)
 

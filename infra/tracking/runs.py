@@ -17,7 +17,7 @@ PIPELINE_RUN = "pipeline"  # the stage that the pipeline's own run is tagged wit
 PUBLISHED, REGISTERED = "ddpm.published", "ddpm.registered"
 # The key of the pipeline, which the runs of its stages share.
 PIPELINE_KEY = "ddpm.pipeline_key"
-# The root of a run's outputs, and the lease below it that the run's process holds.
+# The name of the root of a run's outputs, and the lease below it that the run's process holds.
 ROOT, LEASE = "ddpm.root", "ddpm.lease"
 _STAGE = "ddpm.stage"
 _PARENT = "mlflow.parentRunId"

@@ -1,7 +1,6 @@
 """MLflow's own calls about runs and models. Each may raise, and each may be repeated: a repetition changes nothing.
 
-Only this module, `metrics` beside it and the registry's import MLflow. The import takes seconds, so the tracker imports
-them only when it connects.
+Importing MLflow takes seconds, so the tracker imports this module only when it connects.
 """
 
 import logging

@@ -46,7 +46,7 @@ class UnendedRuns:
         """Return those of a root, of pipelines, single stages and sweeps, in the order of their names.
 
         Args:
-            root: The root's URI.
+            root: The root's name in the tags of its runs.
 
         Raises:
             StorageError: If the server does not answer.

@@ -1,5 +1,6 @@
 """Runs whose process was killed end in MLflow too, as killed, and go on in the same place."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -75,6 +76,23 @@ def test_a_killed_run_ends_as_killed_and_one_at_work_stays(root: Path, capsys: p
         assert flushed(root, capsys) == (0, [f"digits-{'b' * 8}  {AT_WORK}"])
         with training(root, "a" * 20):
             assert set(statuses(root).values()) == {"RUNNING"}, "its own command goes on with it"
+    assert set(statuses(root).values()) == {"RUNNING"}
+
+
+def test_a_living_run_of_another_machine_is_left_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two machines with one server, whose roots have the same path."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    here = tmp_path / "home"
+    with training(here, "a" * 20):
+        here.rename(tmp_path / "there")
+        with training(here, "b" * 20):
+            assert flushed(here, capsys) == (0, [f"digits-{'b' * 8}  {AT_WORK}"])
+    assert statuses(root)["train a"] == "RUNNING"
+    shutil.rmtree(here)
+    here.mkdir()
+    assert flushed(here, capsys) == (3, []), "a root without a tracked run"
     assert set(statuses(root).values()) == {"RUNNING"}
 
 
