@@ -141,6 +141,17 @@ def untrained_classes(data: Manifest) -> tuple[int, ...]:
     return tuple(label for label in range(len(data.facts["class_names"])) if not trained.get(str(label)))
 
 
+def held_out_without_label(data: Manifest) -> int:
+    """Return the number of a labelled data set's held-out images that have no class of a training image.
+
+    Args:
+        data: The manifest of the sealed data set.
+    """
+    counts: dict[str, int] = data.facts["classes"]["test"]
+    known = sum(counts.values()) - sum(counts.get(str(label), 0) for label in untrained_classes(data))
+    return int(data.facts["images"]["test"]) - known
+
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Artifact):
     """A trained network: the snapshot of its averaged weights.

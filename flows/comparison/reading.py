@@ -174,12 +174,12 @@ def _measurement(figure: Figure, sealed: _Sealed) -> Measurement:
 def _of_held_out(name: str, held_out: _HeldOut, sealed: _Sealed) -> dict[str, Any]:
     """Return the conditions of a likelihood, of one of its terms, or of the best EMA length."""
     trained, evaluated = sealed.trained.facts["settings"], sealed.evaluated.facts["settings"]
-    output = held_out.outputs[0]
+    output, without_label = held_out.outputs[0], sealed.evaluated.facts["counts"].get("bpd_images_without_label", 0)
     kind = Likelihood.ESTIMATE if output.stage == REBUILT_ESTIMATE else Likelihood(output.stage)
     conditions = {
         "data": sealed.dataset.digest,
         "images": len(held_out.per_image),
-        "labels": bool(trained.get("class_conditional")),
+        "labels": bool(trained.get("class_conditional")) and without_label < len(held_out.per_image),
         f"rules of the {output.stage.replace('_', ' ')}": output.plan["format_version"],
         **{setting: evaluated.get(setting) for setting in kind.uses},
     }

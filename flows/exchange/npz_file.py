@@ -18,7 +18,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_npz(file: BinaryIO, selection: Selection, identity: bytes, on_images: Callable[[int], None]) -> None:
-    """Write `arr_0`, the images uint8 [n, h, w, c], and `arr_1`, their labels int64 [n], if they have labels.
+    """Write `arr_0`, the images uint8 [n, h, w, c], and `arr_1`, their labels int64 [n], if any has one; -1 if not.
 
     Args:
         file: An empty file, open for writing.

@@ -36,7 +36,9 @@ def model_figures(
         store: The store that holds all of them.
     """
     manifest = figures.manifest(store)
-    classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"])
+    counts = figures.counts
+    with_label = counts.get("bpd_images", 0) - counts.get("bpd_images_without_label", 0)
+    classes = bool(snapshot.manifest(store).facts["settings"]["class_conditional"]) and with_label > 0
     of_held_out = {
         "data": dataset.digest,
         "held-out images": str(figures.counts.get("bpd_images", 0)),

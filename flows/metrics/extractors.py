@@ -120,7 +120,7 @@ def sealed_weights(
 
 
 def accuracy_of(weights: Manifest | None) -> Accuracy | None:
-    """Return the held-out accuracy of weights; None if they are not fitted to labels, or no image is held out."""
+    """Return the held-out accuracy of weights; None if they are not fitted to labels, or no held-out image has one."""
     found = weights.facts.get(_ACCURACY) if weights else None
     return None if found is None else Accuracy(**found)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
-from flows.artifacts import CURVES, Figure
+from flows.artifacts import CURVES, Figure, held_out_without_label, untrained_classes
 from flows.metrics.choices import Likelihood
 from flows.metrics.features import check_count
 from flows.metrics.likelihood_figures import likelihood_figures
@@ -61,7 +61,10 @@ def _note(subject: Subject, kind: Likelihood, images: int) -> str:
     """Describe what a kind's figure bounds, on how many images, and with how many draws of noise if several."""
     settings = subject.settings
     condition = " given their labels" if _conditional(subject) else ""
-    if unlabelled := images_without_label(subject, images):
+    unlabelled = images_without_label(subject, images)
+    if unlabelled == images:
+        condition = " without labels, as none has a class of a training image"
+    elif unlabelled:
         condition += f" ({unlabelled:,} without, as none has a class of a training image)"
     match kind:
         case Likelihood.BOUND:
@@ -93,11 +96,9 @@ def images_without_label(subject: Subject, images: int) -> int:
     if not _conditional(subject):
         return 0
     manifest = subject.dataset.manifest(subject.store)
-    without = (*subject.dataset.untrained_classes(subject.store), NO_LABEL)
-    known = manifest.facts["classes"]["test"]
-    have_classes = sum(known.values()) == manifest.facts["images"]["test"]
-    if have_classes and not any(known.get(str(label)) for label in without):
+    if not held_out_without_label(manifest):
         return 0
+    without = (*untrained_classes(manifest), NO_LABEL)
     _, labels = DatasetReader(store=subject.store, manifest=manifest).load("test", images)
     return sum(int(label) in without for label in labels)
 

@@ -41,7 +41,7 @@ def evaluate(
     left_out = {name.value: why for name, why in too_few_images(config.metrics, subject).items()}
     metrics = [name for name in config.metrics if name not in left_out]
     if is_fitted(subject.weights) and accuracy_of(subject.weights) is None:
-        left_out[f"accuracy_{subject.extractor}"] = NONE_HELD_OUT
+        left_out[f"accuracy_{subject.extractor}"] = _why_unknown(dataset)
     return measure(
         subject,
         metrics,
@@ -86,6 +86,11 @@ def _statistics(
     return sealed_reference(config.reference_statistics, extractor, weights, context)
 
 
+def _why_unknown(dataset: Dataset) -> str:
+    """The reason why the accuracy of a classifier is not known."""
+    return "no held-out image has a class" if dataset.test_images else NONE_HELD_OUT
+
+
 def needs_a_fit(config: EvaluateConfig, extractor: ExtractorName) -> bool:
     """Tell whether an extractor is fitted to the data and the run has to end if it learns nothing.
 
@@ -117,7 +122,7 @@ def settled_features(
     )
     accuracy = accuracy_of(weights)
     if accuracy is None:
-        return extractor, weights, f"its accuracy is not known: {NONE_HELD_OUT}" if is_fitted(weights) else ""
+        return extractor, weights, f"its accuracy is not known: {_why_unknown(dataset)}" if is_fitted(weights) else ""
     right = f"the {extractor} is right for {accuracy.share:.0%} of {accuracy.images:,} held-out images"
     if not accuracy.near_chance:
         return extractor, weights, right

@@ -1,7 +1,7 @@
 """Files beside images that say something of them: which are wanted, and their content."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from posixpath import splitext
 
 from infra.errors import DdpmError
 from infra.sources.files.file import File
@@ -43,11 +43,17 @@ def file_beside(files: FileSet, file: File, reading: Reading) -> Metadata | Othe
     return Metadata(file.name, content)
 
 
-def key_beside(files: FileSet, file: File) -> str:
-    """Return the key of an archive's images if it is called like companions and others lie beside it; else nothing."""
-    key, suffix = archive_key(file.name), splitext(file.name)[1]
+def key_beside(files: FileSet, file: File, is_archive: Callable[[File], bool]) -> str:
+    """Return the key of an archive's images if it is called like companions and others lie beside it; else nothing.
+
+    Args:
+        files: All files.
+        file: The archive.
+        is_archive: Tells whether a file is an archive of the same kind.
+    """
+    key = archive_key(file.name)
     # The others are looked for again, which takes a second listing, because names like these are rare.
-    return key if key and any(one.name.endswith(suffix) and one != file for one in files.find()) else ""
+    return key if key and any(one != file and is_archive(one) for one in files.find()) else ""
 
 
 def table_beside(files: FileSet, file: File, reading: Reading) -> Metadata | Other:

@@ -44,15 +44,16 @@ class TarSource:
 
     def find(self) -> Iterator[Found]:
         """Find every image in one pass over the headers, decompressing on the way."""
+        is_archive = partial(is_of_kind, "tar", self.files)
         for file in self.files.find():
-            if not is_of_kind("tar", self.files, file):
+            if not is_archive(file):
                 yield table_beside(self.files, file, self.reading)
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
                 stream = TarStream(opened, file.size, path)
                 members = tar_members(stream, partial(wants_text, reading=self.reading), nested=True)
-                key = key_beside(self.files, file)
+                key = key_beside(self.files, file, is_archive)
                 yield from list_members(file, (member for _, member in members), path, self.reading, key)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:

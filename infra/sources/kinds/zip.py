@@ -39,14 +39,15 @@ class ZipSource:
 
     def find(self) -> Iterator[Found]:
         """Find every image, reading only the directories and labels of the archives."""
+        is_archive = partial(is_of_kind, "zip", self.files)
         for file in self.files.find():
-            if not is_of_kind("zip", self.files, file):
+            if not is_archive(file):
                 yield table_beside(self.files, file, self.reading)
                 continue
             path = self.files.path(file.name)
             with self.files.open(file) as opened:
                 members = zip_members(opened, file.size, path, partial(wants_text, reading=self.reading))
-                yield from list_members(file, members, path, self.reading, key_beside(self.files, file))
+                yield from list_members(file, members, path, self.reading, key_beside(self.files, file, is_archive))
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Content]:
         """Read the members; an archive is opened once for consecutive entries."""

@@ -1,6 +1,7 @@
 """The table of all splits and classes: the held-out split, and classes in folders of their own (rules 5 to 7)."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -46,6 +47,15 @@ def settled(counts: Mapping[Cell, int], *, from_folders: bool, depth: int = 0) -
         (split, path): (_final_split(split, held_out), _class(path, wrappers.get(split, 0), depth))
         for split, path in counts
     }
+
+
+def changed(given: Mapping[Cell, int], changes: Mapping[Cell, Cell]) -> tuple[Counter[Cell], Counter[str]]:
+    """Return the number of images by cell and by split after the changes of `settled`."""
+    counts, splits = Counter[Cell](), Counter[str]()
+    for cell, count in given.items():
+        counts[changes[cell]] += count
+        splits[changes[cell][0]] += count
+    return counts, splits
 
 
 class Classes(NamedTuple):

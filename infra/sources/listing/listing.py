@@ -10,14 +10,14 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
 from infra.digests import sha256
-from infra.sources.listing.cells import Cell, classes_in, held_out_split, settled
+from infra.sources.listing.cells import Cell, changed, classes_in, held_out_split, settled
 from infra.sources.listing.choosing import Doubtful, chosen
 from infra.sources.listing.file_names import short_suffix
 from infra.sources.listing.left_out import LeftOut
@@ -33,7 +33,15 @@ from infra.sources.listing.refusals import (
     nothing_found,
     too_many,
 )
-from infra.sources.listing.ruling import LabelRule, decide, labels_note, origin_of, refusal, with_bare_splits
+from infra.sources.listing.ruling import (
+    LabelRule,
+    by_names_in_train,
+    decide,
+    labels_note,
+    origin_of,
+    refusal,
+    with_bare_splits,
+)
 from infra.sources.listing.split_names import SplitNames, SplitNamesSurvey
 from infra.sources.listing.survey import Survey
 from infra.sources.reading import AUTO, BY_RULE, NONE, Reading
@@ -52,8 +60,8 @@ class Listing:
     Attributes:
         digest: Digest of every entry as found: its name, its file's size and stamp, its place, split, label and folder.
         splits: Number of entries by the split that the source gives them; the empty key counts those without a split.
-        class_names: Classes by their number; empty if an entry of the splits has no class, or all have the same.
-        unlabelled: Number of entries of the splits without a class, if others have one.
+        class_names: Classes by their number; empty if an entry lacks the class that it must have, or all have the same.
+        unlabelled: Number of entries without a class, if that takes the classes of others away.
         others: Number of files that are not images, by suffix; rare suffixes together as `OTHERS`.
         left_out: Number of images that are not those of their samples, by key: masks and the like; rare keys together
             as `OTHERS`.
@@ -136,7 +144,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         given = _place(found, placing, origins, spool)
         by_folder = ruling.rule is LabelRule.FOLDER
         changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
-        counts, splits = _changed(given, changes)
+        counts, splits = changed(given, changes)
         if reading.use_splits:
             check_splits(splits, survey.hidden_splits(), things.left_out)
         are_taken = reading.use_splits and all(splits[split] for split in SPLITS)
@@ -145,11 +153,12 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         if reading.use_splits and by_folder and set(splits) == {""}:
             check_hidden_splits(path for _, path in given)
         class_names, by_folders = classes.names, placing.outside.has_classes
+        by_names = ruling.rule is LabelRule.FILE_NAME and by_names_in_train(reading, survey)
         ruling = with_bare_splits(ruling, classes, given, origins, metadata, with_choices=reading.labels == AUTO)
         if reading.labels not in (AUTO, NONE) and not class_names:
             raise refusal(reading.labels, ruling, classes)
         yield Listing(
-            digest=_digest(things, placing, bare=bool(class_names and classes.bare)),
+            digest=_digest(things, placing, has_bare=bool(class_names and (classes.bare or by_names))),
             splits=dict(splits),
             class_names=class_names,
             unlabelled=classes.unlabelled,
@@ -233,13 +242,10 @@ def _move(found: BinaryIO, names: SplitNames, survey: Survey, moved: BinaryIO) -
     survey.finish()
 
 
-def _digest(things: _Things, placing: Placing, *, bare: bool) -> str:
-    """The digest; it is another if an earlier version took other classes.
-
-    It made one of a folder called like images, and took none if held-out images have none.
-    """
+def _digest(things: _Things, placing: Placing, *, has_bare: bool) -> str:
+    """The digest; it is another if an earlier version took other classes: one of a folder of images, or none at all."""
     changed = ["no class of a folder of images"] if placing.outside.in_images else []
-    changed += ["held-out images without a class"] if bare else []
+    changed += ["held-out images without a class"] if has_bare else []
     return sha256(_ENCODE([things.digest, *changed]).encode()) if changed else things.digest
 
 
@@ -283,15 +289,6 @@ def _place(found: BinaryIO, placing: Placing, origins: Origins, spool: BinaryIO)
                 raise too_many()
             return _place(found, fewer, origins, spool)
     return counts
-
-
-def _changed(given: Counter[Cell], changes: Mapping[Cell, Cell]) -> tuple[Counter[Cell], Counter[str]]:
-    """The number of entries by cell and by split after the changes."""
-    counts, splits = Counter[Cell](), Counter[str]()
-    for cell, count in given.items():
-        counts[changes[cell]] += count
-        splits[changes[cell][0]] += count
-    return counts, splits
 
 
 def _line(stored: list[Any]) -> bytes:

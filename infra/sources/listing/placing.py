@@ -17,7 +17,8 @@ The rules, by number; tests/infra/sources/listing/test_placing.py has examples o
       table named after a split, as train.csv is, says nothing of images in a folder of another split.
    c. The outermost folder that is left, if there are several names; `label_depth` chooses a deeper one or the whole
       path. Numbered shards and dates are no classes (`numbering`).
-   d. Words in the names of files, if all of them have the form of cat_0001.png (`file_names`).
+   d. Words in the names of files, if all of them, or all in folders called train, have the form of cat_0001.png
+      (`file_names`).
    e. None.
 5. The held-out split is test. It is val if there are no test images, or if train and val have classes and test has
    none: published test sets often lack their labels.
@@ -42,7 +43,7 @@ from typing import NamedTuple
 
 from infra.sources.keys import is_image_folder
 from infra.sources.listing.cells import DEEPER, Cell, class_at
-from infra.sources.listing.file_names import class_word
+from infra.sources.listing.file_names import class_word, may_be_class
 from infra.sources.listing.folders import path_parts, split_of_folder, word_for_split
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.partition import Partition
@@ -165,7 +166,8 @@ class Placing:
                 label = self.metadata.label(entry.name, split)
                 return self._of_folder(folders) if label is None else self._published(label)
             case LabelRule.FILE_NAME:
-                return class_word(entry.name)
+                word = class_word(entry.name)
+                return word if split in ("train", "") or may_be_class(word) else ""
             case LabelRule.NONE:
                 return ""
 

@@ -31,7 +31,10 @@ AUTO_ORDER = {
         "`val_annotations.txt`, labels images by name"
     ),
     LabelRule.FOLDER: "the first folders below the split have several names and are neither numbered shards nor dates",
-    LabelRule.FILE_NAME: "all file names are a word and a number (`cat_0001.png`), with several words, each repeated",
+    LabelRule.FILE_NAME: (
+        "all file names, or all in folders called train, are a word and a number (`cat_0001.png`), with several words, "
+        "each repeated"
+    ),
     LabelRule.NONE: "nothing of the above holds",
 }
 
@@ -91,7 +94,7 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
         return Ruling(rule=LabelRule.METADATA, note=_unused(metadata))
-    unused, by_name = _unused(metadata), survey.file_names_are_classes
+    unused, by_name = _unused(metadata), survey.file_names_are_classes or by_names_in_train(reading, survey)
     folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
     if folders.several and (depth != 1 or not folders.like):
         deeper = f"folders in them count for nothing, {Term.LABEL_DEPTH}=0 takes the whole path"
@@ -101,6 +104,12 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
     if folders.like:
         return Ruling(rule=LabelRule.NONE, note=unused or _like(folders, survey))
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
+
+
+def by_names_in_train(reading: Reading, survey: Survey) -> bool:
+    """Tell whether the names of training images alone may be classes; held-out images may then have none."""
+    in_train = reading.labels == AUTO and reading.use_splits and survey.names_in_train_are_classes
+    return in_train and not survey.file_names_are_classes
 
 
 def _trouble(survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> NoClasses | None:
@@ -204,7 +213,7 @@ def refusal(chosen: str, ruling: Ruling, classes: Classes) -> InputError:
         cause = f"{classes.unlabelled:,} images have no class"
     else:
         found = classes.found
-        cause = f"all images have the class {min(found)[:24]}" if any(found) else "no image has a label"
+        cause = f"all images with a class have {min(found)[:24]}" if any(found) else "no image has a label"
     column = f", or {Term.LABELS}=column:NAME" if chosen == METADATA else ""
     remedy = f"set {Term.LABELS}=none to train without classes, or {Term.LABELS}=auto{column}"
     return InputError(f"{chosen} gives no classes: {cause}", item=Term.LABELS, remedy=remedy)

@@ -24,7 +24,8 @@ class Survey:
     def __init__(self) -> None:
         self._paths, self._files = _Paths(), _Paths()
         self._folders, self._in_splits = _Levels(), _Levels()
-        self._names = FileNames()
+        self._names, self._names_in_train = FileNames(), FileNames()
+        self._is_in_train = False
         self._labels: set[str] | None = set()
         self._file = ""
         self._run: tuple[str, str] | None = None
@@ -37,11 +38,15 @@ class Survey:
             self._labels.add(entry.label)
             if len(self._labels) > 2:
                 self._labels = None
-        self._names.add(entry.name)
         if self._run is None or entry.folder != self._run[0]:
             self._end_run()
             self._run, self._length = (entry.folder, entry.name), 0
             self._paths.add(entry.folder)
+            parts, below = _parts_and_split(entry.folder)
+            self._is_in_train = below > 0 and split_of_folder(parts[below - 1]) == "train"
+        self._names.add(entry.name)
+        if self._is_in_train:
+            self._names_in_train.add(entry.name)
         self._length += 1
         self._last = entry.name
         if entry.at and entry.file != self._file:
@@ -94,6 +99,11 @@ class Survey:
     def file_names_are_classes(self) -> bool:
         """Whether the names of all files have the form of cat_0001.png."""
         return self._names.are_classes
+
+    @property
+    def names_in_train_are_classes(self) -> bool:
+        """Whether the names of all files in folders called train have that form."""
+        return self._names_in_train.are_classes
 
     def class_folders(self, depth: int) -> "ClassFolders":
         """Rule 4: look at the folders that may be classes.

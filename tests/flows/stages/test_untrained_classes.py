@@ -101,6 +101,26 @@ def test_held_out_images_without_a_class(
         assert Counter(name[-3:] for name in archive.getnames()) == {"png": 11, "cls": 8}
 
 
+def test_a_network_that_never_trains_without_a_label_is_refused_them(
+    tiny: PipelineConfig, tmp_path: Path, make_context: Callable[..., Context]
+) -> None:
+    context = make_context()
+    made = source(tmp_path / "x", {"": 3})
+    dataset = prepare(revised(tiny.prepare, {"kind": "folder", "source": made}), context)
+    without_dropout = revised(tiny.train, {"class_conditional": True, "label_dropout": 0})
+    with pytest.raises(ConfigError, match=r"train\.label_dropout: 0, but 3 held-out images have no class .* above 0"):
+        train(without_dropout, dataset, context)
+    snapshot = train(revised(tiny.train, {"class_conditional": True}), dataset, context)
+    samples = sample(tiny.sample, snapshot, context)
+    settings = {"extractor": "auto", "metrics": ["fd", "bits_per_dim"], "bpd_images": 64}
+    figures = evaluate(revised(tiny.evaluate, settings), dataset, snapshot, samples, context)
+    notes = {figure.name: figure.note for figure in figures.figures if figure.headline}
+    assert (
+        "3 held-out images without labels, as none has a class of a training image" in notes["bits_per_dim_fixed_small"]
+    )
+    assert "its accuracy is not known: no held-out image has a class" in notes["fd_classifier"]
+
+
 def assert_without_label(dataset: Dataset, snapshot: Snapshot, context: Context, *, label: int, no_label: int) -> None:
     """The bound measures three images, those with a label that training lacks, as images without a label."""
     inputs = Inputs(

@@ -140,6 +140,9 @@ def test_archives_of_masks_beside_archives_of_images(tmp_path: Path, suffix: str
         with listed(archives(tmp_path / str(number), suffix, pair)) as listing:
             assert sum(listing.left_out.values()) == 5, name
             assert all(entry.file == f"images{suffix}" for part in listing.parts(9) for entry in part_entries(part))
+    (tmp_path / f"0/masks{suffix}").rename(tmp_path / f"0/masks{suffix.upper()}")
+    with listed(KINDS[suffix[1:]](FileSet((str(tmp_path / "0"),)))) as listing:
+        assert sum(listing.left_out.values()) == 5, "another spelling of the same kind"
     both = archives(tmp_path / "both", suffix, {"cats": NUMBERS, "masks": NUMBERS}, f"masks{suffix}")
     assert left_out(both) == {"plain": 5}, "the user may want them"
     assert len(names(archives(tmp_path / "all", suffix, {"cats": NUMBERS, "masks": NUMBERS}, "*"))) == 10

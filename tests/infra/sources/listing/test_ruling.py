@@ -1,10 +1,7 @@
 """Where classes come from: the order of the rules, each kind of input with its counterexamples, and choices."""
 
-import hashlib
 import io
-import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +14,22 @@ from infra.sources.kinds.digits import DigitsSource
 from infra.sources.kinds.folder import FolderSource
 from infra.sources.kinds.parquet import ParquetSource
 from infra.sources.kinds.tar import TarSource
-from infra.sources.listing.listing import Listing, listed
+from infra.sources.listing.listing import listed
 from infra.sources.listing.ruling import AUTO_ORDER, LabelRule
 from infra.sources.reading import Reading
-from infra.sources.source import Entry
 from tests.infra.sources.kinds.test_tar import packed
-from tests.infra.sources.listing.label_kinds import CATS, CELEBA, FOUR, KAGGLE, KINDS, TABLE, TINY, Make, parquet
+from tests.infra.sources.listing.label_kinds import (
+    CATS,
+    CELEBA,
+    FOUR,
+    KINDS,
+    TABLE,
+    TINY,
+    parquet,
+)
+from tests.infra.sources.listing.listings import digest_of_found, found
 from tests.infra.sources.placed import placed
 from tests.infra.sources.trees import laid
-
-
-def found(folder: Path, make: Make, contents: Mapping[str, bytes], reading: Reading) -> Listing:
-    for name, data in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    with listed(make(FileSet((str(folder),)), reading), reading) as listing:
-        return listing
-
-
-def digest_of_found(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for one in FolderSource(FileSet((str(folder),))).find():
-        value = one.as_json() if isinstance(one, Entry) else [one.name, hashlib.sha256(one.content).hexdigest()]
-        digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n" * isinstance(one, Entry))
-    return digest.hexdigest()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -208,7 +197,7 @@ def test_metadata_of_something_else_is_noted_before_shards(tmp_path: Path) -> No
     ("names", "says"),
     [
         (("a/1.png", "b/1.png", "1.png"), "1 images have no class"),
-        (("a/1.png", "a/2.png"), "all images have the class a"),
+        (("a/1.png", "a/2.png"), "all images with a class have a"),
         (("1.png", "2.png"), "no image has a label"),
     ],
 )
@@ -233,27 +222,6 @@ def test_no_folder_of_images_is_a_class_beside_annotations(tmp_path: Path) -> No
     assert listing.digest != digest_of_found(tmp_path)
     shutil.rmtree(tmp_path / "test")
     assert found(tmp_path, FolderSource, {}, Reading()).digest == digest_of_found(tmp_path)
-
-
-def test_the_test_images_of_kaggle_have_no_class(tmp_path: Path) -> None:
-    test = {f"test_images/{n}.png": b"" for n in range(4)}
-    listing = found(tmp_path, FolderSource, KAGGLE | test, Reading())
-    assert (len(listing.class_names), listing.unlabelled, listing.cells["test", ""]) == (2, 0, 4)
-    assert listing.labels_note == (
-        "held-out images without one: 4, because train.csv names no image of folder test_images"
-    )
-    assert listing.digest != digest_of_found(tmp_path), "an earlier version took no classes"
-    pooled = found(tmp_path, FolderSource, {}, Reading(use_splits=False))
-    assert (pooled.class_names, pooled.unlabelled) == ([], 4), "any of these may train"
-    found(tmp_path, FolderSource, {"test.csv": KAGGLE["train.csv"]}, Reading())
-
-
-def test_a_training_image_without_a_class_takes_all_away(tmp_path: Path) -> None:
-    contents = {f"train/{name}/{n}.png": b"" for name in ("cat", "dog") for n in range(2)} | {"test/1.png": b""}
-    listing = found(tmp_path, FolderSource, contents, Reading())
-    assert (listing.class_names, listing.labels_note) == (["cat", "dog"], "held-out images without one: 1")
-    listing = found(tmp_path, FolderSource, {"train/1.png": b""}, Reading())
-    assert (listing.class_names, listing.unlabelled) == ([], 2)
 
 
 def opposite(names: str) -> dict[str, bytes]:
