@@ -187,7 +187,7 @@ def test_another_sessions_link_stays(session: Path) -> None:
     assert (session.parent / "session_latest").readlink() == session
 
 
-@pytest.mark.parametrize("end", ["kill", "clean"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("clean", marks=pytest.mark.slow)])
 def test_nothing_of_a_local_ray_outlives_its_driver(end: str) -> None:
     driver = start(RAY_DRIVER, end)
     mark, foreign, actor, session = line(driver)

@@ -112,6 +112,7 @@ class TestRoomWatch:
         self.turn(_RoomWatch(Workers(), "prepare", 100), clock, 1000)
 
 
+@pytest.mark.slow
 def test_more_workers_than_the_cluster_has_are_as_many_as_fit(ray_cluster: Cluster, tmp_path: Path) -> None:
     assert sorted(run(ray_cluster, Marks(str(tmp_path)), list(range(30)), workers=30)) == list(range(30))
 
