@@ -12,7 +12,7 @@ from infra.storage.store import Store
 from infra.storage.uri import parse_place
 
 DEFAULT_ROOT = "ddpm-runs"
-_ID = ".root"
+_NAME = ".root"
 
 
 def resolve_root(root: str) -> str:
@@ -42,26 +42,26 @@ def writing_locally(root: str) -> AbstractContextManager[None]:
     return own_state(local_folder(root), f"choose {Term.ANOTHER_ROOT}" if is_local else ANOTHER_STATE)
 
 
-def root_id(store: Store) -> str:
-    """Return the random name that a root has from its first tracked run on; it is made if there is none.
+def named_root(store: Store) -> str:
+    """Return a root's URI and the random name that it has from its first tracked run on.
 
-    Two machines may have roots of one path, so a path alone does not tell whose a run is.
+    Two machines may have roots of one path, and a copied root has the name of the first.
 
     Raises:
         StorageError: If the store does not answer.
     """
-    store.put_if_absent(_ID, uuid.uuid4().hex.encode())
-    return store.read(_ID).decode()
+    store.put_if_absent(_NAME, uuid.uuid4().hex.encode())
+    return known_root(store)
 
 
-def known_root_id(store: Store) -> str:
-    """Return that name; empty if there is none.
+def known_root(store: Store) -> str:
+    """Return `named_root`; empty if the root has no name.
 
     Raises:
         StorageError: If the store does not answer.
     """
     try:
-        return store.read(_ID).decode()
+        return f"{store.uri} {store.read(_NAME).decode(errors='replace')}"
     except FileNotFoundError:
         return ""
 

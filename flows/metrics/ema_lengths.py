@@ -12,6 +12,7 @@ from ddpm_core.likelihood.interval import interval
 from flows.artifacts import EMA_LENGTHS, Figure, Snapshot, number_text
 from flows.metrics.choices import Likelihood
 from flows.metrics.features import check_count
+from flows.metrics.labels import check_labels, image_counts
 from flows.metrics.likelihood_rows import FIGURE, TOTAL, columns
 from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work, rebuilt_estimate_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
@@ -27,6 +28,7 @@ _ESTIMATE = f"{Likelihood.ESTIMATE}_"
 def _steps(subject: Subject) -> Steps:
     """Seal the proposal and the rebuilt snapshots, then the estimates of the run's own snapshot and of each of them."""
     check_count("a likelihood", FEWEST_HELD_OUT, [subject.held_out])
+    check_labels(subject)
     lengths = subject.settings["ema_lengths"]
     proposal, *rebuilt = yield [proposal_work(subject), *rebuilt_works(subject, lengths)]
     estimates = yield [
@@ -71,7 +73,7 @@ def _measure(subject: Subject, rebuilt: Sequence[Manifest], estimates: Sequence[
     of_lengths = [_figures(row, note + remark, images) for row in rows]
     return Measured(
         figures=[_best(rows, best, remark), *chain.from_iterable(of_lengths)],
-        counts={"bpd_images": images, "bpd_timesteps": subject.settings["bpd_timesteps"]},
+        counts=image_counts(subject, images) | {"bpd_timesteps": subject.settings["bpd_timesteps"]},
         files={EMA_LENGTHS: canonical_json(table)},
         # A length is measured on its own network; the best of them on all, against the run's own.
         apart=[

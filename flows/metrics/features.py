@@ -34,7 +34,7 @@ NONE_HELD_OUT = "no image is held out (prepare.holdout)"
 
 
 class TooFewError(ConfigError):
-    """A metric has too few images on a side."""
+    """A metric has too few images on a side, or some that it cannot measure."""
 
 
 def compared_features(subject: Subject) -> tuple[Work, Work]:

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
-from flows.artifacts import CURVES, Figure, held_out_without_label, untrained_classes
+from flows.artifacts import CURVES, Figure
 from flows.metrics.choices import Likelihood
 from flows.metrics.features import check_count
+from flows.metrics.labels import check_labels, image_counts, images_without_label, is_conditional
 from flows.metrics.likelihood_figures import likelihood_figures
 from flows.metrics.likelihood_rows import columns
 from flows.metrics.likelihood_works import FEWEST_HELD_OUT, likelihood_work, proposal_work
 from flows.metrics.metric import Measured, Metric, Steps, Subject
 from infra.compute.device import fixed_threads
-from infra.outputs.images import NO_LABEL, DatasetReader
 from infra.outputs.manifest import Manifest, read_verified
 
 # The sealed draws of each kind.
@@ -22,6 +22,7 @@ Sealed = Mapping[Likelihood, Sequence[Manifest]]
 def _steps(subject: Subject) -> Steps:
     """Seal the proposal beside all that does not need it, then the estimates."""
     check_count("a likelihood", FEWEST_HELD_OUT, [subject.held_out])
+    check_labels(subject)
     kinds = [kind for kind in Likelihood if kind in subject.settings["likelihood"]]
     draws: Sequence[int] = range(subject.settings["bpd_draws"])
     others = [kind for kind in kinds if kind != Likelihood.ESTIMATE]
@@ -49,9 +50,8 @@ def _measure(subject: Subject, sealed: Sealed) -> Measured:
         # The bound and its estimate share L_T.
         figures |= {figure.name: figure for figure in found if figure.name not in figures}
     ordered = sorted(figures.values(), key=lambda figure: not figure.headline)
-    unlabelled = images_without_label(subject, images)
-    counts = {"bpd_images": images} | ({"bpd_images_without_label": unlabelled} if unlabelled else {})
-    return Measured(figures=ordered, counts=counts | _counts(subject), files=_curves(subject, sealed))
+    counts = image_counts(subject, images) | _counts(subject)
+    return Measured(figures=ordered, counts=counts, files=_curves(subject, sealed))
 
 
 LIKELIHOOD: Metric = _steps
@@ -60,7 +60,7 @@ LIKELIHOOD: Metric = _steps
 def _note(subject: Subject, kind: Likelihood, images: int) -> str:
     """Describe what a kind's figure bounds, on how many images, and with how many draws of noise if several."""
     settings = subject.settings
-    condition = " given their labels" if _conditional(subject) else ""
+    condition = " given their labels" if is_conditional(subject) else ""
     unlabelled = images_without_label(subject, images)
     if unlabelled == images:
         condition = " without labels, as none has a class of a training image"
@@ -80,27 +80,6 @@ def _note(subject: Subject, kind: Likelihood, images: int) -> str:
             assert_never(unknown)
     draws = f", {settings['bpd_draws']} draws of noise" if settings["bpd_draws"] > 1 else ""
     return f"{bound} on -log p of {images:,.0f} held-out images{condition}, 256 levels{more}{draws}"
-
-
-def _conditional(subject: Subject) -> bool:
-    return bool(subject.snapshot.manifest(subject.store).facts["settings"]["class_conditional"])
-
-
-def images_without_label(subject: Subject, images: int) -> int:
-    """Count held-out images that a network with classes measures without a label: they have none that training has.
-
-    Args:
-        subject: Names the images and the network.
-        images: How many held-out images are measured, from the first on.
-    """
-    if not _conditional(subject):
-        return 0
-    manifest = subject.dataset.manifest(subject.store)
-    if not held_out_without_label(manifest):
-        return 0
-    without = (*untrained_classes(manifest), NO_LABEL)
-    _, labels = DatasetReader(store=subject.store, manifest=manifest).load("test", images)
-    return sum(int(label) in without for label in labels)
 
 
 def _counts(subject: Subject) -> dict[str, int]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from flows.root import root_id, tracking_place
+from flows.root import named_root, tracking_place
 from flows.runtime.settings import RunSettings
 from infra.compute.cluster import Cluster
 from infra.compute.jobs import Jobs
@@ -53,7 +53,7 @@ def process_tags(store: Store, lease: str) -> dict[str, str]:
         lease: The lease that the process holds, below the root.
     """
     try:
-        return {ROOT: root_id(store), LEASE: lease}
+        return {ROOT: named_root(store), LEASE: lease}
     except DdpmError:
         return {}
 

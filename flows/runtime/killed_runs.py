@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 
-from flows.root import known_root_id, tracking_place
+from flows.root import known_root, tracking_place
 from flows.runtime.late_tracking import Delivery
 from infra.errors import ConflictError
 from infra.outputs.lease import held
@@ -27,7 +27,7 @@ def end_killed(store: Store, said: Set[str]) -> Iterator[Delivery]:
     uri, folder = tracking_place(store.uri)
     if folder is not None and not (folder / "mlflow.db").is_file():
         return
-    root = known_root_id(store)
+    root = known_root(store)
     if not root:
         return
     set_environment()

@@ -32,7 +32,6 @@ from infra.compute.units import Workers
 from infra.errors import ConfigError, IntegrityError
 from infra.outputs.manifest import Manifest
 from infra.outputs.plan import Output, Plan
-from infra.storage.store import Store
 
 STAGE = "train"
 FORMAT_VERSION = 3
@@ -47,9 +46,8 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
     the samples, timesteps and noise of each step are a function of (seed, step).
 
     Raises:
-        ConfigError: If the network does not suit the images, needs labels that they do not have, must be measured
-            without labels and never trains so, the schedule leaves too little of an image, or the network to start
-            from does not fit the settings.
+        ConfigError: If the network does not suit the images, needs labels that they do not have, the schedule leaves
+            too little of an image, or the network to start from does not fit the settings.
         InputError: If there is no network to start from.
         DivergedError: If gradients stay non-finite.
         IntegrityError: If the snapshot at the goal was sealed, is damaged, and does not come out as it was.
@@ -81,7 +79,7 @@ def train(config: TrainConfig, dataset: Dataset, context: Context) -> Snapshot:
         return seal(output, resolved(), goal, config.total_images, rows, initial, untrained, context.say)
 
     def make(output: Output, survey: Survey) -> Manifest:
-        check_labels(config, dataset, context.store)
+        _say_unlabelled(config, dataset, context)
         try:
             return attempt(output, survey, anew=False)
         except IntegrityError:
@@ -129,21 +127,14 @@ def check_network(config: TrainConfig, dataset: Dataset) -> None:
         )
 
 
-def check_labels(config: TrainConfig, dataset: Dataset, store: Store) -> None:
-    """Refuse a network with classes that never trains without a label if held-out images have to be measured so.
-
-    Raises:
-        ConfigError: If `label_dropout` is 0, and held-out images have no class of a training image.
-    """
-    if not config.class_conditional or config.label_dropout or not dataset.class_names:
+def _say_unlabelled(config: TrainConfig, dataset: Dataset, context: Context) -> None:
+    """Say it if images are watched without a label, although the network never trains so."""
+    if not config.watch_share or not config.class_conditional or config.label_dropout:
         return
-    if count := held_out_without_label(dataset.manifest(store)):
-        raise ConfigError(
-            f"0, but {count:,} held-out images have no class of a training image and are measured without a label, "
-            "which the network would never learn",
-            item="train.label_dropout",
-            stage=STAGE,
-            remedy="set it above 0, such as 0.1",
+    if count := held_out_without_label(dataset.manifest(context.store)):
+        context.say(
+            f"{STAGE:>9} {count:,} held-out images have no class of a training image; with train.label_dropout=0 their "
+            "bits/dim along the way mean nothing"
         )
 
 

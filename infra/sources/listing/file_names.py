@@ -51,11 +51,6 @@ def last_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def may_be_class(word: str) -> bool:
-    """Tell whether a word before numbers may be a class: it is none for any image, such as IMG, or for a split."""
-    return bool(word) and not _ANY_IMAGE.fullmatch(word.lower()) and not word_for_split(word)
-
-
 class FileNames:
     """Whether the words in the names of files may be classes.
 
@@ -70,10 +65,15 @@ class FileNames:
         if self._images is None:
             return
         word = class_word(name)
-        if not may_be_class(word) or len(self._images) > _MOST_WORDS:
+        if not word or _ANY_IMAGE.fullmatch(word.lower()) or word_for_split(word) or len(self._images) > _MOST_WORDS:
             self._images = None
             return
         self._images[word] = self._images.get(word, 0) + 1
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words, if all names have one."""
+        return frozenset(self._images or ())
 
     @property
     def are_classes(self) -> bool:

@@ -35,7 +35,6 @@ from infra.sources.listing.refusals import (
 )
 from infra.sources.listing.ruling import (
     LabelRule,
-    by_names_in_train,
     decide,
     labels_note,
     origin_of,
@@ -140,7 +139,7 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
             found = moved
         _try_names(found, metadata, partition)
         ruling = decide(reading, survey, metadata, things.no_classes)
-        placing = Placing.of(survey, ruling.rule, reading.label_depth, metadata, partition)
+        placing = Placing.of(survey, ruling, reading.label_depth, metadata, partition)
         given = _place(found, placing, origins, spool)
         by_folder = ruling.rule is LabelRule.FOLDER
         changes = settled(given, from_folders=by_folder, depth=reading.label_depth)
@@ -153,12 +152,11 @@ def listed(source: Source, reading: Reading = BY_RULE, sought: str = "") -> Iter
         if reading.use_splits and by_folder and set(splits) == {""}:
             check_hidden_splits(path for _, path in given)
         class_names, by_folders = classes.names, placing.outside.has_classes
-        by_names = ruling.rule is LabelRule.FILE_NAME and by_names_in_train(reading, survey)
         ruling = with_bare_splits(ruling, classes, given, origins, metadata, with_choices=reading.labels == AUTO)
         if reading.labels not in (AUTO, NONE) and not class_names:
             raise refusal(reading.labels, ruling, classes)
         yield Listing(
-            digest=_digest(things, placing, has_bare=bool(class_names and (classes.bare or by_names))),
+            digest=_digest(things, placing, has_bare=bool(class_names and (classes.bare or ruling.by_names_in_train))),
             splits=dict(splits),
             class_names=class_names,
             unlabelled=classes.unlabelled,

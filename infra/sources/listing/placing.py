@@ -43,11 +43,11 @@ from typing import NamedTuple
 
 from infra.sources.keys import is_image_folder
 from infra.sources.listing.cells import DEEPER, Cell, class_at
-from infra.sources.listing.file_names import class_word, may_be_class
+from infra.sources.listing.file_names import class_word
 from infra.sources.listing.folders import path_parts, split_of_folder, word_for_split
 from infra.sources.listing.metadata import MetadataLabels
 from infra.sources.listing.partition import Partition
-from infra.sources.listing.ruling import LabelRule
+from infra.sources.listing.ruling import LabelRule, Ruling
 from infra.sources.listing.survey import Survey
 from infra.sources.source import Entry
 
@@ -108,6 +108,7 @@ class Placing:
         partition: The splits in tables.
         signs: Whether -1 is a label like any other.
         tabled: Whether a table gives splits.
+        words: The words in file names that are classes; None for all.
         deeper: How many folders below the class are kept for rule 7.
         outside: What became of images outside all folders that hold a metadata file.
     """
@@ -119,17 +120,18 @@ class Placing:
     partition: Partition
     signs: bool
     tabled: bool
+    words: frozenset[str] | None = None
     deeper: int = DEEPER
     outside: Outside = field(default_factory=Outside)
 
     @classmethod
     def of(
-        cls, survey: Survey, rule: LabelRule, depth: int, metadata: MetadataLabels, partition: Partition
+        cls, survey: Survey, ruling: Ruling, depth: int, metadata: MetadataLabels, partition: Partition
     ) -> "Placing":
         """Return the placing of all entries that were surveyed."""
         around = Around(survey.around, survey.around_in_splits, survey.around_files)
-        signs = survey.signs or metadata.signs
-        return cls(around, rule, depth, metadata, partition, signs, partition.is_used)
+        signs, words = survey.signs or metadata.signs, survey.words_in_train if ruling.by_names_in_train else None
+        return cls(around, ruling.rule, depth, metadata, partition, signs, partition.is_used, words)
 
     def __call__(self, entry: Entry) -> Cell:
         """Return the split and the class of an entry; a class of folders is a path that `settled` cuts."""
@@ -167,7 +169,7 @@ class Placing:
                 return self._of_folder(folders) if label is None else self._published(label)
             case LabelRule.FILE_NAME:
                 word = class_word(entry.name)
-                return word if split in ("train", "") or may_be_class(word) else ""
+                return word if self.words is None or word in self.words else ""
             case LabelRule.NONE:
                 return ""
 

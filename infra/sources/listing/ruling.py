@@ -46,10 +46,12 @@ class Ruling:
     Attributes:
         rule: The source of the classes.
         note: What was passed over or left out and the choice that takes it, for the user; may hold a `Term`.
+        by_names_in_train: Whether the names of training images alone decided for file names.
     """
 
     rule: LabelRule
     note: str = ""
+    by_names_in_train: bool = False
 
 
 def decide(reading: Reading, survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> Ruling:
@@ -94,22 +96,17 @@ def _by_order(reading: Reading, survey: Survey, metadata: MetadataLabels, no_cla
         return Ruling(rule=LabelRule.OWN)
     if metadata.spelling is not None:
         return Ruling(rule=LabelRule.METADATA, note=_unused(metadata))
-    unused, by_name = _unused(metadata), survey.file_names_are_classes or by_names_in_train(reading, survey)
+    unused, by_name = _unused(metadata), survey.file_names_are_classes
+    by_name_in_train = reading.use_splits and survey.names_in_train_are_classes
     folders, depth = survey.class_folders(reading.label_depth), reading.label_depth
     if folders.several and (depth != 1 or not folders.like):
         deeper = f"folders in them count for nothing, {Term.LABEL_DEPTH}=0 takes the whole path"
         return Ruling(rule=LabelRule.FOLDER, note=unused or (deeper if folders.deeper and depth else ""))
-    if by_name:
-        return Ruling(rule=LabelRule.FILE_NAME, note=unused)
+    if by_name or by_name_in_train:
+        return Ruling(rule=LabelRule.FILE_NAME, note=unused, by_names_in_train=not by_name)
     if folders.like:
         return Ruling(rule=LabelRule.NONE, note=unused or _like(folders, survey))
     return Ruling(rule=LabelRule.FOLDER if folders.any else LabelRule.NONE, note=unused)
-
-
-def by_names_in_train(reading: Reading, survey: Survey) -> bool:
-    """Tell whether the names of training images alone may be classes; held-out images may then have none."""
-    in_train = reading.labels == AUTO and reading.use_splits and survey.names_in_train_are_classes
-    return in_train and not survey.file_names_are_classes
 
 
 def _trouble(survey: Survey, metadata: MetadataLabels, no_classes: NoClasses | None) -> NoClasses | None:

@@ -103,7 +103,12 @@ class Survey:
     @property
     def names_in_train_are_classes(self) -> bool:
         """Whether the names of all files in folders called train have that form."""
-        return self._names_in_train.are_classes
+        return self._paths.splits_at(self.around) and self._names_in_train.are_classes
+
+    @property
+    def words_in_train(self) -> frozenset[str]:
+        """The words before the numbers in these names."""
+        return self._names_in_train.words
 
     def class_folders(self, depth: int) -> "ClassFolders":
         """Rule 4: look at the folders that may be classes.

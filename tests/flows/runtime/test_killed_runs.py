@@ -90,6 +90,11 @@ def test_a_living_run_of_another_machine_is_left_alone(
         with training(here, "b" * 20):
             assert flushed(here, capsys) == (0, [f"digits-{'b' * 8}  {AT_WORK}"])
     assert statuses(root)["train a"] == "RUNNING"
+    there = tmp_path / "there"
+    assert (here / ".root").read_text() != (there / ".root").read_text()
+    copied = shutil.copytree(there, tmp_path / "copied")
+    shutil.rmtree(copied / ".leases")
+    assert flushed(copied, capsys) == (3, []), "a copy has the name of another root, and no run"
     shutil.rmtree(here)
     here.mkdir()
     assert flushed(here, capsys) == (3, []), "a root without a tracked run"

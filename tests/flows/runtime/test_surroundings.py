@@ -74,7 +74,7 @@ def test_the_page_has_what_the_terminal_has(
     assert f"* Prefect: <{page.page}>" in note
     assert f"* report: `{root}/reports/{session.name}/report.html`" in note
     assert run.data.tags["ddpm.report"] == f"{root}/reports/{session.name}/report.html"
-    assert run.data.tags["ddpm.root"] == (root / ".root").read_text()
+    assert run.data.tags["ddpm.root"] == f"{root} {(root / '.root').read_text()}"
     assert run.data.tags["ddpm.lease"].split("/")[::2] == [".leases", "lease"]
     check_costs(session.name, root, page, html)
 

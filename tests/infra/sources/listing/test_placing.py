@@ -35,10 +35,10 @@ def place(*entries: Entry, reading: Reading = BY_RULE) -> list[tuple[str, str]]:
     for entry in entries:
         survey.add(entry)
     survey.finish()
-    rule = decide(reading, survey, metadata, "").rule
-    placing = Placing.of(survey, rule, reading.label_depth, metadata, Partition())
+    ruling = decide(reading, survey, metadata, "")
+    placing = Placing.of(survey, ruling, reading.label_depth, metadata, Partition())
     given = [placing(entry) for entry in entries]
-    changes = settled(Counter(given), from_folders=rule is LabelRule.FOLDER, depth=reading.label_depth)
+    changes = settled(Counter(given), from_folders=ruling.rule is LabelRule.FOLDER, depth=reading.label_depth)
     return [changes[cell] for cell in given]
 
 

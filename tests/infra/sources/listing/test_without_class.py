@@ -27,7 +27,10 @@ def test_names_of_training_images_are_classes_if_held_out_ones_have_other_names(
     assert (listing.class_names, listing.labels_from) == (["cat", "dog"], "file names")
     assert listing.labels_note == "held-out images without one: 2"
     assert listing.digest != digest_of_found(tmp_path), "an earlier version took no classes"
+    assert found(tmp_path, FolderSource, {"test1/bird.7.jpg": b""}, Reading()).class_names == ["cat", "dog"]
+    (tmp_path / "test1/bird.7.jpg").unlink()
     assert found(tmp_path, FolderSource, {}, Reading(use_splits=False)).class_names == []
+    assert found(tmp_path, FolderSource, {}, Reading(labels="file_name")).class_names == ["IMG", "cat", "dog"]
     assert found(tmp_path, FolderSource, {"train/7.jpg": b""}, Reading()).class_names == []
 
 
