@@ -40,8 +40,8 @@ def check_labels(subject: Subject) -> None:
     Raises:
         TooFewError: If `train.label_dropout` was 0, and held-out images have no class of a training image.
     """
-    settings = subject.snapshot.manifest(subject.store).facts["settings"]
-    if not settings["class_conditional"] or settings.get("label_dropout") != 0:
+    settings = subject.snapshot.manifest(subject.store).facts.get("settings", {})
+    if not settings.get("class_conditional") or settings.get("label_dropout") != 0:
         return
     if count := held_out_without_label(subject.dataset.manifest(subject.store)):
         raise TooFewError(
