@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flows.root import known_root, tracking_place
 from flows.runtime.late_tracking import Delivery
@@ -25,7 +26,7 @@ def end_killed(store: Store, said: Set[str]) -> Iterator[Delivery]:
         StorageError: If MLflow does not answer.
     """
     uri, folder = tracking_place(store.uri)
-    if folder is not None and not (folder / "mlflow.db").is_file():
+    if folder is not None and not Path(uri.removeprefix("sqlite:///")).is_file():
         return
     root = known_root(store)
     if not root:

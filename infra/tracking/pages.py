@@ -3,6 +3,8 @@
 import shlex
 from urllib.parse import unquote
 
+from infra.errors import StorageError
+
 # The address of `mlflow ui` unless it is started with another port.
 _OWN_SERVER = "http://127.0.0.1:5000"
 _MAX_REASON = 200
@@ -25,6 +27,14 @@ def shown_reason(error: Exception, uri: str) -> str:
         text = text.replace(secret, "***") if secret.strip("@") else text
     text = "".join(char if char.isprintable() else " " for char in (text.strip().splitlines() or [""])[0])
     return text[:_MAX_REASON] or type(error).__name__
+
+
+def no_answer(error: Exception, uri: str) -> StorageError:
+    """Return the error of a server that does not answer, without the password of its URI."""
+    return StorageError(
+        f"MLflow at {shown(uri)} did not answer ({shown_reason(error, uri)})",
+        remedy="run the same command again once it does",
+    )
 
 
 def run_page(uri: str, experiment_id: str, run_id: str) -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.digests import canonical_json, sha256
-from infra.errors import StorageError
 from infra.record import MeasuredModel, Registration, StageRecord, TrackedRun
 from infra.tracking.outbox import Outbox
-from infra.tracking.pages import run_page, runs_page, server_command, shown, shown_reason
+from infra.tracking.pages import no_answer, run_page, runs_page, server_command, shown
 from infra.tracking.publications import Publications
 from infra.tracking.runs import PIPELINE_RUN, REGISTERED, Missing, PipelineRuns
 
@@ -114,10 +113,7 @@ class Tracker:
         try:
             return self._runs.missing(run, digests, register_as)
         except Exception as error:  # because each kind of server raises errors of its own
-            raise StorageError(
-                f"MLflow at {self.uri} did not answer ({shown_reason(error, self._uri)})",
-                remedy="run the same command again once it does",
-            ) from error
+            raise no_answer(error, self._uri) from error
 
     def start(self, run: TrackedRun) -> None:
         """Find or create the pipeline's run, as running."""

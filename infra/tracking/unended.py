@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from infra.errors import StorageError
-from infra.tracking.pages import shown, shown_reason
+from infra.tracking.pages import no_answer
 from infra.tracking.runs import LEASE, PIPELINE_KEY, ROOT
 from infra.tracking.store import make_client
 
@@ -61,7 +60,7 @@ class UnendedRuns:
                 and (key := run.data.tags.get(PIPELINE_KEY))
             ]
         except Exception as error:  # because each kind of server raises errors of its own
-            raise self._fault(error) from error
+            raise no_answer(error, self._uri) from error
         return sorted(found, key=lambda run: run.name)
 
     def end_as_killed(self, unended: UnendedRun) -> bool:
@@ -79,7 +78,7 @@ class UnendedRuns:
             for run in sorted(running, key=lambda run: LEASE in run.data.tags):
                 self._connected().set_terminated(run.info.run_id, "KILLED")
         except Exception as error:  # as above
-            raise self._fault(error) from error
+            raise no_answer(error, self._uri) from error
         return any(LEASE in run.data.tags for run in running)
 
     def _connected(self) -> MlflowClient:
@@ -102,9 +101,3 @@ class UnendedRuns:
             )
             yield from page
             token = page.token or ""
-
-    def _fault(self, error: Exception) -> StorageError:
-        return StorageError(
-            f"MLflow at {shown(self._uri)} did not answer ({shown_reason(error, self._uri)})",
-            remedy="run the same command again once it does",
-        )

@@ -11,8 +11,6 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.cli import run_command
-from infra.tracking.unended import UnendedRuns
-from tests.infra.tracking.records import make_run, make_tracker
 from tests.scripts import python
 
 # What a run does before it trains.
@@ -99,37 +97,3 @@ def test_a_living_run_of_another_machine_is_left_alone(
     here.mkdir()
     assert flushed(here, capsys) == (3, []), "a root without a tracked run"
     assert set(statuses(root).values()) == {"RUNNING"}
-
-
-def test_a_run_that_was_ended_half_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = make_tracker(tmp_path)
-    tracker.start(make_run("c" * 20, tags={"ddpm.root": "/here", "ddpm.lease": ".leases/c/lease"}))
-    tracker.begin("train", {})
-    runs = UnendedRuns(tracker.uri)
-    (run,) = runs.below("/here")
-    real, calls = MlflowClient.set_terminated, list[str]()
-
-    def fails(self: MlflowClient, run_id: str, status: str) -> None:
-        calls.append(run_id)
-        if len(calls) == 2:
-            raise ConnectionError("is away")
-        real(self, run_id, status)
-
-    monkeypatch.setattr(MlflowClient, "set_terminated", fails)
-    with pytest.raises(Exception, match="did not answer \\(is away\\) - run the same command again once it does"):
-        runs.end_as_killed(run)
-    assert statuses(tmp_path) == {"pipeline c": "RUNNING", "train c": "KILLED"}
-    assert runs.below("/here") == [run]
-    assert runs.end_as_killed(run)
-    assert statuses(tmp_path) == {"pipeline c": "KILLED", "train c": "KILLED"}
-    assert not runs.end_as_killed(run)
-
-
-def test_only_runs_of_the_root_are_ended(tmp_path: Path) -> None:
-    tracker = make_tracker(tmp_path)
-    tracker.start(make_run("d" * 20, tags={"ddpm.root": "/here/it's", "ddpm.lease": ".leases/d/lease"}))
-    runs = UnendedRuns(tracker.uri)
-    assert runs.below("/here") == []
-    assert [run.lease for run in runs.below("/here/it's")] == [".leases/d/lease"]
-    tracker.end("", "FAILED")
-    assert runs.below("/here/it's") == []
