@@ -25,7 +25,7 @@ def flush(root: Root = "") -> None:
 
     Runs that it shows as running although their process was killed end there as killed.
     """
-    from flows.root import resolve_root
+    from flows.root import known_root, resolve_root
     from flows.runtime.killed_runs import end_killed
     from flows.runtime.late_tracking import deliver_late
     from flows.stages.table import STAGES
@@ -42,7 +42,9 @@ def flush(root: Root = "") -> None:
         typer.echo(f"{delivery.name}  {delivery.line}")
         if delivery.error is not None:
             errors.append(delivery.error)
-    if not said:
+    if not said and known_root(store):
+        typer.echo("no run has finished, and MLflow shows none as running")
+    elif not said:
         raise InputError("holds no finished run", item=store.uri, remedy="name the root by --root")
     for error in errors[1:]:
         say_aside(str(error))
